@@ -1,0 +1,31 @@
+"""MG-CLIP: teach CLIP new classes, task after task, without forgetting the old ones.
+
+The public face is loaded when first asked for, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mgclip._version import __version__
+
+if TYPE_CHECKING:
+    from mgclip.method.learner import MGCLIP
+    from mgclip.method.predictions import Predictions
+    from mgclip.method.settings import Settings
+
+__all__ = ["MGCLIP", "Predictions", "Settings", "__version__"]
+
+_HOMES = {
+    "MGCLIP": "mgclip.method.learner",
+    "Predictions": "mgclip.method.predictions",
+    "Settings": "mgclip.method.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mgclip' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,38 @@
+"""``mgclip conform``: replay a recorded run of the published code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def conform_command(
+    folder: Annotated[Path, typer.Argument(help="A recording: trace.json, photos.npz, clip-mini/ and the rest.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Replay a recorded run through the ordinary learner and print the largest deviations; exit 1 if any is too large."""
+    from mgclip.experiment.conformance import LIMITS, conform
+
+    result = conform(folder)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        from rich.table import Table
+
+        from mgclip.app.display import out
+
+        table = Table(title=f"{folder} replayed", title_justify="left")
+        for column in ("compared", "largest deviation", "allowed"):
+            table.add_column(column, justify="left" if column == "compared" else "right")
+        for kind, limit in LIMITS.items():
+            table.add_row(kind.replace("_", " "), f"{result[kind]:.2e}", f"{limit:.0e}")
+        table.add_row("predictions equal", f"{result['predictions_equal']:.2%}", "100 %")
+        if "epochs" in result:
+            table.add_row("epochs the probe allows", str(result["epochs"]), "as recorded")
+        out.print(table)
+        out.print("the same run" if result["ok"] else "NOT the same run")
+    if not result["ok"]:
+        raise typer.Exit(1)

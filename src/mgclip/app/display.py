@@ -1,0 +1,82 @@
+"""What a person sees while something runs, and the tables at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from mgclip.method.training import Step
+
+screen = Console(stderr=True)
+"""Progress goes to standard error, results to standard output."""
+out = Console(soft_wrap=True)
+
+
+class _Speed(ProgressColumn):
+    """Images per second of a row that counts images."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} images/s" if speed and task.fields.get("images") else "")
+
+
+class RunDisplay:
+    """Two bars: the whole run with its time left, and the phase at work with task, epoch, speed and time left."""
+
+    def __init__(self, total_tasks: int, *, quiet: bool) -> None:
+        self.bars = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            _Speed(), TimeRemainingColumn(), console=screen, disable=quiet, transient=True,
+        )  # fmt: skip
+        self.whole = self.bars.add_task("run", total=total_tasks)
+        self.phase = self.bars.add_task("loading", total=None, images=True)
+        self.at: tuple[int, str] | None = None
+
+    def __enter__(self) -> RunDisplay:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def on_step(self, step: Step) -> None:
+        """Move the phase's bar by one optimizer step."""
+        if self.at != (step.task, step.phase):
+            self.at = step.task, step.phase
+            total = step.steps * step.epochs * step.images
+            self.bars.reset(self.phase, total=total, images=True)
+        label = f"task {step.task + 1}  {step.phase}  epoch {step.epoch}/{step.epochs}"
+        self.bars.update(self.phase, advance=step.images, description=label)
+
+    def on_task(self, method: str, done: int, tasks: int, record: Mapping[str, Any]) -> None:
+        """Count a finished task and say how it went."""
+        self.bars.update(self.whole, advance=1, description=method)
+        if not self.bars.disable:
+            screen.print(
+                f"{method:<18} task {done:>2}/{tasks}  {record['classes_seen']:>4} classes  "
+                f"accuracy {100 * record['accuracy']:5.1f} %"
+            )
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as percent; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def summary_table(title: str, summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The final table of a run: one row per method."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    for column in ("Avg %", "Last %", "forgetting", "BWT", "FWT", "epochs", "seconds"):
+        table.add_column(column, justify="right")
+    for method, s in summaries.items():
+        transfers = [percent(s[key]) for key in ("forgetting", "backward_transfer", "forward_transfer")]
+        accuracy = [percent(s["average"]), percent(s["last"])]
+        table.add_row(method, *accuracy, *transfers, str(s["epochs"]), f"{s['seconds']:.0f}")
+    return table

@@ -1,0 +1,64 @@
+"""The command ``mgclip``: its subcommands, and how errors end it (2: wrong input, 1: failure)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mgclip._version import __version__
+from mgclip.app import conform, learn, predict, recipes, run
+from mgclip.errors import MGCLIPError
+
+app = typer.Typer(
+    name="mgclip",
+    help="Teach CLIP new classes, task after task, without forgetting the old ones, and see why it works.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run_command)
+app.command("learn")(learn.learn_command)
+app.command("predict")(predict.predict_command)
+app.command("conform")(conform.conform_command)
+app.command("recipes")(recipes.recipes_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mgclip {__version__}")
+        raise typer.Exit
+
+
+_debug = False
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except MGCLIPError as error:
+        if _debug:
+            raise
+        typer.echo(f"mgclip: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:  # a fault of ours or of the machine: one line too, the traceback on request
+        if _debug:
+            raise
+        what = " ".join(str(error).split()) or "no message"
+        typer.echo(
+            f"mgclip: unexpected {type(error).__name__}: {what} (run  mgclip --debug ...  for the traceback)", err=True
+        )
+        sys.exit(1)

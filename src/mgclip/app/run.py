@@ -1,0 +1,96 @@
+"""``mgclip run``: an experiment from a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def free_folder(name: str) -> Path:
+    """The first unused of ``runs/NAME``, ``runs/NAME-2``, ..."""
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def run_command(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe's name or file (icons100), and changes to it."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE, the first unused.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
+) -> None:
+    """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
+    from mgclip.app.display import RunDisplay, screen, summary_table
+    from mgclip.app.display import out as results
+    from mgclip.errors import InputError
+    from mgclip.experiment.recipe import build_recipe, load_recipe
+
+    words = arguments or []
+    names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    if len(names) > 1:
+        raise InputError(f"One recipe at a time; found {' and '.join(names)}.")
+    if resume is not None and out is not None:
+        raise InputError("Give --out for a new run or --resume for an old one, not both.")
+    recipe = load_recipe(names[0] if names else "icons100", changes)
+    folder = resume or out or free_folder(recipe.name)
+    if resume is not None and not names:
+        from mgclip.experiment.records import read_recipe
+
+        recipe = read_recipe(resume)
+        if changes:
+            fresh = load_recipe(recipe.name, changes).model_dump()
+            touched = {change.partition("=")[0].strip() for change in changes}
+            recipe = build_recipe({**recipe.model_dump(), **{k: fresh[k] for k in touched}}, source=str(resume))
+
+    from mgclip.experiment.runner import build_stream, run
+
+    stream = build_stream(recipe)
+    if not quiet:
+        screen.print(f"{recipe.name}: {len(stream)} tasks, {sum(len(t.names) for t in stream)} classes -> {folder}")
+    try:
+        with RunDisplay(len(stream) * len(recipe.methods), quiet=quiet) as display:
+            summaries = run(
+                recipe, folder, resume=resume is not None, stream=stream,
+                on_step=display.on_step, on_task=display.on_task,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        screen.print(f"Stopped. Finished tasks are kept: go on with  mgclip run {recipe.name} --resume {folder}")
+        raise typer.Exit(1) from None
+    _figure(folder, summaries, recipe.name)
+    if as_json:
+        typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
+    elif not quiet:
+        results.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
+        _compare(recipe, summaries)
+        results.print(f"records, models and accuracy.svg: {folder}")
+
+
+def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:
+    from mgclip.report.figures import accuracy_figure
+
+    curves = {method: summary["accuracy_after"] for method, summary in summaries.items()}
+    accuracy_figure(curves, folder / "accuracy.svg", title=f"{name}: accuracy over all classes seen")
+
+
+def _compare(recipe: Any, summaries: dict[str, dict[str, Any]]) -> None:
+    """Published accuracy beside the measured one, where the recipe knows it."""
+    from mgclip.app.display import out, percent
+
+    if recipe.expected_last is None or "mg-clip" not in summaries:
+        return
+    measured = summaries["mg-clip"]
+    out.print(
+        f"published Avg {recipe.expected_avg:.2f}, Last {recipe.expected_last:.2f}; "
+        f"measured Avg {percent(measured['average'])}, Last {percent(measured['last'])}"
+    )

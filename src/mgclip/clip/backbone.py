@@ -1,0 +1,101 @@
+"""A frozen CLIP and the two things the method asks of it: features of images and features of texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Backbone:
+    """A CLIP with its tokenizer and image transform.
+
+    ``model`` is a ``transformers.CLIPModel``, in float32, every weight frozen, in evaluation mode; adapters, once attached,
+    live inside it. ``reference`` is what it was loaded by; ``fingerprint`` names its weights.
+    """
+
+    model: Any
+    tokenizer: Any
+    processor: Any
+    reference: str
+    fingerprint: str
+    peft_model: Any = None
+    _mean_std: tuple[Tensor, Tensor] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shape, device = (1, 3, 1, 1), self.device
+        mean = torch.tensor(self.processor.image_mean, device=device).view(shape)
+        std = torch.tensor(self.processor.image_std, device=device).view(shape)
+        self._mean_std = mean, std
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.logit_scale.device
+        return device
+
+    @property
+    def width(self) -> int:
+        """Length of a feature: the dimension images and texts share."""
+        return int(self.model.config.projection_dim)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the input image, in pixels."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The factor between a cosine and a logit: the exponential of the learned scale, about 100. Scalar."""
+        scale: Tensor = self.model.logit_scale.exp()
+        return scale
+
+    def transform(self, images: Sequence[Any]) -> Tensor:
+        """CLIP's evaluation transform up to the crop, of RGB images -> ``(n, 3, size, size)`` uint8.
+
+        Shorter side resized with bicubic interpolation, then centre crop. Bytes instead of floats, so that a data
+        set's transformed images can be kept; ``image_features`` does the normalising.
+        """
+        done = self.processor(list(images), do_rescale=False, do_normalize=False, input_data_format="channels_last")
+        return torch.from_numpy(np.stack([np.asarray(one, dtype=np.uint8) for one in done["pixel_values"]]))
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """L2-normalised features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8 (docs/method.md 2)."""
+        mean, std = self._mean_std
+        values = (pixels.to(self.device).float() / 255 - mean) / std
+        pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
+        return torch.nn.functional.normalize(self.model.visual_projection(pooled), dim=-1)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids ``(n, longest)`` of texts, padded to the longest of them only.
+
+        The text tower is causal and is read at the end-of-text token, so what follows that token changes nothing and
+        need not be computed. A text longer than the tower reads is cut.
+        """
+        longest = int(self.model.config.text_config.max_position_embeddings)
+        ids = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        tokens: Tensor = ids["input_ids"].to(self.device)
+        return tokens
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        """L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
+        pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
+        return torch.nn.functional.normalize(self.model.text_projection(pooled), dim=-1)
+
+
+def fingerprint(model: Any) -> str:
+    """A name for a model's weights: equal for equal weights, however they were stored.
+
+    Taken over names, shapes and float32 values of all parameters, before adapters are attached.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,161 @@
+"""Read OpenAI's own CLIP files (``ViT-B-16.pt``): a state dict or a TorchScript archive, converted to transformers' layout."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgclip.errors import InputError
+
+PLAIN = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre": "vision_model.pre_layrnorm",  # transformers spells it so
+    "visual.ln_post": "vision_model.post_layernorm",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final": "text_model.final_layer_norm",
+    "logit_scale": "logit_scale",
+}
+IN_BLOCK = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:weight|bias))")
+
+
+def load_openai(file: Path) -> tuple[Any, Any, Any]:
+    """Model, tokenizer and image transform of an OpenAI ``.pt`` file. Sizes are read off the weights' shapes.
+
+    A state dict is read with ``weights_only``; a TorchScript archive by TorchScript's own reader, which builds no Python
+    object. Raises ``InputError`` for a missing file, a ResNet CLIP, or anything that is not OpenAI's layout.
+    """
+    from transformers import CLIPImageProcessorPil, CLIPModel
+
+    state = _read_state(file)
+    if any(key.startswith("visual.layer1.") or key.startswith("visual.attnpool.") for key in state):
+        raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
+    if missing := sorted({"visual.conv1.weight", "visual.proj", "text_projection", "ln_final.weight"} - state.keys()):
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
+    tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
+    config = _config(state, tokenizer)
+    model = CLIPModel._from_config(config, attn_implementation="sdpa")
+    converted = convert(state)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
+    wrong = [n for n in sorted(expected.keys() | converted.keys())
+             if n not in converted or converted[n].shape != expected.get(n)]  # fmt: skip
+    if wrong:
+        raise InputError(f"{file} is not a whole CLIP in OpenAI's layout: {wrong[0]} is missing or of another shape.")
+    model.load_state_dict(converted, strict=False)  # strict but for position_ids, just checked name by name
+    size = config.vision_config.image_size
+    processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    return model, tokenizer, processor
+
+
+def _read_state(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise InputError(f"There is no CLIP file {file}.")
+    try:
+        scripted = zipfile.is_zipfile(file) and any("/code/" in n for n in zipfile.ZipFile(file).namelist())
+        if scripted:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state: Any = torch.jit.load(str(file), map_location="cpu").state_dict()
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{file} cannot be read as an OpenAI CLIP ({reason}): it must be a state dict of tensors or a TorchScript archive."
+        ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: it holds something else than named tensors.")
+    return {name.removeprefix("module."): value.float() for name, value in state.items()}
+
+
+def _config(state: Mapping[str, Tensor], tokenizer: Any) -> Any:
+    from transformers import CLIPConfig
+
+    width, _, _, patch = state["visual.conv1.weight"].shape
+    text_width = state["ln_final.weight"].shape[0]
+    side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+
+    def depth(prefix: str) -> int:
+        return len({m[2] for key in state if (m := BLOCK.fullmatch(key)) and (m[1] or "") == prefix})
+
+    projection = int(state["text_projection"].shape[1])
+    vision = {
+        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth("visual."),
+        "num_attention_heads": max(1, width // 64), "image_size": side * patch, "patch_size": patch,
+        "hidden_act": "quick_gelu", "projection_dim": projection,
+    }  # fmt: skip
+    text = {
+        "vocab_size": int(state["token_embedding.weight"].shape[0]), "hidden_size": text_width,
+        "intermediate_size": 4 * text_width, "num_hidden_layers": depth(""), "hidden_act": "quick_gelu",
+        "num_attention_heads": max(1, text_width // 64), "projection_dim": projection,
+        "max_position_embeddings": int(state["positional_embedding"].shape[0]),
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=projection)
+
+
+def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """OpenAI's names and layout -> transformers': fused query/key/value split, projections transposed."""
+    converted: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key in NOT_WEIGHTS:
+            continue
+        if key in ("visual.proj", "text_projection"):
+            converted[{"visual.proj": "visual_projection"}.get(key, key) + ".weight"] = value.T.contiguous()
+        elif match := BLOCK.fullmatch(key):
+            tower, number, part, kind = match.groups()
+            layer = f"{'vision' if tower else 'text'}_model.encoder.layers.{number}."
+            if part == "attn.in_proj":
+                for letter, third in zip("qkv", value.chunk(3), strict=True):
+                    converted[f"{layer}self_attn.{letter}_proj.{kind[1:]}"] = third.contiguous()
+            else:
+                converted[layer + IN_BLOCK.get(part, part) + kind] = value
+        else:
+            stem, _, kind = key.rpartition(".")
+            converted[PLAIN[key] if key in PLAIN else f"{PLAIN.get(stem, stem)}.{kind}"] = value
+    if converted["logit_scale"].ndim:
+        converted["logit_scale"] = converted["logit_scale"].reshape(())
+    return converted
+
+
+def openai_tokenizer(length: int = 77) -> Any:
+    """CLIP's byte-pair tokenizer, built from the merges inside the package: OpenAI's files come without one."""
+    from transformers import CLIPTokenizer
+
+    text = gzip.decompress((files("mgclip") / "assets" / "openai_merges.txt.gz").read_bytes()).decode()
+    merges = [(left, right) for left, right in (line.split(" ") for line in text.splitlines())]
+    symbols = _byte_symbols()
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair) for pair in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+
+
+def _byte_symbols() -> list[str]:
+    """One printable character for each byte, in the order of CLIP's vocabulary: printable bytes first."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return [*map(chr, printable), *(chr(256 + place) for place in range(len(rest)))]

@@ -1,0 +1,71 @@
+"""Images as the encoder wants them: opened, made RGB, transformed once, kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mgclip.errors import InputError
+
+KEEP_BYTES = 2 << 30
+"""Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
+
+
+def to_rgb(image: Any) -> Image.Image:
+    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
+
+    Raises ``InputError`` naming the file where it cannot be read.
+    """
+    if isinstance(image, (str, Path)):
+        try:
+            with Image.open(image) as opened:
+                return opened.convert("RGB")
+        except FileNotFoundError:
+            raise InputError(f"There is no image file {image}.") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(f"The image {image} cannot be read ({error}): replace or remove the file.") from None
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise InputError(
+            f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."
+        )
+    return Image.fromarray(array).convert("RGB")
+
+
+class Pixels:
+    """The transformed images of one set: ``transform`` is asked for each image once, if all of them may be kept.
+
+    ``images`` is any sequence of what ``to_rgb`` takes; it is read an item at a time, only when a batch needs it.
+    """
+
+    def __init__(
+        self, images: Sequence[Any], transform: Callable[[Sequence[Any]], Tensor], keep_bytes: int = KEEP_BYTES
+    ) -> None:
+        self.images, self.transform, self.keep_bytes = images, transform, keep_bytes
+        self._kept: Tensor | None = None
+        self._have = torch.zeros(len(images), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """The images at ``indices`` ``(b,)`` -> ``(b, 3, size, size)`` uint8."""
+        missing = indices[~self._have[indices]]
+        if self._kept is not None and len(missing) == 0:
+            return self._kept[indices]
+        fresh = self.transform([to_rgb(self.images[i]) for i in missing.tolist()])
+        if self._kept is None and fresh[0].numel() * len(self) <= self.keep_bytes:
+            self._kept = torch.empty((len(self), *fresh.shape[1:]), dtype=torch.uint8)
+        if self._kept is None:
+            return fresh
+        self._kept[missing] = fresh
+        self._have[missing] = True
+        return self._kept[indices]

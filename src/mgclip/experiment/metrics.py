@@ -1,0 +1,55 @@
+"""Continual-learning metrics of an accuracy matrix (docs/method.md 9).
+
+``A[i, j]`` is the accuracy on task j's test images after learning task i; entries with j > i are NaN, except that
+``A[j-1, j]`` may hold the text branch's zero-shot accuracy on a task not yet learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Accuracy over all test images of tasks 0..i, for each i: ``(t, t)`` -> ``(t,)``. ``sizes``: test images per task."""
+    weights = np.asarray(sizes, dtype=np.float64)
+    return np.array([np.average(matrix[i, : i + 1], weights=weights[: i + 1]) for i in range(len(matrix))])
+
+
+def last(matrix: Matrix, sizes: Sequence[int]) -> float:
+    """Accuracy over everything after the last task."""
+    return float(accuracy_after(matrix, sizes)[-1])
+
+
+def average(matrix: Matrix, sizes: Sequence[int]) -> float:
+    """Mean over tasks of the accuracy after each."""
+    return float(accuracy_after(matrix, sizes).mean())
+
+
+def forgetting(matrix: Matrix) -> float | None:
+    """Mean over earlier tasks of the best accuracy once reached minus the last one; None for a single task."""
+    count = len(matrix)
+    if count < 2:
+        return None
+    drops = [np.max(matrix[j : count - 1, j]) - matrix[count - 1, j] for j in range(count - 1)]
+    return float(np.mean(drops))
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """Mean over earlier tasks of the last accuracy minus the one right after learning; None for a single task."""
+    count = len(matrix)
+    if count < 2:
+        return None
+    return float(np.mean([matrix[count - 1, j] - matrix[j, j] for j in range(count - 1)]))
+
+
+def forward_transfer(matrix: Matrix) -> float | None:
+    """Mean zero-shot accuracy on each task just before it is learned; None for a single task."""
+    count = len(matrix)
+    if count < 2:
+        return None
+    return float(np.mean([matrix[j - 1, j] for j in range(1, count)]))

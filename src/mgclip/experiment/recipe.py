@@ -1,0 +1,125 @@
+"""Recipes: an experiment as one flat list of typed settings, read from YAML and changed by ``key=value``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from mgclip.errors import InputError
+from mgclip.method.baselines import METHODS
+from mgclip.method.settings import Positive, Settings
+
+
+class Recipe(Settings):
+    """What to learn, from which data, in which order, with which methods; the method's own settings stand beside them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    about: str = ""
+    """One line for the list of recipes: what it is, how long it takes, what it needs."""
+    clip: str = "iconclip"
+    data: Literal["icons100", "cifar100", "folder"] = "icons100"
+    data_path: str | None = None
+    train_per_class: Positive = 100
+    """icons100 only: images drawn of each class."""
+    test_per_class: Positive = 20
+    class_order: str | int | list[int] = "shuffled"
+    initial_classes: Annotated[int, Field(ge=0)] = 0
+    """Classes of the first task; 0 means classes_per_task."""
+    classes_per_task: Positive = 10
+    tasks: Positive | None = None
+    """Stop after so many tasks."""
+    methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
+    expected_avg: float | None = None
+    """Published average accuracy of mg-clip, percent."""
+    expected_last: float | None = None
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _listed(cls, methods: Any) -> Any:
+        return [m.strip() for m in methods.split(",")] if isinstance(methods, str) else methods
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        for method in methods:
+            if method not in METHODS:
+                raise ValueError(f"no method {method!r}{_nearest(method, METHODS)}")
+        if not methods or len(set(methods)) < len(methods):
+            raise ValueError("must name at least one method, each once")
+        return methods
+
+    def settings(self) -> Settings:
+        """The method's part of the recipe."""
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of every recipe inside the package."""
+    folder = Path(str(files("mgclip") / "recipes"))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
+    """A recipe by name or file, with ``key=value`` changes, values read as YAML.
+
+    Raises ``InputError`` naming every wrong key and value at once, with the nearest valid key.
+    """
+    recipes = shipped_recipes()
+    file = recipes.get(reference, Path(reference))
+    if reference not in recipes and not file.is_file():
+        raise InputError(f"There is no recipe {reference}{_nearest(reference, recipes)}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, Mapping):
+        raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
+    return build_recipe({"name": file.stem, **values, **dict(map(parse_change, changes))}, source=reference)
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """``key=value`` -> key, and the value read as YAML."""
+    key, equals, value = change.partition("=")
+    if not equals or not key:
+        raise InputError(f"A change is written key=value; found {change!r}.")
+    try:
+        return key.strip(), yaml.safe_load(value) if value.strip() else value
+    except yaml.YAMLError:
+        return key.strip(), value
+
+
+def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
+    """Check settings and make the recipe of them; all that is wrong is said in one error."""
+    try:
+        return Recipe(**{str(key): value for key, value in values.items()})
+    except ValidationError as error:
+        raise InputError(f"In recipe {source}: " + "; ".join(_sayings(error)) + ".") from None
+
+
+def _sayings(error: ValidationError) -> Iterable[str]:
+    said: dict[str, str] = {}
+    for problem in error.errors():
+        key, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            said[key] = f"there is no key {key}{_nearest(key, Recipe.model_fields).removesuffix('?')}"
+        elif problem["type"] == "missing":
+            said[key] = f"{key} is missing"
+        elif key in said:
+            said[key] = f"{said[key]}, or: {message}"
+        else:
+            said[key] = f"{key} = {problem['input']!r}: {message}"
+    return said.values()

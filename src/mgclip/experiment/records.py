@@ -1,0 +1,140 @@
+"""A run's records on disk: the resolved recipe, the environment, one JSON line per task, a summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mgclip.errors import InputError
+from mgclip.experiment import metrics
+from mgclip.experiment.recipe import Recipe, build_recipe
+
+RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
+PACKAGES = (
+    "mg-clip",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "qtawesome",
+)
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on beside its recipe: versions of Python and packages, platform, processor threads."""
+    import torch
+
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "packages": found,
+    }
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    fresh = file.with_name(f".{file.name}-new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(file)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Put the resolved recipe and the environment into a run's folder."""
+    write_text(folder / RECIPE, yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True))
+    write_json(folder / ENVIRONMENT, environment())
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe a run was started with. Raises ``InputError`` where the folder is not a run."""
+    if not (folder / RECIPE).is_file():
+        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+    try:
+        values = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / RECIPE} is not YAML: {' '.join(str(error).split())}") from None
+    return build_recipe(values if isinstance(values, Mapping) else {}, source=str(folder / RECIPE))
+
+
+def append_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to the records and see it on disk."""
+    with (folder / RECORDS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The whole records of a run so far, one per task; a last line cut short by a crash is left out."""
+    file = folder / RECORDS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise InputError(f"Line {number} of {file} is not JSON: restore the file from a copy.") from None
+    return records
+
+
+def keep_records(folder: Path, count: int) -> list[dict[str, Any]]:
+    """Cut the records to the first ``count`` tasks, those a checkpoint vouches for, and return them."""
+    records = read_records(folder)[:count]
+    if len(records) < count:
+        raise InputError(f"{folder} has {len(records)} records and a checkpoint of {count} tasks: start it anew.")
+    write_text(folder / RECORDS, "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in records))
+    return records
+
+
+def accuracy_matrix(records: Sequence[Mapping[str, Any]]) -> tuple[metrics.Matrix, list[int]]:
+    """The matrix A ``(t, t)`` and the test images per task, from a run's records."""
+    count = len(records)
+    matrix = np.full((count, count), np.nan)
+    for i, record in enumerate(records):
+        matrix[i, : i + 1] = record["accuracy_per_task"]
+        if i + 1 < count and record["next_task_text_accuracy"] is not None:
+            matrix[i, i + 1] = record["next_task_text_accuracy"]
+    return matrix, [int(record["test_images"]) for record in records]
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The metrics of a run, as shares of 1, from its records."""
+    matrix, sizes = accuracy_matrix(records)
+    return {
+        "tasks": len(records),
+        "classes": int(records[-1]["classes_seen"]),
+        "epochs": int(records[-1]["epochs"]),
+        "last": metrics.last(matrix, sizes),
+        "average": metrics.average(matrix, sizes),
+        "forgetting": metrics.forgetting(matrix),
+        "backward_transfer": metrics.backward_transfer(matrix),
+        "forward_transfer": metrics.forward_transfer(matrix),
+        "accuracy_after": [float(a) for a in metrics.accuracy_after(matrix, sizes)],
+        "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
+    }

@@ -1,0 +1,47 @@
+"""Modality gap compensation: a cosine classifier in image space, one row per class (docs/method.md 6)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.method.settings import Settings
+from mgclip.method.training import OnStep, Step, TaskData, batches, checked
+
+
+def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of each class's normalised features, not normalised again: ``(n, d)`` and ``(n,)`` -> ``(classes, d)``."""
+    return torch.stack([features[labels == label].mean(0) for label in range(classes)])
+
+
+def cosines(features: Tensor, rows: Tensor) -> Tensor:
+    """Logits of the head: plain cosines, no temperature. Normalised ``(b, d)`` and ``(c, d)`` -> ``(b, c)``."""
+    return features @ F.normalize(rows, dim=-1).T
+
+
+def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
+    """The head's rows for one task ``(classes, d)``, from its image features ``(n, d)``.
+
+    Rows start as class means; Adam, cosine annealing stepped per iteration down to 1 % of the rate; cross-entropy over the
+    task's own classes. Rows of earlier classes would get no gradient, so they are not touched.
+    """
+    labels = task.labels.to(features.device)
+    rows = torch.nn.Parameter(class_means(features, labels, len(task.names)))
+    size, epochs = settings.head_batch_size, settings.head_epochs
+    steps = -(-len(labels) // size)
+    if epochs == 0 or len(task.names) == 1:
+        return rows.detach()
+    optimizer = torch.optim.Adam([rows], lr=settings.head_lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=0.01 * settings.head_lr)
+    for epoch in range(1, epochs + 1):
+        order = batches(task, phase="head", epoch=epoch, batch_size=size, seed=settings.seed, shuffle=settings.shuffle)
+        for step, picked in order:
+            loss = F.cross_entropy(cosines(features[picked], rows), labels[picked])
+            value = checked(loss, task=task.index, phase="head", epoch=epoch, step=step)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            on_step(Step(task.index, "head", epoch, epochs, step, steps, len(picked), value))
+    return rows.detach()

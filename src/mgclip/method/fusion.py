@@ -1,0 +1,22 @@
+"""Prediction from both branches over all seen classes (docs/method.md 7)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+
+def fuse(
+    text_logits: Tensor, cosines: Tensor, *, vision_weight: float, mode: Literal["published", "single-softmax"]
+) -> Tensor:
+    """Probabilities ``(b, c)`` of text logits ``(b, c)`` and head cosines ``(b, c)``.
+
+    ``published``: p = (softmax(softmax(z)) + beta softmax(cosines)) / (1 + beta). The text branch is softmaxed twice and the
+    head has no temperature, which puts both on a similar scale; that is what produced the published numbers.
+    ``single-softmax`` takes the text branch's softmax once.
+    """
+    text = text_logits.softmax(-1)
+    if mode == "published":
+        text = text.softmax(-1)
+    return (text + vision_weight * cosines.softmax(-1)) / (1 + vision_weight)

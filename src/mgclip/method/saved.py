@@ -1,0 +1,132 @@
+"""A saved model is a folder: peft adapter, head, and one JSON file with classes, settings and the CLIP it needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+
+from mgclip._version import __version__
+from mgclip.clip.adapters import read_adapter_file, set_adapter_state
+from mgclip.clip.load import load_backbone
+from mgclip.errors import InputError
+from mgclip.method.settings import Settings
+
+if TYPE_CHECKING:
+    from mgclip.method.learner import MGCLIP
+
+FORMAT = 1
+MANIFEST = "mgclip.json"
+ADAPTER = Path("adapter") / "adapter_model.safetensors"
+HEAD = "head.safetensors"
+
+
+def is_saved(reference: str | Path) -> bool:
+    """Whether there is a saved model at ``reference``."""
+    return (Path(reference) / MANIFEST).is_file()
+
+
+def save(model: MGCLIP, folder: Path) -> None:
+    """Write a model into ``folder``, replacing a model that is there. The folder changes in one rename.
+
+    Raises ``InputError`` where something else than a saved model stands in the way.
+    """
+    from safetensors.torch import save_file
+
+    if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-new-", dir=folder.parent))
+    try:
+        model.backbone.peft_model.save_pretrained(fresh / "adapter", safe_serialization=True)
+        (fresh / "adapter" / "README.md").unlink(missing_ok=True)
+        save_file({"weight": model.head.detach().cpu().contiguous()}, fresh / HEAD)
+        manifest = {
+            "format": FORMAT,
+            "mgclip": __version__,
+            "base": {"reference": _lasting(model.backbone.reference), "fingerprint": model.backbone.fingerprint},
+            "settings": model.settings.model_dump(exclude={"adapter_init"}),
+            "epochs": model.epochs,
+            "task_sizes": list(model.task_sizes),
+            "class_names": list(model.class_names),
+        }
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            folder.replace(old)
+            fresh.replace(folder)
+            shutil.rmtree(old)
+        else:
+            fresh.replace(folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def _lasting(reference: str) -> str:
+    """A reference that still holds from another working directory: a path is made absolute."""
+    path = Path(reference).expanduser()
+    return str(path.resolve()) if path.exists() else reference
+
+
+def load_saved(
+    kind: type[MGCLIP], folder: Path, *, base: str | Path | None, device: str | torch.device | None
+) -> MGCLIP:
+    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or the base is another CLIP."""
+    manifest = _read_manifest(folder / MANIFEST)
+    try:
+        settings = Settings(**manifest["settings"])
+        reference, mark = manifest["base"]["reference"], manifest["base"]["fingerprint"]
+        names, sizes, epochs = manifest["class_names"], manifest["task_sizes"], manifest["epochs"]
+        if len(names) != sum(sizes) or len(set(names)) != len(names):
+            raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / MANIFEST} is damaged ({reason}): restore the model from a copy.") from None
+    head = _read_head(folder / HEAD, rows=len(names))
+    adapter = read_adapter_file(folder / ADAPTER)
+    backbone = load_backbone(base or reference, device)
+    if backbone.fingerprint != mark:
+        raise InputError(
+            f"{folder} was trained on the CLIP {reference} (fingerprint {mark[:8]}); {backbone.reference} is another one "
+            f"({backbone.fingerprint[:8]}): give the one it was trained on."
+        )
+    model = kind(backbone, settings)
+    if head.shape[1] != backbone.width:
+        raise InputError(
+            f"{folder / HEAD} has rows of {head.shape[1]} numbers; this CLIP's features have {backbone.width}."
+        )
+    set_adapter_state(backbone, adapter)
+    model.head = head.to(backbone.device)
+    model.class_names, model.task_sizes, model.epochs = tuple(names), tuple(sizes), epochs
+    return model
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        number = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({error}): restore the model from a copy.") from None
+    if number != FORMAT:
+        raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
+    return dict(manifest)
+
+
+def _read_head(file: Path, *, rows: int) -> torch.Tensor:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weight = load_file(file)["weight"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"The head {file} cannot be read ({error}): restore the model from a copy.") from None
+    if weight.ndim != 2 or weight.shape[0] != rows:
+        raise InputError(f"{file} has shape {tuple(weight.shape)}; one row for each of {rows} classes is expected.")
+    return weight

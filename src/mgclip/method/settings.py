@@ -1,0 +1,63 @@
+"""Every setting of the method, with the values of the published code (docs/method.md 2-7)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """The method's settings. Unknown names and values out of range raise pydantic's ``ValidationError``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = "a good photo of a {}."
+    """Text of a class; ``{}`` stands for its name."""
+    rank: Positive = 8
+    lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The adapters' scale is ``lora_alpha / rank``."""
+    adapter_init: str | None = None
+    """A safetensors file of initial adapter matrices, instead of random ones."""
+
+    epochs: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves CLIP as it is."""
+    max_epochs: Positive = 10
+    """The probe trains no longer than this."""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """The probe stops when the negative similarity has moved by more than this share."""
+    gap_average: Literal["published", "exact"] = "published"
+    """Average of per-batch means, or the exact mean over images."""
+    adapter_lr: Rate = 1e-3
+    adapter_batch_size: Positive = 128
+
+    branches: Literal["both", "text", "image"] = "both"
+    """What predicts: the text classifier, the image-space head, or both (the method)."""
+    head_epochs: Annotated[int, Field(ge=0)] = 3
+    """0 leaves the head at the class means."""
+    head_lr: Rate = 5e-4
+    head_batch_size: Positive = 64
+    vision_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """beta: weight of the head's branch against the text branch's 1."""
+    fusion: Literal["published", "single-softmax"] = "published"
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    shuffle: bool = True
+    """False: images are trained on in the order given, as the recorded runs are."""
+    encode_batch_size: Positive = 128
+    """Images per pass where nothing is trained. Changes memory and speed only."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_place(cls, prompt: str) -> str:
+        if prompt.count("{}") != 1 or prompt.replace("{}", "").count("{") or prompt.replace("{}", "").count("}"):
+            raise ValueError("must hold {} once, where the class name goes, and no other brace")
+        return prompt
+
+    @property
+    def uses_head(self) -> bool:
+        """Whether the head takes part in predictions."""
+        return self.branches != "text"

@@ -1,0 +1,71 @@
+"""What both training phases share: the task as tensors, the order of its images, progress, and the check on the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mgclip.clip.pixels import Pixels
+from mgclip.errors import MGCLIPError
+
+PHASES = ("probe", "adapter", "head")
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes."""
+
+    index: int
+    pixels: Pixels
+    labels: Tensor
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step, told to whoever watches. Counts start at 1; ``loss`` is the step's own."""
+
+    task: int
+    phase: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images: int
+    loss: float
+
+
+OnStep = Callable[[Step], None]
+
+
+class TrainingDiverged(MGCLIPError):
+    """The loss stopped being a number."""
+
+
+def batches(
+    task: TaskData, *, phase: str, epoch: int, batch_size: int, seed: int, shuffle: bool
+) -> Iterator[tuple[int, Tensor]]:
+    """Number (from 1) and image positions ``(b,)`` of each batch; the order depends only on seed, task, phase and epoch."""
+    count = len(task.labels)
+    if shuffle:
+        key = [seed, task.index, PHASES.index(phase), epoch]
+        order = torch.from_numpy(np.random.default_rng(key).permutation(count))
+    else:
+        order = torch.arange(count)
+    yield from enumerate(order.split(batch_size), start=1)
+
+
+def checked(loss: Tensor, *, task: int, phase: str, epoch: int, step: int) -> float:
+    """The loss as a number. Raises ``TrainingDiverged`` naming the place where it is NaN or infinite."""
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TrainingDiverged(
+            f"The loss became {value} at task {task}, {phase} epoch {epoch}, step {step}: the last finished task is "
+            "kept; try a smaller learning rate."
+        )
+    return value

@@ -1,0 +1,139 @@
+"""The glyph catalogue: icons drawn by designers, read from the fonts that the package ``qtawesome`` ships.
+
+Ten fonts of six families draw thousands of concepts in several styles. A glyph's name in its font's character map
+is a concept plus, often, a style word (``bell-ringing-bold``, ``bell-outline``, ``bell-line``); the catalogue takes the
+style word off, so that the same concept drawn by different designers carries one name.
+
+qtawesome is never imported (it wants Qt): its folder is found and its font files are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image, ImageFont
+
+from mgclip.errors import MissingExtra
+
+CANVAS = 64
+"""Side of a rendered glyph mask, in pixels."""
+
+
+@dataclass(frozen=True)
+class Font:
+    """One font file: the family it belongs to, the style of names without a style word, and its style words."""
+
+    stem: str
+    family: str
+    plain_style: str
+    style_words: tuple[tuple[str, str], ...] = ()
+
+
+OUTLINE_WORDS = (("outline", "line"), ("variant", "solid"))
+FONTS = (
+    Font("codicon", "codicons", "line", (("filled", "solid"), ("outline", "line"))),
+    Font("elusiveicons-webfont", "elusive", "solid", (("alt", "solid"),)),
+    Font("fontawesome5-regular-webfont", "fontawesome5", "line", (("alt", "line"),)),
+    Font("fontawesome5-solid-webfont", "fontawesome5", "solid", (("alt", "solid"),)),
+    Font("fontawesome6-regular-webfont", "fontawesome6", "line", (("alt", "line"),)),
+    Font("fontawesome6-solid-webfont", "fontawesome6", "solid", (("alt", "solid"),)),
+    Font("materialdesignicons5-webfont", "materialdesign5", "solid", OUTLINE_WORDS),
+    Font("materialdesignicons6-webfont", "materialdesign6", "solid", OUTLINE_WORDS),
+    Font(
+        "phosphor",
+        "phosphor",
+        "regular",
+        (("thin", "thin"), ("light", "light"), ("bold", "bold"), ("fill", "fill"), ("duotone", "duotone")),
+    ),
+    Font("remixicon", "remix", "plain", (("line", "line"), ("fill", "fill"))),
+)
+"""Every font read. The two brand fonts are left out: logos have no concept a text could name."""
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """One drawing: ``concept`` in ``style`` by ``family``."""
+
+    family: str
+    style: str
+    concept: str
+    font_file: Path
+    codepoint: int
+
+
+def _fonts_folder() -> Path:
+    spec = find_spec("qtawesome")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("icons", "the icon fonts of the package qtawesome")
+    return Path(next(iter(spec.submodule_search_locations))) / "fonts"
+
+
+def split_style(name: str, font: Font, names: dict[str, str]) -> tuple[str, str]:
+    """Split a glyph's name into ``(concept, style)``.
+
+    A last word counts as a style only where the rest is a name of its own (``traffic-light`` is a concept: there is
+    no ``traffic``), or where the font writes a style behind every name, as Remix and Material Design do.
+    """
+    style, concept = font.plain_style, name
+    words = dict(font.style_words)
+    always = font.family in ("remix", "materialdesign5", "materialdesign6")
+    while "-" in concept:
+        rest, last = concept.rsplit("-", 1)
+        if last not in words or not (always or rest in names):
+            break
+        style = words[last] if style == font.plain_style else style
+        concept = rest
+        if font.family not in ("materialdesign5", "materialdesign6"):
+            break
+    return concept, style
+
+
+def _read_font(folder: Path, font: Font) -> Iterator[Glyph]:
+    maps, files = sorted(folder.glob(f"{font.stem}-charmap-*.json")), sorted(folder.glob(f"{font.stem}-[0-9]*.ttf"))
+    if not maps or not files:
+        raise MissingExtra("icons", f"the font {font.stem}, which this version of qtawesome does not ship")
+    names: dict[str, str] = json.loads(maps[-1].read_text())
+    for name, code in sorted(names.items()):
+        concept, style = split_style(name, font, names)
+        yield Glyph(font.family, style, concept.replace("-", " "), files[-1], int(code, 16))
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Glyph, ...]:
+    """Every glyph of every font, fonts in the order of ``FONTS``, names sorted.
+
+    Raises ``MissingExtra`` where qtawesome is not installed.
+    """
+    folder = _fonts_folder()
+    return tuple(glyph for font in FONTS for glyph in _read_font(folder, font))
+
+
+@lru_cache(maxsize=64)
+def _open_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(file), size)
+
+
+def render(glyph: Glyph, canvas: int = CANVAS) -> Image.Image:
+    """Draw a glyph as a coverage mask: a ``canvas`` x ``canvas`` image of mode ``L``, the glyph's box centred.
+
+    The glyph is drawn at 80 % of the canvas; one that is wider than its font's square is drawn smaller.
+    """
+    text, size = chr(glyph.codepoint), round(canvas * 0.8)
+    font = _open_font(glyph.font_file, size)
+    left, top, right, bottom = font.getbbox(text)
+    longest = max(right - left, bottom - top)
+    if longest > canvas * 0.9:
+        font = _open_font(glyph.font_file, max(1, int(size * canvas * 0.9 / longest)))
+        left, top, right, bottom = font.getbbox(text)
+    mask = Image.new("L", (canvas, canvas))
+    width, height = int(right - left), int(bottom - top)
+    if width > 0 and height > 0:
+        drawn = Image.new("L", (width, height))
+        drawn.im.paste(font.getmask(text), (0, 0, width, height))
+        mask.paste(drawn, ((canvas - width) // 2, (canvas - height) // 2))
+    return mask

@@ -1,0 +1,119 @@
+"""icons100: 100 concepts as glyphs; a stream trains on line drawings and is tested on solid ones.
+
+The classes are the first hundred concepts (sorted by name) that Phosphor draws in at least five styles, Remix in at
+least one, and some other family knows. Train renditions: Phosphor thin, light, regular and bold, Remix line. Test
+renditions: Phosphor fill and duotone, Remix fill, as far as the installed fonts draw them. Every image varies its glyph
+from a seed: colours, position, scale, rotation, background, noise.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from mgclip.stream.glyphs import CANVAS, Glyph, catalogue, render
+
+CLASSES = 100
+STREAM_FAMILIES = ("phosphor", "remix")
+TRAIN_STYLES = ("thin", "light", "regular", "bold", "line", "plain")
+TEST_STYLES = ("fill", "duotone")
+VARIATION_SEED = 20250709
+"""Part of the data set's definition: image k of a class looks the same in every run."""
+
+
+def by_concept(glyphs: Sequence[Glyph]) -> dict[str, list[Glyph]]:
+    """Group glyphs by concept, concepts sorted by name."""
+    groups: dict[str, list[Glyph]] = defaultdict(list)
+    for glyph in glyphs:
+        groups[glyph.concept].append(glyph)
+    return dict(sorted(groups.items()))
+
+
+def _drawn_by_all(drawings: Sequence[Glyph]) -> bool:
+    families = [glyph.family for glyph in drawings]
+    others = set(families) - set(STREAM_FAMILIES)
+    return families.count("phosphor") >= 5 and "remix" in families and bool(others)
+
+
+@lru_cache(maxsize=1)
+def class_names() -> tuple[str, ...]:
+    """The 100 class names, sorted."""
+    groups = by_concept(catalogue())
+    return tuple(concept for concept, drawings in groups.items() if _drawn_by_all(drawings))[:CLASSES]
+
+
+def renditions(styles: Sequence[str]) -> Mapping[str, list[Glyph]]:
+    """Each class's glyphs of the two stream families in the given styles."""
+    wanted = set(class_names())
+    chosen = [g for g in catalogue() if g.family in STREAM_FAMILIES and g.style in styles and g.concept in wanted]
+    return by_concept(chosen)
+
+
+def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A foreground and a background colour, ``(3,)`` each in 0..1, at least 0.3 apart in luminance."""
+    weights = np.array([0.299, 0.587, 0.114])
+    while True:
+        ink, paper = rng.random(3), rng.random(3)
+        if abs(weights @ ink - weights @ paper) >= 0.3:
+            return ink, paper
+
+
+def vary(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Turn a glyph mask into a picture: an RGB image of the mask's size.
+
+    Scale 0.65..1.05, rotation up to 20 degrees, shift up to 10 % of the side, two contrasting colours, a flat or a
+    graded background, and Gaussian noise up to 8 % of the range.
+    """
+    side = mask.width
+    scale, angle = rng.uniform(0.65, 1.05), np.deg2rad(rng.uniform(-20, 20))
+    shift = rng.uniform(-0.1, 0.1, size=2) * side
+    cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
+    x, y = middle + shift[0], middle + shift[1]
+    inverse = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
+    moved = mask.transform((side, side), Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC)
+    cover = np.asarray(moved, dtype=np.float32)[..., None] / 255
+    ink, paper = _colours(rng)
+    background = np.broadcast_to(paper, (side, side, 3)).astype(np.float32)
+    if rng.random() < 0.5:
+        ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+        direction = rng.uniform(0, 2 * np.pi)
+        slope = ramp[:, None] * np.sin(direction) + ramp[None, :] * np.cos(direction)
+        background = background + slope[..., None] * rng.uniform(-0.3, 0.3, size=3)
+    picture = background * (1 - cover) + ink * cover
+    picture = picture + rng.normal(0, rng.uniform(0, 0.08), size=picture.shape)
+    return Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class IconImages(Sequence[Image.Image]):
+    """The images of one split, drawn when asked for: ``per_class`` of each class, class by class.
+
+    Image ``i`` depends only on the split, its class and its place in the class.
+    """
+
+    glyphs: Mapping[str, list[Glyph]]
+    split: int
+    per_class: int
+
+    def __len__(self) -> int:
+        return len(self.glyphs) * self.per_class
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        label, copy = divmod(range(len(self))[index], self.per_class)
+        drawings = self.glyphs[class_names()[label]]
+        rng = np.random.default_rng([VARIATION_SEED, self.split, label, copy])
+        return vary(render(drawings[copy % len(drawings)], CANVAS), rng)
+
+
+def load(train_per_class: int = 100, test_per_class: int = 20) -> tuple[IconImages, IconImages]:
+    """The train and the test images; a class's renditions take turns, so each is seen equally often.
+
+    Raises ``MissingExtra`` where qtawesome is not installed.
+    """
+    train = IconImages(renditions(TRAIN_STYLES), split=0, per_class=train_per_class)
+    return train, IconImages(renditions(TEST_STYLES), split=1, per_class=test_per_class)

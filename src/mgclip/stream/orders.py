@@ -1,0 +1,45 @@
+"""Class orders: which class comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+import yaml
+
+from mgclip.errors import InputError
+
+
+@lru_cache(maxsize=1)
+def published_orders() -> dict[str, list[int]]:
+    """The class orders of the published experiments, by data set."""
+    text = (files("mgclip") / "stream" / "facts" / "class_orders.yaml").read_text(encoding="utf-8")
+    orders: dict[str, list[int]] = yaml.safe_load(text)
+    return orders
+
+
+def class_order(order: str | int | Sequence[int], *, dataset: str, classes: int, seed: int) -> list[int]:
+    """Positions in the stream -> classes of the data set.
+
+    ``dataset``: the data set's own order. ``published``: that of the published experiments. ``shuffled``: a permutation from
+    ``seed``. An integer: NumPy's legacy permutation from it, the field's custom (1993). A list: the order itself.
+    Raises ``InputError`` for an order that is not a permutation of the classes.
+    """
+    if order == "dataset":
+        return list(range(classes))
+    if order == "shuffled":
+        return [int(c) for c in np.random.default_rng(seed).permutation(classes)]
+    if order == "published":
+        if dataset not in published_orders():
+            known = ", ".join(published_orders())
+            raise InputError(f"No class order was published for {dataset}: there are orders for {known}.")
+        order = published_orders()[dataset]
+    if isinstance(order, str):
+        raise InputError(f"class_order must be dataset, published, shuffled, a number or a list; found {order}.")
+    if isinstance(order, int):
+        return [int(c) for c in np.random.RandomState(order).permutation(classes)]
+    if sorted(order) != list(range(classes)):
+        raise InputError(f"class_order must name each class from 0 to {classes - 1} once; found {len(order)} entries.")
+    return list(order)

@@ -1,0 +1,62 @@
+"""Split a data set into tasks: B0-IncN and BM-IncN (docs/method.md 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgclip.errors import InputError
+from mgclip.stream.data import Dataset, Split, Subset
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. ``names`` are its classes; labels ``(n,)`` are positions in ``names``; ``first`` is the stream's label of its
+    first class, so that a class's label in the run is ``first`` plus its position.
+    """
+
+    index: int
+    first: int
+    names: tuple[str, ...]
+    train: Split
+    test: Split
+
+
+def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
+    """Classes per task: ``initial`` first (0: like the others), then ``increment`` each; the last task takes what is left.
+
+    Raises ``InputError`` where the numbers do not fit the classes.
+    """
+    first = initial or increment
+    if first > classes:
+        raise InputError(f"The first task wants {first} classes; the data has {classes}: lower initial_classes.")
+    sizes = [first]
+    while (left := classes - sum(sizes)) > 0:
+        sizes.append(min(increment, left))
+    return sizes
+
+
+def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
+    """The tasks of a stream; inside a task, images stand in ascending data set index."""
+    tasks, first = [], 0
+    for index, size in enumerate(sizes):
+        classes = list(order[first : first + size])
+        names = tuple(dataset.class_names[c] for c in classes)
+        train, test = _select(dataset.train, classes), _select(dataset.test, classes)
+        for name, count in zip(names, np.bincount(train.labels, minlength=size), strict=True):
+            if count == 0:
+                raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
+        tasks.append(Task(index, first, names, train, test))
+        first += size
+    return tasks
+
+
+def _select(split: Split, classes: Sequence[int]) -> Split:
+    place = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
+    place[list(classes)] = np.arange(len(classes))
+    labels: NDArray[np.int64] = place[split.labels]
+    chosen = np.flatnonzero(labels >= 0)
+    return Split(Subset(split.images, chosen), labels[chosen])
