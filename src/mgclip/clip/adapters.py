@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int) -
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=list(PROJECTIONS.values())
     )
-    backbone.peft_model = get_peft_model(backbone.model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the two libraries tell each other about names to come
+        backbone.peft_model = get_peft_model(backbone.model, config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in adapter_weights(backbone):

@@ -1,0 +1,80 @@
+"""The product against recordings: those of the published code, and those the slow reference makes of other settings."""
+
+import json
+
+import pytest
+from reference import record
+from typer.testing import CliRunner
+
+from mgclip.app.main import app
+from mgclip.experiment.conformance import LIMITS, conform
+
+CONFIG = {
+    "adapter_rank": 4, "adapter_alpha": 2, "adapter_lr": 0.002, "epochs": 2, "adapter_batch_size": 20, "head_lr": 0.003,
+    "head_epochs": 2, "head_batch_size": 9, "eval_batch_size": 7, "vision_weight": 2, "prompt": "a photo of {}.",
+    "class_order": [9, 0, 4, 2, 7, 1, 8, 3, 5, 6], "initial_classes": 4, "classes_per_task": 3, "shuffle": False,
+}  # fmt: skip
+PROBE = {"max_epochs": 4, "alpha": 0.007, "adapter_batch_size": 20, "adapter_lr": 0.002}
+
+
+def test_published_code(golden):
+    result = conform(golden)
+    assert {kind: result[kind] for kind in LIMITS if result[kind] > LIMITS[kind]} == {}
+    assert result["predictions_equal"] == 1.0
+    assert result["epochs"] == 3
+    assert result["ok"]
+
+
+@pytest.fixture(scope="module")
+def recording(tiny_clip, icons, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recording") / "run"
+    record(tiny_clip, icons, CONFIG, folder, probe=PROBE)
+    return folder
+
+
+def test_slow_reference(recording):
+    """Base 4 then increments of 3, another order, rank, prompt and other sizes: still the same run."""
+    trace = json.loads((recording / "trace.json").read_text())
+    assert [len(task["classes"]) for task in trace["tasks"]] == [4, 3, 3]
+    result = conform(recording)
+    assert {kind: result[kind] for kind in LIMITS if result[kind] > LIMITS[kind]} == {}
+    assert result["predictions_equal"] == 1.0
+    assert result["epochs"] == json.loads((recording / "probe.json").read_text())["chosen_epochs"]
+    assert result["ok"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("adapter_loss", lambda trace: trace["tasks"][1]["adapter_losses"].__setitem__(3, 9.0)),
+        ("head_loss", lambda trace: trace["tasks"][2]["head_losses"].pop()),
+        ("gap", lambda trace: trace["tasks"][2].__setitem__("zero_shot_negative_logit", float("nan"))),
+        ("predictions_equal", lambda trace: trace["tasks"][0]["predictions"].reverse()),
+        ("final_adapter", lambda trace: trace["config"].__setitem__("adapter_lr", 0.001)),
+    ],
+)
+def test_a_deviation_fails_the_command(recording, tmp_path, kind, change):
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in recording.iterdir():
+        (changed / file.name).symlink_to(file)
+    trace = json.loads((recording / "trace.json").read_text())
+    change(trace)
+    (changed / "trace.json").unlink()
+    (changed / "trace.json").write_text(json.dumps(trace))
+    (changed / "probe.json").unlink()
+    result = CliRunner().invoke(app, ["conform", str(changed), "--json"])
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert not found["ok"]
+    assert found[kind] < 1 if kind == "predictions_equal" else found[kind] > LIMITS[kind]
+
+
+def test_not_a_recording(tmp_path):
+    from mgclip.errors import InputError
+
+    with pytest.raises(InputError, match=r"A recording needs .*trace\.json, and it cannot be read"):
+        conform(tmp_path)
+    (tmp_path / "trace.json").write_text('{"config": {}, "tasks": []}')
+    with pytest.raises(InputError, match=r"photos\.npz, and it cannot be read"):
+        conform(tmp_path)

@@ -1,0 +1,242 @@
+"""MGCLIP: learning, predicting, saving, and everything that must be refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+
+from mgclip import MGCLIP
+from mgclip.clip.adapters import adapter_state
+from mgclip.errors import InputError
+from mgclip.method.training import TrainingDiverged
+
+
+@pytest.fixture
+def model(tiny_clip, quick):
+    return MGCLIP.from_pretrained(tiny_clip, settings=quick)
+
+
+@pytest.fixture
+def learned(model, icons):
+    model.learn(*task(icons, [0, 1, 2]))
+    return model
+
+
+def state(model):
+    everything = {**adapter_state(model.backbone), "head": model.head.clone()}
+    return {name: weight.numpy().tobytes() for name, weight in everything.items()}, model.class_names, model.epochs
+
+
+def test_learns_and_predicts_over_everything(learned, icons):
+    learned.learn(*task(icons, [3, 4]))
+    assert learned.class_names == tuple(str(n) for n in icons["class_names"][:5])
+    assert learned.task_sizes == (3, 2)
+    predictions = learned.predict(list(icons["x_test"][:8]))
+    assert predictions.probabilities.shape == (8, 5)
+    np.testing.assert_allclose(predictions.probabilities.sum(1), 1, rtol=1e-5)
+    assert predictions.names == [learned.class_names[i] for i in predictions.probabilities.argmax(1)]
+    best = next(predictions.top(2))
+    assert best[0][0] == predictions.names[0]
+    assert best[0][1] >= best[1][1]
+
+
+def test_labels_may_be_names(tiny_clip, quick, icons):
+    images, labels, names = task(icons, [0, 1, 2])
+    one, two = (MGCLIP.from_pretrained(tiny_clip, settings=quick) for _ in range(2))
+    one.learn(images, labels, names)
+    two.learn(images, [names[label] for label in labels], names)
+    assert state(one) == state(two)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda i, y, n: (i, y, n[:-1]), r"The label 2 has no name: class_names holds 2 \(0 to 1\)\."),
+        (lambda i, y, n: (i, [-1, *y[1:]], n), r"The label -1 has no name"),
+        (lambda i, y, n: (i, ["cat"] * len(y), n), r"The label 'cat' is not among the 3 names"),
+        (lambda i, y, n: (i, y, [*n, "extra"]), r"The class 'extra' has no image: give it at least one"),
+        (lambda i, y, n: (i, y, [n[0], n[0], n[2]]), r"The class '.+' is named twice in this task"),
+        (lambda i, y, n: (i, y, [" ", *n[1:]]), r"A class needs a name; found ' '\."),
+        (lambda i, y, n: (i, y[1:], n), r"Each image needs a label: found 36 images and 35 labels\."),
+        (lambda i, y, n: (i, [0.5] * len(y), n), r"labels must be whole numbers or class names; found float64\."),
+        (lambda i, y, n: ([], [], []), r"There is no class to learn"),
+        (lambda i, y, n: (["no.png", *i[1:]], y, n), r"There is no image file no\.png\."),
+        (lambda i, y, n: ([i[0] / 255.0, *i[1:]], y, n), r"An image array must be uint8 .* found float64"),
+    ],
+)
+def test_what_cannot_be_learned_changes_nothing(learned, icons, change, sentence):
+    before = state(learned)
+    with pytest.raises(InputError, match=sentence):
+        learned.learn(*change(*task(icons, [5, 6, 7])))
+    assert state(learned) == before
+
+
+def test_a_class_is_learned_once(learned, icons):
+    with pytest.raises(InputError, match=r"was learned before: leave it out"):
+        learned.learn(*task(icons, [2, 3]))
+
+
+def test_an_unreadable_image_is_named(learned, icons, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
+    images, labels, names = task(icons, [5, 6])
+    before = state(learned)
+    with pytest.raises(InputError, match=r"The image .*broken\.png cannot be read"):
+        learned.learn([*images[:-1], broken], labels, names)
+    assert state(learned) == before
+
+
+def test_a_class_with_one_image(model, icons):
+    images, labels, names = task(icons, [0, 1])
+    keep = [0, *range(12, 24)]
+    model.learn([images[i] for i in keep], [labels[i] for i in keep], names)
+    assert len(model.predict(images).names) == 24
+
+
+def test_a_task_of_one_class_leaves_the_probe_to_the_next(tiny_clip, quick, icons):
+    settings = quick.model_copy(update={"epochs": "auto", "max_epochs": 2})
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
+    before = adapter_state(model.backbone)
+    first = model.learn(*task(icons, [0]))
+    assert first.probe is None
+    assert model.epochs is None
+    assert all(torch.equal(before[name], weight) for name, weight in adapter_state(model.backbone).items())
+    assert model.predict(list(icons["x_test"][:2])).names == [str(icons["class_names"][0])] * 2
+    second = model.learn(*task(icons, [1, 2]))
+    assert second.probe is not None
+    assert model.epochs == second.epochs in (1, 2)
+
+
+def test_predicting_needs_a_class(model, icons):
+    with pytest.raises(InputError, match="has learned no class yet"):
+        model.predict(list(icons["x_test"][:1]))
+
+
+@pytest.mark.parametrize("phase", ["adapter", "head"])
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(learned, icons, monkeypatch, phase):
+    before = state(learned)
+    calls = {"images": 0}
+    real = learned.backbone.image_features
+
+    def poisoned(pixels):
+        calls["images"] += 1
+        features = real(pixels)
+        return features * float("nan") if calls["images"] == (2 if phase == "adapter" else 3) else features
+
+    monkeypatch.setattr(learned.backbone, "image_features", poisoned)
+    with pytest.raises(TrainingDiverged, match=rf"The loss became nan at task 1, {phase} epoch 1, step {2 if phase == 'adapter' else 1}"):
+        learned.learn(*task(icons, [5, 6]))
+    assert state(learned) == before
+
+
+def test_an_interrupt_leaves_the_model_as_it_was(learned, icons):
+    before = state(learned)
+
+    def stop(step):
+        if step.phase == "head":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learned.learn(*task(icons, [5, 6]), on_step=stop)
+    assert state(learned) == before
+
+
+def test_saved_and_loaded_is_the_same_model_and_goes_on_the_same(learned, icons, tmp_path):
+    learned.save_pretrained(tmp_path / "shop")
+    loaded = MGCLIP.from_pretrained(tmp_path / "shop")
+    images = list(icons["x_test"])
+    assert state(loaded) == state(learned)
+    assert learned.predict(images).probabilities.tobytes() == loaded.predict(images).probabilities.tobytes()
+    for one in (learned, loaded):
+        one.learn(*task(icons, [4, 8]))
+    assert state(loaded) == state(learned)
+    assert learned.predict(images).probabilities.tobytes() == loaded.predict(images).probabilities.tobytes()
+    learned.save_pretrained(tmp_path / "shop")
+    assert MGCLIP.from_pretrained(tmp_path / "shop").task_sizes == (3, 2)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["shop"]
+
+
+def test_peft_itself_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
+    from peft import PeftModel
+    from transformers import CLIPModel
+
+    learned.save_pretrained(tmp_path / "shop")
+    theirs = PeftModel.from_pretrained(CLIPModel.from_pretrained(tiny_clip), tmp_path / "shop" / "adapter").eval()
+    pixels = learned.backbone.processor(list(icons["x_test"][:3]), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        features = theirs.base_model.model.visual_projection(theirs.base_model.model.vision_model(pixel_values=pixels).pooler_output)
+    ours = learned.encode(learned.pixels(list(icons["x_test"][:3])))
+    torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), ours, rtol=1e-4, atol=1e-5)
+
+
+def test_another_base_is_refused(learned, tmp_path):
+    learned.save_pretrained(tmp_path / "shop")
+    with pytest.raises(InputError, match=r"was trained on the CLIP .* iconclip is another one"):
+        MGCLIP.from_pretrained(tmp_path / "shop", base="iconclip")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda f: (f / "head.safetensors").unlink(), r"The head .* cannot be read"),
+        (lambda f: (f / "head.safetensors").write_bytes(b"x" * 40), r"The head .* cannot be read"),
+        (lambda f: (f / "adapter" / "adapter_model.safetensors").unlink(), r"There is no adapter file"),
+        (lambda f: (f / "mgclip.json").write_text("{"), r"mgclip\.json cannot be read"),
+        (lambda f: edit(f, format=2), r"has format 2; this version reads format 1: upgrade mg-clip"),
+        (lambda f: edit(f, class_names=["only one"]), r"is damaged \(1 class names for 3 classes\)"),
+        (lambda f: edit(f, settings={"rank": "x"}), r"mgclip\.json is damaged"),
+    ],
+)
+def test_a_damaged_model_is_refused(learned, tmp_path, damage, sentence):
+    learned.save_pretrained(tmp_path / "shop")
+    damage(tmp_path / "shop")
+    with pytest.raises(InputError, match=sentence):
+        MGCLIP.from_pretrained(tmp_path / "shop")
+
+
+def edit(folder, **changes):
+    manifest = json.loads((folder / "mgclip.json").read_text())
+    (folder / "mgclip.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_saving_never_overwrites_something_else(learned, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists and is not a saved model"):
+        learned.save_pretrained(tmp_path / "photos")
+    assert (tmp_path / "photos" / "a.txt").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_initial_adapter_can_be_given(tiny_clip, quick, tmp_path):
+    from safetensors.torch import save_file
+
+    given = {name: torch.randn(weight.shape) for name, weight in adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=quick).backbone).items()}
+    save_file(given, tmp_path / "init.safetensors")
+    settings = quick.model_copy(update={"adapter_init": str(tmp_path / "init.safetensors")})
+    found = adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=settings).backbone)
+    assert all(torch.equal(found[name], given[name]) for name in given)
+    save_file({**given, "vision.0.k.A": torch.zeros(3, 3)}, tmp_path / "init.safetensors")
+    with pytest.raises(InputError, match=r"vision\.0\.k\.A must have shape \(8, 32\) for this CLIP; found \(3, 3\)"):
+        MGCLIP.from_pretrained(tiny_clip, settings=settings)
+    del given["text.1.v.B"]
+    save_file(given, tmp_path / "init.safetensors")
+    with pytest.raises(InputError, match=r"The adapter lacks text\.1\.v\.B \(1 of 16 matrices are missing\)"):
+        MGCLIP.from_pretrained(tiny_clip, settings=settings)
+
+
+def test_class_texts_are_encoded_once_for_each_state_of_the_weights(learned, icons, monkeypatch):
+    seen = []
+    real = learned.backbone.text_features
+    monkeypatch.setattr(learned.backbone, "text_features", lambda tokens: seen.append(len(tokens)) or real(tokens))
+    images = list(icons["x_test"][:4])
+    first = learned.predict(images)
+    learned.predict(images)
+    assert seen == [3]
+    learned.learn(*task(icons, [3, 4]))
+    seen.clear()
+    again = learned.predict(images)
+    assert seen == [5]
+    assert not np.array_equal(first.probabilities, again.probabilities[:, :3])

@@ -1,0 +1,243 @@
+"""Where images come from: orders, tasks, icons, folders, CIFAR-100."""
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mgclip.errors import InputError
+from mgclip.stream import icons
+from mgclip.stream.cifar import load_cifar100
+from mgclip.stream.data import Dataset, Split
+from mgclip.stream.datasets import load_dataset
+from mgclip.stream.folder import load_folder, read_classes
+from mgclip.stream.glyphs import FONTS, catalogue, render, split_style
+from mgclip.stream.orders import class_order, published_orders
+from mgclip.stream.tasks import make_tasks, task_sizes
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 30))
+def test_task_sizes(classes, initial, increment):
+    if (initial or increment) > classes:
+        with pytest.raises(InputError, match="lower initial_classes"):
+            task_sizes(classes, initial=initial, increment=increment)
+        return
+    sizes = task_sizes(classes, initial=initial, increment=increment)
+    assert sum(sizes) == classes
+    assert sizes[0] == (initial or increment)
+    assert all(size == increment for size in sizes[1:-1])
+    assert min(sizes) >= 1
+
+
+@given(st.data())
+def test_tasks_split_classes_and_images_without_loss(data):
+    classes = data.draw(st.integers(2, 8))
+    extra = data.draw(st.lists(st.integers(0, classes - 1), max_size=30))
+    labels = np.array(data.draw(st.permutations([*range(classes), *extra])), dtype=np.int64)
+    order = data.draw(st.permutations(range(classes)))
+    images = [f"image {i}" for i in range(len(labels))]
+    part = Split(images, labels)
+    dataset = Dataset("d", tuple(f"class {c}" for c in range(classes)), part, part)
+    tasks = make_tasks(dataset, order, task_sizes(classes, initial=1, increment=2))
+    assert [name for task in tasks for name in task.names] == [f"class {c}" for c in order]
+    seen = []
+    for task in tasks:
+        positions = [int(image.split()[1]) for image in task.train.images]
+        assert positions == sorted(positions)
+        seen += positions
+        for position, label in zip(positions, task.train.labels, strict=True):
+            assert task.names[label] == f"class {labels[position]}"
+            assert order[task.first + label] == labels[position]
+    assert sorted(seen) == list(range(len(labels)))
+
+
+def test_class_orders():
+    assert class_order("dataset", dataset="x", classes=4, seed=0) == [0, 1, 2, 3]
+    assert class_order(1993, dataset="x", classes=100, seed=0)[:6] == [68, 56, 78, 8, 23, 84]
+    assert class_order("published", dataset="cifar100", classes=100, seed=0)[:4] == [87, 0, 52, 58]
+    assert class_order("shuffled", dataset="x", classes=9, seed=1) == class_order("shuffled", dataset="y", classes=9, seed=1)
+    assert class_order("shuffled", dataset="x", classes=9, seed=1) != class_order("shuffled", dataset="x", classes=9, seed=2)
+    for name, order in published_orders().items():
+        assert sorted(order) == list(range({"cifar100": 100, "imagenet100": 100}.get(name, len(order)))), name
+    with pytest.raises(InputError, match="No class order was published for icons100: there are orders for cifar100"):
+        class_order("published", dataset="icons100", classes=100, seed=0)
+    with pytest.raises(InputError, match="class_order must name each class from 0 to 2 once; found 2 entries"):
+        class_order([0, 2], dataset="x", classes=3, seed=0)
+    with pytest.raises(InputError, match="class_order must be dataset, published, shuffled, a number or a list; found random"):
+        class_order("random", dataset="x", classes=3, seed=0)
+
+
+def test_icons100_is_as_defined():
+    names = icons.class_names()
+    assert len(names) == 100
+    assert list(names) == sorted(names)
+    families = {}
+    for glyph in catalogue():
+        families.setdefault(glyph.concept, []).append((glyph.family, glyph.style))
+    for name in names:
+        drawn = families[name]
+        assert sum(family == "phosphor" for family, _ in drawn) >= 5
+        assert any(family == "remix" for family, _ in drawn)
+        assert any(family not in ("phosphor", "remix") for family, _ in drawn)
+    train, test = icons.renditions(icons.TRAIN_STYLES), icons.renditions(icons.TEST_STYLES)
+    assert list(train) == list(test) == list(names)
+    assert {g.style for drawings in train.values() for g in drawings} <= {"thin", "light", "regular", "bold", "line", "plain"}
+    assert {g.style for drawings in test.values() for g in drawings} <= {"fill", "duotone"}
+    assert {g.family for part in (train, test) for drawings in part.values() for g in drawings} == {"phosphor", "remix"}
+
+
+def test_icons_do_not_depend_on_how_many_are_drawn():
+    few, many = icons.load(3, 2), icons.load(7, 5)
+    for short, long, a, b in ((few[0], many[0], 3, 7), (few[1], many[1], 2, 5)):
+        assert np.array_equal(np.asarray(short[4 * a + 1]), np.asarray(long[4 * b + 1]))
+    assert not np.array_equal(np.asarray(many[0][0]), np.asarray(many[0][5]))
+    assert len(many[0]) == 700
+    assert np.asarray(many[0][699]).shape == (64, 64, 3)
+    with pytest.raises(IndexError):
+        many[0][700]
+
+
+def test_every_glyph_of_the_stream_draws_something():
+    for part in (icons.TRAIN_STYLES, icons.TEST_STYLES):
+        for drawings in icons.renditions(part).values():
+            for glyph in drawings:
+                cover = np.asarray(render(glyph))
+                assert cover.max() == 255
+                assert 0.01 < (cover > 127).mean() < 0.8, glyph
+
+
+def test_style_words():
+    fonts = {font.family: font for font in FONTS}
+    phosphor = {"bell": "", "bell-bold": "", "traffic-light": "", "traffic-light-fill": ""}
+    assert split_style("bell-bold", fonts["phosphor"], phosphor) == ("bell", "bold")
+    assert split_style("traffic-light", fonts["phosphor"], phosphor) == ("traffic-light", "regular")
+    assert split_style("traffic-light-fill", fonts["phosphor"], phosphor) == ("traffic-light", "fill")
+    assert split_style("bell-line", fonts["remix"], {}) == ("bell", "line")
+    assert split_style("bell-variant-outline", fonts["materialdesign6"], {}) == ("bell", "line")
+
+
+def test_missing_fonts_name_the_extra(monkeypatch):
+    from mgclip.stream import glyphs
+
+    glyphs.catalogue.cache_clear()
+    monkeypatch.setattr(glyphs, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the icon fonts .* run  pip install 'mg-clip\[icons\]'"):
+        glyphs.catalogue()
+    monkeypatch.undo()
+    assert len(glyphs.catalogue()) > 20_000
+
+
+def write_folder(root, train, test, test_name="test"):
+    for part, classes in (("train", train), (test_name, test)):
+        for name, count in classes.items():
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (i, 0, 0)).save(root / part / name / f"{i}.png")
+
+
+@pytest.mark.parametrize("test_name", ["test", "val"])
+def test_folder(tmp_path, test_name):
+    write_folder(tmp_path, {"cat": 3, "a dog": 2}, {"cat": 1}, test_name)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / ".hidden").mkdir()
+    dataset = load_folder(tmp_path)
+    assert dataset.class_names == ("a dog", "cat")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert [path.parent.name for path in dataset.train.images] == ["a dog"] * 2 + ["cat"] * 3
+    assert dataset.test.labels.tolist() == [1]
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(InputError, match="There is no folder"):
+        read_classes(tmp_path / "none")
+    with pytest.raises(InputError, match="has no class folder: expected one folder of images for each class"):
+        read_classes(tmp_path)
+    with pytest.raises(InputError, match=r"must hold the folders train/ and test/ \(or val/\)"):
+        load_folder(tmp_path)
+    write_folder(tmp_path, {"cat": 1}, {"cow": 1})
+    with pytest.raises(InputError, match=r"The class 'cow' is in .*test and not in"):
+        load_folder(tmp_path)
+    (tmp_path / "test" / "cow").rename(tmp_path / "test" / "cat")
+    (tmp_path / "train" / "empty").mkdir()
+    with pytest.raises(InputError, match="The class 'empty' has no image"):
+        load_folder(tmp_path)
+    with pytest.raises(InputError, match="The data set folder needs data_path"):
+        load_dataset("folder", path=None, train_per_class=1, test_per_class=1)
+
+
+NAMES = ["apple", "aquarium_fish", "baby"]
+RNG = np.random.default_rng(0)
+FLAT = {split: RNG.integers(0, 256, (count, 3072), dtype=np.uint8) for split, count in (("train", 7), ("test", 4))}
+LABELS = {"train": [0, 1, 2, 2, 1, 0, 1], "test": [2, 1, 0, 0]}
+
+
+def archive_members(protocol=2):
+    yield "meta", pickle.dumps({"fine_label_names": NAMES, "coarse_label_names": ["x"]}, protocol)
+    for split in ("train", "test"):
+        yield split, pickle.dumps({"data": FLAT[split], "fine_labels": LABELS[split], "coarse_labels": []}, protocol)
+
+
+def picture(split, i):
+    return FLAT[split][i].reshape(3, 32, 32).transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_cifar_archive(tmp_path, packed):
+    if packed:
+        place = tmp_path / "cifar-100-python.tar.gz"
+        with tarfile.open(place, "w:gz") as archive:
+            for name, raw in archive_members():
+                member = tarfile.TarInfo(f"cifar-100-python/{name}")
+                member.size = len(raw)
+                archive.addfile(member, io.BytesIO(raw))
+    else:
+        place = tmp_path / "cifar-100-python"
+        place.mkdir()
+        for name, raw in archive_members():
+            (place / name).write_bytes(raw)
+    dataset = load_cifar100(place)
+    assert dataset.class_names == tuple(NAMES)
+    assert dataset.train.labels.tolist() == LABELS["train"]
+    assert np.array_equal(dataset.test.images[3], picture("test", 3))
+
+
+def test_cifar_parquet(tmp_path):
+    from datasets import ClassLabel, Features, Image as ImageColumn  # isort: skip
+    from datasets import Dataset as Table
+
+    columns = Features({"img": ImageColumn(), "fine_label": ClassLabel(names=NAMES)})
+    for split in ("train", "test"):
+        rows = {"img": [Image.fromarray(picture(split, i)) for i in range(len(FLAT[split]))], "fine_label": LABELS[split]}
+        (tmp_path / "cifar100").mkdir(exist_ok=True)
+        Table.from_dict(rows, features=columns).to_parquet(tmp_path / "cifar100" / f"{split}-00000-of-00001.parquet")
+    dataset = load_cifar100(tmp_path)
+    assert dataset.class_names == tuple(NAMES)
+    assert dataset.train.labels.tolist() == LABELS["train"]
+    assert np.array_equal(np.asarray(dataset.train.images[6]), picture("train", 6))
+
+
+class Runs:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_bad_cifar(tmp_path, capsys, monkeypatch):
+    with pytest.raises(InputError, match=r"There is no CIFAR-100 at .*nowhere: expected cifar-100-python\.tar\.gz"):
+        load_cifar100(tmp_path / "nowhere")
+    (tmp_path / "cut.tar.gz").write_bytes(b"\x1f\x8b cut")
+    with pytest.raises(InputError, match=r"cut\.tar\.gz is not the CIFAR-100 python archive"):
+        load_cifar100(tmp_path / "cut.tar.gz")
+    for name, raw in archive_members():
+        (tmp_path / name).write_bytes(raw)
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": Runs()}))
+    with pytest.raises(InputError, match=r"it names builtins\.print, which is no plain data"):
+        load_cifar100(tmp_path)
+    assert "ran" not in capsys.readouterr().out
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["only"]}))
+    with pytest.raises(InputError, match="train part has a label outside its 1 class names"):
+        load_cifar100(tmp_path)
