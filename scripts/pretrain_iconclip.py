@@ -162,7 +162,9 @@ def normalise(pictures: torch.Tensor, processor: CLIPImageProcessorPil) -> torch
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
-    ids: torch.Tensor = tokenizer(captions, padding=True, truncation=True, max_length=32, return_tensors="pt")["input_ids"]
+    ids: torch.Tensor = tokenizer(captions, padding=True, truncation=True, max_length=32, return_tensors="pt")[
+        "input_ids"
+    ]
     return ids
 
 

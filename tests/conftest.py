@@ -24,7 +24,13 @@ def tiny_clip(tmp_path_factory) -> Path:
 
     torch.manual_seed(11)
     tokenizer = CLIPTokenizer.from_pretrained(ICONCLIP)
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 24}
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 24,
+    }
     vision = {**tower, "image_size": 32, "patch_size": 8, "hidden_act": "quick_gelu"}
     text = {
         **tower, "vocab_size": len(tokenizer), "max_position_embeddings": 24, "hidden_act": "gelu",

@@ -55,7 +55,9 @@ class Visual(nn.Module):
 
 
 class OpenAIClip(nn.Module):
-    def __init__(self, size=32, patch=8, width=128, layers=3, text_width=64, text_layers=2, dim=48, vocabulary=49408, length=77):
+    def __init__(
+        self, size=32, patch=8, width=128, layers=3, text_width=64, text_layers=2, dim=48, vocabulary=49408, length=77
+    ):
         super().__init__()
         self.visual = Visual(size, patch, width, layers, dim)
         self.transformer = Transformer(text_width, text_layers)
@@ -77,5 +79,9 @@ class OpenAIClip(nn.Module):
 def published_state(model):
     """As OpenAI's archives store it: half precision, with three counts beside the weights."""
     state = {name: value.half() for name, value in model.state_dict().items()}
-    sizes = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
+    sizes = {
+        "input_resolution": torch.tensor(32),
+        "context_length": torch.tensor(77),
+        "vocab_size": torch.tensor(49408),
+    }
     return {**state, **sizes}

@@ -72,7 +72,12 @@ class Reference:
                 for short in "kv":
                     name, linear = f"{tower}.{i}.{short}", getattr(layer.self_attn, f"{short}_proj")
                     a = torch.randn(config["adapter_rank"], linear.in_features, generator=generator) * 0.1
-                    lora = Lora(linear, config["adapter_rank"], config["adapter_alpha"], a if down is None else down[f"{name}.A"])
+                    lora = Lora(
+                        linear,
+                        config["adapter_rank"],
+                        config["adapter_alpha"],
+                        a if down is None else down[f"{name}.A"],
+                    )
                     setattr(layer.self_attn, f"{short}_proj", lora)
                     self.loras[name] = lora
         self.head = torch.empty(0, self.model.config.projection_dim)
@@ -104,7 +109,9 @@ class Reference:
     def text_features(self, names):
         length = self.model.config.text_config.max_position_embeddings
         texts = [self.config["prompt"].replace("{}", name) for name in names]
-        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")["input_ids"]
+        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
         return unit(self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output))
 
     def text_logits(self, images, names):

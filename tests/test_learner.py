@@ -126,7 +126,10 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(learned, icons,
         return features * float("nan") if calls["images"] == (2 if phase == "adapter" else 3) else features
 
     monkeypatch.setattr(learned.backbone, "image_features", poisoned)
-    with pytest.raises(TrainingDiverged, match=rf"The loss became nan at task 1, {phase} epoch 1, step {2 if phase == 'adapter' else 1}"):
+    with pytest.raises(
+        TrainingDiverged,
+        match=rf"The loss became nan at task 1, {phase} epoch 1, step {2 if phase == 'adapter' else 1}",
+    ):
         learned.learn(*task(icons, [5, 6]))
     assert state(learned) == before
 
@@ -166,7 +169,9 @@ def test_peft_itself_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
     theirs = PeftModel.from_pretrained(CLIPModel.from_pretrained(tiny_clip), tmp_path / "shop" / "adapter").eval()
     pixels = learned.backbone.processor(list(icons["x_test"][:3]), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        features = theirs.base_model.model.visual_projection(theirs.base_model.model.vision_model(pixel_values=pixels).pooler_output)
+        features = theirs.base_model.model.visual_projection(
+            theirs.base_model.model.vision_model(pixel_values=pixels).pooler_output
+        )
     ours = learned.encode(learned.pixels(list(icons["x_test"][:3])))
     torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), ours, rtol=1e-4, atol=1e-5)
 
@@ -213,7 +218,10 @@ def test_saving_never_overwrites_something_else(learned, tmp_path):
 def test_initial_adapter_can_be_given(tiny_clip, quick, tmp_path):
     from safetensors.torch import save_file
 
-    given = {name: torch.randn(weight.shape) for name, weight in adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=quick).backbone).items()}
+    given = {
+        name: torch.randn(weight.shape)
+        for name, weight in adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=quick).backbone).items()
+    }
     save_file(given, tmp_path / "init.safetensors")
     settings = quick.model_copy(update={"adapter_init": str(tmp_path / "init.safetensors")})
     found = adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=settings).backbone)

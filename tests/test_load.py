@@ -70,7 +70,10 @@ def test_openai_vocabulary():
 
 
 def test_resnet_clip_is_refused(tmp_path):
-    torch.save({"visual.layer1.0.conv1.weight": torch.zeros(1), "visual.attnpool.k_proj.weight": torch.zeros(1)}, tmp_path / "RN50.pt")
+    torch.save(
+        {"visual.layer1.0.conv1.weight": torch.zeros(1), "visual.attnpool.k_proj.weight": torch.zeros(1)},
+        tmp_path / "RN50.pt",
+    )
     with pytest.raises(InputError, match=r"RN50\.pt is a CLIP with a ResNet; a Vision Transformer is needed"):
         load_backbone(tmp_path / "RN50.pt")
 
@@ -117,10 +120,16 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
     [
         (lambda f: (f / "config.json").unlink(), r"is not a CLIP in Hugging Face layout: it has no config\.json"),
         (lambda f: (f / "config.json").write_text("{"), r"config\.json cannot be read"),
-        (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), r"holds a model of type bert; a CLIP is needed"),
+        (
+            lambda f: (f / "config.json").write_text('{"model_type": "bert"}'),
+            r"holds a model of type bert; a CLIP is needed",
+        ),
         (lambda f: (f / "model.safetensors").unlink(), r"has no weights: expected model\.safetensors"),
         (lambda f: (f / "tokenizer.json").unlink(), r"has no tokenizer: expected tokenizer\.json"),
-        (lambda f: (f / "preprocessor_config.json").unlink(), r"has no preprocessor: expected preprocessor_config\.json"),
+        (
+            lambda f: (f / "preprocessor_config.json").unlink(),
+            r"has no preprocessor: expected preprocessor_config\.json",
+        ),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x00" * 64), r"cannot be loaded \(.+\): restore the folder"),
         (lambda f: drop_weight(f), r"do not fit its config\.json: visual_projection\.weight is missing"),
     ],
@@ -145,7 +154,9 @@ def test_there_is_no_such_clip(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"There is no CLIP at iconclop: give a hub id such as"):
         load_backbone("iconclop")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"The CLIP nobody/nothing cannot be loaded \(.+\): check the name and the network"):
+    with pytest.raises(
+        InputError, match=r"The CLIP nobody/nothing cannot be loaded \(.+\): check the name and the network"
+    ):
         load_backbone("nobody/nothing")
 
 
@@ -182,7 +193,10 @@ def test_transform_is_clips(tiny_clip):
     """The stored bytes, normalised, equal what the whole image processor gives."""
     backbone = load_backbone(tiny_clip)
     rng = np.random.default_rng(0)
-    images = [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in [(40, 64), (64, 40), (32, 32), (20, 33)]]
+    images = [
+        Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
+        for h, w in [(40, 64), (64, 40), (32, 32), (20, 33)]
+    ]
     whole = backbone.processor(images, return_tensors="pt")["pixel_values"]
     mean, std = backbone._mean_std
     ours = (backbone.transform(images).float() / 255 - mean) / std

@@ -60,15 +60,21 @@ def test_class_orders():
     assert class_order("dataset", dataset="x", classes=4, seed=0) == [0, 1, 2, 3]
     assert class_order(1993, dataset="x", classes=100, seed=0)[:6] == [68, 56, 78, 8, 23, 84]
     assert class_order("published", dataset="cifar100", classes=100, seed=0)[:4] == [87, 0, 52, 58]
-    assert class_order("shuffled", dataset="x", classes=9, seed=1) == class_order("shuffled", dataset="y", classes=9, seed=1)
-    assert class_order("shuffled", dataset="x", classes=9, seed=1) != class_order("shuffled", dataset="x", classes=9, seed=2)
+    assert class_order("shuffled", dataset="x", classes=9, seed=1) == class_order(
+        "shuffled", dataset="y", classes=9, seed=1
+    )
+    assert class_order("shuffled", dataset="x", classes=9, seed=1) != class_order(
+        "shuffled", dataset="x", classes=9, seed=2
+    )
     for name, order in published_orders().items():
         assert sorted(order) == list(range({"cifar100": 100, "imagenet100": 100}.get(name, len(order)))), name
     with pytest.raises(InputError, match="No class order was published for icons100: there are orders for cifar100"):
         class_order("published", dataset="icons100", classes=100, seed=0)
     with pytest.raises(InputError, match="class_order must name each class from 0 to 2 once; found 2 entries"):
         class_order([0, 2], dataset="x", classes=3, seed=0)
-    with pytest.raises(InputError, match="class_order must be dataset, published, shuffled, a number or a list; found random"):
+    with pytest.raises(
+        InputError, match="class_order must be dataset, published, shuffled, a number or a list; found random"
+    ):
         class_order("random", dataset="x", classes=3, seed=0)
 
 
@@ -86,7 +92,14 @@ def test_icons100_is_as_defined():
         assert any(family not in ("phosphor", "remix") for family, _ in drawn)
     train, test = icons.renditions(icons.TRAIN_STYLES), icons.renditions(icons.TEST_STYLES)
     assert list(train) == list(test) == list(names)
-    assert {g.style for drawings in train.values() for g in drawings} <= {"thin", "light", "regular", "bold", "line", "plain"}
+    assert {g.style for drawings in train.values() for g in drawings} <= {
+        "thin",
+        "light",
+        "regular",
+        "bold",
+        "line",
+        "plain",
+    }
     assert {g.style for drawings in test.values() for g in drawings} <= {"fill", "duotone"}
     assert {g.family for part in (train, test) for drawings in part.values() for g in drawings} == {"phosphor", "remix"}
 
@@ -212,7 +225,10 @@ def test_cifar_parquet(tmp_path):
 
     columns = Features({"img": ImageColumn(), "fine_label": ClassLabel(names=NAMES)})
     for split in ("train", "test"):
-        rows = {"img": [Image.fromarray(picture(split, i)) for i in range(len(FLAT[split]))], "fine_label": LABELS[split]}
+        rows = {
+            "img": [Image.fromarray(picture(split, i)) for i in range(len(FLAT[split]))],
+            "fine_label": LABELS[split],
+        }
         (tmp_path / "cifar100").mkdir(exist_ok=True)
         Table.from_dict(rows, features=columns).to_parquet(tmp_path / "cifar100" / f"{split}-00000-of-00001.parquet")
     dataset = load_cifar100(tmp_path)

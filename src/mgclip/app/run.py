@@ -53,17 +53,12 @@ def run_command(
             touched = {change.partition("=")[0].strip() for change in changes}
             recipe = build_recipe({**recipe.model_dump(), **{k: fresh[k] for k in touched}}, source=str(resume))
 
-    from mgclip.experiment.runner import build_stream, run
+    from mgclip.experiment.runner import open_run, run
 
-    stream = build_stream(recipe)
-    if not quiet:
-        screen.print(f"{recipe.name}: {len(stream)} tasks, {sum(len(t.names) for t in stream)} classes -> {folder}")
+    opened = open_run(recipe, folder, resume=resume is not None)
     try:
-        with RunDisplay(len(stream) * len(recipe.methods), quiet=quiet) as display:
-            summaries = run(
-                recipe, folder, resume=resume is not None, stream=stream,
-                on_step=display.on_step, on_task=display.on_task,
-            )  # fmt: skip
+        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display:
+            summaries = run(opened, on_step=display.on_step, on_task=display.on_task)
     except KeyboardInterrupt:
         screen.print(f"Stopped. Finished tasks are kept: go on with  mgclip run {recipe.name} --resume {folder}")
         raise typer.Exit(1) from None

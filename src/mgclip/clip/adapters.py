@@ -20,10 +20,13 @@ TOWERS = {"vision": "vision_model", "text": "text_model"}
 def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int) -> None:
     """Put fresh adapters into the backbone: A Xavier-uniform from ``seed``, B zero, scale ``alpha / rank``, no dropout.
 
-    With B zero the encoded features are those of the bare CLIP. The adapters are the only trainable weights.
+    With B zero the encoded features are those of the bare CLIP. The adapters are the only trainable weights; those a backbone
+    had before are taken off.
     """
     from peft import LoraConfig, get_peft_model
 
+    if backbone.peft_model is not None:
+        backbone.model = backbone.peft_model.unload()
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=list(PROJECTIONS.values())
     )

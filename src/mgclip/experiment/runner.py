@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
@@ -40,51 +42,61 @@ def build_stream(recipe: Recipe) -> list[Task]:
     return make_tasks(dataset, order, sizes[: recipe.tasks])
 
 
-def prepare(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make a new run's folder, or see that the one to go on with belongs to the recipe.
+@dataclass(frozen=True)
+class OpenRun:
+    """A run about to start or to go on: all that could be refused has been."""
 
-    Raises ``InputError`` for a folder already used, or a run of another recipe.
+    recipe: Recipe
+    folder: Path
+    stream: Sequence[Task]
+    backbone: Backbone
+
+
+def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
+    """Load data and CLIP, then make the run's folder, or see that the one to go on with belongs to the recipe.
+
+    Raises ``InputError`` for data or a CLIP that cannot be had, a folder already used, or a run of another recipe; then
+    nothing was written.
     """
     if resume:
-        begun = records.read_recipe(folder)
-        differing = [key for key in Recipe.model_fields if getattr(begun, key) != getattr(recipe, key)]
-        if differing:
-            key = differing[0]
+        _check_same(records.read_recipe(folder), recipe, folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
+    opened = OpenRun(recipe, folder, build_stream(recipe), load_backbone(recipe.clip))
+    if not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        records.write_recipe(folder, recipe)
+    return opened
+
+
+def _check_same(begun: Recipe, recipe: Recipe, folder: Path) -> None:
+    for key in Recipe.model_fields:
+        if getattr(begun, key) != getattr(recipe, key):
             raise InputError(
                 f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: "
                 "go on with the same settings, or start a new run."
             )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    records.write_recipe(folder, recipe)
 
 
 def run(
-    recipe: Recipe, folder: Path, *, resume: bool = False, stream: Sequence[Task] | None = None,
-    on_step: OnStep = lambda step: None, on_task: OnTask = lambda method, done, tasks, record: None,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Run every method of a recipe into ``folder/METHOD`` and return their summaries.
-
-    ``stream``: the recipe's tasks, if they were built before.
-    """
-    stream = stream or build_stream(recipe)
-    prepare(folder, recipe, resume=resume)
+    opened: OpenRun,
+    *,
+    on_step: OnStep = lambda step: None,
+    on_task: OnTask = lambda method, done, tasks, record: None,
+) -> dict[str, dict[str, Any]]:
+    """Run every method of a recipe into ``folder/METHOD`` and return their summaries."""
     tests: dict[int, Pixels] = {}
-    summaries = {}
-    for method in recipe.methods:
-        summaries[method] = _run_method(recipe, method, stream, folder / method, tests, on_step, on_task)
-    records.write_json(folder / records.SUMMARY, summaries)
+    summaries = {method: _run_method(opened, method, tests, on_step, on_task) for method in opened.recipe.methods}
+    records.write_json(opened.folder / records.SUMMARY, summaries)
     return summaries
 
 
 def _run_method(
-    recipe: Recipe, method: str, stream: Sequence[Task], folder: Path, tests: dict[int, Pixels],
-    on_step: OnStep, on_task: OnTask,
-) -> dict[str, Any]:  # fmt: skip
+    opened: OpenRun, method: str, tests: dict[int, Pixels], on_step: OnStep, on_task: OnTask
+) -> dict[str, Any]:
+    folder, stream = opened.folder / method, opened.stream
     folder.mkdir(exist_ok=True)
-    learner, done = _start(recipe, method, folder)
+    learner, done = _start(opened, method, folder)
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(task.train.images, task.train.labels, task.names, on_step=on_step)
@@ -101,13 +113,13 @@ def _run_method(
     return summary
 
 
-def _start(recipe: Recipe, method: str, folder: Path) -> tuple[MGCLIP, list[dict[str, Any]]]:
+def _start(opened: OpenRun, method: str, folder: Path) -> tuple[MGCLIP, list[dict[str, Any]]]:
     """The learner and the records to go on from: fresh ones, or those of the last finished task."""
     if (folder / MODEL).is_dir():
-        learner = MGCLIP.from_pretrained(folder / MODEL, base=recipe.clip)
+        learner = MGCLIP.from_pretrained(folder / MODEL, base=opened.backbone)
         return learner, records.keep_records(folder, len(learner.task_sizes))
     records.keep_records(folder, 0)
-    return MGCLIP(load_backbone(recipe.clip), method_settings(method, recipe.settings())), []
+    return MGCLIP(opened.backbone, method_settings(method, opened.recipe.settings())), []
 
 
 def evaluate(learner: MGCLIP, stream: Sequence[Task], task: Task, tests: dict[int, Pixels]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class MGCLIP:
     """A CLIP that learns new classes, task after task.
 
     ``class_names`` are all classes learned, in order; ``task_sizes`` how many came with each task; ``epochs`` the length of the
-    adapter phase once it is known; ``head`` the image-space classifier's rows ``(classes, d)``.
+    adapter phase once it is known; ``head`` the image-space classifier's rows ``(classes, d)``. A backbone serves one model at
+    a time: it carries the model's adapters.
     """
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
@@ -58,13 +59,13 @@ class MGCLIP:
         reference: str | Path,
         *,
         settings: Settings | None = None,
-        base: str | Path | None = None,
+        base: str | Path | Backbone | None = None,
         device: str | torch.device | None = None,
     ) -> MGCLIP:
         """A model to start from, or a saved one to go on with.
 
         ``reference``: a CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
-        ``save_pretrained``. A saved model brings its own settings; ``base`` says where its CLIP is now, if it has moved.
+        ``save_pretrained``. A saved model brings its own settings; ``base`` is its CLIP, or where that is now, if it moved.
         Raises ``InputError`` where nothing usable is there, or where the base is not the one the model was trained on.
         """
         from mgclip.method.saved import is_saved, load_saved

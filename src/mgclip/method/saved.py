@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mgclip._version import __version__
 from mgclip.clip.adapters import read_adapter_file, set_adapter_state
+from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
 from mgclip.method.settings import Settings
@@ -76,7 +77,7 @@ def _lasting(reference: str) -> str:
 
 
 def load_saved(
-    kind: type[MGCLIP], folder: Path, *, base: str | Path | None, device: str | torch.device | None
+    kind: type[MGCLIP], folder: Path, *, base: str | Path | Backbone | None, device: str | torch.device | None
 ) -> MGCLIP:
     """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or the base is another CLIP."""
     manifest = _read_manifest(folder / MANIFEST)
@@ -91,7 +92,7 @@ def load_saved(
         raise InputError(f"{folder / MANIFEST} is damaged ({reason}): restore the model from a copy.") from None
     head = _read_head(folder / HEAD, rows=len(names))
     adapter = read_adapter_file(folder / ADAPTER)
-    backbone = load_backbone(base or reference, device)
+    backbone = base if isinstance(base, Backbone) else load_backbone(base or reference, device)
     if backbone.fingerprint != mark:
         raise InputError(
             f"{folder} was trained on the CLIP {reference} (fingerprint {mark[:8]}); {backbone.reference} is another one "

@@ -1,0 +1,72 @@
+"""Every command and every program in README.md and docs/ is run, here or by the Makefile it shows."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def blocks(language):
+    return [(page.name, text) for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def made_by_make():
+    """The Makefile's own commands, as a person would type them in the project's folder."""
+    lines = [line.strip() for line in MAKEFILE.splitlines() if line.startswith("\t")]
+    lines = [line.replace("$(PIP)", "$(VENV)/bin/pip").replace("$(PYTHON)", "python3") for line in lines]
+    return {line.replace("$(VENV)", ".venv") for line in lines} | {"make demo", "make test"}
+
+
+@pytest.fixture
+def workplace(icons, tmp_path, monkeypatch):
+    for month, classes in (("march", [0, 1, 2]), ("april", [3, 4])):
+        for c in classes:
+            folder = tmp_path / "photos" / month / str(icons["class_names"][c])
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_only_known_languages():
+    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python"}
+
+
+def test_commands(workplace):
+    known, ran = made_by_make(), []
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for page, text in blocks("sh"):
+        for line in text.splitlines():
+            if line in known:
+                continue
+            assert shlex.split(line)[0] == "mgclip", f"{page} shows a command nothing runs: {line}"
+            done = subprocess.run(shlex.split(line), env={**os.environ, "PATH": path}, capture_output=True, text=True)
+            assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+            ran.append(line)
+    assert len(ran) >= 7
+
+
+@pytest.mark.parametrize(("page", "program"), blocks("python"))
+def test_programs(workplace, page, program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, f"{page}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text) + re.findall(r'src="(?!http)([^"]+)"', text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for source in re.findall(r"`((?:stream|clip|method|experiment|scripts|tests)/[\w/]+\.py)`", text):
+        assert (ROOT / "src" / "mgclip" / source).exists() or (ROOT / source).exists(), f"{page.name} names {source}"

@@ -1,0 +1,240 @@
+"""Recipes, metrics, records and the runner."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgclip.errors import InputError
+from mgclip.experiment import metrics, records, runner
+from mgclip.experiment.recipe import Recipe, load_recipe, shipped_recipes
+from mgclip.method.baselines import METHODS, method_settings
+from mgclip.method.settings import Settings
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid_and_opens_with_its_command(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.about
+    assert shipped_recipes()[name].read_text().startswith(f"# mgclip run {name}")
+
+
+def test_published_settings():
+    cifar = load_recipe("cifar100")
+    published = (
+        cifar.epochs,
+        cifar.adapter_batch_size,
+        cifar.adapter_lr,
+        cifar.head_lr,
+        cifar.head_batch_size,
+        cifar.seed,
+    )
+    assert published == (1, 128, 1e-3, 5e-4, 64, 42)
+    assert (cifar.class_order, cifar.classes_per_task, cifar.clip) == ("published", 10, "openai/clip-vit-base-patch16")
+
+
+def test_changes_are_typed():
+    recipe = load_recipe(
+        "icons100", ["epochs=3", "methods=mg-clip,zero-shot", "class_order=[1,0]", "seed=7", "prompt=a {}"]
+    )
+    assert (recipe.epochs, recipe.methods, recipe.class_order, recipe.seed) == (3, ["mg-clip", "zero-shot"], [1, 0], 7)
+    assert recipe.settings() == Settings(
+        **{**load_recipe("icons100").settings().model_dump(), "epochs": 3, "seed": 7, "prompt": "a {}"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "changes", "sentence"),
+    [
+        ("icon100", [], "There is no recipe icon100: did you mean icons100?"),
+        ("icons100", ["epoch=3"], "In recipe icons100: there is no key epoch: did you mean epochs."),
+        ("icons100", ["seed=x"], r"seed = 'x': Input should be a valid integer"),
+        ("icons100", ["epochs=many"], r"epochs = 'many': Input should be 'auto', or: Input should be a valid integer"),
+        ("icons100", ["methods=mgclip"], r"methods = .*: no method 'mgclip': did you mean mg-clip\?"),
+        ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: Input should be"),
+        ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
+        ("icons100", ["data=cifar"], r"data = 'cifar': Input should be 'icons100', 'cifar100' or 'folder'"),
+        ("icons100", ["="], "A change is written key=value; found '='"),
+    ],
+)
+def test_wrong_recipes(reference, changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(reference, changes)
+
+
+def test_all_errors_are_said_at_once():
+    with pytest.raises(InputError) as error:
+        load_recipe("icons100", ["epoch=3", "seed=x", "alpha=0"])
+    assert all(part in str(error.value) for part in ("no key epoch", "seed = 'x'", "alpha = 0"))
+
+
+def test_recipe_files(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: icons100\nepochs: 2\n")
+    assert load_recipe(str(file)).name == "mine"
+    file.write_text("- a list")
+    with pytest.raises(InputError, match="must hold settings, one key: value a line; found list"):
+        load_recipe(str(file))
+    file.write_text("a: [")
+    with pytest.raises(InputError, match=r"mine\.yaml is not YAML"):
+        load_recipe(str(file))
+
+
+def test_methods():
+    plain = Settings(epochs=4)
+    assert method_settings("mg-clip", plain) == plain
+    for method in METHODS:
+        Settings(**method_settings(method, plain).model_dump())
+    assert method_settings("fine-tune", plain).epochs == 10
+    assert not method_settings("zero-shot", plain).uses_head
+    assert not method_settings("preservation-only", plain).uses_head
+    assert method_settings("compensation-only", plain).epochs == 0
+
+
+def run(recipe, folder, resume=False, **watchers):
+    return runner.run(runner.open_run(recipe, folder, resume=resume), **watchers)
+
+
+MATRIX = np.array([[0.9, 0.3, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
+
+
+def test_metrics_by_hand():
+    sizes = [10, 10, 20]
+    assert metrics.accuracy_after(MATRIX, sizes).tolist() == pytest.approx([0.9, 0.75, (6 + 9 + 10) / 40])
+    assert metrics.last(MATRIX, sizes) == pytest.approx(0.625)
+    assert metrics.average(MATRIX, sizes) == pytest.approx((0.9 + 0.75 + 0.625) / 3)
+    assert metrics.forgetting(MATRIX) == pytest.approx(((0.9 - 0.6) + (0.8 - 0.9)) / 2)
+    assert metrics.backward_transfer(MATRIX) == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
+    assert metrics.forward_transfer(MATRIX) == pytest.approx((0.3 + 0.2) / 2)
+    single = np.array([[0.4]])
+    assert (metrics.forgetting(single), metrics.backward_transfer(single), metrics.forward_transfer(single)) == (
+        None,
+    ) * 3
+
+
+@given(st.integers(2, 6), st.integers(0, 2**31))
+def test_metrics_hold_together(tasks, seed):
+    rng = np.random.default_rng(seed)
+    matrix, sizes = rng.random((tasks, tasks)), rng.integers(1, 50, tasks).tolist()
+    after = metrics.accuracy_after(matrix, sizes)
+    assert metrics.last(matrix, sizes) == after[-1]
+    assert after.min() - 1e-12 <= metrics.average(matrix, sizes) <= after.max() + 1e-12
+    assert metrics.forgetting(matrix) >= -metrics.backward_transfer(matrix) - 1e-12
+
+
+@pytest.fixture
+def small(tiny_clip):
+    return Recipe(
+        name="small", clip=str(tiny_clip), train_per_class=5, test_per_class=4, classes_per_task=2, tasks=3, epochs="auto",
+        max_epochs=2, adapter_batch_size=4, head_batch_size=4, methods=["zero-shot", "mg-clip"],
+    )  # fmt: skip
+
+
+def read(folder, method):
+    kept = [{k: v for k, v in record.items() if k != "seconds"} for record in records.read_records(folder / method)]
+    weights = [
+        (folder / method / "model" / name).read_bytes()
+        for name in ("head.safetensors", "adapter/adapter_model.safetensors")
+    ]
+    return kept, weights
+
+
+def test_a_run_writes_what_it_did(small, tmp_path):
+    told = []
+    summaries = run(small, tmp_path / "run", on_task=lambda *args: told.append(args[:3]))
+    assert told == [(m, i, 3) for m in ("zero-shot", "mg-clip") for i in (1, 2, 3)]
+    lines, _ = read(tmp_path / "run", "mg-clip")
+    assert [line["task"] for line in lines] == [0, 1, 2]
+    assert [line["classes_seen"] for line in lines] == [2, 4, 6]
+    assert [len(line["accuracy_per_task"]) for line in lines] == [1, 2, 3]
+    assert lines[0]["probe"]["epochs"] == lines[0]["epochs"] == lines[2]["epochs"]
+    assert "probe" not in lines[1]
+    assert lines[2]["next_task_text_accuracy"] is None
+    assert 0 <= lines[0]["next_task_text_accuracy"] <= 1
+    assert lines[1]["accuracy"] == pytest.approx(np.mean(lines[1]["accuracy_per_task"]))
+    assert records.read_recipe(tmp_path / "run") == small
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summaries
+    packages = json.loads((tmp_path / "run" / "environment.json").read_text())["packages"]
+    assert packages["torch"].startswith("2.")
+    model = tmp_path / "run" / "mg-clip" / "model"
+    assert json.loads((model / "mgclip.json").read_text())["task_sizes"] == [2, 2, 2]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(small, tmp_path):
+    run(small, tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    def stop(method, done, tasks, record):
+        if (method, done) == ("mg-clip", 2):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(small, tmp_path / "part", on_task=stop)
+    with (tmp_path / "part" / "mg-clip" / "records.jsonl").open("a") as file:
+        file.write('{"task": 2, "cut')  # the line a crash left behind
+    run(small, tmp_path / "part", resume=True)
+    for method in small.methods:
+        assert read(tmp_path / "part", method) == read(tmp_path / "whole", method)
+
+
+def test_a_record_without_its_checkpoint_is_made_again(small, tmp_path):
+    run(small, tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    seen = []
+
+    def stop(step):
+        seen.append(step)
+        if step.task == 1 and step.phase == "head":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(small, tmp_path / "part", on_step=stop)
+    ahead = json.loads((tmp_path / "whole" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
+    records.append_record(tmp_path / "part" / "mg-clip", {**ahead, "accuracy": -1})
+    run(small, tmp_path / "part", resume=True)
+    assert read(tmp_path / "part", "mg-clip") == read(tmp_path / "whole", "mg-clip")
+
+
+def test_a_used_folder_is_refused(small, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"run is already used: go on with it by --resume .*run, or give another --out"
+    ):
+        run(small, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes"]
+    with pytest.raises(InputError, match=r"run is not a run: it has no recipe\.yaml"):
+        run(small, tmp_path / "run", resume=True)
+
+
+def test_resuming_with_other_settings_is_refused(small, tmp_path):
+    records.write_recipe(tmp_path, small)
+    with pytest.raises(InputError, match=r"was started with seed = 0, not 5: go on with the same settings"):
+        run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
+
+
+def test_a_saved_model_predicts_what_its_run_did(small, tmp_path):
+    """The checkpoint, loaded anew, gives the accuracies the run recorded."""
+    from mgclip import MGCLIP
+    from mgclip.experiment.runner import build_stream
+
+    run(small, tmp_path / "run")
+    model = MGCLIP.from_pretrained(tmp_path / "run" / "mg-clip" / "model")
+    recorded = records.read_records(tmp_path / "run" / "mg-clip")[-1]["accuracy_per_task"]
+    for task, accuracy in zip(build_stream(small), recorded, strict=True):
+        labels = model.predict(task.test.images).labels
+        assert (labels == task.test.labels + task.first).mean() == accuracy
+
+
+def test_damaged_records_are_named(tmp_path):
+    (tmp_path / "records.jsonl").write_text('{"task": 0}\nnot json\n{"task": 2}\n')
+    with pytest.raises(InputError, match=r"Line 2 of .*records\.jsonl is not JSON"):
+        records.read_records(tmp_path)
