@@ -34,7 +34,7 @@ class RunDisplay:
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
             _Speed(), TimeRemainingColumn(), console=screen, disable=quiet, transient=True,
         )  # fmt: skip
-        self.whole = self.bars.add_task("run", total=total_tasks)
+        self.whole = self.bars.add_task("whole run", total=total_tasks)
         self.phase = self.bars.add_task("loading", total=None, images=True)
         self.at: tuple[int, str] | None = None
 
@@ -56,7 +56,7 @@ class RunDisplay:
 
     def on_task(self, method: str, done: int, tasks: int, record: Mapping[str, Any]) -> None:
         """Count a finished task and say how it went."""
-        self.bars.update(self.whole, advance=1, description=method)
+        self.bars.update(self.whole, advance=1)
         if not self.bars.disable:
             screen.print(
                 f"{method:<18} task {done:>2}/{tasks}  {record['classes_seen']:>4} classes  "

@@ -17,6 +17,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
+from mgclip.method import saved
 from mgclip.method.compensation import cosines, train_head
 from mgclip.method.fusion import fuse
 from mgclip.method.predictions import Predictions
@@ -68,19 +69,31 @@ class MGCLIP:
         ``save_pretrained``. A saved model brings its own settings; ``base`` is its CLIP, or where that is now, if it moved.
         Raises ``InputError`` where nothing usable is there, or where the base is not the one the model was trained on.
         """
-        from mgclip.method.saved import is_saved, load_saved
-
-        if is_saved(reference):
-            if settings is not None:
-                raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
-            return load_saved(cls, Path(reference), base=base, device=device)
-        return cls(load_backbone(reference, device), settings or Settings())
+        if not saved.is_saved(reference):
+            return cls(load_backbone(reference, device), settings or Settings())
+        if settings is not None:
+            raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
+        found = saved.read(Path(reference))
+        backbone = base if isinstance(base, Backbone) else load_backbone(base or found.reference, device)
+        if backbone.fingerprint != found.fingerprint:
+            raise InputError(
+                f"{reference} was trained on the CLIP {found.reference} (fingerprint {found.fingerprint[:8]}); "
+                f"{backbone.reference} is another one ({backbone.fingerprint[:8]}): give the one it was trained on."
+            )
+        if found.learnt.head.shape[1] != backbone.width:
+            rows, width = found.learnt.head.shape[1], backbone.width
+            raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
+        model = cls(backbone, found.learnt.settings)
+        set_adapter_state(backbone, found.adapter)
+        model.head = found.learnt.head.to(backbone.device)
+        model.class_names, model.task_sizes = found.learnt.class_names, found.learnt.task_sizes
+        model.epochs = found.learnt.epochs
+        return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model: peft adapter, head, classes, settings, and which CLIP it needs. Whole or not at all."""
-        from mgclip.method.saved import save
-
-        save(self, Path(folder))
+        learnt = saved.Learnt(self.settings, self.epochs, self.task_sizes, self.class_names, self.head)
+        saved.save(Path(folder), self.backbone, learnt)
 
     def learn(
         self,

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from mgclip._version import __version__
-from mgclip.clip.adapters import read_adapter_file, set_adapter_state
+from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.load import load_backbone
+from mgclip.clip.load import EMBEDDED
 from mgclip.errors import InputError
 from mgclip.method.settings import Settings
-
-if TYPE_CHECKING:
-    from mgclip.method.learner import MGCLIP
 
 FORMAT = 1
 MANIFEST = "mgclip.json"
@@ -27,12 +25,33 @@ ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What a model has learned besides its adapter: ``head`` is ``(classes, d)``, ``epochs`` None while undecided."""
+
+    settings: Settings
+    epochs: int | None
+    task_sizes: tuple[int, ...]
+    class_names: tuple[str, ...]
+    head: Tensor
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved model as read: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
+
+    learnt: Learnt
+    adapter: dict[str, Tensor]
+    reference: str
+    fingerprint: str
+
+
 def is_saved(reference: str | Path) -> bool:
     """Whether there is a saved model at ``reference``."""
     return (Path(reference) / MANIFEST).is_file()
 
 
-def save(model: MGCLIP, folder: Path) -> None:
+def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
     """Write a model into ``folder``, replacing a model that is there. The folder changes in one rename.
 
     Raises ``InputError`` where something else than a saved model stands in the way.
@@ -44,17 +63,17 @@ def save(model: MGCLIP, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-new-", dir=folder.parent))
     try:
-        model.backbone.peft_model.save_pretrained(fresh / "adapter", safe_serialization=True)
+        backbone.peft_model.save_pretrained(fresh / "adapter", safe_serialization=True)
         (fresh / "adapter" / "README.md").unlink(missing_ok=True)
-        save_file({"weight": model.head.detach().cpu().contiguous()}, fresh / HEAD)
+        save_file({"weight": learnt.head.detach().cpu().contiguous()}, fresh / HEAD)
         manifest = {
             "format": FORMAT,
             "mgclip": __version__,
-            "base": {"reference": _lasting(model.backbone.reference), "fingerprint": model.backbone.fingerprint},
-            "settings": model.settings.model_dump(exclude={"adapter_init"}),
-            "epochs": model.epochs,
-            "task_sizes": list(model.task_sizes),
-            "class_names": list(model.class_names),
+            "base": {"reference": _lasting(backbone.reference), "fingerprint": backbone.fingerprint},
+            "settings": learnt.settings.model_dump(exclude={"adapter_init"}),
+            "epochs": learnt.epochs,
+            "task_sizes": list(learnt.task_sizes),
+            "class_names": list(learnt.class_names),
         }
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         fresh.chmod(0o755)
@@ -73,40 +92,26 @@ def save(model: MGCLIP, folder: Path) -> None:
 def _lasting(reference: str) -> str:
     """A reference that still holds from another working directory: a path is made absolute."""
     path = Path(reference).expanduser()
-    return str(path.resolve()) if path.exists() else reference
+    return str(path.resolve()) if reference != EMBEDDED and path.exists() else reference
 
 
-def load_saved(
-    kind: type[MGCLIP], folder: Path, *, base: str | Path | Backbone | None, device: str | torch.device | None
-) -> MGCLIP:
-    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or the base is another CLIP."""
+def read(folder: Path) -> Saved:
+    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one."""
     manifest = _read_manifest(folder / MANIFEST)
     try:
         settings = Settings(**manifest["settings"])
-        reference, mark = manifest["base"]["reference"], manifest["base"]["fingerprint"]
-        names, sizes, epochs = manifest["class_names"], manifest["task_sizes"], manifest["epochs"]
-        if len(names) != sum(sizes) or len(set(names)) != len(names):
+        reference, mark = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
+        names, sizes, epochs = tuple(manifest["class_names"]), tuple(manifest["task_sizes"]), manifest["epochs"]
+        if len(names) != sum(sizes) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
+        if epochs is not None and not isinstance(epochs, int):
+            raise ValueError(f"epochs {epochs!r}")
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / MANIFEST} is damaged ({reason}): restore the model from a copy.") from None
     head = _read_head(folder / HEAD, rows=len(names))
     adapter = read_adapter_file(folder / ADAPTER)
-    backbone = base if isinstance(base, Backbone) else load_backbone(base or reference, device)
-    if backbone.fingerprint != mark:
-        raise InputError(
-            f"{folder} was trained on the CLIP {reference} (fingerprint {mark[:8]}); {backbone.reference} is another one "
-            f"({backbone.fingerprint[:8]}): give the one it was trained on."
-        )
-    model = kind(backbone, settings)
-    if head.shape[1] != backbone.width:
-        raise InputError(
-            f"{folder / HEAD} has rows of {head.shape[1]} numbers; this CLIP's features have {backbone.width}."
-        )
-    set_adapter_state(backbone, adapter)
-    model.head = head.to(backbone.device)
-    model.class_names, model.task_sizes, model.epochs = tuple(names), tuple(sizes), epochs
-    return model
+    return Saved(Learnt(settings, epochs, sizes, names, head), adapter, reference, mark)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -120,12 +125,12 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _read_head(file: Path, *, rows: int) -> torch.Tensor:
+def _read_head(file: Path, *, rows: int) -> Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        weight = load_file(file)["weight"]
+        weight: Tensor = load_file(file)["weight"]
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"The head {file} cannot be read ({error}): restore the model from a copy.") from None
     if weight.ndim != 2 or weight.shape[0] != rows:
