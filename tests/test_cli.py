@@ -84,6 +84,16 @@ def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
     code, out, _ = mgclip("run", "--resume", tmp_path / "run", "--json", "--quiet")
     assert code == 0
     assert json.loads(out)["methods"] == first
+    code, out, _ = mgclip("run", "icons100", "epochs=1", "--resume", tmp_path / "run", "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["methods"] == first
+    for words, sentence in (
+        (("cifar100",), "is a run of icons100, not of cifar100"),
+        (("epochs=2",), "was started with epochs = 1, not 2"),
+    ):
+        code, _, err = mgclip("run", *words, "--resume", tmp_path / "run")
+        assert code == 2
+        assert sentence in err
 
 
 def test_an_interrupt_says_how_to_go_on(mgclip, tiny_clip, tmp_path, monkeypatch):
@@ -148,6 +158,21 @@ def test_learn_measures_where_a_test_folder_is(mgclip, tiny_clip, photos):
     assert 0 <= json.loads(out)["test_accuracy"] <= 1
 
 
+def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, photos):
+    (photos / "data").mkdir()
+    (photos / "march").rename(photos / "data" / "train")
+    for name in ("alarm", "unknown"):
+        (photos / "data" / "test" / name).mkdir(parents=True)
+        (photos / "data" / "test" / name / "cut.png").write_bytes(b"cut")
+    words = ("learn", photos / "data", "--model", photos / "shop", "--base", tiny_clip, *QUICK)
+    code, _, err = mgclip(*words)
+    assert code == 2
+    assert "alarm/cut.png cannot be read" in err
+    assert not (photos / "shop").exists()
+    (photos / "data" / "test" / "alarm" / "cut.png").unlink()
+    assert mgclip(*words)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -198,6 +223,18 @@ def test_what_learn_refuses_leaves_no_model(mgclip, tiny_clip, photos):
     code, _, err = mgclip("predict", shop, photos / "none.png")
     assert code == 2
     assert "There is no image file" in err
+    for change, sentence in (
+        ("clip=iconclip", "there is no key clip"),
+        ("epoch=2", "there is no key epoch: did you mean epochs"),
+    ):
+        code, _, err = mgclip("learn", photos / "april", "--model", photos / "new", "--base", tiny_clip, change)
+        assert code == 2
+        assert sentence in err
+        assert not (photos / "new").exists()
+    (photos / "file").write_text("")
+    code, _, err = mgclip("learn", photos / "april", "--model", photos / "file" / "shop", "--base", tiny_clip)
+    assert code == 2
+    assert "cannot be written" in err
     code, _, err = mgclip("learn", photos / "april", "--model", photos / "april")
     assert code == 2
     assert "exists and is not a saved model" in err

@@ -7,6 +7,7 @@ from reference import record
 from typer.testing import CliRunner
 
 from mgclip.app.main import app
+from mgclip.errors import InputError
 from mgclip.experiment.conformance import LIMITS, conform
 
 CONFIG = {
@@ -71,10 +72,39 @@ def test_a_deviation_fails_the_command(recording, tmp_path, kind, change):
 
 
 def test_not_a_recording(tmp_path):
-    from mgclip.errors import InputError
-
     with pytest.raises(InputError, match=r"A recording needs .*trace\.json, and it cannot be read"):
         conform(tmp_path)
     (tmp_path / "trace.json").write_text('{"config": {}, "tasks": []}')
-    with pytest.raises(InputError, match=r"photos\.npz, and it cannot be read"):
+    with pytest.raises(InputError, match=r"trace\.json, and in it config\.adapter_rank: Field required"):
+        conform(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("photos.npz", b"PK\x03\x04 cut", r"photos\.npz, and it cannot be read"),
+        ("final.safetensors", None, r"final\.safetensors, and it cannot be read"),
+        ("probe.json", b"{}", r"probe\.json, and in it config: Field required"),
+        ("adapter_init.safetensors", None, r"There is no adapter file .*adapter_init\.safetensors"),
+        ("clip-mini", None, r"There is no CLIP at .*clip-mini"),
+    ],
+)
+def test_a_damaged_recording_is_refused_before_it_is_replayed(recording, tmp_path, file, content, sentence):
+    for part in recording.iterdir():
+        if part.name != file:
+            (tmp_path / part.name).symlink_to(part)
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        conform(tmp_path)
+
+
+def test_a_recording_must_fit_its_own_settings(recording, tmp_path):
+    for part in recording.iterdir():
+        if part.name != "trace.json":
+            (tmp_path / part.name).symlink_to(part)
+    trace = json.loads((recording / "trace.json").read_text())
+    trace["tasks"].pop()
+    (tmp_path / "trace.json").write_text(json.dumps(trace))
+    with pytest.raises(InputError, match="records 2 tasks; its settings make 3"):
         conform(tmp_path)

@@ -70,3 +70,19 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for source in re.findall(r"`((?:stream|clip|method|experiment|scripts|tests)/[\w/]+\.py)`", text):
         assert (ROOT / "src" / "mgclip" / source).exists() or (ROOT / source).exists(), f"{page.name} names {source}"
+
+
+def test_every_setting_is_documented_with_its_default():
+    from mgclip.experiment.recipe import Recipe
+
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs" / "recipes.md").read_text(), re.MULTILINE)
+    shown = dict(rows)
+    assert set(shown) == set(Recipe.model_fields)
+    defaults = {**Recipe(name="the file's name").model_dump(), "about": "empty", "methods": "mg-clip"}
+    words = {None: "none", True: "true", False: "false"}
+    assert shown == {
+        key: words.get(value, str(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool)
+        else str(value)
+        for key, value in defaults.items()
+    }

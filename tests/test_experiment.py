@@ -135,10 +135,8 @@ def small(tiny_clip):
 
 def read(folder, method):
     kept = [{k: v for k, v in record.items() if k != "seconds"} for record in records.read_records(folder / method)]
-    weights = [
-        (folder / method / "model" / name).read_bytes()
-        for name in ("head.safetensors", "adapter/adapter_model.safetensors")
-    ]
+    state = next((folder / method / "model").glob("mgclip-state-*"))
+    weights = [(state / name).read_bytes() for name in ("head.safetensors", "adapter/adapter_model.safetensors")]
     return kept, weights
 
 
@@ -238,3 +236,37 @@ def test_damaged_records_are_named(tmp_path):
     (tmp_path / "records.jsonl").write_text('{"task": 0}\nnot json\n{"task": 2}\n')
     with pytest.raises(InputError, match=r"Line 2 of .*records\.jsonl is not JSON"):
         records.read_records(tmp_path)
+
+
+def test_records_take_any_class_name(tmp_path):
+    record = {"classes": ["a\u2028b", "\u0085", "犬", '"\n'], "task": 0}
+    for _ in range(2):
+        records.append_record(tmp_path, record)
+    with (tmp_path / "records.jsonl").open("ab") as file:
+        file.write(b'{"classes": ["\\u72')
+    assert records.read_records(tmp_path) == [record, record]
+    assert records.keep_records(tmp_path, 1) == [record]
+
+
+def test_what_is_refused_leaves_no_folder(small, tmp_path):
+    for changes, sentence in (
+        ({"adapter_init": str(tmp_path / "none.safetensors")}, "There is no adapter file"),
+        ({"class_order": -1}, "A class_order given as a number must be from 0 to"),
+        ({"clip": "nowhere"}, "There is no CLIP at nowhere"),
+        ({"classes_per_task": 101}, "The first task wants 101 classes; the data has 100: lower classes_per_task"),
+        ({"initial_classes": 101}, "lower initial_classes"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            runner.open_run(small.model_copy(update=changes), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypatch):
+    recipe = small.model_copy(update={"methods": ["zero-shot"], "class_order": "dataset"})
+    run(recipe, tmp_path / "run")
+    from mgclip.stream import icons
+
+    names = icons.class_names()
+    monkeypatch.setattr("mgclip.stream.icons.class_names", lambda: (*names[1:], names[0]))
+    with pytest.raises(InputError, match=r"The data has changed since .* its classes are others now"):
+        run(recipe, tmp_path / "run", resume=True)

@@ -166,7 +166,9 @@ def test_peft_itself_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
     from transformers import CLIPModel
 
     learned.save_pretrained(tmp_path / "shop")
-    theirs = PeftModel.from_pretrained(CLIPModel.from_pretrained(tiny_clip), tmp_path / "shop" / "adapter").eval()
+    theirs = PeftModel.from_pretrained(
+        CLIPModel.from_pretrained(tiny_clip), inside(tmp_path / "shop", "adapter")
+    ).eval()
     pixels = learned.backbone.processor(list(icons["x_test"][:3]), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         features = theirs.base_model.model.visual_projection(
@@ -185,13 +187,14 @@ def test_another_base_is_refused(learned, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda f: (f / "head.safetensors").unlink(), r"The head .* cannot be read"),
-        (lambda f: (f / "head.safetensors").write_bytes(b"x" * 40), r"The head .* cannot be read"),
-        (lambda f: (f / "adapter" / "adapter_model.safetensors").unlink(), r"There is no adapter file"),
+        (lambda f: inside(f, "head.safetensors").unlink(), r"The head .* cannot be read"),
+        (lambda f: inside(f, "head.safetensors").write_bytes(b"x" * 40), r"The head .* cannot be read"),
+        (lambda f: inside(f, "adapter/adapter_model.safetensors").unlink(), r"There is no adapter file"),
         (lambda f: (f / "mgclip.json").write_text("{"), r"mgclip\.json cannot be read"),
         (lambda f: edit(f, format=2), r"has format 2; this version reads format 1: upgrade mg-clip"),
         (lambda f: edit(f, class_names=["only one"]), r"is damaged \(1 class names for 3 classes\)"),
         (lambda f: edit(f, settings={"rank": "x"}), r"mgclip\.json is damaged"),
+        (lambda f: edit(f, state="../elsewhere"), r"is damaged \(state '\.\./elsewhere'\)"),
     ],
 )
 def test_a_damaged_model_is_refused(learned, tmp_path, damage, sentence):
@@ -199,6 +202,10 @@ def test_a_damaged_model_is_refused(learned, tmp_path, damage, sentence):
     damage(tmp_path / "shop")
     with pytest.raises(InputError, match=sentence):
         MGCLIP.from_pretrained(tmp_path / "shop")
+
+
+def inside(folder, name):
+    return next(folder.glob("mgclip-state-*")) / name
 
 
 def edit(folder, **changes):
@@ -248,3 +255,46 @@ def test_class_texts_are_encoded_once_for_each_state_of_the_weights(learned, ico
     again = learned.predict(images)
     assert seen == [5]
     assert not np.array_equal(first.probabilities, again.probabilities[:, :3])
+
+
+def test_what_else_lies_in_the_models_folder_stays(learned, tmp_path, monkeypatch):
+    shop = tmp_path / "shop"
+    learned.save_pretrained(shop)
+    (shop / "photos").mkdir()
+    (shop / "photos" / "a.txt").write_text("mine")
+    monkeypatch.chdir(shop)
+    learned.save_pretrained(".")
+    (tmp_path / "link").symlink_to(shop)
+    learned.save_pretrained(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (shop / "photos" / "a.txt").read_text() == "mine"
+    assert sorted(entry.name[:12] for entry in shop.iterdir()) == ["mgclip-state", "mgclip.json", "photos"]
+    assert MGCLIP.from_pretrained(tmp_path / "link").class_names == learned.class_names
+    modes = {oct(file.stat().st_mode & 0o777) for file in shop.rglob("*") if file.is_file() and file.name != "a.txt"}
+    assert modes == {"0o644"}
+
+
+@pytest.mark.parametrize("moment", ["mgclip.method.saved.json.dumps", "safetensors.torch.save_file"])
+def test_a_save_that_fails_keeps_the_model_that_was_there(learned, icons, tmp_path, monkeypatch, moment):
+    shop = tmp_path / "shop"
+    learned.save_pretrained(shop)
+    before = {str(file): file.read_bytes() for file in shop.rglob("*") if file.is_file()}
+    learned.learn(*task(icons, [4, 8]))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(moment, full)
+    with pytest.raises(OSError, match="No space left"):
+        learned.save_pretrained(shop)
+    assert {str(file): file.read_bytes() for file in shop.rglob("*") if file.is_file()} == before
+
+
+def test_texts_read_while_training_do_not_outlive_it(model, icons):
+    """Someone who looks at class texts between two steps must not leave half-trained ones behind."""
+    images = list(icons["x_test"][:4])
+    names = [str(name) for name in icons["class_names"][:3]]
+    model.learn(*task(icons, [0, 1, 2]), on_step=lambda step: model.text_features(names))
+    seen = model.predict(images).probabilities
+    model._texts.clear()
+    assert np.array_equal(seen, model.predict(images).probabilities)

@@ -82,6 +82,12 @@ def test_other_pt_files_are_refused(tmp_path, openai_model):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "linear.pt")
     with pytest.raises(InputError, match=r"linear\.pt is not a CLIP in OpenAI's layout: it has no ln_final\.weight"):
         load_backbone(tmp_path / "linear.pt")
+    for name in ("positional_embedding", "visual.positional_embedding", "token_embedding.weight", "logit_scale"):
+        state = published_state(openai_model)
+        del state[name]
+        torch.save(state, tmp_path / "lacking.pt")
+        with pytest.raises(InputError, match=rf"lacking\.pt is not a CLIP in OpenAI's layout: it has no {name}"):
+            load_backbone(tmp_path / "lacking.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="holds something else than named tensors"):
         load_backbone(tmp_path / "list.pt")
@@ -153,7 +159,7 @@ def drop_weight(folder):
 def test_there_is_no_such_clip(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"There is no CLIP at iconclop: give a hub id such as"):
         load_backbone("iconclop")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
         InputError, match=r"The CLIP nobody/nothing cannot be loaded \(.+\): check the name and the network"
     ):

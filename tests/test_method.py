@@ -12,7 +12,8 @@ from mgclip.clip.adapters import adapter_state, adapter_weights
 from mgclip.method.compensation import class_means, cosines
 from mgclip.method.fusion import fuse
 from mgclip.method.gap import measure_gap, similarities
-from mgclip.method.training import TaskData, batches
+from mgclip.method.task import TaskData
+from mgclip.method.training import batches
 
 
 @given(st.integers(1, 6), st.integers(2, 7), st.integers(0, 2**31))

@@ -24,7 +24,7 @@ from mgclip.stream.tasks import make_tasks, task_sizes
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 30))
 def test_task_sizes(classes, initial, increment):
     if (initial or increment) > classes:
-        with pytest.raises(InputError, match="lower initial_classes"):
+        with pytest.raises(InputError, match="lower initial_classes" if initial else "lower classes_per_task"):
             task_sizes(classes, initial=initial, increment=increment)
         return
     sizes = task_sizes(classes, initial=initial, increment=increment)
@@ -163,6 +163,30 @@ def test_folder(tmp_path, test_name):
     assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert [path.parent.name for path in dataset.train.images] == ["a dog"] * 2 + ["cat"] * 3
     assert dataset.test.labels.tolist() == [1]
+
+
+def test_where_a_folders_classes_are(tmp_path):
+    from mgclip.stream.folder import find_parts, image_files
+
+    write_folder(tmp_path / "split", {"cat": 1}, {"cat": 1}, "val")
+    assert find_parts(tmp_path / "split") == (tmp_path / "split" / "train", tmp_path / "split" / "val")
+    for name in ("bus", "train"):
+        (tmp_path / "vehicles" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "vehicles" / name / "a.png")
+    assert find_parts(tmp_path / "vehicles") == (tmp_path / "vehicles", None)
+    (tmp_path / "vehicles" / "bus").rename(tmp_path / "vehicles" / ".bus")
+    assert find_parts(tmp_path / "vehicles") == (tmp_path / "vehicles", None)
+    (tmp_path / "vehicles" / "train" / "scan.pdf").write_bytes(b"%PDF")
+    (tmp_path / "vehicles" / "train" / "b.JPG").write_bytes(b"")
+    assert [file.name for file in image_files(tmp_path / "vehicles" / "train")] == ["a.png", "b.JPG"]
+
+
+def test_a_task_needs_a_test_image(tmp_path):
+    write_folder(tmp_path, {"cat": 1, "dog": 1, "emu": 1}, {"cat": 1, "dog": 1})
+    dataset = load_folder(tmp_path)
+    assert len(make_tasks(dataset, [0, 1, 2], [1, 2])) == 2
+    with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image\."):
+        make_tasks(dataset, [0, 1, 2], [1, 1, 1])
 
 
 def test_bad_folders(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,8 @@ def run_command(
     from mgclip.app.display import RunDisplay, screen, summary_table
     from mgclip.app.display import out as results
     from mgclip.errors import InputError
-    from mgclip.experiment.recipe import build_recipe, load_recipe
+    from mgclip.experiment.recipe import change_recipe, load_recipe
+    from mgclip.experiment.records import read_recipe
 
     words = arguments or []
     names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
@@ -42,16 +44,14 @@ def run_command(
         raise InputError(f"One recipe at a time; found {' and '.join(names)}.")
     if resume is not None and out is not None:
         raise InputError("Give --out for a new run or --resume for an old one, not both.")
-    recipe = load_recipe(names[0] if names else "icons100", changes)
-    folder = resume or out or free_folder(recipe.name)
-    if resume is not None and not names:
-        from mgclip.experiment.records import read_recipe
-
-        recipe = read_recipe(resume)
-        if changes:
-            fresh = load_recipe(recipe.name, changes).model_dump()
-            touched = {change.partition("=")[0].strip() for change in changes}
-            recipe = build_recipe({**recipe.model_dump(), **{k: fresh[k] for k in touched}}, source=str(resume))
+    if resume is None:
+        recipe = load_recipe(names[0] if names else "icons100", changes)
+        folder = out or free_folder(recipe.name)
+    else:
+        folder, begun = resume, read_recipe(resume)
+        if names and load_recipe(names[0]).name != begun.name:
+            raise InputError(f"{folder} is a run of {begun.name}, not of {names[0]}.")
+        recipe = change_recipe(begun, changes, source=str(folder))
 
     from mgclip.experiment.runner import open_run, run
 
@@ -60,7 +60,8 @@ def run_command(
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display:
             summaries = run(opened, on_step=display.on_step, on_task=display.on_task)
     except KeyboardInterrupt:
-        screen.print(f"Stopped. Finished tasks are kept: go on with  mgclip run {recipe.name} --resume {folder}")
+        again = f"mgclip run --resume {shlex.quote(str(folder))}"
+        screen.print(f"Stopped. Finished tasks are kept: go on with  {again}", soft_wrap=True)
         raise typer.Exit(1) from None
     _figure(folder, summaries, recipe.name)
     if as_json:

@@ -35,6 +35,8 @@ IN_BLOCK = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
+NEEDED = {"visual.conv1.weight", "visual.proj", "visual.positional_embedding", "token_embedding.weight",
+          "positional_embedding", "ln_final.weight", "text_projection", "logit_scale"}  # fmt: skip
 NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:weight|bias))")
 
@@ -50,7 +52,7 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     state = _read_state(file)
     if any(key.startswith("visual.layer1.") or key.startswith("visual.attnpool.") for key in state):
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
-    if missing := sorted({"visual.conv1.weight", "visual.proj", "text_projection", "ln_final.weight"} - state.keys()):
+    if missing := sorted(NEEDED - state.keys()):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
     tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
     config = _config(state, tokenizer)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from mgclip.errors import InputError
 from mgclip.method.baselines import METHODS
 from mgclip.method.settings import Positive, Settings
+
+Kind = TypeVar("Kind", bound=Settings)
 
 
 class Recipe(Settings):
@@ -102,20 +104,34 @@ def parse_change(change: str) -> tuple[str, Any]:
         return key.strip(), value
 
 
+def change_recipe(recipe: Recipe, changes: Iterable[str], *, source: str) -> Recipe:
+    """A recipe with ``key=value`` changes made to it."""
+    return build_recipe({**recipe.model_dump(), **dict(map(parse_change, changes))}, source=source)
+
+
 def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
     """Check settings and make the recipe of them; all that is wrong is said in one error."""
+    return _build(Recipe, values, source=f"In recipe {source}")
+
+
+def build_settings(changes: Iterable[str]) -> Settings:
+    """The method's settings with ``key=value`` changes; keys of recipes only are refused."""
+    return _build(Settings, dict(map(parse_change, changes)), source="In the settings")
+
+
+def _build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
     try:
-        return Recipe(**{str(key): value for key, value in values.items()})
+        return kind(**{str(key): value for key, value in values.items()})
     except ValidationError as error:
-        raise InputError(f"In recipe {source}: " + "; ".join(_sayings(error)) + ".") from None
+        raise InputError(f"{source}: " + "; ".join(_sayings(error, kind.model_fields)) + ".") from None
 
 
-def _sayings(error: ValidationError) -> Iterable[str]:
+def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
     said: dict[str, str] = {}
     for problem in error.errors():
         key, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            said[key] = f"there is no key {key}{_nearest(key, Recipe.model_fields).removesuffix('?')}"
+            said[key] = f"there is no key {key}{_nearest(key, known).removesuffix('?')}"
         elif problem["type"] == "missing":
             said[key] = f"{key} is missing"
         elif key in said:

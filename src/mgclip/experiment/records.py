@@ -61,7 +61,7 @@ def write_text(file: Path, text: str) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all."""
-    write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(file, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -84,7 +84,7 @@ def read_recipe(folder: Path) -> Recipe:
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to the records and see it on disk."""
     with (folder / RECORDS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(json.dumps(record, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -108,7 +108,7 @@ def keep_records(folder: Path, count: int) -> list[dict[str, Any]]:
     records = read_records(folder)[:count]
     if len(records) < count:
         raise InputError(f"{folder} has {len(records)} records and a checkpoint of {count} tasks: start it anew.")
-    write_text(folder / RECORDS, "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in records))
+    write_text(folder / RECORDS, "".join(json.dumps(r, allow_nan=False) + "\n" for r in records))
     return records
 
 

@@ -18,6 +18,7 @@ from mgclip.experiment import records
 from mgclip.experiment.recipe import Recipe
 from mgclip.method.baselines import method_settings
 from mgclip.method.learner import MGCLIP, Learned
+from mgclip.method.saved import is_saved
 from mgclip.method.training import OnStep
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.orders import class_order
@@ -63,6 +64,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
     opened = OpenRun(recipe, folder, build_stream(recipe), load_backbone(recipe.clip))
+    MGCLIP(opened.backbone, recipe.settings())  # what is wrong with the adapter settings shows here
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         records.write_recipe(folder, recipe)
@@ -115,8 +117,13 @@ def _run_method(
 
 def _start(opened: OpenRun, method: str, folder: Path) -> tuple[MGCLIP, list[dict[str, Any]]]:
     """The learner and the records to go on from: fresh ones, or those of the last finished task."""
-    if (folder / MODEL).is_dir():
+    if is_saved(folder / MODEL):
         learner = MGCLIP.from_pretrained(folder / MODEL, base=opened.backbone)
+        names = [name for task in opened.stream for name in task.names]
+        if learner.class_names != tuple(names[: len(learner.class_names)]):
+            raise InputError(
+                f"The data has changed since {folder} was begun: its classes are others now. Start a new run."
+            )
         return learner, records.keep_records(folder, len(learner.task_sizes))
     records.keep_records(folder, 0)
     return MGCLIP(opened.backbone, method_settings(method, opened.recipe.settings())), []

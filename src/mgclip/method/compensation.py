@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, Step, TaskData, batches, checked
+from mgclip.method.task import TaskData
+from mgclip.method.training import OnStep, Step, batches, checked
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:

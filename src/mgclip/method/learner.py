@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -23,7 +22,8 @@ from mgclip.method.fusion import fuse
 from mgclip.method.predictions import Predictions
 from mgclip.method.preservation import Probe, probe, train_adapter
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, TaskData
+from mgclip.method.task import TaskData, make_task
+from mgclip.method.training import OnStep
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class MGCLIP:
         one of its names. Interrupted or failed, it leaves the model as it was. Raises ``InputError`` for what cannot be
         learned, ``TrainingDiverged`` when the loss stops being a number.
         """
-        task = self._task(images, labels, class_names)
+        pixels = images if isinstance(images, Pixels) else self.pixels(images)
+        task = make_task(pixels, labels, class_names, index=len(self.task_sizes), known=self.class_names)
         before, epochs_before = adapter_state(self.backbone), self.epochs
         try:
             seen = self._preserve(task, on_step)
@@ -131,8 +132,8 @@ class MGCLIP:
             seen = probe(self.backbone, task, self.settings, on_step)
             self.epochs = seen.epochs
         if self.epochs:
-            self._texts.clear()
             train_adapter(self.backbone, task, self.settings, epochs=self.epochs, on_step=on_step)
+        self._texts.clear()
         return seen
 
     def _compensate(self, task: TaskData, on_step: OnStep) -> Tensor:
@@ -183,46 +184,3 @@ class MGCLIP:
         return fuse(
             logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, mode=self.settings.fusion
         )
-
-    def _task(self, images: Sequence[Any] | Pixels, labels: ArrayLike, class_names: Sequence[str]) -> TaskData:
-        """Check what is to be learned, all of it before anything changes."""
-        names = tuple(str(name) for name in class_names)
-        if not names:
-            raise InputError("There is no class to learn: class_names is empty.")
-        if blank := [name for name in names if not name.strip()]:
-            raise InputError(f"A class needs a name; found {blank[0]!r}.")
-        twice = sorted({n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set())
-        if twice:
-            raise InputError(
-                f"The class {twice[0]!r} is named twice in this task: give every class one name of its own."
-            )
-        if known := [name for name in names if name in set(self.class_names)]:
-            raise InputError(
-                f"The class {known[0]!r} was learned before: leave it out, or give the new one another name."
-            )
-        positions = _positions(labels, names)
-        if len(positions) != len(images):
-            raise InputError(f"Each image needs a label: found {len(images)} images and {len(positions)} labels.")
-        counts = torch.bincount(positions, minlength=len(names))
-        if empty := [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]:
-            raise InputError(f"The class {empty[0]!r} has no image: give it at least one, or leave its name out.")
-        pixels = images if isinstance(images, Pixels) else self.pixels(images)
-        return TaskData(len(self.task_sizes), pixels, positions, names)
-
-
-def _positions(labels: ArrayLike | Mapping[str, int], names: tuple[str, ...]) -> Tensor:
-    """Labels given as positions or as names -> positions ``(n,)``. Raises ``InputError`` for a label without a name."""
-    array = np.asarray(labels)
-    if array.ndim != 1:
-        raise InputError(f"labels must be a flat list, one per image; found an array of shape {array.shape}.")
-    if array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(label, str) for label in array)):
-        place = {name: position for position, name in enumerate(names)}
-        if unknown := [str(label) for label in array if str(label) not in place]:
-            raise InputError(f"The label {unknown[0]!r} is not among the {len(names)} names in class_names.")
-        return torch.tensor([place[str(label)] for label in array], dtype=torch.long)
-    if array.dtype.kind not in "iu" and array.size:
-        raise InputError(f"labels must be whole numbers or class names; found {array.dtype}.")
-    if array.size and (array.min() < 0 or array.max() >= len(names)):
-        wrong = int(array.min() if array.min() < 0 else array.max())
-        raise InputError(f"The label {wrong} has no name: class_names holds {len(names)} (0 to {len(names) - 1}).")
-    return torch.from_numpy(array.astype(np.int64))

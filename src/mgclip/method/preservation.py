@@ -12,7 +12,8 @@ from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_sta
 from mgclip.clip.backbone import Backbone
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, Step, TaskData, batches, checked
+from mgclip.method.task import TaskData
+from mgclip.method.training import OnStep, Step, batches, checked
 
 
 @dataclass(frozen=True)

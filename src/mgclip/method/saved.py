@@ -1,8 +1,14 @@
-"""A saved model is a folder: peft adapter, head, and one JSON file with classes, settings and the CLIP it needs."""
+"""A saved model is a folder: ``mgclip.json`` with classes, settings and the CLIP it needs, and beside it one folder with the
+peft adapter and the head.
+
+The JSON file names that folder, so a save becomes true in the one moment in which the JSON file is replaced. What else lies in
+the model's folder is not touched.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -21,6 +27,7 @@ from mgclip.method.settings import Settings
 
 FORMAT = 1
 MANIFEST = "mgclip.json"
+STATE = "mgclip-state-"
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
 
@@ -51,42 +58,54 @@ def is_saved(reference: str | Path) -> bool:
     return (Path(reference) / MANIFEST).is_file()
 
 
-def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
-    """Write a model into ``folder``, replacing a model that is there. The folder changes in one rename.
+def check_place(folder: Path) -> None:
+    """See that a model can be saved at ``folder``, without writing anything.
 
-    Raises ``InputError`` where something else than a saved model stands in the way.
+    Raises ``InputError`` where something else stands in the way, or nothing may be written.
+    """
+    if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} cannot be written, because {there} does not allow it: give another folder.")
+
+
+def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
+    """Write a model into ``folder``, in place of a model that is there. Interrupted or failed, the old one stays.
+
+    Raises ``InputError`` as ``check_place`` does.
     """
     from safetensors.torch import save_file
 
-    if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-new-", dir=folder.parent))
+    check_place(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = Path(tempfile.mkdtemp(prefix=STATE, dir=folder))
     try:
-        backbone.peft_model.save_pretrained(fresh / "adapter", safe_serialization=True)
-        (fresh / "adapter" / "README.md").unlink(missing_ok=True)
-        save_file({"weight": learnt.head.detach().cpu().contiguous()}, fresh / HEAD)
+        # Without the last word peft asks the hub whether the vocabulary has grown.
+        backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
+        (state / "adapter" / "README.md").unlink(missing_ok=True)
+        save_file({"weight": learnt.head.detach().cpu().contiguous()}, state / HEAD)
+        for part in (state, *state.rglob("*")):
+            part.chmod(0o755 if part.is_dir() else 0o644)
         manifest = {
             "format": FORMAT,
             "mgclip": __version__,
+            "state": state.name,
             "base": {"reference": _lasting(backbone.reference), "fingerprint": backbone.fingerprint},
             "settings": learnt.settings.model_dump(exclude={"adapter_init"}),
             "epochs": learnt.epochs,
             "task_sizes": list(learnt.task_sizes),
             "class_names": list(learnt.class_names),
         }
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        fresh.chmod(0o755)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.replace(old)
-            fresh.replace(folder)
-            shutil.rmtree(old)
-        else:
-            fresh.replace(folder)
+        fresh = state / MANIFEST
+        fresh.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.replace(folder / MANIFEST)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(state, ignore_errors=True)
         raise
+    for old in folder.glob(f"{STATE}*"):
+        if old != state:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _lasting(reference: str) -> str:
@@ -101,6 +120,9 @@ def read(folder: Path) -> Saved:
     try:
         settings = Settings(**manifest["settings"])
         reference, mark = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
+        state = folder / str(manifest["state"])
+        if state.parent != folder or not state.name.startswith(STATE):
+            raise ValueError(f"state {manifest['state']!r}")
         names, sizes, epochs = tuple(manifest["class_names"]), tuple(manifest["task_sizes"]), manifest["epochs"]
         if len(names) != sum(sizes) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
@@ -109,8 +131,8 @@ def read(folder: Path) -> Saved:
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / MANIFEST} is damaged ({reason}): restore the model from a copy.") from None
-    head = _read_head(folder / HEAD, rows=len(names))
-    adapter = read_adapter_file(folder / ADAPTER)
+    head = _read_head(state / HEAD, rows=len(names))
+    adapter = read_adapter_file(state / ADAPTER)
     return Saved(Learnt(settings, epochs, sizes, names, head), adapter, reference, mark)
 
 

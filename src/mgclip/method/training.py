@@ -1,4 +1,4 @@
-"""What both training phases share: the task as tensors, the order of its images, progress, and the check on the loss."""
+"""What both training phases share: the order of a task's images, progress, and the check on the loss."""
 
 from __future__ import annotations
 
@@ -10,20 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgclip.clip.pixels import Pixels
 from mgclip.errors import MGCLIPError
+from mgclip.method.task import TaskData
 
 PHASES = ("probe", "adapter", "head")
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes."""
-
-    index: int
-    pixels: Pixels
-    labels: Tensor
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

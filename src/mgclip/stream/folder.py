@@ -15,7 +15,7 @@ TEST_NAMES = ("test", "val")
 
 def image_files(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; what counts is the ending, of those Pillow opens."""
-    endings = Image.registered_extensions()
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     return sorted(
         file
         for file in folder.rglob("*")
@@ -34,6 +34,21 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
     if not classes:
         raise InputError(f"{folder} has no class folder: expected one folder of images for each class.")
     return {entry.name: image_files(entry) for entry in classes}
+
+
+def find_parts(folder: Path) -> tuple[Path, Path | None]:
+    """Where a folder's training classes are, and its test classes: ``train/`` and ``test/`` (or ``val/``) if it holds these and
+    nothing else, or the folder itself, untested. A class may well be called *train*.
+    """
+    inside = (
+        {entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."}
+        if folder.is_dir()
+        else set()
+    )
+    train = folder / "train"
+    if "train" not in inside or not inside <= {"train", *TEST_NAMES} or not any(e.is_dir() for e in train.iterdir()):
+        return folder, None
+    return train, next((folder / name for name in TEST_NAMES if name in inside), None)
 
 
 def load_folder(path: Path) -> Dataset:

@@ -38,6 +38,8 @@ def class_order(order: str | int | Sequence[int], *, dataset: str, classes: int,
         order = published_orders()[dataset]
     if isinstance(order, str):
         raise InputError(f"class_order must be dataset, published, shuffled, a number or a list; found {order}.")
+    if isinstance(order, int) and not 0 <= order < 2**32:
+        raise InputError(f"A class_order given as a number must be from 0 to {2**32 - 1}; found {order}.")
     if isinstance(order, int):
         return [int(c) for c in np.random.RandomState(order).permutation(classes)]
     if sorted(order) != list(range(classes)):

@@ -32,7 +32,8 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
     """
     first = initial or increment
     if first > classes:
-        raise InputError(f"The first task wants {first} classes; the data has {classes}: lower initial_classes.")
+        key = "initial_classes" if initial else "classes_per_task"
+        raise InputError(f"The first task wants {first} classes; the data has {classes}: lower {key}.")
     sizes = [first]
     while (left := classes - sum(sizes)) > 0:
         sizes.append(min(increment, left))
@@ -49,6 +50,8 @@ def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> 
         for name, count in zip(names, np.bincount(train.labels, minlength=size), strict=True):
             if count == 0:
                 raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
+        if len(test.labels) == 0:
+            raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(names[:3])}) has no test image.")
         tasks.append(Task(index, first, names, train, test))
         first += size
     return tasks

@@ -1,0 +1,161 @@
+"""A recorded run of the published code, as it lies in a folder.
+
+``clip-mini/`` (a CLIP), ``photos.npz`` (images, labels, class names), ``adapter_init.safetensors`` (the adapter to start from),
+``trace.json`` (settings; per task every loss, the gap of the un-tuned model, predictions), ``final.safetensors`` (adapter and
+head at the end) and, if a probe was recorded, ``probe.json``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mgclip.errors import InputError
+from mgclip.method.settings import Settings
+from mgclip.stream.data import Dataset, Split
+from mgclip.stream.tasks import Task, make_tasks, task_sizes
+
+
+class Config(BaseModel):
+    """The settings of a recorded run."""
+
+    adapter_rank: int
+    adapter_alpha: float
+    adapter_lr: float
+    epochs: int
+    adapter_batch_size: int
+    head_lr: float
+    head_epochs: int
+    head_batch_size: int
+    eval_batch_size: int
+    vision_weight: float
+    prompt: str
+    class_order: list[int]
+    initial_classes: int
+    classes_per_task: int
+    shuffle: bool
+    seed: int = 0
+
+
+class TaskTrace(BaseModel):
+    """What was recorded of one task."""
+
+    zero_shot_positive_logit: float
+    zero_shot_negative_logit: float
+    adapter_losses: list[float]
+    head_losses: list[float]
+    predictions: list[int]
+
+
+class Trace(BaseModel):
+    """``trace.json``."""
+
+    config: Config
+    tasks: list[TaskTrace]
+
+
+class ProbeConfig(BaseModel):
+    """The settings of a recorded probe."""
+
+    max_epochs: int
+    alpha: float
+    adapter_batch_size: int
+    adapter_lr: float
+
+
+class Similarities(BaseModel):
+    """A recorded gap."""
+
+    positive: float
+    negative: float
+
+
+class ProbeTrace(BaseModel):
+    """``probe.json``."""
+
+    config: ProbeConfig
+    zero_shot: Similarities
+    epochs: list[Similarities]
+    losses: list[float]
+    chosen_epochs: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording as read: all that the replay is compared with, and the stream to replay."""
+
+    folder: Path
+    trace: Trace
+    probe: ProbeTrace | None
+    final: dict[str, torch.Tensor]
+    dataset: Dataset
+    stream: list[Task]
+    settings: Settings
+
+
+def read_recording(folder: Path) -> Recording:
+    """Read and check a recording. Raises ``InputError`` naming the file that is missing or wrong."""
+    trace = _read(Trace, folder / "trace.json")
+    probe = _read(ProbeTrace, folder / "probe.json") if (folder / "probe.json").is_file() else None
+    dataset = _read_photos(folder)
+    config = trace.config
+    if sorted(config.class_order) != list(range(len(dataset.class_names))):
+        raise InputError(f"The class_order in {folder / 'trace.json'} does not name each of the photos' classes once.")
+    sizes = task_sizes(len(config.class_order), initial=config.initial_classes, increment=config.classes_per_task)
+    if len(sizes) != len(trace.tasks):
+        raise InputError(f"{folder / 'trace.json'} records {len(trace.tasks)} tasks; its settings make {len(sizes)}.")
+    try:
+        final = load_file(folder / "final.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"A recording needs {folder / 'final.safetensors'}, and it cannot be read ({error})."
+        ) from None
+    stream = make_tasks(dataset, config.class_order, sizes)
+    return Recording(folder, trace, probe, final, dataset, stream, _settings(folder, config))
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def _read(kind: type[Part], file: Path) -> Part:
+    try:
+        return kind.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"A recording needs {file}, and in it {where}: {first['msg']}.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"A recording needs {file}, and it cannot be read ({error}).") from None
+
+
+def _read_photos(folder: Path) -> Dataset:
+    try:
+        with np.load(folder / "photos.npz", allow_pickle=False) as photos:
+            train = Split(photos["x_train"], photos["y_train"].astype(np.int64))
+            test = Split(photos["x_test"], photos["y_test"].astype(np.int64))
+            names = tuple(str(name) for name in photos["class_names"])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"A recording needs {folder / 'photos.npz'}, and it cannot be read ({error}).") from None
+    return Dataset(folder.name, names, train, test)
+
+
+def _settings(folder: Path, config: Config) -> Settings:
+    same = config.model_dump(include=set(Settings.model_fields))
+    names = {
+        "rank": config.adapter_rank,
+        "lora_alpha": config.adapter_alpha,
+        "encode_batch_size": config.eval_batch_size,
+    }
+    try:
+        return Settings(**{**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"In {folder / 'trace.json'}, {first['loc'][0]}: {first['msg']}.") from None
