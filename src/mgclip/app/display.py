@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -13,9 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from mgclip.method.training import Step
 
-screen = Console(stderr=True)
+screen = Console(stderr=True, markup=False, highlight=False)
 """Progress goes to standard error, results to standard output."""
-out = Console(soft_wrap=True)
+out = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 class _Speed(ProgressColumn):
@@ -71,10 +72,10 @@ def percent(share: float | None) -> str:
 
 def summary_table(title: str, summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     """The final table of a run: one row per method."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for column in ("Avg %", "Last %", "forgetting", "BWT", "FWT", "epochs", "seconds"):
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    for column in ("Avg %", "Last %", "forget", "BWT", "FWT", "epochs", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
     for method, s in summaries.items():
         transfers = [percent(s[key]) for key in ("forgetting", "backward_transfer", "forward_transfer")]
         accuracy = [percent(s["average"]), percent(s["last"])]
