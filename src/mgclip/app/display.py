@@ -74,7 +74,7 @@ def summary_table(title: str, summaries: Mapping[str, Mapping[str, Any]]) -> Tab
     """The final table of a run: one row per method."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("method", no_wrap=True)
-    for column in ("Avg %", "Last %", "forget", "BWT", "FWT", "epochs", "seconds"):
+    for column in ("Avg %", "Last %", "forget", "BWT", "FWT", "E", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for method, s in summaries.items():
         transfers = [percent(s[key]) for key in ("forgetting", "backward_transfer", "forward_transfer")]
