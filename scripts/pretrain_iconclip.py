@@ -43,21 +43,13 @@ COLOURS = {
     "green": (0.12, 0.6, 0.2), "blue": (0.12, 0.25, 0.85), "yellow": (0.96, 0.86, 0.15), "orange": (0.97, 0.55, 0.1),
     "purple": (0.5, 0.15, 0.65), "pink": (0.97, 0.6, 0.75), "brown": (0.45, 0.28, 0.12), "cyan": (0.15, 0.8, 0.85),
 }  # fmt: skip
-SIDE, VOCABULARY, HELD_OUT = 32, 4096, 100
+SIDE, VOCABULARY = 32, 4096
 
 
 def pretraining_glyphs() -> list[list[Glyph]]:
     """The glyphs trained on, one list per concept."""
     seen = [glyph for glyph in catalogue() if glyph.family not in icons.STREAM_FAMILIES]
     return list(icons.by_concept(seen).values())
-
-
-def held_out_glyphs() -> dict[str, list[Glyph]]:
-    """Phosphor's drawings of known concepts outside icons100: 100 of them, spread over the alphabet."""
-    known = {drawings[0].concept for drawings in pretraining_glyphs()} - set(icons.class_names())
-    groups = icons.by_concept([g for g in catalogue() if g.family == "phosphor" and g.concept in known])
-    names = sorted(groups)
-    return {name: groups[name] for name in names[:: max(1, len(names) // HELD_OUT)][:HELD_OUT]}
 
 
 def train_tokenizer(concepts: list[str]) -> CLIPTokenizer:
@@ -173,7 +165,7 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 @torch.no_grad()
 def held_out_accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessorPil) -> float:
     """Zero-shot accuracy on the held-out concepts, every Phosphor style, varied as icons100 varies its images."""
-    groups = held_out_glyphs()
+    groups = icons.held_out_glyphs()
     texts = F.normalize(
         model.get_text_features(token_ids(tokenizer, [PLAIN_PROMPT.format(n) for n in groups])).pooler_output, dim=-1
     )

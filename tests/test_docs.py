@@ -79,10 +79,8 @@ def test_every_setting_is_documented_with_its_default():
     shown = dict(rows)
     assert set(shown) == set(Recipe.model_fields)
     defaults = {**Recipe(name="the file's name").model_dump(), "about": "empty", "methods": "mg-clip"}
-    words = {None: "none", True: "true", False: "false"}
-    assert shown == {
-        key: words.get(value, str(value))
-        if not isinstance(value, (int, float)) or isinstance(value, bool)
-        else str(value)
-        for key, value in defaults.items()
-    }
+
+    def word(value):
+        return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+    assert shown == {key: word(value) for key, value in defaults.items()}

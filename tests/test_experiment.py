@@ -1,5 +1,6 @@
 """Recipes, metrics, records and the runner."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from mgclip.errors import InputError
 from mgclip.experiment import metrics, records, runner
 from mgclip.experiment.recipe import Recipe, load_recipe, shipped_recipes
-from mgclip.method.baselines import METHODS, method_settings
+from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.settings import Settings
 
 
@@ -50,13 +51,13 @@ def test_changes_are_typed():
     ("reference", "changes", "sentence"),
     [
         ("icon100", [], "There is no recipe icon100: did you mean icons100?"),
-        ("icons100", ["epoch=3"], "In recipe icons100: there is no key epoch: did you mean epochs."),
+        ("icons100", ["epoch=3"], r"In recipe icons100: there is no key epoch: did you mean epochs\?$"),
         ("icons100", ["seed=x"], r"seed = 'x': Input should be a valid integer"),
         ("icons100", ["epochs=many"], r"epochs = 'many': Input should be 'auto', or: Input should be a valid integer"),
         ("icons100", ["methods=mgclip"], r"methods = .*: no method 'mgclip': did you mean mg-clip\?"),
         ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: Input should be"),
         ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
-        ("icons100", ["data=cifar"], r"data = 'cifar': Input should be 'icons100', 'cifar100' or 'folder'"),
+        ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
@@ -264,9 +265,12 @@ def test_what_is_refused_leaves_no_folder(small, tmp_path):
 def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypatch):
     recipe = small.model_copy(update={"methods": ["zero-shot"], "class_order": "dataset"})
     run(recipe, tmp_path / "run")
-    from mgclip.stream import icons
+    real = runner.load_dataset
 
-    names = icons.class_names()
-    monkeypatch.setattr("mgclip.stream.icons.class_names", lambda: (*names[1:], names[0]))
+    def moved(*args, **options):
+        data = real(*args, **options)
+        return dataclasses.replace(data, class_names=(*data.class_names[1:], data.class_names[0]))
+
+    monkeypatch.setattr(runner, "load_dataset", moved)
     with pytest.raises(InputError, match=r"The data has changed since .* its classes are others now"):
         run(recipe, tmp_path / "run", resume=True)

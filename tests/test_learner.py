@@ -120,9 +120,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(learned, icons,
     calls = {"images": 0}
     real = learned.backbone.image_features
 
-    def poisoned(pixels):
+    def poisoned(pixels, **options):
         calls["images"] += 1
-        features = real(pixels)
+        features = real(pixels, **options)
         return features * float("nan") if calls["images"] == (2 if phase == "adapter" else 3) else features
 
     monkeypatch.setattr(learned.backbone, "image_features", poisoned)
@@ -174,7 +174,7 @@ def test_peft_itself_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
         features = theirs.base_model.model.visual_projection(
             theirs.base_model.model.vision_model(pixel_values=pixels).pooler_output
         )
-    ours = learned.encode(learned.pixels(list(icons["x_test"][:3])))
+    ours = learned.encoder.images(learned.encoder.pixels(list(icons["x_test"][:3])))
     torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), ours, rtol=1e-4, atol=1e-5)
 
 
@@ -274,7 +274,7 @@ def test_what_else_lies_in_the_models_folder_stays(learned, tmp_path, monkeypatc
     assert modes == {"0o644"}
 
 
-@pytest.mark.parametrize("moment", ["mgclip.method.saved.json.dumps", "safetensors.torch.save_file"])
+@pytest.mark.parametrize("moment", ["mgclip.method.store.json.dumps", "safetensors.torch.save_file"])
 def test_a_save_that_fails_keeps_the_model_that_was_there(learned, icons, tmp_path, monkeypatch, moment):
     shop = tmp_path / "shop"
     learned.save_pretrained(shop)
@@ -294,7 +294,23 @@ def test_texts_read_while_training_do_not_outlive_it(model, icons):
     """Someone who looks at class texts between two steps must not leave half-trained ones behind."""
     images = list(icons["x_test"][:4])
     names = [str(name) for name in icons["class_names"][:3]]
-    model.learn(*task(icons, [0, 1, 2]), on_step=lambda step: model.text_features(names))
+    model.learn(*task(icons, [0, 1, 2]), on_step=lambda step: model.encoder.texts(names))
     seen = model.predict(images).probabilities
-    model._texts.clear()
+    model.encoder.renew()
     assert np.array_equal(seen, model.predict(images).probabilities)
+
+
+def test_two_classes_may_share_a_text(tiny_clip, quick, icons, tmp_path):
+    """Their text logits are the same, and the head tells them apart."""
+    images, labels, _ = task(icons, [0, 1])
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    model.learn(images, labels, ["missile", "missile #2"], class_texts=["missile", "missile"])
+    model.save_pretrained(tmp_path / "shop")
+    model = MGCLIP.from_pretrained(tmp_path / "shop")
+    assert (model.class_names, model.class_texts) == (("missile", "missile #2"), ("missile", "missile"))
+    features = model.encoder.images(model.encoder.pixels(images))
+    logits = model.text_logits(features, model.class_texts)
+    assert torch.equal(logits[:, 0], logits[:, 1])
+    assert set(model.predict(images).names) == {"missile", "missile #2"}
+    with pytest.raises(InputError, match="Each class needs a text: found 1 class_names and 2 class_texts"):
+        model.learn(*task(icons, [3]), class_texts=["a", "b"])

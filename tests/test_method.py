@@ -12,7 +12,6 @@ from mgclip.clip.adapters import adapter_state, adapter_weights
 from mgclip.method.compensation import class_means, cosines
 from mgclip.method.fusion import fuse
 from mgclip.method.gap import measure_gap, similarities
-from mgclip.method.task import TaskData
 from mgclip.method.training import batches
 
 
@@ -30,9 +29,9 @@ def test_similarities(images, classes, seed):
 def test_gap_averages(tiny_clip, icons, average):
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings())
     images, labels, names = task(icons, [0, 1, 2])
-    pixels, texts = model.pixels(images), model.text_features(names)
+    pixels, texts = model.encoder.pixels(images), model.encoder.texts(names)
     found = measure_gap(model.backbone, pixels, torch.tensor(labels), texts, batch_size=25, average=average)
-    logits = model.text_logits(model.encode(pixels), names)
+    logits = model.text_logits(model.encoder.images(pixels), names)
     own, others = similarities(logits, torch.tensor(labels))
     parts = [(own[:25], others[:25]), (own[25:], others[25:])]
     if average == "published":
@@ -66,15 +65,17 @@ def test_class_means_are_not_normalised_again():
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 99), st.integers(0, 5), st.integers(1, 9))
 def test_order_is_a_permutation_that_depends_on_seed_task_and_epoch_only(count, size, seed, index, epoch):
-    class Unread:
-        def __len__(self):
-            return count
-
-    data = TaskData(index, Unread(), torch.zeros(count, dtype=torch.long), ("a",))
-
     def order(**changes):
-        settings = {"phase": "adapter", "epoch": epoch, "batch_size": size, "seed": seed, "shuffle": True, **changes}
-        return [i for _, part in batches(data, **settings) for i in part.tolist()]
+        settings = {
+            "task": index,
+            "phase": "adapter",
+            "epoch": epoch,
+            "batch_size": size,
+            "seed": seed,
+            "shuffle": True,
+            **changes,
+        }
+        return [i for _, part in batches(count, **settings) for i in part.tolist()]
 
     assert sorted(order()) == list(range(count))
     assert order() == order(batch_size=count)
@@ -96,7 +97,9 @@ def test_adapters_start_as_nothing_and_are_all_that_trains(tiny_clip, icons):
     assert trainable == {id(weight) for _, weight in adapter_weights(model.backbone)}
     bare = MGCLIP.from_pretrained(tiny_clip, settings=Settings(rank=2, seed=4))
     images = list(icons["x_test"][:3])
-    assert torch.equal(model.encode(model.pixels(images)), bare.encode(bare.pixels(images)))
+    assert torch.equal(
+        model.encoder.images(model.encoder.pixels(images)), bare.encoder.images(bare.encoder.pixels(images))
+    )
 
 
 def test_adapter_size_of_vit_b16():

@@ -1,8 +1,4 @@
-"""Where images come from: orders, tasks, icons, folders, CIFAR-100."""
-
-import io
-import pickle
-import tarfile
+"""Where images come from: orders, tasks, icons, folders."""
 
 import numpy as np
 import pytest
@@ -12,7 +8,6 @@ from PIL import Image
 
 from mgclip.errors import InputError
 from mgclip.stream import icons
-from mgclip.stream.cifar import load_cifar100
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.folder import load_folder, read_classes
@@ -54,6 +49,13 @@ def test_tasks_split_classes_and_images_without_loss(data):
             assert task.names[label] == f"class {labels[position]}"
             assert order[task.first + label] == labels[position]
     assert sorted(seen) == list(range(len(labels)))
+
+
+def test_classes_of_one_name_are_told_apart_and_keep_their_text():
+    part = Split(["a", "b", "c"], np.array([0, 1, 2]))
+    first, second = make_tasks(Dataset("d", ("missile", "sea", "missile"), part, part), [2, 1, 0], [2, 1])
+    assert (first.names, first.texts) == (("missile #2", "sea"), ("missile", "sea"))
+    assert (second.names, second.texts) == (("missile",), ("missile",))
 
 
 def test_class_orders():
@@ -205,79 +207,3 @@ def test_bad_folders(tmp_path):
         load_folder(tmp_path)
     with pytest.raises(InputError, match="The data set folder needs data_path"):
         load_dataset("folder", path=None, train_per_class=1, test_per_class=1)
-
-
-NAMES = ["apple", "aquarium_fish", "baby"]
-RNG = np.random.default_rng(0)
-FLAT = {split: RNG.integers(0, 256, (count, 3072), dtype=np.uint8) for split, count in (("train", 7), ("test", 4))}
-LABELS = {"train": [0, 1, 2, 2, 1, 0, 1], "test": [2, 1, 0, 0]}
-
-
-def archive_members(protocol=2):
-    yield "meta", pickle.dumps({"fine_label_names": NAMES, "coarse_label_names": ["x"]}, protocol)
-    for split in ("train", "test"):
-        yield split, pickle.dumps({"data": FLAT[split], "fine_labels": LABELS[split], "coarse_labels": []}, protocol)
-
-
-def picture(split, i):
-    return FLAT[split][i].reshape(3, 32, 32).transpose(1, 2, 0)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_cifar_archive(tmp_path, packed):
-    if packed:
-        place = tmp_path / "cifar-100-python.tar.gz"
-        with tarfile.open(place, "w:gz") as archive:
-            for name, raw in archive_members():
-                member = tarfile.TarInfo(f"cifar-100-python/{name}")
-                member.size = len(raw)
-                archive.addfile(member, io.BytesIO(raw))
-    else:
-        place = tmp_path / "cifar-100-python"
-        place.mkdir()
-        for name, raw in archive_members():
-            (place / name).write_bytes(raw)
-    dataset = load_cifar100(place)
-    assert dataset.class_names == tuple(NAMES)
-    assert dataset.train.labels.tolist() == LABELS["train"]
-    assert np.array_equal(dataset.test.images[3], picture("test", 3))
-
-
-def test_cifar_parquet(tmp_path):
-    from datasets import ClassLabel, Features, Image as ImageColumn  # isort: skip
-    from datasets import Dataset as Table
-
-    columns = Features({"img": ImageColumn(), "fine_label": ClassLabel(names=NAMES)})
-    for split in ("train", "test"):
-        rows = {
-            "img": [Image.fromarray(picture(split, i)) for i in range(len(FLAT[split]))],
-            "fine_label": LABELS[split],
-        }
-        (tmp_path / "cifar100").mkdir(exist_ok=True)
-        Table.from_dict(rows, features=columns).to_parquet(tmp_path / "cifar100" / f"{split}-00000-of-00001.parquet")
-    dataset = load_cifar100(tmp_path)
-    assert dataset.class_names == tuple(NAMES)
-    assert dataset.train.labels.tolist() == LABELS["train"]
-    assert np.array_equal(np.asarray(dataset.train.images[6]), picture("train", 6))
-
-
-class Runs:
-    def __reduce__(self):
-        return (print, ("ran",))
-
-
-def test_bad_cifar(tmp_path, capsys, monkeypatch):
-    with pytest.raises(InputError, match=r"There is no CIFAR-100 at .*nowhere: expected cifar-100-python\.tar\.gz"):
-        load_cifar100(tmp_path / "nowhere")
-    (tmp_path / "cut.tar.gz").write_bytes(b"\x1f\x8b cut")
-    with pytest.raises(InputError, match=r"cut\.tar\.gz is not the CIFAR-100 python archive"):
-        load_cifar100(tmp_path / "cut.tar.gz")
-    for name, raw in archive_members():
-        (tmp_path / name).write_bytes(raw)
-    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": Runs()}))
-    with pytest.raises(InputError, match=r"it names builtins\.print, which is no plain data"):
-        load_cifar100(tmp_path)
-    assert "ran" not in capsys.readouterr().out
-    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["only"]}))
-    with pytest.raises(InputError, match="train part has a label outside its 1 class names"):
-        load_cifar100(tmp_path)

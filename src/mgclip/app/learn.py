@@ -23,7 +23,7 @@ def learn_command(
     from mgclip.app.display import RunDisplay, out
     from mgclip.errors import InputError
     from mgclip.experiment.recipe import build_settings
-    from mgclip.method.saved import check_place, is_saved
+    from mgclip.method.store import check_place, is_saved
     from mgclip.stream.folder import find_parts, read_classes
 
     known = is_saved(model)

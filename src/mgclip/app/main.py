@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip._version import __version__
-from mgclip.app import conform, learn, predict, recipes, run
+from mgclip.app import conform, data, learn, predict, recipes, reproduce, run
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -19,10 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run_command)
+app.command("reproduce")(reproduce.reproduce_command)
 app.command("learn")(learn.learn_command)
 app.command("predict")(predict.predict_command)
 app.command("conform")(conform.conform_command)
 app.command("recipes")(recipes.recipes_command)
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -30,7 +30,7 @@ def predict_command(
         raise InputError(f"There is no image file {missing[0]}.")
 
     from mgclip.method.learner import MGCLIP
-    from mgclip.method.saved import is_saved
+    from mgclip.method.store import is_saved
 
     if not is_saved(model):
         raise InputError(

@@ -13,12 +13,14 @@ from torch import Tensor
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import InputError
 
-PROJECTIONS = {"k": "k_proj", "v": "v_proj"}
+PROJECTIONS = {"k": "k_proj", "v": "v_proj", "q": "q_proj", "o": "out_proj"}
 TOWERS = {"vision": "vision_model", "text": "text_model"}
 
 
-def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int) -> None:
+def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, projections: str = "kv") -> None:
     """Put fresh adapters into the backbone: A Xavier-uniform from ``seed``, B zero, scale ``alpha / rank``, no dropout.
+
+    ``projections``: letters of k, v, q and o, the attention projections to adapt.
 
     With B zero the encoded features are those of the bare CLIP. The adapters are the only trainable weights; those a backbone
     had before are taken off.
@@ -28,7 +30,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int) -
     if backbone.peft_model is not None:
         backbone.model = backbone.peft_model.unload()
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=list(PROJECTIONS.values())
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=[PROJECTIONS[p] for p in projections]
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the two libraries tell each other about names to come
@@ -43,11 +45,13 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int) -
 
 
 def adapter_weights(backbone: Backbone) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Name and weight of every adapter matrix, named ``tower.layer.k|v.A|B``: ``(rank, in)`` for A, ``(out, rank)`` for B."""
+    """Name and weight of every adapter matrix, named ``tower.layer.k|v|q|o.A|B``: ``(rank, in)`` for A, ``(out, rank)`` for B."""
     for tower, module in TOWERS.items():
         for number, layer in enumerate(getattr(backbone.model, module).encoder.layers):
             for short, projection in PROJECTIONS.items():
                 lora: Any = getattr(layer.self_attn, projection)
+                if not hasattr(lora, "lora_A"):
+                    continue
                 yield f"{tower}.{number}.{short}.A", lora.lora_A["default"].weight
                 yield f"{tower}.{number}.{short}.B", lora.lora_B["default"].weight
 

@@ -65,12 +65,13 @@ class Backbone:
         done = self.processor(list(images), do_rescale=False, do_normalize=False, input_data_format="channels_last")
         return torch.from_numpy(np.stack([np.asarray(one, dtype=np.uint8) for one in done["pixel_values"]]))
 
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """L2-normalised features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8 (docs/method.md 2)."""
+    def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
+        """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
         values = (pixels.to(self.device).float() / 255 - mean) / std
         pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
-        return torch.nn.functional.normalize(self.model.visual_projection(pooled), dim=-1)
+        features: Tensor = self.model.visual_projection(pooled)  # [b, w] -> [b, d]
+        return torch.nn.functional.normalize(features, dim=-1) if normalise else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids ``(n, longest)`` of texts, padded to the longest of them only.

@@ -53,6 +53,13 @@ class Pixels:
         self._kept: Tensor | None = None
         self._have = torch.zeros(len(images), dtype=torch.bool)
 
+    @classmethod
+    def of(cls, transformed: Tensor) -> Pixels:
+        """Images that are transformed already, ``(n, 3, size, size)`` uint8."""
+        pixels = cls(range(len(transformed)), lambda images: transformed[:0])
+        pixels._kept, pixels._have = transformed, torch.ones(len(transformed), dtype=torch.bool)
+        return pixels
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -6,20 +6,22 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from mgclip.errors import InputError
-from mgclip.method.baselines import METHODS
+from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import Positive, Settings
+from mgclip.stream.datasets import NAMES
 
 Kind = TypeVar("Kind", bound=Settings)
 
 
-class Recipe(Settings):
-    """What to learn, from which data, in which order, with which methods; the method's own settings stand beside them."""
+class Recipe(Settings, PeerSettings):
+    """What to learn, from which data, in which order, with which methods; the methods' own settings stand beside them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +29,7 @@ class Recipe(Settings):
     about: str = ""
     """One line for the list of recipes: what it is, how long it takes, what it needs."""
     clip: str = "iconclip"
-    data: Literal["icons100", "cifar100", "folder"] = "icons100"
+    data: str = "icons100"
     data_path: str | None = None
     train_per_class: Positive = 100
     """icons100 only: images drawn of each class."""
@@ -39,9 +41,33 @@ class Recipe(Settings):
     tasks: Positive | None = None
     """Stop after so many tasks."""
     methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
+    retention: dict[str, str | None] = Field(default_factory=dict)
+    """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
+    twin: str | None = None
+    """The recipe that shows the same protocol on icons100."""
     expected_avg: float | None = None
     """Published average accuracy of mg-clip, percent."""
     expected_last: float | None = None
+
+    @field_validator("data")
+    @classmethod
+    def _known_data(cls, name: str) -> str:
+        if name not in NAMES:
+            raise ValueError(f"no data set {name!r}{nearest(name, NAMES)}")
+        return name
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _without_paths(cls, sets: Any) -> Any:
+        names = [name.strip() for name in sets.split(",")] if isinstance(sets, str) else sets
+        return dict.fromkeys(names) if isinstance(names, list) else names
+
+    @field_validator("retention")
+    @classmethod
+    def _known_sets(cls, sets: dict[str, str | None]) -> dict[str, str | None]:
+        for name in sets:
+            cls._known_data(name)
+        return sets
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -53,7 +79,7 @@ class Recipe(Settings):
     def _known(cls, methods: list[str]) -> list[str]:
         for method in methods:
             if method not in METHODS:
-                raise ValueError(f"no method {method!r}{_nearest(method, METHODS)}")
+                raise ValueError(f"no method {method!r}{nearest(method, METHODS)}")
         if not methods or len(set(methods)) < len(methods):
             raise ValueError("must name at least one method, each once")
         return methods
@@ -62,8 +88,13 @@ class Recipe(Settings):
         """The method's part of the recipe."""
         return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
 
+    def peers(self) -> PeerSettings:
+        """The baselines' part of the recipe."""
+        return PeerSettings(**{name: getattr(self, name) for name in PeerSettings.model_fields})
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: the nearest known one, or all there are."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
@@ -78,19 +109,27 @@ def shipped_recipes() -> dict[str, Path]:
 def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
     """A recipe by name or file, with ``key=value`` changes, values read as YAML.
 
-    Raises ``InputError`` naming every wrong key and value at once, with the nearest valid key.
+    A recipe that ``extends`` another one takes from it what it does not set itself. Raises ``InputError`` naming every wrong key
+    and value at once, with the nearest valid key.
     """
+    return build_recipe({**_read(reference, ()), **dict(map(parse_change, changes))}, source=reference)
+
+
+def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
     recipes = shipped_recipes()
     file = recipes.get(reference, Path(reference))
     if reference not in recipes and not file.is_file():
-        raise InputError(f"There is no recipe {reference}{_nearest(reference, recipes)}")
+        raise InputError(f"There is no recipe {reference}{nearest(reference, recipes)}")
+    if reference in chain:
+        raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
         raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
-    return build_recipe({"name": file.stem, **values, **dict(map(parse_change, changes))}, source=reference)
+    below = _read(str(values["extends"]), (*chain, reference)) if "extends" in values else {}
+    return {**below, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -123,7 +162,8 @@ def _build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
     try:
         return kind(**{str(key): value for key, value in values.items()})
     except ValidationError as error:
-        raise InputError(f"{source}: " + "; ".join(_sayings(error, kind.model_fields)) + ".") from None
+        sayings = "; ".join(_sayings(error, kind.model_fields))
+        raise InputError(f"{source}: {sayings}" + "." * (not sayings.endswith("?"))) from None
 
 
 def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
@@ -131,7 +171,7 @@ def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
     for problem in error.errors():
         key, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            said[key] = f"there is no key {key}{_nearest(key, known).removesuffix('?')}"
+            said[key] = f"there is no key {key}{nearest(key, known)}"
         elif problem["type"] == "missing":
             said[key] = f"{key} is missing"
         elif key in said:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import torch
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import KEEP_BYTES, Pixels
 from mgclip.errors import InputError
 from mgclip.experiment import records
 from mgclip.experiment.recipe import Recipe
-from mgclip.method.baselines import method_settings
-from mgclip.method.learner import MGCLIP, Learned
-from mgclip.method.saved import is_saved
+from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
+from mgclip.method.baselines.make import Learner, make_learner
+from mgclip.method.baselines.table import METHODS
+from mgclip.method.gap import similarities
+from mgclip.method.learner import Learned
 from mgclip.method.training import OnStep
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.orders import class_order
@@ -31,8 +33,8 @@ OnTask = Callable[[str, int, int, dict[str, Any]], None]
 """Told after each task: method, tasks done, tasks in all, the task's record."""
 
 
-def build_stream(recipe: Recipe) -> list[Task]:
-    """The tasks of a recipe."""
+def build_stream(recipe: Recipe, *, joint: bool = False) -> list[Task]:
+    """The tasks of a recipe; ``joint``: all their classes as one task."""
     dataset = load_dataset(
         recipe.data, path=recipe.data_path,
         train_per_class=recipe.train_per_class, test_per_class=recipe.test_per_class,
@@ -40,7 +42,8 @@ def build_stream(recipe: Recipe) -> list[Task]:
     classes = len(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
     sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    return make_tasks(dataset, order, sizes[: recipe.tasks])
+    sizes = sizes[: recipe.tasks]
+    return make_tasks(dataset, order, [sum(sizes)] if joint else sizes)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class OpenRun:
     folder: Path
     stream: Sequence[Task]
     backbone: Backbone
+    held_out: Mapping[str, HeldOut]
+
+    def learner(self, method: str, saved: Path | None = None) -> Learner:
+        """A learner of a method of this run, fresh or going on with what is saved."""
+        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
 
 
 def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
@@ -63,8 +71,12 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
         _check_same(records.read_recipe(folder), recipe, folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
-    opened = OpenRun(recipe, folder, build_stream(recipe), load_backbone(recipe.clip))
-    MGCLIP(opened.backbone, recipe.settings())  # what is wrong with the adapter settings shows here
+    opened = OpenRun(recipe, folder, build_stream(recipe), load_backbone(recipe.clip), {})
+    plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
+    held_out = load_held_out(
+        recipe.retention, plain.encoder, test_per_class=recipe.test_per_class, keep_bytes=KEEP_BYTES // 2
+    )
+    opened = replace(opened, held_out=held_out)
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         records.write_recipe(folder, recipe)
@@ -87,21 +99,34 @@ def run(
     on_task: OnTask = lambda method, done, tasks, record: None,
 ) -> dict[str, dict[str, Any]]:
     """Run every method of a recipe into ``folder/METHOD`` and return their summaries."""
-    tests: dict[int, Pixels] = {}
-    summaries = {method: _run_method(opened, method, tests, on_step, on_task) for method in opened.recipe.methods}
+    tests: dict[tuple[int, int], Pixels] = {}
+    bare = opened.learner("zero-shot")
+    untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
+    summaries = {
+        method: _run_method(opened, method, tests, untuned, on_step, on_task) for method in opened.recipe.methods
+    }
     records.write_json(opened.folder / records.SUMMARY, summaries)
     return summaries
 
 
 def _run_method(
-    opened: OpenRun, method: str, tests: dict[int, Pixels], on_step: OnStep, on_task: OnTask
+    opened: OpenRun,
+    method: str,
+    tests: dict[tuple[int, int], Pixels],
+    untuned: Mapping[str, float],
+    on_step: OnStep,
+    on_task: OnTask,
 ) -> dict[str, Any]:
     folder, stream = opened.folder / method, opened.stream
+    if METHODS[method].joint:
+        stream = build_stream(opened.recipe, joint=True)
     folder.mkdir(exist_ok=True)
     learner, done = _start(opened, method, folder)
     for task in stream[len(done) :]:
         begun = time.monotonic()
-        learned = learner.learn(task.train.images, task.train.labels, task.names, on_step=on_step)
+        learned = learner.learn(
+            task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step
+        )
         middle = time.monotonic()
         record = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
@@ -111,46 +136,54 @@ def _run_method(
         done.append(record)
         on_task(method, len(done), len(stream), record)
     summary = records.summarise(done)
+    if opened.held_out:
+        summary["retention"] = retention(learner, opened.held_out, untuned)
     records.write_json(folder / records.SUMMARY, summary)
     return summary
 
 
-def _start(opened: OpenRun, method: str, folder: Path) -> tuple[MGCLIP, list[dict[str, Any]]]:
+def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[dict[str, Any]]]:
     """The learner and the records to go on from: fresh ones, or those of the last finished task."""
-    if is_saved(folder / MODEL):
-        learner = MGCLIP.from_pretrained(folder / MODEL, base=opened.backbone)
-        names = [name for task in opened.stream for name in task.names]
-        if learner.class_names != tuple(names[: len(learner.class_names)]):
-            raise InputError(
-                f"The data has changed since {folder} was begun: its classes are others now. Start a new run."
-            )
-        return learner, records.keep_records(folder, len(learner.task_sizes))
-    records.keep_records(folder, 0)
-    return MGCLIP(opened.backbone, method_settings(method, opened.recipe.settings())), []
+    learner = opened.learner(method, folder / MODEL)
+    names = [name for task in opened.stream for name in task.names]
+    if learner.class_names != tuple(names[: len(learner.class_names)]):
+        raise InputError(f"The data has changed since {folder} was begun: its classes are others now. Start a new run.")
+    return learner, records.keep_records(folder, len(learner.task_sizes))
 
 
-def evaluate(learner: MGCLIP, stream: Sequence[Task], task: Task, tests: dict[int, Pixels]) -> dict[str, Any]:
-    """The record of one finished task: accuracy on every task so far, and zero-shot on the next one (docs/method.md 9).
+@torch.no_grad()
+def evaluate(
+    learner: Learner, stream: Sequence[Task], task: Task, tests: dict[tuple[int, int], Pixels]
+) -> dict[str, Any]:
+    """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
+    the next task (docs/method.md 3, 9).
 
-    ``tests`` keeps the transformed test images between calls, by task.
+    ``tests`` keeps the transformed test images between calls, by stream length and task.
     """
 
     def features(which: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = tests.setdefault(which.index, learner.pixels(which.test.images))
-        encoded = learner.encode(pixels)
+        key = len(stream), which.index
+        if key not in tests:
+            tests[key] = learner.encoder.pixels(which.test.images, KEEP_BYTES // 2 // len(stream))
+        encoded = learner.encoder.images(tests[key])
         return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
 
-    accuracies, right, images = [], 0, 0
+    for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently
+        learner.encoder.texts(each.texts)
+    accuracies, right, images, gaps = [], 0, 0, []
     for earlier in stream[: task.index + 1]:
         encoded, labels = features(earlier)
         hits = int((learner.probabilities(encoded).argmax(1) == labels).sum())
         accuracies.append(hits / len(labels) if len(labels) else 0.0)
         right, images = right + hits, images + len(labels)
+        if len(learner.class_names) > 1:
+            gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
+    positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
     ahead = None
     if task.index + 1 < len(stream):
         encoded, labels = features(stream[task.index + 1])
-        names = [name for each in stream for name in each.names]
-        ahead = float((learner.text_logits(encoded, names).argmax(1) == labels).float().mean())
+        texts = [text for each in stream for text in each.texts]
+        ahead = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
     return {
         "task": task.index,
         "classes": list(task.names),
@@ -160,6 +193,7 @@ def evaluate(learner: MGCLIP, stream: Sequence[Task], task: Task, tests: dict[in
         "accuracy": right / images,
         "accuracy_per_task": accuracies,
         "next_task_text_accuracy": ahead,
+        "gap": {"positive": positive, "negative": negative},
     }
 
 

@@ -24,25 +24,56 @@ def cosines(features: Tensor, rows: Tensor) -> Tensor:
 def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
     """The head's rows for one task ``(classes, d)``, from its image features ``(n, d)``.
 
-    Rows start as class means; Adam, cosine annealing stepped per iteration down to 1 % of the rate; cross-entropy over the
-    task's own classes. Rows of earlier classes would get no gradient, so they are not touched.
+    Rows start as class means; cross-entropy over the task's own classes. Rows of earlier classes would get no gradient, so they
+    are not touched.
     """
     labels = task.labels.to(features.device)
-    rows = torch.nn.Parameter(class_means(features, labels, len(task.names)))
+    rows = class_means(features, labels, len(task.names))
+    if len(task.names) == 1:
+        return rows
+    return train_rows(
+        rows, features, labels, settings, lr=settings.head_lr, task=task.index, phase="head", on_step=on_step
+    )
+
+
+def train_rows(
+    rows: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    *,
+    lr: float,
+    task: int,
+    phase: str,
+    on_step: OnStep,
+) -> Tensor:
+    """Train rows ``(c, d)`` on features ``(n, d)`` with cross-entropy over all of them; the rows given stay as they are.
+
+    Adam for ``head_epochs``, cosine annealing stepped per iteration down to 1 % of ``lr``.
+    """
+    rows = torch.nn.Parameter(rows.clone())
     size, epochs = settings.head_batch_size, settings.head_epochs
     steps = -(-len(labels) // size)
-    if epochs == 0 or len(task.names) == 1:
+    if epochs == 0:
         return rows.detach()
-    optimizer = torch.optim.Adam([rows], lr=settings.head_lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=0.01 * settings.head_lr)
+    optimizer = torch.optim.Adam([rows], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=0.01 * lr)
     for epoch in range(1, epochs + 1):
-        order = batches(task, phase="head", epoch=epoch, batch_size=size, seed=settings.seed, shuffle=settings.shuffle)
+        order = batches(
+            len(labels),
+            task=task,
+            phase=phase,
+            epoch=epoch,
+            batch_size=size,
+            seed=settings.seed,
+            shuffle=settings.shuffle,
+        )
         for step, picked in order:
             loss = F.cross_entropy(cosines(features[picked], rows), labels[picked])
-            value = checked(loss, task=task.index, phase="head", epoch=epoch, step=step)
+            value = checked(loss, task=task, phase=phase, epoch=epoch, step=step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            on_step(Step(task.index, "head", epoch, epochs, step, steps, len(picked), value))
+            on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
     return rows.detach()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -20,6 +20,8 @@ class Settings(BaseModel):
     rank: Positive = 8
     lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The adapters' scale is ``lora_alpha / rank``."""
+    projections: str = "kv"
+    """Which projections of each attention layer get adapters: letters of q, k, v and o."""
     adapter_init: str | None = None
     """A safetensors file of initial adapter matrices, instead of random ones."""
 
@@ -27,10 +29,12 @@ class Settings(BaseModel):
     """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves CLIP as it is."""
     max_epochs: Positive = 10
     """The probe trains no longer than this."""
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    """The probe stops when the negative similarity has moved by more than this share."""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.1
+    """The probe stops when the negative similarity has moved by more than this share; null: never."""
     gap_average: Literal["published", "exact"] = "published"
     """Average of per-batch means, or the exact mean over images."""
+    adapter_loss: Literal["cross-entropy", "align"] = "cross-entropy"
+    """``align``: 1 - cosine of an image and its class's text, to study what closing the gap does."""
     adapter_lr: Rate = 1e-3
     adapter_batch_size: Positive = 128
 
@@ -44,6 +48,13 @@ class Settings(BaseModel):
     """beta: weight of the head's branch against the text branch's 1."""
     fusion: Literal["published", "single-softmax"] = "published"
 
+    memory: Annotated[int, Field(ge=0)] = 0
+    """Images kept of all classes together, for the replay variant; 0: none, the method as published."""
+    replay_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    """Weight of the memory images' loss."""
+    balanced: bool = False
+    """Fine-tune gently on the memory after each task, all classes weighing the same."""
+
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
     """False: images are trained on in the order given, as the recorded runs are."""
@@ -56,6 +67,19 @@ class Settings(BaseModel):
         if prompt.count("{}") != 1 or prompt.replace("{}", "").count("{") or prompt.replace("{}", "").count("}"):
             raise ValueError("must hold {} once, where the class name goes, and no other brace")
         return prompt
+
+    @field_validator("projections")
+    @classmethod
+    def _letters(cls, letters: str) -> str:
+        if not letters or len(set(letters)) < len(letters) or set(letters) - set("qkvo"):
+            raise ValueError("must be letters of q, k, v and o, each at most once")
+        return "".join(letter for letter in "kvqo" if letter in letters)
+
+    @model_validator(mode="after")
+    def _balance_needs_a_memory(self) -> Settings:
+        if self.balanced and not self.memory:
+            raise ValueError("balanced fine-tuning needs a memory: set memory, 2000 in the published code")
+        return self
 
     @property
     def uses_head(self) -> bool:

@@ -17,21 +17,31 @@ from mgclip.errors import InputError
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes."""
+    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes; ``texts`` is what a
+    prompt calls them.
+    """
 
     index: int
     pixels: Pixels
     labels: Tensor
     names: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 def make_task(
-    pixels: Pixels, labels: ArrayLike, class_names: Sequence[str], *, index: int, known: Sequence[str]
+    pixels: Pixels,
+    labels: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    index: int,
+    known: Sequence[str],
+    class_texts: Sequence[str] | None = None,
 ) -> TaskData:
     """A task of images, labels (positions in ``class_names``, or names of it) and class names.
 
-    ``known``: the classes learned so far. Raises ``InputError`` for a class without a name, without an image, named twice or
-    learned before, and for labels that fit neither images nor names.
+    ``known``: the classes learned so far; ``class_texts``: what a prompt calls the classes, their names if not given. Raises
+    ``InputError`` for a class without a name, without an image, named twice or learned before, and for labels that fit neither
+    images nor names.
     """
     names = tuple(str(name) for name in class_names)
     if not names:
@@ -46,10 +56,13 @@ def make_task(
     positions = _positions(labels, names)
     if len(positions) != len(pixels):
         raise InputError(f"Each image needs a label: found {len(pixels)} images and {len(positions)} labels.")
+    texts = names if class_texts is None else tuple(str(text) for text in class_texts)
+    if len(texts) != len(names):
+        raise InputError(f"Each class needs a text: found {len(names)} class_names and {len(texts)} class_texts.")
     counts = torch.bincount(positions, minlength=len(names))
     if empty := [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]:
         raise InputError(f"The class {empty[0]!r} has no image: give it at least one, or leave its name out.")
-    return TaskData(index, pixels, positions, names)
+    return TaskData(index, pixels, positions, names, texts)
 
 
 def _positions(labels: ArrayLike, names: tuple[str, ...]) -> Tensor:

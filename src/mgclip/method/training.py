@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mgclip.errors import MGCLIPError
-from mgclip.method.task import TaskData
 
-PHASES = ("probe", "adapter", "head")
+PHASES = ("probe", "adapter", "head", "balance-adapter", "balance-head", "rapf", "ranpac")
+"""Part of the key each order of images is drawn from: append only."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,26 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a phase minimises: ``loss`` of the items at positions ``(b,)``, out of ``count`` items."""
+
+    count: int
+    loss: Callable[[Tensor], Tensor]
+
+
 class TrainingDiverged(MGCLIPError):
     """The loss stopped being a number."""
 
 
 def batches(
-    task: TaskData, *, phase: str, epoch: int, batch_size: int, seed: int, shuffle: bool
+    count: int, *, task: int, phase: str, epoch: int, batch_size: int, seed: int, shuffle: bool
 ) -> Iterator[tuple[int, Tensor]]:
-    """Number (from 1) and image positions ``(b,)`` of each batch; the order depends only on seed, task, phase and epoch."""
-    count = len(task.labels)
+    """Number (from 1) and positions ``(b,)`` of each batch of ``count`` items; the order depends only on seed, task, phase
+    and epoch.
+    """
     if shuffle:
-        key = [seed, task.index, PHASES.index(phase), epoch]
+        key = [seed, task, PHASES.index(phase), epoch]
         order = torch.from_numpy(np.random.default_rng(key).permutation(count))
     else:
         order = torch.arange(count)

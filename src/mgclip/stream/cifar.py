@@ -1,11 +1,10 @@
-"""CIFAR-100: from the hub, a local parquet folder, or the original python archive."""
+"""CIFAR-100's original python archive. Its pickles are read by a reader that builds arrays and strings only."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +13,23 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
+from mgclip.stream.found import NOTHING, Found
 
-HUB_ID = "uoft-cs/cifar100"
 ARCHIVE_FOLDER = "cifar-100-python"
-COUNTS = {"train": 500, "test": 100}
-"""Images of each class in the published data."""
+ARCHIVE = f"{ARCHIVE_FOLDER}.tar.gz"
 
 
-def load_cifar100(path: str | Path | None = None) -> Dataset:
-    """CIFAR-100 from ``path``: nothing (the hub), a folder of parquet files, ``cifar-100-python.tar.gz``, or its unpacked
-    folder. Class names are written as the data set writes them (``aquarium_fish``).
-
-    Raises ``InputError`` where none of these is there, or what is there is damaged.
+def find_cifar100(path: Path, test_only: bool) -> Found | None:
+    """CIFAR-100 from ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that holds either; ``None`` where there is
+    neither. Class names are written as the data set writes them (``aquarium_fish``). Raises ``InputError`` where it is damaged.
     """
-    if path is None:
-        return _from_hub(HUB_ID, {})
-    place = Path(path).expanduser()
-    if place.is_file() or any((folder / "meta").is_file() for folder in (place, place / ARCHIVE_FOLDER)):
-        return _from_archive(place)
-    if place.is_dir():
-        parts = {split: sorted(map(str, place.rglob(f"{split}*.parquet"))) for split in COUNTS}
-        if all(parts.values()):
-            return _from_hub("parquet", {"data_files": parts})
-    raise InputError(
-        f"There is no CIFAR-100 at {place}: expected cifar-100-python.tar.gz, its unpacked folder, or a folder with "
-        "train*.parquet and test*.parquet."
-    )
-
-
-class ColumnImages(Sequence[Any]):
-    """The image column of a memory-mapped table, decoded an item at a time."""
-
-    def __init__(self, table: Any, column: str) -> None:
-        self.table, self.column = table, column
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.table[int(index)][self.column]
-
-
-def _from_hub(builder: str, options: dict[str, Any]) -> Dataset:
-    from datasets import load_dataset
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    try:
-        parts = load_dataset(builder, **options)
-        names = tuple(parts["train"].features["fine_label"].names)
-        splits = {}
-        for split in COUNTS:
-            labels = np.asarray(parts[split].with_format("numpy")["fine_label"][:], dtype=np.int64)
-            splits[split] = Split(ColumnImages(parts[split], "img"), labels)
-    except Exception as error:  # network, cache and format errors of many libraries, all meaning "cannot be had"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the network, or give data_path" if builder == HUB_ID else "expected columns img and fine_label"
-        raise InputError(f"CIFAR-100 cannot be loaded ({reason}): {hint}.") from error
-    return _checked(names, splits)
+    place = path / ARCHIVE if (path / ARCHIVE).is_file() else path
+    if not place.is_file() and not any((folder / "meta").is_file() for folder in (path, path / ARCHIVE_FOLDER)):
+        return None
+    dataset = _from_archive(place)
+    if test_only:
+        dataset = Dataset(dataset.name, dataset.class_names, NOTHING, dataset.test)
+    return Found(dataset, str(place))
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -95,7 +53,7 @@ def _from_archive(place: Path) -> Dataset:
         }
         names = tuple(str(name) for name in data["meta"]["fine_label_names"])
         splits = {}
-        for split in COUNTS:
+        for split in ("train", "test"):
             flat: NDArray[np.uint8] = np.asarray(data[split]["data"], dtype=np.uint8)
             images = flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [n, 3072] -> [n, 32, 32, 3]
             splits[split] = Split(list(images), np.asarray(data[split]["fine_labels"], dtype=np.int64))

@@ -1,46 +1,198 @@
-"""Every data set by name."""
+"""Every data set by name: what was published of it, where it comes from, how it lies on disk; and how to load it."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mgclip.errors import InputError
+from mgclip.stream import classfolders, facts, lists
+from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
+from mgclip.stream.found import NOTHING, Found, complete
+from mgclip.stream.hub import Hub, load_hub, parquet_files
 
-NAMES = ("icons100", "cifar100", "folder")
+Find = Callable[[Path, bool], Found | None]
+"""Looks for a data set at a path, for its test part alone if the flag says so; ``None`` where nothing of the kind is."""
 
 
-def load_dataset(name: str, *, path: str | None, train_per_class: int, test_per_class: int) -> Dataset:
-    """Load a data set. ``path`` says where it lies; the counts per class are for icons100, which is drawn to order.
+@dataclass(frozen=True)
+class Published:
+    """What a part of a data set was published with: its images in all, and the fewest and the most of a class."""
 
-    Raises ``InputError`` where it cannot be had, saying what is missing.
+    images: int | None = None
+    each: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set of the table. ``layout``: how it lies on disk; ``source``: where a person gets it; ``find``: reads the layout;
+    ``hub``: where it is on the hub; ``table``: the file of facts with its class names. ``test_only``: it has no train part.
     """
-    if name == "icons100":
-        return _icons100(train_per_class, test_per_class)
-    if name == "cifar100":
-        from mgclip.stream.cifar import load_cifar100
 
-        return load_cifar100(path)
-    if name == "folder":
+    about: str
+    source: str
+    layout: str = ""
+    classes: int | None = None
+    train: Published = Published()
+    test: Published = Published()
+    find: Find | None = None
+    hub: Hub | None = None
+    table: str | None = None
+    test_only: bool = False
+
+
+IMAGENET_HUB = Hub("ILSVRC/imagenet-1k", test="validation", gated=True, by_index=True)
+IMAGENET_LAYOUT = "train/nXXXXXXXX/*.JPEG, val/nXXXXXXXX/*.JPEG"
+IMAGENET_SOURCE = "https://image-net.org (ILSVRC2012, after registration)"
+FONTS = "the fonts of the package qtawesome (the extra icons)"
+
+DATASETS: dict[str, Entry] = {
+    "icons100": Entry(
+        "icons: learned as line drawings, tested as solid ones", FONTS, "drawn when asked for",
+        100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
+    ),
+    "icons-concepts": Entry(
+        "icons of 100 other concepts, by Phosphor", FONTS, "drawn when asked for",
+        100, Published(0), Published(2_000, (20, 20)), test_only=True,
+    ),
+    "icons-families": Entry(
+        "icons of 100 further concepts, by other designers", FONTS, "drawn when asked for",
+        100, Published(0), Published(2_000, (20, 20)), test_only=True,
+    ),
+    "cifar100": Entry(
+        "small photographs", "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "cifar-100-python.tar.gz, or that archive unpacked",
+        100, Published(50_000, (500, 500)), Published(10_000, (100, 100)), find_cifar100,
+        Hub("uoft-cs/cifar100", image="img", label="fine_label"),
+    ),
+    "imagenet-r": Entry(
+        "renditions: art, cartoons, toys ...", "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
+        "imagenet-r/nXXXXXXXX/*.jpg",
+        200, Published(24_000), Published(6_000), classfolders.find_imagenet_r, table=classfolders.IMAGENET_R,
+    ),
+    "imagenet100": Entry(
+        "the first 100 classes of ImageNet-1K", IMAGENET_SOURCE, IMAGENET_LAYOUT,
+        100, Published(None, (732, 1300)), Published(5_000, (50, 50)), classfolders.find_imagenet100, IMAGENET_HUB,
+        classfolders.IMAGENET,
+    ),
+    "imagenet1k": Entry(
+        "photographs; its validation part is the test part", IMAGENET_SOURCE, IMAGENET_LAYOUT,
+        1000, Published(1_281_167, (732, 1300)), Published(50_000, (50, 50)), classfolders.find_imagenet1k, IMAGENET_HUB,
+        classfolders.IMAGENET,
+    ),
+    "cub200": Entry(
+        "birds, CUB-200-2011", "https://data.caltech.edu/records/65de6-vp158",
+        "CUB_200_2011/images/001.Black_footed_Albatross/*.jpg, with images.txt, image_class_labels.txt, "
+        "train_test_split.txt and classes.txt beside images/",
+        200, Published(5_994, (29, 30)), Published(5_794, (11, 30)), lists.find_cub200, table="cub200_classes.tsv",
+    ),
+    "vtab": Entry(
+        "10 classes each of RESISC45, DTD, Pets, EuroSAT, Flowers",
+        "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT", "train/CLASS/*.jpg, test/CLASS/*.jpg",
+        50, Published(1_796), Published(8_619), classfolders.find_vtab, table="vtab_classes.tsv",
+    ),
+    "food101": Entry(
+        "dishes", "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        "food-101/images/apple_pie/*.jpg, food-101/meta/train.txt and test.txt",
+        101, Published(75_750, (750, 750)), Published(25_250, (250, 250)), lists.find_food101,
+        Hub("ethz/food101", test="validation"), "food101_classes.tsv",
+    ),
+    "oxford-pets": Entry(
+        "breeds of cats and dogs", "https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        "images/Abyssinian_1.jpg, annotations/trainval.txt and test.txt",
+        37, Published(3_680), Published(3_669), lists.find_oxford_pets, Hub("timm/oxford-iiit-pet"), "oxford_pet_classes.tsv",
+    ),
+    "caltech101": Entry(
+        "objects; no published split: all images are test", "https://data.caltech.edu/records/mzrjq-6wc02",
+        "101_ObjectCategories/accordion/*.jpg",
+        101, Published(0), Published(8_677, (31, 800)), classfolders.find_caltech101, table="caltech101_classes.tsv",
+        test_only=True,
+    ),
+    "folder": Entry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
+}  # fmt: skip
+
+NAMES = tuple(DATASETS)
+DRAWN = ("icons100", "icons-concepts", "icons-families")
+
+
+def entry(name: str) -> Entry:
+    """A data set's line in the table. Raises ``InputError`` with the nearest name where there is none."""
+    if name in DATASETS:
+        return DATASETS[name]
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    raise InputError(
+        f"There is no data set {name}: " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(NAMES)}.")
+    )
+
+
+def load_dataset(
+    name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
+) -> Dataset:
+    """Load a data set. ``path`` says where it lies; nothing means the hub, where it is there. The counts per class are for
+    the icon data sets, which are drawn to order. ``test_only`` asks for no training image: the train part is then empty.
+
+    Raises ``InputError`` where it cannot be had or lacks a class, saying what is missing.
+    """
+    if entry(name).test_only and not test_only:
+        raise InputError(f"{name} has no training images: it is there to be tested on.")
+    if name == "folder" and not test_only:
         from mgclip.stream.folder import load_folder
 
-        if path is None:
-            raise InputError("The data set folder needs data_path: a folder with train/ and test/ (or val/).")
-        return load_folder(Path(path).expanduser())
-    raise InputError(f"There is no data set {name}: there are {', '.join(NAMES)}.")
+        return load_folder(_given(name, path))
+    found = find_dataset(
+        name, path=path, train_per_class=train_per_class, test_per_class=test_per_class, test_only=test_only
+    )
+    return complete(found, test_only=test_only)
 
 
-def _icons100(train_per_class: int, test_per_class: int) -> Dataset:
+def find_dataset(
+    name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
+) -> Found:
+    """A data set as it is, even where classes have no image. Raises ``InputError`` where it is not there or is damaged."""
+    which = entry(name)
+    if name in DRAWN:
+        return Found(_icons(name, train_per_class, test_per_class, test_only), FONTS)
+    if name == "folder":
+        from mgclip.stream.folder import find_folder, find_test_folder
+
+        return (find_test_folder if test_only else find_folder)(_given(name, path))
+    class_names = None if which.table is None else facts.class_names(which.table)[: which.classes]
+    if path is None:
+        if which.hub is None:
+            raise InputError(f"{name} cannot be fetched from here: {_where(which)}.")
+        return Found(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
+    place = Path(path).expanduser()
+    if which.find is not None and (found := which.find(place, test_only)) is not None:
+        return found
+    if which.hub is not None and (parquet := parquet_files(place, which.hub, test_only=test_only)):
+        return Found(load_hub(name, which.hub, class_names, parquet=parquet, test_only=test_only), str(place))
+    raise InputError(f"There is no {name} at {place}: {_where(which)}.")
+
+
+def _given(name: str, path: str | None) -> Path:
+    if path is None:
+        raise InputError(f"The data set {name} needs data_path: a folder with train/ and test/ (or val/).")
+    return Path(path).expanduser()
+
+
+def _where(which: Entry) -> str:
+    parquet = f", or a folder of parquet files of {which.hub.id}" if which.hub else ""
+    return f"get it from {which.source}, unpack it and give its folder (data_path in a recipe): {which.layout}{parquet}"
+
+
+def _icons(name: str, train_per_class: int, test_per_class: int, test_only: bool) -> Dataset:
     from mgclip.stream import icons
 
-    train, test = icons.load(train_per_class, test_per_class)
-    names = icons.class_names()
-    classes = np.arange(len(names))
-    return Dataset(
-        "icons100",
-        names,
-        Split(train, classes.repeat(train_per_class)),
-        Split(test, classes.repeat(test_per_class)),
-    )
+    train = NOTHING
+    if name == "icons100":
+        drawn, test = icons.load(train_per_class, test_per_class)
+        if not test_only:
+            train = Split(drawn, np.arange(icons.CLASSES).repeat(train_per_class))
+    else:
+        test = icons.load_retention(name, test_per_class)
+    return Dataset(name, tuple(test.glyphs), train, Split(test, np.arange(icons.CLASSES).repeat(test_per_class)))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from mgclip.errors import InputError
-from mgclip.stream.data import Dataset, Split
+from mgclip.stream.data import Dataset
+from mgclip.stream.files import ClassFiles, is_image_name
+from mgclip.stream.found import NOTHING, Found
 
 TEST_NAMES = ("test", "val")
 
 
 def image_files(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; what counts is the ending, of those Pillow opens."""
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
-    )
+    return sorted(file for file in folder.rglob("*") if is_image_name(file.name) and file.is_file())
 
 
 def read_classes(folder: Path) -> dict[str, list[Path]]:
@@ -51,25 +46,53 @@ def find_parts(folder: Path) -> tuple[Path, Path | None]:
     return train, next((folder / name for name in TEST_NAMES if name in inside), None)
 
 
-def load_folder(path: Path) -> Dataset:
-    """Read ``path/train`` and ``path/test`` (or ``path/val``); classes are the folders of ``train``.
-
-    Raises ``InputError`` for a missing part, an empty class, or a test class that is not trained.
+def find_folder(path: Path) -> Found:
+    """What is in ``path/train`` and ``path/test`` (or ``path/val``); classes are the folders of ``train``, and ``extra`` the
+    folders of ``test`` that are no class. Raises ``InputError`` where one of the two is missing or has no class folder.
     """
-    test_folder = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
+    test_folder = _test_folder(path)
     if not (path / "train").is_dir() or test_folder is None:
         raise InputError(
             f"{path} must hold the folders train/ and test/ (or val/), each with one folder for each class."
         )
     train, test = read_classes(path / "train"), read_classes(test_folder)
-    if unknown := sorted(test.keys() - train.keys()):
-        raise InputError(f"The class {unknown[0]!r} is in {test_folder} and not in {path / 'train'}.")
-    if empty := [name for name, found in train.items() if not found]:
-        raise InputError(f"The class {empty[0]!r} has no image in {path / 'train' / empty[0]}.")
     names = tuple(train)
-    return Dataset(path.name, names, _split(names, train), _split(names, test))
+    dataset = Dataset(
+        path.name, names, _files(path / "train", names, train).split(), _files(test_folder, names, test).split()
+    )
+    extra = tuple(f"{test_folder.name}/{name}" for name in sorted(test.keys() - train.keys()))
+    return Found(dataset, str(path), extra)
 
 
-def _split(names: tuple[str, ...], found: dict[str, list[Path]]) -> Split:
-    paths = [(path, label) for label, name in enumerate(names) for path in found.get(name, [])]
-    return Split([path for path, _ in paths], np.array([label for _, label in paths], dtype=np.int64))
+def load_folder(path: Path) -> Dataset:
+    """Read ``path/train`` and ``path/test`` (or ``path/val``); classes are the folders of ``train``.
+
+    Raises ``InputError`` for a missing part, an empty class, or a test class that is not trained.
+    """
+    found = find_folder(path)
+    if found.extra:
+        part, _, name = found.extra[0].partition("/")
+        raise InputError(f"The class {name!r} is in {path / part} and not in {path / 'train'}.")
+    labels = set(found.dataset.train.labels.tolist())
+    if empty := [name for label, name in enumerate(found.dataset.class_names) if label not in labels]:
+        raise InputError(f"The class {empty[0]!r} has no image in {path / 'train' / empty[0]}.")
+    return found.dataset
+
+
+def find_test_folder(path: Path) -> Found:
+    """The test part alone, as a data set without training images: ``path/test`` (or ``path/val``), or the class folders of
+    ``path`` itself where there is neither. Raises ``InputError`` where there is no class folder.
+    """
+    place = _test_folder(path) or path
+    classes = read_classes(place)
+    names = tuple(classes)
+    return Found(Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place))
+
+
+def _test_folder(path: Path) -> Path | None:
+    return next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
+
+
+def _files(root: Path, names: Sequence[str], found: Mapping[str, Sequence[Path]]) -> ClassFiles:
+    inside = ([str(file.relative_to(root / name)) for file in found.get(name, [])] for name in names)
+    return ClassFiles(root, names, inside)

@@ -4,6 +4,9 @@ The classes are the first hundred concepts (sorted by name) that Phosphor draws 
 least one, and some other family knows. Train renditions: Phosphor thin, light, regular and bold, Remix line. Test
 renditions: Phosphor fill and duotone, Remix fill, as far as the installed fonts draw them. Every image varies its glyph
 from a seed: colours, position, scale, rotation, background, noise.
+
+Two more sets of 100 concepts each, none of them in icons100, are there to be tested on: icons-concepts, drawn by Phosphor, and
+icons-families, drawn by the families that iconclip was pre-trained on.
 """
 
 from __future__ import annotations
@@ -52,6 +55,28 @@ def renditions(styles: Sequence[str]) -> Mapping[str, list[Glyph]]:
     wanted = set(class_names())
     chosen = [g for g in catalogue() if g.family in STREAM_FAMILIES and g.style in styles and g.concept in wanted]
     return by_concept(chosen)
+
+
+def held_out_glyphs() -> dict[str, list[Glyph]]:
+    """icons-concepts: concepts outside icons100 that Phosphor draws and a family outside the stream knows, 100 of them spread
+    over the alphabet; Phosphor's drawings of each. The training log of iconclip is measured on them too.
+    """
+    known = {glyph.concept for glyph in catalogue() if glyph.family not in STREAM_FAMILIES} - set(class_names())
+    groups = by_concept([g for g in catalogue() if g.family == "phosphor" and g.concept in known])
+    names = sorted(groups)
+    return {name: groups[name] for name in names[:: max(1, len(names) // CLASSES)][:CLASSES]}
+
+
+def family_glyphs() -> dict[str, list[Glyph]]:
+    """icons-families: concepts outside icons100 and icons-concepts that at least two of the other families draw, 100 of them
+    spread evenly over the alphabet; all drawings of these families.
+    """
+    taken = {*class_names(), *held_out_glyphs()}
+    others = [g for g in catalogue() if g.family not in STREAM_FAMILIES and g.concept not in taken]
+    groups = by_concept(others)
+    # Two versions of one font are one family: they draw a concept alike.
+    shared = [name for name, drawn in groups.items() if len({g.family.rstrip("0123456789") for g in drawn}) >= 2]
+    return {name: groups[name] for name in (shared[k * len(shared) // CLASSES] for k in range(CLASSES))}
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +130,7 @@ class IconImages(Sequence[Image.Image]):
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
         label, copy = divmod(range(len(self))[index], self.per_class)
-        drawings = self.glyphs[class_names()[label]]
+        drawings = self.glyphs[list(self.glyphs)[label]]
         rng = np.random.default_rng([VARIATION_SEED, self.split, label, copy])
         return vary(render(drawings[copy % len(drawings)], CANVAS), rng)
 
@@ -117,3 +142,12 @@ def load(train_per_class: int = 100, test_per_class: int = 20) -> tuple[IconImag
     """
     train = IconImages(renditions(TRAIN_STYLES), split=0, per_class=train_per_class)
     return train, IconImages(renditions(TEST_STYLES), split=1, per_class=test_per_class)
+
+
+def load_retention(name: str, test_per_class: int = 20) -> IconImages:
+    """The test images of ``icons-concepts`` or ``icons-families``; a class's drawings take turns.
+
+    Raises ``MissingExtra`` where qtawesome is not installed.
+    """
+    glyphs, split = {"icons-concepts": (held_out_glyphs, 2), "icons-families": (family_glyphs, 3)}[name]
+    return IconImages(glyphs(), split=split, per_class=test_per_class)

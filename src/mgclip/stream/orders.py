@@ -32,10 +32,11 @@ def class_order(order: str | int | Sequence[int], *, dataset: str, classes: int,
     if order == "shuffled":
         return [int(c) for c in np.random.default_rng(seed).permutation(classes)]
     if order == "published":
-        if dataset not in published_orders():
-            known = ", ".join(published_orders())
+        found = published_orders().get(dataset.replace("-", "_"))
+        if found is None:
+            known = ", ".join(name.replace("_", "-") for name in published_orders())
             raise InputError(f"No class order was published for {dataset}: there are orders for {known}.")
-        order = published_orders()[dataset]
+        order = found
     if isinstance(order, str):
         raise InputError(f"class_order must be dataset, published, shuffled, a number or a list; found {order}.")
     if isinstance(order, int) and not 0 <= order < 2**32:

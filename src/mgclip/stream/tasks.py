@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,15 @@ from mgclip.stream.data import Dataset, Split, Subset
 
 @dataclass(frozen=True)
 class Task:
-    """One task. ``names`` are its classes; labels ``(n,)`` are positions in ``names``; ``first`` is the stream's label of its
-    first class, so that a class's label in the run is ``first`` plus its position.
+    """One task. ``names`` are its classes, each name once in the stream, and ``texts`` what a prompt calls them; labels ``(n,)``
+    are positions in ``names``; ``first`` is the stream's label of its first class, so that a class's label in the run is
+    ``first`` plus its position.
     """
 
     index: int
     first: int
     names: tuple[str, ...]
+    texts: tuple[str, ...]
     train: Split
     test: Split
 
@@ -42,19 +45,29 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
 
 def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
     """The tasks of a stream; inside a task, images stand in ascending data set index."""
-    tasks, first = [], 0
+    tasks, first, unique = [], 0, _unique(dataset.class_names)
     for index, size in enumerate(sizes):
         classes = list(order[first : first + size])
-        names = tuple(dataset.class_names[c] for c in classes)
+        names, texts = tuple(unique[c] for c in classes), tuple(dataset.class_names[c] for c in classes)
         train, test = _select(dataset.train, classes), _select(dataset.test, classes)
         for name, count in zip(names, np.bincount(train.labels, minlength=size), strict=True):
             if count == 0:
                 raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
         if len(test.labels) == 0:
             raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(names[:3])}) has no test image.")
-        tasks.append(Task(index, first, names, train, test))
+        tasks.append(Task(index, first, names, texts, train, test))
         first += size
     return tasks
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names told apart. ImageNet-1K has two classes *missile* and two *sunglasses*: the second becomes ``missile #2``."""
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return told
 
 
 def _select(split: Split, classes: Sequence[int]) -> Split:

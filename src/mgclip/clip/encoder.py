@@ -1,0 +1,54 @@
+"""Images and class texts to features: in batches, no text twice while the weights stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.pixels import KEEP_BYTES, Pixels
+
+
+class Encoder:
+    """A backbone asked without training it. Whoever changes its weights calls ``renew``.
+
+    Image features are L2-normalised unless ``normalise`` is false; text features always are.
+    """
+
+    def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
+        self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
+        self._texts: dict[str, Tensor] = {}
+
+    def renew(self) -> None:
+        """Forget the texts' features: the weights have changed."""
+        self._texts.clear()
+
+    def pixels(self, images: Sequence[Any], keep_bytes: int = KEEP_BYTES) -> Pixels:
+        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again."""
+        return Pixels(images, self.backbone.transform, keep_bytes)
+
+    @torch.no_grad()
+    def images(self, pixels: Pixels) -> Tensor:
+        """Features ``(n, d)`` of prepared images, with the adapters as they are."""
+        parts = torch.arange(len(pixels)).split(self.batch_size)
+        features = [
+            self.backbone.image_features(pixels.batch(part), normalise=self.normalise) for part in parts if len(part)
+        ]
+        return torch.cat(features) if features else torch.empty(0, self.backbone.width, device=self.backbone.device)
+
+    @torch.no_grad()
+    def texts(self, names: Sequence[str]) -> Tensor:
+        """L2-normalised text features ``(len(names), d)`` of classes."""
+        new = [name for name in dict.fromkeys(names) if name not in self._texts]
+        for start in range(0, len(new), self.batch_size):
+            part = new[start : start + self.batch_size]
+            tokens = self.backbone.tokenize([self.prompt.format(name) for name in part])
+            self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
+        return torch.stack([self._texts[name] for name in names])
+
+    def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
+        """Text logits of normalised image features over any classes: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
+        return self.backbone.logit_scale * features @ self.texts(names).T

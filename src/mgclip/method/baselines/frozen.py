@@ -1,0 +1,143 @@
+"""A learner that leaves CLIP alone and learns a classifier on its features, with the face the runner knows from ``MGCLIP``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from mgclip.clip.adapters import adapter_state, attach_adapters, set_adapter_state
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
+from mgclip.clip.pixels import Pixels
+from mgclip.errors import InputError
+from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.learner import Learned
+from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
+from mgclip.method.settings import Settings
+from mgclip.method.store import base_entry, check_base, damaged, read_manifest, read_tensors, write_state
+from mgclip.method.task import TaskData, make_task
+from mgclip.method.training import OnStep
+
+STATE = "baseline.safetensors"
+
+
+class FrozenLearner:
+    """A named baseline over a ``classifier``; with ``adapt_first`` CLIP's adapters are trained on the first task, then frozen."""
+
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        settings: Settings,
+        classifier: FeatureClassifier,
+        *,
+        adapt_first: bool = False,
+    ) -> None:
+        self.name, self.backbone, self.settings, self.classifier = name, backbone, settings, classifier
+        self.adapt_first = adapt_first
+        self.class_names: tuple[str, ...] = ()
+        self.class_texts: tuple[str, ...] = ()
+        self.task_sizes: tuple[int, ...] = ()
+        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
+        attach_adapters(backbone, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
+
+    def learn(
+        self,
+        images: Sequence[Any] | Pixels,
+        labels: ArrayLike,
+        class_names: Sequence[str],
+        *,
+        class_texts: Sequence[str] | None = None,
+        on_step: OnStep = lambda step: None,
+    ) -> Learned:
+        """Learn one task, as ``MGCLIP.learn`` does."""
+        pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
+        index, known = len(self.task_sizes), self.class_names
+        task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
+        before, epochs, seen = adapter_state(self.backbone), 0, None
+        try:
+            if self.adapt_first and task.index == 0 and len(task.names) > 1:
+                epochs, seen = self._adapt(task, on_step)
+            features, first = self.encoder.images(task.pixels), len(known)
+            self.encoder.texts(task.texts)
+            texts = self.encoder.texts((*self.class_texts, *task.texts))
+            own = task.labels.to(features.device) + first
+            self.classifier.learn(FeatureTask(task.index, first, features, own, texts), on_step)
+        except BaseException:
+            set_adapter_state(self.backbone, before)
+            self.encoder.renew()
+            raise
+        self.class_names += task.names
+        self.class_texts += task.texts
+        self.task_sizes += (len(task.names),)
+        return Learned(task.index, epochs, seen)
+
+    def _adapt(self, task: TaskData, on_step: OnStep) -> tuple[int, Probe | None]:
+        settings, seen = self.settings, None
+        if settings.epochs == "auto":
+            seen = probe(self.backbone, task, settings, on_step)
+        epochs = seen.epochs if seen else int(settings.epochs)
+        objective = task_objective(self.backbone, task, settings)
+        for _ in train_epochs(
+            self.backbone, objective, settings,
+            epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=settings.adapter_lr,
+        ):  # fmt: skip
+            pass
+        self.encoder.renew()
+        return epochs, seen
+
+    @torch.no_grad()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Scores ``(b, classes)`` over all learned classes, as probabilities."""
+        return self.classifier.scores(features, self.encoder.texts(self.class_texts)).softmax(-1)
+
+    @torch.no_grad()
+    def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
+        """Logits ``(b, len(class_texts))`` of the texts alone, over any classes."""
+        return self.encoder.logits(F.normalize(self.classifier.adapt(features), dim=-1), class_texts)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write all that was learned. Whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
+        tensors |= {f"classifier.{name}": value for name, value in self.classifier.state().items()}
+        manifest = {
+            "baseline": self.name,
+            "base": base_entry(self.backbone),
+            "task_sizes": list(self.task_sizes),
+            "class_names": list(self.class_names),
+            "class_texts": list(self.class_texts),
+        }
+        write_state(
+            Path(folder),
+            manifest,
+            lambda state: save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, state / STATE),
+        )
+
+    def restore(self, folder: Path) -> None:
+        """Go on with what ``save_pretrained`` wrote. Raises ``InputError`` where it is damaged or another method's."""
+        manifest, state = read_manifest(folder)
+        try:
+            if manifest["baseline"] != self.name:
+                raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
+            check_base(folder, self.backbone, **manifest["base"])
+            sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))
+            tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
+            adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
+            set_adapter_state(self.backbone, adapters)
+            self.classifier.restore({n.removeprefix("classifier."): t for n, t in tensors.items()})
+        except (KeyError, TypeError) as error:
+            raise damaged(folder, error) from None
+        self.class_names, self.class_texts, self.task_sizes = names, texts, sizes
+        self.encoder.renew()
+        # In the groups in which they were encoded first: a batch of another size rounds differently.
+        for last, size in zip(np.cumsum(sizes), sizes, strict=True):
+            self.encoder.texts(texts[last - size : last])

@@ -1,0 +1,42 @@
+"""Make the learner of a method, fresh or from what it saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mgclip.clip.backbone import Backbone
+from mgclip.method.baselines.features import FeatureClassifier
+from mgclip.method.baselines.frozen import FrozenLearner
+from mgclip.method.baselines.ranpac import RanPAC
+from mgclip.method.baselines.rapf import RAPF
+from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.learner import MGCLIP
+from mgclip.method.settings import Settings
+from mgclip.method.store import is_saved
+
+Learner = MGCLIP | FrozenLearner
+"""What the runner asks to learn, to predict and to be saved."""
+
+CLASSIFIERS: dict[str, Callable[[Backbone, Settings, PeerSettings], FeatureClassifier]] = {
+    "ranpac": RanPAC,
+    "rapf": RAPF,
+}
+
+
+def make_learner(
+    method: str, backbone: Backbone, settings: Settings, peers: PeerSettings, saved: Path | None = None
+) -> Learner:
+    """A learner of a method; where one of its kind was saved in ``saved``, it goes on with that."""
+    settings = method_settings(method, settings)
+    found = saved if saved is not None and is_saved(saved) else None
+    if not METHODS[method].frozen:
+        return MGCLIP(backbone, settings) if found is None else MGCLIP.from_pretrained(found, base=backbone)
+    adapts = method == "ranpac" and peers.ranpac_first_task_adapter
+    learner = FrozenLearner(
+        method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts
+    )
+    if found is not None:
+        learner.restore(found)
+    return learner

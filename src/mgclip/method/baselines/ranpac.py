@@ -1,0 +1,117 @@
+"""RanPAC: ridge regression on randomly projected features, from running sums that no order of tasks can change.
+
+McDonnell et al., *RanPAC: Random Projections and Pre-trained Models for Continual Learning*, NeurIPS 2023, arXiv 2307.02251.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.clip.backbone import Backbone
+from mgclip.method.baselines.features import FeatureTask
+from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.settings import Settings
+from mgclip.method.training import OnStep, batches
+
+RIDGES = tuple(10.0**power for power in range(-8, 9))
+ROWS = 4096
+"""Samples projected at a time."""
+
+
+class RanPAC:
+    """h = relu(f R); running sums G = sum of h h^T and Q = sum of h y^T; weights = (G + lambda I)^-1 Q.
+
+    R ``(d, M)`` is drawn from N(0, 1) by the seed; ``gram`` is G ``(M, M)``, ``targets`` Q ``(M, c)``, ``weights`` ``(M, c)``.
+    All in double precision: while there are fewer samples than M, a small ridge is all that lifts G's zero eigenvalues, and
+    sums rounded to single precision would drown it.
+    """
+
+    def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
+        width, self.settings = peers.ranpac_width, settings
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.projection = torch.randn(backbone.width, width, generator=generator).double().to(backbone.device)
+        self.gram = self.projection.new_zeros(width, width)
+        self.targets = self.projection.new_zeros(width, 0)
+        self.weights = self.projection.new_zeros(width, 0)
+
+    def project(self, features: Tensor) -> Tensor:
+        """``(b, d)`` -> ``(b, M)``."""
+        return (features.double() @ self.projection).relu()
+
+    def learn(self, task: FeatureTask, on_step: OnStep) -> None:
+        """Add a task to the sums and solve for the weights over all classes so far."""
+        # The first four fifths must hold every class, and a data set's own order often runs class by class.
+        settings = self.settings
+        (_, order), *_ = batches(
+            len(task.labels), task=task.index, phase="ranpac", epoch=0, batch_size=len(task.labels), seed=settings.seed,
+            shuffle=settings.shuffle,
+        )  # fmt: skip
+        features, classes = task.features[order], len(task.texts)
+        labels = F.one_hot(task.labels[order], classes).double()  # [n, c]
+        ridge = self.choose_ridge(features, labels[:, task.first :])
+        gram = self.gram.clone()
+        targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
+        for part, own in zip(features.split(ROWS), labels.split(ROWS), strict=True):
+            projected = self.project(part)
+            gram += projected.T @ projected
+            targets += projected.T @ own
+        self.weights = solve_ridge(gram, targets, ridge)
+        self.gram, self.targets = gram, targets
+
+    def choose_ridge(self, features: Tensor, labels: Tensor) -> float:
+        """The ridge that, fit on the first 80 % of a task's samples, has the least squared error on the rest.
+
+        All ridges share one eigendecomposition, of whichever of H H^T and H^T H is smaller: (H^T H + l I)^-1 H^T equals
+        H^T (H H^T + l I)^-1.
+        """
+        cut = int(0.8 * len(features))
+        if cut == 0 or cut == len(features):
+            return 1.0
+        fit, rest = features[:cut], features[cut:]
+        target = labels[:cut]
+        if cut <= self.gram.shape[0]:
+            projected = self.project(fit)
+            values, vectors = torch.linalg.eigh(projected @ projected.T)
+            left = self.project(rest) @ projected.T @ vectors  # [m, k]
+            right = vectors.T @ target  # [k, c]
+        else:
+            gram, cross = torch.zeros_like(self.gram), self.gram.new_zeros(len(self.gram), labels.shape[1])
+            for part, own in zip(fit.split(ROWS), target.split(ROWS), strict=True):
+                projected = self.project(part)
+                gram += projected.T @ projected
+                cross += projected.T @ own
+            values, vectors = torch.linalg.eigh(gram)
+            left = self.project(rest) @ vectors
+            right = vectors.T @ cross
+        errors = [F.mse_loss((left / (values.clamp(min=0) + ridge)) @ right, labels[cut:]).item() for ridge in RIDGES]
+        return RIDGES[errors.index(min(errors))]
+
+    def scores(self, features: Tensor, texts: Tensor) -> Tensor:
+        """``(b, d)`` -> ``(b, c)``."""
+        return self.project(features) @ self.weights
+
+    def adapt(self, features: Tensor) -> Tensor:
+        """It has no text branch of its own."""
+        return features
+
+    def state(self) -> dict[str, Tensor]:
+        """The sums and the weights; the projection comes from the seed."""
+        return {"gram": self.gram, "targets": self.targets, "weights": self.weights}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what ``state`` gave."""
+        self.gram, self.targets, self.weights = state["gram"], state["targets"], state["weights"]
+
+
+def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """(G + ridge I)^-1 Q, ``(M, c)``."""
+    system = gram.clone()
+    system.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    # Rounding may leave a tiny negative eigenvalue, more than a tiny ridge lifts.
+    weights: Tensor = torch.linalg.solve(system, targets) if failed else torch.cholesky_solve(targets, factor)
+    return weights

@@ -1,0 +1,156 @@
+"""RAPF: one linear adapter on frozen image features, old classes replayed as Gaussians, close texts pushed apart.
+
+Huang et al., *Class-Incremental Learning with CLIP: Adaptive Representation Adjustment and Parameter Fusion*, ECCV 2024,
+arXiv 2407.14143.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.clip.backbone import Backbone
+from mgclip.method.baselines.features import FeatureTask
+from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.settings import Settings
+from mgclip.method.training import OnStep, Step, batches, checked
+
+LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
+
+
+class RAPF:
+    """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``, the identity at first; ``means`` ``(c, d)`` and
+    ``covariances`` ``(c, d, d)`` are those of each class's un-adapted features.
+    """
+
+    def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
+        width, device = backbone.width, backbone.device
+        self.scale = backbone.logit_scale.detach()
+        self.settings, self.peers = settings, peers
+        self.adapter = torch.eye(width, device=device)
+        self.means = torch.empty(0, width, device=device)
+        self.covariances = torch.empty(0, width, width, device=device)
+
+    def learn(self, task: FeatureTask, on_step: OnStep) -> None:
+        """Train the adapter on the task and on samples of old classes, then fuse it with the adapter before."""
+        adapter = self._train(task, on_step)
+        if task.first:
+            adapter = fuse_adapters(self.adapter, adapter, bias=self.peers.rapf_bias)
+        own = [task.features[task.labels == label] for label in range(task.first, len(task.texts))]
+        covariances = torch.stack([covariance(features) for features in own])
+        self.means = torch.cat([self.means, torch.stack([features.mean(0) for features in own])])
+        self.covariances = torch.cat([self.covariances, covariances])
+        self.adapter = adapter
+
+    def _train(self, task: FeatureTask, on_step: OnStep) -> Tensor:
+        peers, seed, first = self.peers, self.settings.seed, task.first
+        epochs, size = peers.rapf_epochs, peers.rapf_batch_size
+        key = int(np.random.default_rng([seed, task.index]).integers(2**62))
+        generator = torch.Generator(self.adapter.device).manual_seed(key)
+        factors = (
+            torch.stack([sampling_factor(c, shrink=peers.rapf_shrinkage) for c in self.covariances]) if first else None
+        )
+        pairs = hard_pairs(task.texts, first, peers.rapf_tau)
+
+        def sample(classes: Tensor, count: int) -> Tensor:
+            """``count`` samples of each class: ``(k,)`` -> ``(k * count, d)``."""
+            assert factors is not None
+            noise = torch.randn(len(classes), count, self.means.shape[1], generator=generator, device=self.means.device)
+            return (self.means[classes, None] + noise @ factors[classes].transpose(1, 2)).flatten(0, 1)
+
+        adapter = torch.nn.Parameter(self.adapter.clone())
+        optimizer = torch.optim.Adam([adapter], lr=LR)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, MILESTONES, gamma=DECAY)
+        steps = -(-len(task.labels) // size)
+        for epoch in range(1, epochs + 1):
+            old = torch.randperm(first, generator=generator, device=self.means.device)
+            order = batches(
+                len(task.labels), task=task.index, phase="rapf", epoch=epoch, batch_size=size, seed=seed,
+                shuffle=self.settings.shuffle,
+            )  # fmt: skip
+            for step, picked in order:
+                features, labels = task.features[picked], task.labels[picked]
+                if first:
+                    at = torch.arange(
+                        (step - 1) * peers.rapf_old_classes, step * peers.rapf_old_classes, device=old.device
+                    )
+                    walk = old[at % first].unique()
+                    features = torch.cat([features, sample(walk, 10 * peers.rapf_beta)])
+                    labels = torch.cat([labels, walk.repeat_interleave(10 * peers.rapf_beta)])
+                unit = F.normalize(features @ adapter.T, dim=-1)
+                loss = F.cross_entropy(self.scale * unit @ task.texts.T, labels)
+                if len(pairs):
+                    drawn = F.normalize(sample(pairs[:, 0], 20 * peers.rapf_beta) @ adapter.T, dim=-1)
+                    loss = loss + hinge(drawn, task.texts[pairs].repeat_interleave(20 * peers.rapf_beta, 0))
+                value = checked(loss, task=task.index, phase="rapf", epoch=epoch, step=step)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                on_step(Step(task.index, "rapf", epoch, epochs, step, steps, len(picked), value))
+            schedule.step()
+        return adapter.detach()
+
+    def scores(self, features: Tensor, texts: Tensor) -> Tensor:
+        """``(b, d)`` -> ``(b, c)``."""
+        return self.scale * self.adapt(features) @ texts.T
+
+    def adapt(self, features: Tensor) -> Tensor:
+        """A f / |A f|: ``(b, d)`` -> ``(b, d)``."""
+        return F.normalize(features @ self.adapter.T, dim=-1)
+
+    def state(self) -> dict[str, Tensor]:
+        """The adapter and the classes' Gaussians."""
+        return {"adapter": self.adapter, "means": self.means, "covariances": self.covariances}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what ``state`` gave."""
+        self.adapter, self.means, self.covariances = state["adapter"], state["means"], state["covariances"]
+
+
+def covariance(features: Tensor) -> Tensor:
+    """Covariance of features ``(n, d)`` plus 1e-4 I, ``(d, d)``; a single feature has none of its own."""
+    ridge = 1e-4 * torch.eye(features.shape[1], device=features.device)
+    return ridge if len(features) == 1 else torch.cov(features.T) + ridge
+
+
+def sampling_factor(covariance: Tensor, *, shrink: bool) -> Tensor:
+    """A factor L ``(d, d)`` with L L^T the covariance to sample from, shrunk if asked for."""
+    if shrink:
+        eye = torch.eye(len(covariance), device=covariance.device)
+        off = covariance[(eye == 0) & (covariance != 0)]
+        covariance = covariance + covariance.diagonal().mean() * eye + (off.mean() if len(off) else 0.0) * (1 - eye)
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:  # not positive definite, by rounding or by shrinkage: leave out the directions that are not
+        values, vectors = torch.linalg.eigh(covariance)
+        factor = vectors * values.clamp(min=0).sqrt()
+    return factor
+
+
+def hard_pairs(texts: Tensor, first: int, tau: float) -> Tensor:
+    """Pairs (old class i, new class j), ``(p, 2)``, whose normalised texts are closer than ``tau``; new from ``first`` on."""
+    pairs: Tensor = torch.nonzero(torch.cdist(texts[:first], texts[first:]) < tau)
+    return pairs + torch.tensor([0, first], device=pairs.device)
+
+
+def hinge(unit: Tensor, texts: Tensor) -> Tensor:
+    """mean(relu(-<u, g_i> + <u, g_j> + 0.1)) of adapted samples ``(s, d)`` and their pair's texts ``(s, 2, d)``."""
+    near, far = (unit * texts[:, 0]).sum(-1), (unit * texts[:, 1]).sum(-1)
+    return (far - near + MARGIN).relu().mean()
+
+
+def fuse_adapters(old: Tensor, new: Tensor, *, bias: float) -> Tensor:
+    """Keep of the new adapter what moved most, along the old one's singular directions: ``(d, d)``.
+
+    With old = U S V and P = U^T new: m = |P - S V|, m = min(1, m / max(m) + bias), fused = U (P m + (S V)(1 - m)).
+    """
+    u, s, v = torch.linalg.svd(old)
+    kept, moved = s[:, None] * v, u.T @ new
+    share = (moved - kept).abs()
+    share = (share / share.max().clamp(min=torch.finfo(share.dtype).tiny) + bias).clamp(max=1)
+    fused: Tensor = u @ (moved * share + kept * (1 - share))
+    return fused

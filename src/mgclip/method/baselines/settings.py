@@ -1,0 +1,33 @@
+"""Settings of the baselines that have their own, with the values their authors give for CIFAR-100."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class PeerSettings(BaseModel):
+    """Unknown names and values out of range raise pydantic's ``ValidationError``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rapf_epochs: Positive = 15
+    rapf_batch_size: Positive = 100
+    rapf_beta: Positive = 2
+    """Scales how many samples are drawn: 10 beta of an old class, 20 beta for a pair of close texts."""
+    rapf_bias: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """b: the least share of the new adapter that fusion keeps."""
+    rapf_tau: Annotated[float, Field(ge=0, le=2)] = 0.55
+    """An old and a new class are a hard pair where their texts are closer than this."""
+    rapf_old_classes: Positive = 2
+    """k: old classes sampled for each batch."""
+    rapf_shrinkage: bool = False
+    """Shrink covariances when sampling, for classes with few images."""
+
+    ranpac_width: Positive = 10_000
+    """M: length of the random projection."""
+    ranpac_first_task_adapter: bool = False
+    """Adapt CLIP on the first task before the projection."""

@@ -1,0 +1,109 @@
+"""The replay variant: a small memory of old images, trained on beside each new task (docs/method.md 8). Off by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.clip.backbone import Backbone
+from mgclip.errors import InputError
+from mgclip.method.settings import Settings
+from mgclip.method.task import TaskData
+from mgclip.method.training import Objective
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Images kept of the classes learned: transformed ``pixels`` ``(m, 3, s, s)`` uint8, and ``labels`` ``(m,)``, positions
+    among all classes learned. A class's images lie in the random order in which they were chosen.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors, for saving."""
+        return {"pixels": self.pixels, "labels": self.labels}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Memory:
+        """From named tensors. Raises ``InputError`` where they are not a memory."""
+        try:
+            pixels, labels = tensors["pixels"], tensors["labels"]
+        except KeyError as error:
+            raise InputError(f"The model's memory lacks {error}: restore the model from a copy.") from None
+        if pixels.ndim != 4 or labels.shape != pixels.shape[:1]:
+            shapes = f"{tuple(pixels.shape)} images, {tuple(labels.shape)} labels"
+            raise InputError(f"The model's memory does not fit together ({shapes}): restore the model from a copy.")
+        return cls(pixels, labels)
+
+
+def check_room(limit: int, classes: int) -> None:
+    """See that every class gets a place. Raises ``InputError`` where there are more classes than places."""
+    if classes > limit:
+        raise InputError(f"A memory of {limit} images has no room for {classes} classes: raise memory, or set it to 0.")
+
+
+def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, seed: int) -> Memory:
+    """The memory after a task: an equal share of ``limit`` for each class so far, new images chosen at random.
+
+    ``first`` is the label of the task's first class. A class with fewer images than its share keeps them all.
+    """
+    share = limit // (first + len(task.names))
+    rng = np.random.default_rng([seed, task.index])
+    pixels, labels = [], []
+    if memory is not None:
+        places = torch.cat([torch.nonzero(memory.labels == label)[:share, 0] for label in range(first)])
+        pixels, labels = [memory.pixels[places]], [memory.labels[places]]
+    for label in range(len(task.names)):
+        own = torch.nonzero(task.labels == label)[:, 0]
+        chosen = own[torch.from_numpy(rng.permutation(len(own))[:share])]
+        pixels.append(task.pixels.batch(chosen))
+        labels.append(torch.full((len(chosen),), first + label))
+    return Memory(torch.cat(pixels), torch.cat(labels))
+
+
+def replay_objective(
+    backbone: Backbone, task: TaskData, memory: Memory, tokens: Tensor, *, first: int, settings: Settings
+) -> Objective:
+    """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
+
+    Items are the task's images, then the memory's; ``tokens`` are of all classes so far, the task's from ``first`` on. The
+    second term weighs ``replay_weight``; a batch without images of a kind has no term of it.
+    """
+    count = len(task.labels)
+
+    def loss(picked: Tensor) -> Tensor:
+        new, old = picked[picked < count], picked[picked >= count] - count
+        parts = [task.pixels.batch(new)] if len(new) else []
+        images = backbone.image_features(torch.cat([*parts, memory.pixels[old]]))  # [b, d]
+        logits = backbone.logit_scale * images @ backbone.text_features(tokens).T  # [b, c]
+        total = torch.zeros((), device=logits.device)
+        if len(new):
+            total = F.cross_entropy(logits[: len(new), first:], task.labels[new].to(logits.device))
+        if len(old):
+            past = F.cross_entropy(logits[len(new) :], memory.labels[old].to(logits.device))
+            total = total + settings.replay_weight * past
+        return total
+
+    return Objective(count + len(memory), loss)
+
+
+def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Objective:
+    """Cross-entropy of memory images over all classes so far, whose ``tokens`` are given."""
+
+    def loss(picked: Tensor) -> Tensor:
+        logits = (
+            backbone.logit_scale * backbone.image_features(memory.pixels[picked]) @ backbone.text_features(tokens).T
+        )
+        return F.cross_entropy(logits, memory.labels[picked].to(logits.device))
+
+    return Objective(len(memory), loss)

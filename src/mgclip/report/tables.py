@@ -1,0 +1,85 @@
+"""A finished table of experiments as Markdown, CSV and LaTeX, published values beside the measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mgclip.experiment.recipe import load_recipe, shipped_recipes
+from mgclip.experiment.reproduce import Published, Row
+
+
+def percent(value: tuple[float, float | None] | None) -> str:
+    """Mean and spread in percent: ``83.2 ± 1.3``; a dash where there is none."""
+    if value is None:
+        return "-"
+    mean, spread = value
+    return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+
+
+def published_values(rows: Sequence[Row], published: Sequence[Published]) -> dict[tuple[str, str], Published]:
+    """Published values by recipe and method: the table's own, and those the recipes state for mg-clip."""
+    found = {(entry.recipe, entry.method): entry for entry in published}
+    for name in {row.recipe for row in rows} & shipped_recipes().keys():
+        recipe = load_recipe(name)
+        if recipe.expected_avg is not None or recipe.expected_last is not None:
+            stated = Published(recipe=name, method="mg-clip", avg=recipe.expected_avg, last=recipe.expected_last)
+            found.setdefault((name, "mg-clip"), stated)
+    return found
+
+
+def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
+    """One line for each row, and one for each published value whose method was not run; all cells are text."""
+    known = published_values(rows, published)
+    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    changed, stated = any(row.change for row in rows), bool(known)
+    lines = []
+    for row in rows:
+        line = {"recipe": row.recipe, **({"change": row.change or "-"} if changed else {}), "method": row.method}
+        line |= {f"{name} %": percent(row.values.get(name)) for name in columns}
+        if stated:
+            line |= _stated(None if row.change else known.pop((row.recipe, row.method), None))
+        epochs = sorted(set(row.epochs))
+        line |= {"E": "-".join(map(str, epochs[:: max(1, len(epochs) - 1)])), "seeds": str(row.seeds)}
+        line["seconds"] = f"{row.seconds:.0f}"
+        lines.append(line)
+    run = {row.recipe for row in rows}
+    others = [
+        {"recipe": recipe, "method": method, **_stated(entry)}
+        for (recipe, method), entry in known.items()
+        if recipe in run
+    ]
+    return pd.DataFrame([*lines, *others]).fillna("-")
+
+
+def _stated(entry: Published | None) -> dict[str, str]:
+    values = (None, None) if entry is None else (entry.avg, entry.last)
+    return {
+        f"published {name}": "-" if value is None else f"{value:.2f}"
+        for name, value in zip(("Avg", "Last"), values, strict=True)
+    }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table; numbers stand right."""
+    words = {"recipe", "change", "method"}
+    lines = [" | ".join(table.columns), " | ".join("---" if name in words else "---:" for name in table.columns)]
+    lines += [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in table.itertuples(index=False)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def write_tables(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex`` into ``folder`` and return them."""
+    latex = table.map(lambda cell: str(cell).replace("±", r"\pm")).to_latex(index=False, escape=True)
+    parts = {
+        "md": markdown(table),
+        "csv": table.to_csv(index=False),
+        "tex": latex.replace(r"\textbackslash pm", r"$\pm$"),
+    }
+    written = []
+    for ending, text in parts.items():
+        (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        written.append(folder / f"{name}.{ending}")
+    return written

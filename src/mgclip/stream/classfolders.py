@@ -1,0 +1,122 @@
+"""Data sets with one folder of images for each class: ImageNet-1K, ImageNet-100, ImageNet-R, Caltech-101, VTAB.
+
+Each function looks at a place and returns what it found there, or ``None`` where nothing of the kind is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mgclip.errors import InputError
+from mgclip.stream import facts
+from mgclip.stream.data import Dataset
+from mgclip.stream.files import ClassFiles, folders_in, images_in
+from mgclip.stream.found import NOTHING, Found, find_place
+
+IMAGENET = "imagenet1k_classes.tsv"
+IMAGENET_R = "imagenet_r_classes.tsv"
+NO_CLASS = ("BACKGROUND_Google",)
+"""Caltech-101's folder of images that show none of its classes."""
+
+
+def find_imagenet1k(path: Path, test_only: bool) -> Found | None:
+    """ImageNet-1K: ``train/nXXXXXXXX/*.JPEG`` and ``val/nXXXXXXXX/*.JPEG``, which is the test part."""
+    own = ("imagenet", "imagenet1k", "imagenet-1k", "ILSVRC2012")
+    return _find_imagenet("imagenet1k", path, own, 1000, test_only)
+
+
+def find_imagenet100(path: Path, test_only: bool) -> Found | None:
+    """ImageNet-100: the first 100 synsets of ImageNet-1K, in its layout; the folders of the other 900 may be there too."""
+    own = ("imagenet100", "imagenet-100", "imagenet", "imagenet1k", "imagenet-1k", "ILSVRC2012")
+    return _find_imagenet("imagenet100", path, own, 100, test_only)
+
+
+def _find_imagenet(name: str, path: Path, own: Sequence[str], classes: int, test_only: bool) -> Found | None:
+    place = find_place(path, own, lambda p: (p / "train").is_dir() or (p / "val").is_dir())
+    if place is None:
+        return None
+    if not folders_in(place / "val") and images_in(place / "val"):
+        raise InputError(
+            f"{place / 'val'} holds images and no class folder: sort them into nXXXXXXXX/, as the development kit of "
+            "ImageNet says."
+        )
+    synsets = facts.column(IMAGENET, "wnid")
+    return _found(
+        name, facts.class_names(IMAGENET)[:classes], synsets[:classes], place,
+        train=None if test_only else "train", test="val", known=synsets,
+    )  # fmt: skip
+
+
+def find_imagenet_r(path: Path, test_only: bool) -> Found | None:
+    """ImageNet-R: ``nXXXXXXXX/*.jpg``. The published list names the 6,000 test images; every other image is train."""
+    synsets, listed = facts.column(IMAGENET_R, "wnid"), facts.imagenet_r_test_files()
+    place = find_place(path, ("imagenet-r", "imagenet_r"), lambda p: not set(synsets).isdisjoint(folders_in(p)))
+    if place is None:
+        return None
+    train: list[list[str]] = []
+    test: list[list[str]] = []
+    for synset in synsets:
+        files = images_in(place / synset)
+        train.append([] if test_only else [file for file in files if f"{synset}/{file}" not in listed])
+        test.append([file for file in files if f"{synset}/{file}" in listed])
+    there = {f"{synset}/{file}" for synset, files in zip(synsets, test, strict=True) for file in files}
+    dataset = Dataset(
+        "imagenet-r",
+        facts.class_names(IMAGENET_R),
+        NOTHING if test_only else ClassFiles(place, synsets, train).split(),
+        ClassFiles(place, synsets, test).split(),
+    )
+    extra = tuple(folder for folder in folders_in(place) if folder not in synsets)
+    return Found(dataset, str(place), extra, tuple(sorted(listed - there)))
+
+
+def find_caltech101(path: Path, test_only: bool) -> Found | None:
+    """Caltech-101: ``101_ObjectCategories/accordion/*.jpg``. No split was published: all images are test."""
+    names = facts.class_names("caltech101_classes.tsv")
+    folded = {facts.fold(name) for name in names}
+    nested = [f"{outer}/101_ObjectCategories" for outer in ("caltech-101", "caltech101")]
+    place = find_place(
+        path,
+        ["101_ObjectCategories", *nested],
+        lambda p: any(facts.fold(folder) in folded for folder in folders_in(p)),
+    )
+    if place is None:
+        return None
+    return _found("caltech101", names, names, place, train=None, test="", known=NO_CLASS)
+
+
+def find_vtab(path: Path, test_only: bool) -> Found | None:
+    """VTAB, the stream of five data sets: ``train/CLASS/`` and ``test/CLASS/``."""
+    names = facts.class_names("vtab_classes.tsv")
+    place = find_place(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())
+    if place is None:
+        return None
+    return _found("vtab", names, names, place, train=None if test_only else "train", test="test")
+
+
+def _found(
+    name: str, class_names: Sequence[str], keys: Sequence[str], place: Path, *,
+    train: str | None, test: str, known: Sequence[str] = (),
+) -> Found:  # fmt: skip
+    """A data set of class folders in ``place/train`` and ``place/test``. ``keys``: the classes' folder names; case, spaces,
+    underscores and hyphens do not count. ``known``: further folders that may be there.
+    """
+    splits, extra = {}, []
+    for part in (train, test):
+        if part is None:
+            continue
+        folders = {}
+        for folder in folders_in(place / part):
+            key = facts.fold(folder)
+            if key not in folders:
+                folders[key] = folder
+            else:  # a second folder of the same class is not read
+                extra.append(f"{part}/{folder}".lstrip("/"))
+        chosen = [folders.pop(facts.fold(key), key) for key in keys]
+        files = ClassFiles(place / part, chosen, (images_in(place / part / folder) for folder in chosen))
+        splits[part] = files.split()
+        allowed = {facts.fold(key) for key in known}
+        extra += [f"{part}/{folder}".lstrip("/") for key, folder in folders.items() if key not in allowed]
+    dataset = Dataset(name, tuple(class_names), NOTHING if train is None else splits[train], splits[test])
+    return Found(dataset, str(place), tuple(sorted(extra)))

@@ -1,0 +1,37 @@
+"""Facts of the data sets, as published: class names in their order, synsets, splits. The files are in ``stream/facts``."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from importlib.resources import files
+
+
+def _read(file: str) -> bytes:
+    return (files("mgclip") / "stream" / "facts" / file).read_bytes()
+
+
+@cache
+def column(file: str, name: str) -> tuple[str, ...]:
+    """One column of a table of classes, in the data set's own class order."""
+    head, *rows = (line.split("\t") for line in _read(file).decode("utf-8").splitlines())
+    place = head.index(name)
+    return tuple(row[place] for row in rows)
+
+
+def class_names(file: str) -> tuple[str, ...]:
+    """The class names of a table of classes."""
+    return column(file, "name")
+
+
+@cache
+def imagenet_r_test_files() -> frozenset[str]:
+    """The test images of the published split of ImageNet-R, as ``nXXXXXXXX/FILE``: 6,000; every other image is train."""
+    listed = gzip.decompress(_read("imagenet_r_test_split.txt.gz")).decode("utf-8").split()
+    # The published list has a 6,001st line, a script that lay in a class folder when it was made.
+    return frozenset(line for line in listed if line.endswith(".jpg"))
+
+
+def fold(name: str) -> str:
+    """A name without case, spaces, underscores and hyphens: what folders and lists of the same class have in common."""
+    return "".join(letter for letter in name.casefold() if letter not in " _-")

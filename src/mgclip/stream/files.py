@@ -1,0 +1,86 @@
+"""Image files on disk: what is in a folder, and a compact index of many files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgclip.stream.data import Split
+
+
+class ClassFiles(Sequence[Path]):
+    """Image files class by class: a compact index, of which an item becomes a ``Path`` when asked for.
+
+    ``names``: for each class the files' names below ``root/folders[class]``. They are kept as one array of bytes a class; as
+    ``Path`` objects the 1.28 million images of ImageNet-1K would take hundreds of megabytes.
+    """
+
+    def __init__(self, root: Path, folders: Sequence[str], names: Iterable[Sequence[str]]) -> None:
+        self.root, self.folders = root, tuple(folders)
+        self.names: list[NDArray[np.bytes_]] = [np.array([os.fsencode(n) for n in each], dtype="S") for each in names]
+        self.ends = np.cumsum([len(each) for each in self.names], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[int(index)]
+        label = int(np.searchsorted(self.ends, place, side="right"))
+        name = self.names[label][place - int(self.ends[label])]  # counted from the class's end
+        return self.root / self.folders[label] / os.fsdecode(bytes(name))
+
+    def split(self) -> Split:
+        """The files with their labels."""
+        return Split(self, np.repeat(np.arange(len(self.names), dtype=np.int64), [len(each) for each in self.names]))
+
+
+@lru_cache(maxsize=1)
+def _endings() -> frozenset[str]:
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its ending, one of those Pillow opens, and not hidden."""
+    stem, _, ending = name.rpartition(".")
+    return stem != "" and stem[0] != "." and f".{ending}".lower() in _endings()
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted; none where it is not there."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def images_in(folder: Path) -> list[str]:
+    """The names of the image files in a folder, sorted; none where it is not there."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if is_image_name(entry.name) and entry.is_file())
+
+
+def listed_files(root: Path, classes: int, lines: Iterable[tuple[int, str]]) -> tuple[ClassFiles, list[str]]:
+    """Files that a list names, by class, as far as they are there; and those that are not.
+
+    ``lines``: label, and the file's name below ``root``. Each folder is read once, no file is asked for by itself.
+    """
+    names: list[list[str]] = [[] for _ in range(classes)]
+    there: dict[str, set[str]] = {}
+    absent: list[str] = []
+    for label, line in lines:
+        folder, _, file = line.rpartition("/")
+        if folder not in there:
+            there[folder] = set(images_in(root / folder))
+        (names[label] if file in there[folder] else absent).append(line)
+    return ClassFiles(root, [""] * classes, names), absent

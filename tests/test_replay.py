@@ -1,0 +1,179 @@
+"""The replay variant against a slow independent computation; off, it is the plain method."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+from reference import Adam, Reference, cosine, unit
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.adapters import adapter_state
+from mgclip.errors import InputError
+from mgclip.method.replay import remember
+from mgclip.method.task import make_task
+
+CONFIG = {
+    "adapter_rank": 8, "adapter_alpha": 1.0, "adapter_lr": 2e-3, "epochs": 2, "adapter_batch_size": 10, "head_lr": 5e-3,
+    "head_epochs": 2, "head_batch_size": 9, "vision_weight": 4.0, "prompt": "a good photo of a {}.", "eval_batch_size": 16,
+}  # fmt: skip
+STREAM = ([0, 1, 2], [3, 4], [5, 6])
+
+
+def settings(**changes):
+    return Settings(
+        epochs=2, adapter_lr=2e-3, adapter_batch_size=10, head_lr=5e-3, head_epochs=2, head_batch_size=9, shuffle=False, seed=1,
+        **changes,
+    )  # fmt: skip
+
+
+def memory_images(model, icons):
+    """The raw images of a model's memory, found by their transformed pixels, and their labels."""
+    every = model.encoder.pixels(list(icons["x_train"])).batch(torch.arange(len(icons["x_train"])))
+    found = [int((every == pixels).flatten(1).all(1).nonzero()[0]) for pixels in model.memory.pixels]
+    return [icons["x_train"][i] for i in found], model.memory.labels.tolist(), found
+
+
+def entropy(logits, labels):
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
+
+
+class Replayed(Reference):
+    """The reference with a memory: every text in every step, every image encoded anew."""
+
+    def adapters_on(self, images, labels, old, old_labels, names, first):
+        optimizer, losses, batch = self.optimizer(), [], CONFIG["adapter_batch_size"]
+        items = [(x, y, False) for x, y in zip(images, labels, strict=True)]
+        items += [(x, y, True) for x, y in zip(old, old_labels, strict=True)]
+        for epoch in range(CONFIG["epochs"]):
+            for k in range(0, len(items), batch):
+                part, loss = items[k : k + batch], 0.0
+                new, past = [i for i in part if not i[2]], [i for i in part if i[2]]
+                if new:
+                    loss = entropy(
+                        self.text_logits([x for x, *_ in new], names)[:, first:], [y - first for _, y, _ in new]
+                    )
+                if past:
+                    loss = loss + 0.1 * entropy(self.text_logits([x for x, *_ in past], names), [y for _, y, _ in past])
+                loss.backward()
+                optimizer.step(cosine(epoch, CONFIG["epochs"], CONFIG["adapter_lr"]))
+                losses.append(loss.item())
+        return losses
+
+    def balance(self, images, labels, names):
+        lr, optimizer, losses = 0.01 * CONFIG["adapter_lr"], self.optimizer(), []
+        for epoch in range(CONFIG["epochs"]):
+            rate = 0.1 * lr + 0.5 * 0.9 * lr * (1 + np.cos(np.pi * epoch / CONFIG["epochs"]))
+            for k in range(0, len(images), CONFIG["adapter_batch_size"]):
+                cut = slice(k, k + CONFIG["adapter_batch_size"])
+                loss = entropy(self.text_logits(images[cut], names), labels[cut])
+                loss.backward()
+                optimizer.step(rate)
+                losses.append(loss.item())
+        head, size = self.head.clone().requires_grad_(), CONFIG["head_batch_size"]
+        optimizer, steps = Adam([head]), -(-len(images) // size)
+        for step in range(steps * CONFIG["head_epochs"]):
+            cut = slice(step % steps * size, (step % steps + 1) * size)
+            with torch.no_grad():
+                features = self.image_features(images[cut])
+            loss = entropy(features @ unit(head).T, labels[cut])
+            loss.backward()
+            optimizer.step(cosine(step, steps * CONFIG["head_epochs"], 0.1 * CONFIG["head_lr"]))
+            losses.append(loss.item())
+        self.head = head.detach()
+        return losses
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_replay_equals_a_slow_reference(tiny_clip, icons, balanced):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=17, balanced=balanced))
+    slow = Replayed(tiny_clip, CONFIG, {k: v for k, v in adapter_state(model.backbone).items() if k.endswith("A")} | {})
+    slow.restore(adapter_state(model.backbone))
+    names, old, old_labels = [], [], []
+    for classes in STREAM:
+        images, labels, own = task(icons, classes)
+        losses = {}
+        first, names = len(names), [*names, *own]
+        model.learn(images, labels, own, on_step=lambda s, to=losses: to.setdefault(s.phase, []).append(s.loss))
+        whole = [label + first for label in labels]
+        expected = {"adapter": slow.adapters_on(images, whole, old, old_labels, names, first)}
+        expected["head"] = slow.head_phase(images, whole, len(names), first)
+        old, old_labels, _ = memory_images(model, icons)
+        if balanced:
+            expected["balance"] = slow.balance(old, old_labels, names)
+            losses["balance"] = losses.pop("balance-adapter") + losses.pop("balance-head")
+        assert losses.keys() == expected.keys()
+        for phase, numbers in expected.items():
+            np.testing.assert_allclose(losses[phase], numbers, atol=3e-5, rtol=1e-4, err_msg=phase)
+        torch.testing.assert_close(model.head, slow.head, atol=1e-5, rtol=1e-4)
+    for name, weight in slow.adapters().items():
+        torch.testing.assert_close(adapter_state(model.backbone)[name], weight, atol=2e-4, rtol=1e-3)
+    tests = list(icons["x_test"][:28])
+    assert model.predict(tests).labels.tolist() == slow.predict(tests, names)
+
+
+def test_the_memory_is_shared_equally_and_trimmed_as_classes_come(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=17))
+    before = None
+    for classes in STREAM:
+        model.learn(*task(icons, classes))
+        share = 17 // len(model.class_names)
+        assert len(model.memory) <= 17
+        assert torch.bincount(model.memory.labels).tolist() == [share] * len(model.class_names)
+        _, labels, places = memory_images(model, icons)
+        assert len(set(places)) == len(places)
+        assert [int(icons["y_train"][i]) for i in places] == labels  # the stream runs in the data's own order
+        if before is not None:
+            assert set(places) & set(range(12 * before[1])) <= set(before[0])
+        before = places, len(model.class_names)
+
+
+def test_a_class_with_few_images_keeps_them_all(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip)
+    images, labels, names = task(icons, [0, 1])
+    few = make_task(model.encoder.pixels(images[9:]), labels[9:], names, index=0, known=())
+    memory = remember(None, few, first=0, limit=20, seed=0)
+    assert torch.bincount(memory.labels).tolist() == [3, 10]
+
+
+@pytest.mark.parametrize("changes", [{"memory": 0}, {"memory": 0, "replay_weight": 5.0}])
+def test_off_is_the_plain_method_bit_for_bit(tiny_clip, icons, changes):
+    plain = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=2, adapter_batch_size=10, seed=1))
+    off = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=2, adapter_batch_size=10, seed=1, **changes))
+    on = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=2, adapter_batch_size=10, seed=1, memory=20))
+    for number, classes in enumerate(STREAM):
+        losses = [[], [], []]
+        for model, to in zip((plain, off, on), losses, strict=True):
+            model.learn(*task(icons, classes), on_step=lambda step, to=to: to.append(step.loss))
+        assert losses[0] == losses[1]
+        assert (losses[0] == losses[2]) == (number == 0)  # the first task has nothing to replay
+    assert off.memory is None
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(adapter_state(plain.backbone).values(), adapter_state(off.backbone).values(), strict=True)
+    )
+    assert torch.equal(plain.head, off.head)
+    images = list(icons["x_test"])
+    assert plain.predict(images).probabilities.tobytes() == off.predict(images).probabilities.tobytes()
+
+
+def test_a_model_with_a_memory_is_saved_and_goes_on_the_same(tiny_clip, icons, tmp_path):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=20, balanced=True))
+    model.learn(*task(icons, [0, 1]))
+    model.save_pretrained(tmp_path / "shop")
+    again = MGCLIP.from_pretrained(tmp_path / "shop")
+    for one in (model, again):
+        one.learn(*task(icons, [2, 3]))
+    assert torch.equal(model.memory.pixels, again.memory.pixels)
+    assert torch.equal(model.head, again.head)
+    next((tmp_path / "shop").glob("mgclip-state-*/memory.safetensors")).unlink()
+    with pytest.raises(InputError, match=r"The memory .* cannot be read"):
+        MGCLIP.from_pretrained(tmp_path / "shop")
+
+
+def test_what_cannot_be(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=4))
+    model.learn(*task(icons, [0, 1, 2]))
+    with pytest.raises(InputError, match="A memory of 4 images has no room for 5 classes: raise memory"):
+        model.learn(*task(icons, [3, 4]))
+    with pytest.raises(ValueError, match="balanced fine-tuning needs a memory: set memory, 2000"):
+        Settings(balanced=True)
