@@ -1,4 +1,5 @@
 import os
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -78,3 +79,19 @@ def task(icons, classes):
     place = {c: i for i, c in enumerate(classes)}
     labels = [place[int(y)] for y in icons["y_train"][chosen]]
     return list(icons["x_train"][chosen]), labels, [str(icons["class_names"][c]) for c in classes]
+
+
+@pytest.fixture
+def mgclip(monkeypatch, capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    from mgclip.app import main as command
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["mgclip", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            command.main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return call

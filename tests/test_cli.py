@@ -8,22 +8,6 @@ import time
 import pytest
 from PIL import Image
 
-from mgclip.app import main as command
-
-
-@pytest.fixture
-def mgclip(monkeypatch, capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["mgclip", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            command.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return call
-
 
 @pytest.fixture
 def photos(icons, tmp_path):
@@ -46,7 +30,7 @@ def test_help_is_instant():
         begun = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "mgclip", "--help"], capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - begun)
-    assert all(word in done.stdout for word in ("run", "reproduce", "learn", "predict", "data", "conform", "recipes"))
+    assert all(word in done.stdout for word in ("run", "reproduce", "learn", "predict", "gap", "data", "conform", "recipes"))
     assert min(times) < 0.5
     code = "import mgclip.app.main, sys; print(sorted({'torch', 'transformers', 'peft', 'datasets', 'matplotlib'} & set(sys.modules)))"
     assert (
@@ -249,6 +233,8 @@ def test_unforeseen_errors_are_one_line_and_exit_1(mgclip, monkeypatch, golden_l
     assert code == 1
     assert err == "mgclip: unexpected RuntimeError: out of luck (run  mgclip --debug ...  for the traceback)\n"
     monkeypatch.setattr(sys, "argv", ["mgclip", "--debug", "conform", str(golden_like)])
+    from mgclip.app import main as command
+
     with pytest.raises(RuntimeError, match="out of"):
         command.main()
 

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import pickle
-import sys
 import tarfile
 import tracemalloc
 from collections import Counter
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mgclip.app import main as command
 from mgclip.errors import InputError
 from mgclip.stream import check, datasets, facts, icons
 from mgclip.stream.datasets import DATASETS, NAMES, Published, load_dataset
@@ -136,20 +134,6 @@ def as_small(monkeypatch):
         monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], train=Published(train), test=Published(test)))
 
     return small
-
-
-@pytest.fixture
-def mgclip(monkeypatch, capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["mgclip", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            command.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return call
 
 
 # What was published

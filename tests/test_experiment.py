@@ -13,6 +13,9 @@ from mgclip.experiment import metrics, records, runner
 from mgclip.experiment.recipe import Recipe, load_recipe, shipped_recipes
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.settings import Settings
+from mgclip.stream.datasets import DATASETS
+from mgclip.stream.orders import class_order
+from mgclip.stream.tasks import task_sizes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -21,6 +24,69 @@ def test_every_shipped_recipe_is_valid_and_opens_with_its_command(name):
     assert recipe.name == name
     assert recipe.about
     assert shipped_recipes()[name].read_text().startswith(f"# mgclip run {name}")
+
+
+def test_recipes_extend_others(tmp_path):
+    base = load_recipe("cifar100")
+    assert load_recipe("cifar100-b50-inc5") == base.model_copy(
+        update={
+            "name": "cifar100-b50-inc5", "about": "CIFAR-100, 50 classes, then 10 tasks of 5", "class_order": 1993,
+            "initial_classes": 50, "classes_per_task": 5, "expected_avg": 81.77, "expected_last": None, "twin": "icons100-b50-inc5",
+        }
+    )  # fmt: skip
+    (tmp_path / "a.yaml").write_text(f"extends: {tmp_path}/b.yaml\nseed: 3\n")
+    (tmp_path / "b.yaml").write_text(f"extends: {tmp_path}/a.yaml\n")
+    with pytest.raises(InputError, match=r"The recipe .*a\.yaml extends itself: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    (tmp_path / "b.yaml").write_text("extends: icons10\n")
+    with pytest.raises(InputError, match=r"There is no recipe icons10: did you mean icons100\?"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    (tmp_path / "b.yaml").write_text("extends: icons100\nseed: 5\nepochs: 4\n")
+    found = load_recipe(str(tmp_path / "a.yaml"), ["epochs=2"])
+    assert (found.name, found.seed, found.epochs, found.test_per_class) == ("a", 3, 2, 20)
+
+
+PUBLISHED = {
+    "cifar100": (87.00, 80.57), "imagenet-r": (87.58, 82.67), "imagenet100": (87.31, 78.38), "imagenet1k": (81.88, 73.68),
+    "vtab": (94.67, 91.53), "cub200": (80.6, 72.0), "cifar100-inc5": (86.53, None), "cifar100-inc10": (86.85, None),
+    "cifar100-inc20": (87.44, None), "cifar100-b50-inc5": (81.77, None), "cifar100-b50-inc10": (83.87, None),
+    "imagenet-r-inc10": (87.37, None), "imagenet-r-inc20": (87.47, None), "imagenet-r-inc40": (87.29, None),
+    "imagenet-r-b100-inc10": (83.92, None), "imagenet-r-b100-inc20": (84.64, None),
+}  # fmt: skip
+
+
+def test_every_published_cell_has_its_recipe():
+    recipes = {name: load_recipe(name) for name in shipped_recipes()}
+    stated = {
+        n: (r.expected_avg, r.expected_last)
+        for n, r in recipes.items()
+        if r.expected_avg is not None and not r.data.startswith("icons")
+    }
+    assert {name: stated.get(name) for name in PUBLISHED} == PUBLISHED
+    assert set(stated) - set(PUBLISHED) == {"cifar100-retention"}
+    large = {name for name, r in recipes.items() if r.clip == "openai/clip-vit-large-patch14"}
+    assert large == {
+        f"{name}-vit-l14" for name in ("cifar100", "imagenet-r", "imagenet100", "imagenet1k", "cub200", "vtab")
+    }
+    for name, recipe in recipes.items():
+        classes = DATASETS[recipe.data].classes
+        if classes is not None:
+            assert (
+                sum(task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)) == classes
+            )
+            order = class_order(recipe.class_order, dataset=recipe.data, classes=classes, seed=recipe.seed)
+            assert sorted(order) == list(range(classes))
+        if recipe.twin:
+            twin = recipes[recipe.twin]
+            assert twin.data == "icons100"
+            if name not in ("icons100-5x10", "vtab", "vtab-vit-l14"):
+                counts = [
+                    len(task_sizes(DATASETS[r.data].classes, initial=r.initial_classes, increment=r.classes_per_task))
+                    for r in (recipe, twin)
+                ]
+                assert counts[0] == counts[1], name
+        elif name != "folder":
+            assert recipe.data == "icons100"
 
 
 def test_published_settings():

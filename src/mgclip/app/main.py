@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip._version import __version__
-from mgclip.app import conform, data, learn, predict, recipes, reproduce, run
+from mgclip.app import conform, data, gap, learn, predict, recipes, reproduce, run
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("run")(run.run_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("learn")(learn.learn_command)
 app.command("predict")(predict.predict_command)
+app.command("gap")(gap.gap_command)
 app.command("conform")(conform.conform_command)
 app.command("recipes")(recipes.recipes_command)
 app.add_typer(data.app, name="data")

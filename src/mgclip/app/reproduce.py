@@ -69,9 +69,9 @@ def _run(cell: Cell, *, quiet: bool) -> dict[str, dict[str, Any]]:
 
 def _write(name: str, folder: Path, rows: Sequence[Row], published: Any) -> list[Path]:
     from mgclip.report.figures import change_figure, curves_figure
-    from mgclip.report.tables import frame, write_tables
+    from mgclip.report.tables import write_tables
 
-    written = write_tables(frame(rows, published), folder, name)
+    written = write_tables(rows, published, folder, name)
     varied = any(row.change for row in rows)
     for recipe in dict.fromkeys(row.recipe for row in rows):
         own = [row for row in rows if row.recipe == recipe]

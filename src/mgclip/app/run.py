@@ -83,10 +83,8 @@ def _compare(recipe: Any, summaries: dict[str, dict[str, Any]]) -> None:
     """Published accuracy beside the measured one, where the recipe knows it."""
     from mgclip.app.display import out, percent
 
-    if recipe.expected_last is None or "mg-clip" not in summaries:
-        return
-    measured = summaries["mg-clip"]
-    out.print(
-        f"published Avg {recipe.expected_avg:.2f}, Last {recipe.expected_last:.2f}; "
-        f"measured Avg {percent(measured['average'])}, Last {percent(measured['last'])}"
-    )
+    expected = {"Avg": ("average", recipe.expected_avg), "Last": ("last", recipe.expected_last)}
+    for name, (key, published) in expected.items():
+        if published is not None and "mg-clip" in summaries:
+            measured = summaries["mg-clip"][key]
+            out.print(f"mg-clip {name}: published {published:.2f}, measured {percent(measured)}")

@@ -70,12 +70,27 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def write_tables(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+def numbers(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
+    """The same as numbers in percent, for machines: means, and ``sd`` columns with the spreads."""
+    known, lines = published_values(rows, published), []
+    for row in rows:
+        line: dict[str, object] = {"recipe": row.recipe, "change": row.change, "method": row.method, "seeds": row.seeds}
+        for name, (mean, spread) in row.values.items():
+            line |= {name: 100 * mean, f"{name} sd": None if spread is None else 100 * spread}
+        beside = None if row.change else known.get((row.recipe, row.method))
+        line |= {"published Avg": beside and beside.avg, "published Last": beside and beside.last}
+        line |= {"E": " ".join(map(str, row.epochs)), "seconds": row.seconds}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def write_tables(rows: Sequence[Row], published: Sequence[Published], folder: Path, name: str) -> list[Path]:
     """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex`` into ``folder`` and return them."""
+    table = frame(rows, published)
     latex = table.map(lambda cell: str(cell).replace("±", r"\pm")).to_latex(index=False, escape=True)
     parts = {
         "md": markdown(table),
-        "csv": table.to_csv(index=False),
+        "csv": numbers(rows, published).to_csv(index=False),
         "tex": latex.replace(r"\textbackslash pm", r"$\pm$"),
     }
     written = []

@@ -1,0 +1,91 @@
+"""How a CLIP's images and texts lie in their shared space: the modality gap seen from several sides (docs/gap.md).
+
+The gap as the method measures it is in ``gap.py``; these are the ways the literature looks at it (Liang et al., *Mind the Gap:
+Understanding the Modality Gap in Multi-modal Contrastive Representation Learning*, NeurIPS 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgclip.method.gap import similarities
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Numbers of one set of images and texts. Similarities are cosines, times the logit scale for the method's logits.
+
+    ``positive``, ``negative``: mean cosine of an image with its own class's text, and with the others'. ``centroid_distance``:
+    Euclidean distance of the mean image and the mean text. ``image_cone``, ``text_cone``: mean cosine of two different images,
+    and of two different texts; near 1 in a narrow cone. ``separability``: balanced accuracy, on texts and images it was not
+    fitted on, of a linear classifier that tells the modalities apart; 0.5 where they mix; NaN below four texts or images.
+    ``accuracy``: zero-shot accuracy.
+    """
+
+    positive: float
+    negative: float
+    logit_scale: float
+    centroid_distance: float
+    image_cone: float
+    text_cone: float
+    separability: float
+    accuracy: float
+
+
+def cone(features: Tensor) -> float:
+    """Mean cosine of two different ones of normalised features ``(n, d)``; NaN for fewer than two."""
+    count = len(features)
+    if count < 2:
+        return float("nan")
+    # The sum of all pairwise cosines is the squared length of the sum; the n on the diagonal are 1 each.
+    total = features.double().sum(0).square().sum().item()
+    return (total - features.double().square().sum().item()) / (count * (count - 1))
+
+
+def separability(images: Tensor, texts: Tensor, *, folds: int = 5) -> float:
+    """Balanced accuracy, cross-validated, of logistic regression between images ``(n, d)`` and texts ``(c, d)``."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    folds = min(folds, len(images), len(texts))
+    if folds < 4:
+        return float("nan")
+    points = torch.cat([images, texts]).cpu().numpy()
+    modality = np.repeat([0, 1], [len(images), len(texts)])
+    split = StratifiedKFold(folds, shuffle=True, random_state=0)
+    model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=2000)
+    return float(cross_val_score(model, points, modality, cv=split, scoring="balanced_accuracy").mean())
+
+
+def geometry(images: Tensor, labels: Tensor, texts: Tensor, *, logit_scale: float) -> Geometry:
+    """Measure normalised image features ``(n, d)`` with labels ``(n,)`` against normalised text features ``(c, d)``."""
+    cosines = images @ texts.T
+    own, others = similarities(cosines, labels)
+    return Geometry(
+        positive=own.mean().item(),
+        negative=others.mean().item(),
+        logit_scale=logit_scale,
+        centroid_distance=(images.mean(0) - texts.mean(0)).norm().item(),
+        image_cone=cone(images),
+        text_cone=cone(texts),
+        separability=separability(images, texts),
+        accuracy=(cosines.argmax(1) == labels).float().mean().item(),
+    )
+
+
+def projection(images: Tensor, texts: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Images ``(n, d)`` and texts ``(c, d)`` in the plane: ``(n, 2)`` and ``(c, 2)``.
+
+    Principal axes of both together, each modality weighing the same, so that the gap shows if it is there.
+    """
+    together = torch.cat([images * (1 / len(images)) ** 0.5, texts * (1 / len(texts)) ** 0.5]).double()
+    middle = (images.mean(0) + texts.mean(0)).double() / 2
+    weights = torch.cat([torch.full((len(part), 1), (1 / len(part)) ** 0.5) for part in (images, texts)]).to(together)
+    _, _, axes = torch.linalg.svd(together - weights * middle, full_matrices=False)
+    plane = axes[:2].T
+    return tuple(((part.double() - middle) @ plane).float().cpu().numpy() for part in (images, texts))  # type: ignore[return-value]

@@ -1,0 +1,147 @@
+"""The modality gap from several sides, each number against a plain computation, and the command."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.adapters import adapter_state
+from mgclip.errors import InputError
+from mgclip.experiment.gap_study import Study, load_sample
+from mgclip.method.geometry import cone, geometry, projection, separability
+
+
+def units(count, width, seed, middle=0.0):
+    points = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    points[:, 0] += middle
+    return torch.nn.functional.normalize(points, dim=-1)
+
+
+def test_geometry_by_hand():
+    images, texts, labels = units(12, 5, 0, 1.0), units(4, 5, 1), torch.arange(12) % 4
+    found = geometry(images, labels, texts, logit_scale=50.0)
+    x, t = images.numpy().astype(float), texts.numpy().astype(float)
+    own = [x[i] @ t[labels[i]] for i in range(12)]
+    others = [np.mean([x[i] @ t[c] for c in range(4) if c != labels[i]]) for i in range(12)]
+    assert found.positive == pytest.approx(np.mean(own), abs=1e-6)
+    assert found.negative == pytest.approx(np.mean(others), abs=1e-6)
+    assert found.centroid_distance == pytest.approx(np.linalg.norm(x.mean(0) - t.mean(0)), abs=1e-6)
+    pairs = [x[i] @ x[j] for i in range(12) for j in range(12) if i != j]
+    assert found.image_cone == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert found.text_cone == pytest.approx(
+        np.mean([t[i] @ t[j] for i in range(4) for j in range(4) if i != j]), abs=1e-6
+    )
+    assert found.accuracy == pytest.approx(np.mean((x @ t.T).argmax(1) == labels.numpy()))
+    assert found.logit_scale == 50.0
+    assert np.isnan(cone(images[:1]))
+
+
+def test_separability_tells_apart_what_is_apart():
+    assert separability(units(60, 6, 0, 8.0), units(20, 6, 1, -8.0)) == 1.0
+    assert 0.3 < separability(units(400, 6, 2), units(200, 6, 3)) < 0.7
+    assert np.isnan(separability(units(9, 6, 0), units(3, 6, 1)))
+
+
+def test_the_projection_shows_a_gap_and_keeps_distances_in_the_plane():
+    images, texts = units(80, 6, 0, 6.0), units(8, 6, 1, -6.0)
+    flat_images, flat_texts = projection(images, texts)
+    assert (flat_images.shape, flat_texts.shape) == ((80, 2), (8, 2))
+    between = np.linalg.norm(flat_images.mean(0) - flat_texts.mean(0))
+    assert between == pytest.approx((images.mean(0) - texts.mean(0)).norm().item(), rel=0.02)
+    plane = torch.zeros(10, 6)
+    plane[:, :2] = units(10, 2, 4)
+    a, b = projection(plane[:6], plane[6:])
+    np.testing.assert_allclose(np.linalg.norm(a[0] - b[0]), (plane[0] - plane[6]).norm(), rtol=1e-5)
+
+
+@pytest.fixture
+def study(tiny_clip):
+    sample = load_sample("icons100", None, classes=4, per_class=5, train=True)
+    settings = Settings(adapter_batch_size=100, adapter_lr=3e-3)
+    return Study(MGCLIP.from_pretrained(tiny_clip, settings=settings), sample)
+
+
+def test_a_sample_is_the_first_classes_with_so_many_images(study):
+    assert len(study.sample.names) == 4
+    assert np.bincount(study.sample.shown.labels).tolist() == [5] * 4
+    assert np.bincount(study.sample.train.labels).tolist() == [100] * 4
+
+
+def test_tracking_measures_and_puts_the_adapters_back(study):
+    before, origin = adapter_state(study.model.backbone), study.measure()
+    traces = {loss: study.track(loss, epochs=3, points=4) for loss in ("cross-entropy", "align")}
+    for trace in traces.values():
+        assert trace.steps == (0, 3, 6, 9, 12)
+        assert trace.points[0] == origin
+        assert trace.steps_per_epoch == 4
+    assert traces["align"].points[-1].positive > origin.positive
+    assert traces["align"].points[-1] != traces["cross-entropy"].points[-1]
+    assert study.measure() == origin
+    assert all(torch.equal(before[name], weight) for name, weight in adapter_state(study.model.backbone).items())
+
+
+def test_the_last_measurement_is_of_the_trained_adapters(study):
+    """The same training by the learner ends at the same similarities."""
+    trace = study.track("cross-entropy", epochs=2, points=2)
+    settings = study.model.settings.model_copy(update={"epochs": 2})
+    learner = MGCLIP(study.model.backbone, settings)
+    learner.learn(study.sample.train.images, study.sample.train.labels, study.sample.names)
+    assert Study(learner, study.sample).measure().negative == pytest.approx(trace.points[-1].negative, abs=1e-6)
+
+
+def test_the_command(mgclip, tiny_clip, tmp_path):
+    words = ("gap", tiny_clip, "icons100", "adapter_batch_size=150", "--classes", 4, "--per-class", 4)
+    code, out, err = mgclip(
+        *words, "--track", "--epochs", 2, "--points", 2, "--out", tmp_path / "gap", "--quiet", "--json"
+    )
+    assert (code, err) == (0, "")
+    record = json.loads((tmp_path / "gap" / "gap.json").read_text())
+    said = json.loads(out)
+    assert said["gap"] == record["gap"]
+    assert [trace["loss"] for trace in record["traces"]] == ["cross-entropy", "align"]
+    assert record["traces"][1]["points"][0] == record["gap"]
+    pictures = {file.name for file in (tmp_path / "gap").glob("*.svg")}
+    assert {"projection.svg", "negative.svg", "positive.svg", "centroid-distance.svg", "separability.svg"} <= pictures
+    code, out, err = mgclip(*words, "--out", tmp_path / "once")
+    assert code == 0
+    assert "the cone" in out
+    assert [file.name for file in sorted((tmp_path / "once").iterdir())] == ["gap.json", "projection.svg"]
+
+
+def test_a_saved_model_and_a_folder(mgclip, tiny_clip, icons, tmp_path, quick):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    model.learn(*task(icons, [0, 1, 2]))
+    model.save_pretrained(tmp_path / "shop")
+    for c in range(3):
+        (tmp_path / "photos" / f"class {c}").mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(tmp_path / "photos" / f"class {c}" / f"{i}.png")
+    numbers = {}
+    for clip in ("shop", tiny_clip):
+        code, out, err = mgclip(
+            "gap", tmp_path / clip, tmp_path / "photos", "--out", tmp_path / "out", "--json", "--quiet"
+        )
+        assert (code, err) == (0, "")
+        numbers[clip] = json.loads(out)["gap"]
+    assert numbers["shop"]["positive"] != numbers[tiny_clip]["positive"]
+    assert numbers["shop"]["separability"] is None  # too few texts to fit on some and test on others
+    code, _, err = mgclip("gap", tmp_path / "shop", tmp_path / "photos", "rank=2")
+    assert code == 2
+    assert "is a saved model and keeps its settings: leave rank=2 out" in err
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "sentence"),
+    [
+        ("icons10", {}, "There is no data icons10: give a data set"),
+        ("icons100", {"classes": 1}, "The gap needs two classes at least; icons100 gives 1"),
+        ("icons-concepts", {"train": True}, "icons-concepts has no training images"),
+    ],
+)
+def test_what_cannot_be_measured(data, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_sample(data, None, **{"classes": 10, "per_class": 5, "train": False, **options})

@@ -1,0 +1,139 @@
+"""Tables of runs: what they run, resume, aggregate and write."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from mgclip.errors import InputError
+from mgclip.experiment.recipe import load_recipe, shipped_recipes
+from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_cells
+from mgclip.method.baselines.table import METHODS
+from mgclip.report.tables import frame, markdown, write_tables
+
+SMALL = (
+    "tasks=2", "train_per_class=3", "test_per_class=2", "classes_per_task=2", "epochs=1", "adapter_batch_size=4",
+    "head_batch_size=4", "ranpac_width=20", "rapf_epochs=1", "retention=icons-concepts",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", shipped_tables())
+def test_every_table_fits_its_recipes(name, tmp_path):
+    table = load_table(name)
+    assert shipped_tables()[name].read_text().startswith(f"# mgclip reproduce {name}")
+    assert set(table.methods or ()) <= set(METHODS)
+    assert {entry.recipe for entry in table.published} <= set(table.recipes)
+    cells = table_cells(table, tmp_path, seeds=2, twin=False)
+    assert len(cells) == 2 * len(table.recipes) * max(1, sum(map(len, table.vary.values())))
+    assert len({cell.folder for cell in cells}) == len(cells)
+    if all(load_recipe(recipe).twin for recipe in table.recipes):
+        twins = table_cells(table, tmp_path, seeds=1, twin=True)
+        assert all(cell.recipe.data == "icons100" and cell.recipe.clip == "iconclip" for cell in twins)
+    else:
+        assert name == "icons100"
+        with pytest.raises(InputError, match="The recipe icons100 has no twin on icons100: leave --twin out"):
+            table_cells(table, tmp_path, seeds=1, twin=True)
+
+
+def test_every_published_recipe_stands_in_a_table():
+    tabled = {recipe for name in shipped_tables() for recipe in load_table(name).recipes}
+    expected = {
+        name
+        for name in shipped_recipes()
+        if load_recipe(name).expected_avg is not None and not name.startswith("icons")
+    }
+    assert expected <= tabled
+
+
+def test_ablations_change_what_the_paper_changes():
+    values = {name: load_table(f"ablation-{name}").vary for name in ("alpha", "beta", "rank", "projections")}
+    assert values["alpha"] == {"alpha": [0.02, 0.05, 0.1, 0.2, 0.5, None]}
+    assert values["beta"] == {"vision_weight": [0, 1, 2, 4, 8]}
+    assert 8 in values["rank"]["rank"]
+    assert values["projections"] == {"projections": ["kv", "qkvo"]}
+    assert load_table("ablation-alpha").changes == {"epochs": "auto"}
+
+
+@pytest.fixture
+def reproduce(tiny_clip, mgclip):
+    def call(table, *words):
+        return mgclip("reproduce", table, f"clip={tiny_clip}", *SMALL, *words)
+
+    return call
+
+
+def test_a_table_is_run_gone_on_with_and_written(reproduce, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "about: mine\nrecipes: [icons100, icons100-5x10]\nmethods: [zero-shot, mg-clip, joint]\n"
+        "published: [{recipe: icons100, method: other, avg: 12.5}, {recipe: icons100, method: mg-clip, last: 34}]\n"
+    )
+    out = tmp_path / "out"
+    code, said, err = reproduce(file, "--out", out, "--seeds", 1)
+    assert code == 0, err
+    assert "| icons100 | other |" in said
+    runs = sorted(str(f.parent.relative_to(out)) for f in out.rglob("recipe.yaml"))
+    assert runs == ["icons100-5x10/seed-0", "icons100/seed-0"]
+    stamps = {f: f.stat().st_mtime_ns for f in out.rglob("records.jsonl")}
+    (out / "icons100" / "seed-0" / "summary.json").unlink()  # as a run stopped before its end
+    code, said, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    untouched = out / "icons100-5x10" / "seed-0" / "mg-clip" / "records.jsonl"
+    assert untouched.stat().st_mtime_ns == stamps[untouched]
+    rows = {(row["recipe"], row["method"]): row for row in json.loads(said)["rows"]}
+    assert len(rows) == 6
+    lasts = [
+        json.loads((out / "icons100" / f"seed-{s}" / "summary.json").read_text())["mg-clip"]["last"] for s in (0, 1)
+    ]
+    assert rows["icons100", "mg-clip"]["values"]["Last"] == [
+        pytest.approx(np.mean(lasts)),
+        pytest.approx(np.std(lasts, ddof=1)),
+    ]
+    with (out / "mine.csv").open(encoding="utf-8") as csv_file:
+        lines = list(csv.DictReader(csv_file))
+    mine = next(line for line in lines if (line["recipe"], line["method"]) == ("icons100", "mg-clip"))
+    assert float(mine["Last"]) == pytest.approx(100 * np.mean(lasts))
+    assert float(mine["Last sd"]) == pytest.approx(100 * np.std(lasts, ddof=1))
+    assert (mine["published Last"], mine["published Avg"]) == ("34.0", "")
+    text = (out / "mine.tex").read_text()
+    assert text.startswith("\\begin{tabular}")
+    assert "$\\pm$" in text
+    assert (out / "mine-icons100.svg").read_text().startswith("<?xml")
+    code, _, err = reproduce(file, "--out", out, "epochs=2")
+    assert code == 2
+    assert "was run with epochs = 1, not 2: give another --out, or remove that folder" in err
+
+
+def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
+    code, said, err = reproduce("ablation-beta", "--twin", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert [line.split(" | ")[1] for line in said.splitlines() if line.startswith("| icons100")] == [
+        f"vision_weight={v}" for v in (0, 1, 2, 4, 8)
+    ]
+    assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
+
+
+def test_cells_are_known_as_finished_only_at_their_end(tmp_path):
+    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+    assert finished(cells[0]) is None
+    with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
+        load_table("icons10")
+    (tmp_path / "bad.yaml").write_text("about: x\nrecipes: []\nmethod: [a]\n")
+    with pytest.raises(InputError, match=r"recipes: List should have at least 1 item.*method: Extra inputs"):
+        load_table(str(tmp_path / "bad.yaml"))
+
+
+def test_names_that_could_break_a_table(tmp_path):
+    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+    summary = {
+        "average": 0.5, "last": None, "forgetting": None, "backward_transfer": None, "forward_transfer": 0.25, "epochs": 1,
+        "seconds": 1.0, "accuracy_after": [0.5],
+    }  # fmt: skip
+    rows = collect(cells, [{"a|b_c%": summary}])
+    text = markdown(frame(rows))
+    assert "| a\\|b_c% |" in text
+    assert "50.0" in text
+    written = write_tables(rows, (), tmp_path, "t")
+    assert [file.name for file in written] == ["t.md", "t.csv", "t.tex"]
+    assert "a|b\\_c\\%" in (tmp_path / "t.tex").read_text()
