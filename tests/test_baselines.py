@@ -68,6 +68,27 @@ def test_ranpac_is_ridge_regression_on_random_projections(backbone, per_class):
     assert (RIDGES[0], RIDGES[-1]) == (1e-8, 1e8)
 
 
+def test_ranpac_holds_where_a_tiny_ridge_drowns_in_rounding(backbone):
+    """Fewer samples than M and features of real size: the ridge that is chosen must be one that the sums can resolve."""
+    model = RanPAC(backbone, Settings(), PeerSettings(ranpac_width=1500))
+    hidden, wanted = [], []
+    for part in feature_tasks(backbone.width, [4, 4, 4], 25, spread=0.3):
+        features = 40 * part.features
+        part = FeatureTask(part.index, part.first, features, part.labels, part.texts)
+        model.learn(part, lambda step: None)
+        hidden.append(np.maximum(features.numpy().astype(np.float64) @ model.projection.numpy(), 0))
+        wanted.append(part.labels.numpy())
+        h, y = np.concatenate(hidden), np.eye(12)[np.concatenate(wanted)][:, : len(part.texts)]
+        answers = (h @ model.weights.numpy()).argmax(1)
+        assert (answers == y.argmax(1)).mean() > 0.97
+        # The same regression through the samples' own products, well conditioned whatever the ridge.
+        errors = []
+        for ridge in RIDGES:
+            weights = h.T @ np.linalg.solve(h @ h.T + ridge * np.eye(len(h)), y)
+            errors.append(np.abs(weights - model.weights.numpy()).max() / np.abs(weights).max())
+        assert min(errors) < 1e-3
+
+
 def test_ranpac_does_not_depend_on_how_classes_come(backbone):
     whole, parts = (RanPAC(backbone, Settings(), PeerSettings(ranpac_width=40)) for _ in range(2))
     one = feature_tasks(backbone.width, [4], 30)[0]
@@ -198,7 +219,7 @@ def test_the_alignment_loss_is_one_minus_the_cosine_of_own_pairs(tiny_clip, icon
 def small(tiny_clip):
     return Recipe(
         name="small", clip=str(tiny_clip), train_per_class=5, test_per_class=4, classes_per_task=2, tasks=3, epochs=1,
-        adapter_batch_size=4, head_batch_size=4, ranpac_width=30, rapf_epochs=3, rapf_tau=1.0, memory=0,
+        adapter_batch_size=4, head_batch_size=4, ranpac_width=30, rapf_epochs=3, rapf_tau=1.0, memory=20,
         ranpac_first_task_adapter=True, retention=["icons-concepts"],
     )  # fmt: skip
 
@@ -208,17 +229,19 @@ def test_every_method_resumes_as_if_it_had_not_stopped(small, tmp_path, method):
     recipe = small.model_copy(update={"methods": [method]})
     whole = run(recipe, tmp_path / "whole")
 
+    first = 2
+
     class Stopped(Exception):
         pass
 
     def stop(name, done, tasks, record):
-        if done == 2:
+        if done == first:
             raise Stopped
 
     if METHODS[method].joint:
         assert whole[method]["tasks"] == 1
         assert whole[method]["classes"] == 6
-        return
+        first = 1
     with pytest.raises(Stopped):
         run(recipe, tmp_path / "part", on_task=stop)
     again = run(recipe, tmp_path / "part", resume=True)
@@ -259,3 +282,21 @@ def test_another_methods_state_is_refused(small, tmp_path):
     backbone = load_backbone(small.clip)
     with pytest.raises(InputError, match="holds the method rapf, not ranpac"):
         make_learner("ranpac", backbone, small.settings(), small.peers(), tmp_path / "run" / "rapf" / "model")
+
+
+def test_ranpac_adapts_on_the_first_task_only_with_the_recipes_adapters(small, icons):
+    settings = small.settings().model_copy(update={"epochs": 2, "projections": "kvqo", "adapter_lr": 1e-2})
+    backbone = load_backbone(small.clip)
+    learner = make_learner("ranpac", backbone, settings, small.peers())
+    start = adapter_state(backbone)
+    assert {name.split(".")[2] for name in start} == {"k", "v", "q", "o"}
+    assert learner.learn(*task(icons, [0, 1, 2])).epochs == 2
+    first = adapter_state(backbone)
+    assert any(not torch.equal(first[name], start[name]) for name in start)
+    assert learner.learn(*task(icons, [3, 4])).epochs == 2
+    assert all(torch.equal(weight, first[name]) for name, weight in adapter_state(backbone).items())
+    bare = make_learner(
+        "ranpac", backbone, settings, small.peers().model_copy(update={"ranpac_first_task_adapter": False})
+    )
+    bare.learn(*task(icons, [0, 1, 2]))
+    assert all(torch.equal(weight, start[name]) for name, weight in adapter_state(backbone).items())

@@ -30,7 +30,9 @@ def test_help_is_instant():
         begun = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "mgclip", "--help"], capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - begun)
-    assert all(word in done.stdout for word in ("run", "reproduce", "learn", "predict", "gap", "data", "conform", "recipes"))
+    assert all(
+        word in done.stdout for word in ("run", "reproduce", "learn", "predict", "gap", "data", "conform", "recipes")
+    )
     assert min(times) < 0.5
     code = "import mgclip.app.main, sys; print(sorted({'torch', 'transformers', 'peft', 'datasets', 'matplotlib'} & set(sys.modules)))"
     assert (
@@ -161,6 +163,14 @@ def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, 
     ("words", "sentence"),
     [
         (["run", "icon100"], "There is no recipe icon100: did you mean icons100?"),
+        (
+            ["run", "icons100", "methods=mg-clip", "memory=20", "adapter_loss=align"],
+            "adapter_loss align has no replay variant",
+        ),
+        (
+            ["gap", "iconclip", "icons100", "balanced=true"],
+            "In the settings: balanced fine-tuning needs a memory: set memory",
+        ),
         (["run", "icons100", "epoch=1"], "there is no key epoch: did you mean epochs"),
         (["run", "icons100", "cifar100"], "One recipe at a time; found icons100 and cifar100."),
         (["run", "--out", "a", "--resume", "b"], "not both"),

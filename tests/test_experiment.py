@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mgclip.errors import InputError
 from mgclip.experiment import metrics, records, runner
-from mgclip.experiment.recipe import Recipe, load_recipe, shipped_recipes
+from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe, shipped_recipes
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.settings import Settings
 from mgclip.stream.datasets import DATASETS
@@ -91,15 +91,31 @@ def test_every_published_cell_has_its_recipe():
 
 def test_published_settings():
     cifar = load_recipe("cifar100")
-    published = (
-        cifar.epochs,
-        cifar.adapter_batch_size,
-        cifar.adapter_lr,
-        cifar.head_lr,
-        cifar.head_batch_size,
-        cifar.seed,
-    )
-    assert published == (1, 128, 1e-3, 5e-4, 64, 42)
+    for name, published in {
+        "cifar100": (1, 128, 1e-3, 5e-4, 64, 42),
+        "imagenet-r": (2, 64, 1e-3, 5e-4, 32, 0),
+        "imagenet100": (2, 128, 5e-4, 1e-3, 128, 0),
+    }.items():
+        r = load_recipe(name)
+        assert (r.epochs, r.adapter_batch_size, r.adapter_lr, r.head_lr, r.head_batch_size, r.seed) == published, name
+        assert (r.max_epochs, r.alpha, r.rank, r.lora_alpha, r.head_epochs, r.vision_weight) == (10, 0.1, 8, 1, 3, 4), (
+            name
+        )
+    for name in ("imagenet1k", "cub200", "vtab"):
+        assert (load_recipe(name).epochs, load_recipe(name).adapter_batch_size) == ("auto", 128)
+    for name, rapf in {
+        "cifar100": (2, 0.6, 0.55, False, 100, 2), "cifar100-inc5": (2, 0.6, 0.55, False, 100, 4),
+        "imagenet-r": (1, 0.7, 0.65, True, 64, 5), "cub200": (2, 0.6, 0.55, False, 100, 10),
+    }.items():  # fmt: skip
+        r = load_recipe(name)
+        assert (
+            r.rapf_beta,
+            r.rapf_bias,
+            r.rapf_tau,
+            r.rapf_shrinkage,
+            r.rapf_batch_size,
+            r.rapf_old_classes,
+        ) == rapf, name
     assert (cifar.class_order, cifar.classes_per_task, cifar.clip) == ("published", 10, "openai/clip-vit-base-patch16")
 
 
@@ -124,6 +140,10 @@ def test_changes_are_typed():
         ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: Input should be"),
         ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
         ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
+        ("icons100", ["adapter_loss=align"], "adapter_loss align has no replay variant: set memory to 0"),
+        ("icons100", ["retention=[{food101: /x}]"], r"retention = .*: must be a list of names, or \{name: path"),
+        ("icons100", ["retention=food10"], r"retention = .*: no data set 'food10': did you mean food101\?"),
+        ("icons100", ["memory=0"], r"memory = 0: Input should be greater than or equal to 1"),
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
@@ -153,6 +173,15 @@ def test_recipe_files(tmp_path):
 def test_methods():
     plain = Settings(epochs=4)
     assert method_settings("mg-clip", plain) == plain
+    with_memory = Settings(epochs=4, memory=50, balanced=True)
+    assert method_settings("mg-clip-replay", with_memory) == with_memory
+    for method in set(METHODS) - {"mg-clip-replay"}:
+        assert (method_settings(method, with_memory).memory, method_settings(method, with_memory).balanced) == (
+            0,
+            False,
+        )
+    for method in ("zero-shot", "simplecil", "compensation-only"):
+        assert method_settings(method, Settings(adapter_init="x.safetensors")).adapter_init is None
     for method in METHODS:
         Settings(**method_settings(method, plain).model_dump())
     assert method_settings("fine-tune", plain).epochs == 10
@@ -312,7 +341,7 @@ def test_records_take_any_class_name(tmp_path):
     with (tmp_path / "records.jsonl").open("ab") as file:
         file.write(b'{"classes": ["\\u72')
     assert records.read_records(tmp_path) == [record, record]
-    assert records.keep_records(tmp_path, 1) == [record]
+    assert records.kept_records(tmp_path, 1) == [record]
 
 
 def test_what_is_refused_leaves_no_folder(small, tmp_path):
@@ -322,10 +351,21 @@ def test_what_is_refused_leaves_no_folder(small, tmp_path):
         ({"clip": "nowhere"}, "There is no CLIP at nowhere"),
         ({"classes_per_task": 101}, "The first task wants 101 classes; the data has 100: lower classes_per_task"),
         ({"initial_classes": 101}, "lower initial_classes"),
+        ({"methods": ["mg-clip-replay"], "memory": 5}, "A memory of 5 images has no room for 6 classes: raise memory"),
     ):
         with pytest.raises(InputError, match=sentence):
             runner.open_run(small.model_copy(update=changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"file/run cannot be written, because .*file does not allow it"):
+        runner.open_run(small, tmp_path / "file" / "run")
+
+
+def test_published_values_fit_only_what_was_published():
+    assert as_shipped(load_recipe("cifar100", ["seed=3", "data_path=/x", "methods=rapf"]))
+    for change in ("tasks=2", "epochs=3", "class_order=1993", "precision=bfloat16"):
+        assert not as_shipped(load_recipe("cifar100", [change]))
+    assert not as_shipped(Recipe(name="mine"))
 
 
 def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypatch):
@@ -336,6 +376,9 @@ def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypat
     def moved(*args, **options):
         data = real(*args, **options)
         return dataclasses.replace(data, class_names=(*data.class_names[1:], data.class_names[0]))
+
+    for summary in (tmp_path / "run").rglob("summary.json"):
+        summary.unlink()  # as a run that was stopped
 
     monkeypatch.setattr(runner, "load_dataset", moved)
     with pytest.raises(InputError, match=r"The data has changed since .* its classes are others now"):

@@ -139,9 +139,33 @@ def test_a_saved_model_and_a_folder(mgclip, tiny_clip, icons, tmp_path, quick):
     [
         ("icons10", {}, "There is no data icons10: give a data set"),
         ("icons100", {"classes": 1}, "The gap needs two classes at least; icons100 gives 1"),
+        ("cifar100", {"path": "/nowhere"}, "There is no cifar100 at"),
         ("icons-concepts", {"train": True}, "icons-concepts has no training images"),
     ],
 )
 def test_what_cannot_be_measured(data, options, sentence):
     with pytest.raises(InputError, match=sentence):
-        load_sample(data, None, **{"classes": 10, "per_class": 5, "train": False, **options})
+        load_sample(data, options.pop("path", None), **{"classes": 10, "per_class": 5, "train": False, **options})
+
+
+def test_what_the_command_refuses(mgclip, tiny_clip, tmp_path):
+    for name in ("a", "b", "empty"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        if name != "empty":
+            Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name / "0.png")
+    (tmp_path / "file").write_text("mine")
+    for words, sentence in (
+        ((tmp_path / "photos",), "The class 'empty' of photos has no image: add one, or leave it out"),
+        ((tmp_path / "photos", "--path", "x"), "is a folder and lies where it lies: leave --path x out"),
+        (("icons100", "epochs=2"), "How long --track fine-tunes is given by --epochs, not by epochs="),
+        (("icons100", "--out", tmp_path / "file"), "file cannot be written, because"),
+        (("icons100", "--out", tmp_path / "file" / "x"), "cannot be written, because"),
+    ):
+        code, out, err = mgclip("gap", tiny_clip, *words)
+        assert (code, out) == (2, "")
+        assert sentence in err
+
+
+def test_as_many_images_as_asked_for():
+    sample = load_sample("icons100", None, classes=3, per_class=33, train=False)
+    assert np.bincount(sample.shown.labels).tolist() == [33] * 3

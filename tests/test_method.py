@@ -30,7 +30,10 @@ def test_gap_averages(tiny_clip, icons, average):
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings())
     images, labels, names = task(icons, [0, 1, 2])
     pixels, texts = model.encoder.pixels(images), model.encoder.texts(names)
-    found = measure_gap(model.backbone, pixels, torch.tensor(labels), texts, batch_size=25, average=average)
+    found = measure_gap(
+        model.encoder.images(pixels), torch.tensor(labels), texts, logit_scale=model.backbone.logit_scale, batch_size=25,
+        average=average,
+    )  # fmt: skip
     logits = model.text_logits(model.encoder.images(pixels), names)
     own, others = similarities(logits, torch.tensor(labels))
     parts = [(own[:25], others[:25]), (own[25:], others[25:])]

@@ -81,3 +81,18 @@ def summary_table(title: str, summaries: Mapping[str, Mapping[str, Any]]) -> Tab
         accuracy = [percent(s["average"]), percent(s["last"])]
         table.add_row(method, *accuracy, *transfers, str(s["epochs"]), f"{s['seconds']:.0f}")
     return table
+
+
+def retention_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Zero-shot accuracy on data never trained on, and its drop from the un-tuned CLIP's; None where it was not measured."""
+    sets = list(dict.fromkeys(name for s in summaries.values() for name in s.get("retention", {})))
+    if not sets:
+        return None
+    table = Table(title="zero-shot on data never trained on, % (drop)", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("method", *sets):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for method, s in summaries.items():
+        kept = s.get("retention", {})
+        cells = [f"{percent(kept[n]['accuracy'])} ({percent(kept[n]['drop'])})" if n in kept else "-" for n in sets]
+        table.add_row(method, *cells)
+    return table

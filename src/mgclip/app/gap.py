@@ -48,13 +48,16 @@ def gap_command(
     from mgclip.experiment.gap_study import Study, as_record, load_sample
     from mgclip.experiment.recipe import build_settings
     from mgclip.experiment.records import write_json
-    from mgclip.method.store import is_saved
+    from mgclip.method.store import check_writable, is_saved
 
     settings = build_settings(changes or [])
+    if "epochs" in {change.partition("=")[0].strip() for change in changes or ()}:
+        raise InputError("How long --track fine-tunes is given by --epochs, not by epochs=.")
     if is_saved(clip) and changes:
         raise InputError(f"{clip} is a saved model and keeps its settings: leave {changes[0]} out.")
     sample = load_sample(data, path, classes=classes, per_class=per_class, train=track)
     folder = out or Path("runs") / f"gap-{Path(clip).stem}-{Path(data).name}"
+    check_writable(folder)
 
     from mgclip.app.display import RunDisplay
     from mgclip.method.learner import MGCLIP
@@ -69,7 +72,7 @@ def gap_command(
             for loss in ("cross-entropy", "align"):
                 traces.append(study.track(loss, epochs=epochs, points=points, on_step=display.on_step))
                 display.bars.update(display.whole, advance=1)
-        _tracks(traces, folder, alpha=settings.alpha)
+        _tracks(traces, folder, alpha=model.settings.alpha)
     record = as_record(origin, traces)
     write_json(folder / "gap.json", {"clip": clip, "data": data, "classes": list(sample.names), **record})
     if as_json:

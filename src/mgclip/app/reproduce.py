@@ -26,7 +26,9 @@ def reproduce_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Run a table's experiments with several seeds, or go on with them, and write one table of mean and spread."""
+    from mgclip.app.display import screen
     from mgclip.experiment.reproduce import collect, finished, load_table, table_cells
+    from mgclip.method.store import check_writable
 
     if table is None:
         _list()
@@ -37,7 +39,12 @@ def reproduce_command(
     cells = table_cells(known, folder, seeds=seeds, twin=twin, changes=changes or ())
     for cell in cells:
         finished(cell)  # refuses a folder of other settings before the first run, not after hours
-    summaries = [_run(cell, quiet=quiet) for cell in cells]
+    check_writable(folder)
+    try:
+        summaries = [_run(cell, quiet=quiet) for cell in cells]
+    except KeyboardInterrupt:
+        screen.print("Stopped. What is finished is kept: give the same command again to go on.")
+        raise typer.Exit(1) from None
     rows = collect(cells, summaries)
     written = _write(name, folder, rows, known.published)
     if as_json:
@@ -61,7 +68,7 @@ def _run(cell: Cell, *, quiet: bool) -> dict[str, dict[str, Any]]:
     from mgclip.experiment.runner import open_run, run
 
     if not quiet:
-        screen.print(f"{cell.source}  {cell.change}  seed {cell.recipe.seed}")
+        screen.print(f"{cell.recipe.name}  {cell.change}  seed {cell.recipe.seed}")
     opened = open_run(cell.recipe, cell.folder, resume=(cell.folder / RECIPE).is_file())
     with RunDisplay(len(opened.stream) * len(cell.recipe.methods), quiet=quiet) as display:
         return run(opened, on_step=display.on_step, on_task=display.on_task)

@@ -32,10 +32,10 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
-    from mgclip.app.display import RunDisplay, screen, summary_table
+    from mgclip.app.display import RunDisplay, retention_table, screen, summary_table
     from mgclip.app.display import out as results
     from mgclip.errors import InputError
-    from mgclip.experiment.recipe import change_recipe, load_recipe
+    from mgclip.experiment.recipe import as_shipped, change_recipe, load_recipe
     from mgclip.experiment.records import read_recipe
 
     words = arguments or []
@@ -53,8 +53,10 @@ def run_command(
             raise InputError(f"{folder} is a run of {begun.name}, not of {names[0]}.")
         recipe = change_recipe(begun, changes, source=str(folder))
 
+    from mgclip.clip.parallel import is_main
     from mgclip.experiment.runner import open_run, run
 
+    quiet = quiet or not is_main()
     opened = open_run(recipe, folder, resume=resume is not None)
     try:
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display:
@@ -63,12 +65,17 @@ def run_command(
         again = f"mgclip run --resume {shlex.quote(str(folder))}"
         screen.print(f"Stopped. Finished tasks are kept: go on with  {again}", soft_wrap=True)
         raise typer.Exit(1) from None
+    if not is_main():
+        return
     _figure(folder, summaries, recipe.name)
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
     elif not quiet:
         results.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
-        _compare(recipe, summaries)
+        if (kept := retention_table(summaries)) is not None:
+            results.print(kept)
+        if as_shipped(recipe):
+            _compare(recipe, summaries)
         results.print(f"records, models and accuracy.svg: {folder}")
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
+
 
 @dataclass
 class Backbone:
@@ -26,6 +28,7 @@ class Backbone:
     reference: str
     fingerprint: str
     peft_model: Any = None
+    compute: Compute = field(default_factory=Compute)
     _mean_std: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,8 +72,9 @@ class Backbone:
         """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
         values = (pixels.to(self.device).float() / 255 - mean) / std
-        pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
-        features: Tensor = self.model.visual_projection(pooled)  # [b, w] -> [b, d]
+        with self.compute.autocast(self.device):
+            pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
+            features: Tensor = self.model.visual_projection(pooled).float()  # [b, w] -> [b, d]
         return torch.nn.functional.normalize(features, dim=-1) if normalise else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -86,8 +90,28 @@ class Backbone:
 
     def text_features(self, tokens: Tensor) -> Tensor:
         """L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
-        pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
-        return torch.nn.functional.normalize(self.model.text_projection(pooled), dim=-1)
+        with self.compute.autocast(self.device):
+            pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
+            features: Tensor = self.model.text_projection(pooled).float()  # [n, w] -> [n, d]
+        return torch.nn.functional.normalize(features, dim=-1)
+
+    def configure(self, *, precision: Precision, micro_batch: int | None, compiled: bool, checkpointing: bool) -> None:
+        """Say how to compute from now on. ``micro_batch`` None: as many images as the estimate says fit.
+
+        ``compiled`` compiles both towers at their next use; ``checkpointing`` keeps only each layer's input for the backward
+        pass and computes the rest again.
+        """
+        fitting = fitting_micro_batch(self.model.config.vision_config, checkpointing=checkpointing)
+        self.compute = Compute(precision, micro_batch or fitting)
+        if checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        elif self.model.training:
+            self.model.activation_checkpointing_disable()
+        # transformers checkpoints in training mode only; there is nothing else in a CLIP that the mode changes.
+        self.model.train(checkpointing)
+        if compiled:
+            for tower in (self.model.vision_model, self.model.text_model):
+                tower.compile()
 
 
 def fingerprint(model: Any) -> str:

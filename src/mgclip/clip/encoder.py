@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels
+from mgclip.clip.pixels import KEEP_BYTES, Pixels, ahead
 
 
 class Encoder:
@@ -32,12 +33,16 @@ class Encoder:
 
     @torch.no_grad()
     def images(self, pixels: Pixels) -> Tensor:
-        """Features ``(n, d)`` of prepared images, with the adapters as they are."""
-        parts = torch.arange(len(pixels)).split(self.batch_size)
+        """Features ``(n, d)`` of prepared images, with the adapters as they are; processes share the work."""
+        if len(pixels) == 0:
+            return torch.empty(0, self.backbone.width, device=self.backbone.device)
+        parts = parallel.share(torch.arange(len(pixels))).split(self.batch_size)
         features = [
-            self.backbone.image_features(pixels.batch(part), normalise=self.normalise) for part in parts if len(part)
+            self.backbone.image_features(prepared, normalise=self.normalise)
+            for part, prepared in ahead(pixels.batch, (part for part in parts if len(part)))
         ]
-        return torch.cat(features) if features else torch.empty(0, self.backbone.width, device=self.backbone.device)
+        none = torch.empty(0, self.backbone.width, device=self.backbone.device)
+        return parallel.gather_rows(torch.cat([none, *features]))
 
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
+from mgclip.clip.parallel import own_device
+from mgclip.clip.shortcut import read_class_token_only
 from mgclip.errors import InputError
 
 EMBEDDED = "iconclip"
@@ -40,7 +42,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
         )
     model = model.float().eval().requires_grad_(False)
     mark = fingerprint(model)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    read_class_token_only(model)
+    model.to(device or own_device())
     return Backbone(model, tokenizer, processor, name, mark)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ from mgclip.errors import InputError
 
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Threads that open and transform images."""
 
 
 def to_rgb(image: Any) -> Image.Image:
@@ -68,7 +75,7 @@ class Pixels:
         missing = indices[~self._have[indices]]
         if self._kept is not None and len(missing) == 0:
             return self._kept[indices]
-        fresh = self.transform([to_rgb(self.images[i]) for i in missing.tolist()])
+        fresh = self._prepare(missing.tolist())
         if self._kept is None and fresh[0].numel() * len(self) <= self.keep_bytes:
             self._kept = torch.empty((len(self), *fresh.shape[1:]), dtype=torch.uint8)
         if self._kept is None:
@@ -76,3 +83,32 @@ class Pixels:
         self._kept[missing] = fresh
         self._have[missing] = True
         return self._kept[indices]
+
+    def _prepare(self, places: Sequence[int]) -> Tensor:
+        """Open and transform images, on several threads: Pillow works outside Python's lock."""
+        if len(places) < 2 * THREADS:
+            return self.transform([to_rgb(self.images[i]) for i in places])
+        parts = [places[start::THREADS] for start in range(THREADS)]
+        done = list(_pool().map(lambda part: self.transform([to_rgb(self.images[i]) for i in part]), parts))
+        whole = torch.empty((len(places), *done[0].shape[1:]), dtype=torch.uint8)
+        for start, part in enumerate(done):
+            whole[start::THREADS] = part
+        return whole
+
+
+def ahead(load: Callable[[Tensor], Tensor], items: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each item with what ``load`` makes of it; the next one is loaded in the background while this one is used."""
+    with ThreadPoolExecutor(1) as loader:
+        waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
+        for item in items:
+            waiting.append((item, loader.submit(load, item)))
+            if len(waiting) > 1:
+                now, coming = waiting.popleft()
+                yield now, coming.result()
+        for now, coming in waiting:
+            yield now, coming.result()
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS)

@@ -64,8 +64,8 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
         seen_names = [name for each in stream[: task.index + 1] for name in each.names]
         labels = torch.from_numpy(task.train.labels) + task.first
         gap = measure_gap(
-            untuned.backbone, untuned.encoder.pixels(task.train.images), labels, untuned.encoder.texts(seen_names),
-            batch_size=settings.adapter_batch_size, average=settings.gap_average,
+            untuned.encoder.images(untuned.encoder.pixels(task.train.images)), labels, untuned.encoder.texts(seen_names),
+            logit_scale=untuned.backbone.logit_scale, batch_size=settings.adapter_batch_size, average=settings.gap_average,
         )  # fmt: skip
         recorded_gap = [recorded.zero_shot_positive_logit, recorded.zero_shot_negative_logit]
         deviations.add("gap", [gap.positive, gap.negative], recorded_gap)

@@ -21,6 +21,7 @@ from mgclip.method.task import make_task
 from mgclip.method.training import OnStep, Step
 from mgclip.stream.data import Dataset, Split, Subset
 from mgclip.stream.datasets import NAMES, load_dataset
+from mgclip.stream.tasks import unique_names
 
 Loss = Literal["cross-entropy", "align"]
 
@@ -50,20 +51,23 @@ def load_sample(data: str, path: str | None, *, classes: int, per_class: int, tr
 
     ``train`` asks for training images too. Raises ``InputError`` where the data cannot be had or has no second class.
     """
-    dataset = _load(data, path, train=train)
+    dataset = _load(data, path, per_class=per_class, train=train)
     count = min(classes or len(dataset.class_names), len(dataset.class_names))
     if count < 2:
         raise InputError(f"The gap needs two classes at least; {dataset.name} gives {count}.")
     shown, trained = _first(dataset.test, count, per_class), _first(dataset.train, count, None)
-    if len(shown.labels) == 0 or (train and len(np.unique(trained.labels)) < count):
-        raise InputError(f"The first {count} classes of {dataset.name} do not all have images: take other data.")
+    for split in (shown, trained) if train else (shown,):
+        if empty := [dataset.class_names[c] for c in range(count) if c not in split.labels]:
+            raise InputError(f"The class {empty[0]!r} of {dataset.name} has no image: add one, or leave it out.")
     names = dataset.class_names[:count]
-    return Sample(tuple(f"{n} #{i}" if n in names[:i] else n for i, n in enumerate(names)), names, shown, trained)
+    return Sample(tuple(unique_names(names)), names, shown, trained)
 
 
-def _load(data: str, path: str | None, *, train: bool) -> Dataset:
+def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Dataset:
     if data in NAMES:
-        return load_dataset(data, path=path, test_only=not train)
+        return load_dataset(data, path=path, test_per_class=per_class, test_only=not train)
+    if path is not None:
+        raise InputError(f"{data} is a folder and lies where it lies: leave --path {path} out.")
     if not Path(data).expanduser().is_dir():
         raise InputError(f"There is no data {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders.")
     from mgclip.stream.folder import find_parts, load_folder, read_classes

@@ -43,6 +43,8 @@ class Recipe(Settings, PeerSettings):
     methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
     retention: dict[str, str | None] = Field(default_factory=dict)
     """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
+    memory: Positive = 2000
+    """Images kept in all by mg-clip-replay; the other methods keep none."""
     twin: str | None = None
     """The recipe that shows the same protocol on icons100."""
     expected_avg: float | None = None
@@ -60,6 +62,8 @@ class Recipe(Settings, PeerSettings):
     @classmethod
     def _without_paths(cls, sets: Any) -> Any:
         names = [name.strip() for name in sets.split(",")] if isinstance(sets, str) else sets
+        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+            raise ValueError("must be a list of names, or {name: path, ...}")
         return dict.fromkeys(names) if isinstance(names, list) else names
 
     @field_validator("retention")
@@ -128,8 +132,25 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
         raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
-    below = _read(str(values["extends"]), (*chain, reference)) if "extends" in values else {}
+    below: dict[str, Any] = {}
+    if "extends" in values:
+        beside = file.parent / str(values["extends"])
+        below = _read(str(beside) if beside.is_file() else str(values["extends"]), (*chain, reference))
     return {**below, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
+
+
+FREE = {
+    "about", "clip", "data_path", "seed", "methods", "retention", "encode_batch_size", "micro_batch_size",
+    "activation_checkpointing", "compile",
+}  # fmt: skip
+"""What may differ from a shipped recipe without making another experiment of it."""
+
+
+def as_shipped(recipe: Recipe) -> bool:
+    """Whether a recipe is one of the shipped ones in all that matters: published accuracies then fit it."""
+    if recipe.name not in shipped_recipes():
+        return False
+    return recipe.model_dump(exclude=FREE) == load_recipe(recipe.name).model_dump(exclude=FREE)
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -169,9 +190,12 @@ def _build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
 def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
     said: dict[str, str] = {}
     for problem in error.errors():
-        key, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ")
+        key = str(problem["loc"][0]) if problem["loc"] else message  # no place: the keys do not fit each other
         if problem["type"] == "extra_forbidden":
             said[key] = f"there is no key {key}{nearest(key, known)}"
+        elif not problem["loc"]:
+            said[key] = message
         elif problem["type"] == "missing":
             said[key] = f"{key} is missing"
         elif key in said:

@@ -81,6 +81,22 @@ def read_recipe(folder: Path) -> Recipe:
     return build_recipe(values if isinstance(values, Mapping) else {}, source=str(folder / RECIPE))
 
 
+def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
+    """See that the run in a folder was begun with this recipe. Raises ``InputError`` naming the first key that differs."""
+    begun = read_recipe(folder)
+    for key in Recipe.model_fields:
+        if getattr(begun, key) != getattr(recipe, key):
+            raise InputError(
+                f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: {advice}."
+            )
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary that was written at the end; empty where it has not come to that."""
+    file = folder / SUMMARY
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to the records and see it on disk."""
     with (folder / RECORDS).open("a", encoding="utf-8") as file:
@@ -103,13 +119,18 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_records(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Cut the records to the first ``count`` tasks, those a checkpoint vouches for, and return them."""
+def kept_records(folder: Path, count: int) -> list[dict[str, Any]]:
+    """The records of the first ``count`` tasks, those a checkpoint vouches for."""
     records = read_records(folder)[:count]
     if len(records) < count:
         raise InputError(f"{folder} has {len(records)} records and a checkpoint of {count} tasks: start it anew.")
-    write_text(folder / RECORDS, "".join(json.dumps(r, allow_nan=False) + "\n" for r in records))
     return records
+
+
+def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Put these records, and no others, into the folder."""
+    folder.mkdir(exist_ok=True)
+    write_text(folder / RECORDS, "".join(json.dumps(r, allow_nan=False) + "\n" for r in records))
 
 
 def accuracy_matrix(records: Sequence[Mapping[str, Any]]) -> tuple[metrics.Matrix, list[int]]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import records
-from mgclip.experiment.recipe import Recipe, change_recipe, load_recipe, nearest
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest
 
 Scalar = str | int | float | bool | None
 
@@ -56,7 +56,6 @@ class Cell:
     """One recipe with one change (or none) and one seed, and its folder below the table's."""
 
     recipe: Recipe
-    source: str
     change: str
     folder: Path
 
@@ -75,6 +74,8 @@ class Row:
     epochs: tuple[int, ...]
     seconds: float
     accuracy_after: tuple[tuple[float, ...], ...]
+    as_published: bool = True
+    """Whether the recipe ran as shipped, but for seed, paths and what changes no result: else no published value fits it."""
 
 
 def shipped_tables() -> dict[str, Path]:
@@ -111,15 +112,12 @@ def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: 
     cells = []
     for seed in range(seeds):
         for source in sources:
-            recipe = load_recipe(source)
+            base = change_recipe(load_recipe(source), [*own, *changes], source=source)
             for change in varied:
-                words = [*own, *changes, *([change] if change else []), f"seed={recipe.seed + seed}"]
-                place = (
-                    folder
-                    / f"{source}{' ' + change.replace('/', '-') if change else ''}"
-                    / f"seed-{recipe.seed + seed}"
-                )
-                cells.append(Cell(change_recipe(recipe, words, source=source), source, change, place))
+                words = [*([change] if change else []), f"seed={base.seed + seed}"]
+                recipe = change_recipe(base, words, source=source)
+                name = f"{recipe.name} {change.replace('/', '-')}".rstrip()
+                cells.append(Cell(recipe, change, folder / name / f"seed-{recipe.seed}"))
     return cells
 
 
@@ -137,23 +135,17 @@ def finished(cell: Cell) -> dict[str, dict[str, Any]] | None:
     """
     if not (cell.folder / records.RECIPE).is_file():
         return None
-    begun = records.read_recipe(cell.folder)
-    if begun != cell.recipe:
-        other = next(key for key in Recipe.model_fields if getattr(begun, key) != getattr(cell.recipe, key))
-        raise InputError(
-            f"{cell.folder} was run with {other} = {getattr(begun, other)!r}, not {getattr(cell.recipe, other)!r}: "
-            "give another --out, or remove that folder."
-        )
-    summary = cell.folder / records.SUMMARY
-    return dict(json.loads(summary.read_text(encoding="utf-8"))) if summary.is_file() else None
+    records.check_same(cell.folder, cell.recipe, "give another --out, or remove that folder")
+    return records.read_summary(cell.folder) or None
 
 
 def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Row]:
     """Rows of a table from the summaries of its cells: recipes, changes and methods in the order they first come."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    recipes = {cell.recipe.name: cell.recipe for cell in cells}
     for cell, summary in zip(cells, summaries, strict=True):
         for method, found in summary.items():
-            groups.setdefault((cell.source, cell.change, method), []).append(found)
+            groups.setdefault((cell.recipe.name, cell.change, method), []).append(found)
     return [
         Row(
             *key,
@@ -164,6 +156,7 @@ def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str,
             epochs=tuple(int(one["epochs"]) for one in found),
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),
+            as_published=not key[1] and as_shipped(recipes[key[0]]),
         )
         for key, found in groups.items()
     ]
@@ -178,7 +171,9 @@ def _values(summary: Mapping[str, Any]) -> dict[str, float | None]:
         "BWT": "backward_transfer",
         "FWT": "forward_transfer",
     }
-    kept = {f"{data} drop": found["drop"] for data, found in summary.get("retention", {}).items()}
+    kept: dict[str, float | None] = {}
+    for data, found in summary.get("retention", {}).items():
+        kept |= {data: found["accuracy"], f"{data} drop": found["drop"]}
     return {name: summary[key] for name, key in names.items()} | kept
 
 

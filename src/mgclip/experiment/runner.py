@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import KEEP_BYTES, Pixels
@@ -21,10 +22,12 @@ from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.gap import similarities
 from mgclip.method.learner import Learned
+from mgclip.method.replay import check_room
+from mgclip.method.store import check_writable
 from mgclip.method.training import OnStep
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.orders import class_order
-from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"
 """Folder of a method's checkpoint: the model as it was after the last finished task."""
@@ -33,8 +36,8 @@ OnTask = Callable[[str, int, int, dict[str, Any]], None]
 """Told after each task: method, tasks done, tasks in all, the task's record."""
 
 
-def build_stream(recipe: Recipe, *, joint: bool = False) -> list[Task]:
-    """The tasks of a recipe; ``joint``: all their classes as one task."""
+def build_stream(recipe: Recipe) -> list[Task]:
+    """The tasks of a recipe."""
     dataset = load_dataset(
         recipe.data, path=recipe.data_path,
         train_per_class=recipe.train_per_class, test_per_class=recipe.test_per_class,
@@ -42,8 +45,7 @@ def build_stream(recipe: Recipe, *, joint: bool = False) -> list[Task]:
     classes = len(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
     sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    sizes = sizes[: recipe.tasks]
-    return make_tasks(dataset, order, [sum(sizes)] if joint else sizes)
+    return make_tasks(dataset, order, sizes[: recipe.tasks])
 
 
 @dataclass(frozen=True)
@@ -68,28 +70,26 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
     nothing was written.
     """
     if resume:
-        _check_same(records.read_recipe(folder), recipe, folder)
+        records.check_same(folder, recipe, "go on with the same settings, or start a new run")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
-    opened = OpenRun(recipe, folder, build_stream(recipe), load_backbone(recipe.clip), {})
+    else:
+        check_writable(folder)
+    stream = build_stream(recipe)
+    if "mg-clip-replay" in recipe.methods:
+        check_room(recipe.memory, sum(len(task.names) for task in stream))
+    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {})
     plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
     held_out = load_held_out(
         recipe.retention, plain.encoder, test_per_class=recipe.test_per_class, keep_bytes=KEEP_BYTES // 2
     )
     opened = replace(opened, held_out=held_out)
-    if not resume:
+    parallel.wait()  # until every process has seen the folder as it was
+    if not resume and parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         records.write_recipe(folder, recipe)
+    parallel.wait()
     return opened
-
-
-def _check_same(begun: Recipe, recipe: Recipe, folder: Path) -> None:
-    for key in Recipe.model_fields:
-        if getattr(begun, key) != getattr(recipe, key):
-            raise InputError(
-                f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: "
-                "go on with the same settings, or start a new run."
-            )
 
 
 def run(
@@ -100,12 +100,15 @@ def run(
 ) -> dict[str, dict[str, Any]]:
     """Run every method of a recipe into ``folder/METHOD`` and return their summaries."""
     tests: dict[tuple[int, int], Pixels] = {}
-    bare = opened.learner("zero-shot")
-    untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
-    summaries = {
-        method: _run_method(opened, method, tests, untuned, on_step, on_task) for method in opened.recipe.methods
-    }
-    records.write_json(opened.folder / records.SUMMARY, summaries)
+    summaries = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
+    untuned = {}
+    if not all(summaries.values()):
+        bare = opened.learner("zero-shot")
+        untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
+    for method in opened.recipe.methods:
+        summaries[method] = summaries[method] or _run_method(opened, method, tests, untuned, on_step, on_task)
+    if parallel.is_main():
+        records.write_json(opened.folder / records.SUMMARY, summaries)
     return summaries
 
 
@@ -119,9 +122,11 @@ def _run_method(
 ) -> dict[str, Any]:
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
-        stream = build_stream(opened.recipe, joint=True)
-    folder.mkdir(exist_ok=True)
+        stream = [join_tasks(stream)]
     learner, done = _start(opened, method, folder)
+    parallel.wait()  # until every process has read what one of them is about to write
+    if parallel.is_main():
+        records.write_records(folder, done)  # without those that no checkpoint vouches for
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
@@ -131,14 +136,16 @@ def _run_method(
         record = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
         record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
-        records.append_record(folder, record)
-        learner.save_pretrained(folder / MODEL)
+        if parallel.is_main():
+            records.append_record(folder, record)
+            learner.save_pretrained(folder / MODEL)
         done.append(record)
         on_task(method, len(done), len(stream), record)
     summary = records.summarise(done)
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
-    records.write_json(folder / records.SUMMARY, summary)
+    if parallel.is_main():
+        records.write_json(folder / records.SUMMARY, summary)
     return summary
 
 
@@ -148,7 +155,7 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[di
     names = [name for task in opened.stream for name in task.names]
     if learner.class_names != tuple(names[: len(learner.class_names)]):
         raise InputError(f"The data has changed since {folder} was begun: its classes are others now. Start a new run.")
-    return learner, records.keep_records(folder, len(learner.task_sizes))
+    return learner, records.kept_records(folder, len(learner.task_sizes))
 
 
 @torch.no_grad()

@@ -46,10 +46,11 @@ def train_rows(
     task: int,
     phase: str,
     on_step: OnStep,
+    floor: float = 0.01,
 ) -> Tensor:
     """Train rows ``(c, d)`` on features ``(n, d)`` with cross-entropy over all of them; the rows given stay as they are.
 
-    Adam for ``head_epochs``, cosine annealing stepped per iteration down to 1 % of ``lr``.
+    Adam for ``head_epochs``, cosine annealing stepped per iteration down to ``floor`` of ``lr``.
     """
     rows = torch.nn.Parameter(rows.clone())
     size, epochs = settings.head_batch_size, settings.head_epochs
@@ -57,7 +58,7 @@ def train_rows(
     if epochs == 0:
         return rows.detach()
     optimizer = torch.optim.Adam([rows], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=0.01 * lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=floor * lr)
     for epoch in range(1, epochs + 1):
         order = batches(
             len(labels),

@@ -8,9 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import Pixels
-
 
 @dataclass(frozen=True)
 class Gap:
@@ -30,25 +27,23 @@ def similarities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return own, others
 
 
-@torch.no_grad()
 def measure_gap(
-    backbone: Backbone,
-    pixels: Pixels,
+    features: Tensor,
     labels: Tensor,
     texts: Tensor,
     *,
+    logit_scale: Tensor,
     batch_size: int,
     average: Literal["published", "exact"] = "published",
 ) -> Gap:
-    """Measure the gap on labelled images against text features ``(c, d)`` of the classes seen so far.
+    """The gap of image features ``(n, d)`` with labels ``(n,)`` against text features ``(c, d)`` of the classes seen so far.
 
     ``published`` averages the means of batches, each batch weighing the same; ``exact`` averages over images. They agree
     when all batches are equally large.
     """
     own, others = [], []
-    for part in torch.arange(len(labels)).split(batch_size):
-        logits = backbone.logit_scale * backbone.image_features(pixels.batch(part)) @ texts.T  # [b, d] -> [b, c]
-        positive, negative = similarities(logits, labels[part].to(logits.device))
+    for part, of_part in zip(features.split(batch_size), labels.to(features.device).split(batch_size), strict=True):
+        positive, negative = similarities(logit_scale * part @ texts.T, of_part)
         own.append(positive)
         others.append(negative)
     if average == "published":

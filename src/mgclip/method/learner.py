@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mgclip.clip.adapters import adapter_state, attach_adapters, read_adapter_file, set_adapter_state
+from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.load import load_backbone
@@ -20,12 +20,14 @@ from mgclip.errors import InputError
 from mgclip.method import replay, saved
 from mgclip.method.compensation import cosines, train_head, train_rows
 from mgclip.method.fusion import fuse
+from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions
+from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.settings import Settings
 from mgclip.method.store import check_base, is_saved
 from mgclip.method.task import TaskData, make_task
-from mgclip.method.training import Objective, OnStep
+from mgclip.method.training import OnStep
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,7 @@ class MGCLIP:
         self.head: Tensor = torch.empty(0, backbone.width, device=backbone.device)
         self.memory: replay.Memory | None = None
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
-        attach_adapters(
-            backbone,
-            rank=settings.rank,
-            alpha=settings.lora_alpha,
-            seed=settings.seed,
-            projections=settings.projections,
-        )
-        if settings.adapter_init is not None:
-            set_adapter_state(backbone, read_adapter_file(Path(settings.adapter_init)))
+        prepare(backbone, settings)
 
     @classmethod
     def from_pretrained(
@@ -181,10 +175,10 @@ class MGCLIP:
                 self._train_adapters(objective, task, "balance-adapter", on_step, lr=lr, floor=0.1)
             if settings.uses_head:
                 features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
-                lr = 0.1 * settings.head_lr
                 head = train_rows(
-                    head, features, labels, settings, lr=lr, task=task.index, phase="balance-head", on_step=on_step
-                )
+                    head, features, labels, settings, lr=0.1 * settings.head_lr, floor=0.1,
+                    task=task.index, phase="balance-head", on_step=on_step,
+                )  # fmt: skip
         return memory, head
 
     def _train_adapters(

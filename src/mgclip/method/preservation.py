@@ -9,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
+from mgclip.clip.pixels import ahead
 from mgclip.method.gap import Gap, measure_gap
+from mgclip.method.objective import Objective, backward, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import Objective, OnStep, Step, batches, checked
+from mgclip.method.training import OnStep, Step, batches, checked
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,15 @@ def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Ob
 
     With ``adapter_loss: align`` instead 1 - <f(x), g(y)>, which pulls each image to its class's text and pushes nothing away.
     """
-    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
 
-    def loss(picked: Tensor) -> Tensor:
-        images = backbone.image_features(task.pixels.batch(picked))  # [b, d]
-        texts = backbone.text_features(tokens)  # [c, d]
+    def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
         labels = task.labels[picked].to(images.device)
         if settings.adapter_loss == "align":
-            return (1 - (images * texts[labels]).sum(-1)).mean()
-        return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels)
+            return 1 - (images * texts[labels]).sum(-1)
+        return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    return Objective(len(task.labels), loss)
+    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
+    return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
 
 
 def train_epochs(
@@ -60,26 +62,23 @@ def train_epochs(
 
     Adam; cosine annealing stepped per epoch over ``epochs`` down to ``floor`` of the rate (docs/method.md 5).
     """
-    optimizer = torch.optim.Adam([weight for _, weight in adapter_weights(backbone)], lr=lr)
+    trained = [weight for _, weight in adapter_weights(backbone)]
+    optimizer = torch.optim.Adam(trained, lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=floor * lr)
-    size = settings.adapter_batch_size
+    scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
+    size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
     steps = -(-objective.count // size)
     for epoch in range(1, epochs + 1):
         order = batches(
-            objective.count,
-            task=task,
-            phase=phase,
-            epoch=epoch,
-            batch_size=size,
-            seed=settings.seed,
-            shuffle=settings.shuffle,
+            objective.count, task=task, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle
         )
-        for step, picked in order:
-            loss = objective.loss(picked)
+        parts = [picked for _, picked in order]
+        loaded = ahead(objective.pixels, map(parallel.share, parts))
+        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=1):
+            loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
             value = checked(loss, task=task, phase=phase, epoch=epoch, step=step)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
         schedule.step()
         yield epoch
@@ -93,14 +92,13 @@ def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnSte
     """
 
     def gap() -> Gap:
-        with torch.no_grad():
-            texts = backbone.text_features(tokens)
+        encoder.renew()
         return measure_gap(
-            backbone, task.pixels, task.labels, texts,
+            encoder.images(task.pixels), task.labels, encoder.texts(task.texts), logit_scale=backbone.logit_scale,
             batch_size=settings.adapter_batch_size, average=settings.gap_average,
         )  # fmt: skip
 
-    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
+    encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
     initial, origin = adapter_state(backbone), gap()
     seen: list[Gap] = []
     allowed = settings.max_epochs

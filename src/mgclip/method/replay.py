@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import InputError
+from mgclip.method.objective import Objective, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import Objective
 
 
 @dataclass(frozen=True)
@@ -81,29 +81,35 @@ def replay_objective(
     """
     count = len(task.labels)
 
-    def loss(picked: Tensor) -> Tensor:
-        new, old = picked[picked < count], picked[picked >= count] - count
-        parts = [task.pixels.batch(new)] if len(new) else []
-        images = backbone.image_features(torch.cat([*parts, memory.pixels[old]]))  # [b, d]
-        logits = backbone.logit_scale * images @ backbone.text_features(tokens).T  # [b, c]
-        total = torch.zeros((), device=logits.device)
-        if len(new):
-            total = F.cross_entropy(logits[: len(new), first:], task.labels[new].to(logits.device))
-        if len(old):
-            past = F.cross_entropy(logits[len(new) :], memory.labels[old].to(logits.device))
-            total = total + settings.replay_weight * past
-        return total
+    def pixels(picked: Tensor) -> Tensor:
+        new = picked < count
+        images = torch.empty(len(picked), *memory.pixels.shape[1:], dtype=torch.uint8)
+        images[~new] = memory.pixels[picked[~new] - count]
+        if new.any():
+            images[new] = task.pixels.batch(picked[new])
+        return images
 
-    return Objective(count + len(memory), loss)
+    def weights(picked: Tensor) -> Tensor:
+        new = picked < count
+        share = torch.where(new, 1.0, settings.replay_weight)
+        return share / torch.where(new, new.sum(), (~new).sum())
+
+    def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
+        logits, new = backbone.logit_scale * images @ texts.T, picked < count  # [m, c]
+        result = torch.empty(len(picked), device=logits.device)
+        own, past = task.labels[picked[new]], memory.labels[picked[~new] - count]
+        result[new] = F.cross_entropy(logits[new, first:], own.to(logits.device), reduction="none")
+        result[~new] = F.cross_entropy(logits[~new], past.to(logits.device), reduction="none")
+        return result
+
+    return Objective(count + len(memory), pixels, tokens, weights, losses)
 
 
 def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Objective:
     """Cross-entropy of memory images over all classes so far, whose ``tokens`` are given."""
 
-    def loss(picked: Tensor) -> Tensor:
-        logits = (
-            backbone.logit_scale * backbone.image_features(memory.pixels[picked]) @ backbone.text_features(tokens).T
-        )
-        return F.cross_entropy(logits, memory.labels[picked].to(logits.device))
+    def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
+        labels = memory.labels[picked].to(images.device)
+        return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    return Objective(len(memory), loss)
+    return Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)

@@ -60,6 +60,16 @@ class Settings(BaseModel):
     """False: images are trained on in the order given, as the recorded runs are."""
     encode_batch_size: Positive = 128
     """Images per pass where nothing is trained. Changes memory and speed only."""
+    micro_batch_size: Positive | None = None
+    """Images per pass where something is trained; null: as many as should fit, fewer when memory runs out. Changes no result
+    beyond rounding.
+    """
+    activation_checkpointing: bool = False
+    """Keep less for the backward pass and compute it again: about a third slower, several times the images per pass."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The towers' arithmetic. Everything published is float32."""
+    compile: bool = False
+    """Compile both towers with ``torch.compile`` at their first use."""
 
     @field_validator("prompt")
     @classmethod
@@ -79,6 +89,8 @@ class Settings(BaseModel):
     def _balance_needs_a_memory(self) -> Settings:
         if self.balanced and not self.memory:
             raise ValueError("balanced fine-tuning needs a memory: set memory, 2000 in the published code")
+        if self.memory and self.adapter_loss == "align":
+            raise ValueError("adapter_loss align has no replay variant: set memory to 0")
         return self
 
     @property

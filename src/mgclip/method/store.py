@@ -36,6 +36,11 @@ def check_place(folder: Path) -> None:
     """
     if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """See that a folder can be made, or written into, without writing anything. Raises ``InputError`` where it cannot."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{folder} cannot be written, because {there} does not allow it: give another folder.")

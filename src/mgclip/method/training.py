@@ -33,14 +33,6 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What a phase minimises: ``loss`` of the items at positions ``(b,)``, out of ``count`` items."""
-
-    count: int
-    loss: Callable[[Tensor], Tensor]
-
-
 class TrainingDiverged(MGCLIPError):
     """The loss stopped being a number."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgclip.experiment.recipe import load_recipe, shipped_recipes
+from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import Published, Row
 
 
@@ -22,7 +22,7 @@ def percent(value: tuple[float, float | None] | None) -> str:
 def published_values(rows: Sequence[Row], published: Sequence[Published]) -> dict[tuple[str, str], Published]:
     """Published values by recipe and method: the table's own, and those the recipes state for mg-clip."""
     found = {(entry.recipe, entry.method): entry for entry in published}
-    for name in {row.recipe for row in rows} & shipped_recipes().keys():
+    for name in {row.recipe for row in rows if row.as_published}:
         recipe = load_recipe(name)
         if recipe.expected_avg is not None or recipe.expected_last is not None:
             stated = Published(recipe=name, method="mg-clip", avg=recipe.expected_avg, last=recipe.expected_last)
@@ -40,12 +40,12 @@ def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFr
         line = {"recipe": row.recipe, **({"change": row.change or "-"} if changed else {}), "method": row.method}
         line |= {f"{name} %": percent(row.values.get(name)) for name in columns}
         if stated:
-            line |= _stated(None if row.change else known.pop((row.recipe, row.method), None))
+            line |= _stated(known.pop((row.recipe, row.method), None) if row.as_published else None)
         epochs = sorted(set(row.epochs))
         line |= {"E": "-".join(map(str, epochs[:: max(1, len(epochs) - 1)])), "seeds": str(row.seeds)}
         line["seconds"] = f"{row.seconds:.0f}"
         lines.append(line)
-    run = {row.recipe for row in rows}
+    run = {row.recipe for row in rows if row.as_published}
     others = [
         {"recipe": recipe, "method": method, **_stated(entry)}
         for (recipe, method), entry in known.items()
@@ -77,7 +77,7 @@ def numbers(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.Data
         line: dict[str, object] = {"recipe": row.recipe, "change": row.change, "method": row.method, "seeds": row.seeds}
         for name, (mean, spread) in row.values.items():
             line |= {name: 100 * mean, f"{name} sd": None if spread is None else 100 * spread}
-        beside = None if row.change else known.get((row.recipe, row.method))
+        beside = known.get((row.recipe, row.method)) if row.as_published else None
         line |= {"published Avg": beside and beside.avg, "published Last": beside and beside.last}
         line |= {"E": " ".join(map(str, row.epochs)), "seconds": row.seconds}
         lines.append(line)

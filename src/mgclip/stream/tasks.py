@@ -45,7 +45,7 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
 
 def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
     """The tasks of a stream; inside a task, images stand in ascending data set index."""
-    tasks, first, unique = [], 0, _unique(dataset.class_names)
+    tasks, first, unique = [], 0, unique_names(dataset.class_names)
     for index, size in enumerate(sizes):
         classes = list(order[first : first + size])
         names, texts = tuple(unique[c] for c in classes), tuple(dataset.class_names[c] for c in classes)
@@ -60,7 +60,25 @@ def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> 
     return tasks
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def join_tasks(tasks: Sequence[Task]) -> Task:
+    """All tasks of a stream as one."""
+    names = tuple(name for task in tasks for name in task.names)
+    texts = tuple(text for task in tasks for text in task.texts)
+    train, test = ([getattr(task, part) for task in tasks] for part in ("train", "test"))
+    firsts = [task.first for task in tasks]
+    return Task(0, 0, names, texts, _join(train, firsts), _join(test, firsts))
+
+
+def _join(splits: Sequence[Split], firsts: Sequence[int]) -> Split:
+    """Parts of one split together again, in the data set's order."""
+    subsets = [split.images for split in splits if isinstance(split.images, Subset)]
+    positions = np.concatenate([subset.positions for subset in subsets])
+    labels = np.concatenate([split.labels + first for split, first in zip(splits, firsts, strict=True)])
+    order = np.argsort(positions)
+    return Split(Subset(subsets[0].items, positions[order]), labels[order])
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
     """Names told apart. ImageNet-1K has two classes *missile* and two *sunglasses*: the second becomes ``missile #2``."""
     seen: Counter[str] = Counter()
     told = []

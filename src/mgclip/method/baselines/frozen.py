@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mgclip.clip.adapters import adapter_state, attach_adapters, set_adapter_state
+from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.learner import Learned
+from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.settings import Settings
 from mgclip.method.store import base_entry, check_base, damaged, read_manifest, read_tensors, write_state
@@ -46,7 +47,8 @@ class FrozenLearner:
         self.class_texts: tuple[str, ...] = ()
         self.task_sizes: tuple[int, ...] = ()
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
-        attach_adapters(backbone, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
+        self.epochs = 0
+        prepare(backbone, settings if adapt_first else settings.model_copy(update={"adapter_init": None}))
 
     def learn(
         self,
@@ -61,7 +63,7 @@ class FrozenLearner:
         pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, epochs, seen = adapter_state(self.backbone), 0, None
+        before, epochs, seen = adapter_state(self.backbone), self.epochs, None
         try:
             if self.adapt_first and task.index == 0 and len(task.names) > 1:
                 epochs, seen = self._adapt(task, on_step)
@@ -74,6 +76,7 @@ class FrozenLearner:
             set_adapter_state(self.backbone, before)
             self.encoder.renew()
             raise
+        self.epochs = epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
@@ -112,6 +115,7 @@ class FrozenLearner:
         manifest = {
             "baseline": self.name,
             "base": base_entry(self.backbone),
+            "epochs": self.epochs,
             "task_sizes": list(self.task_sizes),
             "class_names": list(self.class_names),
             "class_texts": list(self.class_texts),
@@ -130,13 +134,14 @@ class FrozenLearner:
                 raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
             check_base(folder, self.backbone, **manifest["base"])
             sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))
+            epochs = int(manifest["epochs"])
             tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
             adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
             set_adapter_state(self.backbone, adapters)
             self.classifier.restore({n.removeprefix("classifier."): t for n, t in tensors.items()})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder, error) from None
-        self.class_names, self.class_texts, self.task_sizes = names, texts, sizes
+        self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
         self.encoder.renew()
         # In the groups in which they were encoded first: a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):

@@ -52,18 +52,19 @@ class RanPAC:
         )  # fmt: skip
         features, classes = task.features[order], len(task.texts)
         labels = F.one_hot(task.labels[order], classes).double()  # [n, c]
-        ridge = self.choose_ridge(features, labels[:, task.first :])
         gram = self.gram.clone()
         targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
         for part, own in zip(features.split(ROWS), labels.split(ROWS), strict=True):
             projected = self.project(part)
             gram += projected.T @ projected
             targets += projected.T @ own
+        ridge = self.choose_ridge(features, labels[:, task.first :], least=least_ridge(gram))
         self.weights = solve_ridge(gram, targets, ridge)
         self.gram, self.targets = gram, targets
 
-    def choose_ridge(self, features: Tensor, labels: Tensor) -> float:
-        """The ridge that, fit on the first 80 % of a task's samples, has the least squared error on the rest.
+    def choose_ridge(self, features: Tensor, labels: Tensor, *, least: float = 0.0) -> float:
+        """The ridge that, fit on the first 80 % of a task's samples, has the least squared error on the rest; none below
+        ``least``.
 
         All ridges share one eigendecomposition, of whichever of H H^T and H^T H is smaller: (H^T H + l I)^-1 H^T equals
         H^T (H H^T + l I)^-1.
@@ -73,10 +74,10 @@ class RanPAC:
             return 1.0
         fit, rest = features[:cut], features[cut:]
         target = labels[:cut]
-        if cut <= self.gram.shape[0]:
+        few = cut <= self.gram.shape[0]
+        if few:
             projected = self.project(fit)
             values, vectors = torch.linalg.eigh(projected @ projected.T)
-            left = self.project(rest) @ projected.T @ vectors  # [m, k]
             right = vectors.T @ target  # [k, c]
         else:
             gram, cross = torch.zeros_like(self.gram), self.gram.new_zeros(len(self.gram), labels.shape[1])
@@ -85,10 +86,15 @@ class RanPAC:
                 gram += projected.T @ projected
                 cross += projected.T @ own
             values, vectors = torch.linalg.eigh(gram)
-            left = self.project(rest) @ vectors
             right = vectors.T @ cross
-        errors = [F.mse_loss((left / (values.clamp(min=0) + ridge)) @ right, labels[cut:]).item() for ridge in RIDGES]
-        return RIDGES[errors.index(min(errors))]
+        ridges = [ridge for ridge in RIDGES if ridge >= min(least, RIDGES[-1])]
+        errors = torch.zeros(len(ridges), dtype=torch.float64)
+        for part, own in zip(rest.split(ROWS), labels[cut:].split(ROWS), strict=True):
+            seen = self.project(part)
+            left = (seen @ projected.T if few else seen) @ vectors  # [m, k]
+            for place, ridge in enumerate(ridges):
+                errors[place] += F.mse_loss((left / (values.clamp(min=0) + ridge)) @ right, own, reduction="sum").item()
+        return ridges[int(errors.argmin())]
 
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:
         """``(b, d)`` -> ``(b, c)``."""
@@ -105,6 +111,13 @@ class RanPAC:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` gave."""
         self.gram, self.targets, self.weights = state["gram"], state["targets"], state["weights"]
+
+
+def least_ridge(gram: Tensor) -> float:
+    """The usual tolerance of numerical rank: a smaller ridge is lost in the rounding of the sums ``(M, M)``, where there are
+    fewer samples than M and only the ridge keeps them invertible.
+    """
+    return float(torch.finfo(gram.dtype).eps * len(gram) * gram.trace())
 
 
 def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:

@@ -60,7 +60,11 @@ class RAPF:
             """``count`` samples of each class: ``(k,)`` -> ``(k * count, d)``."""
             assert factors is not None
             noise = torch.randn(len(classes), count, self.means.shape[1], generator=generator, device=self.means.device)
-            return (self.means[classes, None] + noise @ factors[classes].transpose(1, 2)).flatten(0, 1)
+            drawn = torch.empty_like(noise)
+            for label in classes.unique().tolist():  # not a copy of its d x d factor for each time a class occurs
+                mine = classes == label
+                drawn[mine] = self.means[label] + noise[mine] @ factors[label].T
+            return drawn.flatten(0, 1)
 
         adapter = torch.nn.Parameter(self.adapter.clone())
         optimizer = torch.optim.Adam([adapter], lr=LR)

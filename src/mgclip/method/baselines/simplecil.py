@@ -4,9 +4,10 @@ The head's rows start as these means (docs/method.md 6), so this is the learner 
 """
 
 from mgclip.method.baselines.method import Method
+from mgclip.method.baselines.variants import BARE, PLAIN
 
 METHOD = Method(
     about="class means of frozen image features",
     source="SimpleCIL (Zhou et al., IJCV 2024, arXiv 2303.07338)",
-    changes={"epochs": 0, "head_epochs": 0, "branches": "image", "memory": 0, "balanced": False},
+    changes={**PLAIN, **BARE, "head_epochs": 0, "branches": "image"},
 )

@@ -16,11 +16,13 @@ METHODS: Mapping[str, Method] = {
     "ranpac": Method(
         about="ridge regression on random projections of frozen image features",
         source="RanPAC (McDonnell et al., NeurIPS 2023, arXiv 2307.02251)",
+        changes=variants.PLAIN,
         frozen=True,
     ),
     "rapf": Method(
         about="a linear adapter with Gaussian feature replay",
         source="RAPF (Huang et al., ECCV 2024, arXiv 2407.14143)",
+        changes=variants.PLAIN,
         frozen=True,
     ),
     "preservation-only": variants.PRESERVATION_ONLY,

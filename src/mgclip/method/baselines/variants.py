@@ -4,16 +4,22 @@ from mgclip.method.baselines.method import Method
 
 PAPER = "Mind the Gap (Huang et al., ICCV 2025, arXiv 2507.09118)"
 
-MG_CLIP = Method(about="the whole method", source=PAPER)
+PLAIN = {"memory": 0, "balanced": False}
+"""What all but the replay variant change: no old image is kept."""
+
+BARE = {"epochs": 0, "adapter_init": None}
+"""What leaves CLIP as it is."""
+
+MG_CLIP = Method(about="the whole method", source=PAPER, changes=PLAIN)
 
 PRESERVATION_ONLY = Method(
-    about="its first half: adapters stopped by the gap, predicted by texts", source=PAPER, changes={"branches": "text"}
+    about="its first half: adapters stopped by the gap, predicted by texts",
+    source=PAPER,
+    changes={**PLAIN, "branches": "text"},
 )
 
 COMPENSATION_ONLY = Method(
-    about="its second half: the image-space head beside CLIP as it is", source=PAPER, changes={"epochs": 0}
+    about="its second half: the image-space head beside CLIP as it is", source=PAPER, changes={**PLAIN, **BARE}
 )
 
-MG_CLIP_REPLAY = Method(
-    about="the whole method with a memory of 2,000 old images", source=PAPER, changes={"memory": 2000}
-)
+MG_CLIP_REPLAY = Method(about="the whole method with a memory of old images", source=PAPER)

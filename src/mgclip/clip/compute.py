@@ -1,0 +1,69 @@
+"""How a backbone computes: in which precision, and how many images at a time, which changes no result beyond rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from mgclip.errors import MGCLIPError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Result = TypeVar("Result")
+
+ROOM = 3 << 30
+"""Bytes that the activations of one micro-batch may take where nothing else is said."""
+SAVED_PER_WIDTH = 22
+"""Numbers of the layer's width that a layer keeps for each token until the backward pass; measured (docs/performance.md)."""
+
+
+@dataclass
+class Compute:
+    """How one backbone computes. ``micro_batch``: images in one forward and backward pass; halved when memory runs out."""
+
+    precision: Precision = "float32"
+    micro_batch: int = 1 << 30
+
+    def autocast(self, device: torch.device) -> Any:
+        """The context in which the towers run."""
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
+        return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
+
+
+def fitting_micro_batch(vision_config: Any, *, checkpointing: bool) -> int:
+    """How many images keep their activations within ``ROOM``: an estimate from the image tower's shape."""
+    tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
+    layer = tokens * vision_config.hidden_size * 4
+    # With checkpointing each layer keeps its input only, and one layer at a time all the rest.
+    layers = vision_config.num_hidden_layers
+    kept = layers + SAVED_PER_WIDTH if checkpointing else layers * SAVED_PER_WIDTH
+    return int(max(1, ROOM // (layer * kept)))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation failed, on a GPU or on the processor."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+    )
+
+
+def halving(compute: Compute, attempt: Callable[[int], Result]) -> Result:
+    """Call ``attempt`` with the micro-batch; where memory runs out, with half of it, and so on, remembering what fitted.
+
+    Raises ``MGCLIPError`` where not even a single image fits.
+    """
+    while True:
+        try:
+            return attempt(compute.micro_batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if compute.micro_batch <= 1:
+                raise MGCLIPError(
+                    "Memory ran out with a single image: free memory, set activation_checkpointing, or take a smaller CLIP."
+                ) from error
+        compute.micro_batch = max(1, compute.micro_batch // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

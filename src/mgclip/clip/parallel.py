@@ -1,0 +1,78 @@
+"""Several processes as one: who am I, sums and rows across all. With one process everything here does nothing.
+
+Processes are started by ``accelerate launch`` or ``torchrun``; accelerate sets them up (NCCL on GPUs, gloo on processors). Each
+holds the whole model and the same state; images are shared out, and what each found is summed or gathered, so that all go on
+alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def launched() -> bool:
+    """Whether this process is one of several, by what the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def place() -> tuple[int, int]:
+    """The number of this process, and how many there are."""
+    if not launched():
+        return 0, 1
+    from accelerate import PartialState
+
+    state = PartialState()
+    return int(state.process_index), int(state.num_processes)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return not launched() or int(os.environ.get("RANK", "0")) == 0
+
+
+def own_device() -> torch.device:
+    """The GPU of this process where there is one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def wait() -> None:
+    """Go on when all have come here."""
+    if launched():
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def share(items: Tensor) -> Tensor:
+    """The part of this process of ``(n,)`` items; parts follow each other in the order of processes."""
+    rank, count = place()
+    return items if count == 1 else items.tensor_split(count)[rank]
+
+
+def sum_across(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, in one exchange."""
+    if not launched() or not tensors:
+        return
+    from accelerate.utils import reduce
+
+    flat = reduce(torch.cat([tensor.detach().flatten().float() for tensor in tensors]), "sum")
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.detach().copy_(part.view_as(tensor))
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows ``(m, d)`` of all processes, in their order: the whole of what ``share`` shared out."""
+    if not launched():
+        return rows
+    from accelerate.utils import gather, pad_across_processes
+
+    _, count = place()
+    sizes = gather(torch.tensor([len(rows)], device=rows.device))
+    padded = gather(pad_across_processes(rows.contiguous(), dim=0)).view(count, -1, *rows.shape[1:])
+    return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)])

@@ -1,0 +1,147 @@
+"""The plain method, to measure against: the same results, as a straightforward script gets them (docs/performance.md).
+
+Every text is padded to the text tower's full length; all classes seen so far are encoded in every training step and in every
+evaluation batch; the gap's origin is measured on every task; image features are computed anew for the class means and in each
+head epoch; images are opened and transformed at every use; the image tower's last layer computes all tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.pixels import Pixels
+from mgclip.method.compensation import class_means, cosines
+from mgclip.method.fusion import fuse
+from mgclip.method.gap import similarities
+from mgclip.method.prepare import prepare
+from mgclip.method.settings import Settings
+from mgclip.method.training import batches
+from mgclip.stream.tasks import Task
+
+
+class PlainLearner:
+    """MG-CLIP without any saving. A backbone made without the shortcut belongs to it."""
+
+    def __init__(self, backbone: Backbone, settings: Settings) -> None:
+        self.backbone, self.settings = backbone, settings
+        self.texts: tuple[str, ...] = ()
+        self.head = torch.empty(0, backbone.width, device=backbone.device)
+        self.epochs = None if settings.epochs == "auto" else settings.epochs
+        prepare(backbone, settings)
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Token ids ``(n, full length)``."""
+        return full_length_tokens(self.backbone, [self.settings.prompt.format(text) for text in texts])
+
+    def logits(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
+        """Text logits ``(b, len(texts))`` of images, all texts encoded for this one batch."""
+        images = self.backbone.image_features(pixels)
+        return self.backbone.logit_scale * images @ self.backbone.text_features(self.tokens(texts)).T
+
+    def learn(self, task: Task) -> list[float]:
+        """Learn one task; returns the losses of all steps, of the probe's first."""
+        pixels, labels = Pixels(task.train.images, self.backbone.transform, 0), torch.from_numpy(task.train.labels)
+        first, self.texts = len(self.texts), (*self.texts, *task.texts)
+        losses: list[float] = []
+        initial, origin = adapter_state(self.backbone), self._negative(pixels, labels + first)
+        if self.epochs is None:
+            limit, self.epochs = self.settings.max_epochs, self.settings.max_epochs
+            for epoch in range(1, limit + 1):
+                losses += self._epochs(task, pixels, labels, first, range(epoch, epoch + 1), limit, "probe")
+                moved = abs(self._negative(pixels, labels + first) - origin) / abs(origin)
+                if self.settings.alpha is not None and moved > self.settings.alpha:
+                    self.epochs = max(1, epoch - 1)
+                    break
+            set_adapter_state(self.backbone, initial)
+        losses += self._epochs(task, pixels, labels, first, range(1, self.epochs + 1), self.epochs, "adapter")
+        return losses + self._head(task, pixels, labels, first)
+
+    def _epochs(
+        self, task: Task, pixels: Pixels, labels: Tensor, first: int, epochs: range, total: int, phase: str
+    ) -> list[float]:
+        settings, losses = self.settings, []
+        weights = [weight for _, weight in adapter_weights(self.backbone)]
+        if epochs.start == 1:
+            self.optimizer = torch.optim.Adam(weights, lr=settings.adapter_lr)
+            self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+                self.optimizer, total, eta_min=0.01 * settings.adapter_lr
+            )
+        for epoch in epochs:
+            for _, picked in self._order(task, phase, epoch, settings.adapter_batch_size):
+                logits = self.logits(pixels.batch(picked), self.texts)[:, first:]
+                loss = F.cross_entropy(logits, labels[picked].to(logits.device))
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+                losses.append(loss.item())
+            self.schedule.step()
+        return losses
+
+    def _order(self, task: Task, phase: str, epoch: int, size: int) -> list[tuple[int, Tensor]]:
+        count, seed, shuffle = len(task.train.labels), self.settings.seed, self.settings.shuffle
+        return list(
+            batches(count, task=task.index, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle)
+        )
+
+    @torch.no_grad()
+    def _negative(self, pixels: Pixels, labels: Tensor) -> float:
+        means = []
+        for part in torch.arange(len(labels)).split(self.settings.adapter_batch_size):
+            logits = self.logits(pixels.batch(part), self.texts)
+            means.append(similarities(logits, labels[part].to(logits.device))[1].mean())
+        return torch.stack(means).mean().item()
+
+    @torch.no_grad()
+    def _features(self, pixels: Pixels, picked: Tensor) -> Tensor:
+        return self.backbone.image_features(pixels.batch(picked))
+
+    def _head(self, task: Task, pixels: Pixels, labels: Tensor, first: int) -> list[float]:
+        settings, losses = self.settings, []
+        parts = torch.arange(len(labels)).split(settings.head_batch_size)
+        features = torch.cat([self._features(pixels, part) for part in parts])
+        fresh = class_means(features, labels.to(features.device), len(task.texts))
+        rows = torch.nn.Parameter(torch.cat([self.head, fresh]))
+        optimizer = torch.optim.Adam([rows], lr=settings.head_lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, settings.head_epochs * len(parts), eta_min=0.01 * settings.head_lr
+        )
+        for epoch in range(1, settings.head_epochs + 1):
+            for _, picked in self._order(task, "head", epoch, settings.head_batch_size):
+                logits = cosines(self._features(pixels, picked), rows)[:, first:]
+                loss = F.cross_entropy(logits, labels[picked].to(logits.device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+        self.head = rows.detach()
+        return losses
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[object]) -> Tensor:
+        """The class of each image ``(n,)``, texts encoded for every batch."""
+        pixels, found = Pixels(images, self.backbone.transform, 0), []
+        for part in torch.arange(len(pixels)).split(self.settings.encode_batch_size):
+            batch = pixels.batch(part)
+            logits, features = self.logits(batch, self.texts), self.backbone.image_features(batch)
+            both = fuse(
+                logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, mode="published"
+            )
+            found.append(both.argmax(1))
+        return torch.cat(found)
+
+
+def full_length_tokens(backbone: Backbone, texts: Sequence[str]) -> Tensor:
+    """Token ids of texts padded to all the tokens the text tower reads, ``(n, full length)``."""
+    longest = int(backbone.model.config.text_config.max_position_embeddings)
+    ids = backbone.tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+    )
+    tokens: Tensor = ids["input_ids"].to(backbone.device)
+    return tokens

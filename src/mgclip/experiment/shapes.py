@@ -1,0 +1,51 @@
+"""CLIPs of a given shape with random weights, to measure speed on; what they compute means nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.load import load_backbone
+from mgclip.clip.openai import openai_tokenizer
+from mgclip.clip.parallel import own_device
+from mgclip.clip.shortcut import read_class_token_only
+
+VIT = {
+    # name: image width, layers, heads, patch; text width, heads; shared dimension
+    "vit-b-32": (768, 12, 12, 32, 512, 8, 512),
+    "vit-b-16": (768, 12, 12, 16, 512, 8, 512),
+    "vit-l-14": (1024, 24, 16, 14, 768, 12, 768),
+}
+SHAPES = (*VIT, "iconclip")
+
+
+def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
+    """A backbone of a shape of ``SHAPES``; without ``shortcut`` as transformers runs it."""
+    if shape == "iconclip":
+        backbone = load_backbone("iconclip")
+        if not shortcut:
+            del backbone.model.vision_model.encoder.layers[-1].forward  # the method of its class is in force again
+        return backbone
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+    width, layers, heads, patch, text_width, text_heads, shared = VIT[shape]
+    tokenizer = openai_tokenizer()
+    vision = {
+        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "patch_size": patch, "image_size": 224, "projection_dim": shared, "hidden_act": "quick_gelu",
+    }  # fmt: skip
+    text = {
+        "hidden_size": text_width, "intermediate_size": 4 * text_width, "num_hidden_layers": 12,
+        "num_attention_heads": text_heads, "vocab_size": len(tokenizer), "max_position_embeddings": 77,
+        "projection_dim": shared, "hidden_act": "quick_gelu", "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=shared)
+    model: Any = CLIPModel._from_config(config, attn_implementation="sdpa")
+    model.float().eval().requires_grad_(False)
+    if shortcut:
+        read_class_token_only(model)
+    return Backbone(model.to(own_device()), tokenizer, CLIPImageProcessorPil(), shape, "random weights")
