@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip._version import __version__
-from mgclip.app import conform, data, gap, learn, predict, recipes, reproduce, run
+from mgclip.app import bench, conform, data, gap, learn, predict, recipes, reproduce, run
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("reproduce")(reproduce.reproduce_command)
 app.command("learn")(learn.learn_command)
 app.command("predict")(predict.predict_command)
 app.command("gap")(gap.gap_command)
+app.command("bench")(bench.bench_command)
 app.command("conform")(conform.conform_command)
 app.command("recipes")(recipes.recipes_command)
 app.add_typer(data.app, name="data")

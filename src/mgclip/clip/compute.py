@@ -13,10 +13,12 @@ from mgclip.errors import MGCLIPError
 Precision = Literal["float32", "bfloat16", "float16"]
 Result = TypeVar("Result")
 
-ROOM = 3 << 30
-"""Bytes that the activations of one micro-batch may take where nothing else is said."""
-SAVED_PER_WIDTH = 22
-"""Numbers of the layer's width that a layer keeps for each token until the backward pass; measured (docs/performance.md)."""
+ROOM = 3 << 29
+"""Bytes that the activations of one micro-batch may take on a processor, where running out of memory ends the process."""
+GPU_SHARE = 0.6
+"""Share of a GPU's free memory that they may take; where that was too much, the micro-batch is halved."""
+SAVED_PER_WIDTH = 15
+"""Numbers of the layer's width that a layer keeps for each token until the backward pass; 14 were measured on ViT-B/16."""
 
 
 @dataclass
@@ -33,13 +35,14 @@ class Compute:
 
 
 def fitting_micro_batch(vision_config: Any, *, checkpointing: bool) -> int:
-    """How many images keep their activations within ``ROOM``: an estimate from the image tower's shape."""
+    """How many images keep their activations within the room there is: an estimate from the image tower's shape."""
+    room = GPU_SHARE * torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else ROOM
     tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
     layer = tokens * vision_config.hidden_size * 4
     # With checkpointing each layer keeps its input only, and one layer at a time all the rest.
     layers = vision_config.num_hidden_layers
     kept = layers + SAVED_PER_WIDTH if checkpointing else layers * SAVED_PER_WIDTH
-    return int(max(1, ROOM // (layer * kept)))
+    return int(max(1, room // (layer * kept)))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -28,8 +28,22 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         if not shortcut:
             del backbone.model.vision_model.encoder.layers[-1].forward  # the method of its class is in force again
         return backbone
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+    from transformers import CLIPImageProcessorPil, CLIPModel
 
+    torch.manual_seed(0)
+    model: Any = CLIPModel._from_config(make_config(shape), attn_implementation="sdpa")
+    model.float().eval().requires_grad_(False)
+    if shortcut:
+        read_class_token_only(model)
+    return Backbone(model.to(own_device()), openai_tokenizer(), CLIPImageProcessorPil(), shape, "random weights")
+
+
+def make_config(shape: str) -> Any:
+    """The ``CLIPConfig`` of a shape."""
+    from transformers import CLIPConfig
+
+    if shape == "iconclip":
+        return load_backbone("iconclip").model.config
     width, layers, heads, patch, text_width, text_heads, shared = VIT[shape]
     tokenizer = openai_tokenizer()
     vision = {
@@ -42,10 +56,4 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         "projection_dim": shared, "hidden_act": "quick_gelu", "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
-    torch.manual_seed(0)
-    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=shared)
-    model: Any = CLIPModel._from_config(config, attn_implementation="sdpa")
-    model.float().eval().requires_grad_(False)
-    if shortcut:
-        read_class_token_only(model)
-    return Backbone(model.to(own_device()), tokenizer, CLIPImageProcessorPil(), shape, "random weights")
+    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=shared)

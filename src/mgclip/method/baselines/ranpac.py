@@ -26,8 +26,7 @@ class RanPAC:
     """h = relu(f R); running sums G = sum of h h^T and Q = sum of h y^T; weights = (G + lambda I)^-1 Q.
 
     R ``(d, M)`` is drawn from N(0, 1) by the seed; ``gram`` is G ``(M, M)``, ``targets`` Q ``(M, c)``, ``weights`` ``(M, c)``.
-    All in double precision: while there are fewer samples than M, a small ridge is all that lifts G's zero eigenvalues, and
-    sums rounded to single precision would drown it.
+    All in double precision, though no ridge is taken that single precision could not resolve (``least_ridge``).
     """
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
@@ -114,10 +113,12 @@ class RanPAC:
 
 
 def least_ridge(gram: Tensor) -> float:
-    """The usual tolerance of numerical rank: a smaller ridge is lost in the rounding of the sums ``(M, M)``, where there are
-    fewer samples than M and only the ridge keeps them invertible.
+    """The least ridge that single precision can tell from none beside sums ``(M, M)`` of this size.
+
+    The published code computes in single precision, so it never picks a smaller one: its solution would be noise. In double
+    precision the smallest ridges look best on a task's own few samples, and then fail where the samples so far reach M in number.
     """
-    return float(torch.finfo(gram.dtype).eps * len(gram) * gram.trace())
+    return float(torch.finfo(torch.float32).eps * gram.trace())
 
 
 def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:

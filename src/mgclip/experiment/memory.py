@@ -1,0 +1,53 @@
+"""Peak memory of training steps, measured in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+from typing import Any
+
+
+def training_peak(shape: str, batch: int, *, steps: int = 1) -> dict[str, Any]:
+    """The highest memory, bytes, of a process that makes training steps at a batch size: resident, or allocated on the GPU."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_train, args=(shape, batch, steps, send))
+    process.start()
+    send.close()
+    try:
+        peak, micro_batch = receive.recv()
+    except EOFError:
+        peak, micro_batch = float("nan"), 0  # the system ended it: more memory than there is
+    process.join()
+    return {"batch": batch, "micro_batch": micro_batch, "peak": peak}
+
+
+def _train(shape: str, batch: int, steps: int, send: Any) -> None:
+    import torch
+
+    from mgclip.experiment.shapes import make_backbone
+    from mgclip.method.learner import MGCLIP
+    from mgclip.method.preservation import task_objective, train_epochs
+    from mgclip.method.settings import Settings
+    from mgclip.method.task import TaskData
+
+    backbone, settings = make_backbone(shape), Settings(adapter_batch_size=batch, epochs=1)
+    model = MGCLIP(backbone, settings)
+    from mgclip.clip.pixels import Pixels
+
+    side, count = backbone.image_size, batch * steps
+    pixels = Pixels.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
+    names = tuple(f"class number {i}" for i in range(10))
+    task = TaskData(0, pixels, torch.arange(count) % 10, names, names)
+    for _ in train_epochs(
+        model.backbone, task_objective(backbone, task, settings), settings,
+        epochs=1, task=0, phase="adapter", on_step=lambda step: None, lr=settings.adapter_lr,
+    ):  # fmt: skip
+        pass
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    send.send((float(peak), min(backbone.compute.micro_batch, batch)))
