@@ -14,10 +14,10 @@ import time
 
 import torch
 
-from mgclip.experiment.plain import PlainLearner
+from mgclip.bench.plain import PlainLearner
+from mgclip.bench.shapes import make_backbone
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.runner import build_stream, evaluate
-from mgclip.experiment.shapes import make_backbone
 from mgclip.method.learner import MGCLIP
 
 

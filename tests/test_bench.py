@@ -7,12 +7,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgclip import MGCLIP, Settings
+from mgclip.bench import estimate
+from mgclip.bench import measure as bench
+from mgclip.bench.flops import image_tower, text_tower
+from mgclip.bench.plain import PlainLearner
+from mgclip.bench.shapes import make_backbone, make_config
 from mgclip.clip.load import load_backbone
-from mgclip.experiment import bench, estimate
-from mgclip.experiment.flops import image_tower, text_tower
-from mgclip.experiment.plain import PlainLearner
 from mgclip.experiment.runner import build_stream
-from mgclip.experiment.shapes import make_backbone, make_config
 from mgclip.method.prepare import prepare
 
 
@@ -112,7 +113,7 @@ def test_the_command(mgclip):
 
 @pytest.mark.slow
 def test_vit_b_16_trains_at_batch_128_within_6_gib():
-    from mgclip.experiment.memory import training_peak
+    from mgclip.bench.memory import training_peak
 
     found = training_peak("vit-b-16", 128)
     assert found["peak"] < 6 * 2**30

@@ -23,9 +23,9 @@ def bench_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure training, features and prediction, and compose a stream of them, beside the plain method in turn."""
+    from mgclip.bench.measure import Stream, bench, prediction_overhead
+    from mgclip.bench.shapes import SHAPES
     from mgclip.errors import InputError
-    from mgclip.experiment.bench import Stream, bench, prediction_overhead
-    from mgclip.experiment.shapes import SHAPES
 
     if shape not in SHAPES:
         raise InputError(f"There is no shape {shape}: there are {', '.join(SHAPES)}.")
@@ -36,7 +36,7 @@ def bench_command(
     result = bench(shape, stream, rounds=rounds, images=images)
     result["prediction"] = prediction_overhead(shape, classes=10_000, batch=64, rounds=rounds)
     if memory:
-        from mgclip.experiment.memory import training_peak
+        from mgclip.bench.memory import training_peak
 
         result["peak_memory"] = training_peak(shape, batch)
     if as_json:
@@ -83,8 +83,8 @@ def _estimate(shape: str, stream: Any, *, as_json: bool) -> None:
     from rich.table import Table
 
     from mgclip.app.display import out
-    from mgclip.experiment.estimate import MACHINES, adapter_count, estimate
-    from mgclip.experiment.shapes import make_config
+    from mgclip.bench.estimate import MACHINES, adapter_count, estimate
+    from mgclip.bench.shapes import make_config
 
     config = make_config(shape)
     found = {m.name: estimate(config, stream, m, adapter_numbers=adapter_count(config)) for m in MACHINES}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mgclip.experiment.bench import Stream, steps
-from mgclip.experiment.flops import image_tower, text_tower
+from mgclip.bench.flops import image_tower, text_tower
+from mgclip.bench.measure import Stream, steps
 
 
 @dataclass(frozen=True)

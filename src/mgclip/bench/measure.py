@@ -15,11 +15,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from mgclip.bench.flops import image_tower
+from mgclip.bench.plain import full_length_tokens
+from mgclip.bench.shapes import make_backbone
 from mgclip.clip.adapters import adapter_weights
 from mgclip.clip.backbone import Backbone
-from mgclip.experiment.flops import image_tower
-from mgclip.experiment.plain import full_length_tokens
-from mgclip.experiment.shapes import make_backbone
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import fuse
 from mgclip.method.prepare import prepare

@@ -26,7 +26,7 @@ def training_peak(shape: str, batch: int, *, steps: int = 1) -> dict[str, Any]:
 def _train(shape: str, batch: int, steps: int, send: Any) -> None:
     import torch
 
-    from mgclip.experiment.shapes import make_backbone
+    from mgclip.bench.shapes import make_backbone
     from mgclip.method.learner import MGCLIP
     from mgclip.method.preservation import task_objective, train_epochs
     from mgclip.method.settings import Settings
