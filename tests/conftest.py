@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest_plugins = ["layouts"]
+
 ICONCLIP = Path(str(files("mgclip") / "assets" / "iconclip"))
 
 

@@ -31,7 +31,8 @@ def test_help_is_instant():
         done = subprocess.run([sys.executable, "-m", "mgclip", "--help"], capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - begun)
     assert all(
-        word in done.stdout for word in ("run", "reproduce", "learn", "predict", "gap", "data", "bench", "conform", "recipes")
+        word in done.stdout
+        for word in ("run", "reproduce", "learn", "predict", "gap", "data", "bench", "conform", "recipes")
     )
     assert min(times) < 0.5
     code = "import mgclip.app.main, sys; print(sorted({'torch', 'transformers', 'peft', 'datasets', 'matplotlib'} & set(sys.modules)))"

@@ -1,0 +1,136 @@
+"""Small copies of every data set in its true layout."""
+
+import io
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mgclip.stream import facts
+from mgclip.stream.datasets import DATASETS, Published
+
+FACTS = Path(str(files("mgclip") / "stream" / "facts"))
+PIXEL = io.BytesIO()
+Image.new("RGB", (8, 8), (200, 30, 60)).save(PIXEL, "JPEG")
+IMAGENET = facts.column("imagenet1k_classes.tsv", "wnid")
+IMAGENET_R = facts.column("imagenet_r_classes.tsv", "wnid")
+
+
+def write(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(PIXEL.getvalue())
+
+
+def write_lines(file, lines):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def make_imagenet(root, synsets=IMAGENET):
+    write(root, *(f"train/{s}/{s}_1{k}.JPEG" for s in synsets for k in range(2)))
+    write(root, *(f"val/{s}/ILSVRC2012_val_{i:08}.JPEG" for i, s in enumerate(synsets)))
+
+
+def make_imagenet_r(root):
+    write(root / "imagenet-r", *facts.imagenet_r_test_files(), *(f"{s}/art_9999.jpg" for s in IMAGENET_R))
+
+
+def make_cub(root):
+    folders = [f"{i:03}.{name}" for i, name in enumerate(facts.class_names("cub200_classes.tsv"), 1)]
+    images = [f"{folder}/Bird_{k:04}_{i}.jpg" for i, folder in enumerate(folders) for k in (7, 2, 5)]
+    place = root / "CUB_200_2011"
+    write(place / "images", *images)
+    write_lines(place / "classes.txt", (f"{i} {folder}" for i, folder in enumerate(folders, 1)))
+    write_lines(place / "images.txt", (f"{i} {image}" for i, image in enumerate(images, 1)))
+    write_lines(place / "image_class_labels.txt", (f"{i + 1} {i // 3 + 1}" for i in range(len(images))))
+    write_lines(place / "train_test_split.txt", (f"{i + 1} {int(i % 3 == 0)}" for i in range(len(images))))
+
+
+def make_food(root):
+    place = root / "food-101"
+    for part, kept in (("train", (10, 11)), ("test", (12,))):
+        listed = [f"{name}/{k}" for name in facts.class_names("food101_classes.tsv") for k in kept]
+        write(place / "images", *(f"{line}.jpg" for line in listed))
+        write_lines(place / "meta" / f"{part}.txt", listed)
+
+
+def make_pets(root):
+    names = facts.class_names("oxford_pet_classes.tsv")
+    for part, k in (("trainval", 1), ("test", 2)):
+        # The data set writes cats with a capital and dogs without.
+        listed = [f"{name.title() if i % 3 else name}_{k}" for i, name in enumerate(names)]
+        write(root / "images", *(f"{line}.jpg" for line in listed))
+        write_lines(
+            root / "annotations" / f"{part}.txt",
+            ["# Image CLASS-ID", *(f"{line} {i} 1 1" for i, line in enumerate(listed, 1))],
+        )
+    (root / "images" / "Abyssinian_1.mat").write_bytes(b"no image")
+
+
+def make_caltech(root):
+    for name in ("BACKGROUND_Google", *facts.class_names("caltech101_classes.tsv")):
+        folder = {"faces": "Faces", "faces_easy": "Faces_easy", "leopards": "Leopards"}.get(name, name)
+        write(root / "101_ObjectCategories", *(f"{folder}/image_{k:04}.jpg" for k in (1, 2)))
+
+
+def make_vtab(root):
+    for i, name in enumerate(facts.class_names("vtab_classes.tsv")):
+        folder = [name, name.lower().replace(" ", "_"), name.replace(" ", "-")][i % 3]
+        write(root / "vtab", f"train/{folder}/a.jpg", f"test/{folder}/b.jpg", f"test/{folder}/c.jpg")
+
+
+def make_parquet(root, part, image, label, names, labels):
+    from datasets import ClassLabel, Features, Image as ImageColumn  # isort: skip
+    from datasets import Dataset as Table
+
+    pictures = [Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(len(labels))]
+    features = Features({image: ImageColumn(), label: ClassLabel(names=list(names))})
+    root.mkdir(parents=True, exist_ok=True)
+    Table.from_dict({image: pictures, label: labels}, features=features).to_parquet(
+        root / f"{part}-00000-of-00001.parquet"
+    )
+
+
+MAKE = {
+    "imagenet-r": make_imagenet_r,
+    "imagenet100": lambda root: make_imagenet(root, IMAGENET[:100]),
+    "imagenet1k": make_imagenet,
+    "cub200": make_cub,
+    "vtab": make_vtab,
+    "food101": make_food,
+    "oxford-pets": make_pets,
+    "caltech101": make_caltech,
+}
+SIZES = {  # of the small copies: classes, train, test
+    "imagenet-r": (200, 200, 6000),
+    "imagenet100": (100, 200, 100),
+    "imagenet1k": (1000, 2000, 1000),
+    "cub200": (200, 200, 400),
+    "vtab": (50, 50, 100),
+    "food101": (101, 202, 101),
+    "oxford-pets": (37, 37, 37),
+    "caltech101": (101, 0, 202),
+}
+
+
+@pytest.fixture(scope="session")
+def copies(tmp_path_factory):
+    """A small copy of each data set, made once; tests that change one make their own."""
+    root = tmp_path_factory.mktemp("data")
+    for name, make in MAKE.items():
+        make(root / name)
+    return root
+
+
+@pytest.fixture
+def as_small(monkeypatch):
+    """Take the counts of a small copy for the published ones."""
+
+    def small(name):
+        _, train, test = SIZES[name]
+        monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], train=Published(train), test=Published(test)))
+
+    return small

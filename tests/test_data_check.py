@@ -1,0 +1,193 @@
+"""The icons to test on, and what ``mgclip data`` lists and finds."""
+
+import io
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from layouts import IMAGENET, MAKE, SIZES, make_caltech, make_cub, make_imagenet, make_parquet, make_vtab, write
+from PIL import Image
+
+from mgclip.stream import check, facts, icons
+from mgclip.stream.datasets import NAMES, load_dataset
+from mgclip.stream.glyphs import render
+
+# Icons to test on
+
+
+def test_icons_to_test_on():
+    concepts, families = icons.held_out_glyphs(), icons.family_glyphs()
+    for groups in (concepts, families):
+        assert len(groups) == 100
+        assert list(groups) == sorted(groups)
+        assert set(groups).isdisjoint(icons.class_names())
+    assert set(concepts).isdisjoint(families)
+    assert {g.family for drawings in concepts.values() for g in drawings} == {"phosphor"}
+    for drawings in families.values():
+        drawn = {g.family for g in drawings}
+        assert drawn.isdisjoint(icons.STREAM_FAMILIES)
+        assert len({family.rstrip("56") for family in drawn}) >= 2
+    # The training log of iconclip was measured on these.
+    assert list(concepts)[:4] == ["address book", "airplane landing", "arrow circle down", "arrow circle right"]
+    assert list(concepts)[-1] == "spade"
+    initials = Counter(name[0] for name in families)
+    assert len(initials) >= 15
+    assert max(initials.values()) <= 25
+    for name, groups in (("icons-concepts", concepts), ("icons-families", families)):
+        data = load_dataset(name, path=None, train_per_class=1, test_per_class=7, test_only=True)
+        assert data.class_names == tuple(groups)
+        assert len(data.train.labels) == 0
+        assert data.test.labels.tolist() == [label for label in range(100) for _ in range(7)]
+        few = load_dataset(name, path=None, train_per_class=1, test_per_class=2, test_only=True)
+        assert np.array_equal(np.asarray(few.test.images[2 * 31 + 1]), np.asarray(data.test.images[7 * 31 + 1]))
+        covers = [np.asarray(render(g)).max() for drawings in groups.values() for g in drawings]
+        assert min(covers) > 200
+    first, second = icons.load_retention("icons-concepts", 1), icons.load_retention("icons-families", 1)
+    assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
+
+
+# mgclip data
+
+
+def test_list(mgclip):
+    code, said, _ = mgclip("data", "list")
+    assert code == 0
+    assert all(name in said for name in NAMES)
+    assert "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar" in said
+    code, said, _ = mgclip("data", "list", "--json")
+    table = json.loads(said)
+    assert list(table) == list(NAMES)
+    assert table["imagenet1k"]["train_images"] == 1_281_167
+    assert table["food101"]["hub"] == "ethz/food101"
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_check_finds_nothing_wrong(copies, as_small, mgclip, name):
+    as_small(name)
+    quick = ["--quick"] if name in ("imagenet-r", "imagenet1k") else []
+    code, said, error = mgclip("data", "check", name, copies / name, "--json", *quick)
+    assert code == 0, said + error
+    report = json.loads(said)
+    classes, train, test = SIZES[name]
+    assert report["ok"] is True
+    assert len(report["classes"]) == classes
+    assert report["parts"]["test"]["images"] == test
+    assert report["parts"].get("train", {"images": 0})["images"] == train
+    assert report["opened"] == (0 if quick else train + test)
+
+
+def test_check_of_all_that_can_be_wrong(tmp_path, as_small, mgclip):
+    as_small("cub200")
+    make_cub(tmp_path)
+    place = tmp_path / "CUB_200_2011" / "images"
+    write(place, "999.Dodo/a.jpg")
+    (place / "002.Laysan_Albatross").rename(tmp_path / "gone")
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise, "JPEG")
+    torn, text = place / "003.Sooty_Albatross" / "Bird_0007_2.jpg", place / "003.Sooty_Albatross" / "Bird_0002_2.jpg"
+    torn.write_bytes(noise.getvalue()[: len(noise.getvalue()) // 2])
+    text.write_text("not an image")
+    (place / "200.Common_Yellowthroat" / "Bird_0005_199.jpg").unlink()
+    code, said, _ = mgclip("data", "check", "cub200", tmp_path, "--json")
+    assert code == 1
+    report = json.loads(said)
+    found = {}
+    for finding in report["findings"]:
+        found.setdefault(finding["kind"], []).append(finding["what"])
+    assert list(found) == ["missing class", "wrong count", "extra folder", "missing file", "unreadable"]
+    assert [what[: what.index(" in ")] for what in found["missing class"]] == [
+        "train: the class 'Laysan_Albatross' has no image",
+        "test: the class 'Laysan_Albatross' has no image",
+    ]
+    assert found["wrong count"] == ["train: 199 images; published are 200", "test: 397 images; published are 400"]
+    assert found["extra folder"] == ["images/999.Dodo is no class of cub200"]
+    assert len(found["missing file"]) == 4
+    assert "200.Common_Yellowthroat/Bird_0005_199.jpg is in the published list and not in" in found["missing file"][-1]
+    assert len(found["unreadable"]) == 2
+    assert f"{torn} (image file is truncated" in found["unreadable"][0]
+    assert f"{text} (not an image of a kind that Pillow reads)" in found["unreadable"][1]
+    assert report["classes"][1] == {"class": "Laysan_Albatross", "train": 0, "test": 0}
+    assert report["parts"]["train"] == {"images": 199, "min": 0, "median": 1, "max": 1}
+    code, said, _ = mgclip("data", "check", "cub200", tmp_path)
+    assert code == 1
+    assert "596 images opened, 11 found wrong; recipes for it:" in said
+    assert "unreadable" not in mgclip("data", "check", "cub200", tmp_path, "--quick")[1]
+
+
+def test_check_of_class_folders(tmp_path, mgclip):
+    make_imagenet(tmp_path, IMAGENET[:100])
+    write(tmp_path, "train/n00000000/a.JPEG", "val/n01440764/a.JPEG")
+    code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json")
+    found = [finding["what"] for finding in json.loads(said)["findings"]]
+    assert code == 1
+    assert found[0] == "train: the class 'tench' has 2 images; published are 732 to 1300"
+    assert "test: 101 images; published are 5,000" in found
+    assert "test: the class 'tench' has 2 images; published are 50" in found
+    assert found[-1] == "train/n00000000 is no class of imagenet100"
+    code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json", "--test-only")
+    assert not any(finding["what"].startswith("train") for finding in json.loads(said)["findings"])
+    make_vtab(tmp_path)
+    write(tmp_path, "vtab/test/Sea Lake/a.jpg")
+    code, said, _ = mgclip("data", "check", "vtab", tmp_path, "--quick")
+    assert "extra folder: test/SeaLake is no class of vtab" in said
+    make_caltech(tmp_path)
+    (tmp_path / "101_ObjectCategories" / "Faces").rename(tmp_path / "101_ObjectCategories" / "Visages")
+    code, said, _ = mgclip("data", "check", "caltech101", tmp_path, "--quick")
+    assert "missing class: test: the class 'faces' has no image" in said
+    assert "extra folder: Visages is no class of caltech101" in said
+    assert "BACKGROUND" not in said
+
+
+def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
+    write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg")
+    code, said, _ = mgclip("data", "check", "folder", tmp_path)
+    assert code == 0
+    assert "4 images opened, nothing wrong; recipes for it: folder" in said
+    write(tmp_path, "test/cow/b.jpg")
+    (tmp_path / "train" / "cat" / "a.jpg").write_bytes(b"")
+    code, said, _ = mgclip("data", "check", "folder", tmp_path)
+    assert code == 1
+    assert "extra folder: test/cow is no class of" in said
+    assert "a.jpg (not an image" in said
+    assert len(load_dataset("folder", path=str(tmp_path), test_only=True).class_names) == 3
+    assert load_dataset("folder", path=str(tmp_path / "train"), test_only=True).class_names == ("cat", "dog")
+
+
+def test_check_of_icons_and_of_tables(tmp_path, mgclip):
+    code, said, _ = mgclip("data", "check", "icons100", "--quick", "--json")
+    assert code == 0
+    assert "icons100" in json.loads(said)["recipes"]
+    report = check.check_dataset("icons-concepts", None, quick=True)
+    assert report.counts == {"test": [20] * 100}
+    names = facts.class_names("oxford_pet_classes.tsv")
+    for part in ("train", "test"):
+        make_parquet(tmp_path, part, "image", "label", names, list(range(37)))
+    code, said, _ = mgclip("data", "check", "oxford-pets", tmp_path, "--json")
+    assert code == 1
+    assert [finding["kind"] for finding in json.loads(said)["findings"]] == ["wrong count", "wrong count"]
+    assert json.loads(said)["opened"] == 74
+
+
+def test_check_of_what_is_not_there(tmp_path, mgclip):
+    code, _, error = mgclip("data", "check", "cub20", tmp_path)
+    assert (code, error) == (2, "mgclip: There is no data set cub20: did you mean cub200?\n")
+    code, _, error = mgclip("data", "check", "cub200", tmp_path / "none")
+    assert (code, error) == (2, f"mgclip: There is no folder {tmp_path / 'none'}.\n")
+    code, _, error = mgclip("data", "check", "imagenet-r")
+    assert code == 2
+    assert "imagenet-r cannot be fetched from here: get it from" in error
+    code, _, error = mgclip("data", "check", "icons100", tmp_path)
+    assert code == 2
+    assert "icons100 is drawn from fonts and lies nowhere" in error
+    code, said, _ = mgclip("data", "check", "cub200", tmp_path)
+    assert code == 1
+    assert f"layout: There is no cub200 at {tmp_path}: get it from" in said
+
+
+def test_the_check_opens_images_in_order_and_says_how_far_it_is(copies, as_small):
+    as_small("food101")
+    told = []
+    check.check_dataset("food101", str(copies / "food101"), on_images=lambda done, total: told.append((done, total)))
+    assert told[-1] == (303, 303)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)

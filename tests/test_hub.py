@@ -1,0 +1,155 @@
+"""Data sets as folders of parquet files, from the hub, and CIFAR-100's own archive."""
+
+import io
+import pickle
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from layouts import make_parquet
+
+from mgclip.errors import InputError
+from mgclip.stream import facts
+from mgclip.stream.datasets import DATASETS, load_dataset
+from mgclip.stream.hub import Hub
+
+# Folders of parquet files, as the hub has them
+
+
+def test_parquet_by_name(tmp_path):
+    ours = facts.class_names("oxford_pet_classes.tsv")
+    theirs = [name.replace("_", " ").title() for name in reversed(ours)]
+    for part in ("train", "test"):
+        make_parquet(tmp_path / "data", part, "image", "label", theirs, list(range(37)))
+    data = load_dataset("oxford-pets", path=str(tmp_path))
+    assert data.class_names == ours
+    assert data.train.labels.tolist() == list(range(36, -1, -1))
+    assert data.test.images[5].getpixel((0, 0)) == (5, 0, 0)
+    for part in ("train", "test"):
+        make_parquet(tmp_path / "data", part, "image", "label", ["Cow", *theirs[1:]], list(range(37)))
+    with pytest.raises(
+        InputError, match=r"The classes in .* are others: 'yorkshire_terrier' is not among their 37 names"
+    ):
+        load_dataset("oxford-pets", path=str(tmp_path))
+
+
+@pytest.fixture
+def imagenet_parquet(tmp_path):
+    """ImageNet-1K as the hub has it: a test split without labels, class names of its own in the same order."""
+    theirs = [f"{name}, Genus species" for name in facts.class_names("imagenet1k_classes.tsv")]
+    theirs = list(dict.fromkeys(name if theirs.count(name) == 1 else f"{name} {i}" for i, name in enumerate(theirs)))
+    make_parquet(tmp_path / "data", "validation", "image", "label", theirs, [0, 999, *range(100), 1, 100])
+    make_parquet(tmp_path / "data", "test", "image", "label", theirs, [-1, -1])
+    return tmp_path
+
+
+def test_parquet_by_index(imagenet_parquet):
+    data = load_dataset("imagenet100", path=str(imagenet_parquet), test_only=True)
+    assert data.class_names == facts.class_names("imagenet1k_classes.tsv")[:100]
+    assert data.test.labels.tolist() == [0, *range(100), 1]
+    assert data.test.images[1].getpixel((0, 0)) == (2, 0, 0)  # the row of class 999 is left out
+    with pytest.raises(InputError, match=r"There is no imagenet100 at .*, or a folder of parquet files of ILSVRC"):
+        load_dataset("imagenet100", path=str(imagenet_parquet))
+    others = [f"class {i}" for i in range(1000)]
+    make_parquet(imagenet_parquet / "data", "validation", "image", "label", others, list(range(100)))
+    with pytest.raises(InputError, match=r"are others: [0-9] of their 1000 names agree with the 100 expected"):
+        load_dataset("imagenet100", path=str(imagenet_parquet), test_only=True)
+
+
+def test_the_hub(imagenet_parquet, tmp_path, monkeypatch):
+    # The library takes a folder for an id: what it does with the one it does with the other.
+    hub = replace(DATASETS["imagenet100"].hub, id=str(imagenet_parquet))
+    monkeypatch.setitem(DATASETS, "imagenet100", replace(DATASETS["imagenet100"], hub=hub))
+    data = load_dataset("imagenet100", path=None, test_only=True)
+    assert data.test.labels.tolist() == [0, *range(100), 1]
+    names = facts.class_names("oxford_pet_classes.tsv")
+    for part in ("train", "test"):
+        make_parquet(tmp_path / "pets", part, "image", "label", names, list(range(37)))
+    pets = replace(DATASETS["oxford-pets"], hub=Hub(str(tmp_path / "pets")))
+    monkeypatch.setitem(DATASETS, "oxford-pets", pets)
+    assert load_dataset("oxford-pets", path=None).train.labels.tolist() == list(range(37))
+    for gated, advice in (
+        (False, "check the network, or give the folder"),
+        (True, "accept its terms at https://hugging"),
+    ):
+        missing = replace(pets, hub=Hub(str(tmp_path / "none"), gated=gated))
+        monkeypatch.setitem(DATASETS, "oxford-pets", missing)
+        with pytest.raises(InputError, match=f"oxford-pets cannot be loaded from .*none .*: {advice}"):
+            load_dataset("oxford-pets", path=None)
+    monkeypatch.setitem(DATASETS, "oxford-pets", replace(pets, hub=Hub("x/y", image="picture")))
+    with pytest.raises(InputError, match="expected the columns picture and label, the latter with class names"):
+        load_dataset("oxford-pets", path=str(tmp_path / "pets"))
+
+
+# CIFAR-100
+
+FINE = ["apple", "aquarium_fish", "baby"]
+RNG = np.random.default_rng(0)
+FLAT = {split: RNG.integers(0, 256, (count, 3072), dtype=np.uint8) for split, count in (("train", 7), ("test", 4))}
+LABELS = {"train": [0, 1, 2, 2, 1, 0, 1], "test": [2, 1, 0, 0]}
+
+
+def archive_members(protocol=2):
+    yield "meta", pickle.dumps({"fine_label_names": FINE, "coarse_label_names": ["x"]}, protocol)
+    for split in ("train", "test"):
+        yield split, pickle.dumps({"data": FLAT[split], "fine_labels": LABELS[split], "coarse_labels": []}, protocol)
+
+
+def picture(split, i):
+    return FLAT[split][i].reshape(3, 32, 32).transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_cifar_archive(tmp_path, packed):
+    if packed:
+        place = tmp_path / "cifar-100-python.tar.gz"
+        with tarfile.open(place, "w:gz") as archive:
+            for name, raw in archive_members():
+                member = tarfile.TarInfo(f"cifar-100-python/{name}")
+                member.size = len(raw)
+                archive.addfile(member, io.BytesIO(raw))
+    else:
+        place = tmp_path / "cifar-100-python"
+        place.mkdir()
+        for name, raw in archive_members():
+            (place / name).write_bytes(raw)
+    dataset = load_dataset("cifar100", path=str(place))
+    assert dataset.class_names == tuple(FINE)
+    assert dataset.train.labels.tolist() == LABELS["train"]
+    assert np.array_equal(dataset.test.images[3], picture("test", 3))
+    held_out = load_dataset("cifar100", path=str(tmp_path), test_only=True)
+    assert (len(held_out.train.images), len(held_out.test.images)) == (0, 4)
+
+
+def test_cifar_parquet(tmp_path):
+    for split in ("train", "test"):
+        make_parquet(tmp_path / "cifar100", split, "img", "fine_label", FINE, LABELS[split])
+    dataset = load_dataset("cifar100", path=str(tmp_path))
+    assert dataset.class_names == tuple(FINE)
+    assert dataset.train.labels.tolist() == LABELS["train"]
+    assert dataset.train.images[6].getpixel((0, 0)) == (6, 0, 0)
+
+
+class Runs:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_bad_cifar(tmp_path, capsys):
+    with pytest.raises(
+        InputError, match=r"There is no cifar100 at .*nowhere: get it from .* cifar-100-python\.tar\.gz"
+    ):
+        load_dataset("cifar100", path=str(tmp_path / "nowhere"))
+    (tmp_path / "cut.tar.gz").write_bytes(b"\x1f\x8b cut")
+    with pytest.raises(InputError, match=r"cut\.tar\.gz is not the CIFAR-100 python archive"):
+        load_dataset("cifar100", path=str(tmp_path / "cut.tar.gz"))
+    for name, raw in archive_members():
+        (tmp_path / name).write_bytes(raw)
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": Runs()}))
+    with pytest.raises(InputError, match=r"it names builtins\.print, which is no plain data"):
+        load_dataset("cifar100", path=str(tmp_path))
+    assert "ran" not in capsys.readouterr().out
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["only"]}))
+    with pytest.raises(InputError, match="train part has a label outside its 1 class names"):
+        load_dataset("cifar100", path=str(tmp_path))
