@@ -16,6 +16,7 @@ import torch
 
 from mgclip.bench.plain import PlainLearner
 from mgclip.bench.shapes import make_backbone
+from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.runner import build_stream, evaluate
 from mgclip.method.learner import MGCLIP
@@ -24,6 +25,7 @@ from mgclip.method.learner import MGCLIP
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10)
+    parser.add_argument("--keep", action="store_true", help="let the plain method keep its transformed images too")
     parser.add_argument("changes", nargs="*", help="changes to the recipe, such as epochs=1")
     args = parser.parse_args()
     recipe = load_recipe("icons100", [f"tasks={args.tasks}", *args.changes])
@@ -31,7 +33,7 @@ def main() -> None:
     mine, theirs = build_stream(recipe), build_stream(recipe)
     ours, plain = (
         MGCLIP(make_backbone("iconclip"), settings),
-        PlainLearner(make_backbone("iconclip", shortcut=False), settings),
+        PlainLearner(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
     )
     total = {"ours": 0.0, "plain": 0.0}
     pixels: dict[tuple[int, int], object] = {}

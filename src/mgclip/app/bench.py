@@ -91,7 +91,9 @@ def _estimate(shape: str, stream: Any, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"shape": shape, "stream": vars(stream), "estimate": found}))
         return
-    table = Table(title=f"{shape}, computed, not measured: minutes", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"{shape}, towers alone, computed, not measured: minutes", title_justify="left", box=SIMPLE_HEAD
+    )
     table.add_column("machine")
     parts = ("training", "features", "evaluation", "communication", "total")
     for part in parts:

@@ -19,6 +19,15 @@ screen = Console(stderr=True, markup=False, highlight=False)
 out = Console(soft_wrap=True, markup=False, highlight=False)
 
 
+def one_process(command: str) -> None:
+    """Refuse a command that works alone in one of several processes."""
+    from mgclip.clip.parallel import launched
+    from mgclip.errors import InputError
+
+    if launched():
+        raise InputError(f"mgclip {command} runs in one process: start it without torchrun or accelerate launch.")
+
+
 class _Speed(ProgressColumn):
     """Images per second of a row that counts images."""
 

@@ -44,12 +44,14 @@ def gap_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Measure the modality gap: similarities, centroids, cones, a modality classifier, a projection; and how tuning moves it."""
+    from mgclip.app.display import one_process
     from mgclip.errors import InputError
     from mgclip.experiment.gap_study import Study, as_record, load_sample
     from mgclip.experiment.recipe import build_settings
     from mgclip.experiment.records import write_json
     from mgclip.method.store import check_writable, is_saved
 
+    one_process("gap")
     settings = build_settings(changes or [])
     if "epochs" in {change.partition("=")[0].strip() for change in changes or ()}:
         raise InputError("How long --track fine-tunes is given by --epochs, not by epochs=.")

@@ -20,12 +20,13 @@ def learn_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Teach a model the classes of a folder, as its next task."""
-    from mgclip.app.display import RunDisplay, out
+    from mgclip.app.display import RunDisplay, one_process, out
     from mgclip.errors import InputError
     from mgclip.experiment.recipe import build_settings
     from mgclip.method.store import check_place, is_saved
     from mgclip.stream.folder import find_parts, read_classes
 
+    one_process("learn")
     known = is_saved(model)
     if known and changes:
         raise InputError(f"{model} exists and keeps its settings: leave {changes[0]} out, or give a new folder.")

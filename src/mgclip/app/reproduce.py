@@ -40,11 +40,17 @@ def reproduce_command(
     for cell in cells:
         finished(cell)  # refuses a folder of other settings before the first run, not after hours
     check_writable(folder)
+
+    from mgclip.clip.parallel import is_main
+
+    quiet = quiet or not is_main()
     try:
         summaries = [_run(cell, quiet=quiet) for cell in cells]
     except KeyboardInterrupt:
         screen.print("Stopped. What is finished is kept: give the same command again to go on.")
         raise typer.Exit(1) from None
+    if not is_main():
+        return
     rows = collect(cells, summaries)
     written = _write(name, folder, rows, known.published)
     if as_json:

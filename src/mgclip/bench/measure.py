@@ -197,13 +197,11 @@ def plain(stream: Stream, units: Units, task: int) -> dict[str, float]:
     evaluated = sum(steps(stream.classes * stream.test_per_class, stream.encode_batch) for _ in range(task + 1))
     ahead = task + 1 < stream.tasks
     tests = stream.classes * stream.test_per_class * (task + 1 + ahead)
-    whole = stream.classes * stream.tasks
-    next_batches = ahead * steps(stream.classes * stream.test_per_class, stream.encode_batch)
     return {
         "origin": n * units.image + training_steps * seen * units.texts,
         "adapter": stream.epochs * (n * units.image_trained + training_steps * seen * units.texts_trained),
         "head": (1 + stream.head_epochs) * n * units.image + stream.head_epochs * steps(n, 64) * units.head,
-        "evaluation": tests * units.image + (evaluated * seen + next_batches * whole) * units.texts,
+        "evaluation": tests * units.image + evaluated * seen * units.texts,
     }
 
 

@@ -2,7 +2,8 @@
 
 Every text is padded to the text tower's full length; all classes seen so far are encoded in every training step and in every
 evaluation batch; the gap's origin is measured on every task; image features are computed anew for the class means and in each
-head epoch; images are opened and transformed at every use; the image tower's last layer computes all tokens.
+head epoch; images are opened and transformed at every use, unless ``keep_bytes`` keeps them; the image tower's last layer
+computes all tokens.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from mgclip.stream.tasks import Task
 class PlainLearner:
     """MG-CLIP without any saving. A backbone made without the shortcut belongs to it."""
 
-    def __init__(self, backbone: Backbone, settings: Settings) -> None:
-        self.backbone, self.settings = backbone, settings
+    def __init__(self, backbone: Backbone, settings: Settings, *, keep_bytes: int = 0) -> None:
+        self.backbone, self.settings, self.keep_bytes = backbone, settings, keep_bytes
         self.texts: tuple[str, ...] = ()
         self.head = torch.empty(0, backbone.width, device=backbone.device)
         self.epochs = None if settings.epochs == "auto" else settings.epochs
@@ -46,7 +47,10 @@ class PlainLearner:
 
     def learn(self, task: Task) -> list[float]:
         """Learn one task; returns the losses of all steps, of the probe's first."""
-        pixels, labels = Pixels(task.train.images, self.backbone.transform, 0), torch.from_numpy(task.train.labels)
+        pixels, labels = (
+            Pixels(task.train.images, self.backbone.transform, self.keep_bytes),
+            torch.from_numpy(task.train.labels),
+        )
         first, self.texts = len(self.texts), (*self.texts, *task.texts)
         losses: list[float] = []
         initial, origin = adapter_state(self.backbone), self._negative(pixels, labels + first)
@@ -126,10 +130,10 @@ class PlainLearner:
     @torch.no_grad()
     def predict(self, images: Sequence[object]) -> Tensor:
         """The class of each image ``(n,)``, texts encoded for every batch."""
-        pixels, found = Pixels(images, self.backbone.transform, 0), []
+        pixels, found = Pixels(images, self.backbone.transform, self.keep_bytes), []
         for part in torch.arange(len(pixels)).split(self.settings.encode_batch_size):
-            batch = pixels.batch(part)
-            logits, features = self.logits(batch, self.texts), self.backbone.image_features(batch)
+            features = self.backbone.image_features(pixels.batch(part))
+            logits = self.backbone.logit_scale * features @ self.backbone.text_features(self.tokens(self.texts)).T
             both = fuse(
                 logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, mode="published"
             )

@@ -72,7 +72,7 @@ class Backbone:
         """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
         values = (pixels.to(self.device).float() / 255 - mean) / std
-        with self.compute.autocast(self.device):
+        with self.compute.autocast(self.device), self.compute.exact_convolution(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
             features: Tensor = self.model.visual_projection(pooled).float()  # [b, w] -> [b, d]
         return torch.nn.functional.normalize(features, dim=-1) if normalise else features
@@ -101,17 +101,22 @@ class Backbone:
         ``compiled`` compiles both towers at their next use; ``checkpointing`` keeps only each layer's input for the backward
         pass and computes the rest again.
         """
-        fitting = fitting_micro_batch(self.model.config.vision_config, checkpointing=checkpointing)
+        fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
         self.compute = Compute(precision, micro_batch or fitting)
+        towers = (self.model.vision_model, self.model.text_model)
         if checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-        elif self.model.training:
+        elif self.model.is_activation_checkpointing:
             self.model.activation_checkpointing_disable()
-        # transformers checkpoints in training mode only; there is nothing else in a CLIP that the mode changes.
-        self.model.train(checkpointing)
-        if compiled:
-            for tower in (self.model.vision_model, self.model.text_model):
+        for tower in towers:
+            for layer in tower.encoder.layers:
+                layer.training = (
+                    checkpointing  # transformers checkpoints a layer in training mode; what is inside stays in eval
+                )
+            if compiled:
                 tower.compile()
+            else:
+                tower._compiled_call_impl = None  # there is no public way back
 
 
 def fingerprint(model: Any) -> str:

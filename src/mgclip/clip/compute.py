@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -33,10 +34,19 @@ class Compute:
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
         return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
 
+    def exact_convolution(self, device: torch.device) -> Any:
+        """The context in which float32 is float32: cuDNN's convolutions round to 10 bits otherwise."""
+        if device.type != "cuda" or self.precision != "float32":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
-def fitting_micro_batch(vision_config: Any, *, checkpointing: bool) -> int:
+
+def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
     """How many images keep their activations within the room there is: an estimate from the image tower's shape."""
-    room = GPU_SHARE * torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else ROOM
+    room: float = ROOM
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what PyTorch keeps for later is free too
+        room = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
     layer = tokens * vision_config.hidden_size * 4
     # With checkpointing each layer keeps its input only, and one layer at a time all the rest.
@@ -47,13 +57,14 @@ def fitting_micro_batch(vision_config: Any, *, checkpointing: bool) -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that an allocation failed, on a GPU or on the processor."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
-    )
+    said = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in said))
 
 
-def halving(compute: Compute, attempt: Callable[[int], Result]) -> Result:
-    """Call ``attempt`` with the micro-batch; where memory runs out, with half of it, and so on, remembering what fitted.
+def halving(compute: Compute, images: int, attempt: Callable[[int], Result]) -> Result:
+    """Call ``attempt`` with the micro-batch for so many ``images``; where memory runs out, with half of it, and so on. What
+    fitted is remembered.
 
     Raises ``MGCLIPError`` where not even a single image fits.
     """
@@ -63,10 +74,10 @@ def halving(compute: Compute, attempt: Callable[[int], Result]) -> Result:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if compute.micro_batch <= 1:
+            if min(compute.micro_batch, images) <= 1:
                 raise MGCLIPError(
                     "Memory ran out with a single image: free memory, set activation_checkpointing, or take a smaller CLIP."
                 ) from error
-        compute.micro_batch = max(1, compute.micro_batch // 2)
+        compute.micro_batch = max(1, min(compute.micro_batch, images) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

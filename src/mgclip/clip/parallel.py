@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mgclip.errors import MGCLIPError
 
 
 def launched() -> bool:
@@ -19,13 +22,24 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def _state() -> Any:
+    """The processes as accelerate sees them. Raises ``MGCLIPError`` where they do not find each other."""
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != int(os.environ["WORLD_SIZE"]):
+        raise MGCLIPError(
+            f"{os.environ['WORLD_SIZE']} processes were started and {state.num_processes} found each other: start them with "
+            "torchrun or accelerate launch."
+        )
+    return state
+
+
 def place() -> tuple[int, int]:
     """The number of this process, and how many there are."""
     if not launched():
         return 0, 1
-    from accelerate import PartialState
-
-    state = PartialState()
+    state = _state()
     return int(state.process_index), int(state.num_processes)
 
 
@@ -44,13 +58,11 @@ def own_device() -> torch.device:
 def wait() -> None:
     """Go on when all have come here."""
     if launched():
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()
+        _state().wait_for_everyone()
 
 
 def share(items: Tensor) -> Tensor:
-    """The part of this process of ``(n,)`` items; parts follow each other in the order of processes."""
+    """The part of this process of ``(n,)`` items; parts follow each other in the order of processes, and may be empty."""
     rank, count = place()
     return items if count == 1 else items.tensor_split(count)[rank]
 
@@ -61,8 +73,9 @@ def sum_across(tensors: Sequence[Tensor]) -> None:
         return
     from accelerate.utils import reduce
 
-    flat = reduce(torch.cat([tensor.detach().flatten().float() for tensor in tensors]), "sum")
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+    flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors]).to(_state().device)
+    whole = reduce(flat, "sum").to(tensors[0].device)
+    for tensor, part in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.detach().copy_(part.view_as(tensor))
 
 
@@ -73,6 +86,16 @@ def gather_rows(rows: Tensor) -> Tensor:
     from accelerate.utils import gather, pad_across_processes
 
     _, count = place()
-    sizes = gather(torch.tensor([len(rows)], device=rows.device))
-    padded = gather(pad_across_processes(rows.contiguous(), dim=0)).view(count, -1, *rows.shape[1:])
-    return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)])
+    here = rows.contiguous().to(_state().device)
+    sizes = gather(torch.tensor([len(here)], device=here.device))
+    padded = gather(pad_across_processes(here, dim=0)).view(count, -1, *rows.shape[1:])
+    return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)]).to(rows.device)
+
+
+def agree(value: float) -> float:
+    """The value that the first process has: for decisions that must not differ by a rounding error."""
+    if not launched():
+        return value
+    from accelerate.utils import broadcast
+
+    return float(broadcast(torch.tensor([value], dtype=torch.float64, device=_state().device))[0])

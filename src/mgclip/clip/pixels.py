@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Pixels:
     ) -> None:
         self.images, self.transform, self.keep_bytes = images, transform, keep_bytes
         self._kept: Tensor | None = None
+        self._lock = Lock()
         self._have = torch.zeros(len(images), dtype=torch.bool)
 
     @classmethod
@@ -72,9 +74,15 @@ class Pixels:
 
     def batch(self, indices: Tensor) -> Tensor:
         """The images at ``indices`` ``(b,)`` -> ``(b, 3, size, size)`` uint8."""
+        with self._lock:
+            return self._batch(indices)
+
+    def _batch(self, indices: Tensor) -> Tensor:
         missing = indices[~self._have[indices]]
         if self._kept is not None and len(missing) == 0:
             return self._kept[indices]
+        if len(missing) == 0:  # nothing is asked for: an image of nothing has the shape of the others
+            return self._prepare([0])[:0] if len(self) else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         fresh = self._prepare(missing.tolist())
         if self._kept is None and fresh[0].numel() * len(self) <= self.keep_bytes:
             self._kept = torch.empty((len(self), *fresh.shape[1:]), dtype=torch.uint8)

@@ -138,7 +138,7 @@ def _run_method(
         record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
         if parallel.is_main():
             records.append_record(folder, record)
-            learner.save_pretrained(folder / MODEL)
+        learner.save_pretrained(folder / MODEL)
         done.append(record)
         on_task(method, len(done), len(stream), record)
     summary = records.summarise(done)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
@@ -93,11 +94,15 @@ class MGCLIP:
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model: peft adapter, head, classes, settings, and which CLIP it needs. Whole or not at all."""
+        """Write the model: peft adapter, head, classes, settings, and which CLIP it needs. Whole or not at all; of several
+        processes one writes.
+        """
         learnt = saved.Learnt(
             self.settings, self.epochs, self.task_sizes, self.class_names, self.class_texts, self.head, self.memory
         )
-        saved.save(Path(folder), self.backbone, learnt)
+        if parallel.is_main():
+            saved.save(Path(folder), self.backbone, learnt)
+        parallel.wait()
 
     def learn(
         self,

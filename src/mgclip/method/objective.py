@@ -13,6 +13,9 @@ from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.compute import halving
 
+TEXTS_AT_ONCE = 256
+"""Texts that keep their activations for the backward pass together; more are passed part by part, twice in a step."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -51,23 +54,34 @@ def backward(
     """
     weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
     weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)
+    parts_of_texts = objective.tokens.split(TEXTS_AT_ONCE)
 
     def attempt(micro_batch: int) -> Tensor:
         for weight in trained:
             weight.grad = None
-        texts = backbone.text_features(objective.tokens)  # [c, d]
+        # Many texts would fill the memory that images need: then they are encoded without a gradient first, part by part.
+        with torch.set_grad_enabled(len(parts_of_texts) == 1):
+            texts = torch.cat([backbone.text_features(part) for part in parts_of_texts])  # [c, d]
         leaf = texts.detach().requires_grad_()
         total = torch.zeros((), device=backbone.device)
+        scaler.scale(total)  # a process without an image of this batch has nothing else to scale
         for part in torch.arange(len(own)).split(micro_batch):
+            if len(part) == 0:
+                continue
             images = backbone.image_features(pixels[part])  # [m, d]
             loss = (weights[part] * objective.losses(images, leaf, own[part])).sum()
             scaler.scale(loss).backward()
             total += loss.detach()
-        if leaf.grad is not None:
+        if leaf.grad is None:
+            return total
+        if len(parts_of_texts) == 1:
             texts.backward(leaf.grad)
+        else:
+            for tokens, slope in zip(parts_of_texts, leaf.grad.split(TEXTS_AT_ONCE), strict=True):
+                backbone.text_features(tokens).backward(slope)
         return total
 
-    total = halving(backbone.compute, attempt)
+    total = halving(backbone.compute, len(own), attempt)
     for weight in trained:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)

@@ -108,7 +108,7 @@ def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnSte
     )  # fmt: skip
     for epoch in training:
         seen.append(gap())
-        moved = abs(seen[-1].negative - origin.negative) / abs(origin.negative)
+        moved = parallel.agree(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
         if settings.alpha is not None and moved > settings.alpha:
             allowed = max(1, epoch - 1)
             break

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
@@ -112,6 +113,7 @@ class FrozenLearner:
 
         tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
         tensors |= {f"classifier.{name}": value for name, value in self.classifier.state().items()}
+        cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         manifest = {
             "baseline": self.name,
             "base": base_entry(self.backbone),
@@ -120,11 +122,9 @@ class FrozenLearner:
             "class_names": list(self.class_names),
             "class_texts": list(self.class_texts),
         }
-        write_state(
-            Path(folder),
-            manifest,
-            lambda state: save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, state / STATE),
-        )
+        if parallel.is_main():
+            write_state(Path(folder), manifest, lambda state: save_file(cpu, state / STATE))
+        parallel.wait()
 
     def restore(self, folder: Path) -> None:
         """Go on with what ``save_pretrained`` wrote. Raises ``InputError`` where it is damaged or another method's."""
