@@ -14,8 +14,10 @@ from mgclip.errors import MGCLIPError
 Precision = Literal["float32", "bfloat16", "float16"]
 Result = TypeVar("Result")
 
-ROOM = 3 << 29
-"""Bytes that the activations of one micro-batch may take on a processor, where running out of memory ends the process."""
+ROOM = 7 << 27
+"""Bytes that the activations of one micro-batch may take on a processor. Little, because little is fast there: 8 images of
+ViT-B/16 at a time train at 0.40 s each, 14 at 0.57 (docs/performance.md); and because running out of memory ends the process.
+"""
 GPU_SHARE = 0.6
 """Share of a GPU's free memory that they may take; where that was too much, the micro-batch is halved."""
 SAVED_PER_WIDTH = 15
