@@ -93,27 +93,21 @@ def matmul_peak(rounds: int = 5, size: int = 4096) -> float:
 
 def image_work(backbone: Backbone, count: int, *, train: bool) -> Callable[[], None]:
     """A pass of so many images, with the backward pass to the adapters if asked for."""
-    side, trained = backbone.image_size, [weight for _, weight in adapter_weights(backbone)]
-    pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
-
-    def work() -> None:
-        with torch.set_grad_enabled(train):
-            features = backbone.image_features(pixels)
-            if train:
-                features.sum().backward()
-                for weight in trained:
-                    weight.grad = None
-
-    return work
+    pixels = torch.randint(0, 256, (count, 3, backbone.image_size, backbone.image_size), dtype=torch.uint8)
+    return _pass(backbone, lambda: backbone.image_features(pixels), train=train)
 
 
 def text_work(backbone: Backbone, tokens: torch.Tensor, *, train: bool) -> Callable[[], None]:
     """The same of texts."""
+    return _pass(backbone, lambda: backbone.text_features(tokens), train=train)
+
+
+def _pass(backbone: Backbone, encode: Callable[[], torch.Tensor], *, train: bool) -> Callable[[], None]:
     trained = [weight for _, weight in adapter_weights(backbone)]
 
     def work() -> None:
         with torch.set_grad_enabled(train):
-            features = backbone.text_features(tokens)
+            features = encode()
             if train:
                 features.sum().backward()
                 for weight in trained:
