@@ -1,0 +1,183 @@
+"""Recipes: every shipped one, what they extend, what is published of them, and what is refused."""
+
+import pytest
+
+from mgclip.errors import InputError
+from mgclip.experiment.recipe import load_recipe, shipped_recipes
+from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.settings import Settings
+from mgclip.stream.datasets import DATASETS
+from mgclip.stream.orders import class_order
+from mgclip.stream.tasks import task_sizes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid_and_opens_with_its_command(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.about
+    assert shipped_recipes()[name].read_text().startswith(f"# mgclip run {name}")
+
+
+def test_recipes_extend_others(tmp_path):
+    base = load_recipe("cifar100")
+    assert load_recipe("cifar100-b50-inc5") == base.model_copy(
+        update={
+            "name": "cifar100-b50-inc5", "about": "CIFAR-100, 50 classes, then 10 tasks of 5", "class_order": 1993,
+            "initial_classes": 50, "classes_per_task": 5, "expected_avg": 81.77, "expected_last": None, "twin": "icons100-b50-inc5",
+        }
+    )  # fmt: skip
+    (tmp_path / "a.yaml").write_text(f"extends: {tmp_path}/b.yaml\nseed: 3\n")
+    (tmp_path / "b.yaml").write_text(f"extends: {tmp_path}/a.yaml\n")
+    with pytest.raises(InputError, match=r"The recipe .*a\.yaml extends itself: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    (tmp_path / "b.yaml").write_text("extends: icons10\n")
+    with pytest.raises(InputError, match=r"There is no recipe icons10: did you mean icons100\?"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    (tmp_path / "b.yaml").write_text("extends: icons100\nseed: 5\nepochs: 4\n")
+    found = load_recipe(str(tmp_path / "a.yaml"), ["epochs=2"])
+    assert (found.name, found.seed, found.epochs, found.test_per_class) == ("a", 3, 2, 20)
+
+
+PUBLISHED = {
+    "cifar100": (87.00, 80.57), "imagenet-r": (87.58, 82.67), "imagenet100": (87.31, 78.38), "imagenet1k": (81.88, 73.68),
+    "vtab": (94.67, 91.53), "cub200": (80.6, 72.0), "cifar100-inc5": (86.53, None), "cifar100-inc10": (86.85, None),
+    "cifar100-inc20": (87.44, None), "cifar100-b50-inc5": (81.77, None), "cifar100-b50-inc10": (83.87, None),
+    "imagenet-r-inc10": (87.37, None), "imagenet-r-inc20": (87.47, None), "imagenet-r-inc40": (87.29, None),
+    "imagenet-r-b100-inc10": (83.92, None), "imagenet-r-b100-inc20": (84.64, None),
+}  # fmt: skip
+
+
+def test_every_published_cell_has_its_recipe():
+    recipes = {name: load_recipe(name) for name in shipped_recipes()}
+    stated = {
+        n: (r.expected_avg, r.expected_last)
+        for n, r in recipes.items()
+        if r.expected_avg is not None and not r.data.startswith("icons")
+    }
+    assert {name: stated.get(name) for name in PUBLISHED} == PUBLISHED
+    assert set(stated) - set(PUBLISHED) == {"cifar100-retention"}
+    large = {name for name, r in recipes.items() if r.clip == "openai/clip-vit-large-patch14"}
+    assert large == {
+        f"{name}-vit-l14" for name in ("cifar100", "imagenet-r", "imagenet100", "imagenet1k", "cub200", "vtab")
+    }
+    for name, recipe in recipes.items():
+        classes = DATASETS[recipe.data].classes
+        if classes is not None:
+            assert (
+                sum(task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)) == classes
+            )
+            order = class_order(recipe.class_order, dataset=recipe.data, classes=classes, seed=recipe.seed)
+            assert sorted(order) == list(range(classes))
+        if recipe.twin:
+            twin = recipes[recipe.twin]
+            assert twin.data == "icons100"
+            if name not in ("icons100-5x10", "vtab", "vtab-vit-l14"):
+                counts = [
+                    len(task_sizes(DATASETS[r.data].classes, initial=r.initial_classes, increment=r.classes_per_task))
+                    for r in (recipe, twin)
+                ]
+                assert counts[0] == counts[1], name
+        elif name != "folder":
+            assert recipe.data == "icons100"
+
+
+def test_published_settings():
+    cifar = load_recipe("cifar100")
+    for name, published in {
+        "cifar100": (1, 128, 1e-3, 5e-4, 64, 42),
+        "imagenet-r": (2, 64, 1e-3, 5e-4, 32, 0),
+        "imagenet100": (2, 128, 5e-4, 1e-3, 128, 0),
+    }.items():
+        r = load_recipe(name)
+        assert (r.epochs, r.adapter_batch_size, r.adapter_lr, r.head_lr, r.head_batch_size, r.seed) == published, name
+        assert (r.max_epochs, r.alpha, r.rank, r.lora_alpha, r.head_epochs, r.vision_weight) == (10, 0.1, 8, 1, 3, 4), (
+            name
+        )
+    for name in ("imagenet1k", "cub200", "vtab"):
+        assert (load_recipe(name).epochs, load_recipe(name).adapter_batch_size) == ("auto", 128)
+    for name, rapf in {
+        "cifar100": (2, 0.6, 0.55, False, 100, 2), "cifar100-inc5": (2, 0.6, 0.55, False, 100, 4),
+        "imagenet-r": (1, 0.7, 0.65, True, 64, 5), "cub200": (2, 0.6, 0.55, False, 100, 10),
+    }.items():  # fmt: skip
+        r = load_recipe(name)
+        assert (
+            r.rapf_beta,
+            r.rapf_bias,
+            r.rapf_tau,
+            r.rapf_shrinkage,
+            r.rapf_batch_size,
+            r.rapf_old_classes,
+        ) == rapf, name
+    assert (cifar.class_order, cifar.classes_per_task, cifar.clip) == ("published", 10, "openai/clip-vit-base-patch16")
+
+
+def test_changes_are_typed():
+    recipe = load_recipe(
+        "icons100", ["epochs=3", "methods=mg-clip,zero-shot", "class_order=[1,0]", "seed=7", "prompt=a {}"]
+    )
+    assert (recipe.epochs, recipe.methods, recipe.class_order, recipe.seed) == (3, ["mg-clip", "zero-shot"], [1, 0], 7)
+    assert recipe.settings() == Settings(
+        **{**load_recipe("icons100").settings().model_dump(), "epochs": 3, "seed": 7, "prompt": "a {}"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "changes", "sentence"),
+    [
+        ("icon100", [], "There is no recipe icon100: did you mean icons100?"),
+        ("icons100", ["epoch=3"], r"In recipe icons100: there is no key epoch: did you mean epochs\?$"),
+        ("icons100", ["seed=x"], r"seed = 'x': Input should be a valid integer"),
+        ("icons100", ["epochs=many"], r"epochs = 'many': Input should be 'auto', or: Input should be a valid integer"),
+        ("icons100", ["methods=mgclip"], r"methods = .*: no method 'mgclip': did you mean mg-clip\?"),
+        ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: Input should be"),
+        ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
+        ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
+        ("icons100", ["adapter_loss=align"], "adapter_loss align has no replay variant: set memory to 0"),
+        ("icons100", ["retention=[{food101: /x}]"], r"retention = .*: must be a list of names, or \{name: path"),
+        ("icons100", ["retention=food10"], r"retention = .*: no data set 'food10': did you mean food101\?"),
+        ("icons100", ["memory=0"], r"memory = 0: Input should be greater than or equal to 1"),
+        ("icons100", ["="], "A change is written key=value; found '='"),
+    ],
+)
+def test_wrong_recipes(reference, changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(reference, changes)
+
+
+def test_all_errors_are_said_at_once():
+    with pytest.raises(InputError) as error:
+        load_recipe("icons100", ["epoch=3", "seed=x", "alpha=0"])
+    assert all(part in str(error.value) for part in ("no key epoch", "seed = 'x'", "alpha = 0"))
+
+
+def test_recipe_files(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: icons100\nepochs: 2\n")
+    assert load_recipe(str(file)).name == "mine"
+    file.write_text("- a list")
+    with pytest.raises(InputError, match="must hold settings, one key: value a line; found list"):
+        load_recipe(str(file))
+    file.write_text("a: [")
+    with pytest.raises(InputError, match=r"mine\.yaml is not YAML"):
+        load_recipe(str(file))
+
+
+def test_methods():
+    plain = Settings(epochs=4)
+    assert method_settings("mg-clip", plain) == plain
+    with_memory = Settings(epochs=4, memory=50, balanced=True)
+    assert method_settings("mg-clip-replay", with_memory) == with_memory
+    for method in set(METHODS) - {"mg-clip-replay"}:
+        assert (method_settings(method, with_memory).memory, method_settings(method, with_memory).balanced) == (
+            0,
+            False,
+        )
+    for method in ("zero-shot", "simplecil", "compensation-only"):
+        assert method_settings(method, Settings(adapter_init="x.safetensors")).adapter_init is None
+    for method in METHODS:
+        Settings(**method_settings(method, plain).model_dump())
+    assert method_settings("fine-tune", plain).epochs == 10
+    assert not method_settings("zero-shot", plain).uses_head
+    assert not method_settings("preservation-only", plain).uses_head
+    assert method_settings("compensation-only", plain).epochs == 0
