@@ -114,7 +114,7 @@ def test_learn_then_predict(mgclip, tiny_clip, photos):
     assert json.loads(out)["classes_in_all"] == 3
     code, out, _ = mgclip("learn", photos / "april", "--model", shop)
     assert code == 0
-    assert "knows 6 classes" in out
+    assert "shop knows 6" in out
     images = sorted((photos / "march").rglob("*.png"))
     code, out, _ = mgclip("predict", shop, photos / "march", "--json", "--top", 2)
     rows = [json.loads(line) for line in out.splitlines()]
@@ -142,7 +142,10 @@ def test_learn_measures_where_a_test_folder_is(mgclip, tiny_clip, photos):
     words = ("learn", photos / "data", "--model", photos / "shop", "--base", tiny_clip, *QUICK, "--json", "--quiet")
     code, out, _ = mgclip(*words)
     assert code == 0
-    assert 0 <= json.loads(out)["test_accuracy"] <= 1
+    done = json.loads(out)
+    assert 0 <= done["accuracy"]["new"] <= 1
+    assert done["test_images"]["new"] == 12
+    assert done["images"] == 12
 
 
 def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, photos):

@@ -268,7 +268,12 @@ def test_what_else_lies_in_the_models_folder_stays(learned, tmp_path, monkeypatc
     learned.save_pretrained(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (shop / "photos" / "a.txt").read_text() == "mine"
-    assert sorted(entry.name[:12] for entry in shop.iterdir()) == ["mgclip-state", "mgclip.json", "photos"]
+    assert sorted(entry.name[:12] for entry in shop.iterdir()) == [
+        ".mgclip-lock",
+        "mgclip-state",
+        "mgclip.json",
+        "photos",
+    ]
     assert MGCLIP.from_pretrained(tmp_path / "link").class_names == learned.class_names
     modes = {oct(file.stat().st_mode & 0o777) for file in shop.rglob("*") if file.is_file() and file.name != "a.txt"}
     assert modes == {"0o644"}

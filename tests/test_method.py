@@ -148,6 +148,18 @@ def test_probe_that_never_crosses_allows_all_epochs(tiny_clip, icons):
     assert len(learned.probe.after_epoch) == learned.epochs == 2
 
 
+@pytest.mark.parametrize("alpha", [1e9, 0.004])
+def test_what_the_probe_trained_is_what_the_adapter_phase_would(tiny_clip, icons, alpha):
+    settings = Settings(epochs="auto", max_epochs=3, alpha=alpha, adapter_batch_size=16, adapter_lr=5e-3)
+    probed = MGCLIP.from_pretrained(tiny_clip, settings=settings)
+    learned = probed.learn(*task(icons, [0, 1, 2, 3]))
+    assert learned.probe.whole == (alpha == 1e9)
+    given = MGCLIP.from_pretrained(tiny_clip, settings=settings.model_copy(update={"epochs": learned.epochs}))
+    given.learn(*task(icons, [0, 1, 2, 3]))
+    assert all(torch.equal(w, adapter_state(given.backbone)[n]) for n, w in adapter_state(probed.backbone).items())
+    assert torch.equal(probed.head, given.head)
+
+
 @pytest.mark.parametrize("prompt", ["no place", "{} and {}", "{0}", "{", "a {}}"])
 def test_prompt_needs_one_place(prompt):
     with pytest.raises(ValueError, match=r"must hold \{\} once"):

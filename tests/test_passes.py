@@ -55,10 +55,10 @@ STEPS = -(-IMAGES // 5)
         ("compensation-only", {}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),
         ("zero-shot", {}, 0, 0, 0, CLASSES * TASKS),
         ("rapf", {"rapf_epochs": 4}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),
-        # The probe, on the first task: the origin, and per epoch a training pass and a measurement.
+        # The probe, on the first task: the origin and a measurement per epoch; having run to its end, it was the training.
         (
-            "mg-clip", {"epochs": "auto", "max_epochs": 2, "alpha": 9e9}, 2 * IMAGES * (TASKS + 1), IMAGES * (TASKS + 3),
-            2 * STEPS * CLASSES * (TASKS + 1), 3 * CLASSES + TASKS * CLASSES * TASKS,
+            "mg-clip", {"epochs": "auto", "max_epochs": 2, "alpha": 9e9}, 2 * IMAGES * TASKS, IMAGES * (TASKS + 3),
+            2 * STEPS * CLASSES * TASKS, 3 * CLASSES + TASKS * CLASSES * TASKS,
         ),
     ],
 )  # fmt: skip

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 from mgclip._version import __version__
 
 if TYPE_CHECKING:
+    from mgclip.folders.classifier import MGCLIPClassifier
     from mgclip.method.learner import MGCLIP
     from mgclip.method.predictions import Predictions
     from mgclip.method.settings import Settings
+    from mgclip.method.versions import history, undo
 
-__all__ = ["MGCLIP", "Predictions", "Settings", "__version__"]
+__all__ = ["MGCLIP", "MGCLIPClassifier", "Predictions", "Settings", "__version__", "history", "undo"]
 
 _HOMES = {
     "MGCLIP": "mgclip.method.learner",
+    "MGCLIPClassifier": "mgclip.folders.classifier",
     "Predictions": "mgclip.method.predictions",
     "Settings": "mgclip.method.settings",
+    "history": "mgclip.method.versions",
+    "undo": "mgclip.method.versions",
 }
 
 

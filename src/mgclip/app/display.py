@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from mgclip.method.training import Step
+
+Item = TypeVar("Item")
 
 screen = Console(stderr=True, markup=False, highlight=False)
 """Progress goes to standard error, results to standard output."""
@@ -72,6 +74,18 @@ class RunDisplay:
                 f"{method:<18} task {done:>2}/{tasks}  {record['classes_seen']:>4} classes  "
                 f"accuracy {100 * record['accuracy']:5.1f} %"
             )
+
+
+def counting(answers: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
+    """The same items, counted before the eyes of whoever waits; nothing is shown where output is not to a screen."""
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.completed} images"), BarColumn(), _Speed(), TimeRemainingColumn(),
+        console=screen, disable=quiet or not screen.is_terminal, transient=True,
+    ) as bar:  # fmt: skip
+        row = bar.add_task("images", total=total, images=True)
+        for answer in answers:
+            yield answer
+            bar.update(row, advance=1)
 
 
 def percent(share: float | None) -> str:

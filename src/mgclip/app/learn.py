@@ -1,12 +1,15 @@
-"""``mgclip learn``: add a folder's classes to a model."""
+"""``mgclip learn``: add a folder's classes to a model, as its next version."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mgclip.folders.teach import Plan
 
 
 def learn_command(
@@ -16,55 +19,142 @@ def learn_command(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as epochs=2.")
     ] = None,
     base: Annotated[str, typer.Option(help="CLIP a new model starts from, or where a saved model's CLIP is now.")] = "",
+    names: Annotated[
+        str, typer.Option(help="Class names: a CSV file (folder,name,text), or folder=name,folder=name.")
+    ] = "",
+    prompt: Annotated[str, typer.Option(help="Text of a class for a new model, {} for its name.")] = "",
+    test: Annotated[
+        Path | None, typer.Option(help="Folder of class folders to measure on, instead of holding out.")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of each class's images kept out of training, to measure on.")
+    ] = 0.2,
+    retention: Annotated[
+        Path | None, typer.Option(help="Class folders never trained on: how much zero-shot accuracy is lost.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
-    """Teach a model the classes of a folder, as its next task."""
-    from mgclip.app.display import RunDisplay, one_process, out
+    """Teach a model the classes of a folder, as its next task and version; say before what it takes, after what changed."""
+    from mgclip.app.display import RunDisplay, one_process, screen
     from mgclip.errors import InputError
     from mgclip.experiment.recipe import build_settings
+    from mgclip.folders.source import read_images, read_source
+    from mgclip.method.lock import only_writer
     from mgclip.method.store import check_place, is_saved
-    from mgclip.stream.folder import find_parts, read_classes
 
     one_process("learn")
+    changes = [*(changes or []), *([f"prompt={prompt}"] if prompt else [])]
     known = is_saved(model)
     if known and changes:
         raise InputError(f"{model} exists and keeps its settings: leave {changes[0]} out, or give a new folder.")
     check_place(model)
-    settings = build_settings(changes or [])
-    train, test = find_parts(folder)
-    classes = read_classes(train)
-    if empty := [name for name, files in classes.items() if not files]:
-        raise InputError(f"The class {empty[0]!r} has no image in {train}: add one, or remove its folder.")
-    tests = read_classes(test) if test else {}
-    names = list(classes)
-    images = [file for name in names for file in classes[name]]
-    labels = [label for label, name in enumerate(names) for _ in classes[name]]
+    settings = build_settings(changes)
+    source = read_source(folder, names=names, test=test)
+    kept = None if retention is None else read_images(retention)
 
+    from mgclip.folders.teach import make_plan, teach
     from mgclip.method.learner import MGCLIP
 
-    if known:
-        learner = MGCLIP.from_pretrained(model, base=base or None)
-    else:
-        learner = MGCLIP.from_pretrained(base or "openai/clip-vit-base-patch16", settings=settings)
-    with RunDisplay(1, quiet=quiet) as display:
-        learned = learner.learn(images, labels, names, on_step=display.on_step)
-    tests = {name: files for name, files in tests.items() if name in learner.class_names}
-    predicted = iter(learner.predict([file for files in tests.values() for file in files]).names)
-    hits = [next(predicted) == name for name, files in tests.items() for _ in files]
-    learner.save_pretrained(model)
-    done = {
-        "model": str(model),
-        "classes": names,
-        "images": len(images),
-        "epochs": learned.epochs,
-        "classes_in_all": len(learner.class_names),
-        "test_accuracy": sum(hits) / len(hits) if hits else None,
-    }
+    fresh = not model.exists()
+    if dry_run:
+        learner = MGCLIP.from_pretrained(model if known else base or DEFAULT, **_how(known, base, settings))
+        _say(make_plan(learner, source, share=hold_out, seed=learner.settings.seed), as_json=as_json, quiet=quiet)
+        return
+    model.mkdir(parents=True, exist_ok=True)
+    try:
+        with only_writer(model, wait=wait):
+            learner = MGCLIP.from_pretrained(model if known else base or DEFAULT, **_how(known, base, settings))
+            plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+            if not quiet:
+                _say(plan, as_json=False, quiet=as_json)
+            with RunDisplay(1, quiet=quiet) as display:
+                note = teach(learner, model, plan, origin=str(folder), retention=kept, on_step=display.on_step)
+    except KeyboardInterrupt:
+        screen.print(f"Stopped. {model} is as it was.")
+        raise typer.Exit(1) from None
+    finally:
+        if fresh and not is_saved(model):
+            _take_back(model)
+    done = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
     if as_json:
         typer.echo(json.dumps(done, ensure_ascii=False))
     elif not quiet:
-        out.print(f"learned {len(names)} classes from {len(images)} images in {learned.epochs} epochs -> {model}")
-        out.print(f"{model} knows {len(learner.class_names)} classes")
-        if hits:
-            out.print(f"accuracy on {test}: {100 * sum(hits) / len(hits):.1f} %")
+        _report(done)
+
+
+DEFAULT = "openai/clip-vit-base-patch16"
+
+
+def _how(known: bool, base: str, settings: Any) -> dict[str, Any]:
+    return {"base": base or None} if known else {"settings": settings}
+
+
+def _take_back(folder: Path) -> None:
+    """Remove a folder that was made for a model which did not come to be."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+    """What is about to be done."""
+    from mgclip.app.display import out
+
+    low, high = plan.seconds
+    if as_json:
+        sizes = {name: len(files) for name, files in plan.train.items()}
+        typer.echo(json.dumps({"classes": sizes, "test_images": plan.test_images, "seconds": plan.seconds}))
+    elif not quiet:
+        spans = sorted({_minutes(low), _minutes(high)}, key=len)
+        known = f", beside {plan.known} it knows" if plan.known else ""
+        out.print(
+            f"to learn: {len(plan.train)} classes{known}, from {plan.images} images; {plan.test_images} more to measure on; "
+            f"about {' to '.join(dict.fromkeys([_minutes(low), _minutes(high)])) if len(spans) > 1 else spans[0]}"
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _report(done: dict[str, Any]) -> None:
+    """What changed, in a few lines."""
+    from mgclip.app.display import out, percent
+    from mgclip.folders.teach import gap_moved
+
+    accuracy, seen = done["accuracy"], done["test_images"]
+    out.print(
+        f"{done['what']} from {done['images']} images in {done['epochs']} epochs, {_minutes(done['seconds'])}; "
+        f"{done['model']} knows {done['classes_in_all']}"
+    )
+    if accuracy["new"] is not None:
+        out.print(f"accuracy on the new classes: {percent(accuracy['new'])} % of {seen['new']} images not trained on")
+    if accuracy["old"] is not None:
+        gone = f" ({seen['gone']} more are gone)" if seen["gone"] else ""
+        out.print(
+            f"accuracy on earlier classes: {percent(accuracy['old'])} %, before {percent(accuracy['old_before'])} %, "
+            f"of {seen['old']} images not trained on{gone}"
+        )
+    elif done["classes_in_all"] > len(done["classes"]):
+        out.print("accuracy on earlier classes: not measured, for no image was held out of them that is still there")
+    before, after = done["untuned"], done["tuned"]
+    if after["by_text"] is not None:
+        out.print(
+            f"by class texts alone: {percent(after['by_text'])} %, the CLIP as it was {percent(before['by_text'])} %"
+        )
+    if (moved := gap_moved(done)) is not None:
+        out.print(f"modality gap: the similarity of non-matching pairs moved by {100 * moved:+.1f} %")
+    if after["retention"] is not None:
+        drop = before["retention"] - after["retention"]
+        out.print(
+            f"zero-shot on what was never trained on: {percent(after['retention'])} %, {percent(drop)} points lost"
+        )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip._version import __version__
-from mgclip.app import bench, conform, data, gap, learn, predict, recipes, reproduce, run
+from mgclip.app import bench, conform, data, evaluate, gap, learn, predict, recipes, reproduce, run, versions
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -22,6 +22,11 @@ app.command("run")(run.run_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("learn")(learn.learn_command)
 app.command("predict")(predict.predict_command)
+app.command("evaluate")(evaluate.evaluate_command)
+app.command("history")(versions.history_command)
+app.command("undo")(versions.undo_command)
+app.command("relabel")(versions.relabel_command)
+app.command("forget")(versions.forget_command)
 app.command("gap")(gap.gap_command)
 app.command("bench")(bench.bench_command)
 app.command("conform")(conform.conform_command)

@@ -1,45 +1,117 @@
-"""``mgclip predict``: class and probability of images."""
+"""``mgclip predict``: class and confidence of images."""
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from mgclip.folders.recognise import Answer
 
 
 def predict_command(
     model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="Show so many classes for each image.")] = 1,
+    unknown: Annotated[
+        float, typer.Option(min=0, max=1, help="Answer 'unknown' where the confidence is below this.")
+    ] = 0.0,
+    also: Annotated[str, typer.Option(help='More classes, by their text alone: "a zebra,a lion".')] = "",
+    branches: Annotated[
+        bool, typer.Option("--branches", help="Also show what texts and head say by themselves.")
+    ] = False,
     base: Annotated[str, typer.Option(help="Where the model's CLIP is now, if it has moved.")] = "",
+    on_bad_image: Annotated[
+        Literal["error", "skip"], typer.Option(help="What to do about a file that cannot be read.")
+    ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one line for each image and class.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Classify images among all classes a model has learned."""
+    from mgclip.app.display import counting, screen
+    from mgclip.errors import InputError
+    from mgclip.method.versions import check_saved
+
+    if as_json and as_csv:
+        raise InputError("Give --json or --csv, not both.")
+    files, total = _files(images)
+    check_saved(model)
+    candidates = [text.strip() for text in also.split(",")] if also else []
+
+    from mgclip.folders.recognise import UNKNOWN, recognise
+    from mgclip.method.learner import MGCLIP
+
+    skipped: list[Path] = []
+
+    def skip(file: Path, reason: str) -> None:
+        skipped.append(file)
+        screen.print(f"skipped: {reason}")
+
+    answers = recognise(
+        MGCLIP.from_pretrained(model, base=base or None), files,
+        top=top, also=candidates, threshold=unknown, on_bad=skip if on_bad_image == "skip" else None,
+    )  # fmt: skip
+    write = csv.writer(sys.stdout)
+    if as_csv:
+        write.writerow(["image", "rank", "class", "probability", "confidence", *(["text", "image_cosine"] * branches)])
+    for answer in counting(answers, total, quiet=quiet):
+        name = UNKNOWN if answer.name is None else answer.name
+        if as_json:
+            typer.echo(json.dumps(_as_json(answer, name, branches=branches), ensure_ascii=False))
+        elif as_csv:
+            for rank, row in enumerate(answer.best, start=1):
+                named = name if rank == 1 else row["class"]
+                more = [row["text"], row["image"]] if branches else []
+                write.writerow([answer.file, rank, named, row["probability"], row["confidence"], *more])
+        else:
+            typer.echo("\t".join([str(answer.file), *_cells(answer, name, branches=branches)]))
+    if skipped and not quiet:
+        screen.print(f"{len(skipped)} files were skipped")
+
+
+def _files(places: Sequence[str]) -> tuple[Iterator[Path], int | None]:
+    """Image files of files, folders and, for ``-``, standard input; and how many, where that is known.
+
+    Raises ``InputError`` for a place that is not there or a folder without an image; a list is read as it comes.
+    """
     from mgclip.errors import InputError
     from mgclip.stream.folder import image_files
 
+    if "-" in places:
+        if len(places) > 1:
+            raise InputError("Give - alone: a list on standard input cannot be mixed with other places.")
+        return (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()), None
     files: list[Path] = []
-    for place in images:
+    for place in map(Path, places):
         found = image_files(place) if place.is_dir() else [place]
         if not found:
             raise InputError(f"{place} holds no image file.")
         files += found
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"There is no image file {missing[0]}.")
+    return iter(files), len(files)
 
-    from mgclip.method.learner import MGCLIP
-    from mgclip.method.store import is_saved
 
-    if not is_saved(model):
-        raise InputError(
-            f"{model} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."
-        )
-    predictions = MGCLIP.from_pretrained(model, base=base or None).predict(files)
-    for file, best in zip(files, predictions.top(top), strict=True):
-        if as_json:
-            classes = [{"class": name, "probability": probability} for name, probability in best]
-            typer.echo(json.dumps({"image": str(file), **classes[0], "top": classes}, ensure_ascii=False))
-        else:
-            typer.echo(f"{file}\t" + "\t".join(f"{name} {probability:.4f}" for name, probability in best))
+def _as_json(answer: Answer, name: str, *, branches: bool) -> dict[str, object]:
+    rows = [
+        {key: value for key, value in row.items() if branches or key not in ("text", "image")} for row in answer.best
+    ]
+    first = {"class": name, "probability": rows[0]["probability"], "confidence": answer.confidence}
+    return {"image": str(answer.file), **first, "top": rows}
+
+
+def _cells(answer: Answer, name: str, *, branches: bool) -> Iterator[str]:
+    for rank, row in enumerate(answer.best):
+        cell = f"{name if rank == 0 else row['class']} {row['confidence']:.4f}"
+        if branches:
+            cell += f" (text {row['text']:.4f}, image {'-' if row['image'] is None else format(row['image'], '.4f')})"
+        yield cell

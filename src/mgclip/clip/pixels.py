@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,25 @@ from mgclip.errors import InputError
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
 
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
 THREADS = min(8, os.cpu_count() or 1)
 """Threads that open and transform images."""
+
+GROUP = 4
+"""Images a thread opens before it transforms them."""
+
+
+def open_image(file: str | Path) -> Image.Image:
+    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read."""
+    try:
+        with Image.open(file) as opened:
+            return opened.convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"There is no image file {file}.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"The image {file} cannot be read ({error}): replace or remove the file.") from None
 
 
 def to_rgb(image: Any) -> Image.Image:
@@ -31,13 +48,7 @@ def to_rgb(image: Any) -> Image.Image:
     Raises ``InputError`` naming the file where it cannot be read.
     """
     if isinstance(image, (str, Path)):
-        try:
-            with Image.open(image) as opened:
-                return opened.convert("RGB")
-        except FileNotFoundError:
-            raise InputError(f"There is no image file {image}.") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"The image {image} cannot be read ({error}): replace or remove the file.") from None
+        return open_image(image)
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     array = np.asarray(image)
@@ -93,21 +104,19 @@ class Pixels:
         return self._kept[indices]
 
     def _prepare(self, places: Sequence[int]) -> Tensor:
-        """Open and transform images, on several threads: Pillow works outside Python's lock."""
-        if len(places) < 2 * THREADS:
-            return self.transform([to_rgb(self.images[i]) for i in places])
-        parts = [places[start::THREADS] for start in range(THREADS)]
-        done = list(_pool().map(lambda part: self.transform([to_rgb(self.images[i]) for i in part]), parts))
-        whole = torch.empty((len(places), *done[0].shape[1:]), dtype=torch.uint8)
-        for start, part in enumerate(done):
-            whole[start::THREADS] = part
-        return whole
+        """Open and transform images, on several threads: Pillow works outside Python's lock. Few are open at a time, for
+        photographs take more memory opened than transformed.
+        """
+        groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
+        work = map if len(groups) < 2 else _pool().map
+        done = list(work(lambda group: self.transform([to_rgb(self.images[i]) for i in group]), groups))
+        return torch.cat(done) if len(done) > 1 else done[0]
 
 
-def ahead(load: Callable[[Tensor], Tensor], items: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+def ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
     """Each item with what ``load`` makes of it; the next one is loaded in the background while this one is used."""
     with ThreadPoolExecutor(1) as loader:
-        waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
+        waiting: deque[tuple[Item, Future[Loaded]]] = deque()
         for item in items:
             waiting.append((item, loader.submit(load, item)))
             if len(waiting) > 1:

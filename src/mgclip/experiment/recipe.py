@@ -174,9 +174,10 @@ def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
     return _build(Recipe, values, source=f"In recipe {source}")
 
 
-def build_settings(changes: Iterable[str]) -> Settings:
-    """The method's settings with ``key=value`` changes; keys of recipes only are refused."""
-    return _build(Settings, dict(map(parse_change, changes)), source="In the settings")
+def build_settings(changes: Iterable[str] | Mapping[str, Any]) -> Settings:
+    """The method's settings with changes, as ``key=value`` or by key; keys of recipes only are refused."""
+    values = changes if isinstance(changes, Mapping) else dict(map(parse_change, changes))
+    return _build(Settings, values, source="In the settings")
 
 
 def _build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:

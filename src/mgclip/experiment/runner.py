@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
@@ -16,6 +18,7 @@ from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import KEEP_BYTES, Pixels
 from mgclip.errors import InputError
 from mgclip.experiment import records
+from mgclip.experiment.final import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
 from mgclip.method.baselines.make import Learner, make_learner
@@ -31,6 +34,9 @@ from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"
 """Folder of a method's checkpoint: the model as it was after the last finished task."""
+
+Answers = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Label and probability of each test image's answer, ``(n,)`` and ``(n,)``, task after task."""
 
 OnTask = Callable[[str, int, int, dict[str, Any]], None]
 """Told after each task: method, tasks done, tasks in all, the task's record."""
@@ -127,13 +133,14 @@ def _run_method(
     parallel.wait()  # until every process has read what one of them is about to write
     if parallel.is_main():
         records.write_records(folder, done)  # without those that no checkpoint vouches for
+    last = None
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
             task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step
         )
         middle = time.monotonic()
-        record = evaluate(learner, stream, task, tests)
+        record, last = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
         record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
         if parallel.is_main():
@@ -141,6 +148,10 @@ def _run_method(
         learner.save_pretrained(folder / MODEL)
         done.append(record)
         on_task(method, len(done), len(stream), record)
+    if last is None:  # stopped between the last task and here
+        _, last = evaluate(learner, stream, stream[-1], tests)
+    if parallel.is_main():
+        write_final(folder, stream, *last)
     summary = records.summarise(done)
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
@@ -161,9 +172,9 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[di
 @torch.no_grad()
 def evaluate(
     learner: Learner, stream: Sequence[Task], task: Task, tests: dict[tuple[int, int], Pixels]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Answers]:
     """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
-    the next task (docs/method.md 3, 9).
+    the next task (docs/method.md 3, 9); and the answers it was made of.
 
     ``tests`` keeps the transformed test images between calls, by stream length and task.
     """
@@ -177,10 +188,12 @@ def evaluate(
 
     for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently
         learner.encoder.texts(each.texts)
-    accuracies, right, images, gaps = [], 0, 0, []
+    accuracies, right, images, gaps, answers = [], 0, 0, [], []
     for earlier in stream[: task.index + 1]:
         encoded, labels = features(earlier)
-        hits = int((learner.probabilities(encoded).argmax(1) == labels).sum())
+        sure, found = learner.probabilities(encoded).max(1)
+        answers.append((found.cpu().numpy(), sure.cpu().numpy()))
+        hits = int((found == labels).sum())
         accuracies.append(hits / len(labels) if len(labels) else 0.0)
         right, images = right + hits, images + len(labels)
         if len(learner.class_names) > 1:
@@ -191,7 +204,7 @@ def evaluate(
         encoded, labels = features(stream[task.index + 1])
         texts = [text for each in stream for text in each.texts]
         ahead = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
-    return {
+    record = {
         "task": task.index,
         "classes": list(task.names),
         "classes_seen": len(learner.class_names),
@@ -202,6 +215,8 @@ def evaluate(
         "next_task_text_accuracy": ahead,
         "gap": {"positive": positive, "negative": negative},
     }
+    found_in_all, sure_in_all = (np.concatenate(part) for part in zip(*answers, strict=True))
+    return record, (found_in_all, sure_in_all)
 
 
 def _probe_record(learned: Learned) -> dict[str, Any]:

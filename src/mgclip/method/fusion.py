@@ -20,3 +20,20 @@ def fuse(
     if mode == "published":
         text = text.softmax(-1)
     return (text + vision_weight * cosines.softmax(-1)) / (1 + vision_weight)
+
+
+def confidences(
+    text_logits: Tensor,
+    cosines: Tensor,
+    *,
+    scale: float,
+    vision_weight: float,
+    branches: Literal["both", "text", "image"],
+) -> Tensor:
+    """The same mixture with CLIP's own temperature on both sides, ``(b, c)``: one softmax of the text logits, and of the head's
+    cosines times the logit scale. Not part of the method: a number to put thresholds on.
+    """
+    text, image = text_logits.softmax(-1), (scale * cosines).softmax(-1)
+    if branches != "both":
+        return text if branches == "text" else image
+    return (text + vision_weight * image) / (1 + vision_weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
-from mgclip.method import replay, saved
+from mgclip.method import replay, saved, upkeep
 from mgclip.method.compensation import cosines, train_head, train_rows
 from mgclip.method.fusion import fuse
 from mgclip.method.objective import Objective
-from mgclip.method.predictions import Predictions
+from mgclip.method.predictions import Predictions, check_candidates, predictions
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.settings import Settings
@@ -93,15 +93,18 @@ class MGCLIP:
         model.epochs = found.learnt.epochs
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, note: Mapping[str, Any] | None = None, beside: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the model: peft adapter, head, classes, settings, and which CLIP it needs. Whole or not at all; of several
-        processes one writes.
+        processes one writes. With a ``note`` of what was done, or where versions are kept, it is a new version of the model
+        there (``method/versions.py``); otherwise it takes that one's place. ``beside``: JSON files to lie with it, by name.
         """
         learnt = saved.Learnt(
             self.settings, self.epochs, self.task_sizes, self.class_names, self.class_texts, self.head, self.memory
         )
         if parallel.is_main():
-            saved.save(Path(folder), self.backbone, learnt)
+            saved.save(Path(folder), self.backbone, learnt, note, beside)
         parallel.wait()
 
     def learn(
@@ -147,6 +150,9 @@ class MGCLIP:
         if self.epochs is None and len(task.names) > 1:
             seen = probe(self.backbone, task, self.settings, on_step)
             self.epochs = seen.epochs
+            if seen.whole:
+                self.encoder.renew()
+                return seen
         # A task of one class has nothing to tell apart: its cross-entropy is zero.
         if self.epochs and (len(task.names) > 1 or self.memory or self.settings.adapter_loss == "align"):
             if self.memory is None:
@@ -201,12 +207,35 @@ class MGCLIP:
         texts = (*self.class_texts, *task.texts)
         return self.backbone.tokenize([self.settings.prompt.format(text) for text in texts])
 
-    def predict(self, images: Sequence[Any]) -> Predictions:
-        """Classify images among all learned classes. Raises ``InputError`` before anything was learned."""
+    def relabel(self, old: str, new: str, text: str | None = None) -> None:
+        """Give a learned class another name, and ``text`` (the new name) in prompts. Raises ``InputError`` where that cannot be."""
+        upkeep.relabel(self, old, new, text)
+
+    def forget(self, name: str) -> None:
+        """Drop a learned class: its row of the head, its name, its images in the memory. What its images taught the adapters
+        stays (docs/learn.md). Raises ``InputError`` for a class that was not learned.
+        """
+        upkeep.forget(self, name)
+
+    def predict(self, images: Sequence[Any], *, also: Sequence[str] = ()) -> Predictions:
+        """Classify images among all learned classes, and ``also`` among classes known by their text alone.
+
+        Raises ``InputError`` before anything was learned, and for a candidate that was learned or is named twice.
+        """
+        return self.classify(self.encoder.images(self.encoder.pixels(images)), also=also)
+
+    @torch.no_grad()
+    def classify(self, features: Tensor, *, also: Sequence[str] = ()) -> Predictions:
+        """The same from image features ``(b, d)``."""
         if not self.class_names:
             raise InputError("This model has learned no class yet: call learn first.")
-        probabilities = self.probabilities(self.encoder.images(self.encoder.pixels(images)))
-        return Predictions(self.class_names, probabilities.cpu().numpy())
+        check_candidates(also, self.class_names)
+        logits = self.text_logits(features, (*self.class_texts, *also))
+        cosine = cosines(features, self.head)
+        return predictions(
+            self.class_names, tuple(also), self.probabilities(features), logits, cosine,
+            scale=float(self.backbone.logit_scale), settings=self.settings,
+        )  # fmt: skip
 
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes: zero-shot for those not learned."""

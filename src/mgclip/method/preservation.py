@@ -23,11 +23,14 @@ from mgclip.method.training import OnStep, Step, batches, checked
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe saw: the un-tuned gap, the gap after each epoch, and the epochs it allows."""
+    """What the probe saw: the un-tuned gap, the gap after each epoch, and the epochs it allows. ``whole``: it never had to stop,
+    and has left the adapters as the adapter phase of so many epochs would: same images in the same order at the same rates.
+    """
 
     origin: Gap
     after_epoch: tuple[Gap, ...]
     epochs: int
+    whole: bool
 
 
 def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
@@ -87,7 +90,7 @@ def train_epochs(
 def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep) -> Probe:
     """Find how many epochs keep the negative similarity within ``alpha`` of the un-tuned model's (docs/method.md 4).
 
-    The adapters are trained for it and then put back. The answer is at least 1 and at most ``max_epochs``; an ``alpha`` of
+    The adapters are trained for it and put back if it had to stop. The answer is at least 1 and at most ``max_epochs``; an ``alpha`` of
     None watches without ever stopping.
     """
 
@@ -101,7 +104,7 @@ def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnSte
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
     initial, origin = adapter_state(backbone), gap()
     seen: list[Gap] = []
-    allowed = settings.max_epochs
+    allowed, whole = settings.max_epochs, True
     training = train_epochs(
         backbone, task_objective(backbone, task, settings), settings,
         epochs=settings.max_epochs, task=task.index, phase="probe", on_step=on_step, lr=settings.adapter_lr,
@@ -110,7 +113,7 @@ def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnSte
         seen.append(gap())
         moved = parallel.agree(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
         if settings.alpha is not None and moved > settings.alpha:
-            allowed = max(1, epoch - 1)
+            allowed, whole = max(1, epoch - 1), False
+            set_adapter_state(backbone, initial)
             break
-    set_adapter_state(backbone, initial)
-    return Probe(origin, tuple(seen), allowed)
+    return Probe(origin, tuple(seen), allowed, whole)

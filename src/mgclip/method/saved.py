@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -13,7 +15,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.method.store import base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.method.store import base_entry, damaged, read_manifest, read_tensors, write_json, write_state
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -43,8 +45,15 @@ class Saved:
     fingerprint: str
 
 
-def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
-    """Write a model into ``folder``, in place of a model that is there. Interrupted or failed, the old one stays.
+def save(
+    folder: Path,
+    backbone: Backbone,
+    learnt: Learnt,
+    note: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model into ``folder``, in place of a model that is there; with a ``note``, or among versions, as a new version.
+    Interrupted or failed, the old one stays. ``beside``: JSON files to lie with it, by name.
 
     Raises ``InputError`` where ``folder`` cannot take a model.
     """
@@ -58,6 +67,9 @@ def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
         if learnt.memory is not None:
             save_file(learnt.memory.tensors(), state / MEMORY)
 
+        for name, content in (beside or {}).items():
+            write_json(state / name, content)
+
     manifest = {
         "base": base_entry(backbone),
         "settings": learnt.settings.model_dump(exclude={"adapter_init"}),
@@ -66,12 +78,24 @@ def save(folder: Path, backbone: Backbone, learnt: Learnt) -> None:
         "class_names": list(learnt.class_names),
         "class_texts": list(learnt.class_texts),
     }
-    write_state(folder, manifest, fill)
+    write_state(folder, manifest, fill, note)
 
 
 def read(folder: Path) -> Saved:
-    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one."""
-    manifest, state = read_manifest(folder)
+    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one.
+
+    A state that is replaced while it is read may lose its files: then the new one is read.
+    """
+    while True:
+        manifest, state = read_manifest(folder)
+        try:
+            return _read(folder, manifest, state)
+        except InputError:
+            if read_manifest(folder)[1] == state:
+                raise
+
+
+def _read(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
     if "baseline" in manifest:
         raise InputError(
             f"{folder} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."

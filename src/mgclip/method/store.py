@@ -1,7 +1,8 @@
-"""A folder that holds one state at a time: a JSON manifest, and beside it the folder with the files it names.
+"""A folder that holds one state in force: a JSON manifest, and beside it the folder with the files it names.
 
 Saving becomes true in the one moment in which the manifest is replaced; interrupted or failed, the state before stays in force.
-What else lies in the folder is not touched.
+States that were saved as versions (``method/versions.py``) are kept; others make room for the next one. What else lies in the
+folder is not touched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,15 @@ from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.errors import InputError
+from mgclip.method.lock import LOCK, only_writer
 
 FORMAT = 1
 MANIFEST = "mgclip.json"
 STATE = "mgclip-state-"
+HELD_OUT = "held-out.json"
+"""Which images were held out of training, where that is known; a state that says nothing of it has those of the one before."""
+WAIT = 60.0
+"""Seconds that saving waits for another process to finish writing."""
 
 
 def is_saved(reference: str | Path) -> bool:
@@ -34,9 +41,14 @@ def check_place(folder: Path) -> None:
 
     Raises ``InputError`` where something else stands in the way, or nothing may be written.
     """
-    if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(map(_foreign, folder.iterdir()))):
         raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
     check_writable(folder)
+
+
+def _foreign(entry: Path) -> bool:
+    """Whether something in a folder is not what an interrupted first save left there."""
+    return not entry.name.startswith((STATE, LOCK, f".{MANIFEST}"))
 
 
 def check_writable(folder: Path) -> None:
@@ -46,28 +58,98 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written, because {there} does not allow it: give another folder.")
 
 
-def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None]) -> None:
+def write_state(
+    folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Mapping[str, Any] | None = None
+) -> None:
     """Put a new state in force: ``fill`` writes its files into an empty folder, ``manifest`` describes it.
 
-    Raises ``InputError`` as ``check_place`` does.
+    With a ``note``, or where versions are kept already, it becomes a version of its own, and the one in force stays beside it.
+    One process writes at a time. Raises ``InputError`` as ``check_place`` does, and where another process keeps writing.
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = Path(tempfile.mkdtemp(prefix=STATE, dir=folder))
-    try:
-        fill(state)
-        for part in (state, *state.rglob("*")):
-            part.chmod(0o755 if part.is_dir() else 0o644)
-        whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
-        fresh = state / MANIFEST
-        fresh.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        fresh.replace(folder / MANIFEST)
-    except BaseException:
-        shutil.rmtree(state, ignore_errors=True)
-        raise
+    with only_writer(folder, wait=WAIT):
+        versions = known_versions(folder) or ([] if note is None else _first_version(folder))
+        state = Path(tempfile.mkdtemp(prefix=STATE, dir=folder))
+        if note is not None or versions:
+            versions = [*versions, next_version(folder, versions, state.name, note or {"what": "saved"})]
+        try:
+            fill(state)
+            if is_saved(folder) and not (state / HELD_OUT).exists():
+                _carry(read_manifest(folder)[1] / HELD_OUT, state / HELD_OUT)
+            for part in (state, *state.rglob("*")):
+                part.chmod(0o755 if part.is_dir() else 0o644)
+            whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
+            write_json(state / MANIFEST, whole)
+            put_in_force(folder, whole, versions)
+        except BaseException:
+            shutil.rmtree(state, ignore_errors=True)
+            raise
+        remove_states(folder, keep={state.name, *(version["state"] for version in versions)})
+
+
+def _carry(file: Path, to: Path) -> None:
+    if file.is_file():
+        shutil.copyfile(file, to)
+
+
+def put_in_force(folder: Path, manifest: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> None:
+    """Make a state whose files are written the one in force."""
+    kept = {"versions": list(versions)} if versions else {}
+    write_json(folder / MANIFEST, {**manifest, **kept})
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON whole or not at all, and see it on disk before it takes an older one's place."""
+    fresh = file.with_name(f".{file.name}-new")
+    with fresh.open("w", encoding="utf-8") as opened:
+        opened.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    fresh.replace(file)
+
+
+def remove_states(folder: Path, keep: Collection[str]) -> None:
+    """Remove all states but these, those that an interruption left behind among them."""
     for old in folder.glob(f"{STATE}*"):
-        if old != state:
+        if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def known_versions(folder: Path) -> list[dict[str, Any]]:
+    """The versions a folder keeps, oldest first: ``number``, ``parent``, ``state``, ``time`` and ``note`` of each. None where
+    the state in force was saved without one.
+    """
+    if not is_saved(folder):
+        return []
+    versions = read_manifest(folder)[0].get("versions", [])
+    whole = {"number": int, "state": str, "time": str, "note": dict}
+    if not isinstance(versions, list) or not all(
+        isinstance(version, dict) and all(isinstance(version.get(key), kind) for key, kind in whole.items())
+        for version in versions
+    ):
+        raise damaged(folder, "versions that are not a list of versions")
+    return versions
+
+
+def _first_version(folder: Path) -> list[dict[str, Any]]:
+    """Make the state in force, saved without versions, the first of them."""
+    if not is_saved(folder):
+        return []
+    manifest, state = read_manifest(folder)
+    write_json(state / MANIFEST, manifest)
+    return [next_version(folder, [], state.name, {"what": "saved"})]
+
+
+def next_version(
+    folder: Path, versions: Sequence[Mapping[str, Any]], state: str, note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entry of a new version after those there are."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    force = read_manifest(folder)[1].name if versions else None
+    parent = next((version["number"] for version in versions if version["state"] == force), None)
+    number = 1 + max((version["number"] for version in versions), default=0)
+    return {"number": number, "parent": parent, "state": state, "time": now, "note": dict(note)}
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], Path]:

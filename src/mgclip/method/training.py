@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mgclip.errors import MGCLIPError
 
-PHASES = ("probe", "adapter", "head", "balance-adapter", "balance-head", "rapf", "ranpac")
+PHASES = ("unused", "adapter", "head", "balance-adapter", "balance-head", "rapf", "ranpac")
 """Part of the key each order of images is drawn from: append only."""
 
 
@@ -41,10 +41,10 @@ def batches(
     count: int, *, task: int, phase: str, epoch: int, batch_size: int, seed: int, shuffle: bool
 ) -> Iterator[tuple[int, Tensor]]:
     """Number (from 1) and positions ``(b,)`` of each batch of ``count`` items; the order depends only on seed, task, phase
-    and epoch.
+    and epoch. The probe's is that of the adapter phase.
     """
     if shuffle:
-        key = [seed, task, PHASES.index(phase), epoch]
+        key = [seed, task, PHASES.index("adapter" if phase == "probe" else phase), epoch]
         order = torch.from_numpy(np.random.default_rng(key).permutation(count))
     else:
         order = torch.arange(count)

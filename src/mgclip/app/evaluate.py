@@ -1,0 +1,70 @@
+"""``mgclip evaluate``: how well a model does on a folder of labelled images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
+    folder: Annotated[
+        Path, typer.Argument(help="One folder of images for each class; or train/ and test/: then test/.")
+    ],
+    names: Annotated[
+        str, typer.Option(help="Class names: a CSV file (folder,name,text), or folder=name,folder=name.")
+    ] = "",
+    base: Annotated[str, typer.Option(help="Where the model's CLIP is now, if it has moved.")] = "",
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the classes into this CSV file.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Accuracy, per class, what is confused with what, and how far confidence can be trusted."""
+    from mgclip.folders.source import read_images
+    from mgclip.method.versions import check_saved
+
+    check_saved(model)
+    images = read_images(folder, names=names)
+
+    from mgclip.folders.evaluate import evaluate_folder
+    from mgclip.method.learner import MGCLIP
+
+    learner = MGCLIP.from_pretrained(model, base=base or None)
+    found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
+    if csv_file is not None:
+        import pandas as pd
+
+        pd.DataFrame(found["classes"]).to_csv(csv_file, index=False)
+    if page is not None:
+        from mgclip.report.page import write_evaluation
+
+        write_evaluation(found, page)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mgclip.app.display import out, percent
+
+    table = Table(title=f"{found['model']} on {found['folder']}", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("class", "images", "right", "recall %", "precision %"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for row in sorted(found["classes"], key=lambda row: (row["recall"] is None, row["recall"])):
+        numbers = [str(row["images"]), str(row["right"]), percent(row["recall"]), percent(row["precision"])]
+        table.add_row(row["name"], *numbers)
+    out.print(table)
+    for pair in found["confused"][:5]:
+        out.print(f"{pair['truth']} taken for {pair['predicted']}: {pair['count']}")
+    out.print(
+        f"accuracy {percent(found['accuracy'])} % of {found['images']} images; by class texts alone "
+        f"{percent(found['text_accuracy'])} %, by the head alone {percent(found['image_accuracy'])} %"
+    )
+    out.print(f"confidence is off by {percent(found['calibration']['error'])} points (expected calibration error)")

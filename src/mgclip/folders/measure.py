@@ -1,0 +1,70 @@
+"""How well a model does on image files whose classes are known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgclip.clip.pixels import Pixels
+from mgclip.method.gap import similarities
+from mgclip.method.learner import MGCLIP
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of known classes, opened once and encoded as often as the weights change: ``truth`` names the class of each."""
+
+    pixels: Pixels
+    truth: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> Labelled:
+        """From image files by class."""
+        files = [file for own in images.values() for file in own]
+        return cls(model.encoder.pixels(files), tuple(name for name, own in images.items() for _ in own))
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def accuracy(found: Sequence[str] | NDArray[Any], truth: Sequence[str]) -> float | None:
+    """Share of equal entries; None where there is nothing to compare."""
+    return float(np.mean(np.asarray(found) == np.asarray(truth))) if len(truth) else None
+
+
+def text_accuracy(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> float | None:
+    """Share of images ``(n, d)`` whose class the texts alone find, among the classes of ``texts`` (name -> what prompts say)."""
+    if not truth:
+        return None
+    names = list(texts)
+    best = model.text_logits(features, [texts[name] for name in names]).argmax(1).tolist()
+    return accuracy([names[label] for label in best], truth)
+
+
+def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> dict[str, float] | None:
+    """Mean similarity of images ``(n, d)`` with their own class's text and with the other classes', as logits (docs/method.md 3);
+    None where there is no other class.
+    """
+    names = list(texts)
+    if len(names) < 2 or not truth:
+        return None
+    labels = torch.tensor([names.index(name) for name in truth], device=features.device)
+    own, others = similarities(model.text_logits(features, [texts[name] for name in names]), labels)
+    return {"positive": float(own.mean()), "negative": float(others.mean())}
+
+
+@contextlib.contextmanager
+def untuned(model: MGCLIP) -> Iterator[None]:
+    """The CLIP as it was before anything was learned, for as long as this lasts."""
+    model.encoder.renew()
+    with model.backbone.peft_model.disable_adapter():
+        yield
+    model.encoder.renew()

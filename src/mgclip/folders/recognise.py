@@ -1,0 +1,101 @@
+"""Classify any number of image files, in order, a batch at a time: the next one is opened while this one is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgclip.clip.pixels import Pixels, ahead, open_image
+from mgclip.errors import InputError
+from mgclip.method.learner import MGCLIP
+from mgclip.method.predictions import Predictions
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one image: its class, or ``None`` where the confidence in it is below the threshold, and the best classes
+    with the numbers of ``Predictions`` (``image`` is None for a candidate known by its text alone).
+    """
+
+    file: Path
+    name: str | None
+    confidence: float
+    best: tuple[dict[str, Any], ...]
+
+
+def recognise(
+    model: MGCLIP,
+    files: Iterable[Path],
+    *,
+    top: int = 1,
+    also: Sequence[str] = (),
+    threshold: float = 0.0,
+    on_bad: Callable[[Path, str], None] | None = None,
+) -> Iterator[Answer]:
+    """Answers for files, in their order. ``on_bad`` is told of a file that cannot be read, which is then left out.
+
+    Raises ``InputError`` for such a file where there is no ``on_bad``.
+    """
+
+    def load(chunk: list[Path]) -> tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]:
+        good, bad = _readable(model, chunk, keep_going=on_bad is not None)
+        return good[0], good[1], bad
+
+    for _, (readable, pixels, unreadable) in ahead(load, _chunks(files, model.settings.encode_batch_size)):
+        for file, reason in unreadable:
+            if on_bad is not None:
+                on_bad(file, reason)
+        if readable:
+            with torch.no_grad():
+                features = model.backbone.image_features(pixels)
+            yield from _answers(readable, model.classify(features, also=also), top, threshold)
+
+
+def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    files = iter(files)
+    while chunk := list(islice(files, size)):
+        yield chunk
+
+
+def _readable(
+    model: MGCLIP, chunk: list[Path], *, keep_going: bool
+) -> tuple[tuple[list[Path], torch.Tensor], list[tuple[Path, str]]]:
+    """The files of a chunk that can be read, transformed, and those that cannot, with the reason."""
+    everything = torch.arange(len(chunk))
+    try:
+        return (chunk, model.encoder.pixels(chunk, keep_bytes=0).batch(everything)), []
+    except InputError:
+        if not keep_going:
+            raise
+    good, bad = [], []
+    for file in chunk:
+        try:
+            open_image(file)
+            good.append(file)
+        except InputError as error:
+            bad.append((file, str(error)))
+    return (good, model.encoder.pixels(good, keep_bytes=0).batch(torch.arange(len(good)))), bad
+
+
+def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
+    learned = found.image.shape[1]
+    for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
+        rows = tuple(
+            {
+                "class": found.classes[label],
+                "probability": float(found.probabilities[place, label]),
+                "confidence": float(found.confidence[place, label]),
+                "text": float(found.text[place, label]),
+                "image": float(found.image[place, label]) if label < learned else None,
+            }
+            for label in best
+        )
+        sure = rows[0]["confidence"]
+        yield Answer(file, rows[0]["class"] if sure >= threshold else None, sure, rows)

@@ -1,0 +1,146 @@
+"""Teach a model folder the classes of an image folder, as its next version; say what it will take, and what it changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgclip.folders.held_out import as_json, held_out_images, read_held_out
+from mgclip.folders.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
+from mgclip.folders.source import Source
+from mgclip.folders.split import hold_out
+from mgclip.method.learner import MGCLIP
+from mgclip.method.store import HELD_OUT
+from mgclip.method.task import make_task
+from mgclip.method.training import OnStep
+
+TRAINED = 2.3
+"""Time of an image forward and backward, in times of encoding it (docs/performance.md)."""
+TIMED = 16
+"""Images that are encoded to tell how fast this machine is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a ``teach`` will do: classes and images, those held out or given to measure on, and seconds it should take, from the
+    shortest adapter phase to the longest the settings allow. ``tests`` are measured on, whatever they came from.
+    """
+
+    train: dict[str, list[Path]]
+    tests: dict[str, list[Path]]
+    texts: tuple[str, ...]
+    known: int
+    seconds: tuple[float, float]
+
+    @property
+    def images(self) -> int:
+        """Training images."""
+        return sum(map(len, self.train.values()))
+
+    @property
+    def test_images(self) -> int:
+        """Images measured on."""
+        return sum(map(len, self.tests.values()))
+
+
+def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
+    """Decide what is trained on and what is held out, and see that all of it can be learned, before anything is written.
+
+    Raises ``InputError`` for what cannot be learned, such as a class the model knows already, and for an image among those
+    timed that cannot be read.
+    """
+    if source.tests is None:
+        train, tests = hold_out(source.train, share=share, seed=seed)
+    else:
+        train, tests = source.train, {name: files for name, files in source.tests.items() if name in source.train}
+    files = [file for own in train.values() for file in own]
+    labels = [label for label, own in enumerate(train.values()) for _ in own]
+    texts = tuple(source.texts.get(name, name) for name in train)
+    make_task(
+        model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
+    )  # refuses what cannot be learned
+    some = files[:: max(1, len(files) // TIMED)][:TIMED]
+    model.encoder.images(model.encoder.pixels(some[:1]))
+    begun = time.perf_counter()
+    model.encoder.images(model.encoder.pixels(some))
+    each = (time.perf_counter() - begun) / len(some)
+    images, others = len(files), 3 * sum(map(len, tests.values()))
+    once = model.epochs is not None
+    low, high = (model.epochs or 1,) * 2 if once else (1, model.settings.max_epochs)
+    passes = [images * (1 + epochs * TRAINED * (1 if once else 2)) + others for epochs in (low, high)]
+    return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]))
+
+
+def teach(
+    model: MGCLIP,
+    folder: Path,
+    plan: Plan,
+    *,
+    origin: str,
+    retention: Mapping[str, Sequence[Path]] | None = None,
+    on_step: OnStep = lambda step: None,
+) -> dict[str, Any]:
+    """Learn what is planned, save it as the next version of ``folder``, and return its note: what was done and what changed.
+
+    ``retention``: images of classes never to be trained on, by class. Interrupted or failed, the version in force stays. Whoever
+    calls this holds the folder's lock since the model was read.
+    """
+    begun = time.perf_counter()
+    remembered = read_held_out(folder)
+    old_images, gone = held_out_images(folder, model.class_names)
+    new, old = Labelled.of(model, plan.tests), Labelled.of(model, old_images)
+    kept = Labelled.of(model, retention or {})
+    before = model.classify(model.encoder.images(old.pixels)).names if len(old) else []
+    with untuned(model):
+        first = _by_text(model, plan, new, old, kept)
+    files = [file for own in plan.train.values() for file in own]
+    labels = [label for label, own in enumerate(plan.train.values()) for _ in own]
+    learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step)
+    after = [model.classify(model.encoder.images(part.pixels)).names if len(part) else [] for part in (new, old)]
+    note = {
+        "what": f"learned {len(plan.train)} class{'es' if len(plan.train) > 1 else ''}",
+        "origin": origin,
+        "classes": list(plan.train),
+        "images": plan.images,
+        "epochs": learned.epochs,
+        "test_images": {"new": len(new), "old": len(old), "gone": gone},
+        "accuracy": {
+            "new": accuracy(after[0], new.truth),
+            "old": accuracy(after[1], old.truth),
+            "old_before": accuracy(before, old.truth),
+            "all": accuracy([*after[0], *after[1]], [*new.truth, *old.truth]),
+        },
+        "untuned": first,
+        "tuned": _by_text(model, plan, new, old, kept),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    held = {name: places for name, places in remembered.items() if name in model.class_names}
+    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
+    return note
+
+
+def _by_text(model: MGCLIP, plan: Plan, new: Labelled, old: Labelled, kept: Labelled) -> dict[str, Any]:
+    """What the text branch makes of the images now: the gap on the new classes, and accuracy by texts alone."""
+    own = dict(zip(plan.train, plan.texts, strict=True))
+    known = {**dict(zip(model.class_names, model.class_texts, strict=True)), **own}
+    features = {"new": model.encoder.images(new.pixels), "old": model.encoder.images(old.pixels)}
+    return {
+        "gap": gap_of(model, features["new"], new.truth, own),
+        "by_text": text_accuracy(model, torch.cat(list(features.values())), [*new.truth, *old.truth], known),
+        "retention": text_accuracy(
+            model, model.encoder.images(kept.pixels), kept.truth, {name: name for name in dict.fromkeys(kept.truth)}
+        ),
+    }
+
+
+def gap_moved(note: Mapping[str, Any]) -> float | None:
+    """By how much the negative similarity of the new classes has moved from the un-tuned CLIP's, as a share of it."""
+    before, after = note["untuned"]["gap"], note["tuned"]["gap"]
+    if before is None or after is None or before["negative"] == 0:
+        return None
+    return float(after["negative"] / before["negative"] - 1)

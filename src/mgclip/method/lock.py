@@ -1,0 +1,50 @@
+"""One writer at a time: a lock on a folder, with its owner named. The system gives it back when its owner ends, however that was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from mgclip.errors import InputError
+
+LOCK = ".mgclip-lock"
+OWNER = f"{LOCK}-owner"
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Be the only process and thread that writes into ``folder``; whoever has the lock already, goes through.
+
+    Waits up to ``wait`` seconds. Raises ``InputError`` naming the owner where another one keeps it longer.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(folder / LOCK), is_singleton=True)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise InputError(f"{folder} is being written by {_owner(folder)}: try again when it is done.") from None
+    outermost = lock.lock_counter == 1
+    try:
+        if outermost:
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            owner = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+            (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+        yield
+    finally:
+        if outermost:
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return f"process {owner['process']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,103 @@
+"""The versions a model folder keeps: what each one was, back to one of them, and fewer of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mgclip.errors import InputError
+from mgclip.method.lock import only_writer
+from mgclip.method.store import (
+    MANIFEST,
+    WAIT,
+    damaged,
+    is_saved,
+    known_versions,
+    put_in_force,
+    read_manifest,
+    remove_states,
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version: its ``number`` and that of the version it was made from, when (ISO, UTC), what was done, and whether it is the
+    one in force.
+    """
+
+    number: int
+    parent: int | None
+    time: str
+    note: Mapping[str, Any]
+    in_force: bool
+
+
+def history(folder: Path) -> list[Version]:
+    """All versions of a saved model, oldest first; empty where it was saved without versions.
+
+    Raises ``InputError`` where there is no saved model.
+    """
+    check_saved(folder)
+    force = read_manifest(folder)[1].name
+    return [
+        Version(v["number"], v.get("parent"), v["time"], v["note"], v["state"] == force) for v in known_versions(folder)
+    ]
+
+
+def undo(folder: Path, to: int | None = None) -> Version:
+    """Put the version before the one in force, or version ``to``, back in force. No version is lost: ``to`` goes forward too.
+
+    Raises ``InputError`` where there is no such version, or its files are gone.
+    """
+    check_saved(folder)
+    with only_writer(folder, wait=WAIT):
+        versions = known_versions(folder)
+        found = _target(folder, versions, to)
+        file = folder / found["state"] / MANIFEST
+        try:
+            manifest = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"Version {found['number']} of {folder} is gone or damaged ({error}).") from None
+        if manifest.get("state") != found["state"]:
+            raise damaged(folder, f"version {found['number']}, which names another state")
+        put_in_force(folder, manifest, versions)
+    return next(version for version in history(folder) if version.in_force)
+
+
+def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) -> dict[str, Any]:
+    force = read_manifest(folder)[1].name
+    now = next((version for version in versions if version["state"] == force), None)
+    if now is None:
+        raise InputError(f"{folder} keeps no versions: there is nothing to go back to.")
+    wanted = now.get("parent") if to is None else to
+    found = next((version for version in versions if version["number"] == wanted), None)
+    if found is None and to is None:
+        raise InputError(f"Version {now['number']} of {folder} is the first one: there is nothing before it.")
+    if found is None:
+        numbers = ", ".join(str(version["number"]) for version in versions)
+        raise InputError(f"{folder} has no version {to}: there are {numbers}.")
+    return found
+
+
+def prune(folder: Path, keep: int) -> list[int]:
+    """Remove all but the ``keep`` latest versions and the one in force, for good; the numbers of those removed."""
+    check_saved(folder)
+    with only_writer(folder, wait=WAIT):
+        manifest, force = read_manifest(folder)
+        versions = known_versions(folder)
+        latest = versions[-keep:]
+        kept = [version for version in versions if version in latest or version["state"] == force.name]
+        put_in_force(folder, {k: v for k, v in manifest.items() if k != "versions"}, kept)
+        remove_states(folder, keep={force.name, *(version["state"] for version in kept)})
+    return [version["number"] for version in versions if version not in kept]
+
+
+def check_saved(folder: Path) -> None:
+    """See that there is a saved model. Raises ``InputError`` where there is none."""
+    if not is_saved(folder):
+        raise InputError(
+            f"{folder} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."
+        )

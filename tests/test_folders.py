@@ -1,0 +1,224 @@
+"""Folders of images: names, held-out images, answers in order, measurements."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
+from mgclip.errors import InputError
+from mgclip.experiment.confusion import confused, per_class
+from mgclip.folders.evaluate import calibration
+from mgclip.folders.recognise import recognise
+from mgclip.folders.source import read_images, read_source
+from mgclip.folders.split import hold_out
+
+QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
+
+
+def classes(folder, **images):
+    for name, count in images.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (40, 30), (i * 9, 80, 200)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_names_come_from_folders_a_table_or_the_command(tmp_path):
+    folder = classes(tmp_path / "data", n01=2, n02=1)
+    assert list(read_source(folder).train) == ["n01", "n02"]
+    named = read_source(folder, names="n01=tench, n02=a goldfish")
+    assert list(named.train) == ["tench", "a goldfish"]
+    assert named.texts == {"tench": "tench", "a goldfish": "a goldfish"}
+    (folder / "classes.csv").write_text("\ufefffolder,name,text\nn01,tench,a tench (a fish)\n", encoding="utf-8")
+    assert read_source(folder).texts == {"tench": "a tench (a fish)"}
+    assert list(read_source(folder).train) == ["tench", "n02"]
+    assert list(read_images(folder)) == ["tench", "n02"]
+    assert list(read_source(folder, names=str(folder / "classes.csv")).train) == ["tench", "n02"]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("n01=x,n02=x", "are called 'x': give every class one name of its own"),
+        ("n03=x", "There is no class folder 'n03'"),
+        ("n01", "takes a CSV file or folder=name,folder=name; found 'n01'"),
+        ("none.csv", "There is no table of class names none.csv"),
+        ("TABLE", "Line 2 of .* needs a folder and a name"),
+    ],
+)
+def test_names_that_do_not_fit(tmp_path, names, sentence):
+    folder = classes(tmp_path / "data", n01=1, n02=1)
+    if names == "TABLE":
+        (folder / "classes.csv").write_text("place,called\nn01,x\n")
+        names = ""
+    with pytest.raises(InputError, match=sentence):
+        read_source(folder, names=names)
+
+
+def test_an_empty_class_is_refused(tmp_path):
+    folder = classes(tmp_path / "data", full=1, empty=0)
+    with pytest.raises(InputError, match="The class 'empty' has no image"):
+        read_source(folder)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 40), max_size=6), st.floats(0, 0.9), st.integers(0, 9))
+def test_holding_out_loses_no_image_and_takes_none_twice(sizes, share, seed):
+    from pathlib import Path
+
+    every = {name: [Path(f"{name}-{i}") for i in range(count)] for name, count in sizes.items()}
+    kept, held = hold_out(every, share=share, seed=seed)
+    for name, files in every.items():
+        out = held.get(name, [])
+        assert sorted([*kept[name], *out]) == sorted(files)
+        assert kept[name] or not files
+        assert len(out) == (max(1, round(share * len(files))) if share and len(files) >= 5 else 0)
+    assert hold_out(every, share=share, seed=seed) == (kept, held)
+
+
+@pytest.fixture
+def model(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK.model_copy(update={"encode_batch_size": 5}))
+    picked = np.isin(icons["y_train"], [0, 1, 2])
+    names = [str(icons["class_names"][c]) for c in range(3)]
+    model.learn(icons["x_train"][picked], [names[c] for c in icons["y_train"][picked]], names)
+    return model
+
+
+@pytest.fixture
+def pictures(icons, tmp_path):
+    files = []
+    for number, image in enumerate(icons["x_test"][:13]):
+        files.append(tmp_path / f"{number:02}.png")
+        Image.fromarray(image).save(files[-1])
+    return files
+
+
+def test_answers_are_those_of_predict_in_the_files_order(model, pictures):
+    whole = model.predict(pictures)
+    answers = list(recognise(model, iter(pictures), top=2))
+    assert [answer.file for answer in answers] == pictures
+    assert [answer.name for answer in answers] == whole.names
+    for answer, sure, best in zip(answers, whole.sureness, whole.top(2), strict=True):
+        assert answer.confidence == pytest.approx(float(sure), abs=1e-5)
+        assert [row["class"] for row in answer.best] == [name for name, _ in best]
+
+
+def test_below_the_threshold_the_answer_is_unknown(model, pictures):
+    answers = list(recognise(model, pictures))
+    middle = sorted(answer.confidence for answer in answers)[6]
+    strict = list(recognise(model, pictures, threshold=middle))
+    assert [answer.name is None for answer in strict] == [answer.confidence < middle for answer in answers]
+    assert any(answer.name is None for answer in strict)
+
+
+def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures):
+    pictures[3].write_bytes(b"no image")
+    pictures[12].unlink()
+    told = []
+    answers = list(recognise(model, pictures, on_bad=lambda file, reason: told.append((file, reason))))
+    assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
+    assert [file for file, _ in told] == [pictures[3], pictures[12]]
+    assert "cannot be read" in told[0][1]
+    with pytest.raises(InputError, match="cannot be read"):
+        list(recognise(model, pictures))
+
+
+def test_candidates_known_by_text_alone(model, pictures):
+    plain, more = model.predict(pictures), model.predict(pictures, also=["a zebra", "a lion"])
+    assert more.classes == (*plain.classes, "a zebra", "a lion")
+    assert more.image.shape == plain.image.shape
+    assert more.text.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-5)
+    learned = len(plain.classes)
+    for place in range(len(pictures)):
+        if more.text[place].argmax() >= learned:
+            assert more.labels[place] == more.text[place].argmax()
+        else:
+            assert more.labels[place] == plain.labels[place]
+        assert more.order(5)[place][0] == more.labels[place]
+        share = more.text[place][:learned].sum()
+        assert more.confidence[place][:learned] == pytest.approx(share * plain.confidence[place], abs=1e-5)
+    assert more.confidence.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-4)
+    with pytest.raises(InputError, match="is a learned class"):
+        model.predict(pictures, also=[plain.classes[0]])
+    with pytest.raises(InputError, match="empty or named twice"):
+        model.predict(pictures, also=["a", "a"])
+
+
+def test_confidence_is_the_mixture_without_flattening(model, pictures):
+    found, beta = model.predict(pictures), model.settings.vision_weight
+    scaled = np.exp(float(model.backbone.logit_scale) * (found.image - found.image.max(1, keepdims=True)))
+    expected = (found.text + beta * scaled / scaled.sum(1, keepdims=True)) / (1 + beta)
+    assert found.confidence == pytest.approx(expected, abs=1e-5)
+
+
+def test_per_class_and_confusions_by_hand():
+    truth, found = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
+    rows = per_class(["a", "b", "c"], truth, found)
+    assert [(row["images"], row["right"], row["predicted"]) for row in rows] == [(3, 1, 2), (2, 1, 4), (1, 0, 0)]
+    assert [row["recall"] for row in rows] == [pytest.approx(1 / 3), 0.5, 0.0]
+    assert [row["precision"] for row in rows] == [0.5, 0.25, None]
+    assert confused(["a", "b", "c"], truth, found) == [
+        {"truth": "a", "predicted": "b", "count": 2},
+        {"truth": "b", "predicted": "a", "count": 1},
+        {"truth": "c", "predicted": "b", "count": 1},
+    ]
+
+
+def test_calibration_by_hand():
+    found = calibration(np.array([0.95, 0.85, 1.0, 0.15]), np.array([True, False, True, False]))
+    filled = {row["low"]: (row["count"], row["confidence"], row["accuracy"]) for row in found["bins"] if row["count"]}
+    assert filled == {
+        0.1: (1, pytest.approx(0.15), 0.0),
+        0.8: (1, pytest.approx(0.85), 0.0),
+        0.9: (2, pytest.approx(0.975), 1.0),
+    }
+    assert found["error"] == pytest.approx((0.15 + 0.85 + 2 * 0.025) / 4)
+
+
+def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
+    """What is printed is what a program would measure on the images that were held out."""
+    for c in range(4):
+        folder = tmp_path / ("march" if c < 2 else "april") / str(icons["class_names"][c])
+        folder.mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
+    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out)["test_images"] == 4
+    assert not shop.exists()
+    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--json", "--quiet")
+    assert code == 0
+    code, out, _ = mgclip(
+        "learn", tmp_path / "april", "--model", shop, "--retention", tmp_path / "march", "--json", "--quiet"
+    )
+    done = json.loads(out)
+    assert code == 0
+    held = json.loads(next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text())
+    assert {name: len(files) for name, files in held.items()} == dict.fromkeys(map(str, icons["class_names"][:4]), 2)
+    model = MGCLIP.from_pretrained(shop)
+    for part, names in (("old", model.class_names[:2]), ("new", model.class_names[2:])):
+        hits = [name == answer for name in names for answer in model.predict(held[name]).names]
+        assert done["accuracy"][part] == np.mean(hits)
+    bare = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
+    new = [file for name in model.class_names[2:] for file in held[name]]
+    logits = bare.text_logits(bare.encoder.images(bare.encoder.pixels(new)), model.class_names[2:]).detach().numpy()
+    own = [logits[i, i // 2] for i in range(4)]
+    assert done["untuned"]["gap"]["positive"] == pytest.approx(np.mean(own), abs=1e-3)
+    assert done["untuned"]["gap"]["negative"] == pytest.approx((logits.sum() - np.sum(own)) / 4, abs=1e-3)
+    assert 0 <= done["tuned"]["retention"] <= 1
+    code, out, _ = mgclip("evaluate", shop, tmp_path / "april", "--json", "--csv", tmp_path / "measured.csv")
+    found = json.loads(out)
+    assert code == 0
+    assert found["images"] == 20
+    assert (tmp_path / "measured.csv").read_text().count("\n") == 1 + len(found["classes"])
+    answers = model.predict([file for name in sorted(map(str, icons["class_names"][2:4])) for file in sorted((tmp_path / "april" / name).iterdir())])
+    truth = [name for name in sorted(map(str, icons["class_names"][2:4])) for _ in range(10)]
+    assert found["accuracy"] == np.mean(np.array(answers.names) == truth)
+    code, _, err = mgclip("evaluate", shop, tmp_path)
+    assert code == 2
+    assert "has not learned the class 'april'" in err

@@ -1,0 +1,99 @@
+"""Three months in the life of a model, as its owner would live them, through the command line."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from mgclip.clip.pixels import to_rgb
+
+MONTHS = ("march", "april", "may")
+FORGETTING = 0.10
+"""icons100 forgets 9.6 points over ten tasks (docs/results.md): over three it should not be more."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Ten icon classes a month: line drawings to learn, solid ones to check."""
+    from mgclip.stream.datasets import load_dataset
+
+    folder = tmp_path_factory.mktemp("story")
+    data = load_dataset("icons100", path=None, train_per_class=20, test_per_class=5)
+    for split, kind in ((data.train, "photos"), (data.test, "check")):
+        for number, label in enumerate(split.labels.tolist()):
+            if label < 30:
+                to = folder / kind / MONTHS[label // 10] / data.class_names[label]
+                to.mkdir(parents=True, exist_ok=True)
+                to_rgb(split.images[number]).save(to / f"{number}.png")
+    return folder
+
+
+def mgclip(place, *words, given=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "mgclip", *map(str, words)], cwd=place, capture_output=True, text=True, input=given
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_three_months(place):
+    learned, alone = [], []
+    for number, month in enumerate(MONTHS):
+        base = () if number else ("--base", "iconclip")
+        said = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
+        learned.append(json.loads(said))
+        found = json.loads(mgclip(place, "evaluate", "shop", f"check/{month}", "--json"))
+        alone.append(found["accuracy"])
+    assert [note["classes_in_all"] for note in learned] == [10, 20, 30]
+    for note in learned:
+        assert note["accuracy"]["new"] > 0.8
+        assert abs(note["tuned"]["gap"]["negative"] / note["untuned"]["gap"]["negative"] - 1) < 0.1
+    for note in learned[1:]:
+        assert note["accuracy"]["old"] > note["accuracy"]["old_before"] - FORGETTING
+        assert note["test_images"] == {"new": 40, "old": 40 * (note["classes_in_all"] // 10 - 1), "gone": 0}
+    later = [json.loads(mgclip(place, "evaluate", "shop", f"check/{m}", "--json"))["accuracy"] for m in MONTHS[:2]]
+    assert sum(alone[:2]) / 2 - sum(later) / 2 < FORGETTING
+
+    listed = sorted((place / "check" / "may").rglob("*.png"))
+    lines = mgclip(place, "predict", "shop", "-", "--csv", "--top", "2", given="\n".join(map(str, listed)))
+    rows = list(csv.DictReader(io.StringIO(lines)))
+    assert [row["image"] for row in rows[::2]] == list(map(str, listed))
+    right = sum(row["class"] in row["image"] for row in rows[::2]) / len(listed)
+    assert right > 0.6
+    unsure = mgclip(place, "predict", "shop", "check/may", "--unknown", "0.99999").splitlines()
+    assert 0 < sum("\tunknown " in line for line in unsure) < len(unsure)
+
+    newest = json.loads(mgclip(place, "history", "shop", "--json"))["versions"]
+    assert [(v["number"], v["in_force"]) for v in newest] == [(1, False), (2, False), (3, True)]
+    assert "version 2 of shop is in force" in mgclip(place, "undo", "shop")
+    assert json.loads(mgclip(place, "evaluate", "shop", "check/april", "--json"))["accuracy"] == alone[1]
+    mgclip(place, "undo", "shop", "--to", "3")
+
+    first = sorted(entry.name for entry in (place / "check" / "march").iterdir())[0]
+    mgclip(place, "relabel", "shop", first, "<b>wake & up</b> ⏰", "--text", first)
+    answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
+    assert json.loads(answer)["class"] == "<b>wake & up</b> ⏰"
+    said = mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")
+    assert "stays" in said
+    answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
+    assert json.loads(answer)["class"] != "<b>wake & up</b> ⏰"
+    page = place / "evaluation.html"
+    mgclip(place, "evaluate", "shop", "check/may", "--page", page)
+    assert page.read_text().count("<svg") >= 1
+
+
+def test_bad_images_and_an_interrupted_first_learn_leave_nothing(place):
+    bad = place / "bad" / "one"
+    bad.mkdir(parents=True)
+    for name in ("a", "b"):
+        Image.new("RGB", (50, 50)).save(bad / f"{name}.png")
+    (bad / "c.png").write_bytes(b"cut short")
+    words = [sys.executable, "-m", "mgclip", "learn", "bad", "--model", "new", "--base", "iconclip"]
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "c.png cannot be read" in done.stderr
+    assert not (place / "new").exists()
