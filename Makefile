@@ -29,7 +29,7 @@ $(VENV)/with-icons: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/with-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e ".[icons,dev]"
+	$(PIP) install -c constraints.txt -e ".[icons,studio,onnx,dev]"
 	touch $@
 
 clean:

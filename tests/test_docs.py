@@ -5,6 +5,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
+import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,10 @@ def made_by_make():
 
 @pytest.fixture
 def workplace(icons, tmp_path, monkeypatch):
+    for part, c, i in ((part, c, i) for part in ("train", "test") for c in range(4) for i in range(3)):
+        folder = tmp_path / "stream" / part / str(icons["class_names"][c])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(icons[f"x_{part}"][(12 if part == "train" else 4) * c + i]).save(folder / f"{i}.png")
     for month, classes in (("march", [0, 1, 2]), ("april", [3, 4])):
         for c in classes:
             folder = tmp_path / "photos" / month / str(icons["class_names"][c])
@@ -40,7 +47,7 @@ def workplace(icons, tmp_path, monkeypatch):
 
 
 def test_only_known_languages():
-    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python"}
+    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python", "csv"}
 
 
 def test_commands(workplace):
@@ -51,10 +58,45 @@ def test_commands(workplace):
             if line in known:
                 continue
             assert shlex.split(line)[0] in ("mgclip", "torchrun"), f"{page} shows a command nothing runs: {line}"
+            if line.startswith("mgclip studio "):
+                opens_a_page(shlex.split(line), path)
+                continue
             done = subprocess.run(shlex.split(line), env={**os.environ, "PATH": path}, capture_output=True, text=True)
             assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
             ran.append(line)
     assert len(ran) >= 7
+
+
+def opens_a_page(words, path):
+    """Start what does not end by itself, see that it answers, and end it."""
+    if find_spec("gradio") is None:
+        return
+    words += ["--port", str(18861 + os.getpid() % 1000)]
+    with subprocess.Popen(words, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True) as studio:
+        try:
+            for _ in range(120):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{words[-1]}/", timeout=5) as answer:
+                        assert b"MG-CLIP studio" in answer.read()
+                    return
+                except OSError:
+                    assert studio.poll() is None, studio.stderr.read()
+                    time.sleep(0.5)
+            raise AssertionError("the studio did not come up in a minute")
+        finally:
+            studio.terminate()
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(workplace):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "the notebook is kept without outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(workplace)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert any("accuracy" in output.get("text", "") for output in shown)
 
 
 @pytest.mark.parametrize(("page", "program"), blocks("python"))

@@ -65,7 +65,11 @@ def test_an_empty_class_is_refused(tmp_path):
         read_source(folder)
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 40), max_size=6), st.floats(0, 0.9), st.integers(0, 9))
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 40), max_size=6),
+    st.floats(0, 0.9),
+    st.integers(0, 9),
+)
 def test_holding_out_loses_no_image_and_takes_none_twice(sizes, share, seed):
     from pathlib import Path
 
@@ -109,10 +113,16 @@ def test_answers_are_those_of_predict_in_the_files_order(model, pictures):
 
 def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     answers = list(recognise(model, pictures))
-    middle = sorted(answer.confidence for answer in answers)[6]
+    assert [answer.likeness for answer in answers] == pytest.approx(
+        model.predict(pictures).image.max(1).tolist(), abs=1e-5
+    )
+    middle = sorted(answer.likeness for answer in answers)[6]
     strict = list(recognise(model, pictures, threshold=middle))
-    assert [answer.name is None for answer in strict] == [answer.confidence < middle for answer in answers]
+    assert [answer.name is None for answer in strict] == [answer.likeness < middle for answer in answers]
     assert any(answer.name is None for answer in strict)
+    words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
+    for answer in recognise(model, pictures, threshold=1.0, also=words):
+        assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
 
 
 def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures):
@@ -187,18 +197,24 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
         for i in range(10):
             Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
     shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
-    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json")
+    code, out, _ = mgclip(
+        "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json"
+    )
     assert code == 0
     assert json.loads(out)["test_images"] == 4
     assert not shop.exists()
-    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--json", "--quiet")
+    code, out, _ = mgclip(
+        "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--json", "--quiet"
+    )
     assert code == 0
     code, out, _ = mgclip(
         "learn", tmp_path / "april", "--model", shop, "--retention", tmp_path / "march", "--json", "--quiet"
     )
     done = json.loads(out)
     assert code == 0
-    held = json.loads(next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text())
+    held = json.loads(
+        next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text()
+    )
     assert {name: len(files) for name, files in held.items()} == dict.fromkeys(map(str, icons["class_names"][:4]), 2)
     model = MGCLIP.from_pretrained(shop)
     for part, names in (("old", model.class_names[:2]), ("new", model.class_names[2:])):
@@ -215,8 +231,16 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     found = json.loads(out)
     assert code == 0
     assert found["images"] == 20
+    likeness = model.predict(sorted((tmp_path / "april").rglob("*.png"))).likeness
+    assert found["likeness"]["95"] == pytest.approx(np.quantile(likeness, 0.05), abs=1e-5)
     assert (tmp_path / "measured.csv").read_text().count("\n") == 1 + len(found["classes"])
-    answers = model.predict([file for name in sorted(map(str, icons["class_names"][2:4])) for file in sorted((tmp_path / "april" / name).iterdir())])
+    answers = model.predict(
+        [
+            file
+            for name in sorted(map(str, icons["class_names"][2:4]))
+            for file in sorted((tmp_path / "april" / name).iterdir())
+        ]
+    )
     truth = [name for name in sorted(map(str, icons["class_names"][2:4])) for _ in range(10)]
     assert found["accuracy"] == np.mean(np.array(answers.names) == truth)
     code, _, err = mgclip("evaluate", shop, tmp_path)

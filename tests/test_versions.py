@@ -110,7 +110,7 @@ def test_a_version_whose_files_are_gone_is_not_gone_back_to(shop):
     state = json.loads((shop / "mgclip.json").read_text())["versions"][0]["state"]
     shutil.rmtree(shop / state)
     newest = MGCLIP.from_pretrained(shop)
-    with pytest.raises(InputError, match="Version 1 of .* is gone or damaged"):
+    with pytest.raises(InputError, match=r"Version 1 of .* is gone or damaged"):
         undo(shop)
     assert same(MGCLIP.from_pretrained(shop), newest)
 

@@ -67,4 +67,10 @@ def _print(found: dict[str, Any]) -> None:
         f"accuracy {percent(found['accuracy'])} % of {found['images']} images; by class texts alone "
         f"{percent(found['text_accuracy'])} %, by the head alone {percent(found['image_accuracy'])} %"
     )
+    if found["likeness"] is not None:
+        least = found["likeness"]["95"]
+        out.print(
+            f"95 % of these images are like a learned class by {least:.3f}:  "
+            f"mgclip predict --unknown {least:.3f}  keeps them"
+        )
     out.print(f"confidence is off by {percent(found['calibration']['error'])} points (expected calibration error)")

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from mgclip._version import __version__
-from mgclip.app import bench, conform, data, evaluate, gap, learn, predict, recipes, reproduce, run, versions
+from mgclip.app import (
+    bench,
+    conform,
+    data,
+    evaluate,
+    export,
+    gap,
+    learn,
+    predict,
+    recipes,
+    report,
+    reproduce,
+    run,
+    versions,
+)
+from mgclip.app.studio import command as studio
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -27,6 +42,9 @@ app.command("history")(versions.history_command)
 app.command("undo")(versions.undo_command)
 app.command("relabel")(versions.relabel_command)
 app.command("forget")(versions.forget_command)
+app.command("report")(report.report_command)
+app.command("export")(export.export_command)
+app.command("studio")(studio.studio_command)
 app.command("gap")(gap.gap_command)
 app.command("bench")(bench.bench_command)
 app.command("conform")(conform.conform_command)

@@ -22,7 +22,12 @@ def predict_command(
     ],
     top: Annotated[int, typer.Option(min=1, help="Show so many classes for each image.")] = 1,
     unknown: Annotated[
-        float, typer.Option(min=0, max=1, help="Answer 'unknown' where the confidence is below this.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Answer 'unknown' where an image is less like any class than this; evaluate suggests it.",
+        ),
     ] = 0.0,
     also: Annotated[str, typer.Option(help='More classes, by their text alone: "a zebra,a lion".')] = "",
     branches: Annotated[
@@ -57,12 +62,18 @@ def predict_command(
         screen.print(f"skipped: {reason}")
 
     answers = recognise(
-        MGCLIP.from_pretrained(model, base=base or None), files,
-        top=top, also=candidates, threshold=unknown, on_bad=skip if on_bad_image == "skip" else None,
-    )  # fmt: skip
+        MGCLIP.from_pretrained(model, base=base or None),
+        files,
+        top=top,
+        also=candidates,
+        threshold=unknown,
+        on_bad=skip if on_bad_image == "skip" else None,
+    )
     write = csv.writer(sys.stdout)
     if as_csv:
-        write.writerow(["image", "rank", "class", "probability", "confidence", *(["text", "image_cosine"] * branches)])
+        write.writerow(
+            ["image", "rank", "class", "probability", "confidence", "likeness", *(["text", "image_cosine"] * branches)]
+        )
     for answer in counting(answers, total, quiet=quiet):
         name = UNKNOWN if answer.name is None else answer.name
         if as_json:
@@ -71,7 +82,9 @@ def predict_command(
             for rank, row in enumerate(answer.best, start=1):
                 named = name if rank == 1 else row["class"]
                 more = [row["text"], row["image"]] if branches else []
-                write.writerow([answer.file, rank, named, row["probability"], row["confidence"], *more])
+                write.writerow(
+                    [answer.file, rank, named, row["probability"], row["confidence"], answer.likeness, *more]
+                )
         else:
             typer.echo("\t".join([str(answer.file), *_cells(answer, name, branches=branches)]))
     if skipped and not quiet:
@@ -105,7 +118,12 @@ def _as_json(answer: Answer, name: str, *, branches: bool) -> dict[str, object]:
     rows = [
         {key: value for key, value in row.items() if branches or key not in ("text", "image")} for row in answer.best
     ]
-    first = {"class": name, "probability": rows[0]["probability"], "confidence": answer.confidence}
+    first = {
+        "class": name,
+        "probability": rows[0]["probability"],
+        "confidence": answer.confidence,
+        "likeness": answer.likeness,
+    }
     return {"image": str(answer.file), **first, "top": rows}
 
 

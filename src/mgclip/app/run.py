@@ -55,6 +55,7 @@ def run_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.experiment.runner import open_run, run
+    from mgclip.report.page import write_report
 
     quiet = quiet or not is_main()
     opened = open_run(recipe, folder, resume=resume is not None)
@@ -68,6 +69,7 @@ def run_command(
     if not is_main():
         return
     _figure(folder, summaries, recipe.name)
+    page = write_report([folder], folder / "report.html")
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
     elif not quiet:
@@ -76,7 +78,7 @@ def run_command(
             results.print(kept)
         if as_shipped(recipe):
             _compare(recipe, summaries)
-        results.print(f"records, models and accuracy.svg: {folder}")
+        results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
 
 
 def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:

@@ -48,6 +48,7 @@ def evaluate_folder(
         "image_accuracy": _head_accuracy(model, parts, truth),
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
+        "likeness": _likeness(model, parts),
         "calibration": calibration(np.concatenate([part.sureness for part in parts]), found == truth),
     }
 
@@ -56,6 +57,14 @@ def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[A
     if not model.settings.uses_head:
         return None
     return float((np.concatenate([part.image.argmax(1) for part in parts]) == truth).mean())
+
+
+def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:
+    """The likeness that 99, 95 and 90 % of these images reach: thresholds for ``--unknown`` that lose the rest of them."""
+    if not model.settings.uses_head:
+        return None
+    likeness = np.concatenate([part.likeness for part in parts])
+    return {str(share): float(np.quantile(likeness, 1 - share / 100)) for share in (99, 95, 90)}
 
 
 def calibration(confidence: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mgclip.clip.pixels import Pixels, ahead, open_image
+from mgclip.clip.pixels import ahead, open_image
 from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
@@ -20,13 +20,15 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one image: its class, or ``None`` where the confidence in it is below the threshold, and the best classes
-    with the numbers of ``Predictions`` (``image`` is None for a candidate known by its text alone).
+    """What is said of one image: its class, or ``None`` where it is less like any learned class than the threshold and no
+    candidate took it; how sure that is; how like the nearest learned class it is; and the best classes with the numbers of
+    ``Predictions`` (``image`` is None for a candidate known by its text alone).
     """
 
     file: Path
     name: str | None
     confidence: float
+    likeness: float
     best: tuple[dict[str, Any], ...]
 
 
@@ -41,8 +43,10 @@ def recognise(
 ) -> Iterator[Answer]:
     """Answers for files, in their order. ``on_bad`` is told of a file that cannot be read, which is then left out.
 
-    Raises ``InputError`` for such a file where there is no ``on_bad``.
+    Raises ``InputError`` for such a file where there is no ``on_bad``, and for a threshold where the model has no head.
     """
+    if threshold and not model.settings.uses_head:
+        raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
 
     def load(chunk: list[Path]) -> tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]:
         good, bad = _readable(model, chunk, keep_going=on_bad is not None)
@@ -97,5 +101,6 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
             }
             for label in best
         )
-        sure = rows[0]["confidence"]
-        yield Answer(file, rows[0]["class"] if sure >= threshold else None, sure, rows)
+        likeness = float(found.likeness[place])
+        known = likeness >= threshold or best[0] >= learned
+        yield Answer(file, rows[0]["class"] if known else None, rows[0]["confidence"], likeness, rows)

@@ -28,9 +28,9 @@ class Source:
 def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
     """Read a folder of class folders, or of ``train/`` and ``test/`` (or ``val/``).
 
-    Names are those of the class folders unless ``classes.csv`` in the folder, or ``names``, says otherwise. ``names`` is a CSV file
-    with the columns folder, name and, if prompts say something else, text; or ``folder=name,folder=name``. Raises ``InputError`` for
-    a missing or empty class folder, a name given twice, and a table that does not fit.
+    Names are those of the class folders unless ``classes.csv`` in the folder, or ``names``, says otherwise: a CSV file with the
+    columns folder, name and, if prompts say something else, text; or ``folder=name,folder=name``. Raises ``InputError`` for a
+    missing or empty class folder, a name given twice, and a table that does not fit.
     """
     train_folder, beside = find_parts(folder)
     train, called = read_classes(train_folder), _naming(folder, names)
@@ -45,7 +45,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
-    """Image files by class name, of a folder to be measured on: its ``test/`` (or ``val/``) where it has one beside ``train/``."""
+    """Image files by class name, of a folder to measure on: of its ``test/`` (or ``val/``) beside ``train/`` if it has both."""
     train_folder, test_folder = find_parts(folder)
     place = test_folder or train_folder
     return _named(read_classes(place), _naming(folder, names), place)

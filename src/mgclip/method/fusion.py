@@ -31,7 +31,7 @@ def confidences(
     branches: Literal["both", "text", "image"],
 ) -> Tensor:
     """The same mixture with CLIP's own temperature on both sides, ``(b, c)``: one softmax of the text logits, and of the head's
-    cosines times the logit scale. Not part of the method: a number to put thresholds on.
+    cosines times the logit scale. Not part of the method: a number people can read.
     """
     text, image = text_logits.softmax(-1), (scale * cosines).softmax(-1)
     if branches != "both":

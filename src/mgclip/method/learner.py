@@ -208,7 +208,7 @@ class MGCLIP:
         return self.backbone.tokenize([self.settings.prompt.format(text) for text in texts])
 
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
-        """Give a learned class another name, and ``text`` (the new name) in prompts. Raises ``InputError`` where that cannot be."""
+        """Give a learned class another name, in prompts ``text`` (the name). Raises ``InputError`` where that cannot be."""
         upkeep.relabel(self, old, new, text)
 
     def forget(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a folder, with its owner named. The system gives it back when its owner ends, however that was."""
+"""One writer at a time: a lock on a folder, with its owner named. It falls open when its owner ends, however that was."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Predictions:
     """Predictions for ``n`` images over ``c`` classes: those learned, then the candidates known by text alone.
 
     ``probabilities`` ``(n, c)``, columns in the order of ``classes``, are the method's own (docs/method.md 7): flat by design, so
-    their order says more than their size. ``confidence`` ``(n, c)`` is the same mixture without the flattening, for thresholds.
+    their order says more than their size. ``confidence`` ``(n, c)`` is the same mixture without the flattening.
     ``text`` ``(n, c)`` is the text branch's probability, ``image`` ``(n, learned)`` the head's cosine.
     """
 
@@ -56,6 +56,13 @@ class Predictions:
     def sureness(self) -> Floats:
         """Confidence in each image's class, ``(n,)``."""
         return np.asarray(np.take_along_axis(self.confidence, self.labels[:, None], 1)[:, 0], dtype=np.float32)
+
+    @property
+    def likeness(self) -> Floats:
+        """How much each image is like the learned class nearest to it in image space, its head's largest cosine, ``(n,)``: what
+        tells images of no learned class best (docs/learn.md).
+        """
+        return np.asarray(self.image.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
         """Positions of each image's ``k`` best classes, best first, ``(n, k)``: its class, then by probability."""

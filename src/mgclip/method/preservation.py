@@ -90,8 +90,8 @@ def train_epochs(
 def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep) -> Probe:
     """Find how many epochs keep the negative similarity within ``alpha`` of the un-tuned model's (docs/method.md 4).
 
-    The adapters are trained for it and put back if it had to stop. The answer is at least 1 and at most ``max_epochs``; an ``alpha`` of
-    None watches without ever stopping.
+    The adapters are trained for it and put back if it had to stop. The answer is at least 1 and at most ``max_epochs``; an
+    ``alpha`` of None watches without ever stopping.
     """
 
     def gap() -> Gap:

@@ -35,11 +35,12 @@ class Version:
     in_force: bool
 
 
-def history(folder: Path) -> list[Version]:
+def history(folder: str | Path) -> list[Version]:
     """All versions of a saved model, oldest first; empty where it was saved without versions.
 
     Raises ``InputError`` where there is no saved model.
     """
+    folder = Path(folder)
     check_saved(folder)
     force = read_manifest(folder)[1].name
     return [
@@ -47,11 +48,12 @@ def history(folder: Path) -> list[Version]:
     ]
 
 
-def undo(folder: Path, to: int | None = None) -> Version:
+def undo(folder: str | Path, to: int | None = None) -> Version:
     """Put the version before the one in force, or version ``to``, back in force. No version is lost: ``to`` goes forward too.
 
     Raises ``InputError`` where there is no such version, or its files are gone.
     """
+    folder = Path(folder)
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
         versions = known_versions(folder)
@@ -82,8 +84,9 @@ def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) ->
     return found
 
 
-def prune(folder: Path, keep: int) -> list[int]:
+def prune(folder: str | Path, keep: int) -> list[int]:
     """Remove all but the ``keep`` latest versions and the one in force, for good; the numbers of those removed."""
+    folder = Path(folder)
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
         manifest, force = read_manifest(folder)

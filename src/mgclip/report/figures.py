@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, made for colour-blind readers."""
 
 
-def _look(number: int) -> tuple[str, str]:
+def look(number: int) -> tuple[str, str]:
     """Style and colour of a curve; where colours come round again, they come with other styles."""
     return STYLES[(number + number // len(COLOURS)) % len(STYLES)], COLOURS[number % len(COLOURS)]
 
@@ -57,7 +57,7 @@ def accuracy_figure(
     with drawing(file, title) as axes:
         for number, (method, values) in enumerate(curves.items()):
             tasks, percent = range(1, len(values) + 1), [100 * value for value in values]
-            style, colour = _look(number)
+            style, colour = look(number)
             if len(values) == 1 < longest:
                 axes.axhline(percent[0], linestyle=(0, (1, 3)), color=colour, label=method)
                 continue

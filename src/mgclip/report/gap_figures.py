@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,20 @@ Points = NDArray[np.float32]
 def projection_figure(images: Points, texts: Points, labels: NDArray[np.int64], file: Path, *, title: str) -> None:
     """Images ``(n, 2)`` as dots, texts ``(c, 2)`` as crosses, a line from each class's mean image to its text."""
     with drawing(file, title) as axes:
-        for label, text in enumerate(texts):
+        projection_axes(axes, images, texts, labels)
+
+
+def projection_axes(axes: Any, images: Points, texts: Points, labels: NDArray[np.int64]) -> None:
+    """The same into axes; classes without an image get no line."""
+    for label, text in enumerate(texts):
+        if (labels == label).any():
             own = images[labels == label].mean(0)
             axes.plot([own[0], text[0]], [own[1], text[1]], color="#888888", linewidth=0.6, alpha=0.6, zorder=1)
-        axes.scatter(*images.T, s=10, color=COLOURS[0], alpha=0.5, linewidths=0, label="images")
-        axes.scatter(*texts.T, s=42, color=COLOURS[1], marker="X", label="class texts")
-        axes.set(xlabel="first principal axis", ylabel="second principal axis")
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.legend(frameon=False)
+    axes.scatter(*images.T, s=10, color=COLOURS[0], alpha=0.5, linewidths=0, label="images")
+    axes.scatter(*texts.T, s=42, color=COLOURS[1], marker="X", label="class texts")
+    axes.set(xlabel="first principal axis", ylabel="second principal axis")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(frameon=False)
 
 
 def track_figure(traces: Sequence[Trace], file: Path, *, quantity: str, title: str, alpha: float | None = None) -> None:

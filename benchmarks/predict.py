@@ -1,0 +1,75 @@
+"""Predicting many files against encoding them and nothing else, in turn; and how long the first answer takes.
+
+    python benchmarks/predict.py --images 2000
+
+The bare encoder opens, transforms and encodes the same files, batch after batch, loading ahead as prediction does: what
+prediction adds to it is comparing with classes, fusing and writing JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.pixels import to_rgb
+from mgclip.folders.recognise import recognise
+from mgclip.stream.datasets import load_dataset
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    data = load_dataset("icons100", path=None, train_per_class=max(1, args.images // 100), test_per_class=1)
+    with tempfile.TemporaryDirectory() as place:
+        files = []
+        for number in range(min(args.images, len(data.train.labels))):
+            files.append(Path(place) / f"{number:05}.png")
+            to_rgb(data.train.images[number]).save(files[-1])
+        model = MGCLIP.from_pretrained("iconclip", settings=Settings(epochs=0))
+        some = list(range(0, len(data.train.labels), max(1, len(data.train.labels) // 400)))
+        labels = [int(data.train.labels[i]) for i in some]
+        model.learn([data.train.images[i] for i in some], labels, data.class_names)
+        model.save_pretrained(Path(place) / "model")
+
+        def bare() -> None:
+            model.encoder.images(model.encoder.pixels(files, keep_bytes=0))
+
+        def predict() -> None:
+            for answer in recognise(model, files, top=3):
+                json.dumps([str(answer.file), answer.name, *answer.best])
+
+        works, times = {"bare": bare, "predict": predict}, {"bare": [0.0] * 0, "predict": [0.0] * 0}
+        for name in list(works) + list(works) * args.rounds:
+            begun = time.perf_counter()
+            works[name]()
+            times[name].append(time.perf_counter() - begun)
+        pairs = list(zip(times["predict"][1:], times["bare"][1:], strict=True))  # the first round warms up
+        starts = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            words = [sys.executable, "-m", "mgclip", "predict", str(Path(place) / "model"), str(files[0])]
+            subprocess.run(words, check=True, capture_output=True)
+            starts.append(time.perf_counter() - begun)
+    result = {
+        "images": len(files),
+        "images/s": {name: len(files) / statistics.median(values[1:]) for name, values in times.items()},
+        "predict / bare": statistics.median(a / b for a, b in pairs),
+        "seconds to the first answer": statistics.median(starts),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Single classes and images: accuracy of each class, what is taken for what, pictures that were right and wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+from mgclip.report.page_figures import Label, share_histogram
+from mgclip.report.page_tables import Cell, Row, Table, percent
+from mgclip.report.run_data import Result, Run
+from mgclip.report.run_files import Example, Pair
+
+ALL, BEST = 40, 20
+"""Up to ALL classes get a bar each; of more, the BEST and as many of the worst do, beside a histogram."""
+PAIRS = 20
+"""Confused pairs that are shown."""
+RESULTS, PICTURES = 24, 240
+"""Results that get a view of classes: of more, only the first of each run. PICTURES on a whole page."""
+SIDE = 128
+"""Longest side of a picture, in pixels."""
+PIXELS = 50_000_000
+"""An example of more pixels than this is left out: the runner writes small ones."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A class and how many of its images were recognised."""
+
+    name: str
+    images: int
+    right: int
+
+    @property
+    def share(self) -> float:
+        """Accuracy as a share of 1; 0 without an image."""
+        return min(1.0, self.right / self.images) if self.images else 0.0
+
+    @property
+    def percent(self) -> str:
+        """Accuracy as text."""
+        return percent(self.share if self.images else None)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An example image as a data URI, and what is said of it."""
+
+    uri: str
+    truth: str
+    predicted: str
+    probability: str
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Accuracy of classes: bars in one or two groups, each with a caption; a histogram where there are many."""
+
+    count: int
+    perfect: int
+    never: int
+    histogram: Markup | None
+    groups: Sequence[tuple[str, Sequence[Bar]]]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of one result's classes and images."""
+
+    label: str
+    images: int
+    right: int
+    classes: Classes
+    confused: Sequence[Pair]
+    pictures: Sequence[tuple[str, Sequence[Picture]]]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """The views of a run's results, the one to be seen first at its head."""
+
+    label: str
+    views: Sequence[View]
+
+
+def class_bars(bars: Sequence[Bar], ident: str) -> Classes:
+    """Bars of all classes that have an image, or of the best and the worst of many."""
+    ranked = sorted((bar for bar in bars if bar.images), key=lambda bar: (bar.share, -bar.images))
+    groups: list[tuple[str, Sequence[Bar]]] = [(f"All {len(ranked)} classes, the worst first", ranked)]
+    histogram = None
+    if len(ranked) > ALL:
+        groups = [(f"The {BEST} best", ranked[: -BEST - 1 : -1]), (f"The {BEST} worst", ranked[:BEST])]
+        shares = sorted(bar.share for bar in ranked)
+        at = [percent(shares[round(part * (len(shares) - 1))], 0) for part in (0, 0.25, 0.5, 0.75, 1)]
+        words = f"Of {len(ranked)} classes the worst has {at[0]} %, a quarter at most {at[1]}, half at most {at[2]}, "
+        words += f"three quarters at most {at[3]}, and the best has {at[4]} %."
+        histogram = share_histogram(shares, Label(ident, "How many classes have which accuracy", words))
+    perfect, never = (sum(bar.share == share for bar in ranked) for share in (1.0, 0.0))
+    return Classes(len(ranked), perfect, never, histogram, groups if ranked else [])
+
+
+def class_results(runs: Sequence[Run]) -> list[list[Result]]:
+    """For each run the results that recorded their classes, its lead ahead; only the first of each where they are many."""
+    known = [[result for result in run.results if result.final] for run in runs]
+    known = [
+        sorted(results, key=lambda result: result is not run.lead) for run, results in zip(runs, known, strict=True)
+    ]
+    if sum(map(len, known)) > RESULTS:
+        known = [results[:1] for results in known]
+    return known
+
+
+def class_views(runs: Sequence[Run]) -> list[RunView]:
+    """The views of these results."""
+    known, shown = class_results(runs), []
+    each = PICTURES // max(1, sum(map(len, known)))
+    for place, (run, results) in enumerate(zip(runs, known, strict=True)):
+        if results:
+            views = [_view(result, f"classes-{place}-{n}", min(each, 24)) for n, result in enumerate(results)]
+            shown.append(RunView(run.label, views))
+    return shown
+
+
+def _view(result: Result, ident: str, pictures: int) -> View:
+    final = result.final
+    assert final is not None
+    bars = [Bar(each.name, each.images, each.right) for each in final.classes]
+    pairs = sorted(final.confused, key=lambda pair: -pair.count)[:PAIRS]
+    wrong, right = ([each for each in final.examples if each.right is hit] for hit in (False, True))
+    shown_wrong = _pictures(result.folder, wrong, max(pictures // 2, pictures - len(right)))
+    shown_right = _pictures(result.folder, right, pictures - len(shown_wrong))
+    groups = [("Wrong", shown_wrong), ("Right", shown_right)]
+    return View(
+        result.label, sum(bar.images for bar in bars), sum(bar.right for bar in bars), class_bars(bars, ident), pairs,
+        [(name, group) for name, group in groups if group],
+    )  # fmt: skip
+
+
+def class_table(runs: Sequence[Run]) -> Table | None:
+    """All classes in the order in which the first result learned them, a column for each of these results."""
+    finals = [(result, result.final) for results in class_results(runs) for result in results if result.final]
+    if not finals:
+        return None
+    found = [{each.name: Bar(each.name, each.images, each.right) for each in final.classes} for _, final in finals]
+    rows = []
+    for name in dict.fromkeys(name for bars in found for name in bars):
+        images = next(bars[name].images for bars in found if name in bars)
+        own = [bars[name].percent if name in bars else "–" for bars in found]
+        rows.append(Row(name, [Cell(text) for text in (str(images), *own)]))
+    return Table("Accuracy of every class, %", "class", ["images", *(result.label for result, _ in finals)], rows)
+
+
+def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Picture]:
+    shown: list[Picture] = []
+    for example in examples:
+        if len(shown) >= count:
+            break
+        uri = data_uri(folder, example.file)
+        if uri is not None:
+            shown.append(Picture(uri, example.truth, example.predicted, percent(example.probability)))
+    return shown
+
+
+def data_uri(folder: Path, name: str) -> str | None:
+    """An image file inside a folder, made small, as a data URI; None where it is none that can be shown, or lies outside."""
+    try:
+        file = (folder / name).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            return None
+        with Image.open(file) as image:
+            if image.width * image.height > PIXELS:
+                return None
+            image.thumbnail((SIDE, SIDE))
+            own = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+        return None
+    flat = Image.alpha_composite(Image.new("RGBA", own.size, "white"), own).convert("RGB")
+    encoded = {}
+    for kind in ("png", "jpeg"):
+        buffer = io.BytesIO()
+        flat.save(buffer, kind, optimize=True, quality=85)
+        encoded[kind] = buffer.getvalue()
+    kind = min(encoded, key=lambda each: len(encoded[each]))
+    return f"data:image/{kind};base64,{base64.b64encode(encoded[kind]).decode()}"

@@ -1,0 +1,509 @@
+"""The HTML report of runs: that it says what the records say, shows any name as text, and needs nothing from elsewhere."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from mgclip.errors import InputError
+from mgclip.report.page import write_evaluation, write_report
+from mgclip.report.page_classes import data_uri
+from mgclip.report.run_data import labels, read_runs
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "it's & {{ 7 * 7 }}",
+    "🦉 owl $x_1$",
+    "قطة",
+    "\u202eevil",
+]
+
+
+EMPTY = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A page's elements in order, and the text in them; fails where elements do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def matrix(tasks, seed):
+    """Accuracies that fall down each column."""
+    rng = np.random.default_rng(seed)
+    start, loss = rng.uniform(0.7, 1.0, tasks), rng.uniform(0.0, 0.02, tasks)
+    return [[round(max(0.0, float(start[j] - loss[j] * (i - j))), 4) for j in range(i + 1)] for i in range(tasks)]
+
+
+def make_run(
+    folder,
+    *,
+    methods=("zero-shot", "mg-clip"),
+    tasks=3,
+    per_task=2,
+    names=(),
+    seed=0,
+    done=None,
+    final=True,
+    **settings,
+):
+    """A run's folder as the runner writes it. ``done``: tasks finished of each method that is not; ``final``: with final.json."""
+    done, names = done or {}, list(names) + [f"class {n}" for n in range(len(names), tasks * per_task)]
+    recipe = {
+        "name": "made-up",
+        "methods": list(methods),
+        "classes_per_task": per_task,
+        "seed": seed,
+        "alpha": 0.1,
+        **settings,
+    }
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+    versions = {"python": "3.11.7", "device": "cpu", "packages": {"torch": f"2.1{seed}.0", "numpy": "2.0.0"}}
+    (folder / "environment.json").write_text(json.dumps(versions))
+    for number, method in enumerate(methods):
+        joint, accuracies = method == "joint", matrix(tasks, 100 * seed + number)
+        count = done.get(method, 1 if joint else tasks)
+        if not count:
+            continue
+        (folder / method).mkdir()
+        lines = []
+        for task in range(count):
+            own = names if joint else names[task * per_task : (task + 1) * per_task]
+            lines.append({
+                "method": method, "task": task, "classes": own, "classes_seen": len(own) * (task + 1),
+                "train_images": 40, "test_images": 10 * len(own), "accuracy": float(np.mean(accuracies[task])),
+                "accuracy_per_task": accuracies[task],
+                "next_task_text_accuracy": 0.5 if not joint and task + 1 < tasks else None,
+                "gap": {"positive": 30.0 - task, "negative": 10.0 + task / 10},
+                "epochs": 3, "seconds": {"learn": 1.25 + number, "evaluate": 0.5},
+            })  # fmt: skip
+        if method.startswith("mg-clip"):
+            lines[0]["probe"] = {"positive": [30.0, 30.3, 31.5], "negative": [10.0, 10.4, 8.8], "epochs": 1}
+        (folder / method / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if method not in done:
+            kept = {"icons-concepts": {"accuracy": 0.5, "untuned": 0.6, "drop": 0.1 + number / 100}}
+            (folder / method / "summary.json").write_text(json.dumps({"tasks": tasks, "retention": kept}))
+            if final:
+                make_final(folder / method, names, per_task)
+    return folder
+
+
+def make_final(folder, names, per_task):
+    """What the runner writes after the last task, with an example image for each of the first classes."""
+    rng = np.random.default_rng(len(names))
+    right = rng.binomial(20, 0.8, len(names)).tolist()
+    classes = [{"name": n, "task": i // per_task, "images": 20, "right": right[i]} for i, n in enumerate(names)]
+    pairs = [{"truth": a, "predicted": b, "count": 9 - i % 9} for i, (a, b) in enumerate(pairwise(names))]
+    examples = []
+    (folder / "examples").mkdir()
+    for i, name in enumerate(names[:8]):
+        hit = i % 2 == 0
+        file = f"examples/{i:03}.png"
+        Image.new("RGB", (200, 120), (30 * i, 80, 160)).save(folder / file)
+        taken = name if hit else names[i - 1]
+        examples.append({"file": file, "truth": name, "predicted": taken, "probability": 0.125, "right": hit})
+    (folder / "final.json").write_text(json.dumps({"classes": classes, "confused": pairs[:30], "examples": examples}))
+
+
+def evaluation(names, **changes):
+    """What ``mgclip evaluate`` knows, of made-up numbers."""
+    classes = [
+        {"name": n, "images": 20, "right": 20 - i % 20, "predicted": 20, "recall": 1 - i % 20 / 20, "precision": 0.5}
+        for i, n in enumerate(names)
+    ]
+    classes[0] |= {"predicted": 0, "right": 0, "recall": 0.0, "precision": None}
+    empty = {"low": 0.1, "high": 0.2, "count": 0, "confidence": None, "accuracy": None}
+    full = {"low": 0.0, "high": 0.1, "count": 20, "confidence": 0.04, "accuracy": 0.75}
+    return {
+        "model": "shop", "folder": "photos", "images": 20 * len(names), "accuracy": 0.756, "text_accuracy": 0.6,
+        "image_accuracy": 0.7, "classes": classes, "confused": [{"truth": names[0], "predicted": names[1], "count": 4}],
+        "calibration": {"bins": [full, empty], "error": 0.71}, **changes,
+    }  # fmt: skip
+
+
+def read(file):
+    text = file.read_text(encoding="utf-8")
+    page = Page(text)
+    check(text, page)
+    return page
+
+
+def check(text, page):
+    """What holds of every page: whole, self-contained, and to be read without seeing."""
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.elements:
+        for key in ("href", "aria-labelledby", "aria-describedby"):
+            if attrs.get(key):
+                assert attrs[key].startswith("data:") or attrs[key].removeprefix("#") in ids
+        assert re.match(r"data:image/(png|jpeg);base64,", attrs.get("src", "data:image/png;base64,"))
+        assert set(re.findall(r"url\(#([^)]+)\)", " ".join(v or "" for v in attrs.values()))) <= set(ids)
+        assert not [key for key in attrs if key.startswith("on")]
+    assert not page.all("script")
+    assert not re.search(r"url\((?!#)|@import|https?://", text)
+    assert page.all("html") == [{"lang": "en"}]
+    assert "default-src 'none'" in text
+    for attrs in page.all("svg"):
+        assert attrs.get("aria-hidden") == "true" or (attrs["role"] == "img" and attrs["aria-labelledby"])
+    assert all(attrs["alt"] for attrs in page.all("img"))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def cells(page_text, caption):
+    """The cells of the table with this caption, a list for each row."""
+    whole = next(part for part in page_text.split("<table") if f"<caption>{caption}" in part).split("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", whole, re.DOTALL)
+    return [
+        [
+            re.sub(r"<svg.*?</svg>|<[^>]+>", "", cell).strip()
+            for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
+        ]
+        for row in rows
+    ]
+
+
+def test_one_run(tmp_path):
+    run = make_run(tmp_path / "run", methods=("zero-shot", "mg-clip", "joint"))
+    file = write_report([run], run / "report.html")
+    assert file == run / "report.html"
+    page, text = read(file), file.read_text(encoding="utf-8")
+    assert [attrs["id"] for attrs in page.all("h2")] == [
+        "summary", "accuracy", "matrices", "forgetting", "gap", "classes", "settings", "versions", "timings",
+    ]  # fmt: skip
+    summary = cells(text, "Accuracies")
+    assert summary[0] == [
+        "method",
+        "Avg %",
+        "Last %",
+        "forgetting",
+        "BWT",
+        "FWT",
+        "E",
+        "drop on icons-concepts",
+        "seconds",
+    ]
+    found = read_runs([run])[0].results[1]
+    own = next(row for row in summary if row[0] == "mg-clip")
+    assert own[1].removesuffix(" (best)") == f"{100 * found.summary['average']:.2f}"
+    assert own[2].removesuffix(" (best)") == f"{100 * found.summary['last']:.2f}"
+    assert own[5:] == ["50.00 (best)", "3", "11.00", "8"]
+    joint = next(row for row in summary if row[0] == "joint")
+    assert joint[3:6] == ["–", "–", "–"]
+    assert not any("best" in cell for cell in joint)
+    for column in (1, 2, 3, 4, 8):
+        assert sum("best" in row[column] for row in summary) == 1
+    assert cells(text, "Seconds")[2] == ["mg-clip", "6.8 + 1.5", *["2.2 + 0.5"] * 3]
+
+
+def test_the_best_of_a_column_is_the_best(tmp_path):
+    runs = [
+        make_run(tmp_path / f"seed-{seed}", methods=("zero-shot", "fine-tune", "mg-clip"), seed=seed)
+        for seed in range(2)
+    ]
+    text = write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8")
+    rows = cells(text, "Accuracies")[1:]
+    assert [row[0] for row in rows][::3] == ["seed-0/zero-shot", "seed-1/zero-shot"]
+    for column, best in ((1, max), (2, max), (3, min), (4, max), (7, min), (8, min)):
+        values = [float(row[column].removesuffix(" (best)")) for row in rows]
+        assert {values[n] for n, row in enumerate(rows) if "best" in row[column]} == {best(values)}
+
+
+def test_runs_of_other_tasks_are_not_rivals(tmp_path):
+    runs = [make_run(tmp_path / f"by-{n}", per_task=n) for n in (2, 3)]
+    rows = cells(write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8"), "Accuracies")[1:]
+    assert [sum("best" in row[1] for row in rows[half]) for half in (slice(0, 2), slice(2, 4))] == [1, 1]
+
+
+def test_matrix_forgetting_and_gap(tmp_path):
+    run = make_run(tmp_path / "run", methods=("mg-clip",))
+    text = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
+    expected = matrix(3, 0)
+    found = cells(text, "mg-clip: accuracy on each task")
+    assert found[0] == ["learned", "task 1", "task 2", "task 3"]
+    assert found[2] == ["2", f"{100 * expected[1][0]:.0f}", f"{100 * expected[1][1]:.0f}", "50 (zero-shot)"]
+    assert found[3] == ["3", *(f"{100 * share:.0f}" for share in expected[2])]
+    lost = [100 * (max(expected[i][j] for i in range(j, 2)) - expected[2][j]) for j in range(2)]
+    assert cells(text, "Points")[1] == ["mg-clip", *(f"{drop:.1f}" for drop in [np.mean(lost), *lost])]
+    assert cells(text, "The negative similarity, logits")[1] == ["mg-clip", "10.000", "10.400", "8.800"]
+    assert "alpha = 0.1" in text
+    assert "It allowed 1 epoch." in text
+    assert "mg-clip from 0.0 % to -12.0 %. Dashed lines at -10 % and +10 %." in text
+    assert "mg-clip from 0.0 % to 5.0 %." in text
+
+
+def test_equal_probes_share_a_curve(tmp_path):
+    run = make_run(tmp_path / "run", methods=("zero-shot", "mg-clip", "mg-clip-replay"))
+    text = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [row[0] for row in cells(text, "The negative similarity, logits")[1:]] == ["mg-clip, mg-clip-replay"]
+
+
+def test_any_name_is_shown_as_text(tmp_path):
+    run = make_run(tmp_path / "<b>run", names=HOSTILE)
+    page = read(write_report([run], tmp_path / "page.html", title="<i>mine</i> {{ 1 }}"))
+    for name in (*HOSTILE, "<b>run", "<i>mine</i> {{ 1 }}"):
+        assert name in page.text
+    assert "49" not in re.findall(r"it's & (\S+)", page.text)
+    assert not page.all("script") + page.all("i") + page.all("b")
+    assert "taken for <script>alert(1)</script>" in " ".join(attrs["alt"] for attrs in page.all("img"))
+
+
+def test_a_name_that_is_half_a_character(tmp_path):
+    run = make_run(tmp_path / "run", names=["caf\udce9"])
+    page = read(write_report([run], tmp_path / "page.html"))
+    assert "caf?" in page.text
+
+
+def test_twenty_runs(tmp_path):
+    runs = [
+        make_run(tmp_path / f"run-{n}", methods=("zero-shot", "mg-clip", "joint"), tasks=10, seed=n, rank=2 + n % 3)
+        for n in range(20)
+    ]
+    file = write_report(runs, tmp_path / "page.html")
+    page, text = read(file), file.read_text(encoding="utf-8")
+    assert file.stat().st_size < 5_000_000
+    assert len(cells(text, "Accuracies")) == 61
+    titles = [attrs["id"] for attrs in page.all("title") if "id" in attrs]
+    assert len([name for name in titles if name.startswith("accuracy-")]) == 20
+    differ = cells(text, "Settings that differ")
+    assert differ[0] == ["run", "seed", "rank"]
+    assert differ[4] == ["run-3", "3", "2"]
+    assert cells(text, "Versions and machine that differ")[0] == ["run", "torch"]
+    assert ["numpy", "2.0.0"] in cells(text, "Versions and machine that all runs share")
+
+
+@pytest.mark.parametrize(("count", "groups"), [(5, 1), (40, 1), (41, 2), (1000, 2)])
+def test_few_and_many_classes(tmp_path, count, groups):
+    run = make_run(tmp_path / "run", tasks=1, per_task=count, methods=("mg-clip",))
+    file = write_report([run], tmp_path / "page.html")
+    page, text = read(file), file.read_text(encoding="utf-8")
+    bars = [attrs for attrs in page.all("table") if attrs.get("class") == "bars"]
+    assert len(bars) == groups
+    assert len(cells(text, "Accuracy of every class")) == count + 1
+    final = json.loads((run / "mg-clip" / "final.json").read_text())
+    right = sorted(each["right"] for each in final["classes"])
+    if groups == 1:
+        assert [int(row[1].split()[0]) for row in cells(text, f"All {count} classes, the worst first")[1:]] == right
+    else:
+        assert [int(row[1].split()[0]) for row in cells(text, "The 20 best")[1:]] == right[:-21:-1]
+        assert [int(row[1].split()[0]) for row in cells(text, "The 20 worst")[1:]] == right[:20]
+        assert f"Of {count} classes the worst has {5 * right[0]} %" in text
+    assert file.stat().st_size < 1_500_000
+
+
+def test_many_tasks(tmp_path):
+    run = make_run(tmp_path / "run", tasks=40)
+    page = read(write_report([run], tmp_path / "page.html"))
+    titles = [attrs["id"] for attrs in page.all("title") if "id" in attrs]
+    assert {"matrix-0-0-title", "matrix-0-1-title"} <= set(titles)
+
+
+def test_an_unfinished_run(tmp_path):
+    run = make_run(tmp_path / "run", methods=("zero-shot", "mg-clip", "ranpac"), done={"mg-clip": 2, "ranpac": 0})
+    with (run / "mg-clip" / "records.jsonl").open("a") as file:
+        file.write('{"method": "mg-clip", "ta')
+    (run / "environment.json").unlink()
+    page = read(write_report([run], tmp_path / "page.html"))
+    assert "Unfinished: mg-clip has 2 so far; ranpac has not finished a task." in page.text
+    assert "(unfinished: 2 tasks so far)" in page.text
+    assert "Not recorded for mg-clip: without a final.json" in page.text
+    assert "there is no environment.json" in page.text
+    rows = cells((tmp_path / "page.html").read_text(encoding="utf-8"), "Accuracies")[1:]
+    assert not any("best" in cell for cell in rows[1])
+
+
+def test_a_single_task_and_what_was_never_measured(tmp_path):
+    run = make_run(tmp_path / "run", tasks=1, per_task=1, methods=("mg-clip",), final=False)
+    file = run / "mg-clip" / "records.jsonl"
+    record = json.loads(file.read_text()) | {"gap": {"positive": None, "negative": None}}
+    del record["probe"]
+    file.write_text(json.dumps(record) + "\n")
+    page = read(write_report([run], tmp_path / "page.html"))
+    for sentence in (
+        "Nothing can be forgotten yet", "No method was probed", "there was never more than one class",
+        "no method of this run has a final.json",
+    ):  # fmt: skip
+        assert sentence in page.text
+
+
+def test_examples_are_embedded_small_and_only_from_the_methods_folder(tmp_path):
+    run = make_run(tmp_path / "run", methods=("mg-clip",))
+    method = run / "mg-clip"
+    Image.new("RGB", (20, 20)).save(run / "secret.png")
+    (method / "broken.png").write_bytes((method / "examples" / "000.png").read_bytes()[:60])
+    (method / "picture.svg").write_text("<svg onload='alert(1)'/>")
+    (method / "link.png").symlink_to(run / "secret.png")
+    for name in (
+        "../secret.png",
+        str(run / "secret.png"),
+        "gone.png",
+        "broken.png",
+        "picture.svg",
+        "link.png",
+        "",
+        "a\0b",
+    ):
+        assert data_uri(method, name) is None
+    uri = data_uri(method, "examples/000.png")
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert picture.size == (128, 77)
+    final = json.loads((method / "final.json").read_text())
+    final["examples"][0]["file"] = "../secret.png"
+    (method / "final.json").write_text(json.dumps(final))
+    page = read(write_report([run], tmp_path / "page.html"))
+    assert len(page.all("img")) == len(final["examples"]) - 1
+
+
+def test_the_same_runs_give_the_same_page(tmp_path):
+    run = make_run(tmp_path / "run")
+    first = write_report([run], tmp_path / "a.html").read_bytes()
+    assert write_report([run, run], tmp_path / "b.html").read_bytes() == first
+
+
+def test_labels_tell_runs_apart(tmp_path):
+    folders = [tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0", tmp_path / "b" / "seed-1"]
+    assert labels(folders) == ["a/seed-0", "b/seed-0", "b/seed-1"]
+    assert labels(folders[1:]) == ["seed-0", "seed-1"]
+
+
+def spoil(run, file, text):
+    (run / file).write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("recipe.yaml", b"\xff", "is not YAML"),
+        ("environment.json", b"{", "environment.json is not JSON: restore the file"),
+        ("environment.json", b"[1]", "environment.json must hold names and values"),
+        ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
+        ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
+        ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is not what a run writes \(task: Field required\)"),
+        ("mg-clip/records.jsonl", b"3\n", "Line 1 of .* is not what a run writes"),
+        ("mg-clip/summary.json", b"{'", "summary.json is not JSON"),
+        ("mg-clip/summary.json", b'{"retention": 3}', r"summary.json is not what a run writes \(retention"),
+        ("mg-clip/final.json", b"", "final.json is not JSON"),
+        ("mg-clip/final.json", b'{"classes": [{}]}', r"final.json is not what a run writes \(classes.0.name"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file, text, sentence):
+    run = make_run(tmp_path / "run")
+    spoil(run, file, text)
+    with pytest.raises(InputError, match=sentence):
+        write_report([run], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_records_out_of_order_are_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    file = run / "mg-clip" / "records.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(InputError, match=r"Line 1 of .* is not the record of task 1"):
+        write_report([run], tmp_path / "page.html")
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    empty = make_run(tmp_path / "empty", done={"zero-shot": 0, "mg-clip": 0})
+    with pytest.raises(InputError, match="has no record of a finished task"):
+        write_report([empty], tmp_path / "page.html")
+    with pytest.raises(InputError, match=r"is not a run: it has no recipe.yaml"):
+        write_report([tmp_path], tmp_path / "page.html")
+    with pytest.raises(InputError, match="A report needs a run"):
+        write_report([], tmp_path / "page.html")
+    run = make_run(tmp_path / "run")
+    for place in (tmp_path, run / "recipe.yaml" / "page.html"):
+        with pytest.raises(InputError, match=r"cannot be written \("):
+            write_report([run], place)
+
+
+def test_an_evaluation(tmp_path):
+    names = [*HOSTILE, *(f"class {n}" for n in range(50))]
+    file = write_evaluation(evaluation(names), tmp_path / "page.html")
+    page, text = read(file), file.read_text(encoding="utf-8")
+    assert [attrs["id"] for attrs in page.all("h2")] == ["accuracy", "classes", "confused", "calibration"]
+    for name in names:
+        assert name in page.text
+    assert cells(text, "Accuracy of the branches")[1:] == [
+        ["both", "75.60"], ["text", "60.00"], ["image", "70.00"],
+    ]  # fmt: skip
+    assert cells(text, "All classes")[1][1:] == ["20", "0", "0", "0.0", "–"]
+    assert cells(text, "Answers by confidence")[1:] == [["0 to 10 %", "20", "4.0", "75.0"]]
+    assert "71.0 points" in page.text
+    assert "4.0 % confident, 75.0 % right, 20 images." in text
+
+
+def test_an_evaluation_of_one_branch_without_answers(tmp_path):
+    bare = {"bins": [], "error": 0.0}
+    bare = evaluation(["a", "b"], text_accuracy=None, image_accuracy=None, confused=[], calibration=bare)
+    page = read(write_evaluation(bare, tmp_path / "page.html", title="mine"))
+    assert page.text.startswith("mine")
+    assert "No class was taken for another." in page.text
+    assert "There is no bin that holds an image." in page.text
+    assert "Accuracy of the branches" not in page.text
+
+
+def test_the_command(mgclip, tmp_path):
+    runs = [make_run(tmp_path / f"run-{n}", seed=n) for n in range(2)]
+    code, out, err = mgclip("report", *runs)
+    assert (code, err) == (0, "")
+    assert out.strip() == f"report: {runs[0] / 'report.html'}"
+    code, out, _ = mgclip("report", runs[0], "--out", tmp_path / "new" / "page.html", "--title", "Mine", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert said["report"] == str(tmp_path / "new" / "page.html")
+    assert said["bytes"] == (tmp_path / "new" / "page.html").stat().st_size
+    assert read(tmp_path / "new" / "page.html").text.startswith("Mine")
+    code, _, err = mgclip("report", tmp_path)
+    assert code == 2
+    assert "is not a run: it has no recipe.yaml" in err
+
+
+def test_it_needs_no_torch(tmp_path):
+    run = make_run(tmp_path / "run")
+    program = (
+        "import sys; from pathlib import Path; from mgclip.report.page import write_report; "
+        "write_report([Path(sys.argv[1])], Path(sys.argv[1]) / 'page.html'); "
+        "print([name for name in ('torch', 'transformers', 'peft', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

@@ -1,0 +1,152 @@
+"""The report in a real browser: nothing runs, nothing is fetched, everything can be read in light, in dark and on paper."""
+
+import os
+import shutil
+
+import pytest
+from test_report import HOSTILE, evaluation, make_run
+
+from mgclip.report.page import write_evaluation, write_report
+
+LOOKS = {
+    "light": {"media": "screen", "color_scheme": "light"},
+    "dark": {"media": "screen", "color_scheme": "dark"},
+    "print": {"media": "print", "color_scheme": "dark"},
+}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    binary = os.environ.get("MGCLIP_CHROMIUM") or shutil.which("chromium")
+    if not binary:
+        pytest.skip("no chromium is installed, and MGCLIP_CHROMIUM does not name one")
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page and hand it over with all that it said and asked for."""
+    pages = []
+
+    def go(file, size=DESK, **look):
+        page = browser.new_page(viewport=size)
+        pages.append(page)
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("dialog", lambda dialog: (page.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.emulate_media(**(look or LOOKS["light"]))
+        page.goto(file.as_uri())
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    place = tmp_path_factory.mktemp("report")
+    methods = ("zero-shot", "fine-tune", "ranpac", "mg-clip", "joint")
+    run = make_run(place / "run", methods=methods, tasks=10, per_task=3, names=HOSTILE)
+    return write_report([run], place / "page.html")
+
+
+FAINT = """
+() => {
+  const parse = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = text => {
+    const [r, g, b] = parse(text).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = element => {
+    const style = getComputedStyle(element);
+    let behind = element;
+    while (behind && /rgba\\(.*, 0\\)|transparent/.test(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
+    const ink = light(element instanceof SVGElement ? style.fill : style.color);
+    const paper = light(getComputedStyle(behind || document.documentElement).backgroundColor);
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  };
+  const all = [...document.querySelectorAll("p, a, dt, dd, svg text, td, th, figcaption, summary, caption, bdi, h1, h2, h3, h4, h5")];
+  const shown = all.filter(element => element.checkVisibility() && element.textContent.trim());
+  return [shown.length, shown.filter(element => ratio(element) < 4.5).map(element => element.tagName + ": " + element.textContent)];
+}
+"""
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_runs_and_everything_is_there(visit, report, look):
+    page = visit(report, **LOOKS[look])
+    page.wait_for_timeout(100)
+    assert page.said == []
+    assert [url for url in page.asked if not url.startswith("data:")] == [report.as_uri()]
+    assert page.locator("h2").count() == 9
+    assert page.locator("section svg[role=img]").count() >= 5
+    for name in HOSTILE:
+        assert page.get_by_text(name, exact=True).first.text_content() == name
+    broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).length")
+    assert (page.locator("img").count(), broken) == (40, 0)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_text_can_be_read(visit, report, look):
+    page = visit(report, **LOOKS[look])
+    count, faint = page.evaluate(FAINT)
+    assert count > 400
+    assert faint == []
+
+
+def test_axes_follow_the_scheme_and_paper_is_white(visit, report):
+    inks = {}
+    for look, media in LOOKS.items():
+        page = visit(report, **media)
+        paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        axis = page.evaluate(
+            "getComputedStyle(document.querySelector('#accuracy ~ figure path[style*=currentColor]')).stroke"
+        )
+        inks[look] = paper, axis
+    assert inks["print"] == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
+    assert inks["light"][0] == "rgb(255, 255, 255)"
+    assert inks["dark"] == ("rgb(21, 24, 28)", "rgb(230, 232, 234)")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_page_is_never_wider_than_the_screen(visit, report, tmp_path, size):
+    many = write_report([make_run(tmp_path / f"run-{n}", tasks=20, seed=n) for n in range(3)], tmp_path / "many.html")
+    names = ["a name without any break " + "x" * 200, *(f"class {n}" for n in range(50))]
+    judged = write_evaluation(evaluation(names), tmp_path / "evaluation.html")
+    for file in (report, many, judged):
+        page = visit(file, size)
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_numbers_behind_figures_are_unfolded_on_paper(visit, report):
+    page = visit(report, **LOOKS["print"])
+    assert page.get_by_role("region", name="Accuracy after each task, %").is_visible()
+    assert not page.get_by_role("region", name="zero-shot: accuracy on each task, %").is_visible()
+    page.emulate_media(**LOOKS["light"])
+    assert not page.get_by_role("region", name="Accuracy after each task, %").is_visible()
+
+
+def test_the_page_is_named_and_its_figures_are_told(visit, report):
+    page = visit(report)
+    figure = page.get_by_role("img", name="Accuracy over all classes seen, after each task")
+    assert figure.count() == 1
+    assert "joint" in page.locator("#accuracy-0-desc").text_content()
+    assert page.title() == "made-up"
+
+
+def test_an_evaluation(visit, tmp_path):
+    names = [*HOSTILE, *(f"class {n}" for n in range(50))]
+    file = write_evaluation(evaluation(names), tmp_path / "page.html")
+    for look in LOOKS.values():
+        page = visit(file, **look)
+        assert page.said == []
+        assert page.get_by_role("img", name="Accuracy against confidence").is_visible()

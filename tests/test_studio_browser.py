@@ -1,0 +1,171 @@
+"""The studio in a real browser: ask, teach, go back, and what a hostile visitor might try."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip import MGCLIP, Settings, history
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
+pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
+CHROMIUM = os.environ.get("MGCLIP_CHROMIUM") or shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: install it or set MGCLIP_CHROMIUM")
+HOSTILE = "<img src=x onerror=alert(1)> 🦓 שלום"
+WAIT = 60_000
+
+
+@pytest.fixture(scope="module")
+def place(icons, tmp_path_factory):
+    """A model that knows two classes, one with a hostile name; and images of a third that it does not know yet."""
+    folder = tmp_path_factory.mktemp("studio")
+    model = MGCLIP.from_pretrained("iconclip", settings=Settings(epochs=1))
+    names = [HOSTILE, str(icons["class_names"][1])]
+    picked = np.isin(icons["y_train"], [0, 1])
+    model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
+    model.save_pretrained(folder / "shop", note={"what": "learned 2 classes", "classes": names})
+    for c in (0, 2):
+        for i in range(8):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"class{c}-{i}.png")
+    (folder / "not-an-image.png").write_bytes(b"GIF89a<script>alert(2)</script>")
+    (folder / "too-large.png").write_bytes(os.urandom(3 << 20))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(place):
+    port = 17861 + os.getpid() % 1000
+    words = ["-m", "mgclip", "studio", "shop", "--port", str(port), "--max-mb", "2", "--max-images", "10"]
+    with (place / "log").open("w") as log:
+        studio = subprocess.Popen([sys.executable, *words], cwd=place, stdout=log, stderr=log)
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+                    break
+                except OSError:
+                    assert studio.poll() is None, (place / "log").read_text()
+                    time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            studio.terminate()
+            studio.wait(20)
+
+
+@pytest.fixture
+def page(address):
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.troubles, page.outside = [], []
+        page.on("console", lambda said: page.troubles.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        page.on("dialog", lambda dialog: (page.troubles.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else page.outside.append(r.url)
+        )
+        page.goto(address)
+        page.locator("#known textarea").wait_for(timeout=WAIT)
+        yield page
+        browser.close()
+
+
+def says(page, box, text):
+    playwright.expect(page.locator(f"#{box} textarea")).to_have_value(text, timeout=WAIT)
+
+
+def upload(page, box, files):
+    page.locator(f"#{box} input[type=file]").set_input_files(files)
+    playwright.expect(page.locator(f"#{box}")).to_contain_text(files[-1].name[:8], timeout=WAIT)
+
+
+def answers(page):
+    return [cell.inner_text() for cell in page.locator("#answers tbody td").all()]
+
+
+def keep(page, place, name):
+    if os.environ.get("MGCLIP_SHOTS"):
+        page.screenshot(path=f"{os.environ['MGCLIP_SHOTS']}/studio-{name}.png", full_page=True)
+
+
+def test_ask_teach_and_go_back(page, place):
+    import re
+
+    says(page, "known", re.compile("^2: "))
+    assert HOSTILE in page.locator("#known textarea").input_value()
+    files = [place / f"class2-{i}.png" for i in range(2)]
+    upload(page, "ask-images", [*files, place / "class0-0.png"])
+    page.locator("#ask-button").click()
+    says(page, "ask-said", "3 images classified")
+    playwright.expect(page.locator("#answers")).to_contain_text(HOSTILE)  # as text
+    keep(page, place, "ask")
+    before = page.locator("#answers").inner_text()
+    assert "new thing" not in before
+
+    page.get_by_role("tab", name="Teach").click()
+    page.locator("#class-name input, #class-name textarea").first.fill("new thing")
+    upload(page, "teach-images", [place / f"class2-{i}.png" for i in range(2, 8)])
+    page.locator("#teach-button").click()
+    says(page, "teach-said", re.compile("learned 1 class from 6 images"))
+    says(page, "known", re.compile("^3: .*new thing"))
+    keep(page, place, "teach")
+
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#ask-button").click()
+    playwright.expect(page.locator("#answers")).to_contain_text("new thing", timeout=WAIT)
+    assert MGCLIP.from_pretrained(place / "shop").predict(files).names == ["new thing", "new thing"]
+
+    page.get_by_role("tab", name="Versions").click()
+    playwright.expect(page.locator("#versions")).to_contain_text("learned 1 class new thing")
+    keep(page, place, "versions")
+    page.locator("#undo-button").click()
+    says(page, "undo-said", "version 1 is in force")
+    says(page, "known", re.compile("^2: "))
+
+    page.get_by_role("tab", name="Gap").click()
+    upload(page, "gap-images", [place / f"class0-{i}.png" for i in range(5)])
+    page.locator("#gap-button").click()
+    says(page, "gap-said", "5 images, 2 class texts")
+    page.locator("#gap-picture img").wait_for(timeout=WAIT)
+    keep(page, place, "gap")
+    assert page.troubles == []
+    assert page.outside == []
+
+
+def test_what_is_wrong_is_said_and_changes_nothing(page, place):
+    import re
+
+    versions, outside = len(history(place / "shop")), sorted(place.iterdir())
+    page.locator("#ask-button").click()
+    says(page, "ask-said", "There is no image: drop some first.")
+    upload(page, "ask-images", [place / "class0-0.png", place / "not-an-image.png"])
+    page.locator("#ask-button").click()
+    says(page, "ask-said", "not-an-image.png cannot be read as an image")
+    page.get_by_role("tab", name="Teach").click()
+    for name, files, sentence in (
+        ("", [place / "class2-0.png"], "A class needs a name of 1 to 200 letters"),
+        (HOSTILE, [], "was learned before"),
+        ("../../evil", [place / "not-an-image.png"], "cannot be read"),
+    ):
+        page.locator("#class-name input, #class-name textarea").first.fill(name)
+        if files:
+            if page.locator(
+                "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
+            ).count():
+                page.locator(
+                    "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
+                ).first.click()
+            upload(page, "teach-images", files)
+        page.locator("#teach-button").click()
+        says(page, "teach-said", re.compile(re.escape(sentence)))
+    assert "/" not in page.locator("#teach-said textarea").input_value()
+    keep(page, place, "refused")
+    assert len(history(place / "shop")) == versions
+    assert sorted(place.iterdir()) == outside
+    assert not [trouble for trouble in page.troubles if "dialog" in trouble]
