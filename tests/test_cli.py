@@ -158,7 +158,7 @@ def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, 
     code, _, err = mgclip(*words)
     assert code == 2
     assert "alarm/cut.png cannot be read" in err
-    assert not (photos / "shop").exists()
+    assert not (photos / "shop" / "mgclip.json").exists()
     (photos / "data" / "test" / "alarm" / "cut.png").unlink()
     assert mgclip(*words)[0] == 0
 

@@ -246,3 +246,127 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     code, _, err = mgclip("evaluate", shop, tmp_path)
     assert code == 2
     assert "has not learned the class 'april'" in err
+
+
+def test_file_names_that_are_no_utf8_are_learned_and_answered(mgclip, tiny_clip, icons, tmp_path):
+    import os
+
+    for c in range(2):
+        folder = tmp_path / "march" / str(icons["class_names"][c])
+        folder.mkdir(parents=True)
+        for i in range(6):
+            name = os.fsdecode(b"k\xe4se%d.png" % i)
+            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / "x.png")
+            (folder / "x.png").rename(folder / name)
+    words = ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    code, out, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, *words)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["test_images"]["new"] == 2
+    (tmp_path / "march" / os.fsdecode(b"k\xe4se")).mkdir()
+    with pytest.raises(InputError, match="is no text: rename it"):
+        read_source(tmp_path / "march")
+
+
+def test_held_out_images_that_became_unreadable_do_not_stop_the_next_month(tiny_clip, icons, tmp_path, mgclip):
+    for c in range(4):
+        folder = tmp_path / ("march" if c < 2 else "april") / str(icons["class_names"][c])
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words)
+    held = json.loads(next(shop.glob("*/held-out.json")).read_text())
+    from pathlib import Path
+
+    Path(next(iter(held.values()))[0]).write_bytes(b"cut")
+    code, out, _ = mgclip("learn", tmp_path / "april", "--model", shop, "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["test_images"] == {"new": 2, "old": 1, "gone": 1}
+    code, _, err = mgclip(
+        "learn", tmp_path / "april", "--model", tmp_path / "x", "--base", tiny_clip, "--test", tmp_path / "march"
+    )
+    assert code == 2
+    assert "has none of the classes to learn" in err
+
+
+def test_a_list_as_it_comes_is_answered_line_by_line(model, pictures):
+    from threading import Event
+
+    asked = Event()
+
+    def lines():
+        yield pictures[0]
+        assert asked.wait(30), "the first answer waited for the second line"
+        yield pictures[1]
+
+    answers = recognise(model, lines(), batch=1)
+    assert next(answers).file == pictures[0]
+    asked.set()
+    assert [answer.file for answer in answers] == [pictures[1]]
+
+
+def test_a_series_is_taken_by_place(tiny_clip, icons):
+    import pandas as pd
+
+    from mgclip import MGCLIPClassifier
+
+    x, y = [Image.fromarray(image) for image in icons["x_train"][:36]], icons["class_names"][icons["y_train"][:36]]
+    frame = pd.DataFrame({"image": x, "label": y}).sample(frac=1, random_state=0)
+    settings = {"epochs": 1, "head_epochs": 1}
+    shuffled = MGCLIPClassifier(str(tiny_clip), settings=settings).fit(frame.image, frame.label)
+    listed = MGCLIPClassifier(str(tiny_clip), settings=settings).fit(list(frame.image), list(frame.label))
+    assert shuffled.predict_proba(x) == pytest.approx(listed.predict_proba(x), abs=1e-6)
+
+
+@pytest.mark.parametrize("prompt", ["a {} #1 icon", "{}", "an icon: {}"])
+def test_a_prompt_is_taken_as_it_stands(mgclip, tiny_clip, tmp_path, prompt):
+    folder = classes(tmp_path / "data", cat=2, dog=2)
+    words = ("epochs=0", "head_epochs=0", "--prompt", prompt, "--json", "--quiet")
+    code, _, err = mgclip("learn", folder, "--model", tmp_path / "shop", "--base", tiny_clip, *words)
+    assert (code, err) == (0, "")
+    assert MGCLIP.from_pretrained(tmp_path / "shop").settings.prompt == prompt
+
+
+@pytest.mark.parametrize(("size", "sentence"), [((12000, 11000), "are more than"), ((400, 0), "cannot be read")])
+def test_what_would_fill_the_memory_is_refused(tmp_path, size, sentence):
+    from mgclip.clip.pixels import open_image
+
+    file = tmp_path / "x.png"
+    if size[1]:
+        Image.new("1", size).save(file)
+        assert file.stat().st_size < 1 << 20
+    else:
+        file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(InputError, match=sentence):
+        open_image(file)
+
+
+def test_the_second_of_two_first_learns_finds_what_the_first_one_learned(tiny_clip, icons, tmp_path):
+    """Both begin before there is a model; the one that waits must not begin anew."""
+    import subprocess
+    import sys
+    import time
+
+    from mgclip.method.lock import only_writer
+
+    for month, some in (("march", (0, 1)), ("april", (2, 3))):
+        for c in some:
+            folder = tmp_path / month / str(icons["class_names"][c])
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    shop = tmp_path / "shop"
+    words = [sys.executable, "-m", "mgclip", "learn"]
+    with only_writer(shop):
+        waiting = subprocess.Popen(
+            [*words, tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120"], stderr=subprocess.PIPE
+        )
+        time.sleep(6)  # so that it has begun and waits
+        model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
+        picked = np.isin(icons["y_train"], [0, 1])
+        names = [str(name) for name in icons["class_names"][:2]]
+        model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
+        model.save_pretrained(shop, note={"what": "march"})
+    _, said = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, said
+    assert len(MGCLIP.from_pretrained(shop).class_names) == 4

@@ -11,23 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import yaml
+from made_runs import HOSTILE, evaluation, make_run, matrix
 from PIL import Image
 
-from mgclip.errors import InputError
 from mgclip.report.page import write_evaluation, write_report
 from mgclip.report.page_classes import data_uri
 from mgclip.report.run_data import labels, read_runs
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(2)>',
-    "it's & {{ 7 * 7 }}",
-    "🦉 owl $x_1$",
-    "قطة",
-    "\u202eevil",
-]
-
 
 EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -63,100 +52,6 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.texts).split())
-
-
-def matrix(tasks, seed):
-    """Accuracies that fall down each column."""
-    rng = np.random.default_rng(seed)
-    start, loss = rng.uniform(0.7, 1.0, tasks), rng.uniform(0.0, 0.02, tasks)
-    return [[round(max(0.0, float(start[j] - loss[j] * (i - j))), 4) for j in range(i + 1)] for i in range(tasks)]
-
-
-def make_run(
-    folder,
-    *,
-    methods=("zero-shot", "mg-clip"),
-    tasks=3,
-    per_task=2,
-    names=(),
-    seed=0,
-    done=None,
-    final=True,
-    **settings,
-):
-    """A run's folder as the runner writes it. ``done``: tasks finished of each method that is not; ``final``: with final.json."""
-    done, names = done or {}, list(names) + [f"class {n}" for n in range(len(names), tasks * per_task)]
-    recipe = {
-        "name": "made-up",
-        "methods": list(methods),
-        "classes_per_task": per_task,
-        "seed": seed,
-        "alpha": 0.1,
-        **settings,
-    }
-    folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
-    versions = {"python": "3.11.7", "device": "cpu", "packages": {"torch": f"2.1{seed}.0", "numpy": "2.0.0"}}
-    (folder / "environment.json").write_text(json.dumps(versions))
-    for number, method in enumerate(methods):
-        joint, accuracies = method == "joint", matrix(tasks, 100 * seed + number)
-        count = done.get(method, 1 if joint else tasks)
-        if not count:
-            continue
-        (folder / method).mkdir()
-        lines = []
-        for task in range(count):
-            own = names if joint else names[task * per_task : (task + 1) * per_task]
-            lines.append({
-                "method": method, "task": task, "classes": own, "classes_seen": len(own) * (task + 1),
-                "train_images": 40, "test_images": 10 * len(own), "accuracy": float(np.mean(accuracies[task])),
-                "accuracy_per_task": accuracies[task],
-                "next_task_text_accuracy": 0.5 if not joint and task + 1 < tasks else None,
-                "gap": {"positive": 30.0 - task, "negative": 10.0 + task / 10},
-                "epochs": 3, "seconds": {"learn": 1.25 + number, "evaluate": 0.5},
-            })  # fmt: skip
-        if method.startswith("mg-clip"):
-            lines[0]["probe"] = {"positive": [30.0, 30.3, 31.5], "negative": [10.0, 10.4, 8.8], "epochs": 1}
-        (folder / method / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        if method not in done:
-            kept = {"icons-concepts": {"accuracy": 0.5, "untuned": 0.6, "drop": 0.1 + number / 100}}
-            (folder / method / "summary.json").write_text(json.dumps({"tasks": tasks, "retention": kept}))
-            if final:
-                make_final(folder / method, names, per_task)
-    return folder
-
-
-def make_final(folder, names, per_task):
-    """What the runner writes after the last task, with an example image for each of the first classes."""
-    rng = np.random.default_rng(len(names))
-    right = rng.binomial(20, 0.8, len(names)).tolist()
-    classes = [{"name": n, "task": i // per_task, "images": 20, "right": right[i]} for i, n in enumerate(names)]
-    pairs = [{"truth": a, "predicted": b, "count": 9 - i % 9} for i, (a, b) in enumerate(pairwise(names))]
-    examples = []
-    (folder / "examples").mkdir()
-    for i, name in enumerate(names[:8]):
-        hit = i % 2 == 0
-        file = f"examples/{i:03}.png"
-        Image.new("RGB", (200, 120), (30 * i, 80, 160)).save(folder / file)
-        taken = name if hit else names[i - 1]
-        examples.append({"file": file, "truth": name, "predicted": taken, "probability": 0.125, "right": hit})
-    (folder / "final.json").write_text(json.dumps({"classes": classes, "confused": pairs[:30], "examples": examples}))
-
-
-def evaluation(names, **changes):
-    """What ``mgclip evaluate`` knows, of made-up numbers."""
-    classes = [
-        {"name": n, "images": 20, "right": 20 - i % 20, "predicted": 20, "recall": 1 - i % 20 / 20, "precision": 0.5}
-        for i, n in enumerate(names)
-    ]
-    classes[0] |= {"predicted": 0, "right": 0, "recall": 0.0, "precision": None}
-    empty = {"low": 0.1, "high": 0.2, "count": 0, "confidence": None, "accuracy": None}
-    full = {"low": 0.0, "high": 0.1, "count": 20, "confidence": 0.04, "accuracy": 0.75}
-    return {
-        "model": "shop", "folder": "photos", "images": 20 * len(names), "accuracy": 0.756, "text_accuracy": 0.6,
-        "image_accuracy": 0.7, "classes": classes, "confused": [{"truth": names[0], "predicted": names[1], "count": 4}],
-        "calibration": {"bins": [full, empty], "error": 0.71}, **changes,
-    }  # fmt: skip
 
 
 def read(file):
@@ -404,56 +299,6 @@ def test_labels_tell_runs_apart(tmp_path):
     folders = [tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0", tmp_path / "b" / "seed-1"]
     assert labels(folders) == ["a/seed-0", "b/seed-0", "b/seed-1"]
     assert labels(folders[1:]) == ["seed-0", "seed-1"]
-
-
-def spoil(run, file, text):
-    (run / file).write_bytes(text)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "sentence"),
-    [
-        ("recipe.yaml", b"\xff", "is not YAML"),
-        ("environment.json", b"{", "environment.json is not JSON: restore the file"),
-        ("environment.json", b"[1]", "environment.json must hold names and values"),
-        ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
-        ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
-        ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is not what a run writes \(task: Field required\)"),
-        ("mg-clip/records.jsonl", b"3\n", "Line 1 of .* is not what a run writes"),
-        ("mg-clip/summary.json", b"{'", "summary.json is not JSON"),
-        ("mg-clip/summary.json", b'{"retention": 3}', r"summary.json is not what a run writes \(retention"),
-        ("mg-clip/final.json", b"", "final.json is not JSON"),
-        ("mg-clip/final.json", b'{"classes": [{}]}', r"final.json is not what a run writes \(classes.0.name"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path, file, text, sentence):
-    run = make_run(tmp_path / "run")
-    spoil(run, file, text)
-    with pytest.raises(InputError, match=sentence):
-        write_report([run], tmp_path / "page.html")
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_records_out_of_order_are_refused(tmp_path):
-    run = make_run(tmp_path / "run")
-    file = run / "mg-clip" / "records.jsonl"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
-    with pytest.raises(InputError, match=r"Line 1 of .* is not the record of task 1"):
-        write_report([run], tmp_path / "page.html")
-
-
-def test_what_is_no_run_is_refused(tmp_path):
-    empty = make_run(tmp_path / "empty", done={"zero-shot": 0, "mg-clip": 0})
-    with pytest.raises(InputError, match="has no record of a finished task"):
-        write_report([empty], tmp_path / "page.html")
-    with pytest.raises(InputError, match=r"is not a run: it has no recipe.yaml"):
-        write_report([tmp_path], tmp_path / "page.html")
-    with pytest.raises(InputError, match="A report needs a run"):
-        write_report([], tmp_path / "page.html")
-    run = make_run(tmp_path / "run")
-    for place in (tmp_path, run / "recipe.yaml" / "page.html"):
-        with pytest.raises(InputError, match=r"cannot be written \("):
-            write_report([run], place)
 
 
 def test_an_evaluation(tmp_path):

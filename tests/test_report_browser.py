@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from test_report import HOSTILE, evaluation, make_run
+from made_runs import HOSTILE, evaluation, make_run
 
 from mgclip.report.page import write_evaluation, write_report
 

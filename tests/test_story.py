@@ -87,7 +87,7 @@ def test_three_months(place):
     assert page.read_text().count("<svg") >= 1
 
 
-def test_bad_images_and_an_interrupted_first_learn_leave_nothing(place):
+def test_a_failed_first_learn_is_not_in_the_way_of_the_next(place):
     bad = place / "bad" / "one"
     bad.mkdir(parents=True)
     for name in ("a", "b"):
@@ -97,4 +97,6 @@ def test_bad_images_and_an_interrupted_first_learn_leave_nothing(place):
     done = subprocess.run(words, cwd=place, capture_output=True, text=True)
     assert done.returncode == 2
     assert "c.png cannot be read" in done.stderr
-    assert not (place / "new").exists()
+    assert not (place / "new" / "mgclip.json").exists()
+    (bad / "c.png").unlink()
+    assert "learned 1 class" in mgclip(place, "learn", "bad", "--model", "new", "--base", "iconclip")

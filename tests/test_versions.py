@@ -165,3 +165,64 @@ def test_forgetting_takes_images_out_of_the_memory(tiny_clip, icons):
     assert sorted(set(model.memory.labels.tolist())) == [0, 1]
     assert torch.equal(model.memory.pixels[model.memory.labels == 0], kept[0])
     assert torch.equal(model.memory.pixels[model.memory.labels == 1], kept[2])
+
+
+def test_an_interruption_right_after_saving_leaves_what_was_saved(shop, monkeypatch):
+    from mgclip.method import store
+
+    model = MGCLIP.from_pretrained(shop)
+    model.relabel(model.class_names[0], "new name")
+    replace = store.replace_file
+
+    def interrupted(file, content):
+        replace(file, content)
+        if file == shop / "mgclip.json":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "replace_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.save_pretrained(shop, note={"what": "relabelled"})
+    assert same(MGCLIP.from_pretrained(shop), model)
+
+
+@pytest.mark.parametrize("state", ["../outside", "/tmp", "mgclip-state-x/../../outside", "", None, 3])
+def test_states_outside_the_folder_are_refused(shop, state):
+    manifest = json.loads((shop / "mgclip.json").read_text())
+    versions = [{**manifest["versions"][0], "state": state}, manifest["versions"][1]]
+    (shop / "mgclip.json").write_text(json.dumps({**manifest, "versions": versions}))
+    before = (shop / "mgclip.json").read_bytes()
+    with pytest.raises(InputError, match="is damaged"):
+        undo(shop)
+    assert (shop / "mgclip.json").read_bytes() == before
+    assert len(MGCLIP.from_pretrained(shop).class_names) == 4
+
+
+def test_links_in_a_model_folder_lead_to_no_other_file(shop, tmp_path):
+    victims = [tmp_path / "victim-a", tmp_path / "victim-b"]
+    for victim, name in zip(victims, (".mgclip-lock-owner", ".mgclip.json-new"), strict=True):
+        victim.write_text("mine")
+        (shop / name).symlink_to(victim)
+    assert undo(shop).number == 1
+    assert [victim.read_text() for victim in victims] == ["mine", "mine"]
+    assert not (shop / "mgclip.json").is_symlink()
+    state = json.loads((shop / "mgclip.json").read_text())["state"]
+    (shop / state).rename(tmp_path / "elsewhere")
+    (shop / state).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is damaged"):
+        MGCLIP.from_pretrained(shop)
+
+
+def test_a_parent_that_was_removed_is_said_to_be(shop):
+    MGCLIP.from_pretrained(shop).save_pretrained(shop, note={"what": "third"})
+    prune(shop, 1)
+    with pytest.raises(InputError, match=r"Version 2 of .*, from which 3 was made, was removed"):
+        undo(shop)
+
+
+def test_forgetting_everything_is_not_the_end(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK.model_copy(update={"memory": 6}))
+    model.learn(*months(icons, 0, 1))
+    for name in model.class_names:
+        model.forget(name)
+    model.learn(*months(icons, 2, 3))
+    assert len(model.class_names) == 2

@@ -40,44 +40,45 @@ def learn_command(
     """Teach a model the classes of a folder, as its next task and version; say before what it takes, after what changed."""
     from mgclip.app.display import RunDisplay, one_process, screen
     from mgclip.errors import InputError
-    from mgclip.experiment.recipe import build_settings
+    from mgclip.experiment.recipe import build_settings, parse_change
     from mgclip.folders.source import read_images, read_source
     from mgclip.method.lock import only_writer
     from mgclip.method.store import check_place, is_saved
 
     one_process("learn")
-    changes = [*(changes or []), *([f"prompt={prompt}"] if prompt else [])]
-    known = is_saved(model)
-    if known and changes:
-        raise InputError(f"{model} exists and keeps its settings: leave {changes[0]} out, or give a new folder.")
     check_place(model)
-    settings = build_settings(changes)
+    given = {**dict(map(parse_change, changes or [])), **({"prompt": prompt} if prompt else {})}
+    settings = build_settings(given)
     source = read_source(folder, names=names, test=test)
     kept = None if retention is None else read_images(retention)
 
     from mgclip.folders.teach import make_plan, teach
     from mgclip.method.learner import MGCLIP
 
-    fresh = not model.exists()
-    if dry_run:
-        learner = MGCLIP.from_pretrained(model if known else base or DEFAULT, **_how(known, base, settings))
-        _say(make_plan(learner, source, share=hold_out, seed=learner.settings.seed), as_json=as_json, quiet=quiet)
-        return
-    model.mkdir(parents=True, exist_ok=True)
+    def open_model() -> MGCLIP:
+        if not is_saved(model):
+            return MGCLIP.from_pretrained(base or DEFAULT, settings=settings)
+        if given:
+            first = next(iter(given))
+            raise InputError(f"{model} exists and keeps its settings: leave {first} out, or give a new folder.")
+        return MGCLIP.from_pretrained(model, base=base or None)
+
+    if dry_run or not is_saved(model):  # what is wrong with a first learn shows before there is a folder
+        learner = open_model()
+        plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+        if dry_run:
+            _say(plan, as_json=as_json, quiet=quiet)
+            return
     try:
         with only_writer(model, wait=wait):
-            learner = MGCLIP.from_pretrained(model if known else base or DEFAULT, **_how(known, base, settings))
+            learner = open_model()  # as it is now: another process may have written it meanwhile
             plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
-            if not quiet:
-                _say(plan, as_json=False, quiet=as_json)
+            _say(plan, as_json=False, quiet=quiet or as_json)
             with RunDisplay(1, quiet=quiet) as display:
                 note = teach(learner, model, plan, origin=str(folder), retention=kept, on_step=display.on_step)
     except KeyboardInterrupt:
         screen.print(f"Stopped. {model} is as it was.")
         raise typer.Exit(1) from None
-    finally:
-        if fresh and not is_saved(model):
-            _take_back(model)
     done = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
     if as_json:
         typer.echo(json.dumps(done, ensure_ascii=False))
@@ -86,17 +87,6 @@ def learn_command(
 
 
 DEFAULT = "openai/clip-vit-base-patch16"
-
-
-def _how(known: bool, base: str, settings: Any) -> dict[str, Any]:
-    return {"base": base or None} if known else {"settings": settings}
-
-
-def _take_back(folder: Path) -> None:
-    """Remove a folder that was made for a model which did not come to be."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:

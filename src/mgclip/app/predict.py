@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,9 @@ def predict_command(
     ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each image.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one line for each image and class.")] = False,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time; 1 answers a list on standard input line by line.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Classify images among all classes a model has learned."""
@@ -68,7 +72,11 @@ def predict_command(
         also=candidates,
         threshold=unknown,
         on_bad=skip if on_bad_image == "skip" else None,
+        batch=batch,
     )
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be UTF-8
+            stream.reconfigure(errors="surrogateescape")
     write = csv.writer(sys.stdout)
     if as_csv:
         write.writerow(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +30,9 @@ def run_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE, the first unused.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints inside a task; there is one at each phase anyway.")
+    ] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
@@ -55,16 +60,24 @@ def run_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.experiment.runner import open_run, run
+    from mgclip.method.progress import Stopped
     from mgclip.report.page import write_report
 
     quiet = quiet or not is_main()
     opened = open_run(recipe, folder, resume=resume is not None)
     try:
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display:
-            summaries = run(opened, on_step=display.on_step, on_task=display.on_task)
-    except KeyboardInterrupt:
+            summaries = run(
+                opened,
+                on_step=display.on_step,
+                on_task=display.on_task,
+                checkpoint_every=checkpoint_every,
+                stop=asked_to_stop(),
+            )
+    except KeyboardInterrupt as stopped:
         again = f"mgclip run --resume {shlex.quote(str(folder))}"
-        screen.print(f"Stopped. Finished tasks are kept: go on with  {again}", soft_wrap=True)
+        kept = "All steps so far are kept" if isinstance(stopped, Stopped) else "What the last checkpoint holds is kept"
+        screen.print(f"Stopped. {kept}: go on with  {again}", soft_wrap=True)
         raise typer.Exit(1) from None
     if not is_main():
         return
@@ -74,11 +87,25 @@ def run_command(
         typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
     elif not quiet:
         results.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
-        if (kept := retention_table(summaries)) is not None:
-            results.print(kept)
+        if (table := retention_table(summaries)) is not None:
+            results.print(table)
         if as_shipped(recipe):
             _compare(recipe, summaries)
         results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
+
+
+def asked_to_stop() -> Callable[[], bool]:
+    """Whether SIGINT or SIGTERM came since now. The first lets the step at work end, a second one stops at once."""
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(asked)
 
 
 def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:

@@ -29,6 +29,8 @@ class Encoder:
 
     def pixels(self, images: Sequence[Any], keep_bytes: int = KEEP_BYTES) -> Pixels:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again."""
+        if hasattr(images, "iloc"):  # a pandas Series is asked for its index, not for its places
+            images = list(images)
         return Pixels(images, self.backbone.transform, keep_bytes)
 
     @torch.no_grad()

@@ -28,18 +28,40 @@ THREADS = min(8, os.cpu_count() or 1)
 """Threads that open and transform images."""
 
 GROUP = 4
-"""Images a thread opens before it transforms them."""
+"""Images a thread opens before it transforms them, fewer when they are large: see ``AT_ONCE``."""
+
+AT_ONCE = 16_000_000
+"""Pixels a thread holds open before it transforms them."""
+
+MOST_PIXELS = 120_000_000
+"""A larger image is refused: it would take more than 360 MB opened."""
+
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
+"""Formats of pictures, whatever a file is called. Not among them: those whose readers start other programs."""
 
 
 def open_image(file: str | Path) -> Image.Image:
-    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read."""
+    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read, is no picture's format, or is too large."""
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=formats()) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} pixels are more than {MOST_PIXELS}")
             return opened.convert("RGB")
     except FileNotFoundError:
         raise InputError(f"There is no image file {file}.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
         raise InputError(f"The image {file} cannot be read ({error}): replace or remove the file.") from None
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Any) -> Image.Image:
@@ -109,8 +131,17 @@ class Pixels:
         """
         groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
         work = map if len(groups) < 2 else _pool().map
-        done = list(work(lambda group: self.transform([to_rgb(self.images[i]) for i in group]), groups))
+        done = [part for parts in work(self._group, groups) for part in parts]
         return torch.cat(done) if len(done) > 1 else done[0]
+
+    def _group(self, places: Sequence[int]) -> list[Tensor]:
+        done, opened = [], []
+        for place in places:
+            opened.append(to_rgb(self.images[place]))
+            if sum(image.width * image.height for image in opened) > AT_ONCE or place == places[-1]:
+                done.append(self.transform(opened))
+                opened = []
+        return done
 
 
 def ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:

@@ -25,6 +25,7 @@ from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.gap import similarities
 from mgclip.method.learner import Learned
+from mgclip.method.progress import Progress
 from mgclip.method.replay import check_room
 from mgclip.method.store import check_writable
 from mgclip.method.training import OnStep
@@ -103,8 +104,14 @@ def run(
     *,
     on_step: OnStep = lambda step: None,
     on_task: OnTask = lambda method, done, tasks, record: None,
+    checkpoint_every: int = 100,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, dict[str, Any]]:
-    """Run every method of a recipe into ``folder/METHOD`` and return their summaries."""
+    """Run every method of a recipe into ``folder/METHOD`` and return their summaries.
+
+    ``checkpoint_every``: steps between checkpoints inside a task; ``stop`` is asked after each step, and raises ``Stopped`` when
+    everything up to it is on disk.
+    """
     tests: dict[tuple[int, int], Pixels] = {}
     summaries = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
     untuned = {}
@@ -112,7 +119,9 @@ def run(
         bare = opened.learner("zero-shot")
         untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
     for method in opened.recipe.methods:
-        summaries[method] = summaries[method] or _run_method(opened, method, tests, untuned, on_step, on_task)
+        summaries[method] = summaries[method] or _run_method(
+            opened, method, tests, untuned, on_step, on_task, (checkpoint_every, stop)
+        )
     if parallel.is_main():
         records.write_json(opened.folder / records.SUMMARY, summaries)
     return summaries
@@ -125,11 +134,13 @@ def _run_method(
     untuned: Mapping[str, float],
     on_step: OnStep,
     on_task: OnTask,
+    checkpoints: tuple[int, Callable[[], bool]],
 ) -> dict[str, Any]:
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
     learner, done = _start(opened, method, folder)
+    progress = Progress(folder, *checkpoints)
     parallel.wait()  # until every process has read what one of them is about to write
     if parallel.is_main():
         records.write_records(folder, done)  # without those that no checkpoint vouches for
@@ -137,7 +148,7 @@ def _run_method(
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
-            task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step
+            task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step, progress=progress
         )
         middle = time.monotonic()
         record, last = evaluate(learner, stream, task, tests)
@@ -146,6 +157,7 @@ def _run_method(
         if parallel.is_main():
             records.append_record(folder, record)
         learner.save_pretrained(folder / MODEL)
+        progress.close()
         done.append(record)
         on_task(method, len(done), len(stream), record)
     if last is None:  # stopped between the last task and here

@@ -76,6 +76,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "model_"):
             self.model_ = self._open()
             self.labels_ = np.asarray(self.model_.class_names, dtype=object if self.model_.class_names else new.dtype)
+        if len(self.labels_) and (new.dtype.kind in "OU") != (self.labels_.dtype.kind in "OU"):
+            raise InputError(
+                f"Labels stay of one kind: {self.labels_[0]!r} was learned before, and now comes {new[0]!r}."
+            )
         if len(again := np.intersect1d(new, self.labels_)):
             raise InputError(f"The class {again[0]!r} was learned before: partial_fit takes classes that are new.")
         texts = [str((self.class_texts or {}).get(label, label)) for label in new.tolist()]
@@ -103,6 +107,8 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _open(self) -> MGCLIP:
         if is_saved(self.clip):
+            if self.settings is not None:
+                raise InputError(f"{self.clip} is a saved model and keeps its own settings: leave settings out.")
             return MGCLIP.from_pretrained(self.clip)
         return MGCLIP.from_pretrained(self.clip, settings=build_settings(self.settings or {}))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,28 @@ def recognise(
     also: Sequence[str] = (),
     threshold: float = 0.0,
     on_bad: Callable[[Path, str], None] | None = None,
+    batch: int | None = None,
 ) -> Iterator[Answer]:
-    """Answers for files, in their order. ``on_bad`` is told of a file that cannot be read, which is then left out.
+    """Answers for files, in their order, ``batch`` at a time (the model's own number if not given). ``on_bad`` is
+    told of a file that cannot be read, which is then left out.
 
     Raises ``InputError`` for such a file where there is no ``on_bad``, and for a threshold where the model has no head.
     """
     if threshold and not model.settings.uses_head:
         raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
 
-    def load(chunk: list[Path]) -> tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]:
-        good, bad = _readable(model, chunk, keep_going=on_bad is not None)
-        return good[0], good[1], bad
+    chunks = _chunks(files, batch or model.settings.encode_batch_size)
 
-    for _, (readable, pixels, unreadable) in ahead(load, _chunks(files, model.settings.encode_batch_size)):
+    def load(
+        _: int,
+    ) -> Loaded | None:  # on its own thread: where files are a list as it comes, answers do not wait for more
+        chunk = next(chunks, None)
+        return None if chunk is None else _readable(model, chunk, keep_going=on_bad is not None)
+
+    for _, loaded in ahead(load, count()):
+        if loaded is None:
+            return
+        readable, pixels, unreadable = loaded
         for file, reason in unreadable:
             if on_bad is not None:
                 on_bad(file, reason)
@@ -62,19 +71,19 @@ def recognise(
             yield from _answers(readable, model.classify(features, also=also), top, threshold)
 
 
+Loaded = tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]
+"""Files that could be read, transformed; and those that could not, with the reason."""
+
+
 def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
     files = iter(files)
     while chunk := list(islice(files, size)):
         yield chunk
 
 
-def _readable(
-    model: MGCLIP, chunk: list[Path], *, keep_going: bool
-) -> tuple[tuple[list[Path], torch.Tensor], list[tuple[Path, str]]]:
-    """The files of a chunk that can be read, transformed, and those that cannot, with the reason."""
-    everything = torch.arange(len(chunk))
+def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
     try:
-        return (chunk, model.encoder.pixels(chunk, keep_bytes=0).batch(everything)), []
+        return chunk, model.encoder.pixels(chunk, keep_bytes=0).batch(torch.arange(len(chunk))), []
     except InputError:
         if not keep_going:
             raise
@@ -85,7 +94,7 @@ def _readable(
             good.append(file)
         except InputError as error:
             bad.append((file, str(error)))
-    return (good, model.encoder.pixels(good, keep_bytes=0).batch(torch.arange(len(good)))), bad
+    return good, model.encoder.pixels(good, keep_bytes=0).batch(torch.arange(len(good))), bad
 
 
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:

@@ -34,21 +34,30 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
     """
     train_folder, beside = find_parts(folder)
     train, called = read_classes(train_folder), _naming(folder, names)
+    if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
+        raise InputError(f"The name of the class folder {undecodable[0]!r} is no text: rename it.")
     if unknown := sorted(called.keys() - train.keys()):
         raise InputError(f"There is no class folder {unknown[0]!r} in {train_folder}: correct its name in the table.")
     if empty := [name for name, files in train.items() if not files]:
         raise InputError(f"The class {empty[0]!r} has no image in {train_folder}: add one, or remove its folder.")
     test_folder = test or beside
-    tests = None if test_folder is None else _named(read_classes(test_folder), called, test_folder)
+    tests = None if test_folder is None else read_images(test_folder, called=called)
     texts = {called[place][0]: called[place][1] for place in called}
     return Source(folder, _named(train, called, train_folder), texts, tests)
 
 
-def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
+def read_images(
+    folder: Path, *, names: str = "", called: Mapping[str, tuple[str, str]] | None = None
+) -> dict[str, list[Path]]:
     """Image files by class name, of a folder to measure on: of its ``test/`` (or ``val/``) beside ``train/`` if it has both."""
     train_folder, test_folder = find_parts(folder)
     place = test_folder or train_folder
-    return _named(read_classes(place), _naming(folder, names), place)
+    return _named(read_classes(place), _naming(folder, names) if called is None else called, place)
+
+
+def _surrogate(name: str) -> bool:
+    """Whether a file name came from bytes that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _named(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 LEAST = 5
 """A class with fewer images than this is trained on all of them."""
@@ -14,13 +13,20 @@ LEAST = 5
 def hold_out(
     classes: Mapping[str, Sequence[Path]], *, share: float, seed: int
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Images to train on and images held out, by class: ``share`` of each class's, at least one, drawn from ``seed``."""
+    """Images to train on and images held out, by class: ``share`` of each class's, at least one.
+
+    An image's turn depends on seed, class name and file name alone, so that a class learned again holds out the same ones.
+    """
     kept: dict[str, list[Path]] = {}
     held: dict[str, list[Path]] = {}
-    for number, (name, files) in enumerate(classes.items()):
+    for name, files in classes.items():
         count = max(1, round(share * len(files))) if share and len(files) >= LEAST else 0
-        out = set(np.random.default_rng([seed, number]).permutation(len(files))[:count].tolist())
-        kept[name] = [file for place, file in enumerate(files) if place not in out]
+        out = set(sorted(files, key=lambda file: (_turn(seed, name, file), file))[:count])
+        kept[name] = [file for file in files if file not in out]
         if out:
-            held[name] = [file for place, file in enumerate(files) if place in out]
+            held[name] = [file for file in files if file in out]
     return kept, held
+
+
+def _turn(seed: int, name: str, file: Path) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}\0{file.name}".encode("utf-8", "surrogateescape")).digest()

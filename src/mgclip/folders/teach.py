@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from mgclip.errors import InputError
 from mgclip.folders.held_out import as_json, held_out_images, read_held_out
 from mgclip.folders.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
 from mgclip.folders.source import Source
 from mgclip.folders.split import hold_out
 from mgclip.method.learner import MGCLIP
+from mgclip.method.replay import check_room
 from mgclip.method.store import HELD_OUT
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
@@ -60,10 +62,14 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         train, tests = source.train, {name: files for name, files in source.tests.items() if name in source.train}
     files = [file for own in train.values() for file in own]
     labels = [label for label, own in enumerate(train.values()) for _ in own]
+    if source.tests is not None and not tests:
+        raise InputError("The test folder has none of the classes to learn: its folders must be called as theirs are.")
     texts = tuple(source.texts.get(name, name) for name in train)
     make_task(
         model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
     )  # refuses what cannot be learned
+    if model.settings.memory:
+        check_room(model.settings.memory, len(model.class_names) + len(train))
     some = files[:: max(1, len(files) // TIMED)][:TIMED]
     model.encoder.images(model.encoder.pixels(some[:1]))
     begun = time.perf_counter()
@@ -71,8 +77,9 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
     each = (time.perf_counter() - begun) / len(some)
     images, others = len(files), 3 * sum(map(len, tests.values()))
     once = model.epochs is not None
-    low, high = (model.epochs or 1,) * 2 if once else (1, model.settings.max_epochs)
-    passes = [images * (1 + epochs * TRAINED * (1 if once else 2)) + others for epochs in (low, high)]
+    # The probe measures after each epoch; stopped, it has trained one epoch too many and begins anew.
+    low, high = (model.epochs or 0,) * 2 if once else (3, model.settings.max_epochs)
+    passes = [images * (1 + epochs * (TRAINED + (not once))) + others for epochs in (low, high)]
     return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]))
 
 

@@ -25,6 +25,7 @@ from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions, check_candidates, predictions
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
+from mgclip.method.progress import Progress
 from mgclip.method.settings import Settings
 from mgclip.method.store import check_base, is_saved
 from mgclip.method.task import TaskData, make_task
@@ -115,12 +116,14 @@ class MGCLIP:
         *,
         class_texts: Sequence[str] | None = None,
         on_step: OnStep = lambda step: None,
+        progress: Progress | None = None,
     ) -> Learned:
         """Learn one task: all its classes at once, none of them learned before.
 
         ``images``: Pillow images, paths or uint8 arrays. ``labels``: for each image a position in ``class_names`` or
         one of its names. ``class_texts``: what prompts call the classes, if not by their names. Interrupted or failed, it
-        leaves the model as it was. Raises ``InputError`` for what cannot be learned, ``TrainingDiverged`` when the loss stops
+        leaves the model as it was; with ``progress`` the same task, learned again by the same model, goes on where that had come.
+        Raises ``InputError`` for what cannot be learned, ``TrainingDiverged`` when the loss stops
         being a number.
         """
         pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
@@ -129,10 +132,12 @@ class MGCLIP:
         if self.settings.memory:
             replay.check_room(self.settings.memory, len(self.class_names) + len(task.names))
         before, epochs_before = adapter_state(self.backbone), self.epochs
+        progress = progress or Progress()
+        progress.open(index)
         try:
-            seen = self._preserve(task, on_step)
-            head = self._compensate(task, on_step)
-            memory, head = self._replay(task, head, on_step)
+            seen = self._preserve(task, on_step, progress)
+            head = self._compensate(task, on_step, progress)
+            memory, head = self._replay(task, head, on_step, progress)
         except BaseException:
             set_adapter_state(self.backbone, before)
             self.epochs = epochs_before
@@ -144,15 +149,24 @@ class MGCLIP:
         self.task_sizes += (len(task.names),)
         return Learned(task.index, self.epochs or 0, seen)
 
-    def _preserve(self, task: TaskData, on_step: OnStep) -> Probe | None:
+    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> Probe | None:
         """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5)."""
-        seen = None
+        seen, initial = None, adapter_state(self.backbone)
         if self.epochs is None and len(task.names) > 1:
-            seen = probe(self.backbone, task, self.settings, on_step)
+            if progress.past("probe"):
+                seen = Probe.of(progress.notes["probe"])
+            else:
+                seen = probe(self.backbone, task, self.settings, on_step, progress)
+                progress.notes["probe"] = seen.numbers()
             self.epochs = seen.epochs
-            if seen.whole:
+        if progress.past("adapter"):
+            self._put_back(progress)
+            return seen
+        if seen is not None and seen.whole:
+            if self.memory is None:
                 self.encoder.renew()
                 return seen
+            set_adapter_state(self.backbone, initial)  # the probe knows nothing of the memory
         # A task of one class has nothing to tell apart: its cross-entropy is zero.
         if self.epochs and (len(task.names) > 1 or self.memory or self.settings.adapter_loss == "align"):
             if self.memory is None:
@@ -162,29 +176,49 @@ class MGCLIP:
                 objective = replay.replay_objective(
                     self.backbone, task, self.memory, tokens, first=first, settings=self.settings
                 )
-            self._train_adapters(objective, task, "adapter", on_step, lr=self.settings.adapter_lr)
+            self._train_adapters(objective, task, "adapter", on_step, progress, lr=self.settings.adapter_lr)
         return seen
 
-    def _compensate(self, task: TaskData, on_step: OnStep) -> Tensor:
+    def _put_back(self, progress: Progress) -> None:
+        """The adapters as they were kept in a later phase."""
+        if progress.found is not None:
+            set_adapter_state(self.backbone, progress.found.part("adapter"))
+            self.encoder.renew()
+
+    def _compensate(self, task: TaskData, on_step: OnStep, progress: Progress) -> Tensor:
         """The head with this task's rows, trained on frozen features (docs/method.md 6): ``(classes, d)``."""
+        if progress.past("head") and progress.found is not None:
+            return progress.found.tensors["head"].to(self.head.device)
+        self._keep("head", progress)
         if self.settings.uses_head:
             rows = train_head(self.encoder.images(task.pixels), task, self.settings, on_step)
         else:
             rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
         return torch.cat([self.head, rows])
 
-    def _replay(self, task: TaskData, head: Tensor, on_step: OnStep) -> tuple[replay.Memory | None, Tensor]:
+    def _keep(self, phase: str, progress: Progress) -> None:
+        """Keep the adapters at the beginning of a phase."""
+        if progress.at(phase) is None:
+            state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
+            progress.keep(phase, 1, 0, {**state, **progress.carried})
+
+    def _replay(
+        self, task: TaskData, head: Tensor, on_step: OnStep, progress: Progress
+    ) -> tuple[replay.Memory | None, Tensor]:
         """Renew the memory and, if the settings say so, fine-tune adapters and head on it (docs/method.md 8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
             return None, head
         memory = replay.remember(self.memory, task, first=first, limit=settings.memory, seed=settings.seed)
         if settings.balanced and len(head) > 1:
-            if self.epochs:
+            progress.carried["head"] = head
+            if self.epochs and not progress.past("balance-adapter"):
+                self._keep("balance-adapter", progress)
                 objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
                 lr = 0.01 * settings.adapter_lr
-                self._train_adapters(objective, task, "balance-adapter", on_step, lr=lr, floor=0.1)
+                self._train_adapters(objective, task, "balance-adapter", on_step, progress, lr=lr, floor=0.1)
             if settings.uses_head:
+                self._keep("balance-head", progress)
                 features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
                 head = train_rows(
                     head, features, labels, settings, lr=0.1 * settings.head_lr, floor=0.1,
@@ -193,11 +227,19 @@ class MGCLIP:
         return memory, head
 
     def _train_adapters(
-        self, objective: Objective, task: TaskData, phase: str, on_step: OnStep, *, lr: float, floor: float = 0.01
+        self,
+        objective: Objective,
+        task: TaskData,
+        phase: str,
+        on_step: OnStep,
+        progress: Progress,
+        *,
+        lr: float,
+        floor: float = 0.01,
     ) -> None:
         for _ in train_epochs(
             self.backbone, objective, self.settings,
-            epochs=self.epochs or 0, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor,
+            epochs=self.epochs or 0, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor, progress=progress,
         ):  # fmt: skip
             pass
         self.encoder.renew()

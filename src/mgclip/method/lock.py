@@ -26,6 +26,7 @@ def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
 
     lock = FileLock(str(folder / LOCK), is_singleton=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)
     except Timeout:
         raise InputError(f"{folder} is being written by {_owner(folder)}: try again when it is done.") from None
@@ -34,7 +35,9 @@ def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         if outermost:
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             owner = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
-            (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+            (folder / OWNER).unlink(missing_ok=True)
+            with os.fdopen(os.open(folder / OWNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
+                json.dump(owner, file)
         yield
     finally:
         if outermost:

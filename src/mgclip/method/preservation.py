@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import ahead
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.objective import Objective, backward, mean_weights
+from mgclip.method.progress import Checkpoint, Progress
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
 from mgclip.method.training import OnStep, Step, batches, checked
@@ -31,6 +33,17 @@ class Probe:
     after_epoch: tuple[Gap, ...]
     epochs: int
     whole: bool
+
+    def numbers(self) -> dict[str, Any]:
+        """As plain numbers, to be kept."""
+        gaps = [[gap.positive, gap.negative] for gap in (self.origin, *self.after_epoch)]
+        return {"gaps": gaps, "epochs": self.epochs, "whole": self.whole}
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> Probe:
+        """From plain numbers."""
+        origin, *after = (Gap(*pair) for pair in numbers["gaps"])
+        return cls(origin, tuple(after), numbers["epochs"], numbers["whole"])
 
 
 def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
@@ -60,34 +73,77 @@ def train_epochs(
     on_step: OnStep,
     lr: float,
     floor: float = 0.01,
+    progress: Progress | None = None,
 ) -> Iterator[int]:
     """Train the adapters and yield after each epoch (1, 2, ...), so that a caller may look or stop early.
 
-    Adam; cosine annealing stepped per epoch over ``epochs`` down to ``floor`` of the rate (docs/method.md 5).
+    Adam; cosine annealing stepped per epoch over ``epochs`` down to ``floor`` of the rate (docs/method.md 5). With ``progress``
+    steps are kept, and training goes on from the one kept last: at the epoch it lies in, even if that is whole.
     """
-    trained = [weight for _, weight in adapter_weights(backbone)]
+    progress = progress or Progress()
+    names, trained = zip(*adapter_weights(backbone), strict=True)
     optimizer = torch.optim.Adam(trained, lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=floor * lr)
     scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
     size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
     steps = -(-objective.count // size)
-    for epoch in range(1, epochs + 1):
+    begun = progress.at(phase)
+    first, done = (begun.epoch, begun.step) if begun is not None else (1, 0)
+    if begun is not None:
+        restore(begun, dict(zip(names, trained, strict=True)), optimizer, scaler)
+    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # those steps are done: no warning is due
+    for _ in range(1, first):
+        schedule.step()
+    for epoch in range(first, epochs + 1):
         order = batches(
             objective.count, task=task, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle
         )
-        parts = [picked for _, picked in order]
+        parts = [picked for _, picked in order][done:]
         loaded = ahead(objective.pixels, map(parallel.share, parts))
-        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=1):
+        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
             loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
             value = checked(loss, task=task, phase=phase, epoch=epoch, step=step)
             scaler.step(optimizer)
             scaler.update()
             on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
+            progress.after_step(phase, epoch, step, lambda: kept_state(names, optimizer, scaler, progress))
+        done = 0
         schedule.step()
         yield epoch
 
 
-def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep) -> Probe:
+def kept_state(
+    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: Progress
+) -> dict[str, Tensor]:
+    """Adapters and Adam's moments by name, to be kept; a scaler's numbers go into the notes."""
+    progress.notes["scaler"] = scaler.state_dict()
+    state: dict[str, Tensor] = {}
+    for name, weight in zip(names, optimizer.param_groups[0]["params"], strict=True):
+        state[f"adapter/{name}"] = weight
+        state |= {f"{key}/{name}": value for key, value in optimizer.state[weight].items()}
+    return {**state, **progress.carried}
+
+
+def restore(
+    checkpoint: Checkpoint,
+    weights: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Put adapters and Adam's moments back as they were kept."""
+    kept = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(kept["adapter"][name])
+            if name in kept["step"]:  # at the start of a phase nothing has moved yet
+                moments = {key: kept[key][name].to(weight.device) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[weight] = {"step": kept["step"][name], **moments}
+    scaler.load_state_dict(checkpoint.notes.get("scaler", {}) or scaler.state_dict())
+
+
+def probe(
+    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, progress: Progress | None = None
+) -> Probe:
     """Find how many epochs keep the negative similarity within ``alpha`` of the un-tuned model's (docs/method.md 4).
 
     The adapters are trained for it and put back if it had to stop. The answer is at least 1 and at most ``max_epochs``; an
@@ -102,15 +158,18 @@ def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnSte
         )  # fmt: skip
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+    progress = progress or Progress()
     initial, origin = adapter_state(backbone), gap()
-    seen: list[Gap] = []
+    begun = progress.at("probe")
+    seen = [Gap(*pair) for pair in progress.notes.get("seen", [])[: begun.epoch - 1 if begun else 0]]
     allowed, whole = settings.max_epochs, True
     training = train_epochs(
         backbone, task_objective(backbone, task, settings), settings,
-        epochs=settings.max_epochs, task=task.index, phase="probe", on_step=on_step, lr=settings.adapter_lr,
+        epochs=settings.max_epochs, task=task.index, phase="probe", on_step=on_step, lr=settings.adapter_lr, progress=progress,
     )  # fmt: skip
     for epoch in training:
         seen.append(gap())
+        progress.notes["seen"] = [[gap.positive, gap.negative] for gap in seen]
         moved = parallel.agree(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
         if settings.alpha is not None and moved > settings.alpha:
             allowed, whole = max(1, epoch - 1), False

@@ -26,7 +26,7 @@ FORMAT = 1
 MANIFEST = "mgclip.json"
 STATE = "mgclip-state-"
 HELD_OUT = "held-out.json"
-"""Which images were held out of training, where that is known; a state that says nothing of it has those of the one before."""
+"""Which images were held out of training, where that is known."""
 WAIT = 60.0
 """Seconds that saving waits for another process to finish writing."""
 
@@ -75,22 +75,17 @@ def write_state(
             versions = [*versions, next_version(folder, versions, state.name, note or {"what": "saved"})]
         try:
             fill(state)
-            if is_saved(folder) and not (state / HELD_OUT).exists():
-                _carry(read_manifest(folder)[1] / HELD_OUT, state / HELD_OUT)
             for part in (state, *state.rglob("*")):
                 part.chmod(0o755 if part.is_dir() else 0o644)
+                _to_disk(part)
             whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
             write_json(state / MANIFEST, whole)
             put_in_force(folder, whole, versions)
         except BaseException:
-            shutil.rmtree(state, ignore_errors=True)
+            if not is_saved(folder) or read_manifest(folder)[1] != state:  # an interruption may come right after
+                shutil.rmtree(state, ignore_errors=True)
             raise
         remove_states(folder, keep={state.name, *(version["state"] for version in versions)})
-
-
-def _carry(file: Path, to: Path) -> None:
-    if file.is_file():
-        shutil.copyfile(file, to)
 
 
 def put_in_force(folder: Path, manifest: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> None:
@@ -101,12 +96,32 @@ def put_in_force(folder: Path, manifest: Mapping[str, Any], versions: Sequence[M
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON whole or not at all, and see it on disk before it takes an older one's place."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file name that is no UTF-8 stands as an escape, as JSON has it.
+    replace_file(file, text.encode("utf-8", "backslashreplace"))
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Put a new file in a file's place, whole or not at all; what either name links to is not touched."""
     fresh = file.with_name(f".{file.name}-new")
-    with fresh.open("w", encoding="utf-8") as opened:
-        opened.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
+        opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
     fresh.replace(file)
+    _to_disk(file.parent)
+
+
+def _to_disk(part: Path) -> None:
+    """See a file's content, or a folder's entries, on disk."""
+    if part.is_dir() and os.name == "nt":
+        return
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_states(folder: Path, keep: Collection[str]) -> None:
@@ -114,6 +129,11 @@ def remove_states(folder: Path, keep: Collection[str]) -> None:
     for old in folder.glob(f"{STATE}*"):
         if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _own_state(name: object) -> bool:
+    """Whether this is the name of a folder of states inside the model's own."""
+    return isinstance(name, str) and name.startswith(STATE) and Path(name).name == name
 
 
 def known_versions(folder: Path) -> list[dict[str, Any]]:
@@ -125,7 +145,9 @@ def known_versions(folder: Path) -> list[dict[str, Any]]:
     versions = read_manifest(folder)[0].get("versions", [])
     whole = {"number": int, "state": str, "time": str, "note": dict}
     if not isinstance(versions, list) or not all(
-        isinstance(version, dict) and all(isinstance(version.get(key), kind) for key, kind in whole.items())
+        isinstance(version, dict)
+        and all(isinstance(version.get(key), kind) for key, kind in whole.items())
+        and _own_state(version["state"])
         for version in versions
     ):
         raise damaged(folder, "versions that are not a list of versions")
@@ -166,7 +188,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Path]:
     if number != FORMAT:
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
-    if state.parent != folder or not state.name.startswith(STATE):
+    if not _own_state(manifest.get("state")) or state.is_symlink():
         raise damaged(folder, f"state {manifest.get('state')!r}")
     return manifest, state
 

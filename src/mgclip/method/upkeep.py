@@ -40,7 +40,8 @@ def forget(model: MGCLIP, name: str) -> None:
     if model.memory is not None:
         kept = model.memory.labels != place
         labels = model.memory.labels[kept]
-        model.memory = Memory(model.memory.pixels[kept], labels - (labels > place).long())
+        left = Memory(model.memory.pixels[kept], labels - (labels > place).long())
+        model.memory = left if len(left) else None
     model.class_names, model.class_texts, model.task_sizes = tuple(names), tuple(texts), tuple(sizes)
 
 

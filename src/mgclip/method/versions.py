@@ -13,6 +13,7 @@ from mgclip.method.lock import only_writer
 from mgclip.method.store import (
     MANIFEST,
     WAIT,
+    check_writable,
     damaged,
     is_saved,
     known_versions,
@@ -55,6 +56,7 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
     """
     folder = Path(folder)
     check_saved(folder)
+    check_writable(folder)
     with only_writer(folder, wait=WAIT):
         versions = known_versions(folder)
         found = _target(folder, versions, to)
@@ -76,8 +78,12 @@ def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) ->
         raise InputError(f"{folder} keeps no versions: there is nothing to go back to.")
     wanted = now.get("parent") if to is None else to
     found = next((version for version in versions if version["number"] == wanted), None)
-    if found is None and to is None:
+    if found is None and wanted is None:
         raise InputError(f"Version {now['number']} of {folder} is the first one: there is nothing before it.")
+    if found is None and to is None:
+        raise InputError(
+            f"Version {wanted} of {folder}, from which {now['number']} was made, was removed: choose with --to."
+        )
     if found is None:
         numbers = ", ".join(str(version["number"]) for version in versions)
         raise InputError(f"{folder} has no version {to}: there are {numbers}.")
@@ -88,10 +94,11 @@ def prune(folder: str | Path, keep: int) -> list[int]:
     """Remove all but the ``keep`` latest versions and the one in force, for good; the numbers of those removed."""
     folder = Path(folder)
     check_saved(folder)
+    check_writable(folder)
     with only_writer(folder, wait=WAIT):
         manifest, force = read_manifest(folder)
         versions = known_versions(folder)
-        latest = versions[-keep:]
+        latest = versions[max(0, len(versions) - keep) :]
         kept = [version for version in versions if version in latest or version["state"] == force.name]
         put_in_force(folder, {k: v for k, v in manifest.items() if k != "versions"}, kept)
         remove_states(folder, keep={force.name, *(version["state"] for version in kept)})

@@ -22,6 +22,7 @@ from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.learner import Learned
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
+from mgclip.method.progress import Progress
 from mgclip.method.settings import Settings
 from mgclip.method.store import base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 from mgclip.method.task import TaskData, make_task
@@ -59,15 +60,18 @@ class FrozenLearner:
         *,
         class_texts: Sequence[str] | None = None,
         on_step: OnStep = lambda step: None,
+        progress: Progress | None = None,
     ) -> Learned:
-        """Learn one task, as ``MGCLIP.learn`` does."""
+        """Learn one task, as ``MGCLIP.learn`` does; ``progress`` keeps what is trained of the adapters, where anything is."""
         pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
         before, epochs, seen = adapter_state(self.backbone), self.epochs, None
+        progress = progress or Progress()
+        progress.open(index)
         try:
             if self.adapt_first and task.index == 0 and len(task.names) > 1:
-                epochs, seen = self._adapt(task, on_step)
+                epochs, seen = self._adapt(task, on_step, progress)
             features, first = self.encoder.images(task.pixels), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
@@ -83,15 +87,22 @@ class FrozenLearner:
         self.task_sizes += (len(task.names),)
         return Learned(task.index, epochs, seen)
 
-    def _adapt(self, task: TaskData, on_step: OnStep) -> tuple[int, Probe | None]:
+    def _adapt(self, task: TaskData, on_step: OnStep, progress: Progress) -> tuple[int, Probe | None]:
         settings, seen = self.settings, None
         if settings.epochs == "auto":
-            seen = probe(self.backbone, task, settings, on_step)
+            if progress.past("probe"):
+                seen = Probe.of(progress.notes["probe"])
+            else:
+                seen = probe(self.backbone, task, settings, on_step, progress)
+                progress.notes["probe"] = seen.numbers()
+            if seen.whole and not progress.past("probe"):
+                self.encoder.renew()
+                return seen.epochs, seen
         epochs = seen.epochs if seen else int(settings.epochs)
         objective = task_objective(self.backbone, task, settings)
         for _ in train_epochs(
             self.backbone, objective, settings,
-            epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=settings.adapter_lr,
+            epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=settings.adapter_lr, progress=progress,
         ):  # fmt: skip
             pass
         self.encoder.renew()

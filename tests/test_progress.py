@@ -1,0 +1,121 @@
+"""Inside a task: stopped anywhere, a learn goes on to the very same weights."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.adapters import adapter_state
+from mgclip.method.progress import FILES, Progress, Stopped, read_checkpoint
+
+PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=1, adapter_lr=5e-3)
+PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
+WHOLE = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 2, "alpha": None})
+REPLAY = PLAIN.model_copy(update={"memory": 12, "balanced": True})
+
+
+def task(icons, classes):
+    picked = np.isin(icons["y_train"], classes)
+    names = [str(icons["class_names"][c]) for c in classes]
+    return icons["x_train"][picked], [str(icons["class_names"][c]) for c in icons["y_train"][picked]], names
+
+
+class Stop:
+    """Asks to stop after so many steps."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def fresh(clip, settings, icons, folder):
+    model = MGCLIP.from_pretrained(clip, settings=settings)
+    if settings.memory:
+        model.learn(*task(icons, [0, 1]))
+        model.save_pretrained(folder)
+    return model
+
+
+def state(model):
+    return {**adapter_state(model.backbone), "head": model.head}
+
+
+@pytest.mark.parametrize("settings", [PLAIN, PROBED, WHOLE, REPLAY], ids=["plain", "probed", "whole", "replay"])
+def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_path, settings):
+    steps, phases = [], []
+    model = fresh(tiny_clip, settings, icons, tmp_path / "model")
+    learned = model.learn(*task(icons, [2, 3, 4]), on_step=lambda step: steps.append(step))
+    whole, phases = state(model), {step.phase for step in steps}
+    kept = [step for step in steps if "head" not in step.phase]
+    assert len(kept) >= 9
+    if settings is PROBED:
+        assert phases == {"probe", "adapter", "head"}
+        assert not learned.probe.whole
+    for after in range(1, len(kept) + 1):
+        folder = tmp_path / f"stop-{after}"
+        begun = fresh(tiny_clip, settings, icons, tmp_path / "model")
+        with pytest.raises(Stopped):
+            begun.learn(*task(icons, [2, 3, 4]), progress=Progress(folder, 0, Stop(after)))
+        again = fresh(tiny_clip, settings, icons, tmp_path / "model")
+        seen = []
+        found = again.learn(*task(icons, [2, 3, 4]), progress=Progress(folder), on_step=seen.append)
+        assert found == learned
+        trained = [step for step in seen if "head" not in step.phase]
+        assert trained == kept[after:]  # no step twice, none left out, and the same losses
+        assert all(torch.equal(whole[name], value) for name, value in state(again).items())
+
+
+def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, tmp_path):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    progress = Progress(tmp_path / "run", every=2)
+    numbers = []
+
+    def look(step):
+        numbers.append([c.number for c in (read_checkpoint(tmp_path / "run" / name) for name in FILES) if c])
+
+    model.learn(*task(icons, [0, 1, 2]), progress=progress, on_step=look)
+    assert max(map(len, numbers)) == 2
+    assert sorted(numbers[-1]) == [progress._number - 1, progress._number]
+    assert not list((tmp_path / "run").glob(".*"))
+    progress.close()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny_clip, icons, tmp_path):
+    whole = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    whole.learn(*task(icons, [0, 1, 2]))
+    for damage in (
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:-9] + b"x" + b[-8:],
+        lambda b: b"",
+        lambda b: b"{}" + b[2:],
+    ):
+        for files in (FILES[:1], FILES[1:], FILES):
+            folder = tmp_path / "run"
+            shutil.rmtree(folder, ignore_errors=True)
+            begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+            with pytest.raises(Stopped):
+                begun.learn(*task(icons, [0, 1, 2]), progress=Progress(folder, 1, Stop(6)))
+            for name in files:
+                content = (folder / name).read_bytes()
+                (folder / name).write_bytes(damage(content))
+                assert read_checkpoint(folder / name) is None
+            again = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+            again.learn(*task(icons, [0, 1, 2]), progress=Progress(folder))
+            assert all(torch.equal(state(whole)[name], value) for name, value in state(again).items())
+
+
+def test_a_checkpoint_of_another_task_is_not_gone_on_from(tiny_clip, icons, tmp_path):
+    begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    with pytest.raises(Stopped):
+        begun.learn(*task(icons, [0, 1, 2]), progress=Progress(tmp_path, 1, Stop(3)))
+    model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    model.learn(*task(icons, [0, 1, 2]))
+    steps = []
+    model.learn(*task(icons, [3, 4]), progress=Progress(tmp_path), on_step=steps.append)
+    assert (steps[0].phase, steps[0].epoch, steps[0].step) == ("adapter", 1, 1)

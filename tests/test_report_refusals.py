@@ -1,0 +1,57 @@
+"""What the report refuses: folders that are no runs, runs without a record, damaged files, places that cannot be written."""
+
+import pytest
+from made_runs import make_run
+
+from mgclip.errors import InputError
+from mgclip.report.page import write_report
+
+
+def spoil(run, file, text):
+    (run / file).write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("recipe.yaml", b"\xff", "is not YAML"),
+        ("environment.json", b"{", "environment.json is not JSON: restore the file"),
+        ("environment.json", b"[1]", "environment.json must hold names and values"),
+        ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
+        ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
+        ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is not what a run writes \(task: Field required\)"),
+        ("mg-clip/records.jsonl", b"3\n", "Line 1 of .* is not what a run writes"),
+        ("mg-clip/summary.json", b"{'", "summary.json is not JSON"),
+        ("mg-clip/summary.json", b'{"retention": 3}', r"summary.json is not what a run writes \(retention"),
+        ("mg-clip/final.json", b"", "final.json is not JSON"),
+        ("mg-clip/final.json", b'{"classes": [{}]}', r"final.json is not what a run writes \(classes.0.name"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file, text, sentence):
+    run = make_run(tmp_path / "run")
+    spoil(run, file, text)
+    with pytest.raises(InputError, match=sentence):
+        write_report([run], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_records_out_of_order_are_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    file = run / "mg-clip" / "records.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(InputError, match=r"Line 1 of .* is not the record of task 1"):
+        write_report([run], tmp_path / "page.html")
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    empty = make_run(tmp_path / "empty", done={"zero-shot": 0, "mg-clip": 0})
+    with pytest.raises(InputError, match="has no record of a finished task"):
+        write_report([empty], tmp_path / "page.html")
+    with pytest.raises(InputError, match=r"is not a run: it has no recipe.yaml"):
+        write_report([tmp_path], tmp_path / "page.html")
+    with pytest.raises(InputError, match="A report needs a run"):
+        write_report([], tmp_path / "page.html")
+    run = make_run(tmp_path / "run")
+    for place in (tmp_path, run / "recipe.yaml" / "page.html"):
+        with pytest.raises(InputError, match=r"cannot be written \("):
+            write_report([run], place)
