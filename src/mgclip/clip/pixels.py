@@ -48,13 +48,21 @@ def open_image(file: str | Path) -> Image.Image:
         with Image.open(file, formats=formats()) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise ValueError(f"{opened.width} x {opened.height} pixels are more than {MOST_PIXELS}")
-            return opened.convert("RGB")
+            return _eight_bits(opened).convert("RGB")
     except FileNotFoundError:
         raise InputError(f"There is no image file {file}.") from None
     except MemoryError:
         raise
     except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
         raise InputError(f"The image {file} cannot be read ({error}): replace or remove the file.") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits scaled to 8, which Pillow would cut off; any other as it is."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
 
 
 @lru_cache(maxsize=1)

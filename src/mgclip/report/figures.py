@@ -100,6 +100,9 @@ def change_figure(rows: Sequence[Row], file: Path) -> None:
                 places, means, errors if any(errors) else None, fmt=STYLES[number % len(STYLES)],
                 color=COLOURS[number % len(COLOURS)], label=label, markersize=5, capsize=3,
             )  # fmt: skip
-        axes.set_xticks(range(len(changes)), [change.partition("=")[2].strip('"') for change in changes])
+        values = [change.partition("=")[2].strip('"') for change in changes]
+        axes.set_xticks(range(len(changes)), ["none" if value == "null" else value for value in values])
         axes.set(xlabel=key, ylabel="accuracy, %")
-        axes.legend(frameon=False)
+        axes.legend(
+            frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(looks) if len(looks) < 4 else 2
+        )

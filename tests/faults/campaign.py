@@ -1,0 +1,115 @@
+"""Kill a run at random moments, go on with it, and see that nothing of it differs from one that was left alone.
+
+    python tests/faults/campaign.py --kills 60
+
+Every trial starts an icons100 run in a process of its own, kills it with SIGKILL after a seeded random time between its start and
+its end, and resumes it to the end. All models must then be equal byte for byte, and all records but for their seconds. Says how many
+trials were, in which phase each was hit, and exits with 1 if any differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+RECIPE = (
+    "icons100", "tasks=3", "classes_per_task=5", "train_per_class=20", "test_per_class=5", "epochs=auto", "max_epochs=3",
+    "adapter_batch_size=16", "methods=mg-clip,mg-clip-replay", "memory=40", "retention={}",
+)  # fmt: skip
+EVERY = ("--checkpoint-every", "2")
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A run in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "mgclip", "run", *words, *EVERY, "--quiet"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder.parent,
+    )  # fmt: skip
+
+
+def finished(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a run that should come to it."""
+    _, said = process.communicate(timeout=600)
+    if process.returncode:
+        raise SystemExit(f"a run failed: {said.decode()}")
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """What a run leaves: every model file's content, its classes, the records without their seconds."""
+    left: dict[str, object] = {}
+    for method in sorted(entry for entry in run.iterdir() if (entry / "records.jsonl").is_file()):
+        lines = [json.loads(line) for line in (method / "records.jsonl").read_text().splitlines()]
+        left[f"{method.name} records"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+        manifest = json.loads((method / "model" / "mgclip.json").read_text())
+        state = method / "model" / manifest.pop("state")
+        left[f"{method.name} manifest"] = manifest
+        for file in sorted(state.rglob("*.safetensors")):
+            left[f"{method.name} {file.relative_to(state)}"] = file.read_bytes()
+        left[f"{method.name} final"] = (method / "final.json").read_text()
+        left[f"{method.name} left over"] = sorted(p.name for p in method.glob("*progress*"))
+    return left
+
+
+def where(run: Path) -> str:
+    """The place in which a run was killed: method, tasks done, and the phase of its newest checkpoint."""
+    from mgclip.method.progress import FILES, read_checkpoint
+
+    if not (run / "recipe.yaml").is_file():
+        return "before the run's folder"
+    methods = [entry for entry in run.iterdir() if entry.is_dir()]
+    if not methods:
+        return "before the first method"
+    last = max(methods, key=lambda entry: entry.stat().st_mtime)
+    records = last / "records.jsonl"
+    done = len(records.read_text().splitlines()) if records.is_file() else 0
+    there = [c for c in (read_checkpoint(last / name) for name in FILES) if c is not None]
+    newest = max(there, key=lambda c: c.number, default=None)
+    return f"{last.name}, {done} tasks done, {newest.phase if newest else 'between phases'}"
+
+
+def campaign(kills: int, seed: int, place: Path) -> Counter[str]:
+    """Kill and resume so many times; the places hit. Ends the program where a resumed run differs."""
+    begun = time.monotonic()
+    finished(start(place / "whole", *RECIPE, "--out", "whole"))
+    length = time.monotonic() - begun
+    expected, draw, places = outcome(place / "whole"), random.Random(seed), Counter[str]()
+    for number in range(kills):
+        run = place / f"run-{number}"
+        process = start(run, *RECIPE, "--out", run.name)
+        time.sleep(draw.uniform(0.25, 1.0) * length)
+        process.kill()
+        process.communicate()
+        place_hit = where(run)
+        places[place_hit] += 1
+        again = ("--resume", run.name) if (run / "recipe.yaml").is_file() else (*RECIPE, "--out", run.name)
+        finished(start(run, *again))
+        found = outcome(run)
+        if differing := [key for key in expected if found.get(key) != expected[key]] or found.keys() ^ expected.keys():
+            raise SystemExit(f"trial {number}, killed at {place_hit}: {sorted(differing)} differ")
+        print(f"{number + 1}/{kills}: {place_hit}: the same", flush=True)
+    return places
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        places = campaign(args.kills, args.seed, Path(place))
+    print(
+        json.dumps(
+            {"kills": args.kills, "the same": sum(places.values()), "places": dict(sorted(places.items()))}, indent=1
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Image files as people have them: every mode and format comes out as the picture it is, or is refused by name."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip.clip.pixels import open_image
+from mgclip.errors import InputError
+
+
+@pytest.fixture
+def picture():
+    """A smooth gradient with a bright square."""
+    y, x = np.mgrid[0:48, 0:64]
+    grey = (y * 2 + x).astype(np.uint8)
+    grey[10:30, 20:40] = 230
+    return grey
+
+
+def difference(file, picture):
+    return np.abs(np.asarray(open_image(file)).astype(int) - picture[..., None]).max()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.bmp", "x.tif", "x.gif", "x.tga", "x.ppm"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_formats(tmp_path, picture, name, mode):
+    if mode == "P" and name in ("x.jpg", "x.webp", "x.ppm", "x.tga"):
+        pytest.skip("the format has no palette here")
+    Image.fromarray(picture).convert(mode).save(tmp_path / name)
+    assert difference(tmp_path / name, picture) <= (40 if name in ("x.jpg", "x.webp") else 8)
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path, picture):
+    for name in ("x.png", "x.tif"):
+        Image.fromarray(picture.astype(np.uint16) << 8).save(tmp_path / name)
+        assert difference(tmp_path / name, picture) <= 1
+
+
+def test_cmyk_and_a_wrong_ending(tmp_path, picture):
+    Image.fromarray(picture).convert("RGB").convert("CMYK").save(tmp_path / "x.jpg", quality=95)
+    assert difference(tmp_path / "x.jpg", picture) <= 40
+    (tmp_path / "x.jpg").rename(tmp_path / "really-a-jpeg.png")
+    assert difference(tmp_path / "really-a-jpeg.png", picture) <= 40
+
+
+def test_the_first_picture_of_a_moving_one(tmp_path, picture):
+    first = Image.fromarray(picture)
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[Image.new("L", first.size, 255)])
+    assert difference(tmp_path / "x.gif", picture) <= 8
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"<svg></svg>", lambda b: b[:30]]
+)
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.tif", "x.gif"])
+def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
+    Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(InputError, match=rf"The image .*{name} cannot be read"):
+        open_image(tmp_path / name)
