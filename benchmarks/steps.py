@@ -1,0 +1,46 @@
+"""Seconds of a training step in every task of icons100, and the last task's against the first's: the past must cost nothing.
+
+python benchmarks/steps.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+
+import torch
+
+from mgclip.bench.shapes import make_backbone
+from mgclip.experiment.recipe import load_recipe
+from mgclip.experiment.runner import build_stream
+from mgclip.method.learner import MGCLIP
+from mgclip.method.training import Step
+
+
+def main() -> None:
+    recipe = load_recipe("icons100", ["epochs=4"])
+    learner = MGCLIP(make_backbone("iconclip"), recipe.settings().model_copy(update={"memory": 0}))
+    medians = []
+    for task in build_stream(recipe):
+        times: list[float] = []
+        last = [0.0]
+
+        def note(step: Step, times: list[float] = times, last: list[float] = last) -> None:
+            now = time.perf_counter()
+            whole = step.images == recipe.adapter_batch_size
+            if (
+                step.phase == "adapter" and step.epoch > 1 and step.step > 1 and whole
+            ):  # images are opened in the first epoch
+                times.append(now - last[0])
+            last[0] = now
+
+        learner.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=note)
+        medians.append(statistics.median(times))
+    print(
+        json.dumps({"seconds": medians, "last / first": medians[-1] / medians[0], "threads": torch.get_num_threads()})
+    )
+
+
+if __name__ == "__main__":
+    main()
