@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
-from campaign import RECIPE, campaign, finished, outcome, start
+from campaign import SMALL, campaign, finished, outcome, start
 
 
 def test_killed_at_random_and_resumed_nothing_differs(tmp_path):
-    assert sum(campaign(6, 1, tmp_path).values()) == 6
+    assert sum(campaign(6, 1, tmp_path, SMALL).values()) == 6
 
 
 @pytest.mark.slow
@@ -24,8 +24,8 @@ def test_killed_at_random_sixty_times(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number):
-    finished(start(tmp_path / "whole", *RECIPE, "--out", "whole"))
-    process = start(tmp_path / "run", *RECIPE, "--out", "run")
+    finished(start(tmp_path / "whole", *SMALL, "--out", "whole"))
+    process = start(tmp_path / "run", *SMALL, "--out", "run")
     for _ in range(600):
         if list((tmp_path / "run").glob("*/progress-*")):
             break

@@ -23,6 +23,8 @@ RECIPE = (
     "icons100", "tasks=3", "classes_per_task=5", "train_per_class=20", "test_per_class=5", "epochs=auto", "max_epochs=3",
     "adapter_batch_size=16", "methods=mg-clip,mg-clip-replay", "memory=40", "retention={}",
 )  # fmt: skip
+SMALL = tuple("methods=mg-clip" if word.startswith("methods=") else word for word in RECIPE)
+"""One method only: for a few trials in little time."""
 EVERY = ("--checkpoint-every", "2")
 
 
@@ -74,21 +76,21 @@ def where(run: Path) -> str:
     return f"{last.name}, {done} tasks done, {newest.phase if newest else 'between phases'}"
 
 
-def campaign(kills: int, seed: int, place: Path) -> Counter[str]:
+def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIPE) -> Counter[str]:
     """Kill and resume so many times; the places hit. Ends the program where a resumed run differs."""
     begun = time.monotonic()
-    finished(start(place / "whole", *RECIPE, "--out", "whole"))
+    finished(start(place / "whole", *recipe, "--out", "whole"))
     length = time.monotonic() - begun
     expected, draw, places = outcome(place / "whole"), random.Random(seed), Counter[str]()
     for number in range(kills):
         run = place / f"run-{number}"
-        process = start(run, *RECIPE, "--out", run.name)
+        process = start(run, *recipe, "--out", run.name)
         time.sleep(draw.uniform(0.25, 1.0) * length)
         process.kill()
         process.communicate()
         place_hit = where(run)
         places[place_hit] += 1
-        again = ("--resume", run.name) if (run / "recipe.yaml").is_file() else (*RECIPE, "--out", run.name)
+        again = ("--resume", run.name) if (run / "recipe.yaml").is_file() else (*recipe, "--out", run.name)
         finished(start(run, *again))
         found = outcome(run)
         if differing := [key for key in expected if found.get(key) != expected[key]] or found.keys() ^ expected.keys():
