@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mgclip.errors import InputError
 from mgclip.experiment import metrics, records, runner
@@ -204,5 +205,37 @@ def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypat
         summary.unlink()  # as a run that was stopped
 
     monkeypatch.setattr(runner, "load_dataset", moved)
-    with pytest.raises(InputError, match=r"The data has changed since .* its classes are others now"):
+    with pytest.raises(InputError, match=r"The data has changed since .*its classes were .* and are"):
         run(recipe, tmp_path / "run", resume=True)
+
+
+def test_data_that_changed_is_not_gone_on_with(mgclip, tiny_clip, icons, tmp_path):
+    for part in ("train", "test"):
+        for c in range(4):
+            folder = tmp_path / "data" / part / f"class {c}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    words = (
+        "run",
+        "folder",
+        f"data_path={tmp_path / 'data'}",
+        f"clip={tiny_clip}",
+        "classes_per_task=2",
+        "epochs=1",
+        "methods=mg-clip",
+    )
+    assert mgclip(*words, "--out", tmp_path / "run", "--quiet")[0] == 0
+    again = ("run", "--resume", tmp_path / "run", "--quiet")
+    assert mgclip(*again)[0] == 0
+    image = tmp_path / "data" / "train" / "class 3" / "2.png"
+    content = image.read_bytes()
+    image.unlink()
+    code, _, err = mgclip(*again)
+    assert (code, "task 2: 8 train images then, 7 now" in err) == (2, True)
+    image.write_bytes(content + b" ")
+    assert "task 2: its train images are others" in mgclip(*again)[2]
+    image.write_bytes(content)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    (tmp_path / "data").symlink_to(tmp_path / "moved")
+    assert mgclip(*again)[0] == 0

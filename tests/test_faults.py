@@ -1,14 +1,20 @@
 """Killed, stopped, out of space: what a run leaves, and that it goes on exactly. ``tests/faults/`` has the long campaign."""
 
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from campaign import SMALL, campaign, finished, outcome, start
+from crowd import crowd
 
 
 def test_killed_at_random_and_resumed_nothing_differs(tmp_path):
@@ -20,6 +26,15 @@ def test_killed_at_random_sixty_times(tmp_path):
     places = campaign(60, 0, tmp_path)
     assert sum(places.values()) == 60
     assert {"probe", "adapter", "head"} <= {place.rpartition(", ")[2] for place in places}
+
+
+def test_a_crowd_at_one_model_loses_no_update(tiny_clip, tmp_path):
+    assert sum(crowd(tmp_path / "shop", str(tiny_clip), 40, 4).values()) == 40
+
+
+@pytest.mark.slow
+def test_a_crowd_of_a_thousand_operations(tiny_clip, tmp_path):
+    assert sum(crowd(tmp_path / "shop", str(tiny_clip), 1000, 4).values()) == 1000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,3 +54,36 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number):
     assert b"Traceback" not in said
     finished(start(tmp_path / "run", "--resume", "run"))
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_an_interrupted_learn_leaves_the_version_in_force(icons, tmp_path):
+    for month, classes in (("march", (0, 1)), ("april", (2, 3))):
+        for c in classes:
+            folder = tmp_path / month / str(icons["class_names"][c])
+            folder.mkdir(parents=True)
+            for i in range(12):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    learn = [sys.executable, "-m", "mgclip", "learn"]
+    small = MGCLIP.from_pretrained("iconclip", settings=Settings(epochs=400))  # long enough to be met in the middle
+    small.epochs = 0
+    picked = np.isin(icons["y_train"], [0, 1])
+    small.learn(icons["x_train"][picked], icons["y_train"][picked], [str(name) for name in icons["class_names"][:2]])
+    small.epochs = 400
+    small.save_pretrained(tmp_path / "shop", note={"what": "march"})
+    before = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
+    process = subprocess.Popen([*learn, "april", "--model", "shop"], cwd=tmp_path, stderr=subprocess.PIPE)
+    owner = tmp_path / "shop" / ".mgclip-lock-owner"
+    for _ in range(600):
+        if owner.is_file():
+            break
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(3)  # now it trains
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, b"is as it was" in said, b"Traceback" in said) == (1, True, False)
+    after = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
+    assert {f: b for f, b in after.items() if "lock" not in f.name} == {
+        f: b for f, b in before.items() if "lock" not in f.name
+    }
+    assert not owner.exists()

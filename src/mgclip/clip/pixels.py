@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from mgclip.errors import InputError
+from mgclip.formats import formats
 
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
@@ -35,11 +36,6 @@ AT_ONCE = 16_000_000
 
 MOST_PIXELS = 120_000_000
 """A larger image is refused: it would take more than 360 MB opened."""
-
-FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP",
-)  # fmt: skip
-"""Formats of pictures, whatever a file is called. Not among them: those whose readers start other programs."""
 
 
 def open_image(file: str | Path) -> Image.Image:
@@ -65,13 +61,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
 
 
-@lru_cache(maxsize=1)
-def formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that this Pillow reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
 def to_rgb(image: Any) -> Image.Image:
     """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
 
@@ -80,7 +69,7 @@ def to_rgb(image: Any) -> Image.Image:
     if isinstance(image, (str, Path)):
         return open_image(image)
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return _eight_bits(image).convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise InputError(

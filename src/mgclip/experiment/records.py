@@ -17,8 +17,10 @@ import yaml
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe
+from mgclip.stream.fingerprint import difference
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
+DATA = "data.json"
 PACKAGES = (
     "mg-clip",
     "torch",
@@ -84,11 +86,20 @@ def read_recipe(folder: Path) -> Recipe:
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """See that the run in a folder was begun with this recipe. Raises ``InputError`` naming the first key that differs."""
     begun = read_recipe(folder)
-    for key in Recipe.model_fields:
+    moved = {"data_path"} if (folder / DATA).is_file() else set()  # what the data are is noted there
+    for key in Recipe.model_fields.keys() - moved:
         if getattr(begun, key) != getattr(recipe, key):
             raise InputError(
                 f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: {advice}."
             )
+
+
+def check_data(folder: Path, now: dict[str, Any]) -> None:
+    """See that a run goes on with the data it was begun with, if that was noted. Raises ``InputError`` with what changed."""
+    file = folder / DATA
+    begun = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else now
+    if (changed := difference(begun, now)) is not None:
+        raise InputError(f"The data has changed since {folder} was begun ({changed}): restore it, or start a new run.")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

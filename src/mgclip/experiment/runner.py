@@ -30,6 +30,7 @@ from mgclip.method.replay import check_room
 from mgclip.method.store import check_writable
 from mgclip.method.training import OnStep
 from mgclip.stream.datasets import load_dataset
+from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
@@ -83,6 +84,8 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
     else:
         check_writable(folder)
     stream = build_stream(recipe)
+    if resume:
+        records.check_data(folder, fingerprint(stream))
     if "mg-clip-replay" in recipe.methods:
         check_room(recipe.memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {})
@@ -94,6 +97,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
     parallel.wait()  # until every process has seen the folder as it was
     if not resume and parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
+        records.write_json(folder / records.DATA, fingerprint(stream))
         records.write_recipe(folder, recipe)
     parallel.wait()
     return opened

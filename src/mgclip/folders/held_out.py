@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mgclip.clip.pixels import formats
+from mgclip.formats import formats
 from mgclip.method.store import HELD_OUT, is_saved, read_manifest
 
 MOST = 2000

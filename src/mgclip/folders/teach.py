@@ -78,7 +78,10 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
     images, others = len(files), 3 * sum(map(len, tests.values()))
     once = model.epochs is not None
     # The probe measures after each epoch; stopped, it has trained one epoch too many and begins anew.
-    low, high = (model.epochs or 0,) * 2 if once else (3, model.settings.max_epochs)
+    most = model.settings.max_epochs
+    low, high = (model.epochs or 0,) * 2 if once else (min(2, most), max(2, 2 * most - 1))
+    if len(train) == 1 and not model.settings.memory:  # nothing to tell apart: the adapters are not trained
+        once, low, high = True, 0, 0
     passes = [images * (1 + epochs * (TRAINED + (not once))) + others for epochs in (low, high)]
     return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from mgclip.method.settings import Settings
 from mgclip.method.store import check_base, is_saved
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
+
+ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -272,7 +275,8 @@ class MGCLIP:
         if not self.class_names:
             raise InputError("This model has learned no class yet: call learn first.")
         check_candidates(also, self.class_names)
-        logits = self.text_logits(features, (*self.class_texts, *also))
+        texts = [ARTICLE.sub("", candidate) for candidate in also]  # the prompt has its own
+        logits = self.text_logits(features, (*self.class_texts, *texts))
         cosine = cosines(features, self.head)
         return predictions(
             self.class_names, tuple(also), self.probabilities(features), logits, cosine,

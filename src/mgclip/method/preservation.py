@@ -106,7 +106,9 @@ def train_epochs(
             scaler.step(optimizer)
             scaler.update()
             on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
-            progress.after_step(phase, epoch, step, lambda: kept_state(names, optimizer, scaler, progress))
+            progress.after_step(
+                phase, epoch, step, lambda: kept_state(names, optimizer, scaler, progress), last=step == steps
+            )
         done = 0
         schedule.step()
         yield epoch

@@ -47,7 +47,7 @@ class Checkpoint:
 
 @dataclass
 class Progress:
-    """Keeps checkpoints of one learn at a time in ``folder``, each ``every`` steps (0: at phases only); no folder, no checkpoint.
+    """Keeps checkpoints of one learn at a time in ``folder``, each ``every`` steps and epoch (0: at phases). No folder: none.
 
     ``stop`` is asked after each step: if it says so, the step is kept and ``Stopped`` raised.
     """
@@ -60,6 +60,7 @@ class Progress:
     """Tensors that every further checkpoint of this task holds too."""
     found: Checkpoint | None = None
     _task: int = 0
+    _steps: int = 0
     _number: int = 0
 
     def open(self, task: int) -> None:
@@ -82,10 +83,13 @@ class Progress:
         """The checkpoint to go on from, if it lies in this phase."""
         return self.found if self.found is not None and self.found.phase == phase else None
 
-    def after_step(self, phase: str, epoch: int, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
-        """Keep a step if it is time, or somebody wants to stop. Raises ``Stopped``."""
+    def after_step(
+        self, phase: str, epoch: int, step: int, tensors: Callable[[], dict[str, Tensor]], *, last: bool
+    ) -> None:
+        """Keep a step if it is time, the last of its epoch, or somebody wants to stop. Raises ``Stopped``."""
+        self._steps += 1
         stopping = parallel.agree(float(self.stop())) > 0 if parallel.launched() else self.stop()
-        if stopping or (self.every and step % self.every == 0):
+        if stopping or (self.every and (last or self._steps % self.every == 0)):
             self.keep(phase, epoch, step, tensors())
         if stopping:
             raise Stopped

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mgclip.formats import endings
 from mgclip.stream.data import Split
 
 
@@ -43,15 +42,10 @@ class ClassFiles(Sequence[Path]):
         return Split(self, np.repeat(np.arange(len(self.names), dtype=np.int64), [len(each) for each in self.names]))
 
 
-@lru_cache(maxsize=1)
-def _endings() -> frozenset[str]:
-    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN)
-
-
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its ending, one of those Pillow opens, and not hidden."""
+    """Whether a file is an image by its ending, one of those that are read, and not hidden."""
     stem, _, ending = name.rpartition(".")
-    return stem != "" and stem[0] != "." and f".{ending}".lower() in _endings()
+    return stem != "" and stem[0] != "." and f".{ending}".lower() in endings()
 
 
 def folders_in(folder: Path) -> list[str]:

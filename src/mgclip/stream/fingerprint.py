@@ -1,0 +1,68 @@
+"""What a stream is made of, in short: to see that a run goes on with the data it was begun with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mgclip.stream.data import Split
+from mgclip.stream.tasks import Task
+
+LOOKED_AT = 2000
+"""So many files of each part of a task are asked for their size; of all others the name stands for the image."""
+
+
+def fingerprint(stream: Sequence[Task]) -> dict[str, Any]:
+    """For each task its classes, and of each of its parts the number of images and a digest of labels, file names and sizes."""
+    return {
+        f"task {task.index + 1}": {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
+        for task in stream
+    }
+
+
+def difference(begun: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """What is not as it was, in a few words; None where nothing is."""
+    for name in begun.keys() | now.keys():
+        if name not in begun or name not in now:
+            return f"{len(begun)} tasks then, {len(now)} now"
+    for name, was in begun.items():
+        for part in ("classes", "train", "test"):
+            if was[part] != now[name][part]:
+                return f"{name}: {_words(part, was[part], now[name][part])}"
+    return None
+
+
+def _words(part: str, was: Any, now: Any) -> str:
+    if part == "classes":
+        return f"its classes were {', '.join(was[:3])}, ... and are {', '.join(now[:3])}, ..."
+    if was["images"] != now["images"]:
+        return f"{was['images']} {part} images then, {now['images']} now"
+    return f"its {part} images are others, or in another order"
+
+
+def _part(split: Split) -> dict[str, Any]:
+    digest = hashlib.sha256(split.labels.tobytes())
+    for mark in _marks(split.images):
+        digest.update(mark)
+    return {"images": len(split.labels), "digest": digest.hexdigest()[:16]}
+
+
+def _marks(images: Sequence[Any]) -> Iterable[bytes]:
+    """A mark of every image that is a file: its name, and of some its size. Where the folder lies does not matter."""
+    every = max(1, len(images) // LOOKED_AT)
+    for place in range(len(images)):
+        image = images[place] if _files(images) else None
+        if not isinstance(image, Path):
+            return
+        size = image.stat().st_size if place % every == 0 else 0
+        yield os.fsencode(f"{image.parent.name}/{image.name}:{size}\0")
+
+
+def _files(images: Any) -> bool:
+    """Whether asking for an image gives a path, and opens nothing."""
+    from mgclip.stream.files import ClassFiles
+
+    return isinstance(getattr(images, "items", images), ClassFiles)
