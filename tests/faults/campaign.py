@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 RECIPE = (
@@ -32,7 +35,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """A run in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "mgclip", "run", *words, *EVERY, "--quiet"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder.parent,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -77,25 +80,35 @@ def where(run: Path) -> str:
 
 
 def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIPE) -> Counter[str]:
-    """Kill and resume so many times; the places hit. Ends the program where a resumed run differs."""
+    """Kill and resume so many times, as many trials at once as there are cores; the places hit. Ends the program where a resumed
+    run differs.
+    """
     begun = time.monotonic()
     finished(start(place / "whole", *recipe, "--out", "whole"))
     length = time.monotonic() - begun
-    expected, draw, places = outcome(place / "whole"), random.Random(seed), Counter[str]()
-    for number in range(kills):
+    expected, draw = outcome(place / "whole"), random.Random(seed)
+    moments = [draw.uniform(0.25, 1.0) * length for _ in range(kills)]
+
+    def trial(number: int) -> str:
         run = place / f"run-{number}"
         process = start(run, *recipe, "--out", run.name)
-        time.sleep(draw.uniform(0.25, 1.0) * length)
+        time.sleep(moments[number])
         process.kill()
         process.communicate()
-        place_hit = where(run)
-        places[place_hit] += 1
+        hit = where(run)
         again = ("--resume", run.name) if (run / "recipe.yaml").is_file() else (*recipe, "--out", run.name)
         finished(start(run, *again))
         found = outcome(run)
-        if differing := [key for key in expected if found.get(key) != expected[key]] or found.keys() ^ expected.keys():
-            raise SystemExit(f"trial {number}, killed at {place_hit}: {sorted(differing)} differ")
-        print(f"{number + 1}/{kills}: {place_hit}: the same", flush=True)
+        if differing := {key for key in expected.keys() | found.keys() if found.get(key) != expected.get(key)}:
+            raise SystemExit(f"trial {number}, killed at {hit}: {sorted(differing)} differ")
+        shutil.rmtree(run)
+        return hit
+
+    places = Counter[str]()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as hands:
+        for number, hit in enumerate(hands.map(trial, range(kills)), start=1):
+            places[hit] += 1
+            print(f"{number}/{kills}: {hit}: the same", flush=True)
     return places
 
 

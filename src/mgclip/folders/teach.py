@@ -62,7 +62,7 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         train, tests = source.train, {name: files for name, files in source.tests.items() if name in source.train}
     files = [file for own in train.values() for file in own]
     labels = [label for label, own in enumerate(train.values()) for _ in own]
-    if source.tests is not None and not tests:
+    if source.tests and not tests:
         raise InputError("The test folder has none of the classes to learn: its folders must be called as theirs are.")
     texts = tuple(source.texts.get(name, name) for name in train)
     make_task(
