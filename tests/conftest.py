@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest_plugins = ["layouts"]
+pytest_plugins = ["layouts", "exported"]
 
 ICONCLIP = Path(str(files("mgclip") / "assets" / "iconclip"))
 

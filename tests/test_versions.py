@@ -168,18 +168,18 @@ def test_forgetting_takes_images_out_of_the_memory(tiny_clip, icons):
 
 
 def test_an_interruption_right_after_saving_leaves_what_was_saved(shop, monkeypatch):
-    from mgclip.method import store
+    from mgclip import disk
 
     model = MGCLIP.from_pretrained(shop)
     model.relabel(model.class_names[0], "new name")
-    replace = store.replace_file
+    replace = disk.replace_file
 
     def interrupted(file, content):
         replace(file, content)
         if file == shop / "mgclip.json":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "replace_file", interrupted)
+    monkeypatch.setattr(disk, "replace_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.save_pretrained(shop, note={"what": "relabelled"})
     assert same(MGCLIP.from_pretrained(shop), model)

@@ -45,10 +45,10 @@ def gap_command(
 ) -> None:
     """Measure the modality gap: similarities, centroids, cones, a modality classifier, a projection; and how tuning moves it."""
     from mgclip.app.display import one_process
+    from mgclip.disk import write_json
     from mgclip.errors import InputError
     from mgclip.experiment.gap_study import Study, as_record, load_sample
     from mgclip.experiment.recipe import build_settings
-    from mgclip.experiment.records import write_json
     from mgclip.method.store import check_writable, is_saved
 
     one_process("gap")

@@ -63,16 +63,19 @@ def learn_command(
             raise InputError(f"{model} exists and keeps its settings: leave {first} out, or give a new folder.")
         return MGCLIP.from_pretrained(model, base=base or None)
 
-    if dry_run or not is_saved(model):  # what is wrong with a first learn shows before there is a folder
+    def open_and_plan() -> tuple[MGCLIP, Plan]:
         learner = open_model()
-        plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
-        if dry_run:
-            _say(plan, as_json=as_json, quiet=quiet)
-            return
+        return learner, make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+
+    first = dry_run or not is_saved(model)  # what is wrong with a first learn shows before there is a folder
+    learner, plan = open_and_plan() if first else (None, None)
+    if dry_run and plan is not None:
+        _say(plan, as_json=as_json, quiet=quiet)
+        return
     try:
         with only_writer(model, wait=wait):
-            learner = open_model()  # as it is now: another process may have written it meanwhile
-            plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+            if learner is None or plan is None or is_saved(model):  # as it is now: another process may have written it
+                learner, plan = open_and_plan()
             _say(plan, as_json=False, quiet=quiet or as_json)
             with RunDisplay(1, quiet=quiet) as display:
                 note = teach(learner, model, plan, origin=str(folder), retention=kept, on_step=display.on_step)

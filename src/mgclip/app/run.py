@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,13 +67,13 @@ def run_command(
     quiet = quiet or not is_main()
     opened = open_run(recipe, folder, resume=resume is not None)
     try:
-        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display:
+        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, asked_to_stop() as stop:
             summaries = run(
                 opened,
                 on_step=display.on_step,
                 on_task=display.on_task,
                 checkpoint_every=checkpoint_every,
-                stop=asked_to_stop(),
+                stop=stop,
             )
     except KeyboardInterrupt as stopped:
         again = f"mgclip run --resume {shlex.quote(str(folder))}"
@@ -94,18 +95,24 @@ def run_command(
         results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
 
 
-def asked_to_stop() -> Callable[[], bool]:
-    """Whether SIGINT or SIGTERM came since now. The first lets the step at work end, a second one stops at once."""
+@contextlib.contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came meanwhile. The first lets the step at work end, a second one stops at once."""
     asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return lambda: bool(asked)
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.clip.pixels import to_rgb
+from mgclip.disk import write_json
 from mgclip.experiment.confusion import confused, per_class
-from mgclip.experiment.records import write_json
+from mgclip.experiment.records import FINAL
 from mgclip.stream.tasks import Task
 
-FINAL = "final.json"
 EXAMPLES = 8
 """Images shown of those classified right, and of those classified wrong."""
 SIDE = 160

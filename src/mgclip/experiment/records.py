@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mgclip.disk import write_json, write_text
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe
 from mgclip.stream.fingerprint import difference
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
-DATA = "data.json"
+DATA, FINAL = "data.json", "final.json"
 PACKAGES = (
     "mg-clip",
     "torch",
@@ -52,18 +53,6 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": found,
     }
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    fresh = file.with_name(f".{file.name}-new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(file)
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
-    write_text(file, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

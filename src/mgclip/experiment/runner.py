@@ -16,6 +16,7 @@ from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import KEEP_BYTES, Pixels
+from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import records
 from mgclip.experiment.final import write_final
@@ -97,7 +98,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
     parallel.wait()  # until every process has seen the folder as it was
     if not resume and parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        records.write_json(folder / records.DATA, fingerprint(stream))
+        write_json(folder / records.DATA, fingerprint(stream))
         records.write_recipe(folder, recipe)
     parallel.wait()
     return opened
@@ -127,7 +128,7 @@ def run(
             opened, method, tests, untuned, on_step, on_task, (checkpoint_every, stop)
         )
     if parallel.is_main():
-        records.write_json(opened.folder / records.SUMMARY, summaries)
+        write_json(opened.folder / records.SUMMARY, summaries)
     return summaries
 
 
@@ -172,7 +173,7 @@ def _run_method(
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
     if parallel.is_main():
-        records.write_json(folder / records.SUMMARY, summary)
+        write_json(folder / records.SUMMARY, summary)
     return summary
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgclip.errors import InputError, MGCLIPError
+from mgclip.errors import InputError, MGCLIPError, MissingExtra
 from mgclip.export.exact import in_float32, largest, normalised, sample_batches, within_tolerance
 from mgclip.export.merged import check_learned, description, plain_clip
 from mgclip.method.compensation import cosines
-from mgclip.method.fusion import fuse
+from mgclip.method.fusion import branch_probabilities
 from mgclip.method.learner import MGCLIP
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -24,9 +24,9 @@ ONE_FILE = 3 << 29
 
 
 def check_onnx() -> None:
-    """See that the libraries of the extra are there. Raises ``InputError`` saying how to install them."""
+    """See that the libraries of the extra are there. Raises ``MissingExtra`` saying how to install them."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise InputError(f'ONNX needs {missing[0]}, which is not installed: run  pip install "mg-clip[onnx]"')
+        raise MissingExtra("onnx", missing[0])
 
 
 class Classifier(torch.nn.Module):
@@ -48,17 +48,8 @@ class Classifier(torch.nn.Module):
         """Predict from the branches that the settings name."""
         pooled = self.tower(pixel_values=pixel_values).pooler_output  # [b, 3, s, s] -> [b, w]
         features = torch.nn.functional.normalize(self.projection(pooled), dim=-1)  # [b, w] -> [b, d]
-        return self._probabilities(features), features
-
-    def _probabilities(self, features: Tensor) -> Tensor:
-        if self.settings.branches == "image":
-            return cosines(features, self.head).softmax(-1)
         logits = self.logit_scale * features @ self.texts.T
-        if self.settings.branches == "text":
-            return logits.softmax(-1)
-        return fuse(
-            logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, mode=self.settings.fusion
-        )
+        return branch_probabilities(logits, cosines(features, self.head), self.settings), features
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:

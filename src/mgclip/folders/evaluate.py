@@ -35,7 +35,7 @@ def evaluate_folder(
     labelled = Labelled.of(model, images)
     if not len(labelled):
         raise InputError(f"{folder} holds no image to measure on.")
-    features = model.encoder.images(labelled.pixels)
+    features = labelled.features(model)
     truth = np.array([model.class_names.index(name) for name in labelled.truth])
     parts = [model.classify(part) for part in features.split(AT_ONCE)]
     found = np.concatenate([part.labels for part in parts])

@@ -34,6 +34,10 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def features(self, model: MGCLIP) -> Tensor:
+        """Their features ``(n, d)`` as the model's weights are now."""
+        return model.encoder.images(self.pixels)
+
 
 def accuracy(found: Sequence[str] | NDArray[Any], truth: Sequence[str]) -> float | None:
     """Share of equal entries; None where there is nothing to compare."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.folders.held_out import as_json, held_out_images, read_held_out
@@ -105,13 +106,14 @@ def teach(
     old_images, gone = held_out_images(folder, model.class_names)
     new, old = Labelled.of(model, plan.tests), Labelled.of(model, old_images)
     kept = Labelled.of(model, retention or {})
-    before = model.classify(model.encoder.images(old.pixels)).names if len(old) else []
+    before = model.classify(old.features(model)).names if len(old) else []
     with untuned(model):
-        first = _by_text(model, plan, new, old, kept)
+        first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
     labels = [label for label, own in enumerate(plan.train.values()) for _ in own]
     learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step)
-    after = [model.classify(model.encoder.images(part.pixels)).names if len(part) else [] for part in (new, old)]
+    features = new.features(model), old.features(model)
+    after = [model.classify(part).names if len(part) else [] for part in features]
     note = {
         "what": f"learned {len(plan.train)} class{'es' if len(plan.train) > 1 else ''}",
         "origin": origin,
@@ -126,7 +128,7 @@ def teach(
             "all": accuracy([*after[0], *after[1]], [*new.truth, *old.truth]),
         },
         "untuned": first,
-        "tuned": _by_text(model, plan, new, old, kept),
+        "tuned": _by_text(model, plan, (new, features[0]), (old, features[1]), kept),
         "seconds": round(time.perf_counter() - begun, 1),
     }
     held = {name: places for name, places in remembered.items() if name in model.class_names}
@@ -134,16 +136,17 @@ def teach(
     return note
 
 
-def _by_text(model: MGCLIP, plan: Plan, new: Labelled, old: Labelled, kept: Labelled) -> dict[str, Any]:
-    """What the text branch makes of the images now: the gap on the new classes, and accuracy by texts alone."""
+def _by_text(
+    model: MGCLIP, plan: Plan, new: tuple[Labelled, Tensor], old: tuple[Labelled, Tensor], kept: Labelled
+) -> dict[str, Any]:
+    """What the text branch makes of images and their features now: the gap on the new classes, and accuracy by texts alone."""
     own = dict(zip(plan.train, plan.texts, strict=True))
     known = {**dict(zip(model.class_names, model.class_texts, strict=True)), **own}
-    features = {"new": model.encoder.images(new.pixels), "old": model.encoder.images(old.pixels)}
     return {
-        "gap": gap_of(model, features["new"], new.truth, own),
-        "by_text": text_accuracy(model, torch.cat(list(features.values())), [*new.truth, *old.truth], known),
+        "gap": gap_of(model, new[1], new[0].truth, own),
+        "by_text": text_accuracy(model, torch.cat([new[1], old[1]]), [*new[0].truth, *old[0].truth], known),
         "retention": text_accuracy(
-            model, model.encoder.images(kept.pixels), kept.truth, {name: name for name in dict.fromkeys(kept.truth)}
+            model, kept.features(model), kept.truth, {name: name for name in dict.fromkeys(kept.truth)}
         ),
     }
 

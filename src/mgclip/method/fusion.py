@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from mgclip.method.settings import Settings
+
 
 def fuse(
     text_logits: Tensor, cosines: Tensor, *, vision_weight: float, mode: Literal["published", "single-softmax"]
@@ -20,6 +22,15 @@ def fuse(
     if mode == "published":
         text = text.softmax(-1)
     return (text + vision_weight * cosines.softmax(-1)) / (1 + vision_weight)
+
+
+def branch_probabilities(text_logits: Tensor | None, cosines: Tensor, settings: Settings) -> Tensor:
+    """Probabilities ``(b, c)`` from the branches the settings name. ``text_logits`` may be left out where texts take no part."""
+    if settings.branches == "image" or text_logits is None:
+        return cosines.softmax(-1)
+    if settings.branches == "text":
+        return text_logits.softmax(-1)
+    return fuse(text_logits, cosines, vision_weight=settings.vision_weight, mode=settings.fusion)
 
 
 def confidences(

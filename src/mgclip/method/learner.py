@@ -21,7 +21,7 @@ from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
 from mgclip.method import replay, saved, upkeep
 from mgclip.method.compensation import cosines, train_head, train_rows
-from mgclip.method.fusion import fuse
+from mgclip.method.fusion import branch_probabilities
 from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions, check_candidates, predictions
 from mgclip.method.prepare import prepare
@@ -279,7 +279,7 @@ class MGCLIP:
         logits = self.text_logits(features, (*self.class_texts, *texts))
         cosine = cosines(features, self.head)
         return predictions(
-            self.class_names, tuple(also), self.probabilities(features), logits, cosine,
+            self.class_names, tuple(also), logits, cosine,
             scale=float(self.backbone.logit_scale), settings=self.settings,
         )  # fmt: skip
 
@@ -289,11 +289,5 @@ class MGCLIP:
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
-        if self.settings.branches == "image":
-            return cosines(features, self.head).softmax(-1)
-        logits = self.text_logits(features, self.class_texts)
-        if self.settings.branches == "text":
-            return logits.softmax(-1)
-        return fuse(
-            logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, mode=self.settings.fusion
-        )
+        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
+        return branch_probabilities(logits, cosines(features, self.head), self.settings)

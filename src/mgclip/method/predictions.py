@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.method.fusion import confidences
+from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
 
 Floats = NDArray[np.float32]
@@ -89,18 +89,18 @@ def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:
 def predictions(
     learned: tuple[str, ...],
     also: tuple[str, ...],
-    probabilities: Tensor,
     text_logits: Tensor,
     cosines: Tensor,
     *,
     scale: float,
     settings: Settings,
 ) -> Predictions:
-    """Predictions of probabilities ``(n, learned)``, text logits ``(n, learned + also)`` and the head's cosines ``(n, learned)``.
+    """Predictions of text logits ``(n, learned + also)`` and the head's cosines ``(n, learned)``.
 
     Texts say how much of each image belongs to the candidates; the learned classes share the rest as they would without them.
     """
     text = text_logits.softmax(-1)
+    probabilities = branch_probabilities(text_logits[:, : len(learned)], cosines, settings)
     sure = confidences(
         text_logits[:, : len(learned)], cosines, scale=scale,
         vision_weight=settings.vision_weight, branches=settings.branches,

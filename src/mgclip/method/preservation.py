@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import ahead
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.objective import Objective, backward, mean_weights
-from mgclip.method.progress import Checkpoint, Progress
+from mgclip.method.progress import Progress, kept_state, restore
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
 from mgclip.method.training import OnStep, Step, batches, checked
@@ -112,35 +112,6 @@ def train_epochs(
         done = 0
         schedule.step()
         yield epoch
-
-
-def kept_state(
-    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: Progress
-) -> dict[str, Tensor]:
-    """Adapters and Adam's moments by name, to be kept; a scaler's numbers go into the notes."""
-    progress.notes["scaler"] = scaler.state_dict()
-    state: dict[str, Tensor] = {}
-    for name, weight in zip(names, optimizer.param_groups[0]["params"], strict=True):
-        state[f"adapter/{name}"] = weight
-        state |= {f"{key}/{name}": value for key, value in optimizer.state[weight].items()}
-    return {**state, **progress.carried}
-
-
-def restore(
-    checkpoint: Checkpoint,
-    weights: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> None:
-    """Put adapters and Adam's moments back as they were kept."""
-    kept = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(kept["adapter"][name])
-            if name in kept["step"]:  # at the start of a phase nothing has moved yet
-                moments = {key: kept[key][name].to(weight.device) for key in ("exp_avg", "exp_avg_sq")}
-                optimizer.state[weight] = {"step": kept["step"][name], **moments}
-    scaler.load_state_dict(checkpoint.notes.get("scaler", {}) or scaler.state_dict())
 
 
 def probe(

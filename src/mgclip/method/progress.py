@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.disk import replace_file
 
 ORDER = ("probe", "adapter", "head", "balance-adapter", "balance-head")
 FILES = ("progress-a.safetensors", "progress-b.safetensors")
@@ -111,6 +111,35 @@ class Progress:
                 (self.folder / name).unlink(missing_ok=True)
 
 
+def kept_state(
+    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: Progress
+) -> dict[str, Tensor]:
+    """Adapters and Adam's moments by name, to be kept; a scaler's numbers go into the notes."""
+    progress.notes["scaler"] = scaler.state_dict()
+    state: dict[str, Tensor] = {}
+    for name, weight in zip(names, optimizer.param_groups[0]["params"], strict=True):
+        state[f"adapter/{name}"] = weight
+        state |= {f"{key}/{name}": value for key, value in optimizer.state[weight].items()}
+    return {**state, **progress.carried}
+
+
+def restore(
+    checkpoint: Checkpoint,
+    weights: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Put adapters and Adam's moments back as they were kept."""
+    kept = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(kept["adapter"][name])
+            if name in kept["step"]:  # at the start of a phase nothing has moved yet
+                moments = {key: kept[key][name].to(weight.device) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[weight] = {"step": kept["step"][name], **moments}
+    scaler.load_state_dict(checkpoint.notes.get("scaler", {}) or scaler.state_dict())
+
+
 def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint whole or not at all, and see it on disk."""
     from safetensors.torch import save
@@ -121,12 +150,7 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     }  # fmt: skip
     said = json.dumps(about, allow_nan=True)
     content = save(tensors, {"about": said, "checksum": _checksum(said, tensors)})
-    fresh = file.with_name(f".{file.name}-new")
-    with fresh.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    fresh.replace(file)
+    replace_file(file, content)
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
+from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.method.store import base_entry, damaged, read_manifest, read_tensors, write_json, write_state
+from mgclip.method.store import base_entry, damaged, read_manifest, read_tensors, write_state
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"

@@ -19,6 +19,7 @@ from typing import Any
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
+from mgclip.disk import to_disk, write_json
 from mgclip.errors import InputError
 from mgclip.method.lock import LOCK, only_writer
 
@@ -77,7 +78,7 @@ def write_state(
             fill(state)
             for part in (state, *state.rglob("*")):
                 part.chmod(0o755 if part.is_dir() else 0o644)
-                _to_disk(part)
+                to_disk(part)
             whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
             write_json(state / MANIFEST, whole)
             put_in_force(folder, whole, versions)
@@ -92,36 +93,6 @@ def put_in_force(folder: Path, manifest: Mapping[str, Any], versions: Sequence[M
     """Make a state whose files are written the one in force."""
     kept = {"versions": list(versions)} if versions else {}
     write_json(folder / MANIFEST, {**manifest, **kept})
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON whole or not at all, and see it on disk before it takes an older one's place."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # A file name that is no UTF-8 stands as an escape, as JSON has it.
-    replace_file(file, text.encode("utf-8", "backslashreplace"))
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Put a new file in a file's place, whole or not at all; what either name links to is not touched."""
-    fresh = file.with_name(f".{file.name}-new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    fresh.replace(file)
-    _to_disk(file.parent)
-
-
-def _to_disk(part: Path) -> None:
-    """See a file's content, or a folder's entries, on disk."""
-    if part.is_dir() and os.name == "nt":
-        return
-    handle = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove_states(folder: Path, keep: Collection[str]) -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from mgclip.errors import MGCLIPError
 
-PHASES = ("unused", "adapter", "head", "balance-adapter", "balance-head", "rapf", "ranpac")
-"""Part of the key each order of images is drawn from: append only."""
+ORDERS = {
+    "probe": 1, "adapter": 1, "head": 2, "balance-adapter": 3, "balance-head": 4, "rapf": 5, "ranpac": 6,
+}  # fmt: skip
+"""Part of the key each phase's order of images is drawn from, never to be changed. The probe's is the adapter phase's."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ def batches(
     count: int, *, task: int, phase: str, epoch: int, batch_size: int, seed: int, shuffle: bool
 ) -> Iterator[tuple[int, Tensor]]:
     """Number (from 1) and positions ``(b,)`` of each batch of ``count`` items; the order depends only on seed, task, phase
-    and epoch. The probe's is that of the adapter phase.
+    and epoch.
     """
     if shuffle:
-        key = [seed, task, PHASES.index("adapter" if phase == "probe" else phase), epoch]
+        key = [seed, task, ORDERS[phase], epoch]
         order = torch.from_numpy(np.random.default_rng(key).permutation(count))
     else:
         order = torch.arange(count)

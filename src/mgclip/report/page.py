@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mgclip._version import __version__
+from mgclip.disk import write_text
 from mgclip.errors import InputError
-from mgclip.experiment.records import write_text
 from mgclip.report.page_classes import PAIRS, Bar, class_bars
 from mgclip.report.page_figures import Label, reliability_figure
 from mgclip.report.page_sections import report_content, report_title

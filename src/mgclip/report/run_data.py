@@ -14,7 +14,7 @@ from mgclip.experiment import records
 from mgclip.experiment.metrics import Matrix
 from mgclip.experiment.recipe import Recipe
 from mgclip.method.baselines.table import METHODS
-from mgclip.report.run_files import FINAL, Ending, Final, Probe, Record, Setup, checked, read_json
+from mgclip.report.run_files import Ending, Final, Probe, Record, Setup, checked, read_json
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
                 f"Line {number} of {folder / records.RECORDS} is not the record of task {number}: restore the file from a copy."
             )
     plain = [record.model_dump() for record in read]
-    summary, final = read_json(folder / records.SUMMARY), read_json(folder / FINAL)
+    summary, final = read_json(folder / records.SUMMARY), read_json(folder / records.FINAL)
     ending = checked(Ending, summary or {}, str(folder / records.SUMMARY))
     return Result(
         run=run, method=method, label=label, folder=folder, records=read, summary=records.summarise(plain),
         matrix=records.accuracy_matrix(plain)[0], drops={name: kept.drop for name, kept in ending.retention.items()},
-        finished=summary is not None, final=None if final is None else checked(Final, final, str(folder / FINAL)),
+        finished=summary is not None, final=None if final is None else checked(Final, final, str(folder / records.FINAL)),
     )  # fmt: skip

@@ -10,9 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 
-FINAL = "final.json"
-"""What a method's run says of classes and images after its last task; runs of earlier versions have none."""
-
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -1,0 +1,143 @@
+"""The model card: what it says, that no name breaks it, and that its programs run."""
+
+import copy
+import json
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+
+import pytest
+from conftest import task
+from exported import BRANCHES, QUICK, cells, front
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
+from mgclip.export.card import model_card
+from mgclip.export.folder import export_folder
+from mgclip.export.merged import CLASSES, export_clip, hub_id
+
+HOSTILE = (
+    "</td></table><script>alert(1)</script>",
+    "a | b\n## c\r\n---\n| d",
+    "[x](javascript:y) ![z](http://e.com/a.png) <http://e.com> www.e.com me@e.com",
+    "`code` *bold* _under_ $x$ ~~s~~ :smile: \\ {{ 7 * 7 }} {% endfor %} &amp;",
+    "猫 café  – St. Bernard's (dog)",
+    "- 1. > # +",
+)
+
+
+# The card
+
+
+NOTES = [
+    {"version": 1, "time": "2026-03-02T09:00:00+00:00", "what": "learned march", "classes": ["a", "b", "c"], "images": 12,
+     "epochs": 3, "accuracy": {"new": 0.75, "old": None}},
+    {"version": 2, "what": "learned | april\n# <b>", "classes": ["d", "e"], "images": 3},
+    {},
+]  # fmt: skip
+
+
+def test_the_card_says_what_is_known(tiny):
+    header, body = front(
+        model_card(tiny, NOTES, {"data": "april", "images": 40, "accuracy": 0.625, "classes": {"a|b": 0.5}})
+    )
+    assert header["library_name"] == "transformers"
+    assert header["license"] == "other"
+    assert "mg-clip" in header["tags"]
+    assert "base_model" not in header
+    found, _ = cells(body)
+    assert " · ".join(tiny.class_names[:3]) in found
+    assert " · ".join(tiny.class_names[3:]) in found
+    start = found.index("2026-03-02T09:00:00+00:00")
+    assert found[start - 1 : start + 8] == ["1", NOTES[0]["time"], "learned march", "3", "12", "4", "3", "75.0 %", "–"]
+    assert found[start + 8 : start + 17] == ["2", "–", "learned | april # <b>", "2", "3", "1.5", "–", "–", "–"]
+    assert found[start + 17 : start + 26] == ["–"] * 9
+    assert "On april (40 images), 62.5 % of the answers were right." in body
+    assert found[found.index("a|b") + 1] == "50.0 %"
+    assert "Nothing: no images were set aside" not in body
+    assert found[found.index("prompt") + 1] == "a good photo of a {}."
+    assert "adapter_init" not in body
+    for limit in (
+        "flat by design",
+        "may have lost",
+        "taught them cannot be taken out",
+        "its licence applies",
+        "Every image gets one",
+    ):
+        assert limit in body
+    assert "onnxruntime" not in body
+    assert str(tiny.backbone.reference) not in body
+
+
+def test_the_card_says_what_is_not_known(tiny):
+    _, body = front(model_card(tiny, []))
+    assert "No notes were kept" in body
+    assert "Nothing: no images were set aside to test it" in body
+    _, body = front(model_card(tiny, [{"images": 4, "accuracy": {"new": None, "old": None}}]))
+    assert "Nothing: no images were set aside to test it" in body
+
+
+def test_the_base_model_is_named_where_the_hub_has_it(tiny):
+    model = copy.copy(tiny)
+    model.backbone = copy.copy(tiny.backbone)
+    model.backbone.reference = "openai/clip-vit-base-patch16"
+    header, body = front(model_card(model, []))
+    assert header["base_model"] == "openai/clip-vit-base-patch16"
+    assert "(not from the hub)" not in body
+    for reference in ("iconclip", "/home/me/clip", "./clip", "~/clip", "models/ViT.pt", str(tiny.backbone.reference)):
+        model.backbone.reference = reference
+        assert hub_id(model.backbone) is None
+
+
+def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
+    images, labels, _ = task(icons, list(range(len(HOSTILE))))
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(**{**QUICK, "prompt": "a <b>{}</b> | `x`"}))
+    model.learn(images, labels, HOSTILE)
+    export_clip(model, tmp_path / "clip")
+    assert tuple(json.loads((tmp_path / "clip" / CLASSES).read_text(encoding="utf-8"))["names"]) == HOSTILE
+    evaluation = {"data": HOSTILE[0], "accuracy": 0.5, "classes": dict.fromkeys(HOSTILE, 0.5)}
+    card = model_card(model, [{"what": name, "classes": HOSTILE} for name in HOSTILE], evaluation)
+    header, body = front(card)
+    calm = front(model_card(tiny_named(model), [{"what": "x", "classes": ["y"]}] * len(HOSTILE),
+                            {**evaluation, "data": "x", "classes": {f"z{i}": 0.5 for i in range(len(HOSTILE))}}))  # fmt: skip
+    found, kinds = cells(body)
+    expected, calm_kinds = cells(calm[1])
+    assert header == calm[0]
+    assert kinds <= calm_kinds | {"text_special"}
+    assert len(found) == len(expected)
+    shown = [" ".join(name.split()) for name in HOSTILE]
+    assert " · ".join(shown) in found
+    assert found.count(shown[0]) == 2  # what was done, and its accuracy
+    assert not re.search(r"https?://e|www\.e|me@e", body)  # nothing that a reader makes a link of by itself
+
+
+def tiny_named(model):
+    named = copy.copy(model)
+    named.class_names = tuple("abcdef")
+    named.settings = model.settings.model_copy(update={"prompt": "a {}"})
+    return named
+
+
+@pytest.mark.parametrize(("branches", "fusion", "weight"), BRANCHES)
+def test_the_cards_programs_run(onnx, iconclip, icons, tmp_path, monkeypatch, branches, fusion, weight):
+    model = copy.copy(iconclip)
+    changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
+    model.settings = iconclip.settings.model_copy(update=changes)
+    exported = export_folder(model, tmp_path / "clip", onnx=True)
+    assert {"README.md", "classes.json", "config.json", "head.safetensors", "model.onnx", "model.safetensors",
+            "preprocessor_config.json", "tokenizer.json"} <= set(exported.files)  # fmt: skip
+    assert exported.deviation < 1e-5
+    assert exported.onnx_deviation < 1e-5
+    wide = Image.fromarray(icons["x_test"][17]).resize((90, 61))
+    wide.save(tmp_path / "clip" / "image.png")
+    ((name, probability),) = next(model.predict([wide]).top(1))
+    programs = re.findall(r"^```python\n(.*?)^```", (tmp_path / "clip" / "README.md").read_text(), re.M | re.S)
+    assert len(programs) == 2
+    monkeypatch.chdir(tmp_path / "clip")
+    for program in programs:
+        assert "mgclip" not in program
+        with redirect_stdout(StringIO()) as said:
+            exec(compile(program, "card", "exec"), {})
+        answer, value = said.getvalue().strip().rsplit(" ", 1)
+        assert answer == name
+        assert float(value) == pytest.approx(probability, abs=1e-5)

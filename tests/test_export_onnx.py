@@ -1,0 +1,68 @@
+"""A model as an ONNX file: run by onnxruntime and compared with the model."""
+
+import copy
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from exported import BRANCHES, assert_same, everything
+from PIL import Image
+
+from mgclip.errors import InputError, MGCLIPError
+from mgclip.export.folder import export_folder
+from mgclip.export.onnx_file import export_onnx, onnx_deviation
+
+
+@pytest.mark.parametrize(("branches", "fusion", "weight"), BRANCHES)
+def test_onnx_gives_the_models_probabilities(onnx, tiny, icons, tmp_path, branches, fusion, weight):
+    model, file = copy.copy(tiny), tmp_path / "model.onnx"
+    changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
+    model.settings = tiny.settings.model_copy(update=changes)
+    before = everything(model)
+    assert export_onnx(model, file) < 1e-5
+    assert_same(before, everything(model))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnx.InferenceSession(str(file))
+    assert [(x.name, x.type, x.shape) for x in session.get_inputs()] == [
+        ("pixel_values", "tensor(float)", ["batch", 3, 32, 32])
+    ]
+    assert [(x.name, x.shape) for x in session.get_outputs()] == [
+        ("probabilities", ["batch", 5]),
+        ("image_features", ["batch", 24]),
+    ]
+    about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert (tuple(about["names"]), about["branches"], about["image_size"]) == (model.class_names, branches, 32)
+    images = [Image.fromarray(image) for image in icons["x_test"][:13]]
+    pixels = model.backbone.processor(images, return_tensors="np")["pixel_values"]
+    probabilities, features = session.run(None, {"pixel_values": pixels})
+    np.testing.assert_allclose(probabilities, model.predict(images).probabilities, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    others = copy.copy(model)
+    others.settings = model.settings.model_copy(update={"branches": "image" if branches == "text" else "text"})
+    assert onnx_deviation(others, file) > 1e-2  # a wrong branch would have been seen
+
+
+def test_onnx_of_iconclip(onnx, iconclip, tmp_path):
+    assert export_onnx(iconclip, tmp_path / "model.onnx") < 1e-5
+    with pytest.raises(InputError, match=r"model\.onnx exists already"):
+        export_onnx(iconclip, tmp_path / "model.onnx")
+
+
+def test_an_onnx_file_that_deviates_is_removed(onnx, tiny, tmp_path):
+    model = copy.copy(tiny)
+    model.head = torch.full_like(tiny.head, torch.nan)
+    with pytest.raises(MGCLIPError, match="The ONNX file deviates from the model by nan"):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for write in (export_onnx, lambda model, place: export_folder(model, place, onnx=True)):
+        with pytest.raises(
+            InputError, match=r"needs onnxruntime, which is not installed: run  pip install 'mg-clip\[onnx\]'"
+        ):
+            write(tiny, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []

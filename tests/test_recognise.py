@@ -1,0 +1,109 @@
+"""Answers about many files: in order, with numbers to go by, unknown ones and unreadable ones told."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
+from mgclip.errors import InputError
+from mgclip.folders.recognise import recognise
+
+QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
+
+
+@pytest.fixture
+def model(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK.model_copy(update={"encode_batch_size": 5}))
+    picked = np.isin(icons["y_train"], [0, 1, 2])
+    names = [str(icons["class_names"][c]) for c in range(3)]
+    model.learn(icons["x_train"][picked], [names[c] for c in icons["y_train"][picked]], names)
+    return model
+
+
+@pytest.fixture
+def pictures(icons, tmp_path):
+    files = []
+    for number, image in enumerate(icons["x_test"][:13]):
+        files.append(tmp_path / f"{number:02}.png")
+        Image.fromarray(image).save(files[-1])
+    return files
+
+
+def test_answers_are_those_of_predict_in_the_files_order(model, pictures):
+    whole = model.predict(pictures)
+    answers = list(recognise(model, iter(pictures), top=2))
+    assert [answer.file for answer in answers] == pictures
+    assert [answer.name for answer in answers] == whole.names
+    for answer, sure, best in zip(answers, whole.sureness, whole.top(2), strict=True):
+        assert answer.confidence == pytest.approx(float(sure), abs=1e-5)
+        assert [row["class"] for row in answer.best] == [name for name, _ in best]
+
+
+def test_below_the_threshold_the_answer_is_unknown(model, pictures):
+    answers = list(recognise(model, pictures))
+    assert [answer.likeness for answer in answers] == pytest.approx(
+        model.predict(pictures).image.max(1).tolist(), abs=1e-5
+    )
+    middle = sorted(answer.likeness for answer in answers)[6]
+    strict = list(recognise(model, pictures, threshold=middle))
+    assert [answer.name is None for answer in strict] == [answer.likeness < middle for answer in answers]
+    assert any(answer.name is None for answer in strict)
+    words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
+    for answer in recognise(model, pictures, threshold=1.0, also=words):
+        assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
+
+
+def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures):
+    pictures[3].write_bytes(b"no image")
+    pictures[12].unlink()
+    told = []
+    answers = list(recognise(model, pictures, on_bad=lambda file, reason: told.append((file, reason))))
+    assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
+    assert [file for file, _ in told] == [pictures[3], pictures[12]]
+    assert "cannot be read" in told[0][1]
+    with pytest.raises(InputError, match="cannot be read"):
+        list(recognise(model, pictures))
+
+
+def test_candidates_known_by_text_alone(model, pictures):
+    plain, more = model.predict(pictures), model.predict(pictures, also=["a zebra", "a lion"])
+    assert more.classes == (*plain.classes, "a zebra", "a lion")
+    assert more.image.shape == plain.image.shape
+    assert more.text.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-5)
+    learned = len(plain.classes)
+    for place in range(len(pictures)):
+        if more.text[place].argmax() >= learned:
+            assert more.labels[place] == more.text[place].argmax()
+        else:
+            assert more.labels[place] == plain.labels[place]
+        assert more.order(5)[place][0] == more.labels[place]
+        share = more.text[place][:learned].sum()
+        assert more.confidence[place][:learned] == pytest.approx(share * plain.confidence[place], abs=1e-5)
+    assert more.confidence.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-4)
+    with pytest.raises(InputError, match="is a learned class"):
+        model.predict(pictures, also=[plain.classes[0]])
+    with pytest.raises(InputError, match="empty or named twice"):
+        model.predict(pictures, also=["a", "a"])
+
+
+def test_confidence_is_the_mixture_without_flattening(model, pictures):
+    found, beta = model.predict(pictures), model.settings.vision_weight
+    scaled = np.exp(float(model.backbone.logit_scale) * (found.image - found.image.max(1, keepdims=True)))
+    expected = (found.text + beta * scaled / scaled.sum(1, keepdims=True)) / (1 + beta)
+    assert found.confidence == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_list_as_it_comes_is_answered_line_by_line(model, pictures):
+    from threading import Event
+
+    asked = Event()
+
+    def lines():
+        yield pictures[0]
+        assert asked.wait(30), "the first answer waited for the second line"
+        yield pictures[1]
+
+    answers = recognise(model, lines(), batch=1)
+    assert next(answers).file == pictures[0]
+    asked.set()
+    assert [answer.file for answer in answers] == [pictures[1]]
