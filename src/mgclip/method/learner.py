@@ -91,10 +91,7 @@ class MGCLIP:
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
         model = cls(backbone, found.learnt.settings)
         set_adapter_state(backbone, found.adapter)
-        model.head, model.memory = found.learnt.head.to(backbone.device), found.learnt.memory
-        model.class_names, model.class_texts = found.learnt.class_names, found.learnt.class_texts
-        model.task_sizes = found.learnt.task_sizes
-        model.epochs = found.learnt.epochs
+        model._take(found.learnt)
         return model
 
     def save_pretrained(
@@ -104,12 +101,19 @@ class MGCLIP:
         processes one writes. With a ``note`` of what was done, or where versions are kept, it is a new version of the model
         there (``method/versions.py``); otherwise it takes that one's place. ``beside``: JSON files to lie with it, by name.
         """
-        learnt = saved.Learnt(
-            self.settings, self.epochs, self.task_sizes, self.class_names, self.class_texts, self.head, self.memory
-        )
         if parallel.is_main():
-            saved.save(Path(folder), self.backbone, learnt, note, beside)
+            saved.save(Path(folder), self.backbone, self._learnt(), note, beside)
         parallel.wait()
+
+    def _learnt(self) -> saved.Learnt:
+        """What was learned besides the adapters."""
+        names, texts, sizes = self.class_names, self.class_texts, self.task_sizes
+        return saved.Learnt(self.settings, self.epochs, sizes, names, texts, self.head, self.memory)
+
+    def _take(self, learnt: saved.Learnt) -> None:
+        """Have learned this."""
+        self.head, self.memory, self.epochs = learnt.head.to(self.backbone.device), learnt.memory, learnt.epochs
+        self.class_names, self.class_texts, self.task_sizes = learnt.class_names, learnt.class_texts, learnt.task_sizes
 
     def learn(
         self,
@@ -254,13 +258,13 @@ class MGCLIP:
 
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Give a learned class another name, in prompts ``text`` (the name). Raises ``InputError`` where that cannot be."""
-        upkeep.relabel(self, old, new, text)
+        self._take(upkeep.relabel(self._learnt(), old, new, text))
 
     def forget(self, name: str) -> None:
         """Drop a learned class: its row of the head, its name, its images in the memory. What its images taught the adapters
         stays (docs/learn.md). Raises ``InputError`` for a class that was not learned.
         """
-        upkeep.forget(self, name)
+        self._take(upkeep.forget(self._learnt(), name))
 
     def predict(self, images: Sequence[Any], *, also: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes, and ``also`` among classes known by their text alone.
