@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.pixels import to_rgb
 from mgclip.folders.recognise import recognise
+from mgclip.images import to_rgb
 from mgclip.stream.datasets import load_dataset
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import ICONCLIP
 from PIL import Image
+from small_clip import ICONCLIP
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_weights

@@ -134,7 +134,7 @@ def test_a_used_folder_is_refused(small, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused(small, tmp_path):
-    records.write_recipe(tmp_path, small)
+    records.begin(tmp_path, small, {})
     with pytest.raises(InputError, match=r"was started with seed = 0, not 5: go on with the same settings"):
         run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
 

@@ -15,6 +15,7 @@ from mgclip import MGCLIP, Settings
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from campaign import SMALL, campaign, finished, outcome, start
 from crowd import crowd
+from full_disk import full_disk, may_mount
 
 
 def test_killed_at_random_and_resumed_nothing_differs(tmp_path):
@@ -35,6 +36,23 @@ def test_a_crowd_at_one_model_loses_no_update(tiny_clip, tmp_path):
 @pytest.mark.slow
 def test_a_crowd_of_a_thousand_operations(tiny_clip, tmp_path):
     assert sum(crowd(tmp_path / "shop", str(tiny_clip), 1000, 4).values()) == 1000
+
+
+needs_mount = pytest.mark.skipif(not may_mount(), reason="a small file system cannot be mounted here")
+
+
+@needs_mount
+def test_a_full_disk_destroys_nothing_and_is_made_good(tmp_path):
+    found = full_disk(tmp_path, stride=25)
+    assert min(found.values()) >= 1
+    assert len(found) == 20
+
+
+@needs_mount
+@pytest.mark.slow
+def test_a_disk_full_at_every_write(tmp_path):
+    found = full_disk(tmp_path)
+    assert sum(found.values()) > 400
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -230,7 +230,7 @@ def test_a_prompt_is_taken_as_it_stands(mgclip, tiny_clip, tmp_path, prompt):
 
 @pytest.mark.parametrize(("size", "sentence"), [((12000, 11000), "are more than"), ((400, 0), "cannot be read")])
 def test_what_would_fill_the_memory_is_refused(tmp_path, size, sentence):
-    from mgclip.clip.pixels import open_image
+    from mgclip.images import open_image
 
     file = tmp_path / "x.png"
     if size[1]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mgclip.clip.pixels import open_image
 from mgclip.errors import InputError
+from mgclip.images import open_image
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ICONCLIP
 from openai_clip import OpenAIClip, published_state
 from PIL import Image
+from small_clip import ICONCLIP
 
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
-from mgclip.clip.pixels import Pixels, to_rgb
+from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
+from mgclip.images import to_rgb
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from mgclip.clip.pixels import to_rgb
+from mgclip.images import to_rgb
 
 MONTHS = ("march", "april", "may")
 FORGETTING = 0.10

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The system's numbers for a disk, or a share of one, that is full."""
+
 
 def replace_file(file: Path, content: bytes) -> None:
     """Put a new file in a file's place, whole or not at all; what either name links to is not touched."""
-    fresh = file.with_name(f".{file.name}-new")
+    fresh = file.with_name(fresh_name(file.name))
     fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    fresh.replace(file)
+    try:
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        fresh.replace(file)
+    except OSError:  # no space: what was written of it takes some
+        fresh.unlink(missing_ok=True)
+        raise
     to_disk(file.parent)
+
+
+def fresh_name(name: str) -> str:
+    """The name a file has while it is written."""
+    return f".{name}-new"
 
 
 def write_text(file: Path, text: str) -> None:

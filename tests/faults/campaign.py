@@ -86,13 +86,16 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
     begun = time.monotonic()
     finished(start(place / "whole", *recipe, "--out", "whole"))
     length = time.monotonic() - begun
-    expected, draw = outcome(place / "whole"), random.Random(seed)
-    moments = [draw.uniform(0.25, 1.0) * length for _ in range(kills)]
+    expected = outcome(place / "whole")
 
     def trial(number: int) -> str:
-        run = place / f"run-{number}"
-        process = start(run, *recipe, "--out", run.name)
-        time.sleep(moments[number])
+        run, draw = place / f"run-{number}", random.Random(f"{seed} {number}")
+        while True:
+            process = start(run, *recipe, "--out", run.name)
+            time.sleep(draw.uniform(0.25, 1.0) * length)
+            if process.poll() is None:
+                break
+            shutil.rmtree(run)  # it had ended before: not a kill
         process.kill()
         process.communicate()
         hit = where(run)
@@ -105,7 +108,7 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
         return hit
 
     places = Counter[str]()
-    with ThreadPoolExecutor(os.cpu_count() or 1) as hands:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as hands:
         for number, hit in enumerate(hands.map(trial, range(kills)), start=1):
             places[hit] += 1
             print(f"{number}/{kills}: {hit}: the same", flush=True)

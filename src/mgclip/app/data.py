@@ -70,21 +70,11 @@ def check_command(
     ] = False,
 ) -> None:
     """Check that a data set is whole: every class, every image readable, counts as published."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from mgclip.app.display import screen
+    from mgclip.app.display import opening_images
     from mgclip.stream.check import check_dataset
 
-    bar = Progress(
-        TextColumn("opening images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=screen, transient=True, disable=as_json or not screen.is_terminal,
-    )  # fmt: skip
-    with bar:
-        row = bar.add_task("", total=None, visible=not quick)
-        report = check_dataset(
-            name, path, quick=quick, test_only=test_only,
-            on_images=lambda done, total: bar.update(row, completed=done, total=total),
-        )  # fmt: skip
+    with opening_images(quiet=as_json) as on_images:
+        report = check_dataset(name, path, quick=quick, test_only=test_only, on_images=on_images)
     recipes = _recipes_for(name)
     if as_json:
         typer.echo(json.dumps(_as_json(report, recipes), ensure_ascii=False))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -86,6 +96,17 @@ def counting(answers: Iterable[Item], total: int | None, *, quiet: bool) -> Iter
         for answer in answers:
             yield answer
             bar.update(row, advance=1)
+
+
+@contextmanager
+def opening_images(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar while images are opened before anything else; it is told how many were, of how many."""
+    with Progress(
+        TextColumn("opening images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=screen, transient=True, disable=quiet or not screen.is_terminal,
+    ) as bar:  # fmt: skip
+        row = bar.add_task("", total=None, visible=False)
+        yield lambda done, total: bar.update(row, completed=done, total=total, visible=True)
 
 
 def percent(share: float | None) -> str:

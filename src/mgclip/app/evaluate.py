@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,24 +20,39 @@ def evaluate_command(
     base: Annotated[str, typer.Option(help="Where the model's CLIP is now, if it has moved.")] = "",
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the classes into this CSV file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
+    on_bad_image: Annotated[
+        Literal["error", "skip"], typer.Option(help="What to do about an image that cannot be read.")
+    ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Accuracy, per class, what is confused with what, and how far confidence can be trusted."""
-    from mgclip.folders.source import read_images
+    from mgclip.folders.source import read_images, readable
+    from mgclip.method.store import check_writable
     from mgclip.method.versions import check_saved
 
     check_saved(model)
+    for file in (csv_file, page):
+        if file is not None:
+            check_writable(file.absolute().parent)
     images = read_images(folder, names=names)
+    skipped: list[dict[str, str]] = []
+    if on_bad_image == "skip":
+        images, skipped = readable(images)
 
     from mgclip.folders.evaluate import evaluate_folder
     from mgclip.method.learner import MGCLIP
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
     found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
+    if skipped:
+        found["skipped"] = skipped
     if csv_file is not None:
         import pandas as pd
 
-        pd.DataFrame(found["classes"]).to_csv(csv_file, index=False)
+        from mgclip.disk import write_text
+
+        csv_file.absolute().parent.mkdir(parents=True, exist_ok=True)
+        write_text(csv_file, pd.DataFrame(found["classes"]).to_csv(index=False))
     if page is not None:
         from mgclip.report.page import write_evaluation
 
@@ -53,6 +68,9 @@ def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from mgclip.app.display import out, percent
+
+    for each in found.get("skipped", []):
+        out.print(f"left out: {each['image']} ({each['reason']})")
 
     table = Table(title=f"{found['model']} on {found['folder']}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("class", "images", "right", "recall %", "precision %"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from mgclip.folders.source import Source
     from mgclip.folders.teach import Plan
+
+Images = dict[str, list[Path]] | None
 
 
 def learn_command(
@@ -32,6 +35,9 @@ def learn_command(
     retention: Annotated[
         Path | None, typer.Option(help="Class folders never trained on: how much zero-shot accuracy is lost.")
     ] = None,
+    on_bad_image: Annotated[
+        Literal["error", "skip"], typer.Option(help="What to do about an image that cannot be read.")
+    ] = "error",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
@@ -51,6 +57,9 @@ def learn_command(
     settings = build_settings(given)
     source = read_source(folder, names=names, test=test)
     kept = None if retention is None else read_images(retention)
+    skipped: list[dict[str, str]] = []
+    if on_bad_image == "skip":
+        source, kept, skipped = _readable(source, kept)
 
     from mgclip.folders.teach import make_plan, teach
     from mgclip.method.learner import MGCLIP
@@ -78,7 +87,9 @@ def learn_command(
                 learner, plan = open_and_plan()
             _say(plan, as_json=False, quiet=quiet or as_json)
             with RunDisplay(1, quiet=quiet) as display:
-                note = teach(learner, model, plan, origin=str(folder), retention=kept, on_step=display.on_step)
+                note = teach(
+                    learner, model, plan, origin=str(folder), retention=kept, skipped=skipped, on_step=display.on_step
+                )
     except KeyboardInterrupt:
         screen.print(f"Stopped. {model} is as it was.")
         raise typer.Exit(1) from None
@@ -87,6 +98,18 @@ def learn_command(
         typer.echo(json.dumps(done, ensure_ascii=False))
     elif not quiet:
         _report(done)
+
+
+def _readable(source: Source, kept: Images) -> tuple[Source, Images, list[dict[str, str]]]:
+    """The same without the images that cannot be read, and the list of these."""
+    from dataclasses import replace
+
+    from mgclip.folders.source import readable
+
+    train, skipped = readable(source.train)
+    tests, more = (None, []) if source.tests is None else readable(source.tests)
+    rest, others = (None, []) if kept is None else readable(kept)
+    return replace(source, train=train, tests=tests), rest, [*skipped, *more, *others]
 
 
 DEFAULT = "openai/clip-vit-base-patch16"
@@ -129,6 +152,8 @@ def _report(done: dict[str, Any]) -> None:
         f"{done['what']} from {done['images']} images in {done['epochs']} epochs, {_minutes(done['seconds'])}; "
         f"{done['model']} knows {done['classes_in_all']}"
     )
+    if done.get("skipped"):
+        out.print(f"left out, because they cannot be read: {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:
         out.print(f"accuracy on the new classes: {percent(accuracy['new'])} % of {seen['new']} images not trained on")
     if accuracy["old"] is not None:

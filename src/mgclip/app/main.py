@@ -23,6 +23,7 @@ from mgclip.app import (
     run,
     versions,
 )
+from mgclip.app.failure import sentence
 from mgclip.app.studio import command as studio
 from mgclip.errors import MGCLIPError
 
@@ -84,8 +85,5 @@ def main() -> None:
     except Exception as error:  # a fault of ours or of the machine: one line too, the traceback on request
         if _debug:
             raise
-        what = " ".join(str(error).split()) or "no message"
-        typer.echo(
-            f"mgclip: unexpected {type(error).__name__}: {what} (run  mgclip --debug ...  for the traceback)", err=True
-        )
+        typer.echo(f"mgclip: {sentence(error)}", err=True)
         sys.exit(1)

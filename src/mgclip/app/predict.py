@@ -63,7 +63,7 @@ def predict_command(
 
     def skip(file: Path, reason: str) -> None:
         skipped.append(file)
-        screen.print(f"skipped: {reason}")
+        screen.print(f"skipped: {file} ({reason})")
 
     answers = recognise(
         MGCLIP.from_pretrained(model, base=base or None),

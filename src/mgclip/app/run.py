@@ -38,9 +38,9 @@ def run_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
-    from mgclip.app.display import RunDisplay, retention_table, screen, summary_table
+    from mgclip.app.display import RunDisplay, opening_images, retention_table, screen, summary_table
     from mgclip.app.display import out as results
-    from mgclip.errors import InputError
+    from mgclip.errors import InputError, MGCLIPError
     from mgclip.experiment.recipe import as_shipped, change_recipe, load_recipe
     from mgclip.experiment.records import read_recipe
 
@@ -65,7 +65,9 @@ def run_command(
     from mgclip.report.page import write_report
 
     quiet = quiet or not is_main()
-    opened = open_run(recipe, folder, resume=resume is not None)
+    with opening_images(quiet=quiet) as on_images:
+        opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
+    again = f"mgclip run --resume {shlex.quote(str(folder))}"
     try:
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, asked_to_stop() as stop:
             summaries = run(
@@ -76,10 +78,14 @@ def run_command(
                 stop=stop,
             )
     except KeyboardInterrupt as stopped:
-        again = f"mgclip run --resume {shlex.quote(str(folder))}"
         kept = "All steps so far are kept" if isinstance(stopped, Stopped) else "What the last checkpoint holds is kept"
         screen.print(f"Stopped. {kept}: go on with  {again}", soft_wrap=True)
         raise typer.Exit(1) from None
+    except MGCLIPError:
+        raise
+    except Exception:
+        screen.print(f"What the last checkpoint holds is kept: go on with  {again}", soft_wrap=True)
+        raise
     if not is_main():
         return
     _figure(folder, summaries, recipe.name)
@@ -92,6 +98,8 @@ def run_command(
             results.print(table)
         if as_shipped(recipe):
             _compare(recipe, summaries)
+        if opened.skipped:
+            results.print(f"{len(opened.skipped)} images cannot be read and were left out: {folder / 'skipped.json'}")
         results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
 
 

@@ -1,4 +1,4 @@
-"""Images as the encoder wants them: opened, made RGB, transformed once, kept while there is room."""
+"""Images as the encoder wants them: opened, transformed once, kept while there is room."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from mgclip.errors import InputError
-from mgclip.formats import formats
+from mgclip.images import to_rgb
 
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
@@ -33,49 +29,6 @@ GROUP = 4
 
 AT_ONCE = 16_000_000
 """Pixels a thread holds open before it transforms them."""
-
-MOST_PIXELS = 120_000_000
-"""A larger image is refused: it would take more than 360 MB opened."""
-
-
-def open_image(file: str | Path) -> Image.Image:
-    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read, is no picture's format, or is too large."""
-    try:
-        with Image.open(file, formats=formats()) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise ValueError(f"{opened.width} x {opened.height} pixels are more than {MOST_PIXELS}")
-            return _eight_bits(opened).convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"There is no image file {file}.") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
-        raise InputError(f"The image {file} cannot be read ({error}): replace or remove the file.") from None
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16 bits scaled to 8, which Pillow would cut off; any other as it is."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
-
-
-def to_rgb(image: Any) -> Image.Image:
-    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
-
-    Raises ``InputError`` naming the file where it cannot be read.
-    """
-    if isinstance(image, (str, Path)):
-        return open_image(image)
-    if isinstance(image, Image.Image):
-        return _eight_bits(image).convert("RGB")
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise InputError(
-            f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."
-        )
-    return Image.fromarray(array).convert("RGB")
 
 
 class Pixels:

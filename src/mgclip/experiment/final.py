@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.clip.pixels import to_rgb
 from mgclip.disk import write_json
 from mgclip.experiment.confusion import confused, per_class
 from mgclip.experiment.records import FINAL
+from mgclip.images import to_rgb
 from mgclip.stream.tasks import Task
 
 EXAMPLES = 8

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -45,6 +45,8 @@ class Recipe(Settings, PeerSettings):
     """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
     memory: Positive = 2000
     """Images kept in all by mg-clip-replay; the other methods keep none."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """An image that cannot be read stops the run; or all are looked at first, and such are left out and listed."""
     twin: str | None = None
     """The recipe that shows the same protocol on icons100."""
     expected_avg: float | None = None

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mgclip.disk import write_json, write_text
+from mgclip.disk import fresh_name, write_json, write_text
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe
 from mgclip.stream.fingerprint import difference
+from mgclip.stream.sieve import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
-DATA, FINAL = "data.json", "final.json"
+DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
 PACKAGES = (
     "mg-clip",
     "torch",
@@ -55,10 +56,22 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """Put the resolved recipe and the environment into a run's folder."""
-    write_text(folder / RECIPE, yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True))
+def begin(folder: Path, recipe: Recipe, data: Mapping[str, Any], skipped: Sequence[Skipped] = ()) -> None:
+    """Make a run's folder: what its data are, which images it leaves out, the environment and, last, the resolved recipe, which
+    makes it a run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / DATA, data)
+    if recipe.on_bad_image == "skip":
+        write_json(folder / SKIPPED, [each.as_json() for each in skipped])
     write_json(folder / ENVIRONMENT, environment())
+    write_text(folder / RECIPE, yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True))
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a run may begin in ``folder``: it is not there, is empty, or holds what an interrupted beginning left."""
+    left = {name for made in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (made, fresh_name(made))} - {RECIPE}
+    return not folder.exists() or (folder.is_dir() and all(entry.name in left for entry in folder.iterdir()))
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -89,6 +102,17 @@ def check_data(folder: Path, now: dict[str, Any]) -> None:
     begun = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else now
     if (changed := difference(begun, now)) is not None:
         raise InputError(f"The data has changed since {folder} was begun ({changed}): restore it, or start a new run.")
+
+
+def read_skipped(folder: Path) -> list[Skipped]:
+    """The images a run leaves out. Raises ``InputError`` where the list is damaged."""
+    file = folder / SKIPPED
+    if not file.is_file():
+        return []
+    try:
+        return [Skipped(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({error}): restore it from a copy, or start a new run.") from None
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
+from mgclip.images import unreadable
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.data import Dataset
 from mgclip.stream.datasets import load_dataset
+from mgclip.stream.files import image_name
+from mgclip.stream.sieve import NO_TASK, Skipped, rest
 
 LOGITS_AT_ONCE = 4096
 """Images compared with all class texts at a time: bounds memory where there are many classes."""
@@ -24,18 +27,28 @@ class HeldOut:
 
     data: Dataset
     pixels: Pixels
+    skipped: Sequence[Skipped] = ()
+    """Images left out of it, because they cannot be read."""
 
 
 def load_held_out(
-    paths: Mapping[str, str | None], encoder: Encoder, *, test_per_class: int, keep_bytes: int
+    paths: Mapping[str, str | None], encoder: Encoder, *, test_per_class: int, keep_bytes: int, skip: bool = False
 ) -> dict[str, HeldOut]:
-    """Load the named data sets' test images. Raises ``InputError`` where one cannot be had or has none."""
+    """Load the named data sets' test images; with ``skip``, those that can be read. Raises ``InputError`` where one cannot be had
+    or has none.
+    """
     held_out = {}
     for name, path in paths.items():
         data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
+        bad = unreadable(data.test.images) if skip else {}
+        skipped = [
+            Skipped(NO_TASK, name, position, image_name(data.test.images, position, name), bad[position])
+            for position in bad
+        ]
+        data = replace(data, test=rest(data.test, set(bad)))
         if len(data.test.labels) == 0:
             raise InputError(f"The data set {name} has no test image to measure retention on.")
-        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)))
+        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)), skipped)
     return held_out
 
 

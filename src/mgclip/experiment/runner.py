@@ -33,6 +33,7 @@ from mgclip.method.training import OnStep
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
+from mgclip.stream.sieve import Skipped, find_unreadable, without
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"
@@ -66,40 +67,57 @@ class OpenRun:
     stream: Sequence[Task]
     backbone: Backbone
     held_out: Mapping[str, HeldOut]
+    skipped: Sequence[Skipped] = ()
+    """Images that cannot be read, which ``stream`` is without."""
 
     def learner(self, method: str, saved: Path | None = None) -> Learner:
         """A learner of a method of this run, fresh or going on with what is saved."""
         return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
 
 
-def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> OpenRun:
+def open_run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> OpenRun:
     """Load data and CLIP, then make the run's folder, or see that the one to go on with belongs to the recipe.
+    ``on_images`` is told how many images were looked at, of how many, where the recipe leaves out those that cannot be read.
 
     Raises ``InputError`` for data or a CLIP that cannot be had, a folder already used, or a run of another recipe; then
     nothing was written.
     """
     if resume:
         records.check_same(folder, recipe, "go on with the same settings, or start a new run")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not records.is_unused(folder):
         raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
     else:
         check_writable(folder)
     stream = build_stream(recipe)
     if resume:
         records.check_data(folder, fingerprint(stream))
+    whole, skipped = stream, []
+    if recipe.on_bad_image == "skip":
+        skipped = records.read_skipped(folder) if resume else find_unreadable(stream, on_images)
+        stream = without(stream, skipped)
     if "mg-clip-replay" in recipe.methods:
         check_room(recipe.memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {})
     plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
     held_out = load_held_out(
-        recipe.retention, plain.encoder, test_per_class=recipe.test_per_class, keep_bytes=KEEP_BYTES // 2
+        recipe.retention,
+        plain.encoder,
+        test_per_class=recipe.test_per_class,
+        keep_bytes=KEEP_BYTES // 2,
+        skip=recipe.on_bad_image == "skip",
     )
-    opened = replace(opened, held_out=held_out)
+    if not resume:
+        skipped = [*skipped, *(each for part in held_out.values() for each in part.skipped)]
+    opened = replace(opened, held_out=held_out, skipped=skipped)
     parallel.wait()  # until every process has seen the folder as it was
     if not resume and parallel.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / records.DATA, fingerprint(stream))
-        records.write_recipe(folder, recipe)
+        records.begin(folder, recipe, fingerprint(whole), skipped)
     parallel.wait()
     return opened
 
@@ -159,6 +177,9 @@ def _run_method(
         record, last = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
         record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
+        if opened.recipe.on_bad_image == "skip":
+            own = [each for each in opened.skipped if METHODS[method].joint or each.task == task.index]
+            record["skipped"] = [{"image": each.image, "reason": each.reason} for each in own]
         if parallel.is_main():
             records.append_record(folder, record)
         learner.save_pretrained(folder / MODEL)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mgclip.formats import formats
+from mgclip.images import opened
 from mgclip.method.store import HELD_OUT, is_saved, read_manifest
 
 MOST = 2000
@@ -36,11 +36,9 @@ def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, lis
 
 def _there(place: Path) -> bool:
     """Whether an image is still there and can be read; opened only, not decoded."""
-    from PIL import Image
-
     try:
-        with Image.open(place, formats=formats()) as opened:
-            opened.verify()
+        with opened(place) as image:
+            image.verify()
         return True
     except Exception:  # whatever is the matter with it, it is no image to measure on
         return False

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from mgclip.clip.pixels import ahead, open_image
+from mgclip.clip.pixels import ahead
 from mgclip.errors import InputError
+from mgclip.images import unreadable
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 
@@ -87,13 +88,9 @@ def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
     except InputError:
         if not keep_going:
             raise
-    good, bad = [], []
-    for file in chunk:
-        try:
-            open_image(file)
-            good.append(file)
-        except InputError as error:
-            bad.append((file, str(error)))
+    found = unreadable(chunk)
+    good = [file for place, file in enumerate(chunk) if place not in found]
+    bad = [(chunk[place], reason) for place, reason in found.items()]
     return good, model.encoder.pixels(good, keep_bytes=0).batch(torch.arange(len(good))), bad
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.images import unreadable
 from mgclip.stream.folder import find_parts, read_classes
 
 TABLE = "classes.csv"
@@ -53,6 +54,19 @@ def read_images(
     train_folder, test_folder = find_parts(folder)
     place = test_folder or train_folder
     return _named(read_classes(place), _naming(folder, names) if called is None else called, place)
+
+
+def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
+    """The image files that can be read, by class, and of the others ``image`` and ``reason``. All are decoded once.
+
+    Raises ``InputError`` for a class of which none can be.
+    """
+    files = [file for own in images.values() for file in own]
+    found = {files[place]: reason for place, reason in unreadable(files).items()}
+    left = {name: [file for file in own if file not in found] for name, own in images.items()}
+    if empty := [name for name, own in images.items() if own and not left[name]]:
+        raise InputError(f"No image of the class {empty[0]!r} can be read: replace them.")
+    return left, [{"image": str(file), "reason": reason} for file, reason in found.items()]
 
 
 def _surrogate(name: str) -> bool:

@@ -94,12 +94,13 @@ def teach(
     *,
     origin: str,
     retention: Mapping[str, Sequence[Path]] | None = None,
+    skipped: Sequence[Mapping[str, str]] = (),
     on_step: OnStep = lambda step: None,
 ) -> dict[str, Any]:
     """Learn what is planned, save it as the next version of ``folder``, and return its note: what was done and what changed.
 
-    ``retention``: images of classes never to be trained on, by class. Interrupted or failed, the version in force stays. Whoever
-    calls this holds the folder's lock since the model was read.
+    ``retention``: images of classes never to be trained on, by class. ``skipped``: what was left out before, for the note.
+    Interrupted or failed, the version in force stays. Whoever calls this holds the folder's lock since the model was read.
     """
     begun = time.perf_counter()
     remembered = read_held_out(folder)
@@ -119,6 +120,7 @@ def teach(
         "origin": origin,
         "classes": list(plan.train),
         "images": plan.images,
+        **({"skipped": list(skipped)} if skipped else {}),
         "epochs": learned.epochs,
         "test_images": {"new": len(new), "old": len(old), "gone": gone},
         "accuracy": {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mgclip.disk import replace_file
 from mgclip.experiment.reproduce import Row
 
 STYLES = ("-o", "--s", "-^", ":D", "-.v", "-P", "--X", ":*")
@@ -36,8 +38,10 @@ def drawing(file: Path, title: str) -> Iterator[Any]:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         yield axes
-        figure.savefig(file, metadata={"Date": None, "Title": title})
+        drawn = BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": title})
         plt.close(figure)
+        replace_file(file, drawn.getvalue())
 
 
 def accuracy_figure(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mgclip.disk import write_text
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import Published, Row
 
@@ -95,6 +96,6 @@ def write_tables(rows: Sequence[Row], published: Sequence[Published], folder: Pa
     }
     written = []
     for ending, text in parts.items():
-        (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        write_text(folder / f"{name}.{ending}", text)
         written.append(folder / f"{name}.{ending}")
     return written

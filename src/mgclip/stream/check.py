@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError
+from mgclip.images import unreadable
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
+from mgclip.stream.files import image_name
 from mgclip.stream.found import Found, class_place, classes_without
-
-CHUNK = 64
-"""Images that a thread opens before it reports."""
 
 OnImages = Callable[[int, int], None]
 """Told while images are opened: how many were, of how many."""
@@ -106,44 +101,16 @@ def _compare(found: Found, which: Entry, parts: dict[str, Split]) -> Iterator[Fi
 
 
 def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:
-    """Open every image, on all cores: Pillow decodes outside Python's lock."""
+    """Open every image."""
     found: list[Finding] = []
     total, done = sum(len(split.images) for split in parts.values()), 0
-    pool = ThreadPoolExecutor()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
-        try:
-            waiting = [
-                (len(chosen), pool.submit(_open_all, part, split.images, chosen))
-                for part, split in parts.items()
-                for chosen in _chunks(len(split.images))
-            ]
-            for count, lines in waiting:
-                found += [Finding("unreadable", what) for what in lines.result()]
-                done += count
-                on_images(done, total)
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupted check stops now, not a million images later
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        on_images(done, total)
+
+    for part, split in parts.items():
+        for position, reason in unreadable(split.images, more).items():
+            found.append(Finding("unreadable", f"{image_name(split.images, position, part)} ({reason})"))
     return found
-
-
-def _chunks(images: int) -> Iterator[range]:
-    return (range(start, min(start + CHUNK, images)) for start in range(0, images, CHUNK))
-
-
-def _open_all(part: str, images: Sequence[Any], chosen: range) -> list[str]:
-    """Decode some images -> a line for each that cannot be."""
-    bad = []
-    for index in chosen:
-        what = f"image {index} of {part}"
-        try:
-            image = images[index]
-            if isinstance(image, (str, Path)):
-                what = str(image)
-                with Image.open(image) as opened:
-                    opened.convert("RGB")
-        except UnidentifiedImageError:
-            bad.append(f"{what} (not an image of a kind that Pillow reads)")
-        except Exception as error:  # a damaged file raises anything
-            bad.append(f"{what} ({' '.join(str(error).split()) or type(error).__name__})")
-    return bad

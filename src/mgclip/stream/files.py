@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.formats import endings
-from mgclip.stream.data import Split
+from mgclip.images import endings
+from mgclip.stream.data import Split, Subset
 
 
 class ClassFiles(Sequence[Path]):
@@ -40,6 +40,16 @@ class ClassFiles(Sequence[Path]):
     def split(self) -> Split:
         """The files with their labels."""
         return Split(self, np.repeat(np.arange(len(self.names), dtype=np.int64), [len(each) for each in self.names]))
+
+
+def holds_files(images: Sequence[Any]) -> bool:
+    """Whether asking for an image gives its path, and opens nothing."""
+    return isinstance(images.items if isinstance(images, Subset) else images, ClassFiles)
+
+
+def image_name(images: Sequence[Any], position: int, part: str) -> str:
+    """What an image of a part of a data set is called: its path, or its number where it is no file."""
+    return str(images[position]) if holds_files(images) else f"image {position} of {part}"
 
 
 def is_image_name(name: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from mgclip.stream.data import Split
+from mgclip.stream.files import holds_files
 from mgclip.stream.tasks import Task
 
 LOOKED_AT = 2000
@@ -53,16 +53,7 @@ def _part(split: Split) -> dict[str, Any]:
 def _marks(images: Sequence[Any]) -> Iterable[bytes]:
     """A mark of every image that is a file: its name, and of some its size. Where the folder lies does not matter."""
     every = max(1, len(images) // LOOKED_AT)
-    for place in range(len(images)):
-        image = images[place] if _files(images) else None
-        if not isinstance(image, Path):
-            return
+    for place in range(len(images) if holds_files(images) else 0):
+        image = images[place]
         size = image.stat().st_size if place % every == 0 else 0
         yield os.fsencode(f"{image.parent.name}/{image.name}:{size}\0")
-
-
-def _files(images: Any) -> bool:
-    """Whether asking for an image gives a path, and opens nothing."""
-    from mgclip.stream.files import ClassFiles
-
-    return isinstance(getattr(images, "items", images), ClassFiles)

@@ -1,0 +1,133 @@
+"""Image files from anywhere: which formats are read, how large they may be, and which of many cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mgclip.errors import InputError
+
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
+"""Those of pictures. Not among them: formats whose readers start other programs."""
+
+MOST_PIXELS = 120_000_000
+"""A larger image is refused: it would take more than 360 MB opened."""
+
+CHUNK = 64
+"""Images that a thread tries before it reports."""
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that the installed Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@lru_cache(maxsize=1)
+def endings() -> frozenset[str]:
+    """The endings of their files, with the dot, in small letters."""
+    read = set(formats())
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in read)
+
+
+class UnreadableImage(InputError):
+    """A file that is no picture, for a ``reason``."""
+
+    def __init__(self, file: str | Path, reason: str) -> None:
+        super().__init__(f"The image {file} cannot be read ({reason}): replace or remove the file.")
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def opened(file: str | Path) -> Iterator[Image.Image]:
+    """An image file opened and not yet decoded. Raises whatever its reader does, and ``ValueError`` where it is too large."""
+    with Image.open(file, formats=formats()) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}")
+        yield image
+
+
+def open_image(file: str | Path) -> Image.Image:
+    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read, is no picture's format, or is too large."""
+    try:
+        with opened(file) as image:
+            return _eight_bits(image).convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"There is no image file {file}.") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
+        raise UnreadableImage(file, _reason(error)) from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits scaled to 8, which Pillow would cut off; any other as it is."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
+
+
+def to_rgb(image: Any) -> Image.Image:
+    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
+
+    Raises ``InputError`` naming the file where it cannot be read.
+    """
+    if isinstance(image, (str, Path)):
+        return open_image(image)
+    if isinstance(image, Image.Image):
+        return _eight_bits(image).convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise InputError(
+            f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."
+        )
+    return Image.fromarray(array).convert("RGB")
+
+
+def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
+    """Positions of the images that cannot be read, and why. All are decoded, on all cores: Pillow works outside Python's lock.
+
+    ``on_images`` is told how many more were tried.
+    """
+    found: dict[int, str] = {}
+    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+    pool = ThreadPoolExecutor()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
+        try:
+            for chunk, bad in zip(chunks, pool.map(lambda chunk: _tried(images, chunk), chunks), strict=True):
+                found |= bad
+                on_images(len(chunk))
+        finally:
+            pool.shutdown(cancel_futures=True)  # interrupted, it stops now, not a million images later
+    return found
+
+
+def _tried(images: Sequence[Any], chunk: range) -> dict[int, str]:
+    bad = {}
+    for position in chunk:
+        try:
+            to_rgb(images[position])
+        except UnreadableImage as error:
+            bad[position] = error.reason
+        except Exception as error:  # a set of another library decodes as it likes
+            bad[position] = _reason(error)
+    return bad
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture of a format that is read"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,85 @@
+"""A stream without the images that cannot be read, and the list of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mgclip.errors import InputError
+from mgclip.images import unreadable
+from mgclip.stream.data import Split, Subset
+from mgclip.stream.files import image_name
+from mgclip.stream.tasks import Task
+
+PARTS = ("train", "test")
+NO_TASK = -1
+"""Stands for the task of an image of a data set that no task is made of."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that is left out: its place in a part (train or test) of a task, what it is called, and why."""
+
+    task: int
+    part: str
+    position: int
+    image: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same to be written."""
+        return asdict(self)
+
+
+def find_unreadable(stream: Sequence[Task], on_images: Callable[[int, int], None]) -> list[Skipped]:
+    """Decode every image of a stream once, and list those that cannot be read. ``on_images`` is told how many were tried, of how
+    many.
+    """
+    parts = [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
+    total, done, found = sum(len(split.labels) for _, _, split in parts), 0, []
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        on_images(done, total)
+
+    for task, part, split in parts:
+        for position, reason in unreadable(split.images, more).items():
+            found.append(Skipped(task, part, position, image_name(split.images, position, part), reason))
+    return found
+
+
+def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
+    """The stream without some images.
+
+    Raises ``InputError`` where a class would be left without a training image, or a task without a test image.
+    """
+    places: dict[tuple[int, str], set[int]] = {}
+    for each in skipped:
+        places.setdefault((each.task, each.part), set()).add(each.position)
+    left = []
+    for task in stream:
+        train, test = (rest(getattr(task, part), places.get((task.index, part), set())) for part in PARTS)
+        left.append(replace(task, train=train, test=test))
+    for task in left:
+        counts = np.bincount(task.train.labels, minlength=len(task.names))
+        if (counts == 0).any():
+            name = task.names[int(np.flatnonzero(counts == 0)[0])]
+            raise InputError(f"No training image of the class {name!r} can be read: replace them.")
+        if len(task.test.labels) == 0:
+            raise InputError(f"No test image of task {task.index + 1} can be read: replace them.")
+    return left
+
+
+def rest(split: Split, gone: set[int]) -> Split:
+    """A part without the images at these places."""
+    if not gone:
+        return split
+    keep = np.array([place for place in range(len(split.labels)) if place not in gone], dtype=np.int64)
+    images = split.images
+    if isinstance(images, Subset):  # positions in the data set itself, which joined tasks are sorted by
+        return Split(Subset(images.items, images.positions[keep]), split.labels[keep])
+    return Split(Subset(images, keep), split.labels[keep])
