@@ -67,7 +67,7 @@ def test_a_resumed_run_leaves_out_what_it_did(folders, tiny_clip, mgclip):
     shutil.rmtree(place / "b" / "mg-clip")
     code, _, said = mgclip("run", "--resume", place / "b", "--quiet")
     assert code == 2
-    assert "skipped.json cannot be read" in said
+    assert "skipped.json is not what a run writes" in said
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused(folders, tiny_clip, mgclip):

@@ -159,7 +159,11 @@ def test_damaged_records_are_named(tmp_path):
 
 
 def test_records_take_any_class_name(tmp_path):
-    record = {"classes": ["a\u2028b", "\u0085", "犬", '"\n'], "task": 0}
+    record = {
+        "task": 0, "classes": ["a\u2028b", "\u0085", "犬", '"\n'], "classes_seen": 4, "test_images": 4, "accuracy": 1.0,
+        "accuracy_per_task": [1.0], "gap": {"positive": None, "negative": None}, "epochs": 1,
+        "seconds": {"learn": 1.0, "evaluate": 0.5},
+    }  # fmt: skip
     for _ in range(2):
         records.append_record(tmp_path, record)
     with (tmp_path / "records.jsonl").open("ab") as file:
@@ -190,6 +194,26 @@ def test_published_values_fit_only_what_was_published():
     for change in ("tasks=2", "epochs=3", "class_order=1993", "precision=bfloat16"):
         assert not as_shipped(load_recipe("cifar100", [change]))
     assert not as_shipped(Recipe(name="mine"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("environment.json", '{"format": 2}', "has files of format 2; this version reads format 1: upgrade mg-clip"),
+        ("data.json", "{", r"data\.json is not JSON"),
+        ("data.json", '{"task 1": {"classes": "ab"}}', r"data\.json is not what a run writes \(task 1\.classes"),
+        ("mg-clip/summary.json", '{"last": 1e999}', r"summary\.json is not what a run writes"),
+        ("mg-clip/records.jsonl", '{"task": 0}\n{}\n', r"Line 1 of .*records\.jsonl is not what a run writes"),
+        ("recipe.yaml", "[" * 5000, r"recipe\.yaml is not YAML"),
+        ("recipe.yaml", "a: 2000-99-99", r"recipe\.yaml is not YAML"),
+    ],
+)
+def test_damaged_files_of_a_run_are_not_gone_on_with(small, tmp_path, file, content, sentence):
+    run(small, tmp_path / "run")
+    (tmp_path / "run" / "mg-clip" / "summary.json").unlink()
+    (tmp_path / "run" / file).write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        run(small, tmp_path / "run", resume=True)
 
 
 def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypatch):

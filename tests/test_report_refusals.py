@@ -16,7 +16,8 @@ def spoil(run, file, text):
     [
         ("recipe.yaml", b"\xff", "is not YAML"),
         ("environment.json", b"{", "environment.json is not JSON: restore the file"),
-        ("environment.json", b"[1]", "environment.json must hold names and values"),
+        ("environment.json", b"[1]", r"environment.json is not what a run writes \(all of it"),
+        ("environment.json", b'{"format": 2}', r"has files of format 2; this version reads format 1: upgrade mg-clip"),
         ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
         ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
         ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is not what a run writes \(task: Field required\)"),

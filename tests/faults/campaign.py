@@ -2,8 +2,8 @@
 
     python tests/faults/campaign.py --kills 60
 
-Every trial starts an icons100 run in a process of its own, kills it with SIGKILL after a seeded random time between its start and
-its end, and resumes it to the end. All models must then be equal byte for byte, and all records but for their seconds. Says how many
+Every trial starts an icons100 run in a process of its own, kills it with SIGKILL and resumes it to the end. Every other one is
+killed at a seeded random time between its start and its end, the rest in one phase of training after the other, at a random step. All models must then be equal byte for byte, and all records but for their seconds. Says how many
 trials were, in which phase each was hit, and exits with 1 if any differs.
 """
 
@@ -22,11 +22,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mgclip.method.progress import FILES, ORDER, Checkpoint, read_checkpoint
+
 RECIPE = (
     "icons100", "tasks=3", "classes_per_task=5", "train_per_class=20", "test_per_class=5", "epochs=auto", "max_epochs=3",
-    "adapter_batch_size=16", "methods=mg-clip,mg-clip-replay", "memory=40", "retention={}",
+    "adapter_batch_size=16", "methods=mg-clip,mg-clip-replay", "memory=40", "balanced=true", "retention={}",
 )  # fmt: skip
-SMALL = tuple("methods=mg-clip" if word.startswith("methods=") else word for word in RECIPE)
+SMALL = tuple("methods=mg-clip" if word.startswith("methods=") else word for word in RECIPE if word != "balanced=true")
 """One method only: for a few trials in little time."""
 EVERY = ("--checkpoint-every", "2")
 
@@ -64,8 +66,6 @@ def outcome(run: Path) -> dict[str, object]:
 
 def where(run: Path) -> str:
     """The place in which a run was killed: method, tasks done, and the phase of its newest checkpoint."""
-    from mgclip.method.progress import FILES, read_checkpoint
-
     if not (run / "recipe.yaml").is_file():
         return "before the run's folder"
     methods = [entry for entry in run.iterdir() if entry.is_dir()]
@@ -74,9 +74,24 @@ def where(run: Path) -> str:
     last = max(methods, key=lambda entry: entry.stat().st_mtime)
     records = last / "records.jsonl"
     done = len(records.read_text().splitlines()) if records.is_file() else 0
-    there = [c for c in (read_checkpoint(last / name) for name in FILES) if c is not None]
-    newest = max(there, key=lambda c: c.number, default=None)
-    return f"{last.name}, {done} tasks done, {newest.phase if newest else 'between phases'}"
+    found = newest(last)
+    return f"{last.name}, {done} tasks done, {found.phase if found else 'between phases'}"
+
+
+def newest(method: Path) -> Checkpoint | None:
+    """The newest checkpoint inside a task of a method."""
+    there = [c for c in (read_checkpoint(method / name) for name in FILES) if c is not None]
+    return max(there, key=lambda c: c.number, default=None)
+
+
+def until(phase: str, count: int, run: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait for so many checkpoints in a phase, or for the end of the run."""
+    seen = set()
+    while len(seen) < count and process.poll() is None:
+        for method in run.glob("*/"):
+            if (found := newest(method)) is not None and found.phase == phase:
+                seen.add((method, found.task, found.number))
+        time.sleep(0.01)
 
 
 def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIPE) -> Counter[str]:
@@ -87,12 +102,17 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
     finished(start(place / "whole", *recipe, "--out", "whole"))
     length = time.monotonic() - begun
     expected = outcome(place / "whole")
+    phases = ORDER if "balanced=true" in recipe else [phase for phase in ORDER if not phase.startswith("balance")]
 
     def trial(number: int) -> str:
         run, draw = place / f"run-{number}", random.Random(f"{seed} {number}")
+        phase = phases[number // 2 % len(phases)] if number % 2 else None
         while True:
             process = start(run, *recipe, "--out", run.name)
-            time.sleep(draw.uniform(0.25, 1.0) * length)
+            if phase is None:
+                time.sleep(draw.uniform(0.25, 1.0) * length)
+            else:
+                until(phase, draw.randint(1, 6), run, process)
             if process.poll() is None:
                 break
             shutil.rmtree(run)  # it had ended before: not a kill

@@ -128,10 +128,7 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"There is no recipe {reference}{nearest(reference, recipes)}")
     if reference in chain:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(file)
     if not isinstance(values, Mapping):
         raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
     below: dict[str, Any] = {}
@@ -139,6 +136,15 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
         beside = file.parent / str(values["extends"])
         below = _read(str(beside) if beside.is_file() else str(values["extends"]), (*chain, reference))
     return {**below, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds. Raises ``InputError`` where it is none."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file} is not YAML: {reason}") from None
 
 
 FREE = {

@@ -17,7 +17,18 @@ import yaml
 from mgclip.disk import fresh_name, write_json, write_text
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
-from mgclip.experiment.recipe import Recipe, build_recipe
+from mgclip.experiment.recipe import Recipe, build_recipe, read_yaml
+from mgclip.experiment.run_files import (
+    FORMAT,
+    Data,
+    Record,
+    SkippedList,
+    Summaries,
+    Summary,
+    check_format,
+    checked,
+    read_json,
+)
 from mgclip.stream.fingerprint import difference
 from mgclip.stream.sieve import Skipped
 
@@ -48,6 +59,7 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return {
+        "format": FORMAT,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
@@ -78,10 +90,8 @@ def read_recipe(folder: Path) -> Recipe:
     """The recipe a run was started with. Raises ``InputError`` where the folder is not a run."""
     if not (folder / RECIPE).is_file():
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
-    try:
-        values = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / RECIPE} is not YAML: {' '.join(str(error).split())}") from None
+    check_format(folder / ENVIRONMENT)
+    values = read_yaml(folder / RECIPE)
     return build_recipe(values if isinstance(values, Mapping) else {}, source=str(folder / RECIPE))
 
 
@@ -99,7 +109,7 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
 def check_data(folder: Path, now: dict[str, Any]) -> None:
     """See that a run goes on with the data it was begun with, if that was noted. Raises ``InputError`` with what changed."""
     file = folder / DATA
-    begun = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else now
+    begun = checked(Data, read_json(file), str(file)).model_dump(mode="json") if file.is_file() else now
     if (changed := difference(begun, now)) is not None:
         raise InputError(f"The data has changed since {folder} was begun ({changed}): restore it, or start a new run.")
 
@@ -109,16 +119,19 @@ def read_skipped(folder: Path) -> list[Skipped]:
     file = folder / SKIPPED
     if not file.is_file():
         return []
-    try:
-        return [Skipped(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): restore it from a copy, or start a new run.") from None
+    return list(checked(SkippedList, read_json(file), str(file)).root)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary that was written at the end; empty where it has not come to that."""
+    """The summary that was written at the end; empty where it has not come to that. Raises ``InputError`` where it is damaged."""
     file = folder / SUMMARY
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return checked(Summary, read_json(file), str(file)).model_dump(mode="json") if file.is_file() else {}
+
+
+def read_summaries(folder: Path) -> dict[str, dict[str, Any]]:
+    """The summaries of a run's methods; empty where it has not come to its end. Raises ``InputError`` where they are damaged."""
+    file = folder / SUMMARY
+    return checked(Summaries, read_json(file), str(file)).model_dump(mode="json") if file.is_file() else {}
 
 
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -132,20 +145,26 @@ def append_record(folder: Path, record: Mapping[str, Any]) -> None:
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The whole records of a run so far, one per task; a last line cut short by a crash is left out."""
     file = folder / RECORDS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}): restore the file from a copy.") from None
+    lines = lines[:-1] if lines and not lines[-1] else lines
     records = []
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise InputError(f"Line {number} of {file} is not JSON: restore the file from a copy.") from None
     return records
 
 
 def kept_records(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The records of the first ``count`` tasks, those a checkpoint vouches for."""
+    """The records of the first ``count`` tasks, those a checkpoint vouches for. Raises ``InputError`` where they are damaged."""
     records = read_records(folder)[:count]
+    for number, record in enumerate(records, start=1):
+        checked(Record, record, f"Line {number} of {folder / RECORDS}")
     if len(records) < count:
         raise InputError(f"{folder} has {len(records)} records and a checkpoint of {count} tasks: start it anew.")
     return records

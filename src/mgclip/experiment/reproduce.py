@@ -136,7 +136,7 @@ def finished(cell: Cell) -> dict[str, dict[str, Any]] | None:
     if not (cell.folder / records.RECIPE).is_file():
         return None
     records.check_same(cell.folder, cell.recipe, "give another --out, or remove that folder")
-    return records.read_summary(cell.folder) or None
+    return records.read_summaries(cell.folder) or None
 
 
 def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Row]:

@@ -164,7 +164,14 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
         if said.get("checksum") != _checksum(said.get("about", ""), tensors):
             return None
         return Checkpoint(**json.loads(said["about"]), tensors=tensors)
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError):
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # torch: replaced while it was read
         return None
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from mgclip.experiment.run_files import Probe
 from mgclip.report.figures import look
 from mgclip.report.page_figures import LEVEL, NARROW, WIDE, Label, Line, Look, lines_figure, swatch
 from mgclip.report.run_data import Result, Run
-from mgclip.report.run_files import Probe
 
 MOST = 12
 """Curves in one figure; where there are more results than that, each run gets a figure of its own."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
+from mgclip.experiment.run_files import Example, Pair
 from mgclip.report.page_figures import Label, share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run
-from mgclip.report.run_files import Example, Pair
 
 ALL, BEST = 40, 20
 """Up to ALL classes get a bar each; of more, the BEST and as many of the worst do, beside a histogram."""

@@ -11,10 +11,10 @@ import numpy as np
 from markupsafe import Markup
 
 from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.run_files import Setup
 from mgclip.report.page_charts import Curve, Plan
 from mgclip.report.page_figures import swatch
 from mgclip.report.run_data import Result, Run
-from mgclip.report.run_files import Setup
 
 METRICS: tuple[tuple[str, str, Callable[..., float] | None], ...] = (
     ("average", "Avg %", max),

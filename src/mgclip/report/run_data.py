@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mgclip.errors import InputError
 from mgclip.experiment import records
 from mgclip.experiment.metrics import Matrix
-from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.recipe import Recipe, read_yaml
+from mgclip.experiment.run_files import Ending, Final, Probe, Record, Setup, check_format, checked, read_json
 from mgclip.method.baselines.table import METHODS
-from mgclip.report.run_files import Ending, Final, Probe, Record, Setup, checked, read_json
 
 
 @dataclass(frozen=True)
@@ -90,32 +88,22 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
             results.append(result)
     if not results:
         raise InputError(f"{folder} has no record of a finished task: report it when the first task is done.")
-    environment = read_json(folder / records.ENVIRONMENT)
-    if not isinstance(environment, dict | None):
-        raise InputError(f"{folder / records.ENVIRONMENT} must hold names and values: restore the file from a copy.")
-    return Run(label, folder, setup, environment or {}, tuple(results), tuple(waiting))
+    environment = check_format(folder / records.ENVIRONMENT)
+    return Run(label, folder, setup, environment, tuple(results), tuple(waiting))
 
 
 def _read_setup(folder: Path) -> Setup:
     file = folder / records.RECIPE
     if not file.is_file():
         raise InputError(f"{folder} is not a run: it has no {records.RECIPE}.")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(file)
     if not isinstance(values, dict):
         raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
     return checked(Setup, {**Recipe(name=folder.name).model_dump(), **values}, str(file))
 
 
 def _read_result(folder: Path, run: str, method: str, label: str) -> Result | None:
-    try:
-        lines = records.read_records(folder)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{folder / records.RECORDS} cannot be read ({error}): restore the file from a copy."
-        ) from None
+    lines = records.read_records(folder)
     if not lines:
         return None
     read = tuple(

@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from mgclip.errors import InputError
+from mgclip.stream.sieve import Skipped
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+FORMAT = 1
+"""Number of the formats of a run's files; raised when they change so that an older version cannot read them."""
 
 
 class _Part(BaseModel):
@@ -123,6 +128,57 @@ class Ending(_Part):
     retention: dict[str, Retained] = Field(default_factory=dict)
 
 
+class Summary(_Part):
+    """The metrics of a method's finished run, as shares of 1."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    tasks: Count
+    epochs: Count
+    last: Share
+    average: Share
+    forgetting: Number | None
+    backward_transfer: Number | None
+    forward_transfer: Number | None
+    accuracy_after: Annotated[tuple[Share, ...], Field(min_length=1)]
+    seconds: Number
+
+
+class Summaries(RootModel[dict[str, Summary]]):
+    """The summaries of all methods of a finished run."""
+
+
+class DataPart(_Part):
+    """The images of one part of a task, in short."""
+
+    images: Count
+    digest: str
+
+
+class DataTask(_Part):
+    """What one task of a stream is made of."""
+
+    classes: tuple[str, ...]
+    train: DataPart
+    test: DataPart
+
+
+class Data(RootModel[dict[str, DataTask]]):
+    """All of ``data.json``, by task."""
+
+
+class SkippedList(RootModel[tuple[Skipped, ...]]):
+    """All of ``skipped.json``."""
+
+
+class Environment(_Part):
+    """What of ``environment.json`` is relied on: the number of the formats a run's files have."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format: int = FORMAT
+
+
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
@@ -134,6 +190,21 @@ def read_json(file: Path) -> Any:
         return None
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{file} is not JSON: restore the file from a copy.") from None
+
+
+def check_format(file: Path) -> dict[str, Any]:
+    """The environment a run was begun in; empty where none is there.
+
+    Raises ``InputError`` where it is damaged, or the run's files have the formats of a newer version.
+    """
+    if (found := read_json(file)) is None and not file.is_file():
+        return {}
+    environment = checked(Environment, found, str(file))
+    if environment.format > FORMAT:
+        raise InputError(
+            f"{file.parent} has files of format {environment.format}; this version reads format {FORMAT}: upgrade mg-clip."
+        )
+    return environment.model_dump()
 
 
 def checked(kind: type[Kind], value: Any, source: str) -> Kind:
