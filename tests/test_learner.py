@@ -279,7 +279,7 @@ def test_what_else_lies_in_the_models_folder_stays(learned, tmp_path, monkeypatc
     assert modes == {"0o644"}
 
 
-@pytest.mark.parametrize("moment", ["mgclip.method.store.json.dumps", "safetensors.torch.save_file"])
+@pytest.mark.parametrize("moment", ["mgclip.disk.json.dumps", "safetensors.torch.save_file"])
 def test_a_save_that_fails_keeps_the_model_that_was_there(learned, icons, tmp_path, monkeypatch, moment):
     shop = tmp_path / "shop"
     learned.save_pretrained(shop)

@@ -21,14 +21,24 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mgclip.errors import one_line
+
 if TYPE_CHECKING:
     from mgclip.method.training import Step
 
 Item = TypeVar("Item")
 
-screen = Console(stderr=True, markup=False, highlight=False)
+
+class _Plain(Console):
+    """A console on which a text, which may hold anybody's names, is one visible line."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(one_line(what) if isinstance(what, str) else what for what in objects), **how)
+
+
+screen = _Plain(stderr=True, markup=False, highlight=False)
 """Progress goes to standard error, results to standard output."""
-out = Console(soft_wrap=True, markup=False, highlight=False)
+out = _Plain(soft_wrap=True, markup=False, highlight=False)
 
 
 def one_process(command: str) -> None:

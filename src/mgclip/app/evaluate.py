@@ -68,6 +68,7 @@ def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from mgclip.app.display import out, percent
+    from mgclip.errors import one_line
 
     for each in found.get("skipped", []):
         out.print(f"left out: {each['image']} ({each['reason']})")
@@ -77,7 +78,7 @@ def _print(found: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in sorted(found["classes"], key=lambda row: (row["recall"] is None, row["recall"])):
         numbers = [str(row["images"]), str(row["right"]), percent(row["recall"]), percent(row["precision"])]
-        table.add_row(row["name"], *numbers)
+        table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} taken for {pair['predicted']}: {pair['count']}")

@@ -21,6 +21,8 @@ def sentence(error: BaseException) -> str:
         )
     if number in FORBIDDEN:
         return f"The system does not allow writing or reading{place} ({what}): allow it and do the same again."
+    if number == errno.ENAMETOOLONG:
+        return f"A file name is longer than the system allows ({what}): give a shorter one."
     if number == errno.EMFILE:
         return "Too many files are open at once: raise the limit (ulimit -n) and do the same again."
     if _memory_ran_out(error):

@@ -47,7 +47,7 @@ def predict_command(
 ) -> None:
     """Classify images among all classes a model has learned."""
     from mgclip.app.display import counting, screen
-    from mgclip.errors import InputError
+    from mgclip.errors import InputError, one_line
     from mgclip.method.versions import check_saved
 
     if as_json and as_csv:
@@ -94,7 +94,7 @@ def predict_command(
                     [answer.file, rank, named, row["probability"], row["confidence"], answer.likeness, *more]
                 )
         else:
-            typer.echo("\t".join([str(answer.file), *_cells(answer, name, branches=branches)]))
+            typer.echo("\t".join([str(answer.file), *map(one_line, _cells(answer, name, branches=branches))]))
     if skipped and not quiet:
         screen.print(f"{len(skipped)} files were skipped")
 

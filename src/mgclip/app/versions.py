@@ -28,6 +28,7 @@ def history_command(
     from dataclasses import asdict
 
     from mgclip.app.display import out, percent
+    from mgclip.errors import one_line
     from mgclip.method.versions import history, prune
 
     gone = prune(model, keep) if keep else []
@@ -51,7 +52,7 @@ def history_command(
         measured = note.get("accuracy", {})
         table.add_row(
             f"{version.number}{' *' if version.in_force else '  '}", str(version.parent or "-"),
-            version.time[:16].replace("T", " "), _what(note), str(note.get("images", "-")),
+            one_line(version.time[:16].replace("T", " ")), one_line(_what(note)), str(note.get("images", "-")),
             percent(measured.get("new")), percent(measured.get("old")),
         )  # fmt: skip
     out.print(table)

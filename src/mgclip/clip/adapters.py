@@ -91,6 +91,8 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
         raise InputError(f"There is no adapter file {file}.") from None
     except (OSError, SafetensorError) as error:
         raise InputError(f"The adapter file {file} cannot be read ({error}): restore it from a copy.") from None
+    if not all(weight.is_floating_point() and bool(weight.isfinite().all()) for weight in state.values()):
+        raise InputError(f"The adapter file {file} holds what is no number: restore it from a copy.")
     return {_short_name(name): weight for name, weight in state.items()}
 
 

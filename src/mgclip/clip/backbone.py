@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ class Backbone:
     fingerprint: str
     peft_model: Any = None
     compute: Compute = field(default_factory=Compute)
-    _mean_std: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        shape, device = (1, 3, 1, 1), self.device
-        mean = torch.tensor(self.processor.image_mean, device=device).view(shape)
-        std = torch.tensor(self.processor.image_std, device=device).view(shape)
-        self._mean_std = mean, std
+    @cached_property
+    def _mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the colours ``(1, 3, 1, 1)`` the transform takes for 0 and 1."""
+        mean, std = (
+            torch.tensor(part, device=self.device) for part in (self.processor.image_mean, self.processor.image_std)
+        )
+        return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
 
     @property
     def device(self) -> torch.device:

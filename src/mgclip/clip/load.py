@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
+from mgclip.clip.whole import check_config, check_whole
+from mgclip.disk import read_json
 from mgclip.errors import InputError
 
 EMBEDDED = "iconclip"
@@ -44,7 +45,7 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     mark = fingerprint(model)
     read_class_token_only(model)
     model.to(device or own_device())
-    return Backbone(model, tokenizer, processor, name, mark)
+    return check_whole(Backbone(model, tokenizer, processor, name, mark))
 
 
 def _check_folder(path: Path) -> None:
@@ -53,12 +54,13 @@ def _check_folder(path: Path) -> None:
     if not config_file.is_file():
         raise InputError(f"{path} is not a CLIP in Hugging Face layout: it has no config.json.")
     try:
-        config = json.loads(config_file.read_text())
+        config = read_json(config_file)
     except (ValueError, OSError) as error:
         raise InputError(f"{config_file} cannot be read ({error}): restore it from a copy of the model.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{path} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
+    check_config(config, str(config_file))
     if not any(path.glob("*.safetensors")) and not (path / "pytorch_model.bin").is_file():
         raise InputError(f"{path} has no weights: expected model.safetensors beside its config.json.")
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):

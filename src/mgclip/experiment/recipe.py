@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -124,7 +125,7 @@ def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
 def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
     recipes = shipped_recipes()
     file = recipes.get(reference, Path(reference))
-    if reference not in recipes and not file.is_file():
+    if reference not in recipes and not _is_file(file):
         raise InputError(f"There is no recipe {reference}{nearest(reference, recipes)}")
     if reference in chain:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
@@ -133,9 +134,17 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
     below: dict[str, Any] = {}
     if "extends" in values:
-        beside = file.parent / str(values["extends"])
-        below = _read(str(beside) if beside.is_file() else str(values["extends"]), (*chain, reference))
+        other = values["extends"]
+        if not isinstance(other, str):
+            raise InputError(f"{file} extends {type(other).__name__}: give a recipe's name or file.")
+        beside = str(file.parent / other)
+        below = _read(beside if _is_file(beside) else other, (*chain, reference))
     return {**below, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
+
+
+def _is_file(name: str | Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    return os.path.isfile(name)  # noqa: PTH113  (pathlib's raises where a name is too long)
 
 
 def read_yaml(file: Path) -> Any:

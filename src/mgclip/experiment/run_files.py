@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
+from mgclip import disk
 from mgclip.errors import InputError
 from mgclip.stream.sieve import Skipped
 
@@ -185,10 +186,10 @@ Kind = TypeVar("Kind", bound=BaseModel)
 def read_json(file: Path) -> Any:
     """What a JSON file holds; None where there is no file."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return disk.read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         raise InputError(f"{file} is not JSON: restore the file from a copy.") from None
 
 

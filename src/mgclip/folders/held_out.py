@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mgclip.disk import read_json
 from mgclip.images import opened
 from mgclip.method.store import HELD_OUT, is_saved, read_manifest
 
@@ -19,7 +19,7 @@ def read_held_out(folder: Path) -> dict[str, list[Path]]:
         return {}
     file = read_manifest(folder)[1] / HELD_OUT
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         return {str(name): [Path(str(place)) for place in places] for name, places in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}  # a model saved by a program, or measured on a given folder: nothing to go by

@@ -122,7 +122,9 @@ def _read(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
 
 def _read_head(file: Path, *, rows: int) -> Tensor:
     weight: Tensor | None = read_tensors(file, "head").get("weight")
+    if weight is not None and not (weight.is_floating_point() and bool(weight.isfinite().all())):
+        raise InputError(f"{file} holds what is no number: restore the model from a copy.")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
         raise InputError(f"{file} has shape {found}; one row for each of {rows} classes is expected.")
-    return weight
+    return weight.float()

@@ -7,7 +7,6 @@ folder is not touched.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
-from mgclip.disk import to_disk, write_json
+from mgclip.disk import read_json, to_disk, write_json
 from mgclip.errors import InputError
 from mgclip.method.lock import LOCK, only_writer
 
@@ -152,7 +151,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Path]:
     """
     file = folder / MANIFEST
     try:
-        manifest = dict(json.loads(file.read_text(encoding="utf-8")))
+        manifest = dict(read_json(file))
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} cannot be read ({error}): restore the model from a copy.") from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgclip.disk import read_json
 from mgclip.errors import InputError
 from mgclip.method.lock import only_writer
 from mgclip.method.store import (
@@ -62,7 +62,7 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
         found = _target(folder, versions, to)
         file = folder / found["state"] / MANIFEST
         try:
-            manifest = dict(json.loads(file.read_text(encoding="utf-8")))
+            manifest = dict(read_json(file))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"Version {found['number']} of {folder} is gone or damaged ({error}).") from None
         if manifest.get("state") != found["state"]:

@@ -1,0 +1,87 @@
+"""Whether what was loaded is a CLIP that can be used: sizes that can be, a transform that fits, and a trial of both towers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mgclip.clip.backbone import Backbone
+from mgclip.errors import InputError
+
+Size = Annotated[int, Field(ge=1, le=1 << 20)]
+Width = Annotated[int, Field(ge=1, le=1 << 15)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
+
+
+class _Tower(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    hidden_size: Width = 512
+    intermediate_size: Annotated[int, Field(ge=1, le=1 << 17)] = 2048
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Width = 8
+
+
+class _Vision(_Tower):
+    image_size: Annotated[int, Field(ge=1, le=1 << 13)] = 224
+    patch_size: Annotated[int, Field(ge=1, le=1 << 10)] = 32
+
+
+class _Text(_Tower):
+    vocab_size: Annotated[int, Field(ge=1, le=1 << 23)] = 49408
+    max_position_embeddings: Size = 77
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    vision_config: _Vision = _Vision()
+    text_config: _Text = _Text()
+    projection_dim: Width = 512
+
+
+class _Transform(BaseModel):
+    image_mean: Three
+    image_std: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+    size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
+
+
+def check_config(config: Any, file: str) -> None:
+    """See that sizes in a ``config.json`` can be those of a CLIP, before anything so large is made. Raises ``InputError``."""
+    try:
+        _Config.model_validate(config)
+    except ValidationError as error:
+        raise InputError(f"{file} is no CLIP's: {_first(error)}; restore it from a copy of the model.") from None
+
+
+def check_whole(backbone: Backbone) -> Backbone:
+    """The same backbone, after one image and one text went through it. Raises ``InputError`` where that cannot be."""
+    name, side, processor = backbone.reference, backbone.image_size, backbone.processor
+    try:
+        crop = processor.crop_size
+        if (crop["height"], crop["width"]) != (side, side):
+            raise ValueError(f"images are cropped to {crop['height']} x {crop['width']}, and the tower reads {side}")
+        _Transform(image_mean=processor.image_mean, image_std=processor.image_std, size=dict(processor.size))
+        with torch.no_grad():
+            grey = Image.fromarray(np.full((side + 1, side, 3), 128, dtype=np.uint8))
+            image = backbone.image_features(backbone.transform([grey]))
+            text = backbone.text_features(backbone.tokenize(["a photo"]))
+        if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):
+            raise ValueError("its features are no numbers, or images and texts have other lengths")
+    except ValidationError as error:
+        raise InputError(f"The CLIP {name} is not whole ({_first(error)}): restore it from a copy.") from None
+    except Exception as error:  # whatever the libraries raise at parts that do not fit
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"The CLIP {name} is not whole ({reason[:300]}): restore it from a copy.") from None
+    return backbone
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}"
