@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from campaign import SMALL, campaign, finished, outcome, start
 from crowd import crowd
 from full_disk import full_disk, may_mount
+from soak import soak
 
 
 def test_killed_at_random_and_resumed_nothing_differs(tmp_path):
@@ -37,6 +38,24 @@ def test_a_crowd_at_one_model_loses_no_update(tiny_clip, tmp_path):
 @pytest.mark.slow
 def test_a_crowd_of_a_thousand_operations(tiny_clip, tmp_path):
     assert sum(crowd(tmp_path / "shop", str(tiny_clip), 1000, 4).values()) == 1000
+
+
+def flat(found, *, more, lost):
+    """Whether a soak's memory grew by no more than so many KiB a task, its time hardly, its head as promised."""
+    assert found["memory KiB a task"] <= more
+    assert found["memory KiB a task, the same classes over and over"] <= lost
+    first, last = found["seconds to learn, first and last tenth"]
+    assert last <= 1.5 * first
+    assert found["head bytes promised"] <= found["head bytes"] <= found["head bytes promised"] + 200
+
+
+def test_forty_tasks_leave_memory_and_time_flat(tmp_path):
+    flat(soak(40, tmp_path), more=100, lost=60)
+
+
+@pytest.mark.slow
+def test_two_hundred_tasks_leave_memory_and_time_flat(tmp_path):
+    flat(soak(200, tmp_path), more=32, lost=8)
 
 
 needs_mount = pytest.mark.skipif(not may_mount(), reason="a small file system cannot be mounted here")
