@@ -106,10 +106,7 @@ class Backbone:
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
         self.compute = Compute(precision, micro_batch or fitting)
         towers = (self.model.vision_model, self.model.text_model)
-        if checkpointing:
-            self.model.activation_checkpointing_enable({"use_reentrant": False})
-        elif self.model.is_activation_checkpointing:
-            self.model.activation_checkpointing_disable()
+        _switch_checkpointing(self.model, checkpointing)
         for tower in towers:
             for layer in tower.encoder.layers:
                 layer.training = (
@@ -119,6 +116,15 @@ class Backbone:
                 tower.compile()
             else:
                 tower._compiled_call_impl = None  # there is no public way back
+
+
+def _switch_checkpointing(model: Any, on: bool) -> None:
+    """Checkpoint activations from now on, or no more. Until transformers 5.22 it was called gradient checkpointing."""
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    if on:
+        getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+    elif getattr(model, f"is_{kind}_checkpointing"):
+        getattr(model, f"{kind}_checkpointing_disable")()
 
 
 def fingerprint(model: Any) -> str:

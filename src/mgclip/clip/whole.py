@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.compute import out_of_memory
 from mgclip.errors import InputError
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -77,6 +78,8 @@ def check_whole(backbone: Backbone) -> Backbone:
     except ValidationError as error:
         raise InputError(f"The CLIP {name} is not whole ({_first(error)}): restore it from a copy.") from None
     except Exception as error:  # whatever the libraries raise at parts that do not fit
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"The CLIP {name} is not whole ({reason[:300]}): restore it from a copy.") from None
     return backbone
