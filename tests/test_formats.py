@@ -1,0 +1,67 @@
+"""What the first released version wrote must be read for ever: a model with two versions, and a run. Never change these files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgclip import MGCLIP, history, undo
+from mgclip.errors import InputError
+from mgclip.experiment.records import read_recipe
+from mgclip.folders.held_out import read_held_out
+from mgclip.report.page import write_report
+
+FIRST = Path(__file__).parent / "formats" / "1"
+
+
+@pytest.fixture
+def first(tmp_path):
+    return shutil.copytree(FIRST, tmp_path / "first")
+
+
+def test_a_model_of_the_first_format_answers_as_it_did(first):
+    with np.load(first / "images.npz") as kept:
+        images = list(kept["images"])
+    answers = json.loads((first / "answers.json").read_text())
+    found = MGCLIP.from_pretrained(first / "model").predict(images)
+    assert list(found.names) == answers["names"]
+    assert found.probabilities == pytest.approx(np.array(answers["probabilities"]), abs=1e-4)
+
+
+def test_a_model_of_the_first_format_goes_on(first):
+    model = MGCLIP.from_pretrained(first / "model")
+    assert [version.number for version in history(first / "model")] == [1, 2]
+    assert len(model.class_names) == 4
+    assert list(read_held_out(first / "model")) == [model.class_names[2]]
+    with np.load(first / "images.npz") as kept:
+        model.learn(list(kept["images"][:4]), [0, 0, 1, 1], ["fifth", "sixth"])
+    model.save_pretrained(first / "model", note={"what": "went on"})
+    assert len(MGCLIP.from_pretrained(first / "model").class_names) == 6
+    undo(first / "model", 1)
+    assert MGCLIP.from_pretrained(first / "model").class_names == model.class_names[:2]
+
+
+def test_a_run_of_the_first_format_is_reported_and_gone_on_with(first, mgclip):
+    page = write_report([first / "run"], first / "page.html").read_text()
+    assert "simplecil" in page
+    assert read_recipe(first / "run").rank == 1
+    before = json.loads((first / "run" / "summary.json").read_text())
+    code, said, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
+    assert code == 0
+    assert {m: s["accuracy_after"] for m, s in json.loads(said)["methods"].items()} == {
+        m: s["accuracy_after"] for m, s in before.items()
+    }
+    shutil.rmtree(first / "run" / "simplecil")
+    assert mgclip("run", "--resume", first / "run", "--quiet")[0] == 0
+
+
+def test_newer_formats_are_refused_with_what_to_do(first):
+    for file, reads in (
+        (first / "model" / "mgclip.json", lambda: MGCLIP.from_pretrained(first / "model")),
+        (first / "run" / "environment.json", lambda: read_recipe(first / "run")),
+    ):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
+        with pytest.raises(InputError, match=r"format 2; this version reads format 1: upgrade mg-clip"):
+            reads()
