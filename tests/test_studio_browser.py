@@ -2,14 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
+from studio_server import studio
 
 from mgclip import MGCLIP, Settings, history
 
@@ -40,22 +37,8 @@ def place(icons, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    port = 17861 + os.getpid() % 1000
-    words = ["-m", "mgclip", "studio", "shop", "--port", str(port), "--max-mb", "2", "--max-images", "10"]
-    with (place / "log").open("w") as log:
-        studio = subprocess.Popen([sys.executable, *words], cwd=place, stdout=log, stderr=log)
-        try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-                    break
-                except OSError:
-                    assert studio.poll() is None, (place / "log").read_text()
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            studio.terminate()
-            studio.wait(20)
+    with studio(place, "--max-mb", "2", "--max-images", "10") as address:
+        yield address
 
 
 @pytest.fixture
