@@ -12,7 +12,7 @@ demo: $(VENV)/with-icons
 test: lint
 	$(VENV)/bin/pytest
 
-test-all: lint
+test-all: lint $(VENV)/with-audit
 	$(VENV)/bin/pytest -m "slow or not slow"
 
 lint: $(VENV)/with-dev
@@ -30,6 +30,10 @@ $(VENV)/with-icons: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/with-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e ".[icons,studio,onnx,dev]"
+	touch $@
+
+$(VENV)/with-audit: pyproject.toml constraints.txt | $(VENV)/with-dev
+	$(PIP) install -c constraints.txt -e ".[audit]"
 	touch $@
 
 clean:

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The fast tests with the oldest of everything that pyproject.toml allows, on the oldest Python: several GB, since old builds of
+# PyTorch bring CUDA.    scripts/minimum.sh [folder for the environment]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv="${1:-.venv-minimum}"
+python3.10 -m venv "$venv"
+"$venv/bin/pip" install -q "uv>=0.5"
+uv() { "$venv/bin/uv" "$@"; }
+uv pip compile -q --resolution lowest-direct --python-version 3.10 pyproject.toml -o "$venv/minimum.txt" \
+    --extra icons --extra onnx --extra studio --extra dev
+uv pip install -q --python "$venv/bin/python" -r "$venv/minimum.txt"
+uv pip install -q --python "$venv/bin/python" --no-deps -e .
+"$venv/bin/pytest"
