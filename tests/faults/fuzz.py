@@ -83,6 +83,8 @@ class Watch:
                 self._inside(event, path)
 
     def _inside(self, event: str, path: Any) -> None:
+        if isinstance(path, int):  # something that is open already
+            return
         if not Path(os.fsdecode(path)).resolve().is_relative_to(self.place) and os.fsdecode(path) != os.devnull:
             self.seen.append((event, os.fsdecode(path)))
 

@@ -38,6 +38,9 @@ def learn_command(
     on_bad_image: Annotated[
         Literal["error", "skip"], typer.Option(help="What to do about an image that cannot be read.")
     ] = "error",
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints, from which the same learn goes on if it is stopped.")
+    ] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
@@ -45,6 +48,7 @@ def learn_command(
 ) -> None:
     """Teach a model the classes of a folder, as its next task and version; say before what it takes, after what changed."""
     from mgclip.app.display import RunDisplay, one_process, screen
+    from mgclip.app.stopping import asked_to_stop
     from mgclip.errors import InputError
     from mgclip.experiment.recipe import build_settings, parse_change
     from mgclip.folders.source import read_images, read_source
@@ -86,12 +90,22 @@ def learn_command(
             if learner is None or plan is None or is_saved(model):  # as it is now: another process may have written it
                 learner, plan = open_and_plan()
             _say(plan, as_json=False, quiet=quiet or as_json)
-            with RunDisplay(1, quiet=quiet) as display:
+            with RunDisplay(1, quiet=quiet) as display, asked_to_stop() as stop:
                 note = teach(
-                    learner, model, plan, origin=str(folder), retention=kept, skipped=skipped, on_step=display.on_step
+                    learner,
+                    model,
+                    plan,
+                    origin=str(folder),
+                    retention=kept,
+                    skipped=skipped,
+                    on_step=display.on_step,
+                    stop=stop,
+                    checkpoint_every=checkpoint_every,
                 )
     except KeyboardInterrupt:
-        screen.print(f"Stopped. {model} is as it was.")
+        screen.print(
+            f"Stopped. {model} is as it was; the same command goes on from the last checkpoint.", soft_wrap=True
+        )
         raise typer.Exit(1) from None
     done = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
     if as_json:

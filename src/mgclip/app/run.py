@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +37,7 @@ def run_command(
     """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
     from mgclip.app.display import RunDisplay, opening_images, retention_table, screen, summary_table
     from mgclip.app.display import out as results
+    from mgclip.app.stopping import asked_to_stop
     from mgclip.errors import InputError, MGCLIPError
     from mgclip.experiment.recipe import as_shipped, change_recipe, load_recipe
     from mgclip.experiment.records import read_recipe
@@ -101,26 +99,6 @@ def run_command(
         if opened.skipped:
             results.print(f"{len(opened.skipped)} images cannot be read and were left out: {folder / 'skipped.json'}")
         results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
-
-
-@contextlib.contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came meanwhile. The first lets the step at work end, a second one stops at once."""
-    asked: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    try:
-        for number in before:
-            signal.signal(number, note)
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:

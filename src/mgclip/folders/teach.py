@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.folders.held_out import as_json, held_out_images, read_held_out
+from mgclip.folders.keep import progress_of, remove_progress
 from mgclip.folders.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
 from mgclip.folders.source import Source
 from mgclip.folders.split import hold_out
@@ -96,11 +97,15 @@ def teach(
     retention: Mapping[str, Sequence[Path]] | None = None,
     skipped: Sequence[Mapping[str, str]] = (),
     on_step: OnStep = lambda step: None,
+    checkpoint_every: int = 100,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Learn what is planned, save it as the next version of ``folder``, and return its note: what was done and what changed.
 
     ``retention``: images of classes never to be trained on, by class. ``skipped``: what was left out before, for the note.
-    Interrupted or failed, the version in force stays. Whoever calls this holds the folder's lock since the model was read.
+    ``stop`` is asked after each step of the adapters: if it says so, that step is kept and ``Stopped`` raised. Interrupted or
+    failed, the version in force stays, and the same learn goes on from its last checkpoint, one each ``checkpoint_every`` steps.
+    Whoever calls this holds the folder's lock since the model was read.
     """
     begun = time.perf_counter()
     remembered = read_held_out(folder)
@@ -112,7 +117,8 @@ def teach(
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
     labels = [label for label, own in enumerate(plan.train.values()) for _ in own]
-    learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step)
+    progress = progress_of(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
+    learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, progress=progress)
     features = new.features(model), old.features(model)
     after = [model.classify(part).names if len(part) else [] for part in features]
     note = {
@@ -135,6 +141,7 @@ def teach(
     }
     held = {name: places for name, places in remembered.items() if name in model.class_names}
     model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
+    remove_progress(folder)
     return note
 
 

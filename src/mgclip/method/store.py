@@ -25,6 +25,7 @@ from mgclip.method.lock import LOCK, only_writer
 FORMAT = 1
 MANIFEST = "mgclip.json"
 STATE = "mgclip-state-"
+PROGRESS = ".mgclip-progress-"
 HELD_OUT = "held-out.json"
 """Which images were held out of training, where that is known."""
 WAIT = 60.0
@@ -48,7 +49,7 @@ def check_place(folder: Path) -> None:
 
 def _foreign(entry: Path) -> bool:
     """Whether something in a folder is not what an interrupted first save left there."""
-    return not entry.name.startswith((STATE, LOCK, f".{MANIFEST}"))
+    return not entry.name.startswith((STATE, LOCK, PROGRESS, f".{MANIFEST}"))
 
 
 def check_writable(folder: Path) -> None:

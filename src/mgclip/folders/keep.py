@@ -1,0 +1,44 @@
+"""What a learn from folders has done so far: kept beside the model until it is saved, and gone on with by the same learn only."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mgclip.method.learner import MGCLIP
+from mgclip.method.progress import Progress
+from mgclip.method.store import PROGRESS, is_saved, read_manifest
+
+
+def progress_of(
+    folder: Path,
+    model: MGCLIP,
+    train: Mapping[str, Sequence[Path]],
+    texts: Sequence[str],
+    *,
+    every: int,
+    stop: Callable[[], bool],
+) -> Progress:
+    """Checkpoints of this learn in a folder of its own inside ``folder``; those of any other learn are removed.
+
+    It is the same learn where model, version in force, settings, classes, texts and the names and sizes of all files are.
+    """
+    state = read_manifest(folder)[1].name if is_saved(folder) else ""
+    digest = hashlib.sha256(f"{model.backbone.fingerprint}\0{state}\0{model.settings.model_dump_json()}".encode())
+    for (name, files), text in zip(train.items(), texts, strict=True):
+        digest.update(f"\0{name}\0{text}\0".encode("utf-8", "surrogatepass"))
+        for file in files:
+            digest.update(os.fsencode(f"{file.name}:{file.stat().st_size}\0"))
+    place = folder / f"{PROGRESS}{digest.hexdigest()[:16]}"
+    remove_progress(folder, keep=place)
+    return Progress(place, every, stop)
+
+
+def remove_progress(folder: Path, keep: Path | None = None) -> None:
+    """Remove what was kept of learns, but for one."""
+    for other in folder.glob(f"{PROGRESS}*"):
+        if other != keep:
+            shutil.rmtree(other, ignore_errors=True)

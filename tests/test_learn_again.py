@@ -1,0 +1,91 @@
+"""A learn from folders that was stopped goes on where it was, if it is the same learn."""
+
+import json
+import shutil
+from itertools import count
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip import MGCLIP, Settings
+from mgclip.folders.source import read_source
+from mgclip.folders.teach import make_plan, teach
+from mgclip.method.progress import Stopped
+
+SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)
+
+
+@pytest.fixture
+def months(icons, tmp_path):
+    for month, classes in (("march", (0, 1)), ("april", (2, 3))):
+        for c in classes:
+            folder = tmp_path / month / str(icons["class_names"][c])
+            folder.mkdir(parents=True)
+            for i in range(8):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    return tmp_path
+
+
+def learn(place, clip, month, model="shop", *, stop_after=None):
+    """Teach a month; the steps it took, and whether it came to its end."""
+    shop, steps, asked = place / model, [], count(1)
+    learner = MGCLIP.from_pretrained(
+        shop if (shop / "mgclip.json").is_file() else clip,
+        **({} if (shop / "mgclip.json").is_file() else {"settings": SETTINGS}),
+    )
+    plan = make_plan(learner, read_source(place / month), share=0.2, seed=0)
+    stop = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
+    try:
+        teach(learner, shop, plan, origin=month, on_step=steps.append, checkpoint_every=100, stop=stop)
+    except Stopped:
+        return steps, False
+    return steps, True
+
+
+def tensors(shop):
+    state = shop / json.loads((shop / "mgclip.json").read_text())["state"]
+    return {str(file.relative_to(state)): file.read_bytes() for file in sorted(state.rglob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 9])
+def test_a_stopped_learn_goes_on_to_the_same_model(months, tiny_clip, stop_after):
+    whole = [learn(months, tiny_clip, month, "whole") for month in ("march", "april")]
+    assert all(done for _, done in whole)
+    for month, (steps, _) in zip(("march", "april"), whole, strict=True):
+        first, done = learn(months, tiny_clip, month, stop_after=stop_after)
+        assert (len(first), done) == (stop_after, False)
+        assert len(list((months / "shop").glob(".mgclip-progress-*"))) == 1
+        rest, done = learn(months, tiny_clip, month)
+        assert done
+        assert [(s.phase, s.epoch, s.step, s.loss) for s in (*first, *rest)] == [
+            (s.phase, s.epoch, s.step, s.loss) for s in steps
+        ]
+        assert not list((months / "shop").glob(".mgclip-progress-*"))
+    assert tensors(months / "shop") == tensors(months / "whole")
+
+
+def test_another_learn_begins_anew(months, tiny_clip):
+    learn(months, tiny_clip, "march", stop_after=5)
+    file = next((months / "march").rglob("1.png"))
+    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(file)  # another image under the same name
+    steps, done = learn(months, tiny_clip, "march")
+    assert done
+    assert (steps[0].epoch, steps[0].step) == (1, 1)
+    learn(months, tiny_clip, "april", stop_after=3)
+    shutil.rmtree(months / "april")
+    shutil.copytree(months / "march", months / "april")
+    for folder in list((months / "april").iterdir()):
+        folder.rename(folder.with_name(f"{folder.name} again"))
+    steps, done = learn(months, tiny_clip, "april")
+    assert done
+    assert (steps[0].epoch, steps[0].step) == (1, 1)
+
+
+def test_what_is_kept_makes_no_foreign_folder(months, tiny_clip, mgclip):
+    learn(months, tiny_clip, "march", stop_after=2)
+    assert not (months / "shop" / "mgclip.json").exists()
+    code, _, said = mgclip(
+        "learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "epochs=1"
+    )
+    assert code == 0, said
