@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -112,3 +115,90 @@ def test_learn_and_evaluate_leave_out_what_cannot_be_read(folders, tiny_clip, mg
     assert code == 0
     assert [each["image"] for each in json.loads(said)["skipped"]] == [name for name in bad if "/test/" in name]
     assert json.loads(said)["images"] == 8
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), OSError(5, "Input/output error")])
+def test_a_fault_of_the_machine_is_no_bad_image(folders, monkeypatch, error):
+    from PIL import Image as pillow
+
+    from mgclip.images import unreadable
+
+    place, _ = folders
+
+    def failing(*args, **options):
+        raise error
+
+    monkeypatch.setattr(pillow, "open", failing)
+    with pytest.raises(type(error)):
+        unreadable(sorted((place / "whole").rglob("*.png")))
+
+
+def test_a_lost_list_is_missed(folders, tiny_clip, mgclip):
+    place, _ = folders
+    words = ("run", *RUN, "tasks=1", f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip")
+    assert mgclip(*words, "--out", place / "a")[0] == 0
+    (place / "a" / "skipped.json").unlink()
+    code, _, said = mgclip("run", "--resume", place / "a", "--quiet")
+    assert (code, "leaves out images and has no skipped.json" in said) == (2, True)
+
+
+def test_a_held_out_image_that_was_torn_is_not_measured_on(folders, tiny_clip, mgclip):
+    place, _ = folders
+    march, april = place / "march", place / "april"
+    for month, names in ((march, ("cat", "dog")), (april, ("cow", "owl"))):
+        for name in names:
+            shutil.copytree(place / "whole" / "train" / name, month / name)
+            for file in sorted((month / name).glob("*.png")):
+                Image.open(file).convert("RGB").save(file.with_suffix(".jpg"))
+                file.unlink()
+    assert mgclip("learn", march, "--model", place / "m", "--base", tiny_clip, "epochs=1", "--quiet")[0] == 0
+    held = json.loads(next((place / "m").glob("mgclip-state-*/held-out.json")).read_text())
+    torn = held["cat"][0]
+    Path(torn).write_bytes(Path(torn).read_bytes()[:300])
+    code, said, _ = mgclip("learn", april, "--model", place / "m", "--json", "--quiet")
+    assert code == 0
+    assert json.loads(said)["test_images"]["gone"] == 1
+
+
+def test_somebody_elses_files_are_no_leftover(folders, tiny_clip, mgclip):
+    place, _ = folders
+    (place / "mine").mkdir()
+    (place / "mine" / "data.json").write_text('{"my": "data"}')
+    words = ("run", *RUN, "tasks=1", f"clip={tiny_clip}", f"data_path={place / 'whole'}", "--out")
+    assert mgclip(*words, place / "mine")[0] == 2
+    assert (place / "mine" / "data.json").read_text() == '{"my": "data"}'
+    assert mgclip(*words, place / "a")[0] == 0
+    (place / "left").mkdir()
+    for name in ("data.json", "environment.json"):
+        shutil.copy(place / "a" / name, place / "left" / name)
+    assert mgclip(*words, place / "left")[0] == 0
+
+
+def test_a_table_goes_through_links_and_into_devices(folders, tiny_clip, mgclip):
+    place, _ = folders
+    assert mgclip("learn", place / "whole", "--model", place / "m", "--base", tiny_clip, "epochs=1", "--quiet")[0] == 0
+    (place / "real.csv").write_text("old")
+    (place / "link.csv").symlink_to(place / "real.csv")
+    assert mgclip("evaluate", place / "m", place / "whole", "--csv", place / "link.csv")[0] == 0
+    assert (place / "link.csv").is_symlink()
+    assert (place / "real.csv").read_text().startswith("name,")
+    assert mgclip("evaluate", place / "m", place / "whole", "--csv", "/dev/null")[0] == 0
+    assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_the_same(folders, tiny_clip):
+    place, bad = folders
+    words = [*RUN, f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip", "--out", str(place / "two")]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "mgclip",
+        "run",
+    ]
+    subprocess.run([*launch, *words], check=True, timeout=300)
+    assert sorted(each["image"] for each in json.loads((place / "two" / "skipped.json").read_text())) == bad

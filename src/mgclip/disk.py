@@ -38,6 +38,15 @@ def write_text(file: Path, text: str) -> None:
     replace_file(file, text.encode("utf-8", "backslashreplace"))
 
 
+def write_output(file: Path, text: str) -> None:
+    """Write a text where somebody wants it: a link is followed, and a device or pipe written to instead of replaced."""
+    place = file.resolve()
+    if place.exists() and not place.is_file() and not place.is_dir():
+        place.write_bytes(text.encode("utf-8", "backslashreplace"))
+    else:
+        write_text(place, text)
+
+
 def write_json(file: Path, value: Any) -> None:
     """Write a value as indented JSON."""
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -62,7 +71,8 @@ def to_disk(part: Path) -> None:
     """See a file's content, or a folder's entries, on disk."""
     if part.is_dir() and os.name == "nt":
         return
-    handle = os.open(part, os.O_RDONLY)
+    # Windows brings to disk only what was opened to be written
+    handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,9 @@ FORMATS = (
 
 MOST_PIXELS = 120_000_000
 """A larger image is refused: it would take more than 360 MB opened."""
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Threads that open and transform images."""
 
 CHUNK = 64
 """Images that a thread tries before it reports."""
@@ -46,7 +51,10 @@ class UnreadableImage(InputError):
 
     def __init__(self, file: str | Path, reason: str) -> None:
         super().__init__(f"The image {file} cannot be read ({reason}): replace or remove the file.")
-        self.reason = reason
+        self.file, self.reason = file, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnreadableImage, (self.file, self.reason)
 
 
 @contextlib.contextmanager
@@ -65,9 +73,9 @@ def open_image(file: str | Path) -> Image.Image:
             return _eight_bits(image).convert("RGB")
     except FileNotFoundError:
         raise InputError(f"There is no image file {file}.") from None
-    except MemoryError:
-        raise
     except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
+        if _machine(error):
+            raise
         raise UnreadableImage(file, _reason(error)) from None
 
 
@@ -103,7 +111,7 @@ def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda 
     """
     found: dict[int, str] = {}
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(THREADS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
         try:
@@ -123,8 +131,15 @@ def _tried(images: Sequence[Any], chunk: range) -> dict[int, str]:
         except UnreadableImage as error:
             bad[position] = error.reason
         except Exception as error:  # a set of another library decodes as it likes
+            if _machine(error):
+                raise
             bad[position] = _reason(error)
     return bad
+
+
+def _machine(error: Exception) -> bool:
+    """Whether an error is the machine's, and no fault of the image: what decoders raise carries no number of the system."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, errno.ENOENT))
 
 
 def _reason(error: Exception) -> str:

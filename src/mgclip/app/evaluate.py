@@ -32,8 +32,8 @@ def evaluate_command(
 
     check_saved(model)
     for file in (csv_file, page):
-        if file is not None:
-            check_writable(file.absolute().parent)
+        if file is not None and (file.is_file() or not file.exists()):
+            check_writable(file.resolve().parent)
     images = read_images(folder, names=names)
     skipped: list[dict[str, str]] = []
     if on_bad_image == "skip":
@@ -49,16 +49,16 @@ def evaluate_command(
     if csv_file is not None:
         import pandas as pd
 
-        from mgclip.disk import write_text
+        from mgclip.disk import write_output
 
         csv_file.absolute().parent.mkdir(parents=True, exist_ok=True)
-        write_text(csv_file, pd.DataFrame(found["classes"]).to_csv(index=False))
+        write_output(csv_file, pd.DataFrame(found["classes"]).to_csv(index=False))
     if page is not None:
         from mgclip.report.page import write_evaluation
 
         write_evaluation(found, page)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(json.dumps(found))
     else:
         _print(found)
 

@@ -109,7 +109,7 @@ def learn_command(
         raise typer.Exit(1) from None
     done = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
     if as_json:
-        typer.echo(json.dumps(done, ensure_ascii=False))
+        typer.echo(json.dumps(done))
     elif not quiet:
         _report(done)
 

@@ -94,7 +94,15 @@ def predict_command(
                     [answer.file, rank, named, row["probability"], row["confidence"], answer.likeness, *more]
                 )
         else:
-            typer.echo("\t".join([str(answer.file), *map(one_line, _cells(answer, name, branches=branches))]))
+            shown = str(answer.file)
+            typer.echo(
+                "\t".join(
+                    [
+                        one_line(shown) if sys.stdout.isatty() else shown,
+                        *map(one_line, _cells(answer, name, branches=branches)),
+                    ]
+                )
+            )
     if skipped and not quiet:
         screen.print(f"{len(skipped)} files were skipped")
 

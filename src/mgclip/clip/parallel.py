@@ -48,6 +48,16 @@ def is_main() -> bool:
     return not launched() or int(os.environ.get("RANK", "0")) == 0
 
 
+def from_main(value: Any) -> Any:
+    """What the process that writes has for ``value``, in all of them."""
+    if not launched():
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    _state()
+    return broadcast_object_list([value])[0]
+
+
 def own_device() -> torch.device:
     """The GPU of this process where there is one."""
     if not torch.cuda.is_available():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,16 +12,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mgclip.images import to_rgb
+from mgclip.images import THREADS, to_rgb
 
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; a larger set is transformed at every use."""
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
-
-THREADS = min(8, os.cpu_count() or 1)
-"""Threads that open and transform images."""
 
 GROUP = 4
 """Images a thread opens before it transforms them, fewer when they are large: see ``AT_ONCE``."""

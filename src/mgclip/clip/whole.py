@@ -31,6 +31,7 @@ class _Tower(BaseModel):
 
 class _Vision(_Tower):
     image_size: Annotated[int, Field(ge=1, le=1 << 13)] = 224
+    num_channels: Annotated[int, Field(ge=1, le=4)] = 3
     patch_size: Annotated[int, Field(ge=1, le=1 << 10)] = 32
 
 
@@ -42,8 +43,10 @@ class _Text(_Tower):
 class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    vision_config: _Vision = _Vision()
-    text_config: _Text = _Text()
+    vision_config: _Vision | None = None
+    text_config: _Text | None = None
+    vision_config_dict: _Vision | None = None
+    text_config_dict: _Text | None = None
     projection_dim: Width = 512
 
 
@@ -51,6 +54,7 @@ class _Transform(BaseModel):
     image_mean: Three
     image_std: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
     size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
+    crop_size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
 
 
 def check_config(config: Any, file: str) -> None:
@@ -65,23 +69,28 @@ def check_whole(backbone: Backbone) -> Backbone:
     """The same backbone, after one image and one text went through it. Raises ``InputError`` where that cannot be."""
     name, side, processor = backbone.reference, backbone.image_size, backbone.processor
     try:
-        crop = processor.crop_size
-        if (crop["height"], crop["width"]) != (side, side):
-            raise ValueError(f"images are cropped to {crop['height']} x {crop['width']}, and the tower reads {side}")
-        _Transform(image_mean=processor.image_mean, image_std=processor.image_std, size=dict(processor.size))
+        _Transform(
+            image_mean=processor.image_mean,
+            image_std=processor.image_std,
+            size=dict(processor.size),
+            crop_size=dict(processor.crop_size or {}),
+        )
         with torch.no_grad():
             grey = Image.fromarray(np.full((side + 1, side, 3), 128, dtype=np.uint8))
-            image = backbone.image_features(backbone.transform([grey]))
+            pixels = backbone.transform([grey, grey.rotate(90, expand=True)])
+            if pixels.shape != (2, 3, side, side):
+                raise ValueError(f"images come out as {tuple(pixels.shape[1:])}, and the tower reads {side} x {side}")
+            image = backbone.image_features(pixels[:1])
             text = backbone.text_features(backbone.tokenize(["a photo"]))
         if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):
             raise ValueError("its features are no numbers, or images and texts have other lengths")
     except ValidationError as error:
         raise InputError(f"The CLIP {name} is not whole ({_first(error)}): restore it from a copy.") from None
     except Exception as error:  # whatever the libraries raise at parts that do not fit
-        if out_of_memory(error):
-            raise
+        if out_of_memory(error) or any(word in str(error).upper() for word in ("CUDA", "CUDNN", "CUBLAS", "HIP ERROR")):
+            raise  # the machine's fault, not the model's
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"The CLIP {name} is not whole ({reason[:300]}): restore it from a copy.") from None
+        raise InputError(f"The CLIP {name} is not whole ({reason[:300]}): restore it from a copy.") from error
     return backbone
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import BaseModel
 
 from mgclip.disk import fresh_name, write_json, write_text
 from mgclip.errors import InputError
@@ -22,6 +23,7 @@ from mgclip.experiment.run_files import (
     FORMAT,
     Data,
     Record,
+    RunEnvironment,
     SkippedList,
     Summaries,
     Summary,
@@ -74,6 +76,7 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, Any], skipped: Sequen
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, data)
+    (folder / SKIPPED).unlink(missing_ok=True)
     if recipe.on_bad_image == "skip":
         write_json(folder / SKIPPED, [each.as_json() for each in skipped])
     write_json(folder / ENVIRONMENT, environment())
@@ -83,7 +86,21 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, Any], skipped: Sequen
 def is_unused(folder: Path) -> bool:
     """Whether a run may begin in ``folder``: it is not there, is empty, or holds what an interrupted beginning left."""
     left = {name for made in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (made, fresh_name(made))} - {RECIPE}
-    return not folder.exists() or (folder.is_dir() and all(entry.name in left for entry in folder.iterdir()))
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(entry.name in left and _own(entry) for entry in folder.iterdir())
+
+
+def _own(file: Path) -> bool:
+    """Whether a file that a beginning may have left was written by one: another's is not touched."""
+    kinds: dict[str, type[BaseModel]] = {DATA: Data, SKIPPED: SkippedList, ENVIRONMENT: RunEnvironment}
+    if file.name not in kinds:
+        return True
+    try:
+        checked(kinds[file.name], read_json(file), str(file))
+    except InputError:
+        return False
+    return True
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -115,11 +132,15 @@ def check_data(folder: Path, now: dict[str, Any]) -> None:
 
 
 def read_skipped(folder: Path) -> list[Skipped]:
-    """The images a run leaves out. Raises ``InputError`` where the list is damaged."""
+    """The images a run leaves out. Raises ``InputError`` where the list is missing or damaged."""
     file = folder / SKIPPED
     if not file.is_file():
-        return []
-    return list(checked(SkippedList, read_json(file), str(file)).root)
+        raise InputError(
+            f"{folder} leaves out images and has no {SKIPPED}: restore it from a copy, or start a new run."
+        )
+    found = read_json(file)
+    checked(SkippedList, found, str(file))
+    return [Skipped(**entry) for entry in found]  # as written: a name need not be UTF-8
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

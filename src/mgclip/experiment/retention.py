@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,12 +10,10 @@ import torch
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
-from mgclip.images import unreadable
 from mgclip.method.baselines.make import Learner
-from mgclip.stream.data import Dataset
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import load_dataset
-from mgclip.stream.files import image_name
-from mgclip.stream.sieve import NO_TASK, Skipped, rest
+from mgclip.stream.sieve import Skipped, rest
 
 LOGITS_AT_ONCE = 4096
 """Images compared with all class texts at a time: bounds memory where there are many classes."""
@@ -32,20 +30,21 @@ class HeldOut:
 
 
 def load_held_out(
-    paths: Mapping[str, str | None], encoder: Encoder, *, test_per_class: int, keep_bytes: int, skip: bool = False
+    paths: Mapping[str, str | None],
+    encoder: Encoder,
+    *,
+    test_per_class: int,
+    keep_bytes: int,
+    bad: Callable[[str, Split], Sequence[Skipped]] = lambda name, split: (),
 ) -> dict[str, HeldOut]:
-    """Load the named data sets' test images; with ``skip``, those that can be read. Raises ``InputError`` where one cannot be had
-    or has none.
+    """Load the named data sets' test images, without those that ``bad`` names. Raises ``InputError`` where one cannot be had or
+    has none.
     """
     held_out = {}
     for name, path in paths.items():
         data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
-        bad = unreadable(data.test.images) if skip else {}
-        skipped = [
-            Skipped(NO_TASK, name, position, image_name(data.test.images, position, name), bad[position])
-            for position in bad
-        ]
-        data = replace(data, test=rest(data.test, set(bad)))
+        skipped = bad(name, data.test)
+        data = replace(data, test=rest(data.test, {each.position for each in skipped}))
         if len(data.test.labels) == 0:
             raise InputError(f"The data set {name} has no test image to measure retention on.")
         held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)), skipped)

@@ -180,6 +180,15 @@ class Environment(_Part):
     format: int = FORMAT
 
 
+class RunEnvironment(_Part):
+    """All of ``environment.json`` as it is written."""
+
+    format: int
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+
 Kind = TypeVar("Kind", bound=BaseModel)
 
 

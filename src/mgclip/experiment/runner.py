@@ -30,10 +30,11 @@ from mgclip.method.progress import Progress
 from mgclip.method.replay import check_room
 from mgclip.method.store import check_writable
 from mgclip.method.training import OnStep
+from mgclip.stream.data import Split
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.sieve import Skipped, find_unreadable, without
+from mgclip.stream.sieve import NO_TASK, Skipped, find_unreadable, parts_of, without
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"
@@ -99,8 +100,14 @@ def open_run(
         records.check_data(folder, fingerprint(stream))
     whole, skipped = stream, []
     if recipe.on_bad_image == "skip":
-        skipped = records.read_skipped(folder) if resume else find_unreadable(stream, on_images)
+        skipped = records.read_skipped(folder) if resume else _unreadable(parts_of(stream), on_images)
         stream = without(stream, skipped)
+
+    def bad(name: str, split: Split) -> list[Skipped]:
+        if recipe.on_bad_image == "skip" and not resume:
+            return _unreadable([(NO_TASK, name, split)], on_images)
+        return [each for each in skipped if (each.task, each.part) == (NO_TASK, name)]
+
     if "mg-clip-replay" in recipe.methods:
         check_room(recipe.memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {})
@@ -110,7 +117,7 @@ def open_run(
         plain.encoder,
         test_per_class=recipe.test_per_class,
         keep_bytes=KEEP_BYTES // 2,
-        skip=recipe.on_bad_image == "skip",
+        bad=bad,
     )
     if not resume:
         skipped = [*skipped, *(each for part in held_out.values() for each in part.skipped)]
@@ -120,6 +127,12 @@ def open_run(
         records.begin(folder, recipe, fingerprint(whole), skipped)
     parallel.wait()
     return opened
+
+
+def _unreadable(parts: Sequence[tuple[int, str, Split]], on_images: Callable[[int, int], None]) -> list[Skipped]:
+    """The images that cannot be read, as one process sees it: all of them must leave out the same ones."""
+    found: list[Skipped] = parallel.from_main(find_unreadable(parts, on_images) if parallel.is_main() else None)
+    return found
 
 
 def run(
@@ -178,7 +191,11 @@ def _run_method(
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
         record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
         if opened.recipe.on_bad_image == "skip":
-            own = [each for each in opened.skipped if METHODS[method].joint or each.task == task.index]
+            own = [
+                each
+                for each in opened.skipped
+                if each.task == task.index or (METHODS[method].joint and each.task != NO_TASK)
+            ]
             record["skipped"] = [{"image": each.image, "reason": each.reason} for each in own]
         if parallel.is_main():
             records.append_record(folder, record)

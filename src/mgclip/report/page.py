@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mgclip._version import __version__
-from mgclip.disk import FULL, write_text
+from mgclip.disk import FULL, write_output
 from mgclip.errors import InputError
 from mgclip.report.page_classes import PAIRS, Bar, class_bars
 from mgclip.report.page_figures import Label, reliability_figure
@@ -105,7 +105,7 @@ def _write(file: Path, template: str, title: str, content: Mapping[str, Any]) ->
     text = page.render(title=title, version=__version__, heat_rules=_heat_rules(), **content)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text.encode("utf-8", "replace").decode())  # a name may hold half a character
+        write_output(file, text.encode("utf-8", "replace").decode())  # a name may hold half a character
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -34,11 +34,18 @@ class Skipped:
         return asdict(self)
 
 
-def find_unreadable(stream: Sequence[Task], on_images: Callable[[int, int], None]) -> list[Skipped]:
-    """Decode every image of a stream once, and list those that cannot be read. ``on_images`` is told how many were tried, of how
-    many.
+def parts_of(stream: Sequence[Task]) -> list[tuple[int, str, Split]]:
+    """Task, name and content of every part of a stream."""
+    return [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
+
+
+def find_unreadable(
+    parts: Sequence[tuple[int, str, Split]], on_images: Callable[[int, int], None] = lambda done, total: None
+) -> list[Skipped]:
+    """Decode every image of some parts once, and list those that cannot be read.
+
+    ``on_images`` is told how many were tried, of how many.
     """
-    parts = [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
     total, done, found = sum(len(split.labels) for _, _, split in parts), 0, []
 
     def more(count: int) -> None:
