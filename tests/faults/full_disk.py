@@ -46,8 +46,11 @@ class Operation:
 
 
 def files(folder: Path) -> Bytes:
-    """Every file below a folder but locks."""
-    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and ".mgclip-lock" not in file.name)
+    """Every file below a folder but locks, and what an unfinished learn keeps."""
+    aside = (".mgclip-lock", ".mgclip-progress")
+    found = (
+        file for file in sorted(folder.rglob("*")) if file.is_file() and not any(word in str(file) for word in aside)
+    )
     return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
 

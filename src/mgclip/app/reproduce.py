@@ -58,7 +58,8 @@ def reproduce_command(
     elif not quiet:
         from mgclip.app.display import out as results
 
-        results.print((folder / f"{name}.md").read_text(encoding="utf-8"))
+        for line in (folder / f"{name}.md").read_text(encoding="utf-8").split("\n"):
+            results.print(line)
         results.print("written: " + ", ".join(file.name for file in written) + f" in {folder}")
 
 
