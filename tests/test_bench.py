@@ -103,7 +103,7 @@ def test_the_command(mgclip):
     assert set(found["units"]) == {"image_trained", "image", "texts_trained", "texts", "head"}
     for value in found["composed"].values():
         assert value["ours"] > 0
-        assert value["ratio"] == pytest.approx(value["plain"] / value["ours"])
+        assert value["ratio"] == pytest.approx(value["plain"] / value["ours"], rel=0.3)  # the median of paired ones
     for whole in ("stream", "last task"):  # a single step of two classes differs by less than two rounds tell
         assert found["composed"][whole]["ratio"] > 1
     assert 0 < found["share_of_peak"]["encoding"] < 1.5
