@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_clip import make_small_clip
 
 pytest_plugins = ["layouts", "exported"]
@@ -53,6 +54,16 @@ def task(icons, classes):
     place = {c: i for i, c in enumerate(classes)}
     labels = [place[int(y)] for y in icons["y_train"][chosen]]
     return list(icons["x_train"][chosen]), labels, [str(icons["class_names"][c]) for c in classes]
+
+
+def month_folders(icons, place, months, count):
+    """Class folders of some of the ten icon classes, month by month, each with so many of its training drawings."""
+    for month, classes in months.items():
+        for c in classes:
+            folder = place / month / str(icons["class_names"][c])
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
 
 
 @pytest.fixture

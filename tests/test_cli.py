@@ -6,18 +6,13 @@ import sys
 import time
 
 import pytest
-from PIL import Image
+from conftest import month_folders
 
 
 @pytest.fixture
 def photos(icons, tmp_path):
     """Six classes of four drawings: A to C one month, D to F the next, as folders."""
-    for month, classes in (("march", [0, 1, 2]), ("april", [3, 4, 5])):
-        for c in classes:
-            folder = tmp_path / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(4):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path, {"march": [0, 1, 2], "april": [3, 4, 5]}, 4)
     return tmp_path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import month_folders
 
 from mgclip import MGCLIP, Settings
 from mgclip.method.progress import ORDER
@@ -95,12 +95,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number):
 
 
 def test_an_interrupted_learn_leaves_the_version_in_force(icons, tmp_path):
-    for month, classes in (("march", (0, 1)), ("april", (2, 3))):
-        for c in classes:
-            folder = tmp_path / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(12):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 12)
     learn = [sys.executable, "-m", "mgclip", "learn"]
     small = MGCLIP.from_pretrained("iconclip", settings=Settings(epochs=400))  # long enough to be met in the middle
     small.epochs = 0

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import month_folders
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -250,12 +251,7 @@ def test_the_second_of_two_first_learns_finds_what_the_first_one_learned(tiny_cl
 
     from mgclip.method.lock import only_writer
 
-    for month, some in (("march", (0, 1)), ("april", (2, 3))):
-        for c in some:
-            folder = tmp_path / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(3):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 3)
     shop = tmp_path / "shop"
     words = [sys.executable, "-m", "mgclip", "learn"]
     with only_writer(shop):

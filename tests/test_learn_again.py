@@ -6,34 +6,31 @@ from itertools import count
 
 import numpy as np
 import pytest
+from conftest import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.folders.source import read_source
 from mgclip.folders.teach import make_plan, teach
 from mgclip.method.progress import Stopped
+from mgclip.method.store import is_saved
 
 SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)
 
 
 @pytest.fixture
 def months(icons, tmp_path):
-    for month, classes in (("march", (0, 1)), ("april", (2, 3))):
-        for c in classes:
-            folder = tmp_path / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(8):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 8)
     return tmp_path
 
 
 def learn(place, clip, month, model="shop", *, stop_after=None):
     """Teach a month; the steps it took, and whether it came to its end."""
     shop, steps, asked = place / model, [], count(1)
-    learner = MGCLIP.from_pretrained(
-        shop if (shop / "mgclip.json").is_file() else clip,
-        **({} if (shop / "mgclip.json").is_file() else {"settings": SETTINGS}),
-    )
+    if is_saved(shop):
+        learner = MGCLIP.from_pretrained(shop)
+    else:
+        learner = MGCLIP.from_pretrained(clip, settings=SETTINGS)
     plan = make_plan(learner, read_source(place / month), share=0.2, seed=0)
     stop = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
     try:

@@ -30,9 +30,11 @@ Item = TypeVar("Item")
 
 
 class _Plain(Console):
-    """A console on which a text, which may hold anybody's names, is one visible line."""
+    """A console on which a text, or a table's title, which may hold anybody's names, is one visible line."""
 
     def print(self, *objects: Any, **how: Any) -> None:
+        for table in (what for what in objects if isinstance(what, Table) and isinstance(what.title, str)):
+            table.title = one_line(str(table.title))
         super().print(*(one_line(what) if isinstance(what, str) else what for what in objects), **how)
 
 

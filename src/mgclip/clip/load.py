@@ -60,7 +60,6 @@ def _check_folder(path: Path) -> None:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{path} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
-    check_config(config, str(config_file))
     if not any(path.glob("*.safetensors")) and not (path / "pytorch_model.bin").is_file():
         raise InputError(f"{path} has no weights: expected model.safetensors beside its config.json.")
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
@@ -83,6 +82,7 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
             config = CLIPConfig.from_pretrained(source)
             if config.model_type != "clip" or not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
+            check_config(config.to_dict(), name)
             model, info = CLIPModel.from_pretrained(
                 source, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
             )

@@ -23,31 +23,29 @@ Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 class _Tower(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    hidden_size: Width = 512
-    intermediate_size: Annotated[int, Field(ge=1, le=1 << 17)] = 2048
-    num_hidden_layers: Layers = 12
-    num_attention_heads: Width = 8
+    hidden_size: Width
+    intermediate_size: Annotated[int, Field(ge=1, le=1 << 17)]
+    num_hidden_layers: Layers
+    num_attention_heads: Width
 
 
 class _Vision(_Tower):
-    image_size: Annotated[int, Field(ge=1, le=1 << 13)] = 224
-    num_channels: Annotated[int, Field(ge=1, le=4)] = 3
-    patch_size: Annotated[int, Field(ge=1, le=1 << 10)] = 32
+    image_size: Annotated[int, Field(ge=1, le=1 << 13)]
+    num_channels: Annotated[int, Field(ge=1, le=4)]
+    patch_size: Annotated[int, Field(ge=1, le=1 << 10)]
 
 
 class _Text(_Tower):
-    vocab_size: Annotated[int, Field(ge=1, le=1 << 23)] = 49408
-    max_position_embeddings: Size = 77
+    vocab_size: Annotated[int, Field(ge=1, le=1 << 23)]
+    max_position_embeddings: Size
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    vision_config: _Vision | None = None
-    text_config: _Text | None = None
-    vision_config_dict: _Vision | None = None
-    text_config_dict: _Text | None = None
-    projection_dim: Width = 512
+    vision_config: _Vision
+    text_config: _Text
+    projection_dim: Width
 
 
 class _Transform(BaseModel):
@@ -57,12 +55,14 @@ class _Transform(BaseModel):
     crop_size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
 
 
-def check_config(config: Any, file: str) -> None:
-    """See that sizes in a ``config.json`` can be those of a CLIP, before anything so large is made. Raises ``InputError``."""
+def check_config(config: Any, name: str) -> None:
+    """See that a configuration's sizes can be those of a CLIP, before anything so large is made. Raises ``InputError``."""
     try:
         _Config.model_validate(config)
     except ValidationError as error:
-        raise InputError(f"{file} is no CLIP's: {_first(error)}; restore it from a copy of the model.") from None
+        raise InputError(
+            f"The config.json of {name} is no CLIP's ({_first(error)}): restore it from a copy of the model."
+        ) from None
 
 
 def check_whole(backbone: Backbone) -> Backbone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,6 @@ from mgclip.errors import InputError
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import load_dataset
-from mgclip.stream.sieve import Skipped, rest
 
 LOGITS_AT_ONCE = 4096
 """Images compared with all class texts at a time: bounds memory where there are many classes."""
@@ -25,8 +24,6 @@ class HeldOut:
 
     data: Dataset
     pixels: Pixels
-    skipped: Sequence[Skipped] = ()
-    """Images left out of it, because they cannot be read."""
 
 
 def load_held_out(
@@ -35,19 +32,19 @@ def load_held_out(
     *,
     test_per_class: int,
     keep_bytes: int,
-    bad: Callable[[str, Split], Sequence[Skipped]] = lambda name, split: (),
+    readable: Callable[[str, Split], Split] = lambda name, split: split,
 ) -> dict[str, HeldOut]:
-    """Load the named data sets' test images, without those that ``bad`` names. Raises ``InputError`` where one cannot be had or
-    has none.
+    """Load the named data sets' test images, those that are ``readable``.
+
+    Raises ``InputError`` where a data set cannot be had or has no test image.
     """
     held_out = {}
     for name, path in paths.items():
         data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
-        skipped = bad(name, data.test)
-        data = replace(data, test=rest(data.test, {each.position for each in skipped}))
+        data = replace(data, test=readable(name, data.test))
         if len(data.test.labels) == 0:
             raise InputError(f"The data set {name} has no test image to measure retention on.")
-        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)), skipped)
+        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)))
     return held_out
 
 

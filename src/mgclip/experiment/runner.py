@@ -34,7 +34,7 @@ from mgclip.stream.data import Split
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.sieve import NO_TASK, Skipped, find_unreadable, parts_of, without
+from mgclip.stream.sieve import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"
@@ -96,43 +96,40 @@ def open_run(
     else:
         check_writable(folder)
     stream = build_stream(recipe)
+    mark = fingerprint(stream)
     if resume:
-        records.check_data(folder, fingerprint(stream))
-    whole, skipped = stream, []
-    if recipe.on_bad_image == "skip":
-        skipped = records.read_skipped(folder) if resume else _unreadable(parts_of(stream), on_images)
-        stream = without(stream, skipped)
+        records.check_data(folder, mark)
+    skip = recipe.on_bad_image == "skip"
+    skipped = records.read_skipped(folder) if resume and skip else []
 
-    def bad(name: str, split: Split) -> list[Skipped]:
-        if recipe.on_bad_image == "skip" and not resume:
-            return _unreadable([(NO_TASK, name, split)], on_images)
-        return [each for each in skipped if (each.task, each.part) == (NO_TASK, name)]
+    def look_through(parts: Sequence[Part]) -> None:
+        """List what of these parts cannot be read; a run that goes on has its list."""
+        if skip and not resume:  # one process looks: all must leave out the same images
+            skipped.extend(parallel.from_main(find_unreadable(parts, on_images) if parallel.is_main() else None))
 
+    def readable(name: str, split: Split) -> Split:
+        look_through([(NO_TASK, name, split)])
+        return rest(split, {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)})
+
+    look_through(parts_of(stream))
+    stream = without(stream, skipped)
     if "mg-clip-replay" in recipe.methods:
         check_room(recipe.memory, sum(len(task.names) for task in stream))
-    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {})
+    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
     plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
     held_out = load_held_out(
         recipe.retention,
         plain.encoder,
         test_per_class=recipe.test_per_class,
         keep_bytes=KEEP_BYTES // 2,
-        bad=bad,
+        readable=readable,
     )
-    if not resume:
-        skipped = [*skipped, *(each for part in held_out.values() for each in part.skipped)]
-    opened = replace(opened, held_out=held_out, skipped=skipped)
+    opened = replace(opened, held_out=held_out)
     parallel.wait()  # until every process has seen the folder as it was
     if not resume and parallel.is_main():
-        records.begin(folder, recipe, fingerprint(whole), skipped)
+        records.begin(folder, recipe, mark, skipped)
     parallel.wait()
     return opened
-
-
-def _unreadable(parts: Sequence[tuple[int, str, Split]], on_images: Callable[[int, int], None]) -> list[Skipped]:
-    """The images that cannot be read, as one process sees it: all of them must leave out the same ones."""
-    found: list[Skipped] = parallel.from_main(find_unreadable(parts, on_images) if parallel.is_main() else None)
-    return found
 
 
 def run(

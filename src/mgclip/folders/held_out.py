@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgclip.disk import read_json
-from mgclip.images import unreadable
 from mgclip.method.store import HELD_OUT, is_saved, read_manifest
 
 MOST = 2000
@@ -26,18 +25,12 @@ def read_held_out(folder: Path) -> dict[str, list[Path]]:
 
 
 def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, list[Path]], int]:
-    """Held-out images of these classes that are still there and can be read, at most ``MOST``, and how many are gone."""
+    """Held-out images of these classes that are still where they were, at most ``MOST``, and how many are gone."""
     remembered = {name: places for name, places in read_held_out(folder).items() if name in set(classes)}
     there = {name: [place for place in places if place.is_file()] for name, places in remembered.items()}
     gone = sum(map(len, remembered.values())) - sum(map(len, there.values()))
     share = max(1, MOST // max(1, len(there)))
-    chosen = [(name, place) for name, places in there.items() for place in places[:share]]
-    bad = unreadable([place for _, place in chosen])
-    images: dict[str, list[Path]] = {}
-    for number, (name, place) in enumerate(chosen):
-        if number not in bad:
-            images.setdefault(name, []).append(place)
-    return images, gone + len(bad)
+    return {name: places[:share] for name, places in there.items() if places}, gone
 
 
 def as_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.clip.pixels import Pixels
+from mgclip.errors import InputError
+from mgclip.images import unreadable
 from mgclip.method.gap import similarities
 from mgclip.method.learner import MGCLIP
 
@@ -30,6 +32,21 @@ class Labelled:
         """From image files by class."""
         files = [file for own in images.values() for file in own]
         return cls(model.encoder.pixels(files), tuple(name for name, own in images.items() for _ in own))
+
+    @classmethod
+    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[Labelled, int]:
+        """The same without the images that cannot be read any more, and how many these are. All are opened now, and kept as far
+        as there is room.
+        """
+        labelled = cls.of(model, images)
+        try:
+            for part in torch.arange(len(labelled)).split(model.encoder.batch_size):
+                labelled.pixels.batch(part)
+        except InputError:
+            bad = {file for own in images.values() for file in (own[place] for place in unreadable(own))}
+            left = {name: [file for file in own if file not in bad] for name, own in images.items()}
+            return cls.of(model, left), len(bad)
+        return labelled, 0
 
     def __len__(self) -> int:
         return len(self.truth)

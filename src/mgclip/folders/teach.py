@@ -110,7 +110,7 @@ def teach(
     begun = time.perf_counter()
     remembered = read_held_out(folder)
     old_images, gone = held_out_images(folder, model.class_names)
-    new, old = Labelled.of(model, plan.tests), Labelled.of(model, old_images)
+    new, (old, torn) = Labelled.of(model, plan.tests), Labelled.readable(model, old_images)
     kept = Labelled.of(model, retention or {})
     before = model.classify(old.features(model)).names if len(old) else []
     with untuned(model):
@@ -128,7 +128,7 @@ def teach(
         "images": plan.images,
         **({"skipped": list(skipped)} if skipped else {}),
         "epochs": learned.epochs,
-        "test_images": {"new": len(new), "old": len(old), "gone": gone},
+        "test_images": {"new": len(new), "old": len(old), "gone": gone + torn},
         "accuracy": {
             "new": accuracy(after[0], new.truth),
             "old": accuracy(after[1], old.truth),

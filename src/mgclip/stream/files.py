@@ -48,8 +48,10 @@ def holds_files(images: Sequence[Any]) -> bool:
 
 
 def image_name(images: Sequence[Any], position: int, part: str) -> str:
-    """What an image of a part of a data set is called: its path, or its number where it is no file."""
-    return str(images[position]) if holds_files(images) else f"image {position} of {part}"
+    """What an image of a part of a data set is called: its path, or its number in the data set where it is no file."""
+    if holds_files(images):
+        return str(images[position])
+    return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 
 
 def is_image_name(name: str) -> bool:

@@ -19,6 +19,10 @@ NO_TASK = -1
 """Stands for the task of an image of a data set that no task is made of."""
 
 
+Part = tuple[int, str, Split]
+"""A task, the name of a part of it, and its content."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """An image that is left out: its place in a part (train or test) of a task, what it is called, and why."""
@@ -34,13 +38,13 @@ class Skipped:
         return asdict(self)
 
 
-def parts_of(stream: Sequence[Task]) -> list[tuple[int, str, Split]]:
+def parts_of(stream: Sequence[Task]) -> list[Part]:
     """Task, name and content of every part of a stream."""
     return [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
 
 
 def find_unreadable(
-    parts: Sequence[tuple[int, str, Split]], on_images: Callable[[int, int], None] = lambda done, total: None
+    parts: Sequence[Part], on_images: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Skipped]:
     """Decode every image of some parts once, and list those that cannot be read.
 
