@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
+from mgclip.clip.check import check_config, check_whole
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
-from mgclip.clip.whole import check_config, check_whole
 from mgclip.disk import read_json
 from mgclip.errors import InputError
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel
 
 from mgclip.disk import fresh_name, write_json, write_text
 from mgclip.errors import InputError
@@ -23,7 +22,6 @@ from mgclip.experiment.run_files import (
     FORMAT,
     Data,
     Record,
-    RunEnvironment,
     SkippedList,
     Summaries,
     Summary,
@@ -32,7 +30,7 @@ from mgclip.experiment.run_files import (
     read_json,
 )
 from mgclip.stream.fingerprint import difference
-from mgclip.stream.sieve import Skipped
+from mgclip.stream.skipped import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
@@ -85,22 +83,15 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, Any], skipped: Sequen
 
 def is_unused(folder: Path) -> bool:
     """Whether a run may begin in ``folder``: it is not there, is empty, or holds what an interrupted beginning left."""
-    left = {name for made in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (made, fresh_name(made))} - {RECIPE}
     if not folder.exists():
         return True
-    return folder.is_dir() and all(entry.name in left and _own(entry) for entry in folder.iterdir())
-
-
-def _own(file: Path) -> bool:
-    """Whether a file that a beginning may have left was written by one: another's is not touched."""
-    kinds: dict[str, type[BaseModel]] = {DATA: Data, SKIPPED: SkippedList, ENVIRONMENT: RunEnvironment}
-    if file.name not in kinds:
-        return True
-    try:
-        checked(kinds[file.name], read_json(file), str(file))
-    except InputError:
+    made = {name for name in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (name, fresh_name(name))} - {RECIPE}
+    if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= made:
         return False
-    return True
+    try:  # what is written first, or not even that
+        return names <= {fresh_name(DATA)} or checked(Data, read_json(folder / DATA), DATA) is not None
+    except InputError:  # somebody else's
+        return False
 
 
 def read_recipe(folder: Path) -> Recipe:

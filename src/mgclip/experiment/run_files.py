@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from mgclip import disk
 from mgclip.errors import InputError
-from mgclip.stream.sieve import Skipped
+from mgclip.stream.skipped import Skipped
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -178,15 +178,6 @@ class Environment(_Part):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     format: int = FORMAT
-
-
-class RunEnvironment(_Part):
-    """All of ``environment.json`` as it is written."""
-
-    format: int
-    python: str
-    platform: str
-    packages: dict[str, str]
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

@@ -34,7 +34,7 @@ from mgclip.stream.data import Split
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.sieve import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
+from mgclip.stream.skipped import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
 
 MODEL = "model"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mgclip.errors import InputError
+from mgclip.folders.checkpoints import progress_of, remove_progress
 from mgclip.folders.held_out import as_json, held_out_images, read_held_out
-from mgclip.folders.keep import progress_of, remove_progress
 from mgclip.folders.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
 from mgclip.folders.source import Source
 from mgclip.folders.split import hold_out
