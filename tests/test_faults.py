@@ -104,14 +104,15 @@ def test_an_interrupted_learn_leaves_the_version_in_force(icons, tmp_path):
     small.epochs = 400
     small.save_pretrained(tmp_path / "shop", note={"what": "march"})
     before = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
-    process = subprocess.Popen([*learn, "april", "--model", "shop"], cwd=tmp_path, stderr=subprocess.PIPE)
+    words = [*learn, "april", "--model", "shop", "--checkpoint-every", "2"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE)
     owner = tmp_path / "shop" / ".mgclip-lock-owner"
-    for _ in range(600):
-        if owner.is_file():
+    for _ in range(1200):
+        if list((tmp_path / "shop").glob(".mgclip-progress-*/progress-*")):
             break
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(3)  # now it trains
+    assert owner.is_file()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert (process.returncode, b"is as it was" in said, b"Traceback" in said) == (1, True, False)

@@ -52,6 +52,12 @@ def test_everything_needed_is_pinned_to_a_version_within_its_bounds():
         (only,) = pin.specifier
         assert only.operator == "=="
         assert need.specifier.contains(only.version), need
+
+
+def test_everything_that_is_installed_for_us_is_pinned():
+    pins = constraints()
+    if sys.version_info < (3, 11) or version("torch").partition("+")[0] not in str(pins["torch"].specifier):
+        pytest.skip("this environment was not made with constraints.txt")
     missing = needed("mg-clip", [*RUNTIME, "dev"]) - pins.keys() - {"setuptools"}  # which pip brings
     assert not missing, f"add to constraints.txt: {sorted(missing)}"
 
