@@ -75,9 +75,16 @@ def test_a_disk_full_at_every_write(tmp_path):
     assert sum(found.values()) > 400
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run nothing happened to."""
+    place = tmp_path_factory.mktemp("run")
+    finished(start(place / "whole", *SMALL, "--out", "whole"))
+    return outcome(place / "whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number):
-    finished(start(tmp_path / "whole", *SMALL, "--out", "whole"))
+def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number, whole):
     process = start(tmp_path / "run", *SMALL, "--out", "run")
     for _ in range(600):
         if list((tmp_path / "run").glob("*/progress-*")):
@@ -91,7 +98,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number):
     assert b"mgclip run --resume run" in said
     assert b"Traceback" not in said
     finished(start(tmp_path / "run", "--resume", "run"))
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "run") == whole
 
 
 def test_an_interrupted_learn_leaves_the_version_in_force(icons, tmp_path):

@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 
+import forked
 import pytest
 from PIL import Image
 
@@ -32,10 +31,8 @@ def place(tmp_path_factory):
     return folder
 
 
-def mgclip(place, *words, given=None):
-    done = subprocess.run(
-        [sys.executable, "-m", "mgclip", *map(str, words)], cwd=place, capture_output=True, text=True, input=given
-    )
+def mgclip(place, *words, given=""):
+    done = forked.mgclip(*words, cwd=place, given=given)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -93,8 +90,7 @@ def test_a_failed_first_learn_is_not_in_the_way_of_the_next(place):
     for name in ("a", "b"):
         Image.new("RGB", (50, 50)).save(bad / f"{name}.png")
     (bad / "c.png").write_bytes(b"cut short")
-    words = [sys.executable, "-m", "mgclip", "learn", "bad", "--model", "new", "--base", "iconclip"]
-    done = subprocess.run(words, cwd=place, capture_output=True, text=True)
+    done = forked.mgclip("learn", "bad", "--model", "new", "--base", "iconclip", cwd=place)
     assert done.returncode == 2
     assert "c.png cannot be read" in done.stderr
     assert not (place / "new" / "mgclip.json").exists()
