@@ -137,7 +137,8 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
             lambda f: (f / "preprocessor_config.json").unlink(),
             r"has no preprocessor: expected preprocessor_config\.json",
         ),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\x00" * 64), r"cannot be loaded \(.+\): restore the folder"),
+        (lambda f: overwrite(f, b"\x00" * 1_000_000), r"cannot be loaded \(.+\): restore the folder"),
+        (lambda f: overwrite(f, b"\x00" * 64), r"weights, and only 64 bytes of them are there"),
         (lambda f: drop_weight(f), r"do not fit its config\.json: visual_projection\.weight is missing"),
     ],
 )
@@ -147,6 +148,10 @@ def test_damaged_folders(tiny_clip, tmp_path, damage, sentence):
     damage(folder)
     with pytest.raises(InputError, match=sentence):
         load_backbone(folder)
+
+
+def overwrite(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
 
 
 def drop_weight(folder):

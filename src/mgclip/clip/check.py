@@ -19,6 +19,11 @@ Layers = Annotated[int, Field(ge=1, le=1000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
+MOST_TOKENS = 1 << 14
+"""An image of more is refused: their attention would take minutes and gigabytes."""
+MOST_WEIGHTS = 5_000_000_000
+"""Twice those of the largest CLIP there is."""
+
 
 class _Tower(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -55,14 +60,37 @@ class _Transform(BaseModel):
     crop_size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
 
 
-def check_config(config: Any, name: str) -> None:
-    """See that a configuration's sizes can be those of a CLIP, before anything so large is made. Raises ``InputError``."""
+def check_config(config: Any, source: str, stored: int | None = None) -> None:
+    """See that a configuration's sizes can be those of a CLIP, before anything so large is made.
+
+    ``stored``: bytes of its weights on disk, where that is known. Raises ``InputError``, naming the configuration's ``source``.
+    """
     try:
-        _Config.model_validate(config)
+        sizes = _Config.model_validate(config)
     except ValidationError as error:
+        raise InputError(f"{source} is no CLIP's ({_first(error)}): restore it from a copy of the model.") from None
+    if (tokens := (sizes.vision_config.image_size // sizes.vision_config.patch_size) ** 2) > MOST_TOKENS:
         raise InputError(
-            f"The config.json of {name} is no CLIP's ({_first(error)}): restore it from a copy of the model."
-        ) from None
+            f"{source} is no CLIP's (an image would be {tokens} tokens): restore it from a copy of the model."
+        )
+    weights = sum(map(_weights, (sizes.vision_config, sizes.text_config))) + _embeddings(sizes)
+    if weights > MOST_WEIGHTS:
+        raise InputError(f"{source} is no CLIP's (it asks for {weights:,} weights): restore it from a copy of the model.")
+    if stored is not None and weights > stored:
+        raise InputError(
+            f"{source} asks for {weights:,} weights, and only {stored:,} bytes of them are there: restore both from a copy."
+        )
+
+
+def _weights(tower: _Tower) -> int:
+    """The weights of a tower's layers, but for biases and norms."""
+    return tower.num_hidden_layers * tower.hidden_size * (4 * tower.hidden_size + 2 * tower.intermediate_size)
+
+
+def _embeddings(sizes: _Config) -> int:
+    image, text = sizes.vision_config, sizes.text_config
+    patches = image.num_channels * image.patch_size**2 + (image.image_size // image.patch_size) ** 2
+    return image.hidden_size * patches + text.hidden_size * (text.vocab_size + text.max_position_embeddings)
 
 
 def check_whole(backbone: Backbone) -> Backbone:

@@ -6,6 +6,7 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -13,6 +14,7 @@ from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_whole
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
+from mgclip.clip.torchscript import check_archive
 from mgclip.disk import read_json
 from mgclip.errors import InputError
 
@@ -60,8 +62,13 @@ def _check_folder(path: Path) -> None:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{path} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
-    if not any(path.glob("*.safetensors")) and not (path / "pytorch_model.bin").is_file():
+    if not _weight_files(path):
         raise InputError(f"{path} has no weights: expected model.safetensors beside its config.json.")
+    for file in _weight_files(path):
+        try:
+            check_archive(file)
+        except (ValueError, OSError, BadZipFile) as error:
+            raise InputError(f"{file} cannot be read ({error}): restore it from a copy.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
         found = (
             [path / what, path / "vocab.json"] if need == "tokenizer" else [path / what, path / "processor_config.json"]
@@ -70,10 +77,16 @@ def _check_folder(path: Path) -> None:
             raise InputError(f"{path} has no {need}: expected {what} beside its config.json.")
 
 
+def _weight_files(folder: Path) -> list[Path]:
+    return [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+
+
 def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
     from transformers.utils import logging
 
+    folder = Path(source)
+    stored = sum(file.stat().st_size for file in _weight_files(folder)) if folder.is_dir() else None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -82,7 +95,7 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
             config = CLIPConfig.from_pretrained(source)
             if config.model_type != "clip" or not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
-            check_config(config.to_dict(), name)
+            check_config(config.to_dict(), f"The config.json of {name}", stored)
             model, info = CLIPModel.from_pretrained(
                 source, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
             )
@@ -94,7 +107,7 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
         Exception
     ) as error:  # the libraries raise a dozen kinds, from OSError to pickle errors: all mean "cannot load"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the name and the network" if not Path(source).is_dir() else "restore the folder from a copy"
+        hint = "check the name and the network" if stored is None else "restore the folder from a copy"
         raise InputError(f"The CLIP {name} cannot be loaded ({reason}): {hint}.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgclip.clip.check import check_config
+from mgclip.clip.torchscript import check_archive, is_torchscript, read_torchscript
 from mgclip.errors import InputError
 
 PLAIN = {
@@ -44,8 +43,8 @@ BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:
 def load_openai(file: Path) -> tuple[Any, Any, Any]:
     """Model, tokenizer and image transform of an OpenAI ``.pt`` file. Sizes are read off the weights' shapes.
 
-    A state dict is read with ``weights_only``; a TorchScript archive by TorchScript's own reader, which builds no Python
-    object. Raises ``InputError`` for a missing file, a ResNet CLIP, or anything that is not OpenAI's layout.
+    A state dict is read with ``weights_only``, a TorchScript archive without running what is in it. Raises ``InputError`` for a
+    missing file, a ResNet CLIP, or anything that is not OpenAI's layout.
     """
     from transformers import CLIPImageProcessorPil, CLIPModel
 
@@ -54,10 +53,14 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
     if missing := sorted(NEEDED - state.keys()):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
-    tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
-    config = _config(state, tokenizer)
+    try:
+        tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
+        config = _config(state, tokenizer)
+        converted = convert(state)
+    except (ValueError, IndexError, TypeError, AttributeError, KeyError, RuntimeError):
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have other shapes.") from None
+    check_config(config.to_dict(), f"The shape of {file}", file.stat().st_size)
     model = CLIPModel._from_config(config, attn_implementation="sdpa")
-    converted = convert(state)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
     wrong = [n for n in sorted(expected.keys() | converted.keys())
              if n not in converted or converted[n].shape != expected.get(n)]  # fmt: skip
@@ -73,23 +76,35 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise InputError(f"There is no CLIP file {file}.")
     try:
-        scripted = zipfile.is_zipfile(file) and any("/code/" in n for n in zipfile.ZipFile(file).namelist())
-        if scripted:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                state: Any = torch.jit.load(str(file), map_location="cpu").state_dict()
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        state = _read_archive(file) if is_torchscript(file) else _read_pickle(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # what a damaged pickle meets on its way
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{file} cannot be read as an OpenAI CLIP ({reason}): it must be a state dict of tensors or a TorchScript archive."
+            f"{file} cannot be read as an OpenAI CLIP ({reason[:300]}): it must be a state dict of tensors or a "
+            "TorchScript archive."
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
+        for name, value in state.items()
+    ):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it holds something else than named tensors.")
+    if sum(value.numel() for value in state.values()) > file.stat().st_size:
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have more numbers than are stored.")
     return {name.removeprefix("module."): value.float() for name, value in state.items()}
+
+
+def _read_pickle(file: Path) -> Any:
+    check_archive(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _read_archive(file: Path) -> dict[str, Tensor]:
+    """What of a TorchScript archive can be a weight: a module keeps masks and the like beside its own."""
+    return {name: tensor for name, tensor in read_torchscript(file).items() if not name.endswith("attn_mask")}
 
 
 def _config(state: Mapping[str, Tensor], tokenizer: Any) -> Any:
