@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -34,6 +35,35 @@ def test_help_is_instant():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_the_command_to_go_on_names_what_was_given(mgclip, icons, tiny_clip, tmp_path, monkeypatch):
+    from conftest import month_folders
+
+    month_folders(icons, tmp_path / "a", {"train": (0, 1), "test": (0, 1)}, 3)
+    words = (
+        "run",
+        "folder",
+        f"clip={tiny_clip}",
+        "classes_per_task=1",
+        "epochs=1",
+        "methods=mg-clip",
+        "--out",
+        tmp_path / "run",
+    )
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mgclip.experiment.runner.run", interrupted)
+        assert mgclip(*words, f"data_path={tmp_path / 'a'}")[0] == 1
+        (tmp_path / "a").rename(tmp_path / "b c")
+        code, _, said = mgclip("run", "--resume", tmp_path / "run", f"data_path={tmp_path / 'b c'}")
+        assert code == 1
+    again = shlex.split(said.partition("go on with")[2])
+    assert again[:2] == ["mgclip", "run"]
+    assert mgclip(*again[1:])[0] == 0
 
 
 def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
@@ -209,6 +239,8 @@ def test_what_learn_refuses_leaves_no_model(mgclip, tiny_clip, photos):
     code, _, err = mgclip("learn", photos / "march", "--model", shop)
     assert code == 2
     assert "was learned before" in err
+    code, _, err = mgclip("learn", photos / "april", "--model", shop, "micro_batch_size=1", "--dry-run")
+    assert code == 0
     code, _, err = mgclip("learn", photos / "april", "--model", shop, "epochs=2")
     assert code == 2
     assert "keeps its settings" in err

@@ -124,9 +124,7 @@ def test_a_record_without_its_checkpoint_is_made_again(small, tmp_path):
 def test_a_used_folder_is_refused(small, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes").write_text("mine")
-    with pytest.raises(
-        InputError, match=r"run is already used: go on with it by --resume .*run, or give another --out"
-    ):
+    with pytest.raises(InputError, match=r"run is already used: give another --out"):
         run(small, tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes"]
     with pytest.raises(InputError, match=r"run is not a run: it has no recipe\.yaml"):
@@ -137,6 +135,26 @@ def test_resuming_with_other_settings_is_refused(small, tmp_path):
     records.begin(tmp_path, small, {})
     with pytest.raises(InputError, match=r"was started with seed = 0, not 5: go on with the same settings"):
         run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
+
+
+def test_settings_of_memory_and_speed_may_change_on_the_way(small, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(method, done, *_):
+        if (method, done) == ("mg-clip", 1):
+            raise Stopped
+
+    whole = run(small, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        run(small, tmp_path / "run", on_task=stop)
+    other = small.model_copy(update={"micro_batch_size": 1, "encode_batch_size": 3, "activation_checkpointing": True})
+    opened = runner.open_run(other, tmp_path / "run", resume=True)
+    assert opened.learner("mg-clip", tmp_path / "run" / "mg-clip" / "model").backbone.compute.micro_batch == 1
+    summaries = runner.run(opened)
+    assert summaries["mg-clip"]["last"] == pytest.approx(whole["mg-clip"]["last"], abs=0.1)
+    kept = json.loads((tmp_path / "run" / "mg-clip" / "model" / "mgclip.json").read_text())["settings"]
+    assert (kept["micro_batch_size"], kept["encode_batch_size"], kept["rank"]) == (1, 3, small.rank)
 
 
 def test_a_saved_model_predicts_what_its_run_did(small, tmp_path):

@@ -1,6 +1,7 @@
 """Inside a task: stopped anywhere, a learn goes on to the very same weights."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -68,6 +69,34 @@ def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_
         trained = [step for step in seen if "head" not in step.phase]
         assert trained == kept[after:]  # no step twice, none left out, and the same losses
         assert all(torch.equal(whole[name], value) for name, value in state(again).items())
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, icons, tmp_path, monkeypatch):
+    large = partial(torch.amp.GradScaler, init_scale=2.0**24)  # so large that the first phase leaves another
+    monkeypatch.setattr("torch.amp.GradScaler", large)
+    settings = REPLAY.model_copy(update={"precision": "float16"})
+
+    def learn(kill, progress):
+        model = fresh(tiny_clip, settings, icons, tmp_path / "model")
+
+        def on_step(step):
+            if kill and step.phase == "balance-adapter":
+                raise Killed
+
+        model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
+        return state(model)
+
+    whole = learn(False, Progress(tmp_path / "whole", 1))
+    with pytest.raises(Killed):
+        learn(True, Progress(tmp_path / "killed", 1))
+    at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
+    assert (at.phase, at.step) == ("balance-adapter", 0)
+    found = learn(False, Progress(tmp_path / "killed", 1))
+    assert all(torch.equal(whole[name], value) for name, value in found.items())
 
 
 def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, tmp_path):

@@ -52,21 +52,6 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises ``ValueError`` where it holds none: NaN and infinity are none, nor is what is nested too deep.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
-
-
 def to_disk(part: Path) -> None:
     """See a file's content, or a folder's entries, on disk."""
     if part.is_dir() and os.name == "nt":

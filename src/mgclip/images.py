@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError
@@ -24,6 +25,9 @@ FORMATS = (
 
 MOST_PIXELS = 120_000_000
 """A larger image is refused: it would take more than 360 MB opened."""
+
+MOST_RATIO = 200
+"""An image more so many times longer than wide is refused: resized to its shorter side, as CLIP does, it would be too large."""
 
 THREADS = min(8, os.cpu_count() or 1)
 """Threads that open and transform images."""
@@ -59,11 +63,18 @@ class UnreadableImage(InputError):
 
 @contextlib.contextmanager
 def opened(file: str | Path) -> Iterator[Image.Image]:
-    """An image file opened and not yet decoded. Raises whatever its reader does, and ``ValueError`` where it is too large."""
+    """An image file opened and not yet decoded. Raises whatever its reader does, and ``ValueError`` as ``check_size`` does."""
     with Image.open(file, formats=formats()) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}")
+        check_size(*image.size)
         yield image
+
+
+def check_size(width: int, height: int) -> None:
+    """See that an image can be opened and resized in little memory. Raises ``ValueError`` where it is too large or too long."""
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are more than {MOST_PIXELS}")
+    if not 0 < max(width, height) <= MOST_RATIO * min(width, height):
+        raise ValueError(f"{width} x {height} pixels are more than {MOST_RATIO} times longer than wide")
 
 
 def open_image(file: str | Path) -> Image.Image:
@@ -90,18 +101,25 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def to_rgb(image: Any) -> Image.Image:
     """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
 
-    Raises ``InputError`` naming the file where it cannot be read.
+    Raises ``InputError`` naming the file where it cannot be read, and for an image that is too large or too long.
     """
     if isinstance(image, (str, Path)):
         return open_image(image)
-    if isinstance(image, Image.Image):
-        return _eight_bits(image).convert("RGB")
+    array = None if isinstance(image, Image.Image) else _array(image)
+    try:
+        check_size(*(image.size if array is None else array.shape[1::-1]))
+    except ValueError as error:
+        raise InputError(f"An image cannot be used: {error}.") from None
+    return _eight_bits(image).convert("RGB") if array is None else Image.fromarray(array).convert("RGB")
+
+
+def _array(image: Any) -> NDArray[np.uint8]:
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise InputError(
             f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."
         )
-    return Image.fromarray(array).convert("RGB")
+    return array
 
 
 def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
@@ -138,8 +156,11 @@ def _tried(images: Sequence[Any], chunk: range) -> dict[int, str]:
 
 
 def _machine(error: Exception) -> bool:
-    """Whether an error is the machine's, and no fault of the image: what decoders raise carries no number of the system."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, errno.ENOENT))
+    """Whether an error is the machine's, and no fault of the image: what decoders raise carries no number of the system, unless
+    the image made them look at a place where no file can have one.
+    """
+    own = (None, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in own)
 
 
 def _reason(error: Exception) -> str:

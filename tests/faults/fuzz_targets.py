@@ -10,7 +10,9 @@ import io
 import json
 import sys
 import tarfile
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +61,7 @@ class Target:
 
 def images(place: Path) -> Target:
     """Image files of every format that is written."""
+    from mgclip.clip.load import load_backbone
     from mgclip.images import endings, open_image
 
     grey = np.add.outer(np.arange(24), np.arange(32)).astype(np.uint8)
@@ -77,7 +80,14 @@ def images(place: Path) -> Target:
                 continue  # the format has no such mode
             seeds.append(made.getvalue())
     (place / "x.png").write_bytes(seeds[0])
-    return Target(place, ["x.png"], lambda there: open_image(there / "x.png"), sorted(set(seeds)))
+    clip = place / "clip"
+    clip.mkdir()
+    transform = load_backbone(make_small_clip(clip)).transform
+    for size in ((1, 20_000), (20_000, 1), (199, 1), (1, 1)):
+        Image.new("RGB", size).save(made := io.BytesIO(), "PNG")
+        seeds.append(made.getvalue())
+    seeds.append(b"II\x2b\x00\x08\x00\x00\x00" + (1 << 50).to_bytes(8, "little"))  # a TIFF that looks beyond any file
+    return Target(place, ["x.png"], lambda there: transform([open_image(there / "x.png")]), sorted(set(seeds)))
 
 
 def recipes(place: Path) -> Target:
@@ -104,6 +114,8 @@ def recipes(place: Path) -> Target:
 def models(place: Path) -> Target:
     """Folders of saved models."""
     from mgclip import MGCLIP, Settings, history
+    from mgclip.app.export import version_notes
+    from mgclip.app.versions import history_command
     from mgclip.clip.load import load_backbone
     from mgclip.folders.held_out import read_held_out
     from mgclip.method.versions import undo
@@ -120,7 +132,9 @@ def models(place: Path) -> Target:
 
     def read(there: Path) -> None:
         read_held_out(there)
-        history(there)
+        with redirect_stdout(io.StringIO()):
+            history_command(there, keep=0, as_json=False)
+        version_notes(there)
         MGCLIP.from_pretrained(there, base=backbone).classify(features)
         undo(there)
         undo(there, len(history(there)))
@@ -210,8 +224,14 @@ def openai_files(place: Path) -> Target:
     from mgclip.clip.load import load_backbone
 
     torch.manual_seed(0)
-    torch.save(published_state(OpenAIClip(width=64, layers=1, text_width=8, text_layers=1)), place / "x.pt")
-    return Target(place, ["x.pt"], lambda there: load_backbone(there / "x.pt"))
+    model = OpenAIClip(width=64, layers=1, text_width=8, text_layers=1).eval()
+    torch.save(published_state(model), place / "x.pt")
+    scripted = io.BytesIO()
+    example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(model, example, check_trace=False), scripted)
+    return Target(place, ["x.pt"], lambda there: load_backbone(there / "x.pt"), [scripted.getvalue()])
 
 
 TARGETS: dict[str, Callable[[Path], Target]] = {

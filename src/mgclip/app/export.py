@@ -46,7 +46,7 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
-    exported = export_folder(learner, to, onnx=onnx, notes=_notes(model))
+    exported = export_folder(learner, to, onnx=onnx, notes=version_notes(model))
     if not quiet and not as_json:
         out.print(f"wrote {to}: {', '.join(exported.files)}")
         out.print(
@@ -69,7 +69,7 @@ def export_command(
         out.print(f"pushed to {address}")
 
 
-def _notes(model: Path) -> list[dict[str, Any]]:
+def version_notes(model: Path) -> list[dict[str, Any]]:
     """The notes of the versions that led to the one in force, oldest first."""
     from mgclip.method.versions import history
 

@@ -71,10 +71,10 @@ def learn_command(
     def open_model() -> MGCLIP:
         if not is_saved(model):
             return MGCLIP.from_pretrained(base or DEFAULT, settings=settings)
-        if given:
-            first = next(iter(given))
-            raise InputError(f"{model} exists and keeps its settings: leave {first} out, or give a new folder.")
-        return MGCLIP.from_pretrained(model, base=base or None)
+        computing = {key: value for key, value in settings.computing().items() if key in given}
+        if lasting := [key for key in given if key not in computing]:
+            raise InputError(f"{model} exists and keeps its settings: leave {lasting[0]} out, or give a new folder.")
+        return MGCLIP.from_pretrained(model, base=base or None, computing=computing)
 
     def open_and_plan() -> tuple[MGCLIP, Plan]:
         learner = open_model()

@@ -18,7 +18,7 @@ def report_command(
     """Write a report of runs: one HTML page with every table and figure, which needs nothing else to be read."""
     from mgclip.report.page import write_report
 
-    page = write_report(runs, out or runs[0] / "report.html", title=title)
+    page = write_report(runs, out, title=title)
     if as_json:
         typer.echo(json.dumps({"report": str(page), "bytes": page.stat().st_size, "runs": [str(run) for run in runs]}))
     else:

@@ -65,7 +65,7 @@ def run_command(
     quiet = quiet or not is_main()
     with opening_images(quiet=quiet) as on_images:
         opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
-    again = f"mgclip run --resume {shlex.quote(str(folder))}"
+    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
     try:
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, asked_to_stop() as stop:
             summaries = run(
@@ -87,7 +87,7 @@ def run_command(
     if not is_main():
         return
     _figure(folder, summaries, recipe.name)
-    page = write_report([folder], folder / "report.html")
+    page = write_report([folder])
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
     elif not quiet:

@@ -75,7 +75,9 @@ def check_config(config: Any, source: str, stored: int | None = None) -> None:
         )
     weights = sum(map(_weights, (sizes.vision_config, sizes.text_config))) + _embeddings(sizes)
     if weights > MOST_WEIGHTS:
-        raise InputError(f"{source} is no CLIP's (it asks for {weights:,} weights): restore it from a copy of the model.")
+        raise InputError(
+            f"{source} is no CLIP's (it asks for {weights:,} weights): restore it from a copy of the model."
+        )
     if stored is not None and weights > stored:
         raise InputError(
             f"{source} asks for {weights:,} weights, and only {stored:,} bytes of them are there: restore both from a copy."

@@ -15,8 +15,8 @@ from mgclip.clip.check import check_config, check_whole
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
 from mgclip.clip.torchscript import check_archive
-from mgclip.disk import read_json
 from mgclip.errors import InputError
+from mgclip.plain import read_json
 
 EMBEDDED = "iconclip"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.disk import write_json
+from mgclip.disk import replace_file, write_json
 from mgclip.experiment.confusion import confused, per_class
 from mgclip.experiment.records import FINAL
 from mgclip.images import to_rgb
@@ -37,7 +38,9 @@ def write_final(folder: Path, stream: Sequence[Task], found: NDArray[Any], proba
         picture = to_rgb(task.test.images[position])
         picture.thumbnail((SIDE, SIDE))
         file = f"examples/{number:03}.png"
-        picture.save(folder / file)
+        encoded = io.BytesIO()
+        picture.save(encoded, "png")
+        replace_file(folder / file, encoded.getvalue())
         answer = {
             "truth": names[truth[place]],
             "predicted": names[found[place]],

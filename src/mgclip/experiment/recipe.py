@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from mgclip.errors import InputError
 from mgclip.method.baselines.settings import PeerSettings
 from mgclip.method.baselines.table import METHODS
-from mgclip.method.settings import Positive, Settings
+from mgclip.method.settings import COMPUTING, Positive, Settings
+from mgclip.plain import parse_yaml
 from mgclip.stream.datasets import NAMES
 
 Kind = TypeVar("Kind", bound=Settings)
+
+SHORT = reprlib.Repr()
+"""Shows of a value what fits into a sentence."""
+SHORT.maxstring = SHORT.maxother = 200
 
 
 class Recipe(Settings, PeerSettings):
@@ -150,16 +155,12 @@ def _is_file(name: str | Path) -> bool:
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds. Raises ``InputError`` where it is none."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file} is not YAML: {reason}") from None
+        return parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is not YAML: {error}") from None
 
 
-FREE = {
-    "about", "clip", "data_path", "seed", "methods", "retention", "encode_batch_size", "micro_batch_size",
-    "activation_checkpointing", "compile",
-}  # fmt: skip
+FREE = {"about", "clip", "data_path", "seed", "methods", "retention", *COMPUTING}
 """What may differ from a shipped recipe without making another experiment of it."""
 
 
@@ -176,8 +177,8 @@ def parse_change(change: str) -> tuple[str, Any]:
     if not equals or not key:
         raise InputError(f"A change is written key=value; found {change!r}.")
     try:
-        return key.strip(), yaml.safe_load(value) if value.strip() else value
-    except yaml.YAMLError:
+        return key.strip(), parse_yaml(value) if value.strip() else value
+    except ValueError:
         return key.strip(), value
 
 
@@ -219,5 +220,5 @@ def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
         elif key in said:
             said[key] = f"{said[key]}, or: {message}"
         else:
-            said[key] = f"{key} = {problem['input']!r}: {message}"
+            said[key] = f"{key} = {SHORT.repr(problem['input'])}: {message}"
     return said.values()

@@ -29,6 +29,7 @@ from mgclip.experiment.run_files import (
     checked,
     read_json,
 )
+from mgclip.method.settings import COMPUTING
 from mgclip.stream.fingerprint import difference
 from mgclip.stream.skipped import Skipped
 
@@ -104,10 +105,13 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
-    """See that the run in a folder was begun with this recipe. Raises ``InputError`` naming the first key that differs."""
+    """See that the run in a folder was begun with this recipe, but for settings of memory and speed.
+
+    Raises ``InputError`` naming the first key that differs.
+    """
     begun = read_recipe(folder)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # what the data are is noted there
-    for key in Recipe.model_fields.keys() - moved:
+    for key in Recipe.model_fields.keys() - moved - COMPUTING:
         if getattr(begun, key) != getattr(recipe, key):
             raise InputError(
                 f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: {advice}."
@@ -132,6 +136,15 @@ def read_skipped(folder: Path) -> list[Skipped]:
     found = read_json(file)
     checked(SkippedList, found, str(file))
     return [Skipped(**entry) for entry in found]  # as written: a name need not be UTF-8
+
+
+def check_own(folder: Path, methods: Sequence[str]) -> None:
+    """See that what a run writes stays in its folder. Raises ``InputError`` where a link leads out of it."""
+    for part in (folder / method / inner for method in methods for inner in ("", "model", "examples")):
+        if part.is_symlink():
+            raise InputError(
+                f"{part} is a link, and a run writes into its own folder only: put what it leads to there."
+            )
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import records
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest
+from mgclip.plain import parse_yaml
 
 Scalar = str | int | float | bool | None
 
@@ -91,12 +91,12 @@ def load_table(name: str) -> Table:
     if not file.is_file():
         raise InputError(f"There is no table {name}{nearest(name, tables)}")
     try:
-        return Table(**yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise InputError(f"{file} is not a table: {' '.join(str(error).split())}") from None
+        return Table(**parse_yaml(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"In table {name}: {said}.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file} is not a table: {error}") from None
 
 
 def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[Cell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -91,8 +92,12 @@ def open_run(
     """
     if resume:
         records.check_same(folder, recipe, "go on with the same settings, or start a new run")
+        records.check_own(folder, recipe.methods)
     elif not records.is_unused(folder):
-        raise InputError(f"{folder} is already used: go on with it by --resume {folder}, or give another --out.")
+        again = (
+            f"go on with it by --resume {shlex.quote(str(folder))}, or " if (folder / records.RECIPE).is_file() else ""
+        )
+        raise InputError(f"{folder} is already used: {again}give another --out.")
     else:
         check_writable(folder)
     stream = build_stream(recipe)

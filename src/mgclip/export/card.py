@@ -12,9 +12,10 @@ import yaml
 from mgclip._version import __version__
 from mgclip.export.merged import base_name, check_learned, hub_id
 from mgclip.method.learner import MGCLIP
+from mgclip.method.settings import COMPUTING
 
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
-NOT_THE_METHODS = {"adapter_init", "encode_batch_size", "micro_batch_size", "activation_checkpointing", "compile"}
+NOT_THE_METHODS = {"adapter_init", *COMPUTING}
 """Settings that change speed and memory, or name a file on the machine it was trained on."""
 
 MARKUP = re.compile(r"[#$&*:<>@\[\\\]^_`{|}~]|\.(?=\w)")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mgclip.method.learner import MGCLIP
 from mgclip.method.progress import Progress
+from mgclip.method.settings import COMPUTING
 from mgclip.method.store import PROGRESS, is_saved, read_manifest
 
 
@@ -24,14 +25,17 @@ def progress_of(
 ) -> Progress:
     """Checkpoints of this learn in a folder of its own inside ``folder``; those of any other learn are removed.
 
-    It is the same learn where model, version in force, settings, classes, texts and the names and sizes of all files are.
+    It is the same learn where model, version in force, settings, classes, texts and the names, sizes and times of all files are.
     """
     state = read_manifest(folder)[1].name if is_saved(folder) else ""
-    digest = hashlib.sha256(f"{model.backbone.fingerprint}\0{state}\0{model.settings.model_dump_json()}".encode())
+    digest = hashlib.sha256(
+        f"{model.backbone.fingerprint}\0{state}\0{model.settings.model_dump_json(exclude=COMPUTING)}".encode()
+    )
     for (name, files), text in zip(train.items(), texts, strict=True):
         digest.update(f"\0{name}\0{text}\0".encode("utf-8", "surrogatepass"))
         for file in files:
-            digest.update(os.fsencode(f"{file.name}:{file.stat().st_size}\0"))
+            about = file.stat()
+            digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}\0"))
     place = folder / f"{PROGRESS}{digest.hexdigest()[:16]}"
     remove_progress(folder, keep=place)
     return Progress(place, every, stop)

@@ -72,11 +72,13 @@ class MGCLIP:
         settings: Settings | None = None,
         base: str | Path | Backbone | None = None,
         device: str | torch.device | None = None,
+        computing: Mapping[str, Any] | None = None,
     ) -> MGCLIP:
         """A model to start from, or a saved one to go on with.
 
         ``reference``: a CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
-        ``save_pretrained``. A saved model brings its own settings; ``base`` is its CLIP, or where that is now, if it moved.
+        ``save_pretrained``. A saved model brings its own settings, but for those of memory and speed in ``computing``;
+        ``base`` is its CLIP, or where that is now, if it moved.
         Raises ``InputError`` where nothing usable is there, or where the base is not the one the model was trained on.
         """
         if not is_saved(reference):
@@ -89,7 +91,7 @@ class MGCLIP:
         if found.learnt.head.shape[1] != backbone.width:
             rows, width = found.learnt.head.shape[1], backbone.width
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
-        model = cls(backbone, found.learnt.settings)
+        model = cls(backbone, found.learnt.settings.model_copy(update=dict(computing or {})))
         set_adapter_state(backbone, found.adapter)
         model._take(found.learnt)
         return model
@@ -206,6 +208,7 @@ class MGCLIP:
     def _keep(self, phase: str, progress: Progress) -> None:
         """Keep the adapters at the beginning of a phase."""
         if progress.at(phase) is None:
+            progress.notes.pop("scaler", None)  # each phase has one of its own
             state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
             progress.keep(phase, 1, 0, {**state, **progress.carried})
 

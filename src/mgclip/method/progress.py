@@ -163,7 +163,10 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
             tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
         if said.get("checksum") != _checksum(said.get("about", ""), tensors):
             return None
-        return Checkpoint(**json.loads(said["about"]), tensors=tensors)
+        found = Checkpoint(**json.loads(said["about"]), tensors=tensors)
+        counts = (found.number, found.task, found.epoch, found.step)
+        whole = found.phase in ORDER and isinstance(found.notes, dict) and all(isinstance(n, int) for n in counts)
+        return found if whole else None
     except (
         OSError,
         SafetensorError,

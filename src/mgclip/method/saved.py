@@ -90,13 +90,14 @@ def read(folder: Path) -> Saved:
     while True:
         manifest, state = read_manifest(folder)
         try:
-            return _read(folder, manifest, state)
+            return read_state(folder, manifest, state)
         except InputError:
             if read_manifest(folder)[1] == state:
                 raise
 
 
-def _read(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
+def read_state(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
+    """One state of a saved model, in force or not. Raises ``InputError`` where a file is missing or damaged."""
     if "baseline" in manifest:
         raise InputError(
             f"{folder} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+COMPUTING = {"encode_batch_size", "micro_batch_size", "activation_checkpointing", "compile"}
+"""Settings of memory and speed, which change no result beyond rounding."""
 
 
 class Settings(BaseModel):
@@ -92,6 +95,10 @@ class Settings(BaseModel):
         if self.memory and self.adapter_loss == "align":
             raise ValueError("adapter_loss align has no replay variant: set memory to 0")
         return self
+
+    def computing(self) -> dict[str, Any]:
+        """Those of memory and speed: they may change from one task to the next."""
+        return {key: getattr(self, key) for key in COMPUTING}
 
     @property
     def uses_head(self) -> bool:

@@ -15,12 +15,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
-from mgclip.disk import read_json, to_disk, write_json
+from mgclip.disk import to_disk, write_json
 from mgclip.errors import InputError
 from mgclip.method.lock import LOCK, only_writer
+from mgclip.plain import read_json
 
 FORMAT = 1
 MANIFEST = "mgclip.json"
@@ -114,15 +117,44 @@ def known_versions(folder: Path) -> list[dict[str, Any]]:
     if not is_saved(folder):
         return []
     versions = read_manifest(folder)[0].get("versions", [])
-    whole = {"number": int, "state": str, "time": str, "note": dict}
-    if not isinstance(versions, list) or not all(
-        isinstance(version, dict)
-        and all(isinstance(version.get(key), kind) for key, kind in whole.items())
-        and _own_state(version["state"])
-        for version in versions
-    ):
-        raise damaged(folder, "versions that are not a list of versions")
-    return versions
+    try:
+        checked = _VERSIONS.validate_python(versions)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise damaged(folder, f"versions: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    numbers = [version.number for version in checked]
+    if numbers != sorted(set(numbers)) or not all(_own_state(version.state) for version in checked):
+        raise damaged(folder, "versions that are not in their order, or not its own")
+    return list(versions)
+
+
+class _Note(BaseModel):
+    """What is shown of a note, where it is there; anything else may be."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    what: str = ""
+    classes: list[str] = []
+    accuracy: dict[str, float | None] = {}
+
+
+class _Version(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    number: int
+    parent: int | None = None
+    state: str
+    time: str
+    note: _Note
+
+    @model_validator(mode="after")
+    def _parent_is_earlier(self) -> _Version:
+        if self.parent is not None and self.parent >= self.number:
+            raise ValueError(f"its parent {self.parent} is no earlier one")
+        return self
+
+
+_VERSIONS = TypeAdapter(list[_Version])
 
 
 def _first_version(folder: Path) -> list[dict[str, Any]]:
@@ -145,12 +177,12 @@ def next_version(
     return {"number": number, "parent": parent, "state": state, "time": now, "note": dict(note)}
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, Any], Path]:
-    """The manifest of the state in force, and the folder of its files.
+def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, Any], Path]:
+    """The manifest of the state in force, or of the ``version`` kept as a state of that name, and the folder of its files.
 
     Raises ``InputError`` where it cannot be read, its format is a newer one, or it names a folder that is not its own.
     """
-    file = folder / MANIFEST
+    file = (folder if version is None else folder / version) / MANIFEST
     try:
         manifest = dict(read_json(file))
         number = manifest["format"]
@@ -159,7 +191,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Path]:
     if number != FORMAT:
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
-    if not _own_state(manifest.get("state")) or state.is_symlink():
+    if not _own_state(manifest.get("state")) or state.is_symlink() or version not in (None, state.name):
         raise damaged(folder, f"state {manifest.get('state')!r}")
     return manifest, state
 

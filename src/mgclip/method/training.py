@@ -59,6 +59,6 @@ def checked(loss: Tensor, *, task: int, phase: str, epoch: int, step: int) -> fl
     if not math.isfinite(value):
         raise TrainingDiverged(
             f"The loss became {value} at task {task}, {phase} epoch {epoch}, step {step}: the last finished task is "
-            "kept; try a smaller learning rate."
+            "kept; try a smaller learning rate, in a new run."
         )
     return value

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgclip.disk import read_json
 from mgclip.errors import InputError
 from mgclip.method.lock import only_writer
+from mgclip.method.saved import read_state
 from mgclip.method.store import (
-    MANIFEST,
     WAIT,
     check_writable,
-    damaged,
     is_saved,
     known_versions,
     put_in_force,
@@ -60,13 +58,11 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
     with only_writer(folder, wait=WAIT):
         versions = known_versions(folder)
         found = _target(folder, versions, to)
-        file = folder / found["state"] / MANIFEST
         try:
-            manifest = dict(read_json(file))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"Version {found['number']} of {folder} is gone or damaged ({error}).") from None
-        if manifest.get("state") != found["state"]:
-            raise damaged(folder, f"version {found['number']}, which names another state")
+            manifest, state = read_manifest(folder, found["state"])
+            read_state(folder, manifest, state)
+        except InputError as error:
+            raise InputError(f"Version {found['number']} of {folder} is gone or damaged: {error}") from None
         put_in_force(folder, manifest, versions)
     return next(version for version in history(folder) if version.in_force)
 

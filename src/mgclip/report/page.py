@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mgclip._version import __version__
-from mgclip.disk import FULL, write_output
+from mgclip.disk import FULL, write_output, write_text
 from mgclip.errors import InputError
 from mgclip.report.page_classes import PAIRS, Bar, class_bars
 from mgclip.report.page_figures import Label, reliability_figure
@@ -20,13 +20,16 @@ from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import read_runs
 
 
-def write_report(runs: Sequence[Path], file: Path, *, title: str | None = None) -> Path:
-    """Write the page of some runs' folders, finished or not, and return its file.
+def write_report(runs: Sequence[Path], file: Path | None = None, *, title: str | None = None) -> Path:
+    """Write the page of some runs' folders, finished or not, and return its file: ``report.html`` of the first folder, if none is
+    given.
 
     Raises ``InputError`` for a folder that is no run, a run without a record, a damaged file, or a place that cannot be written.
     """
     found = read_runs(runs)
-    return _write(file, "report.html.j2", title or report_title(found), report_content(found))
+    write = write_text if file is None else write_output  # a link is followed only where somebody named it
+    file = runs[0] / "report.html" if file is None else file
+    return _write(file, "report.html.j2", title or report_title(found), report_content(found), write)
 
 
 def write_evaluation(evaluation: Mapping[str, Any], file: Path, *, title: str | None = None) -> Path:
@@ -100,12 +103,18 @@ def _heat_rules() -> Markup:
     return Markup("\n".join(rules))
 
 
-def _write(file: Path, template: str, title: str, content: Mapping[str, Any]) -> Path:
+def _write(
+    file: Path,
+    template: str,
+    title: str,
+    content: Mapping[str, Any],
+    write: Callable[[Path, str], None] = write_output,
+) -> Path:
     page = _templates().get_template(template)
     text = page.render(title=title, version=__version__, heat_rules=_heat_rules(), **content)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_output(file, text.encode("utf-8", "replace").decode())  # a name may hold half a character
+        write(file, text.encode("utf-8", "replace").decode())  # a name may hold half a character
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mgclip.experiment.run_files import Example, Pair
+from mgclip.images import opened
 from mgclip.report.page_figures import Label, share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run
@@ -172,12 +173,12 @@ def data_uri(folder: Path, name: str) -> str | None:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
             return None
-        with Image.open(file) as image:
+        with opened(file) as image:
             if image.width * image.height > PIXELS:
                 return None
             image.thumbnail((SIDE, SIDE))
             own = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+    except Exception:  # damaged files raise a dozen kinds, and a page can do without an image
         return None
     flat = Image.alpha_composite(Image.new("RGBA", own.size, "white"), own).convert("RGB")
     encoded = {}

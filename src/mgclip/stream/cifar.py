@@ -6,7 +6,7 @@ import io
 import pickle
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from mgclip.stream.found import NOTHING, Found
 
 ARCHIVE_FOLDER = "cifar-100-python"
 ARCHIVE = f"{ARCHIVE_FOLDER}.tar.gz"
+
+LARGEST = 400_000_000
+"""The training part takes 155 million bytes."""
 
 
 def find_cifar100(path: Path, test_only: bool) -> Found | None:
@@ -68,9 +71,17 @@ def _members(place: Path) -> dict[str, bytes]:
     if place.is_file():
         with tarfile.open(place) as archive:
             found = {name: archive.extractfile(f"{ARCHIVE_FOLDER}/{name}") for name in wanted}
-            return {name: part.read() for name, part in found.items() if part is not None}
+            return {name: _limited(part) for name, part in found.items() if part is not None}
     folder = place if (place / "meta").is_file() else place / ARCHIVE_FOLDER
     return {name: (folder / name).read_bytes() for name in wanted}
+
+
+def _limited(part: IO[bytes]) -> bytes:
+    """A member of a compressed archive, unless it unpacks to more than any of CIFAR-100's does."""
+    content = part.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"a part of it unpacks to more than {LARGEST} bytes")
+    return content
 
 
 def _checked(names: tuple[str, ...], splits: dict[str, Split]) -> Dataset:

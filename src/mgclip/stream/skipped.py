@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from mgclip.errors import InputError
 from mgclip.images import unreadable
@@ -26,6 +27,8 @@ Part = tuple[int, str, Split]
 @dataclass(frozen=True)
 class Skipped:
     """An image that is left out: its place in a part (train or test) of a task, what it is called, and why."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     task: int
     part: str

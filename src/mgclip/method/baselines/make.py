@@ -32,7 +32,9 @@ def make_learner(
     settings = method_settings(method, settings)
     found = saved if saved is not None and is_saved(saved) else None
     if not METHODS[method].frozen:
-        return MGCLIP(backbone, settings) if found is None else MGCLIP.from_pretrained(found, base=backbone)
+        if found is None:
+            return MGCLIP(backbone, settings)
+        return MGCLIP.from_pretrained(found, base=backbone, computing=settings.computing())
     adapts = method == "ranpac" and peers.ranpac_first_task_adapter
     learner = FrozenLearner(
         method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts
