@@ -180,8 +180,7 @@ def test_a_version_that_cannot_be_opened_is_not_put_in_force(shop, spoil):
 
 @pytest.mark.parametrize(
     "entry",
-    [{"parent": 3}, {"parent": 7}, {"parent": [1]}, {"number": 2}, {"note": {"accuracy": []}}, {"note": {"classes": 5}},
-     {"note": {"what": 3}}, {"note": {"accuracy": {"new": "x"}}}],
+    [{"parent": 3}, {"parent": 7}, {"parent": [1]}, {"number": 2}, {"number": "3"}, {"note": 5}, {"state": "mgclip-state-../x"}],
 )  # fmt: skip
 def test_versions_that_cannot_be_are_refused(shop, tmp_path, entry, mgclip):
     manifest = json.loads((shop / "mgclip.json").read_text())
@@ -192,3 +191,23 @@ def test_versions_that_cannot_be_are_refused(shop, tmp_path, entry, mgclip):
     for words in (("history", shop), ("undo", shop), ("export", shop, "--to", tmp_path / "out")):
         code, _, said = mgclip(*words)
         assert (code, "is damaged" in said, "unexpected" in said) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [{"accuracy": 0.93}, {"accuracy": []}, {"classes": 5}, {"what": 3}, {"accuracy": {"new": "x"}, "images": "all"}],
+)
+def test_a_note_may_be_anything(shop, tmp_path, note, mgclip):
+    MGCLIP.from_pretrained(shop).save_pretrained(shop, note=note)
+    assert history(shop)[-1].note == note
+    for words in (("history", shop), ("export", shop, "--to", tmp_path / "out"), ("undo", shop)):
+        code, _, said = mgclip(*words)
+        assert (code, said.count("unexpected")) == (0, 0)
+
+
+def test_only_settings_of_memory_and_speed_may_change(shop):
+    assert MGCLIP.from_pretrained(shop, computing={"micro_batch_size": 2}).settings.micro_batch_size == 2
+    with pytest.raises(InputError, match="may change; found rank"):
+        MGCLIP.from_pretrained(shop, computing={"rank": 2})
+    with pytest.raises(InputError, match="micro_batch_size = 0"):
+        MGCLIP.from_pretrained(shop, computing={"micro_batch_size": 0})

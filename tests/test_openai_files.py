@@ -1,6 +1,10 @@
 """OpenAI's ``.pt`` files from elsewhere: no code of theirs runs, and none makes more than it holds."""
 
+import io
+import pickle
+import time
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -90,6 +94,125 @@ def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
             bomb.writestr(f"{name}/data/999", bytes(50_000_000))
         with pytest.raises(InputError, match="it would unpack to more than it is"):
             load_backbone(tmp_path / "bomb.pt")
+
+
+def crafted(file, content, compression=zipfile.ZIP_STORED, **others):
+    """An archive with code whose ``data.pkl`` holds these bytes."""
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("x/data.pkl", content)
+        archive.writestr("x/data/0", bytes(64))
+        archive.writestr("x/code/a.py", "")
+        for name, other in others.items():
+            archive.writestr(name.replace("__", "/"), other)
+    return file
+
+
+MODULE = b"\x80\x02c__torch__\nM\n)\x81}("
+
+
+class Stored:
+    """Stands in a pickle for numbers that lie elsewhere."""
+
+    def __init__(self, key="0", count=16):
+        self.pid = "storage", torch.FloatStorage, key, "cpu", count
+
+
+class Rebuilt:
+    """Stands in a pickle for a tensor."""
+
+    def __init__(self, size, stride=(1,), storage=None, offset=0):
+        self.made_of = storage or Stored(), offset, size, stride, False, OrderedDict()
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.made_of
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.pid if isinstance(value, Stored) else None
+
+
+def pickled(value):
+    written = io.BytesIO()
+    Pickler(written, protocol=2).dump(value)
+    return written.getvalue()
+
+
+def nest():
+    lists = []
+    for _ in range(30):
+        lists = [lists] * 9
+    return lists
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x80\x02Nr\xff\xff\xff\xff0" + MODULE[2:] + b"ub.", "it has no ln_final"),
+        (pickled(Stored(nest())), "something else than a storage"),
+        (pickled(Stored("1")), "no item named"),
+        (pickled(Stored(count=1 << 50)), "something else than a storage"),
+        (pickled(Stored(count=17)), r"requested buffer length \(17"),
+        (pickled(Rebuilt(("x", 1 << 36))), "more numbers than are stored"),
+        (pickled(Rebuilt((1 << 20, 1 << 20), (0, 0))), "more numbers than are stored"),
+        (pickled(Rebuilt((4,), (6,))), "out of bounds"),
+        (pickled(Rebuilt((4,), (1,), offset=13)), "out of bounds"),
+        (pickled(Rebuilt(nest())), "a tensor of no shape"),
+        (
+            b"\x80\x02c__torch__\nM\n}X\x0c\x00\x00\x00__setstate__ccollections\nOrderedDict\nsb.",
+            "to what is no module",
+        ),
+        (b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR.", r"os\.system, which is no plain data"),
+        (b"\x80\x02cbuiltins\neval\n(X\x01\x00\x00\x001tR.", r"builtins\.eval, which is no plain data"),
+        (MODULE + b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"Nub.", "names that are too long"),
+        (b"\x80\x02K\x05.", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_crafted_archives_are_refused_at_once(tmp_path, content, reason):
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=reason):
+        load_backbone(crafted(tmp_path / "x.pt", content))
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_nothing_of_an_archive_is_unpacked(tmp_path, compression):
+    file = crafted(tmp_path / "x.pt", bytes(1_000_000), compression)
+    content = file.read_bytes()
+    for place in (content.find(b"PK\x01\x02"), 0):  # let both headers say that it holds 100 bytes
+        at = place + (24 if place else 22)
+        content = content[:at] + (100).to_bytes(4, "little") + content[at + 4 :]
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="it would unpack to more than it is"):
+        load_backbone(file)
+
+
+def test_of_several_roots_none_is_taken(tmp_path):
+    with pytest.raises(InputError, match=r"it holds no data\.pkl, or several"):
+        load_backbone(crafted(tmp_path / "x.pt", MODULE + b"ub.", y__data="", **{"y__data.pkl": MODULE + b"ub."}))
+
+
+class Kept(OpenAIClip):
+    """With tensors beside the weights that are none."""
+
+    def __init__(self):
+        super().__init__(width=64, layers=1, text_width=8, text_layers=1)
+        self.mean = torch.ones(3)
+        self.transformer.resblocks[0].attn_mask = torch.zeros(77, 77)
+        self.register_buffer("input_resolution", torch.tensor(32))
+
+    def forward(self, image, ids):
+        self.transformer.resblocks[0].attn_mask.sum()
+        return super().forward(image * self.mean[0] * self.transformer.resblocks[0].attn_mask.exp().mean(), ids)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_weights_are_left_out(tmp_path):
+    example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
+    torch.jit.trace(Kept().eval(), example, check_trace=False).save(str(tmp_path / "x.pt"))
+    assert "input_resolution" in read_torchscript(tmp_path / "x.pt")
+    assert load_backbone(tmp_path / "x.pt").width == 48
 
 
 def test_tensors_of_more_numbers_than_are_stored_are_refused(tmp_path):

@@ -1,10 +1,12 @@
-"""Text from elsewhere as plain values: JSON and YAML, without what no file of ours needs and a hostile one may."""
+"""What comes from elsewhere as plain values: JSON, YAML and pickles, without what no file needs and a hostile one may use."""
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -38,6 +40,25 @@ class _NoAliases(yaml.SafeLoader):
             mark = self.get_event().start_mark
             raise yaml.composer.ComposerError(None, None, "an alias (*name) is not read here: write it out", mark)
         return super().compose_node(parent, index)
+
+
+class PlainUnpickler(pickle._Unpickler):
+    """The base of readers of one kind of pickle each: what they may name is theirs to say, in ``find_class``.
+
+    It is Python's own reader and not the faster one, which makes room for as much as a pickle only says it has.
+    """
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
+
+    def __init__(self, content: bytes, encoding: str = "ASCII") -> None:
+        super().__init__(io.BytesIO(content), encoding=encoding)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse every name."""
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no plain data")
 
 
 def _no_number(name: str) -> Any:

@@ -12,12 +12,16 @@ import argparse
 import json
 import multiprocessing
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forked import SERVER
 
 WAIT = 300.0
 
@@ -69,10 +73,9 @@ def crowd(folder: Path, clip: str, operations: int, processes: int) -> Counter[s
     images = np.random.default_rng(99).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     model.learn(images, [0, 0, 1, 1], ["first", "second"])
     model.save_pretrained(folder, note={"what": "first", "classes": list(model.class_names)})
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
+    results = SERVER.Queue()
     shares = [operations // processes] * processes
-    crew = [context.Process(target=work, args=(folder, clip, who, n, results)) for who, n in enumerate(shares)]
+    crew = [SERVER.Process(target=work, args=(folder, clip, who, n, results)) for who, n in enumerate(shares)]
     for each in crew:
         each.start()
     ended = [results.get(timeout=3600) for _ in crew]

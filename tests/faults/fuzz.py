@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 SHARES = {
-    "images": 0.45, "recipes": 0.2, "models": 0.1, "clips": 0.02, "runs": 0.06, "archives": 0.1, "sources": 0.06,
-    "openai-files": 0.01,
+    "images": 0.4, "recipes": 0.2, "models": 0.1, "clips": 0.02, "runs": 0.06, "archives": 0.1, "sources": 0.06,
+    "openai-files": 0.01, "scripts": 0.05,
 }  # fmt: skip
 """Part of all inputs that each target gets: those that are read in a thousandth of a second get more than those that take ten."""
 LIMIT = 20

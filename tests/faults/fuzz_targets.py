@@ -11,6 +11,7 @@ import json
 import sys
 import tarfile
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -234,7 +235,43 @@ def openai_files(place: Path) -> Target:
     return Target(place, ["x.pt"], lambda there: load_backbone(there / "x.pt"), [scripted.getvalue()])
 
 
+def scripts(place: Path) -> Target:
+    """Modules in OpenAI's TorchScript archives: pickles that are read without running what they name."""
+    import torch
+
+    from mgclip.clip.load import load_backbone
+
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual, self.short = torch.nn.Conv2d(3, 4, 2), torch.nn.Linear(2, 2).half()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.short(self.visual(x))
+
+    scripted = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(Two()), scripted)
+    with zipfile.ZipFile(scripted) as archive:
+        parts = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    (place / "data.pkl").write_bytes(parts.pop("data.pkl"))
+
+    def read(there: Path) -> None:
+        with zipfile.ZipFile(there / "x.pt", "w") as archive:
+            for name, content in {**parts, "data.pkl": (there / "data.pkl").read_bytes()}.items():
+                archive.writestr(f"x/{name}", content)
+        load_backbone(there / "x.pt")
+
+    bombs = [
+        b"\x80\x02N" + b"r\xff\xff\xff\xff.",
+        b"\x80\x05\x96" + b"\xff" * 5 + bytes(3) + b".",
+        b"\x80\x02cos\nsystem\n.",
+    ]
+    return Target(place, ["data.pkl"], read, bombs)
+
+
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "images": images, "recipes": recipes, "models": models, "clips": clips, "runs": runs, "archives": archives,
-    "sources": sources, "openai-files": openai_files,
+    "sources": sources, "openai-files": openai_files, "scripts": scripts,
 }  # fmt: skip

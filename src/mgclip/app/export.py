@@ -71,12 +71,12 @@ def export_command(
 
 def version_notes(model: Path) -> list[dict[str, Any]]:
     """The notes of the versions that led to the one in force, oldest first."""
-    from mgclip.method.versions import history
+    from mgclip.method.versions import history, shown
 
     known = {version.number: version for version in history(model)}
     at = next((version for version in known.values() if version.in_force), None)
     notes: list[dict[str, Any]] = []
     while at is not None:
-        notes.insert(0, {**at.note, "version": at.number, "time": at.time})
+        notes.insert(0, {**shown(at.note), "version": at.number, "time": at.time})
         at = known.get(at.parent) if at.parent is not None else None
     return notes

@@ -29,7 +29,7 @@ def history_command(
 
     from mgclip.app.display import out, percent
     from mgclip.errors import one_line
-    from mgclip.method.versions import history, prune
+    from mgclip.method.versions import history, prune, shown
 
     gone = prune(model, keep) if keep else []
     versions = history(model)
@@ -48,8 +48,8 @@ def history_command(
     for column in ("version", "from", "when (UTC)", "what", "images", "new %", "earlier %"):
         table.add_column(column, justify="left" if column in ("when (UTC)", "what") else "right")
     for version in versions:
-        note = version.note
-        measured = note.get("accuracy", {})
+        note = shown(version.note)
+        measured = note["accuracy"]
         table.add_row(
             f"{version.number}{' *' if version.in_force else '  '}", str(version.parent or "-"),
             one_line(version.time[:16].replace("T", " ")), one_line(_what(note)), str(note.get("images", "-")),
@@ -73,13 +73,13 @@ def undo_command(
 ) -> None:
     """Put the version before the last learn back in force; nothing is lost, --to leads forward again."""
     from mgclip.app.display import out
-    from mgclip.method.versions import undo
+    from mgclip.method.versions import shown, undo
 
     version = undo(model, to)
     if as_json:
         typer.echo(json.dumps({"model": str(model), "version": version.number}))
     else:
-        out.print(f"version {version.number} of {model} is in force: {_what(version.note)}")
+        out.print(f"version {version.number} of {model} is in force: {_what(shown(version.note))}")
 
 
 def relabel_command(

@@ -64,10 +64,10 @@ def _check_folder(path: Path) -> None:
         raise InputError(f"{path} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
     if not _weight_files(path):
         raise InputError(f"{path} has no weights: expected model.safetensors beside its config.json.")
-    for file in _weight_files(path):
+    for file in path.glob("pytorch_model*.bin"):
         try:
             check_archive(file)
-        except (ValueError, OSError, BadZipFile) as error:
+        except (ValueError, OSError, BadZipFile, NotImplementedError) as error:
             raise InputError(f"{file} cannot be read ({error}): restore it from a copy.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
         found = (
@@ -78,7 +78,7 @@ def _check_folder(path: Path) -> None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    return [file for kind in ("*.safetensors", "pytorch_model*.bin") for file in folder.glob(kind) if file.is_file()]
 
 
 def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:

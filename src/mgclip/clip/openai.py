@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.check import check_config
+from mgclip.clip.compute import out_of_memory
 from mgclip.clip.torchscript import check_archive, is_torchscript, read_torchscript
 from mgclip.errors import InputError
 
@@ -36,6 +37,7 @@ IN_BLOCK = {
 }
 NEEDED = {"visual.conv1.weight", "visual.proj", "visual.positional_embedding", "token_embedding.weight",
           "positional_embedding", "ln_final.weight", "text_projection", "logit_scale"}  # fmt: skip
+RESNET = ("visual.layer1.", "visual.attnpool.")
 NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:weight|bias))")
 
@@ -49,7 +51,7 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     from transformers import CLIPImageProcessorPil, CLIPModel
 
     state = _read_state(file)
-    if any(key.startswith("visual.layer1.") or key.startswith("visual.attnpool.") for key in state):
+    if any(key.startswith(RESNET) for key in state):
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
     if missing := sorted(NEEDED - state.keys()):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
@@ -57,7 +59,9 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
         tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
         config = _config(state, tokenizer)
         converted = convert(state)
-    except (ValueError, IndexError, TypeError, AttributeError, KeyError, RuntimeError):
+    except (ValueError, IndexError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have other shapes.") from None
     check_config(config.to_dict(), f"The shape of {file}", file.stat().st_size)
     model = CLIPModel._from_config(config, attn_implementation="sdpa")
@@ -77,9 +81,9 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         raise InputError(f"There is no CLIP file {file}.")
     try:
         state = _read_archive(file) if is_torchscript(file) else _read_pickle(file)
-    except MemoryError:
-        raise
     except Exception as error:  # what a damaged pickle meets on its way
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{file} cannot be read as an OpenAI CLIP ({reason[:300]}): it must be a state dict of tensors or a "
@@ -103,8 +107,13 @@ def _read_pickle(file: Path) -> Any:
 
 
 def _read_archive(file: Path) -> dict[str, Tensor]:
-    """What of a TorchScript archive can be a weight: a module keeps masks and the like beside its own."""
-    return {name: tensor for name, tensor in read_torchscript(file).items() if not name.endswith("attn_mask")}
+    """What of a TorchScript archive can be a weight: modules keep masks and the like beside them."""
+    return {name: tensor for name, tensor in read_torchscript(file).items() if _may_be_weight(name)}
+
+
+def _may_be_weight(name: str) -> bool:
+    known = name in PLAIN or name in NEEDED or name.rpartition(".")[0] in PLAIN or name in NOT_WEIGHTS
+    return known or BLOCK.fullmatch(name) is not None or name.startswith(RESNET)
 
 
 def _config(state: Mapping[str, Tensor], tokenizer: Any) -> Any:

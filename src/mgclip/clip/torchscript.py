@@ -5,23 +5,28 @@ An archive is a zip file: ``data.pkl`` has modules within modules as their attri
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from mgclip.plain import PlainUnpickler
 
 KINDS = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
     "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
     "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
+
+
+LONGEST_NAME, DEEPEST = 200, 20
+"""A module's attributes have shorter names, and modules do not lie so deep in each other."""
 
 
 def is_torchscript(file: Path) -> bool:
@@ -33,47 +38,53 @@ def is_torchscript(file: Path) -> bool:
 
 
 def check_archive(file: Path) -> None:
-    """See that a zip archive holds no more than it takes on disk, as PyTorch writes them: one that unpacks to more is refused.
+    """See that a zip archive says it holds no more than it takes on disk: PyTorch writes numbers as they are.
 
-    Raises ``ValueError``. A file that is no zip archive passes.
+    PyTorch's own reader takes no more of an entry than the archive says. Raises ``ValueError``, ``zipfile.BadZipFile`` or
+    ``NotImplementedError``; a file that is no zip archive passes.
     """
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
-        numbers = [info for info in archive.infolist() if "/code/" not in info.filename]
-    if sum(info.file_size for info in numbers) > file.stat().st_size:
-        raise ValueError("it would unpack to more than it is")
+        if sum(info.file_size for info in archive.infolist()) > file.stat().st_size:
+            raise ValueError("it would unpack to more than it is")
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor]:
     """The tensors of all modules of an archive by name (``visual.conv1.weight``), attributes that are no weights among them.
 
-    Nothing of the archive is run. Raises ``pickle.UnpicklingError``, ``zipfile.BadZipFile``, ``ValueError``, ``KeyError``,
-    ``TypeError`` or ``RuntimeError`` for what is no such archive.
+    Nothing of the archive is run, and nothing unpacked. Raises ``pickle.UnpicklingError``, ``zipfile.BadZipFile``,
+    ``ValueError``, ``KeyError``, ``TypeError`` or ``RuntimeError`` for what is no such archive.
     """
-    check_archive(file)
+    left = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
-        root = next((name[: -len("/data.pkl")] for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        if root is None:
-            raise ValueError("it holds no data.pkl")
 
-        def storage(kind: torch.dtype, key: str, count: int) -> Tensor:
-            raw = archive.read(f"{root}/data/{key}")
-            return torch.frombuffer(bytearray(raw), dtype=kind, count=count) if count else torch.empty(0, dtype=kind)
+        def read(name: str) -> bytes:
+            nonlocal left
+            entry = archive.getinfo(name)
+            left -= entry.file_size
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size or left < 0:
+                raise ValueError("it would unpack to more than it is")
+            return archive.read(entry)
 
-        whole = _Plain(archive.read(f"{root}/data.pkl"), storage).load()
-        return dict(_tensors(whole, "", set()))
+        roots = [
+            name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1
+        ]
+        if len(roots) != 1:
+            raise ValueError("it holds no data.pkl, or several")
+        whole = _Modules(read(f"{roots[0]}/data.pkl"), lambda key: read(f"{roots[0]}/data/{key}")).load()
+        return dict(_tensors(whole, "", 0, set()))
 
 
 class _Module:
     """Anything of a kind that the archive defines: its attributes, and nothing that runs."""
 
 
-class _Plain(pickle.Unpickler):
+class _Modules(PlainUnpickler):
     """Builds modules without methods, tensors, containers, strings and numbers; every other name is refused."""
 
-    def __init__(self, content: bytes, read: Callable[[torch.dtype, str, int], Tensor]) -> None:
-        super().__init__(io.BytesIO(content))
+    def __init__(self, content: bytes, read: Callable[[str], bytes]) -> None:
+        super().__init__(content)
         self.read_storage = read
         self.storages: dict[str, Tensor] = {}
 
@@ -88,32 +99,51 @@ class _Plain(pickle.Unpickler):
             return OrderedDict
         if module == "torch.jit._pickle":  # lists and dictionaries with the type of what is in them
             return _untyped
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no weight")
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Tensor:
         what, kind, key, _, count = pid
-        if what != "storage" or not isinstance(kind, torch.dtype) or not str(key).isdigit():
-            raise pickle.UnpicklingError(f"it names {str(pid)[:100]}, which is no storage")
+        named = isinstance(key, str) and len(key) < 10 and key.isascii() and key.isdigit()
+        if what != "storage" or not isinstance(kind, torch.dtype) or not named or not _small(count):
+            raise pickle.UnpicklingError("it names something else than a storage")
         if key not in self.storages:
-            self.storages[key] = self.read_storage(kind, key, int(count))
+            raw = bytearray(self.read_storage(key))
+            self.storages[key] = torch.frombuffer(raw, dtype=kind, count=count) if count else torch.empty(0, dtype=kind)
         return self.storages[key]
+
+    def load_build(self) -> None:
+        """Give a module its attributes; nothing else has any."""
+        state = self.stack.pop()
+        if type(self.stack[-1]) is not _Module or not isinstance(state, dict):
+            raise pickle.UnpicklingError("it gives attributes to what is no module")
+        vars(self.stack[-1]).update(state)
+
+    dispatch: ClassVar[dict[int, Any]] = {**PlainUnpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 def _untyped(value: Any, *kind: Any) -> Any:
     return value
 
 
+def _small(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 1 << 40
+
+
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
-    if math.prod(size) > storage.numel():
+    if not all(isinstance(each, tuple) and len(each) <= 8 for each in (size, stride)):
+        raise pickle.UnpicklingError("it holds a tensor of no shape")
+    if not all(map(_small, (offset, *size, *stride))) or math.prod(size) > storage.numel():
         raise pickle.UnpicklingError("it holds a tensor of more numbers than are stored")
     return storage.as_strided(size, stride, offset)
 
 
-def _tensors(module: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: Any, prefix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     """Tensors of a module and of those within, each module once."""
     seen.add(id(module))
+    if depth > DEEPEST or not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in vars(module)):
+        raise ValueError("its modules lie too deep in each other, or have names that are too long")
     for name, value in vars(module).items():
         if isinstance(value, Tensor):
             yield f"{prefix}{name}", value
-        elif isinstance(value, _Module) and id(value) not in seen:
-            yield from _tensors(value, f"{prefix}{name}.", seen)
+        elif type(value) is _Module and id(value) not in seen:
+            yield from _tensors(value, f"{prefix}{name}.", depth + 1, seen)

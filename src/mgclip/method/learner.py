@@ -91,7 +91,7 @@ class MGCLIP:
         if found.learnt.head.shape[1] != backbone.width:
             rows, width = found.learnt.head.shape[1], backbone.width
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
-        model = cls(backbone, found.learnt.settings.model_copy(update=dict(computing or {})))
+        model = cls(backbone, found.learnt.settings.changed(computing or {}))
         set_adapter_state(backbone, found.adapter)
         model._take(found.learnt)
         return model

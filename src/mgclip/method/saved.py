@@ -16,7 +16,7 @@ from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.method.store import base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.method.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -90,17 +90,20 @@ def read(folder: Path) -> Saved:
     while True:
         manifest, state = read_manifest(folder)
         try:
-            return read_state(folder, manifest, state)
+            return read_state(folder / MANIFEST, manifest, state)
         except InputError:
             if read_manifest(folder)[1] == state:
                 raise
 
 
-def read_state(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
-    """One state of a saved model, in force or not. Raises ``InputError`` where a file is missing or damaged."""
+def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
+    """One state of a saved model, in force or not; the manifest's ``file`` is named where it cannot be.
+
+    Raises ``InputError`` where a file is missing or damaged.
+    """
     if "baseline" in manifest:
         raise InputError(
-            f"{folder} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."
+            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."
         )
     try:
         settings = Settings(**manifest["settings"])
@@ -114,7 +117,7 @@ def read_state(folder: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise damaged(folder, error) from None
+        raise damaged(file, error) from None
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learnt = Learnt(settings, epochs, sizes, names, texts, head, memory)

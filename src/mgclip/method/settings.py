@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mgclip.errors import InputError
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -99,6 +102,16 @@ class Settings(BaseModel):
     def computing(self) -> dict[str, Any]:
         """Those of memory and speed: they may change from one task to the next."""
         return {key: getattr(self, key) for key in COMPUTING}
+
+    def changed(self, computing: Mapping[str, Any]) -> Settings:
+        """The same with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
+        if others := sorted(computing.keys() - COMPUTING):
+            raise InputError(f"Only {', '.join(sorted(COMPUTING))} may change; found {others[0]}.")
+        try:
+            return Settings(**{**self.model_dump(), **computing})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise InputError(f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}.") from None
 
     @property
     def uses_head(self) -> bool:

@@ -121,21 +121,11 @@ def known_versions(folder: Path) -> list[dict[str, Any]]:
         checked = _VERSIONS.validate_python(versions)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise damaged(folder, f"versions: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise damaged(folder / MANIFEST, f"versions: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     numbers = [version.number for version in checked]
     if numbers != sorted(set(numbers)) or not all(_own_state(version.state) for version in checked):
-        raise damaged(folder, "versions that are not in their order, or not its own")
+        raise damaged(folder / MANIFEST, "versions that are not in their order, or not its own")
     return list(versions)
-
-
-class _Note(BaseModel):
-    """What is shown of a note, where it is there; anything else may be."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    what: str = ""
-    classes: list[str] = []
-    accuracy: dict[str, float | None] = {}
 
 
 class _Version(BaseModel):
@@ -145,7 +135,7 @@ class _Version(BaseModel):
     parent: int | None = None
     state: str
     time: str
-    note: _Note
+    note: dict[str, Any]
 
     @model_validator(mode="after")
     def _parent_is_earlier(self) -> _Version:
@@ -192,13 +182,13 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
     if not _own_state(manifest.get("state")) or state.is_symlink() or version not in (None, state.name):
-        raise damaged(folder, f"state {manifest.get('state')!r}")
+        raise damaged(file, f"state {manifest.get('state')!r}")
     return manifest, state
 
 
-def damaged(folder: Path, reason: object) -> InputError:
+def damaged(file: Path, reason: object) -> InputError:
     """The error of a manifest whose content cannot be."""
-    return InputError(f"{folder / MANIFEST} is damaged ({str(reason).splitlines()[0]}): restore the model from a copy.")
+    return InputError(f"{file} is damaged ({str(reason).splitlines()[0]}): restore the model from a copy.")
 
 
 def base_entry(backbone: Backbone) -> dict[str, str]:

@@ -11,6 +11,7 @@ from mgclip.errors import InputError
 from mgclip.method.lock import only_writer
 from mgclip.method.saved import read_state
 from mgclip.method.store import (
+    MANIFEST,
     WAIT,
     check_writable,
     is_saved,
@@ -32,6 +33,14 @@ class Version:
     time: str
     note: Mapping[str, Any]
     in_force: bool
+
+
+def shown(note: Mapping[str, Any]) -> dict[str, Any]:
+    """A note without what cannot be shown: programs may write any, and ``mgclip learn`` writes these kinds."""
+    kinds: dict[str, type] = {"what": str, "classes": list, "images": int, "epochs": int, "accuracy": dict}
+    kept: dict[str, Any] = {key: value for key, value in note.items() if isinstance(value, kinds.get(key, object))}
+    accuracy = kept.get("accuracy", {})
+    return {**kept, "accuracy": {key: value for key, value in accuracy.items() if isinstance(value, float)}}
 
 
 def history(folder: str | Path) -> list[Version]:
@@ -60,7 +69,7 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
         found = _target(folder, versions, to)
         try:
             manifest, state = read_manifest(folder, found["state"])
-            read_state(folder, manifest, state)
+            read_state(state / MANIFEST, manifest, state)
         except InputError as error:
             raise InputError(f"Version {found['number']} of {folder} is gone or damaged: {error}") from None
         put_in_force(folder, manifest, versions)

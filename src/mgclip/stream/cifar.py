@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import pickle
+import codecs
+import importlib
 import tarfile
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
+from mgclip.plain import PlainUnpickler
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.found import NOTHING, Found
 
@@ -35,25 +36,24 @@ def find_cifar100(path: Path, test_only: bool) -> Found | None:
     return Found(dataset, str(place))
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _Arrays(PlainUnpickler):
     """Reads pickles that hold only containers, strings, numbers and NumPy arrays: the archive's, and nothing that runs."""
 
     ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
+    HOMES = ("numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric")))
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in self.ALLOWED:
+        if module in self.HOMES and name in self.ALLOWED:
             home = module.replace("numpy.core", "numpy._core") if hasattr(np, "_core") else module
-            return super().find_class(home, name)
+            return getattr(importlib.import_module(home), name)
         if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no plain data")
+            return codecs.encode
+        return super().find_class(module, name)
 
 
 def _from_archive(place: Path) -> Dataset:
     try:
-        data = {
-            name: _PlainUnpickler(io.BytesIO(raw), encoding="latin1").load() for name, raw in _members(place).items()
-        }
+        data = {name: _Arrays(raw, encoding="latin1").load() for name, raw in _members(place).items()}
         names = tuple(str(name) for name in data["meta"]["fine_label_names"])
         splits = {}
         for split in ("train", "test"):

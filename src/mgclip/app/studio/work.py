@@ -19,7 +19,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.lock import only_writer
 from mgclip.method.store import is_saved, read_manifest
 from mgclip.method.training import Step
-from mgclip.method.versions import Version, history, undo
+from mgclip.method.versions import Version, history, shown, undo
 
 LONGEST_NAME = 200
 """Letters of a class name taken from the page."""
@@ -143,8 +143,8 @@ def version_rows(versions: Sequence[Version]) -> list[list[Any]]:
             version.number,
             "in force" if version.in_force else "",
             version.time[:16].replace("T", " "),
-            f"{version.note.get('what', 'saved')} {', '.join(map(str, version.note.get('classes', [])[:6]))}".strip(),
-            version.note.get("images", ""),
+            f"{note.get('what', 'saved')} {', '.join(map(str, note.get('classes', [])[:6]))}".strip(),
+            note.get("images", ""),
         ]
-        for version in reversed(versions)
+        for version, note in ((version, shown(version.note)) for version in reversed(versions))
     ]

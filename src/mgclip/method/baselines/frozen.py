@@ -24,7 +24,7 @@ from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.progress import Progress
 from mgclip.method.settings import Settings
-from mgclip.method.store import base_entry, check_base, damaged, read_manifest, read_tensors, write_state
+from mgclip.method.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 
@@ -151,7 +151,7 @@ class FrozenLearner:
             set_adapter_state(self.backbone, adapters)
             self.classifier.restore({n.removeprefix("classifier."): t for n, t in tensors.items()})
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(folder, error) from None
+            raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
         self.encoder.renew()
         # In the groups in which they were encoded first: a batch of another size rounds differently.
