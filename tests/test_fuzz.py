@@ -27,7 +27,7 @@ CHANGES = st.lists(
     max_size=3,
 )
 QUICK = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=LIMIT * 1000,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],

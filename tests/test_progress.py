@@ -75,6 +75,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, icons, tmp_path, monkeypatch):
     large = partial(torch.amp.GradScaler, init_scale=2.0**24)  # so large that the first phase leaves another
     monkeypatch.setattr("torch.amp.GradScaler", large)
