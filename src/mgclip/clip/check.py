@@ -67,21 +67,17 @@ def check_config(config: Any, source: str, stored: int | None = None) -> None:
     """
     try:
         sizes = _Config.model_validate(config)
-    except ValidationError as error:
-        raise InputError(f"{source} is no CLIP's ({_first(error)}): restore it from a copy of the model.") from None
-    if (tokens := (sizes.vision_config.image_size // sizes.vision_config.patch_size) ** 2) > MOST_TOKENS:
-        raise InputError(
-            f"{source} is no CLIP's (an image would be {tokens} tokens): restore it from a copy of the model."
-        )
-    weights = sum(map(_weights, (sizes.vision_config, sizes.text_config))) + _embeddings(sizes)
-    if weights > MOST_WEIGHTS:
-        raise InputError(
-            f"{source} is no CLIP's (it asks for {weights:,} weights): restore it from a copy of the model."
-        )
-    if stored is not None and weights > stored:
-        raise InputError(
-            f"{source} asks for {weights:,} weights, and only {stored:,} bytes of them are there: restore both from a copy."
-        )
+        vision, text = sizes.vision_config, sizes.text_config
+        if (tokens := (vision.image_size // vision.patch_size) ** 2) > MOST_TOKENS:
+            raise ValueError(f"an image would be {tokens:,} tokens")
+        weights = _weights(vision) + _weights(text) + _embeddings(vision, text)
+        if weights > MOST_WEIGHTS:
+            raise ValueError(f"it asks for {weights:,} weights")
+        if stored is not None and weights > stored:
+            raise ValueError(f"it asks for {weights:,} weights, and only {stored:,} bytes of them are there")
+    except ValueError as error:
+        reason = _first(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"{source} is no CLIP's ({reason}): restore the model from a copy.") from None
 
 
 def _weights(tower: _Tower) -> int:
@@ -89,10 +85,9 @@ def _weights(tower: _Tower) -> int:
     return tower.num_hidden_layers * tower.hidden_size * (4 * tower.hidden_size + 2 * tower.intermediate_size)
 
 
-def _embeddings(sizes: _Config) -> int:
-    image, text = sizes.vision_config, sizes.text_config
-    patches = image.num_channels * image.patch_size**2 + (image.image_size // image.patch_size) ** 2
-    return image.hidden_size * patches + text.hidden_size * (text.vocab_size + text.max_position_embeddings)
+def _embeddings(vision: _Vision, text: _Text) -> int:
+    patches = vision.num_channels * vision.patch_size**2 + (vision.image_size // vision.patch_size) ** 2
+    return vision.hidden_size * patches + text.hidden_size * (text.vocab_size + text.max_position_embeddings)
 
 
 def check_whole(backbone: Backbone) -> Backbone:

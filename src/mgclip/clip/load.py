@@ -6,7 +6,6 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
@@ -67,7 +66,7 @@ def _check_folder(path: Path) -> None:
     for file in path.glob("pytorch_model*.bin"):
         try:
             check_archive(file)
-        except (ValueError, OSError, BadZipFile, NotImplementedError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"{file} cannot be read ({error}): restore it from a copy.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
         found = (
@@ -107,7 +106,7 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
         Exception
     ) as error:  # the libraries raise a dozen kinds, from OSError to pickle errors: all mean "cannot load"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the name and the network" if stored is None else "restore the folder from a copy"
+        hint = "check the name and the network" if not folder.is_dir() else "restore the folder from a copy"
         raise InputError(f"The CLIP {name} cannot be loaded ({reason}): {hint}.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:

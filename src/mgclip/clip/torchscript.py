@@ -40,14 +40,18 @@ def is_torchscript(file: Path) -> bool:
 def check_archive(file: Path) -> None:
     """See that a zip archive says it holds no more than it takes on disk: PyTorch writes numbers as they are.
 
-    PyTorch's own reader takes no more of an entry than the archive says. Raises ``ValueError``, ``zipfile.BadZipFile`` or
-    ``NotImplementedError``; a file that is no zip archive passes.
+    PyTorch's own reader takes no more of an entry than the archive says. Raises ``ValueError``; a file that is no zip archive
+    passes.
     """
     if not zipfile.is_zipfile(file):
         return
-    with zipfile.ZipFile(file) as archive:
-        if sum(info.file_size for info in archive.infolist()) > file.stat().st_size:
-            raise ValueError("it would unpack to more than it is")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            held = sum(info.file_size for info in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(str(error)) from None
+    if held > file.stat().st_size:
+        raise ValueError("it would unpack to more than it is")
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor]:

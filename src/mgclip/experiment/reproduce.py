@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import records
-from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest
-from mgclip.plain import parse_yaml
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
 
 Scalar = str | int | float | bool | None
 
@@ -91,12 +90,10 @@ def load_table(name: str) -> Table:
     if not file.is_file():
         raise InputError(f"There is no table {name}{nearest(name, tables)}")
     try:
-        return Table(**parse_yaml(file.read_text(encoding="utf-8")))
+        return Table.model_validate(read_yaml(file))
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors())
         raise InputError(f"In table {name}: {said}.") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file} is not a table: {error}") from None
 
 
 def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[Cell]:
