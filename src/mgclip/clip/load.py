@@ -15,7 +15,7 @@ from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError
-from mgclip.plain import read_json
+from mgclip.untrusted import read_json
 
 EMBEDDED = "iconclip"
 

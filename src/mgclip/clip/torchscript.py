@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mgclip.plain import PlainUnpickler
+from mgclip.untrusted import PlainUnpickler
 
 KINDS = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,

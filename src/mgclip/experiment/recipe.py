@@ -16,8 +16,8 @@ from mgclip.errors import InputError
 from mgclip.method.baselines.settings import PeerSettings
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import COMPUTING, Positive, Settings
-from mgclip.plain import parse_yaml
 from mgclip.stream.datasets import NAMES
+from mgclip.untrusted import parse_yaml
 
 Kind = TypeVar("Kind", bound=Settings)
 

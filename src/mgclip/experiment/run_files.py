@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from mgclip import plain
+from mgclip import untrusted
 from mgclip.errors import InputError
 from mgclip.stream.skipped import Skipped
 
@@ -186,7 +186,7 @@ Kind = TypeVar("Kind", bound=BaseModel)
 def read_json(file: Path) -> Any:
     """What a JSON file holds; None where there is no file."""
     try:
-        return plain.read_json(file)
+        return untrusted.read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgclip.method.store import HELD_OUT, is_saved, read_manifest
-from mgclip.plain import read_json
+from mgclip.untrusted import read_json
 
 MOST = 2000
 """Held-out images of earlier classes that are measured on; of more, an equal share of each class."""

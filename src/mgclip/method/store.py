@@ -23,7 +23,7 @@ from mgclip.clip.load import EMBEDDED
 from mgclip.disk import to_disk, write_json
 from mgclip.errors import InputError
 from mgclip.method.lock import LOCK, only_writer
-from mgclip.plain import read_json
+from mgclip.untrusted import read_json
 
 FORMAT = 1
 MANIFEST = "mgclip.json"

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.plain import PlainUnpickler
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.found import NOTHING, Found
+from mgclip.untrusted import PlainUnpickler
 
 ARCHIVE_FOLDER = "cifar-100-python"
 ARCHIVE = f"{ARCHIVE_FOLDER}.tar.gz"
