@@ -113,6 +113,7 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
         "classes": classes,
         "opened": report.opened,
         "findings": [{"kind": finding.kind, "what": finding.what} for finding in report.findings],
+        "notes": list(report.notes),
         "recipes": recipes,
         "ok": not report.findings,
     }
@@ -136,6 +137,8 @@ def _show(report: Report, recipes: list[str]) -> None:
         out.print(table)
     for finding in report.findings:
         out.print(f"{finding.kind}: {finding.what}")
+    for note in report.notes:
+        out.print(f"note: {note}")
     opened = f"{report.opened:,} images opened" if report.opened else "no image opened"
     found = f"{len(report.findings)} found wrong" if report.findings else "nothing wrong"
     out.print(f"{opened}, {found}; recipes for it: {', '.join(recipes) or 'none'}")

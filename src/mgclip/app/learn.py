@@ -132,11 +132,13 @@ DEFAULT = "openai/clip-vit-base-patch16"
 def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     """What is about to be done."""
     from mgclip.app.display import out
+    from mgclip.errors import one_line
 
     low, high = plan.seconds
     if as_json:
         sizes = {name: len(files) for name, files in plan.train.items()}
-        typer.echo(json.dumps({"classes": sizes, "test_images": plan.test_images, "seconds": plan.seconds}))
+        notes = {"notes": plan.notes} if plan.notes else {}
+        typer.echo(json.dumps({"classes": sizes, "test_images": plan.test_images, "seconds": plan.seconds, **notes}))
     elif not quiet:
         spans = sorted({_minutes(low), _minutes(high)}, key=len)
         known = f", beside {plan.known} it knows" if plan.known else ""
@@ -144,6 +146,8 @@ def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
             f"to learn: {len(plan.train)} classes{known}, from {plan.images} images; {plan.test_images} more to measure on; "
             f"about {' to '.join(dict.fromkeys([_minutes(low), _minutes(high)])) if len(spans) > 1 else spans[0]}"
         )
+        for note in plan.notes:
+            out.print(one_line(note))
 
 
 def _minutes(seconds: float) -> str:

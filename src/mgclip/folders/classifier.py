@@ -18,6 +18,7 @@ from mgclip.experiment.recipe import build_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.store import is_saved
+from mgclip.names import same
 
 
 class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -123,4 +124,13 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("This MGCLIPClassifier estimator requires y to be passed, but the target y is None.")
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         check_classification_targets(labels)
+        if labels.dtype.kind in "OU":
+            return self._one_form(labels)
         return labels
+
+    def _one_form(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """The labels with each text in the form in which it was first given: Unicode may write one name in several forms."""
+        given = [*getattr(self, "labels_", ()), *labels.tolist()]
+        first = {same(label): label for label in reversed(given) if isinstance(label, str)}
+        texts = [first[same(label)] if isinstance(label, str) else label for label in labels.tolist()]
+        return np.array(texts, dtype=object if labels.dtype.kind == "O" else None)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
+from mgclip.names import check_alike, same
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ def make_task(
         raise InputError("There is no class to learn: class_names is empty.")
     if blank := [name for name in names if not name.strip()]:
         raise InputError(f"A class needs a name; found {blank[0]!r}.")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    counted = Counter(map(same, names))
+    if twice := [name for name in names if counted[same(name)] > 1]:
         raise InputError(f"The class {twice[0]!r} is named twice in this task: give every class one name of its own.")
-    if again := set(known).intersection(names):
-        first = next(name for name in names if name in again)
-        raise InputError(f"The class {first!r} was learned before: leave it out, or give the new one another name.")
+    before = set(map(same, known))
+    if again := [name for name in names if same(name) in before]:
+        raise InputError(f"The class {again[0]!r} was learned before: leave it out, or give the new one another name.")
+    check_alike(names, known)
     positions = _positions(labels, names)
     if len(positions) != len(pixels):
         raise InputError(f"Each image needs a label: found {len(pixels)} images and {len(positions)} labels.")
@@ -71,10 +74,10 @@ def _positions(labels: ArrayLike, names: tuple[str, ...]) -> Tensor:
     if array.ndim != 1:
         raise InputError(f"labels must be a flat list, one per image; found an array of shape {array.shape}.")
     if array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(label, str) for label in array)):
-        place = {name: position for position, name in enumerate(names)}
-        if unknown := [str(label) for label in array if str(label) not in place]:
+        place = {same(name): position for position, name in enumerate(names)}
+        if unknown := [str(label) for label in array if same(str(label)) not in place]:
             raise InputError(f"The label {unknown[0]!r} is not among the {len(names)} names in class_names.")
-        return torch.tensor([place[str(label)] for label in array], dtype=torch.long)
+        return torch.tensor([place[same(str(label))] for label in array], dtype=torch.long)
     if array.dtype.kind not in "iu" and array.size:
         raise InputError(f"labels must be whole numbers or class names; found {array.dtype}.")
     if array.size and (array.min() < 0 or array.max() >= len(names)):

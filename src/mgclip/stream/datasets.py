@@ -72,7 +72,7 @@ DATASETS: dict[str, Entry] = {
     ),
     "imagenet-r": Entry(
         "renditions: art, cartoons, toys ...", "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
-        "imagenet-r/nXXXXXXXX/*.jpg",
+        "imagenet-r/nXXXXXXXX/*.jpg, or train/nXXXXXXXX/*.jpg and test/nXXXXXXXX/*.jpg",
         200, Published(24_000), Published(6_000), classfolders.find_imagenet_r, table=classfolders.IMAGENET_R,
     ),
     "imagenet100": Entry(
@@ -93,7 +93,8 @@ DATASETS: dict[str, Entry] = {
     ),
     "vtab": Entry(
         "10 classes each of RESISC45, DTD, Pets, EuroSAT, Flowers",
-        "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT", "train/CLASS/*.jpg, test/CLASS/*.jpg",
+        "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT",
+        "train/NUMBER/*.jpg, test/NUMBER/*.jpg, 50 numbers in the order of the classes; or folders named by class",
         50, Published(1_796), Published(8_619), classfolders.find_vtab, table="vtab_classes.tsv",
     ),
     "food101": Entry(
