@@ -118,7 +118,7 @@ def _tests(
             )
     notes = []
     if missing and tests:
-        notes.append(f"not measured, for want of test images: {', '.join(missing)}")
+        notes.append(f"new classes without test images, so not measured: {', '.join(missing)}")
     if extra and tests:
         notes.append(f"test folders that are not classes to learn, and not used: {', '.join(extra)}")
     return tests, tuple(notes)
