@@ -76,7 +76,7 @@ def test_test_folders_tables_and_names_are_matched_in_any_form(tmp_path):
     assert list(source.train) == list(source.tests or ()) == ["bar"]
     (tmp_path / "d" / "classes.csv").write_text(f"folder,name\n{TWO},bistro\n", encoding="utf-8")
     assert list(read_source(tmp_path / "d").train) == ["bistro"]
-    assert list(read_images(tmp_path / "d")) == [TWO]  # the form in which the test folder gives it, without the table
+    assert list(read_images(tmp_path / "d")) == ["bistro"]
     (tmp_path / "d" / "classes.csv").write_text(f"folder,name\n{ONE},x\n{TWO},y\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"Line 3 of .* names the folder .* again"):
         read_source(tmp_path / "d")

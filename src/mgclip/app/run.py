@@ -66,7 +66,7 @@ def run_command(
     quiet = quiet or not is_main()
     with opening_images(quiet=quiet) as on_images:
         opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
-    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "")).about):
+    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
         screen.print(note, soft_wrap=True)
     again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
     try:
