@@ -20,7 +20,7 @@ from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
 from mgclip.method import replay, saved, upkeep
-from mgclip.method.compensation import cosines, train_head, train_rows
+from mgclip.method.compensation import cosines, train_head
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions, check_candidates, predictions
@@ -37,7 +37,7 @@ ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Learned:
-    """What one call of ``learn`` did: the task's number, its epochs, and the probe if this task was probed."""
+    """What one call of ``learn`` did: the task's number, the epochs its adapter phase took, and the probe if it was probed."""
 
     task: int
     epochs: int
@@ -144,9 +144,9 @@ class MGCLIP:
         progress = progress or Progress()
         progress.open(index)
         try:
-            seen = self._preserve(task, on_step, progress)
-            head = self._compensate(task, on_step, progress)
-            memory, head = self._replay(task, head, on_step, progress)
+            epochs, seen = self._preserve(task, on_step, progress)
+            memory = self._replay(task, on_step, progress)
+            head = self._compensate(task, memory, on_step, progress)
         except BaseException:
             set_adapter_state(self.backbone, before)
             self.epochs = epochs_before
@@ -156,10 +156,10 @@ class MGCLIP:
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return Learned(task.index, self.epochs or 0, seen)
+        return Learned(task.index, epochs, seen)
 
-    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> Probe | None:
-        """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5)."""
+    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> tuple[int, Probe | None]:
+        """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5); for how many epochs."""
         seen, initial = None, adapter_state(self.backbone)
         if self.epochs is None and len(task.names) > 1:
             if progress.past("probe"):
@@ -168,16 +168,16 @@ class MGCLIP:
                 seen = probe(self.backbone, task, self.settings, on_step, progress)
                 progress.notes["probe"] = seen.numbers()
             self.epochs = seen.epochs
+        epochs = self._epochs_for(task)
         if progress.past("adapter"):
             self._put_back(progress)
-            return seen
+            return epochs, seen
         if seen is not None and seen.whole:
             if self.memory is None:
                 self.encoder.renew()
-                return seen
+                return epochs, seen
             set_adapter_state(self.backbone, initial)  # the probe knows nothing of the memory
-        # A task of one class has nothing to tell apart: its cross-entropy is zero.
-        if self.epochs and (len(task.names) > 1 or self.memory or self.settings.adapter_loss == "align"):
+        if epochs:
             if self.memory is None:
                 objective = task_objective(self.backbone, task, self.settings)
             else:
@@ -185,8 +185,14 @@ class MGCLIP:
                 objective = replay.replay_objective(
                     self.backbone, task, self.memory, tokens, first=first, settings=self.settings
                 )
-            self._train_adapters(objective, task, "adapter", on_step, progress, lr=self.settings.adapter_lr)
-        return seen
+            lr = self.settings.adapter_lr
+            self._train_adapters(objective, task, "adapter", on_step, progress, epochs=epochs, lr=lr)
+        return epochs, seen
+
+    def _epochs_for(self, task: TaskData) -> int:
+        """Epochs of a task's adapter phase. A class that is alone has nothing to be told from: its cross-entropy is zero."""
+        alone = len(task.names) == 1 and self.memory is None and self.settings.adapter_loss != "align"
+        return 0 if alone else self.epochs or 0
 
     def _put_back(self, progress: Progress) -> None:
         """The adapters as they were kept in a later phase."""
@@ -194,16 +200,29 @@ class MGCLIP:
             set_adapter_state(self.backbone, progress.found.part("adapter"))
             self.encoder.renew()
 
-    def _compensate(self, task: TaskData, on_step: OnStep, progress: Progress) -> Tensor:
-        """The head with this task's rows, trained on frozen features (docs/method.md 6): ``(classes, d)``."""
+    def _compensate(self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, progress: Progress) -> Tensor:
+        """The head with this task's rows, trained on frozen features (docs/method.md 6), and then, if the settings say so,
+        all of its rows on the ``memory`` (8): ``(classes, d)``.
+        """
         if progress.past("head") and progress.found is not None:
-            return progress.found.tensors["head"].to(self.head.device)
-        self._keep("head", progress)
-        if self.settings.uses_head:
-            rows = train_head(self.encoder.images(task.pixels), task, self.settings, on_step)
+            head = progress.found.tensors["head"].to(self.head.device)
         else:
-            rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
-        return torch.cat([self.head, rows])
+            self._keep("head", progress)
+            if self.settings.uses_head:
+                rows = train_head(self.encoder.images(task.pixels), task, self.settings, on_step)
+            else:
+                rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
+            head = torch.cat([self.head, rows])
+        if memory is None or not self._balances() or not self.settings.uses_head:
+            return head
+        progress.carried["head"] = head
+        self._keep("balance-head", progress)
+        features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
+        return replay.balance_head(head, features, labels, self.settings, task=task.index, on_step=on_step)
+
+    def _balances(self) -> bool:
+        """Whether this task is fine-tuned on the memory: there are old images to weigh the same as its own."""
+        return self.settings.balanced and self.memory is not None
 
     def _keep(self, phase: str, progress: Progress) -> None:
         """Keep the adapters at the beginning of a phase."""
@@ -212,29 +231,20 @@ class MGCLIP:
             state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
             progress.keep(phase, 1, 0, {**state, **progress.carried})
 
-    def _replay(
-        self, task: TaskData, head: Tensor, on_step: OnStep, progress: Progress
-    ) -> tuple[replay.Memory | None, Tensor]:
-        """Renew the memory and, if the settings say so, fine-tune adapters and head on it (docs/method.md 8)."""
+    def _replay(self, task: TaskData, on_step: OnStep, progress: Progress) -> replay.Memory | None:
+        """Renew the memory and, if the settings say so, fine-tune the adapters on it (docs/method.md 8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
-            return None, head
+            return None
         memory = replay.remember(self.memory, task, first=first, limit=settings.memory, seed=settings.seed)
-        if settings.balanced and len(head) > 1:
-            progress.carried["head"] = head
-            if self.epochs and not progress.past("balance-adapter"):
-                self._keep("balance-adapter", progress)
-                objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
-                lr = 0.01 * settings.adapter_lr
-                self._train_adapters(objective, task, "balance-adapter", on_step, progress, lr=lr, floor=0.1)
-            if settings.uses_head:
-                self._keep("balance-head", progress)
-                features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
-                head = train_rows(
-                    head, features, labels, settings, lr=0.1 * settings.head_lr, floor=0.1,
-                    task=task.index, phase="balance-head", on_step=on_step,
-                )  # fmt: skip
-        return memory, head
+        if self._balances() and self.epochs and not progress.past("balance-adapter"):
+            self._keep("balance-adapter", progress)
+            objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
+            self._train_adapters(
+                objective, task, "balance-adapter", on_step, progress,
+                epochs=settings.balanced_epochs, lr=0.01 * settings.adapter_lr, floor=0.1,
+            )  # fmt: skip
+        return memory
 
     def _train_adapters(
         self,
@@ -244,12 +254,13 @@ class MGCLIP:
         on_step: OnStep,
         progress: Progress,
         *,
+        epochs: int,
         lr: float,
         floor: float = 0.01,
     ) -> None:
         for _ in train_epochs(
             self.backbone, objective, self.settings,
-            epochs=self.epochs or 0, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor, progress=progress,
+            epochs=epochs, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor, progress=progress,
         ):  # fmt: skip
             pass
         self.encoder.renew()

@@ -59,7 +59,9 @@ class Settings(BaseModel):
     replay_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     """Weight of the memory images' loss."""
     balanced: bool = False
-    """Fine-tune gently on the memory after each task, all classes weighing the same."""
+    """From the second task on, fine-tune gently on the memory, all classes weighing the same."""
+    balanced_epochs: Positive = 1
+    """Epochs of that, of the adapters and of the head each."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
