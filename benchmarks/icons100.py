@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="changes to the recipe, such as epochs=1")
     args = parser.parse_args()
     recipe = load_recipe("icons100", [f"tasks={args.tasks}", *args.changes])
-    settings = recipe.settings().model_copy(update={"memory": 0})
+    settings = recipe.settings()
     mine, theirs = build_stream(recipe), build_stream(recipe)
     ours, plain = (
         MGCLIP(make_backbone("iconclip"), settings),

@@ -319,3 +319,13 @@ def test_two_classes_may_share_a_text(tiny_clip, quick, icons, tmp_path):
     assert set(model.predict(images).names) == {"missile", "missile #2"}
     with pytest.raises(InputError, match="Each class needs a text: found 1 class_names and 2 class_texts"):
         model.learn(*task(icons, [3]), class_texts=["a", "b"])
+
+
+@pytest.mark.parametrize("memory", [0, 20])
+def test_epochs_reported_are_epochs_trained(tiny_clip, quick, icons, memory):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick.model_copy(update={"epochs": 2, "memory": memory}))
+    for classes in ([0], [1, 2], [3]):
+        steps = []
+        learned = model.learn(*task(icons, classes), on_step=steps.append)
+        assert learned.epochs == max((step.epoch for step in steps if step.phase == "adapter"), default=0)
+        assert (learned.epochs == 2) == (len(classes) > 1 or (memory > 0 and classes != [0]))

@@ -55,7 +55,12 @@ def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_
     kept = [step for step in steps if "head" not in step.phase]
     assert len(kept) >= 9
     if settings is REPLAY:
-        assert list(dict.fromkeys(step.phase for step in steps)) == ["adapter", "balance-adapter", "head", "balance-head"]
+        assert list(dict.fromkeys(step.phase for step in steps)) == [
+            "adapter",
+            "balance-adapter",
+            "head",
+            "balance-head",
+        ]
     if settings is PROBED:
         assert phases == {"probe", "adapter", "head"}
         assert not learned.probe.whole

@@ -144,10 +144,14 @@ def test_changes_are_typed():
         ("icons100", ["rapf_init=zeros"], r"rapf_init = 'zeros': Input should be 'default' or 'identity'"),
         ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
         ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
-        ("icons100", ["adapter_loss=align"], "adapter_loss align has no replay variant: set memory to 0"),
+        (
+            "icons100",
+            ["adapter_loss=align", "methods=mg-clip,mg-clip-replay"],
+            "adapter_loss align cannot be used with a memory: leave mg-clip-replay out of methods",
+        ),
         ("icons100", ["retention=[{food101: /x}]"], r"retention = .*: must be a list of names, or \{name: path"),
         ("icons100", ["retention=food10"], r"retention = .*: no data set 'food10': did you mean food101\?"),
-        ("icons100", ["memory=0"], r"memory = 0: Input should be greater than or equal to 1"),
+        ("icons100", ["memory=-1"], r"memory = -1: Input should be greater than or equal to 0"),
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
@@ -179,6 +183,7 @@ def test_methods():
     assert method_settings("mg-clip", plain) == plain
     with_memory = Settings(epochs=4, memory=50, balanced=True)
     assert method_settings("mg-clip-replay", with_memory) == with_memory
+    assert method_settings("mg-clip-replay", plain) == plain.model_copy(update={"memory": 2000})
     for method in set(METHODS) - {"mg-clip-replay"}:
         assert (method_settings(method, with_memory).memory, method_settings(method, with_memory).balanced) == (
             0,
@@ -192,3 +197,21 @@ def test_methods():
     assert not method_settings("zero-shot", plain).uses_head
     assert not method_settings("preservation-only", plain).uses_head
     assert method_settings("compensation-only", plain).epochs == 0
+
+
+def test_the_alignment_loss_can_be_used_by_every_method_without_a_memory():
+    methods = [method for method in METHODS if not METHODS[method].replays]
+    for change in ("memory=0", "memory=50"):
+        recipe = load_recipe("icons100", ["adapter_loss=align", f"methods={','.join(methods)}", change])
+        for method in methods:
+            made = Settings(**method_settings(method, recipe.settings()).model_dump())
+            assert (made.memory, made.adapter_loss) == (0, "align")
+    with pytest.raises(ValueError, match="adapter_loss align cannot be used with a memory: set memory to 0"):
+        Settings(adapter_loss="align", memory=50)
+
+
+def test_the_replaying_method_has_a_memory_and_balances_it_when_asked():
+    for changes, memory in (([], 2000), (["memory=300"], 300)):
+        recipe = load_recipe("icons100", ["methods=mg-clip-replay", "balanced=true", *changes])
+        made = Settings(**method_settings("mg-clip-replay", recipe.settings()).model_dump())
+        assert (made.memory, made.balanced, made.balanced_epochs) == (memory, True, 1)

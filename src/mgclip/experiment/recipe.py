@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mgclip.errors import InputError
 from mgclip.method.baselines.settings import PeerSettings
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.settings import COMPUTING, Positive, Settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
@@ -49,8 +49,8 @@ class Recipe(Settings, PeerSettings):
     methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
     retention: dict[str, str | None] = Field(default_factory=dict)
     """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
-    memory: Positive = 2000
-    """Images kept in all by mg-clip-replay; the other methods keep none."""
+    memory: Annotated[int, Field(ge=0)] = 0
+    """Images kept in all by mg-clip-replay, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """An image that cannot be read stops the run; or all are looked at first, and such are left out and listed."""
     twin: str | None = None
@@ -96,9 +96,16 @@ class Recipe(Settings, PeerSettings):
             raise ValueError("must name at least one method, each once")
         return methods
 
+    @model_validator(mode="after")
+    def _memory_fits(self) -> Recipe:
+        """In place of the check of a model's own settings: here only a method that replays has a memory."""
+        if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
+            raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
+        return self
+
     def settings(self) -> Settings:
-        """The method's part of the recipe."""
-        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        """The settings that all methods share, checked already; ``method_settings`` makes those of one method of them."""
+        return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
 
     def peers(self) -> PeerSettings:
         """The baselines' part of the recipe."""
@@ -168,7 +175,13 @@ def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe is one of the shipped ones in all that matters: published accuracies then fit it."""
     if recipe.name not in shipped_recipes():
         return False
-    return recipe.model_dump(exclude=FREE) == load_recipe(recipe.name).model_dump(exclude=FREE)
+    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
+    return all(here[key] == shipped[key] for key in here.keys() - FREE)
+
+
+def meaning(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's settings, to be compared: two that mean the same are equal."""
+    return {**recipe.model_dump(), "memory": recipe.memory or MEMORY}
 
 
 def parse_change(change: str) -> tuple[str, Any]:

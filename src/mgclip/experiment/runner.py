@@ -24,7 +24,7 @@ from mgclip.experiment.final import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
 from mgclip.method.baselines.make import Learner, make_learner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
 from mgclip.method.learner import Learned
 from mgclip.method.progress import Progress
@@ -118,8 +118,9 @@ def open_run(
 
     look_through(parts_of(stream))
     stream = without(stream, skipped)
-    if "mg-clip-replay" in recipe.methods:
-        check_room(recipe.memory, sum(len(task.names) for task in stream))
+    for method in recipe.methods:
+        if memory := method_settings(method, recipe.settings()).memory:
+            check_room(memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
     plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
     held_out = load_held_out(

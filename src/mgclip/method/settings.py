@@ -94,11 +94,11 @@ class Settings(BaseModel):
         return "".join(letter for letter in "kvqo" if letter in letters)
 
     @model_validator(mode="after")
-    def _balance_needs_a_memory(self) -> Settings:
+    def _memory_fits(self) -> Settings:
         if self.balanced and not self.memory:
             raise ValueError("balanced fine-tuning needs a memory: set memory, 2000 in the published code")
         if self.memory and self.adapter_loss == "align":
-            raise ValueError("adapter_loss align has no replay variant: set memory to 0")
+            raise ValueError("adapter_loss align cannot be used with a memory: set memory to 0")
         return self
 
     def computing(self) -> dict[str, Any]:

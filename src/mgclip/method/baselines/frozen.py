@@ -66,7 +66,7 @@ class FrozenLearner:
         pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, epochs, seen = adapter_state(self.backbone), self.epochs, None
+        before, epochs, seen = adapter_state(self.backbone), 0, None
         progress = progress or Progress()
         progress.open(index)
         try:
@@ -81,7 +81,7 @@ class FrozenLearner:
             set_adapter_state(self.backbone, before)
             self.encoder.renew()
             raise
-        self.epochs = epochs
+        self.epochs = epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
