@@ -22,10 +22,12 @@ class Encoder:
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
         self._texts: dict[str, Tensor] = {}
+        self._together: tuple[tuple[str, ...], Tensor] | None = None
 
     def renew(self) -> None:
         """Forget the texts' features: the weights have changed."""
         self._texts.clear()
+        self._together = None
 
     def pixels(self, images: Sequence[Any], keep_bytes: int = KEEP_BYTES) -> Pixels:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again."""
@@ -49,12 +51,20 @@ class Encoder:
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:
         """L2-normalised text features ``(len(names), d)`` of classes."""
+        if self._together is not None and self._together[0] == tuple(names):
+            return self._together[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]
         for start in range(0, len(new), self.batch_size):
             part = new[start : start + self.batch_size]
             tokens = self.backbone.tokenize([self.prompt.format(name) for name in part])
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
-        return torch.stack([self._texts[name] for name in names])
+        self._together = tuple(names), torch.stack([self._texts[name] for name in names])
+        return self._together[1]
+
+    def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
+        """Take these features ``(len(names), d)`` for these texts', until the weights change."""
+        self._texts.update(zip(names, features, strict=True))
+        self._together = None
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Text logits of normalised image features over any classes: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""

@@ -23,7 +23,7 @@ from mgclip.method import replay, saved, upkeep
 from mgclip.method.compensation import cosines, train_head
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.objective import Objective
-from mgclip.method.predictions import Predictions, check_candidates, predictions
+from mgclip.method.predictions import Predictions, check_candidates
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.progress import Progress
@@ -296,7 +296,7 @@ class MGCLIP:
         texts = [ARTICLE.sub("", candidate) for candidate in also]  # the prompt has its own
         logits = self.text_logits(features, (*self.class_texts, *texts))
         cosine = cosines(features, self.head)
-        return predictions(
+        return Predictions(
             self.class_names, tuple(also), logits, cosine,
             scale=float(self.backbone.logit_scale), settings=self.settings,
         )  # fmt: skip
