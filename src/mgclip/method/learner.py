@@ -186,7 +186,9 @@ class MGCLIP:
                     self.backbone, task, self.memory, tokens, first=first, settings=self.settings
                 )
             lr = self.settings.adapter_lr
-            self._train_adapters(objective, task, "adapter", on_step, progress, epochs=epochs, lr=lr)
+            self._train_adapters(
+                objective, epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=lr, progress=progress
+            )
         return epochs, seen
 
     def _epochs_for(self, task: TaskData) -> int:
@@ -241,27 +243,14 @@ class MGCLIP:
             self._keep("balance-adapter", progress)
             objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
             self._train_adapters(
-                objective, task, "balance-adapter", on_step, progress,
-                epochs=settings.balanced_epochs, lr=0.01 * settings.adapter_lr, floor=0.1,
+                objective, epochs=settings.balanced_epochs, task=task.index, phase="balance-adapter", on_step=on_step,
+                lr=0.01 * settings.adapter_lr, floor=0.1, progress=progress,
             )  # fmt: skip
         return memory
 
-    def _train_adapters(
-        self,
-        objective: Objective,
-        task: TaskData,
-        phase: str,
-        on_step: OnStep,
-        progress: Progress,
-        *,
-        epochs: int,
-        lr: float,
-        floor: float = 0.01,
-    ) -> None:
-        for _ in train_epochs(
-            self.backbone, objective, self.settings,
-            epochs=epochs, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor, progress=progress,
-        ):  # fmt: skip
+    def _train_adapters(self, objective: Objective, **how: Any) -> None:
+        """Train the adapters as ``train_epochs`` does, to the end."""
+        for _ in train_epochs(self.backbone, objective, self.settings, **how):
             pass
         self.encoder.renew()
 
