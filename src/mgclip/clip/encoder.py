@@ -11,6 +11,7 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, Pixels, ahead
+from mgclip.image_lists import image_list
 
 
 class Encoder:
@@ -29,11 +30,19 @@ class Encoder:
         self._texts.clear()
         self._together = None
 
-    def pixels(self, images: Sequence[Any], keep_bytes: int = KEEP_BYTES) -> Pixels:
-        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again."""
-        if hasattr(images, "iloc"):  # a pandas Series is asked for its index, not for its places
-            images = list(images)
-        return Pixels(images, self.backbone.transform, keep_bytes)
+    def pixels(self, images: Any, keep_bytes: int = KEEP_BYTES) -> Pixels:
+        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
+
+        Args:
+            images: What ``image_list`` takes, or images that are prepared already, which are returned unchanged.
+            keep_bytes: Room for the transformed images.
+
+        Raises:
+            InputError: If these are not images.
+        """
+        if isinstance(images, Pixels):
+            return images
+        return Pixels(image_list(images), self.backbone.transform, keep_bytes)
 
     @torch.no_grad()
     def images(self, pixels: Pixels) -> Tensor:

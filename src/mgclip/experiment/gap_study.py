@@ -116,7 +116,7 @@ class Study:
         model, sample = self.model, self.sample
         settings = model.settings.model_copy(update={"adapter_loss": loss})
         task = make_task(
-            model.encoder.pixels(sample.train.images), sample.train.labels, sample.names,
+            model.encoder.pixels(sample.train.images), sample.train.named(sample.names), sample.names,
             index=0, known=(), class_texts=sample.texts,
         )  # fmt: skip
         before = adapter_state(model.backbone)

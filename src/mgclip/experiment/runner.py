@@ -187,8 +187,9 @@ def _run_method(
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
-            task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step, progress=progress
-        )
+            task.train.images, task.train.named(task.names), task.names,
+            class_texts=task.texts, on_step=on_step, progress=progress,
+        )  # fmt: skip
         middle = time.monotonic()
         record, last = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}

@@ -69,7 +69,7 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
     else:
         train, (tests, missing) = source.train, _tests(model, source.train, source.tests)
     files = [file for own in train.values() for file in own]
-    labels = [label for label, own in enumerate(train.values()) for _ in own]
+    labels = [name for name, own in train.items() for _ in own]
     measured = [file for own in tests.values() for file in own]
     if gone := [file for file in (*files, *measured) if not file.exists()]:
         raise InputError(f"The image {gone[0]} is not there, or a link to something that is not: repair or remove it.")
@@ -152,7 +152,7 @@ def teach(
     with untuned(model):
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
-    labels = [label for label, own in enumerate(plan.train.values()) for _ in own]
+    labels = [name for name, own in plan.train.items() for _ in own]
     progress = progress_of(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, progress=progress)
     features = new.features(model), old.features(model)
