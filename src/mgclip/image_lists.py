@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -33,11 +34,10 @@ def image_list(images: Any) -> Sequence[Any]:
         InputError: If the meaning is not clear, or if these are not images.
     """
     if isinstance(images, Tensor):
-        return _split(_pixel_values(images), channels_first=True)
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
-        return _split(images, channels_first=False)
+        return list(_split(_pixel_values(images), channels_first=True))
     if isinstance(images, np.ndarray):
-        return _paths(images)
+        pixels = images.dtype.kind not in "OUS" and images.shape != (0,)
+        return list(_split(images, channels_first=False)) if pixels else _paths(images)
     if isinstance(images, str | os.PathLike):
         return [_file(images)]
     if isinstance(images, Image.Image):
@@ -46,7 +46,9 @@ def image_list(images: Any) -> Sequence[Any]:
         return _column(images)
     if isinstance(images, bytes | bytearray | memoryview) or hasattr(images, "read"):
         raise InputError(f"{EXPECTED}; found {type(images).__name__}: open it with PIL.Image.open first.")
-    if isinstance(images, Mapping | Set) or not (isinstance(images, Iterable) or hasattr(images, "__getitem__")):
+    if isinstance(images, Mapping | set | frozenset) or not (
+        isinstance(images, Iterable) or hasattr(images, "__getitem__")
+    ):
         raise InputError(f"{EXPECTED}; found {type(images).__name__}.")
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
         images = list(images)
@@ -98,10 +100,9 @@ def _pixel_values(tensor: Tensor) -> NDArray[Any]:
                 "they are before any normalisation."
             )
         return np.asarray((values.numpy() * 255).round().astype(np.uint8))
-    values = tensor.numpy()
-    if values.dtype != np.uint8:
-        raise InputError(f"A tensor of images must be uint8, or floating point in 0..1; found {values.dtype}.")
-    return np.asarray(values)
+    if tensor.dtype != torch.uint8:
+        raise InputError(f"A tensor of images must be uint8, or floating point in 0..1; found {tensor.dtype}.")
+    return np.asarray(tensor.numpy())
 
 
 def _single(tensor: Tensor) -> NDArray[Any]:
@@ -112,7 +113,7 @@ def _single(tensor: Tensor) -> NDArray[Any]:
     return np.asarray(found[0])
 
 
-def _split(array: NDArray[Any], *, channels_first: bool) -> Sequence[NDArray[Any]]:
+def _split(array: NDArray[Any], *, channels_first: bool) -> Any:
     """The images of an array, each ``(h, w)`` or ``(h, w, c)``. ``channels_first``: what this kind of array usually has."""
     if array.ndim == 4:
         first, last = array.shape[1] in CHANNELS, array.shape[3] in CHANNELS

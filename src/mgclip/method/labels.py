@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -174,7 +174,7 @@ def _listed(values: Any, what: str) -> list[Any]:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     flat = getattr(values, "ndim", 1) == 1
-    if not flat or isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
+    if not flat or isinstance(values, str | bytes | Mapping | set | frozenset) or not isinstance(values, Iterable):
         raise InputError(f"{what} must be a list; found {type(values).__name__}.")
     return list(values)
 
