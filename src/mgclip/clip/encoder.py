@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, Pixels, ahead
 from mgclip.image_lists import image_list
@@ -30,6 +31,7 @@ class Encoder:
         self._texts.clear()
         self._together = None
 
+    @in_ordinary_modes
     def pixels(self, images: Any, keep_bytes: int = KEEP_BYTES) -> Pixels:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
 
@@ -44,6 +46,7 @@ class Encoder:
             return images
         return Pixels(image_list(images), self.backbone.transform, keep_bytes)
 
+    @in_ordinary_modes
     @torch.no_grad()
     def images(self, pixels: Pixels) -> Tensor:
         """Features ``(n, d)`` of prepared images, with the adapters as they are; processes share the work."""
@@ -57,6 +60,7 @@ class Encoder:
         none = torch.empty(0, self.backbone.width, device=self.backbone.device)
         return parallel.gather_rows(torch.cat([none, *features]))
 
+    @in_ordinary_modes
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:
         """L2-normalised text features ``(len(names), d)`` of classes."""

@@ -30,7 +30,7 @@ FITTED = ("model_", "labels_", "classes_")
 class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of images. ``X`` is a sequence of Pillow images, paths or uint8 arrays ``(h, w, 3)``, a column of a table, or
     one array ``(n, h, w, 3)``; ``y`` holds their labels, which prompts use as texts unless ``class_texts`` has others. Labels
-    that mean nothing to a reader, such as numbers, mean nothing to the text branch: give texts, or the setting ``branches: image``.
+    that mean nothing to a reader, such as numbers, mean nothing to the text branch: give texts, or set ``branches: image``.
 
     Parameters
     ----------
