@@ -224,7 +224,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("There is no image: X is empty.")
         return images
 
-    def _labels(self, y: ArrayLike) -> NDArray[Any]:
+    def _labels(self, y: Any) -> NDArray[Any]:
         """Labels ``(n,)``. Raises ``ValueError``, as scikit-learn does, if one is missing."""
         if y is None:
             raise ValueError("This MGCLIPClassifier estimator requires y to be passed, but the target y is None.")
