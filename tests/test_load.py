@@ -34,7 +34,7 @@ def openai_file(request, openai_model, tmp_path_factory):
     if request.param == "archive":
         example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
         torch.jit.trace(openai_model, example, check_trace=False).save(str(file))
-    elif request.param == "wrapped":
+    elif request.param == "wrapped":  # as training in several processes saves it
         state = {f"module.{name}": value for name, value in openai_model.state_dict().items()}
         torch.save({"state_dict": state}, file)
     else:
@@ -167,7 +167,8 @@ def test_there_is_no_such_clip(tmp_path, monkeypatch):
         load_backbone("iconclop")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        InputError, match=r"The CLIP nobody/nothing cannot be loaded \(.+\): check the name and the network"
+        InputError,
+        match=r"The CLIP nobody/nothing is not stored .* cannot be loaded \(.+\): check the name and the network",
     ):
         load_backbone("nobody/nothing")
 
@@ -255,3 +256,46 @@ def test_images_of_any_mode_become_rgb(tmp_path, mode):
 
 def test_iconclip_is_small():
     assert sum(file.stat().st_size for file in ICONCLIP.iterdir()) <= 8_000_000
+
+
+@pytest.mark.parametrize("kind", ["training", "weights", "archive"])
+def test_openclip_checkpoints_are_refused(openai_model, tmp_path, kind):
+    """Their tensors have the same names; activation and heads cannot be read from them."""
+    file = tmp_path / "epoch_32.pt"
+    counts = ("input_resolution", "context_length", "vocab_size")
+    state = {name: value for name, value in openai_model.state_dict().items() if name not in counts}
+    if kind == "training":
+        torch.save(
+            {"epoch": 32, "name": "run", "state_dict": {f"module.{name}": value for name, value in state.items()}}, file
+        )
+    elif kind == "weights":
+        torch.save(state, file)
+    else:
+        bare = OpenAIClip().eval()
+        for name in counts:
+            delattr(bare, name)
+        example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
+        torch.jit.trace(bare, example, check_trace=False).save(str(file))
+    with pytest.raises(InputError, match=r"is not one of OpenAI's files, .* as in an OpenCLIP checkpoint"):
+        load_backbone(file)
+
+
+def test_an_openclip_folder_must_state_activation_and_heads(tiny_clip, tmp_path):
+    folder = tmp_path / "clip"
+    shutil.copytree(tiny_clip, folder)
+    (folder / "open_clip_config.json").write_text("{}")
+    config = json.loads((folder / "config.json").read_text())
+    for tower in ("vision_config", "text_config"):
+        config[tower] |= {"hidden_act": "gelu", "num_attention_heads": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_backbone(folder).model.config.vision_config.hidden_act == "gelu"
+    for tower in ("vision_config", "text_config"):
+        for key in ("hidden_act", "num_attention_heads"):
+            lacking = json.loads(json.dumps(config))
+            del lacking[tower][key]
+            (folder / "config.json").write_text(json.dumps(lacking))
+            with pytest.raises(InputError, match=rf"is OpenCLIP's, and its config\.json does not say {tower}\.{key}"):
+                load_backbone(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"is not a CLIP in Hugging Face layout: it is in OpenCLIP's"):
+        load_backbone(folder)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mgclip.app.paths import Command
 
 if TYPE_CHECKING:
     from mgclip.stream.check import Report
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List the data sets, or check one that you have.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -22,7 +23,9 @@ def list_command(
     from mgclip.stream.datasets import DATASETS
 
     if as_json:
-        typer.echo(json.dumps({name: _facts_of(which) for name, which in DATASETS.items()}, ensure_ascii=False))
+        from mgclip.app.display import print_json
+
+        print_json({name: _facts_of(which) for name, which in DATASETS.items()})
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -59,7 +62,7 @@ def _facts_of(which: Entry) -> dict[str, Any]:
     }
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check_command(
     name: Annotated[str, typer.Argument(help="A data set's name:  mgclip data list  shows them.")],
     path: Annotated[str | None, typer.Argument(help="Where it lies; left out: the hub, or the icons' fonts.")] = None,
@@ -70,14 +73,14 @@ def check_command(
     ] = False,
 ) -> None:
     """Check that a data set is whole: every class, every image readable, counts as published."""
-    from mgclip.app.display import opening_images
+    from mgclip.app.display import opening_images, print_json
     from mgclip.stream.check import check_dataset
 
     with opening_images(quiet=as_json) as on_images:
         report = check_dataset(name, path, quick=quick, test_only=test_only, on_images=on_images)
     recipes = _recipes_for(name)
     if as_json:
-        typer.echo(json.dumps(_as_json(report, recipes), ensure_ascii=False))
+        print_json(_as_json(report, recipes))
     else:
         _show(report, recipes)
     if report.findings:

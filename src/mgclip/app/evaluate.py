@@ -40,11 +40,14 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
+    from mgclip.clip.parallel import is_main
     from mgclip.folders.evaluate import evaluate_folder
     from mgclip.method.learner import MGCLIP
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
     found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
+    if not is_main():
+        return
     if skipped:
         found["skipped"] = skipped
     if (note := find_parts(folder).about) is not None:

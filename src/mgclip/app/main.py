@@ -23,7 +23,9 @@ from mgclip.app import (
     run,
     versions,
 )
+from mgclip.app.display import prepare_streams
 from mgclip.app.failure import sentence
+from mgclip.app.paths import Command
 from mgclip.app.studio import command as studio
 from mgclip.errors import MGCLIPError
 
@@ -34,22 +36,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run_command)
-app.command("reproduce")(reproduce.reproduce_command)
-app.command("learn")(learn.learn_command)
-app.command("predict")(predict.predict_command)
-app.command("evaluate")(evaluate.evaluate_command)
-app.command("history")(versions.history_command)
-app.command("undo")(versions.undo_command)
-app.command("relabel")(versions.relabel_command)
-app.command("forget")(versions.forget_command)
-app.command("report")(report.report_command)
-app.command("export")(export.export_command)
-app.command("studio")(studio.studio_command)
-app.command("gap")(gap.gap_command)
-app.command("bench")(bench.bench_command)
-app.command("conform")(conform.conform_command)
-app.command("recipes")(recipes.recipes_command)
+app.command("run", cls=Command)(run.run_command)
+app.command("reproduce", cls=Command)(reproduce.reproduce_command)
+app.command("learn", cls=Command)(learn.learn_command)
+app.command("predict", cls=Command)(predict.predict_command)
+app.command("evaluate", cls=Command)(evaluate.evaluate_command)
+app.command("history", cls=Command)(versions.history_command)
+app.command("undo", cls=Command)(versions.undo_command)
+app.command("relabel", cls=Command)(versions.relabel_command)
+app.command("forget", cls=Command)(versions.forget_command)
+app.command("report", cls=Command)(report.report_command)
+app.command("export", cls=Command)(export.export_command)
+app.command("studio", cls=Command)(studio.studio_command)
+app.command("gap", cls=Command)(gap.gap_command)
+app.command("bench", cls=Command)(bench.bench_command)
+app.command("conform", cls=Command)(conform.conform_command)
+app.command("recipes", cls=Command)(recipes.recipes_command)
 app.add_typer(data.app, name="data")
 
 
@@ -75,6 +77,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    prepare_streams()
     try:
         app()
     except MGCLIPError as error:

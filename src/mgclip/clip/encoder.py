@@ -48,17 +48,23 @@ class Encoder:
 
     @in_ordinary_modes
     @torch.no_grad()
-    def images(self, pixels: Pixels) -> Tensor:
-        """Features ``(n, d)`` of prepared images, with the adapters as they are; processes share the work."""
+    def images(self, pixels: Pixels, *, shared: bool = False) -> Tensor:
+        """Features ``(n, d)`` of prepared images, with the current adapters.
+
+        ``shared``: all processes ask for the same images, so each encodes a part of them. Without it a process encodes its images
+        by itself, whatever the others do.
+        """
         if len(pixels) == 0:
             return torch.empty(0, self.backbone.width, device=self.backbone.device)
-        parts = parallel.share(torch.arange(len(pixels))).split(self.batch_size)
+        every = torch.arange(len(pixels))
+        parts = (parallel.share(every) if shared else every).split(self.batch_size)
         features = [
             self.backbone.image_features(prepared, normalise=self.normalise)
             for part, prepared in ahead(pixels.batch, (part for part in parts if len(part)))
         ]
         none = torch.empty(0, self.backbone.width, device=self.backbone.device)
-        return parallel.gather_rows(torch.cat([none, *features]))
+        encoded = torch.cat([none, *features])
+        return parallel.gather_rows(encoded) if shared else encoded
 
     @in_ordinary_modes
     @torch.no_grad()

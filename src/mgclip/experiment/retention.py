@@ -51,7 +51,7 @@ def load_held_out(
 @torch.no_grad()
 def zero_shot_accuracy(learner: Learner, held_out: HeldOut) -> float:
     """Share of the test images whose class the text branch finds among all of that data set's classes."""
-    features = learner.encoder.images(held_out.pixels)
+    features = learner.encoder.images(held_out.pixels, shared=True)
     names, labels = held_out.data.class_names, torch.from_numpy(held_out.data.test.labels)
     right = 0
     for part, own in zip(features.split(LOGITS_AT_ONCE), labels.split(LOGITS_AT_ONCE), strict=True):

@@ -109,8 +109,10 @@ def open_run(
 
     def look_through(parts: Sequence[Part]) -> None:
         """List what of these parts cannot be read; a run that goes on has its list."""
-        if skip and not resume:  # one process looks: all must leave out the same images
-            skipped.extend(parallel.from_main(find_unreadable(parts, on_images) if parallel.is_main() else None))
+        if skip and not resume:  # each process tries a share, and all leave out the same images
+            found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.place()))
+            order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
+            skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
 
     def readable(name: str, split: Split) -> Split:
         look_through([(NO_TASK, name, split)])
@@ -242,7 +244,7 @@ def evaluate(
         key = len(stream), which.index
         if key not in tests:
             tests[key] = learner.encoder.pixels(which.test.images, KEEP_BYTES // 2 // len(stream))
-        encoded = learner.encoder.images(tests[key])
+        encoded = learner.encoder.images(tests[key], shared=True)
         return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
 
     for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently

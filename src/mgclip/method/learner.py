@@ -17,7 +17,7 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.load import load_backbone
+from mgclip.clip.load import load_backbone, load_base
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
 from mgclip.method import replay, saved, upkeep
@@ -106,9 +106,10 @@ class MGCLIP:
             return cls(load_backbone(reference, device), chosen)
         if settings is not None:
             raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
-        found = saved.read(Path(reference))
-        backbone = base if isinstance(base, Backbone) else load_backbone(base or found.reference, device)
-        check_base(Path(reference), backbone, reference=found.reference, fingerprint=found.fingerprint)
+        folder = Path(reference)
+        found = saved.read(folder)
+        backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
+        check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
         if found.learnt.head.shape[1] != backbone.width:
             rows, width = found.learnt.head.shape[1], backbone.width
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
@@ -257,7 +258,7 @@ class MGCLIP:
         else:
             self._keep("head", progress)
             if self.settings.uses_head:
-                rows = train_head(self.encoder.images(task.pixels), task, self.settings, on_step)
+                rows = train_head(self.encoder.images(task.pixels, shared=True), task, self.settings, on_step)
             else:
                 rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
             head = torch.cat([self.head, rows])
@@ -265,7 +266,7 @@ class MGCLIP:
             return head
         progress.carried["head"] = head
         self._keep("balance-head", progress)
-        features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
+        features, labels = self.encoder.images(Pixels.of(memory.pixels), shared=True), memory.labels.to(head.device)
         return replay.balance_head(head, features, labels, self.settings, task=task.index, on_step=on_step)
 
     def _balances(self) -> bool:
@@ -320,6 +321,8 @@ class MGCLIP:
     @in_ordinary_modes
     def predict(self, images: Any, *, also: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes, and ``also`` among classes known by their text alone.
+
+        Each process classifies its own images; several that torchrun started may ask for different ones.
 
         Args:
             images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of

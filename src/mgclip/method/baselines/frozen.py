@@ -72,7 +72,7 @@ class FrozenLearner:
         try:
             if self.adapt_first and task.index == 0 and len(task.names) > 1:
                 epochs, seen = self._adapt(task, on_step, progress)
-            features, first = self.encoder.images(task.pixels), len(known)
+            features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
             own = task.labels.to(features.device) + first
