@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgclip.app.paths import Command
+from mgclip.app.paths import with_home
 
 if TYPE_CHECKING:
     from mgclip.stream.check import Report
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List the data sets, or check one that you have.", no_args_is_help=True)
 
 
-@app.command("list", cls=Command)
+@app.command("list")
+@with_home
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -62,7 +63,8 @@ def _facts_of(which: Entry) -> dict[str, Any]:
     }
 
 
-@app.command("check", cls=Command)
+@app.command("check")
+@with_home
 def check_command(
     name: Annotated[str, typer.Argument(help="A data set's name:  mgclip data list  shows them.")],
     path: Annotated[str | None, typer.Argument(help="Where it lies; left out: the hub, or the icons' fonts.")] = None,

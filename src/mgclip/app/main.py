@@ -25,7 +25,7 @@ from mgclip.app import (
 )
 from mgclip.app.display import prepare_streams
 from mgclip.app.failure import sentence
-from mgclip.app.paths import Command
+from mgclip.app.paths import with_home
 from mgclip.app.studio import command as studio
 from mgclip.errors import MGCLIPError
 
@@ -36,22 +36,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run", cls=Command)(run.run_command)
-app.command("reproduce", cls=Command)(reproduce.reproduce_command)
-app.command("learn", cls=Command)(learn.learn_command)
-app.command("predict", cls=Command)(predict.predict_command)
-app.command("evaluate", cls=Command)(evaluate.evaluate_command)
-app.command("history", cls=Command)(versions.history_command)
-app.command("undo", cls=Command)(versions.undo_command)
-app.command("relabel", cls=Command)(versions.relabel_command)
-app.command("forget", cls=Command)(versions.forget_command)
-app.command("report", cls=Command)(report.report_command)
-app.command("export", cls=Command)(export.export_command)
-app.command("studio", cls=Command)(studio.studio_command)
-app.command("gap", cls=Command)(gap.gap_command)
-app.command("bench", cls=Command)(bench.bench_command)
-app.command("conform", cls=Command)(conform.conform_command)
-app.command("recipes", cls=Command)(recipes.recipes_command)
+app.command("run")(with_home(run.run_command))
+app.command("reproduce")(with_home(reproduce.reproduce_command))
+app.command("learn")(with_home(learn.learn_command))
+app.command("predict")(with_home(predict.predict_command))
+app.command("evaluate")(with_home(evaluate.evaluate_command))
+app.command("history")(with_home(versions.history_command))
+app.command("undo")(with_home(versions.undo_command))
+app.command("relabel")(with_home(versions.relabel_command))
+app.command("forget")(with_home(versions.forget_command))
+app.command("report")(with_home(report.report_command))
+app.command("export")(with_home(export.export_command))
+app.command("studio")(with_home(studio.studio_command))
+app.command("gap")(with_home(gap.gap_command))
+app.command("bench")(with_home(bench.bench_command))
+app.command("conform")(with_home(conform.conform_command))
+app.command("recipes")(with_home(recipes.recipes_command))
 app.add_typer(data.app, name="data")
 
 

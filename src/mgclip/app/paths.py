@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any
-
-from typer.core import TyperCommand
 
 MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments"})
 """Parameters that are texts because they take other things too, such as the name of a data set or recipe."""
 
 
-class Command(TyperCommand):
-    """A command that expands ``~`` in all its paths."""
+def with_home(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command, which expands ``~`` in all its paths."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
-        rest = super().parse_args(ctx, args)
-        paths = {
-            param.name for param in self.params if getattr(getattr(param, "type", None), "name", "") == "path"
-        } | MAY_BE_PATHS
-        for name in ctx.params.keys() & paths:
-            ctx.params[name] = _expanded(ctx.params[name])
-        return rest
+    @wraps(command)
+    def expanding(**given: Any) -> Any:
+        return command(**{name: _expanded(value, text=name in MAY_BE_PATHS) for name, value in given.items()})
+
+    return expanding
 
 
-def _expanded(value: Any) -> Any:
+def _expanded(value: Any, *, text: bool) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_expanded, value))
-    home = isinstance(value, str) and (value == "~" or value.startswith(("~/", "~\\")))
-    return os.path.expanduser(value) if home else value  # noqa: PTH111
+        return type(value)(_expanded(each, text=text) for each in value)
+    if isinstance(value, Path) or (text and isinstance(value, str)):
+        home = str(value) == "~" or str(value).startswith(("~/", "~\\"))
+        return type(value)(os.path.expanduser(value)) if home else value  # noqa: PTH111
+    return value
