@@ -73,10 +73,8 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def print_json(value: Any) -> None:
     """One line of JSON on standard output; letters as they are if the encoding can hold all of them, or as JSON's escapes."""
-    from typer import echo
-
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    echo(json.dumps(value, ensure_ascii=not encoding.startswith("utf")))
+    print(json.dumps(value, ensure_ascii=not encoding.startswith("utf")), flush=True)
 
 
 def one_process(command: str) -> None:

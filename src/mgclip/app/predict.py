@@ -94,14 +94,11 @@ def predict_command(
                 )
         else:
             shown = str(answer.file)
-            typer.echo(
-                "\t".join(
-                    [
-                        one_line(shown) if sys.stdout.isatty() else shown,
-                        *map(one_line, _cells(answer, name, branches=branches)),
-                    ]
-                )
-            )
+            cells = [
+                one_line(shown) if sys.stdout.isatty() else shown,
+                *map(one_line, _cells(answer, name, branches=branches)),
+            ]
+            print("\t".join(cells), flush=True)
     if skipped and not quiet:
         screen.print(f"{len(skipped)} files were skipped")
 
