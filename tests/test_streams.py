@@ -215,3 +215,30 @@ def test_a_taken_port_and_a_wrong_host_are_reported_first(mgclip, tmp_path):
     ):
         code, out, err = mgclip("studio", tmp_path / "new", "--base", "iconclip", "--host", host, "--port", port)
         assert (code, out, err) == (2, "", f"mgclip: {sentence}\n")
+
+
+def test_texts_that_the_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, tmp_path, mgclip):
+    from conftest import month_folders
+
+    month_folders(icons, tmp_path, {"march": range(3)}, 2)
+    names = [str(name) for name in icons["class_names"][:3]]
+    long = "a very " * 30
+    texts = {names[0]: f"{long}red one", names[1]: f"{long}blue one", names[2]: "another"}
+    (tmp_path / "names.csv").write_text(
+        "folder,name,text\n" + "".join(f"{n},{n},{text}\n" for n, text in texts.items())
+    )
+    words = (
+        "learn",
+        tmp_path / "march",
+        "--model",
+        tmp_path / "m",
+        "--base",
+        tiny_clip,
+        "--names",
+        tmp_path / "names.csv",
+        "--dry-run",
+    )
+    code, _, err = mgclip(*words)
+    assert code == 0
+    assert err.count("are the same to this CLIP") == 1
+    assert "red one" in err and "blue one" in err and "another" not in err

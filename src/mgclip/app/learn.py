@@ -65,7 +65,7 @@ def learn_command(
     if on_bad_image == "skip":
         source, kept, skipped = _readable(source, kept)
 
-    from mgclip.folders.teach import make_plan, teach
+    from mgclip.folders.teach import alike_texts, make_plan, teach
     from mgclip.method.learner import MGCLIP
 
     def open_model() -> MGCLIP:
@@ -78,7 +78,13 @@ def learn_command(
 
     def open_and_plan() -> tuple[MGCLIP, Plan]:
         learner = open_model()
-        return learner, make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+        plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+        for one, other in alike_texts(learner, plan):
+            screen.print(
+                f"The texts {one!r} and {other!r} are the same to this CLIP: give shorter ones with --names.",
+                soft_wrap=True,
+            )
+        return learner, plan
 
     first = dry_run or not is_saved(model)  # what is wrong with a first learn shows before there is a folder
     learner, plan = open_and_plan() if first else (None, None)

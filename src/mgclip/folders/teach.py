@@ -124,6 +124,19 @@ def _tests(
     return tests, tuple(notes)
 
 
+def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
+    """Pairs of class texts, one or both of them new, that are the same tokens to this CLIP, which cuts long texts."""
+    texts = [*model.class_texts, *plan.texts]
+    tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
+    first: dict[tuple[int, ...], int] = {}
+    pairs = []
+    for place, (text, row) in enumerate(zip(texts, tokens, strict=True)):
+        earlier = first.setdefault(tuple(row), place)
+        if place >= len(model.class_texts) and earlier != place:
+            pairs.append((texts[earlier], text))
+    return pairs
+
+
 def teach(
     model: MGCLIP,
     folder: Path,
