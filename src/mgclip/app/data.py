@@ -24,7 +24,7 @@ def list_command(
     from mgclip.stream.datasets import DATASETS
 
     if as_json:
-        from mgclip.app.display import print_json
+        from mgclip.app.streams import print_json
 
         print_json({name: _facts_of(which) for name, which in DATASETS.items()})
         return
@@ -75,7 +75,8 @@ def check_command(
     ] = False,
 ) -> None:
     """Check that a data set is whole: every class, every image readable, counts as published."""
-    from mgclip.app.display import opening_images, print_json
+    from mgclip.app.display import opening_images
+    from mgclip.app.streams import print_json
     from mgclip.stream.check import check_dataset
 
     with opening_images(quiet=as_json) as on_images:

@@ -21,7 +21,8 @@ def export_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Write an ordinary CLIP folder that transformers loads by itself, with head, classes and model card; check it."""
-    from mgclip.app.display import one_process, out, print_json
+    from mgclip.app.display import one_process, out
+    from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.store import is_saved
 

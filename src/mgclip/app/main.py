@@ -23,9 +23,9 @@ from mgclip.app import (
     run,
     versions,
 )
-from mgclip.app.display import prepare_streams
 from mgclip.app.failure import sentence
 from mgclip.app.paths import with_home
+from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
 from mgclip.errors import MGCLIPError
 

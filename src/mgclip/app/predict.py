@@ -44,8 +44,9 @@ def predict_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Classify images among all classes a model has learned."""
-    from mgclip.app.display import counting, print_json, screen
+    from mgclip.app.display import counting, screen
     from mgclip.app.stdin_list import listed_files
+    from mgclip.app.streams import print_json
     from mgclip.errors import InputError, one_line
     from mgclip.method.versions import check_saved
 
