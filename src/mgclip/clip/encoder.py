@@ -11,7 +11,7 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels, ahead
+from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room, ahead
 from mgclip.image_lists import image_list
 
 
@@ -32,7 +32,7 @@ class Encoder:
         self._together = None
 
     @in_ordinary_modes
-    def pixels(self, images: Any, keep_bytes: int = KEEP_BYTES) -> Pixels:
+    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> Pixels:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
 
         Args:

@@ -337,7 +337,7 @@ class MGCLIP:
                 or is given twice.
         """
         also = self._candidates(also)
-        return self.classify(self.encoder.images(self.encoder.pixels(images)), also=also)
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), also=also)
 
     @in_ordinary_modes
     @torch.no_grad()
