@@ -18,7 +18,7 @@ from mgclip.bench.plain import PlainLearner
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.runner import build_stream, evaluate
+from mgclip.experiment.runner import build_stream, evaluate, test_pixels
 from mgclip.method.learner import MGCLIP
 
 
@@ -36,12 +36,12 @@ def main() -> None:
         PlainLearner(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
     )
     total = {"ours": 0.0, "plain": 0.0}
-    pixels: dict[tuple[int, int], object] = {}
+    pixels = test_pixels(ours.backbone, mine, KEEP_BYTES)
     equal = compared = 0
     for task, same in zip(mine, theirs, strict=True):
         begun = time.perf_counter()
         ours.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
-        evaluate(ours, mine, task, pixels)  # type: ignore[arg-type]
+        evaluate(ours, mine, task, pixels)
         middle = time.perf_counter()
         plain.learn(same)
         found = [plain.predict(earlier.test.images) for earlier in theirs[: task.index + 1]]

@@ -85,7 +85,10 @@ class UnreadableImage(InputError):
 
 @contextlib.contextmanager
 def opened(file: Any) -> Iterator[Image.Image]:
-    """An image file, or a stream of its bytes, opened and not yet decoded. Raises whatever its reader does, and ``ValueError`` as ``check_size`` does."""
+    """An image file, or a stream of its bytes, opened and not yet decoded.
+
+    Raises whatever its reader does, and ``ValueError`` as ``check_size`` does.
+    """
     with Image.open(file, formats=formats()) as image:
         check_size(*image.size)
         yield image

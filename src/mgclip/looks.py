@@ -37,7 +37,7 @@ def as_seen(image: Image.Image, *, upright: bool = True) -> Image.Image:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return TURNS.get(image.getexif().get(ORIENTATION))
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged tags raise a dozen kinds; the picture is still good
         return None
 
@@ -92,10 +92,15 @@ def _declared_range(image: Image.Image) -> tuple[float, float]:
         return lowest, highest
     if image.mode.startswith("I;16"):
         return 0, 2.0 ** int(np.ravel(tags.get(BITS_PER_SAMPLE, 16))[0]) - 1
-    if image.mode == "I" and getattr(image, "format", None) in ("PNG", "PPM"):  # 16 bits, in a mode that has room for more
+    if image.mode == "I" and getattr(image, "format", None) in (
+        "PNG",
+        "PPM",
+    ):  # 16 bits, in a mode that has room for more
         return 0, 65535
     kind = "floating-point" if image.mode == "F" else "32-bit"
-    raise ValueError(f"its {kind} values have no declared range, so black and white are unknown; save it with 8 or 16 bits")
+    raise ValueError(
+        f"its {kind} values have no declared range, so black and white are unknown; save it with 8 or 16 bits"
+    )
 
 
 def _tags(image: Image.Image) -> Any:

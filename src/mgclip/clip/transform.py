@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Transform:
-    """Resize the shorter side to ``shorter``, or both to ``exact`` (width, height), then cut ``crop`` (width, height) from the centre.
+    """Resize the shorter side to ``shorter``, or both to ``exact``, then cut ``crop`` from the centre; pairs are width, height.
 
     Sizes and the place of the crop are rounded as torchvision does, with which CLIP was trained; the image processors of
     transformers place a quarter of all crops one pixel further up or left.
@@ -27,7 +27,7 @@ class Transform:
 
     @classmethod
     def of(cls, processor: Any) -> Transform:
-        """The transform that an image processor of transformers describes. Raises ``ValueError`` for one that is not supported."""
+        """What an image processor of transformers describes. Raises ``ValueError`` for a transform that is not supported."""
         size = {key: value for key, value in dict(processor.size or {}).items() if value is not None}
         shorter = exact = None
         if processor.do_resize and set(size) == {"shortest_edge"}:
@@ -35,7 +35,9 @@ class Transform:
         elif processor.do_resize and set(size) == {"height", "width"}:
             exact = int(size["width"]), int(size["height"])
         elif processor.do_resize:
-            raise ValueError(f"it resizes by {', '.join(size) or 'no size'}; supported are shortest_edge, or height and width")
+            raise ValueError(
+                f"it resizes by {', '.join(size) or 'no size'}; supported are shortest_edge, or height and width"
+            )
         crop = None
         if processor.do_center_crop:
             crop = int(processor.crop_size["width"]), int(processor.crop_size["height"])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels
+from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import records
@@ -129,7 +129,7 @@ def open_run(
         recipe.retention,
         plain.encoder,
         test_per_class=recipe.test_per_class,
-        keep_bytes=KEEP_BYTES // 2,
+        keep_bytes=max(0, KEEP_BYTES - _test_bytes(opened)),  # the stream's own are used more often
         readable=readable,
     )
     opened = replace(opened, held_out=held_out)
@@ -153,7 +153,7 @@ def run(
     ``checkpoint_every``: steps between checkpoints inside a task; ``stop`` is asked after each step, and raises ``Stopped`` when
     everything up to it is on disk.
     """
-    tests: dict[tuple[int, int], Pixels] = {}
+    tests = test_pixels(opened.backbone, opened.stream, KEEP_BYTES)
     summaries = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
     untuned = {}
     if not all(summaries.values()):
@@ -168,10 +168,20 @@ def run(
     return summaries
 
 
+def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[Pixels]:
+    """The test images of each task of a stream, prepared; ``keep_bytes`` of them are kept in all."""
+    room = Room(keep_bytes)
+    return [Pixels(task.test.images, backbone.transform, room) for task in stream]
+
+
+def _test_bytes(opened: OpenRun) -> int:
+    return sum(len(task.test.labels) for task in opened.stream) * 3 * opened.backbone.image_size**2
+
+
 def _run_method(
     opened: OpenRun,
     method: str,
-    tests: dict[tuple[int, int], Pixels],
+    tests: Sequence[Pixels],
     untuned: Mapping[str, float],
     on_step: OnStep,
     on_task: OnTask,
@@ -180,6 +190,7 @@ def _run_method(
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
+        tests = test_pixels(opened.backbone, stream, 0)  # used once
     learner, done = _start(opened, method, folder)
     progress = Progress(folder, *checkpoints)
     parallel.wait()  # until every process has read what one of them is about to write
@@ -232,19 +243,16 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[di
 
 @torch.no_grad()
 def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: dict[tuple[int, int], Pixels]
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[Pixels]
 ) -> tuple[dict[str, Any], Answers]:
     """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
     the next task (docs/method.md 3, 9); and the answers it was made of.
 
-    ``tests`` keeps the transformed test images between calls, by stream length and task.
+    ``tests``: the test images of each task, as ``test_pixels`` prepares them.
     """
 
     def features(which: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        key = len(stream), which.index
-        if key not in tests:
-            tests[key] = learner.encoder.pixels(which.test.images, KEEP_BYTES // 2 // len(stream))
-        encoded = learner.encoder.images(tests[key], shared=True)
+        encoded = learner.encoder.images(tests[which.index], shared=True)
         return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
 
     for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently
