@@ -48,9 +48,11 @@ def formats() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def endings() -> frozenset[str]:
     """The endings of their files, with the dot, in small letters."""
-    read = set(formats())
-    known = {ending for ending, kind in Image.registered_extensions().items() if kind in read}
-    return frozenset(known | ({".mpo"} & {f".{name.lower()}" for name in read}))  # which Pillow registers for no format
+    read = {
+        *formats(),
+        "MPO",
+    }  # Pillow opens MPO, two pictures in one file, as JPEG, and lists it as no format of its own
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in read)
 
 
 def threads() -> int:

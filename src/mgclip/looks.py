@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings an image with this orientation tag upright."""
+
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the picture is still good
 
 
 def as_seen(image: Image.Image, *, upright: bool = True) -> Image.Image:
