@@ -55,7 +55,8 @@ def made(folder: Path, count: int) -> Path:
     """A folder of JPEG files of 500 x 375: slopes of colour under fine noise."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        slopes = np.linspace(*rng.uniform(0, 255, (2, 375, 1, 3)), 500, axis=1)[:, :, 0]
+        left, right = rng.uniform(0, 255, (2, 375, 3))
+        slopes = np.linspace(left, right, 500, axis=1)
         picture = np.clip(slopes + rng.normal(0, 20, (375, 500, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(picture).save(folder / f"{number:05}.jpg", quality=90)
     return folder

@@ -21,9 +21,9 @@ from mgclip.errors import InputError
 from mgclip.looks import as_seen
 
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP",
+    "JPEG", "PNG", "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "SGI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
-"""Those of pictures. Not among them: formats whose readers start other programs."""
+"""Those of pictures, the most frequent first, as they are tried. Not among them: formats whose readers start other programs."""
 
 MOST_PIXELS = 120_000_000
 """A larger image is refused: it would take more than 360 MB opened."""
