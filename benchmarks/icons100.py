@@ -18,7 +18,7 @@ from mgclip.bench.plain import PlainLearner
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.runner import build_stream, evaluate
+from mgclip.experiment.runner import build_stream, evaluate, test_pixels
 from mgclip.method.learner import MGCLIP
 
 
@@ -29,19 +29,19 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="changes to the recipe, such as epochs=1")
     args = parser.parse_args()
     recipe = load_recipe("icons100", [f"tasks={args.tasks}", *args.changes])
-    settings = recipe.settings().model_copy(update={"memory": 0})
+    settings = recipe.settings()
     mine, theirs = build_stream(recipe), build_stream(recipe)
     ours, plain = (
         MGCLIP(make_backbone("iconclip"), settings),
         PlainLearner(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
     )
     total = {"ours": 0.0, "plain": 0.0}
-    pixels: dict[tuple[int, int], object] = {}
+    pixels = test_pixels(ours.backbone, mine, KEEP_BYTES)
     equal = compared = 0
     for task, same in zip(mine, theirs, strict=True):
         begun = time.perf_counter()
         ours.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
-        evaluate(ours, mine, task, pixels)  # type: ignore[arg-type]
+        evaluate(ours, mine, task, pixels)
         middle = time.perf_counter()
         plain.learn(same)
         found = [plain.predict(earlier.test.images) for earlier in theirs[: task.index + 1]]

@@ -20,7 +20,7 @@ from mgclip.method.training import Step
 
 def main() -> None:
     recipe = load_recipe("icons100", ["epochs=4"])
-    learner = MGCLIP(make_backbone("iconclip"), recipe.settings().model_copy(update={"memory": 0}))
+    learner = MGCLIP(make_backbone("iconclip"), recipe.settings())
     medians = []
     for task in build_stream(recipe):
         times: list[float] = []

@@ -63,23 +63,42 @@ def make_pets(root):
         # The data set writes cats with a capital and dogs without.
         listed = [f"{name.title() if i % 3 else name}_{k}" for i, name in enumerate(names)]
         write(root / "images", *(f"{line}.jpg" for line in listed))
-        write_lines(
-            root / "annotations" / f"{part}.txt",
-            ["# Image CLASS-ID", *(f"{line} {i} 1 1" for i, line in enumerate(listed, 1))],
-        )
+        write_lines(root / "annotations" / f"{part}.txt", (f"{line} {i} 1 1" for i, line in enumerate(listed, 1)))
     (root / "images" / "Abyssinian_1.mat").write_bytes(b"no image")
 
 
 def make_caltech(root):
     for name in ("BACKGROUND_Google", *facts.class_names("caltech101_classes.tsv")):
-        folder = {"faces": "Faces", "faces_easy": "Faces_easy", "leopards": "Leopards"}.get(name, name)
+        folder = {"faces": "Faces", "faces_easy": "Faces_easy", "leopards": "Leopards", "motorbikes": "Motorbikes"}.get(
+            name, name
+        )
         write(root / "101_ObjectCategories", *(f"{folder}/image_{k:04}.jpg" for k in (1, 2)))
 
 
-def make_vtab(root):
-    for i, name in enumerate(facts.class_names("vtab_classes.tsv")):
-        folder = [name, name.lower().replace(" ", "_"), name.replace(" ", "-")][i % 3]
+VTAB = facts.class_names("vtab_classes.tsv")
+VTAB_FOLDERS = tuple(str(number) for number in range(10, 10 + len(VTAB)))
+"""The published archive has numbers for folders, in the order of the classes."""
+
+
+def make_vtab(root, folders=VTAB_FOLDERS):
+    for folder in folders:
         write(root / "vtab", f"train/{folder}/a.jpg", f"test/{folder}/b.jpg", f"test/{folder}/c.jpg")
+
+
+def named_vtab():
+    """The class names as people write folders."""
+    return [[name, name.lower().replace(" ", "_"), name.replace(" ", "-")][i % 3] for i, name in enumerate(VTAB)]
+
+
+def make_split_imagenet_r(root):
+    """ImageNet-R as other experiments share it: already split."""
+    listed = sorted(facts.imagenet_r_test_files())
+    first = {file.split("/")[0]: file for file in reversed(listed)}
+    write(
+        root / "imagenet-r",
+        *(f"test/{file}" for file in first.values()),
+        *(f"train/{s}/art_9999.jpg" for s in IMAGENET_R),
+    )
 
 
 def make_parquet(root, part, image, label, names, labels):

@@ -66,6 +66,8 @@ class OpenAIClip(nn.Module):
         self.ln_final = nn.LayerNorm(text_width)
         self.text_projection = nn.Parameter(torch.randn(text_width, dim) * text_width**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(4.6))
+        for name, count in (("input_resolution", size), ("context_length", length), ("vocab_size", vocabulary)):
+            self.register_buffer(name, torch.tensor(count))
 
     def encode_text(self, ids):
         mask = torch.full((ids.shape[1], ids.shape[1]), float("-inf")).triu(1)
@@ -77,11 +79,5 @@ class OpenAIClip(nn.Module):
 
 
 def published_state(model):
-    """As OpenAI's archives store it: half precision, with three counts beside the weights."""
-    state = {name: value.half() for name, value in model.state_dict().items()}
-    sizes = {
-        "input_resolution": torch.tensor(32),
-        "context_length": torch.tensor(77),
-        "vocab_size": torch.tensor(49408),
-    }
-    return {**state, **sizes}
+    """As OpenAI's archives store it: half precision, with three counts next to the weights."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}

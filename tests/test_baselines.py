@@ -17,7 +17,15 @@ from mgclip.method.baselines import ranpac
 from mgclip.method.baselines.features import FeatureTask
 from mgclip.method.baselines.make import make_learner
 from mgclip.method.baselines.ranpac import RIDGES, RanPAC
-from mgclip.method.baselines.rapf import RAPF, covariance, fuse_adapters, hard_pairs, hinge, sampling_factor
+from mgclip.method.baselines.rapf import (
+    RAPF,
+    covariance,
+    fuse_adapters,
+    hard_pairs,
+    hinge,
+    initial_adapter,
+    sampling_factor,
+)
 from mgclip.method.baselines.settings import PeerSettings
 from mgclip.method.baselines.table import METHODS, method_settings
 
@@ -147,14 +155,38 @@ def test_rapf_parts_follow_their_formulas():
     assert hinge(units, texts[torch.tensor(pairs)]).item() == pytest.approx(np.mean(terms))
 
 
-@pytest.mark.parametrize("tau", [0.0, 1.5])
-def test_rapf_trains_as_defined(backbone, tau):
+def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
+    width = 256
+    found = initial_adapter(width, "default", 3)
+    layer = torch.nn.Linear(width, width, bias=False).weight
+    bound = width**-0.5
+    assert found.shape == layer.shape
+    for weight in (found, layer.detach()):  # uniform in the same bounds
+        assert 0.99 * bound < weight.abs().max() <= bound
+        assert abs(weight.mean()) < 0.02 * bound
+        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert torch.equal(found, initial_adapter(width, "default", 3))
+    assert not torch.equal(found, initial_adapter(width, "default", 4))
+    assert torch.equal(initial_adapter(width, "identity", 3), torch.eye(width))
+    fresh = RAPF(backbone, Settings(seed=3), PeerSettings())
+    assert torch.equal(fresh.adapter, initial_adapter(backbone.width, "default", 3))
+    assert torch.equal(
+        RAPF(backbone, Settings(), PeerSettings(rapf_init="identity")).adapter, torch.eye(backbone.width)
+    )
+
+
+@pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
+@pytest.mark.parametrize("init", ["default", "identity"])
+def test_rapf_trains_as_defined(backbone, tau, beta, init):
     """One more loop, written out plainly, drawing from the same generator."""
-    peers = PeerSettings(rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=1)
+    peers = PeerSettings(
+        rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init
+    )
+    of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
     width, scale = backbone.width, backbone.logit_scale.item()
-    adapter, means, covs = torch.eye(width), {}, {}
+    adapter, means, covs = initial_adapter(width, init, 5), {}, {}
     for part in feature_tasks(width, [3, 2], 5):
         losses, told = [], []
         model.learn(part, lambda step, told=told: told.append(step.loss))
@@ -174,15 +206,15 @@ def test_rapf_trains_as_defined(backbone, tau):
                 x, y = list(part.features[start : start + 7]), part.labels[start : start + 7].tolist()
                 if part.first:
                     olds = sorted({walk[(2 * batch + k) % part.first] for k in range(2)})
-                    noise = torch.randn(len(olds), 10, width, generator=g)
+                    noise = torch.randn(len(olds), of_class, width, generator=g)
                     for c, z in zip(olds, noise, strict=True):
                         x += list(means[c] + z @ factors[c].T)
-                        y += [c] * 10
+                        y += [c] * of_class
                 f = torch.stack(x) @ a.T
                 logits = scale * (f / f.norm(dim=1, keepdim=True)) @ part.texts.T
                 loss = torch.nn.functional.cross_entropy(logits, torch.tensor(y))
                 if pairs:
-                    noise, terms = torch.randn(len(pairs), 20, width, generator=g), []
+                    noise, terms = torch.randn(len(pairs), of_pair, width, generator=g), []
                     for (i, j), z in zip(pairs, noise, strict=True):
                         f = (means[i] + z @ factors[i].T) @ a.T
                         f = f / f.norm(dim=1, keepdim=True)
@@ -307,7 +339,8 @@ def test_ranpac_adapts_on_the_first_task_only_with_the_recipes_adapters(small, i
     assert learner.learn(*task(icons, [0, 1, 2])).epochs == 2
     first = adapter_state(backbone)
     assert any(not torch.equal(first[name], start[name]) for name in start)
-    assert learner.learn(*task(icons, [3, 4])).epochs == 2
+    assert learner.learn(*task(icons, [3, 4])).epochs == 0
+    assert learner.epochs == 2
     assert all(torch.equal(weight, first[name]) for name, weight in adapter_state(backbone).items())
     bare = make_learner(
         "ranpac", backbone, settings, small.peers().model_copy(update={"ranpac_first_task_adapter": False})

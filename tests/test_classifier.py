@@ -1,9 +1,15 @@
 """The scikit-learn classifier: its own behaviour, and scikit-learn's estimator checks."""
 
+import pickle
+from pathlib import Path
+from types import MappingProxyType
+
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mgclip import MGCLIP, MGCLIPClassifier, Settings
@@ -79,6 +85,125 @@ def test_what_cannot_be_learned_is_said(classifier, icons):
         classifier.fit(x[:0], y[:0])
     with pytest.raises(InputError, match="no key epoch: did you mean epochs"):
         MGCLIPClassifier("iconclip", settings={"epoch": 1}).fit(x, y)
+
+
+def test_a_saved_model_predicts_at_once(classifier, icons, tmp_path):
+    x, y = some(icons, [0, 1])
+    classifier.fit(x, y).model_.save_pretrained(tmp_path / "shop")
+    saved = MGCLIPClassifier(tmp_path / "shop")
+    assert saved.__sklearn_is_fitted__()
+    assert saved.predict(x).tolist() == classifier.predict(x).tolist()
+    assert MGCLIPClassifier(tmp_path / "shop").predict_proba(x) == pytest.approx(classifier.predict_proba(x), abs=1e-6)
+    assert MGCLIPClassifier(tmp_path / "shop").score(x, y) == classifier.score(x, y)
+    assert MGCLIPClassifier(tmp_path / "shop").classes_.tolist() == classifier.classes_.tolist()
+    copy = pickle.loads(pickle.dumps(clone(saved)))
+    assert "model_" not in vars(copy)
+    assert copy.predict(x).tolist() == classifier.predict(x).tolist()
+    with pytest.raises(NotFittedError):
+        MGCLIPClassifier(tmp_path / "elsewhere").predict(x)
+    with pytest.raises(AttributeError, match="classes_"):
+        _ = MGCLIPClassifier(tmp_path / "elsewhere").classes_
+
+
+def test_the_home_folder_may_be_written_short(classifier, icons, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    x, y = some(icons, [0, 1])
+    model = classifier.fit(x, y).model_
+    model.save_pretrained("~/shop")
+    assert (tmp_path / "shop" / "mgclip.json").is_file()
+    assert MGCLIP.from_pretrained("~/shop").class_names == model.class_names
+    assert MGCLIP.from_pretrained(Path("~/shop")).class_names == model.class_names
+    assert MGCLIPClassifier("~/shop").classes_.tolist() == sorted(model.class_names)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 0, "seed": 3},
+        Settings(epochs=0, seed=3),
+        ["epochs=0", "seed=3"],
+        MappingProxyType({"epochs": 0, "seed": 3}),
+    ],
+)
+def test_settings_of_either_kind(tiny_clip, icons, settings):
+    x, y = some(icons, [0, 1])
+    assert MGCLIPClassifier(tiny_clip, settings=settings).fit(x, y).model_.settings == Settings(epochs=0, seed=3)
+    if not isinstance(settings, list):
+        assert MGCLIP.from_pretrained(tiny_clip, settings=settings).settings == Settings(epochs=0, seed=3)
+    changed = MGCLIPClassifier(tiny_clip, settings=settings).set_params(settings__seed=4, sharp=True)
+    assert changed.sharp and changed.fit(x, y).model_.settings == Settings(epochs=0, seed=4)
+
+
+@pytest.mark.parametrize("settings", ["epochs=0", [("epochs", 0)], 3, {"epochs": -1}, {"epoch": 1}])
+def test_settings_of_no_kind_are_refused(tiny_clip, icons, settings):
+    sentence = r"settings must be Settings\(\.\.\.\) or a mapping|In the settings: "
+    with pytest.raises(InputError, match=sentence):
+        MGCLIPClassifier(tiny_clip, settings=settings).fit(*some(icons, [0, 1]))
+    with pytest.raises(InputError, match=sentence):
+        MGCLIP.from_pretrained(tiny_clip, settings=settings)
+
+
+def test_settings_of_memory_and_speed_count_for_a_new_model_too(tiny_clip):
+    assert MGCLIP.from_pretrained(tiny_clip, computing={"micro_batch_size": 3}).settings.micro_batch_size == 3
+    with pytest.raises(InputError, match="may change; found epochs"):
+        MGCLIP.from_pretrained(tiny_clip, computing={"epochs": 0})
+    with pytest.raises(InputError, match="computing must be a mapping"):
+        MGCLIP.from_pretrained(tiny_clip, computing=["micro_batch_size=3"])
+    with pytest.raises(InputError, match="There is no saved model at"):
+        MGCLIP.from_pretrained(tiny_clip, base=tiny_clip)
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, pd.NA, np.nan])
+@pytest.mark.parametrize(
+    "kind", [list, tuple, pd.Series, lambda y: pd.Series(y).astype("category"), lambda y: np.array(y, dtype=object)]
+)
+def test_a_missing_label_is_named(classifier, icons, kind, missing):
+    x, y = some(icons, [0, 1])
+    with pytest.raises(ValueError, match=r"Input y contains NaN: y\[23\] is missing"):
+        classifier.fit(x, kind([*y[:-1], missing]))
+    with pytest.raises(ValueError, match=r"Input y contains NaN: y\[23\] is missing"):
+        classifier.fit(x, kind([*np.arange(23) % 2, missing]))
+    assert "model_" not in vars(classifier)
+
+
+def test_nullable_whole_numbers_stay_whole(classifier, icons):
+    x, y = some(icons, [0, 1])
+    classifier.fit(x, pd.Series((y == y[0]).astype(int), dtype="Int64"))
+    assert classifier.classes_.dtype.kind == "i"
+    assert classifier.model_.class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ({"a": "first", "B": "second"}, "class_texts has the key 'B', which is not a class name"),
+        ({0: "first"}, "class_texts has the key 0, which is not a class name"),
+        (["first", "second"], "class_texts must be a mapping from label to text; found list"),
+        ({"a": None}, "The text of the class 'a' must be words for a prompt; found None"),
+        ({"a": ""}, "The text of the class 'a' must be words"),
+    ],
+)
+def test_texts_that_fit_no_label_are_refused(classifier, icons, texts, sentence):
+    x, y = some(icons, [0, 1])
+    labels = np.where(y == y[0], "a", "b")
+    for learn in (classifier.set_params(class_texts=texts).fit, classifier.partial_fit):
+        with pytest.raises(InputError, match=sentence):
+            learn(x, labels)
+
+
+def test_texts_may_have_the_keys_of_a_json_file_and_be_those_of_later_classes(classifier, icons):
+    x, y = some(icons, [0, 1])
+    numbers = np.where(y == y[0], 0, 1)
+    classifier.set_params(class_texts={"0": "first", "1": "second"}).fit(x, numbers)
+    assert classifier.model_.class_texts == ("first", "second")
+    later = MGCLIPClassifier(classifier.clip, settings=QUICK, class_texts={0: "first", 1: "second", 2: "third"})
+    later.partial_fit(x, numbers).partial_fit(some(icons, [2])[0], np.full(12, 2))
+    assert later.model_.class_texts == ("first", "second", "third")
+    some_texts = MGCLIPClassifier(classifier.clip, settings=QUICK, class_texts={2: "third"})
+    with pytest.raises(InputError, match="class_texts has the key 2"):
+        some_texts.partial_fit(x, numbers)
+    some_texts.partial_fit(x, numbers, classes=[0, 1, 2])
+    assert some_texts.model_.class_texts == ("0", "1")
 
 
 class Rows(MGCLIPClassifier):

@@ -6,7 +6,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from layouts import IMAGENET, MAKE, SIZES, make_caltech, make_cub, make_imagenet, make_parquet, make_vtab, write
+from layouts import (
+    IMAGENET,
+    MAKE,
+    SIZES,
+    make_caltech,
+    make_cub,
+    make_imagenet,
+    make_parquet,
+    make_vtab,
+    named_vtab,
+    write,
+)
 from PIL import Image
 
 from mgclip.stream import check, facts, icons
@@ -101,7 +112,7 @@ def test_check_of_all_that_can_be_wrong(tmp_path, as_small, mgclip):
         "test: the class 'Laysan_Albatross' has no image",
     ]
     assert found["wrong count"] == ["train: 199 images; published are 200", "test: 397 images; published are 400"]
-    assert found["extra folder"] == ["images/999.Dodo is no class of cub200"]
+    assert found["extra folder"] == ["images/999.Dodo is not a class of cub200"]
     assert len(found["missing file"]) == 4
     assert "200.Common_Yellowthroat/Bird_0005_199.jpg is in the published list and not in" in found["missing file"][-1]
     assert len(found["unreadable"]) == 2
@@ -124,31 +135,34 @@ def test_check_of_class_folders(tmp_path, mgclip):
     assert found[0] == "train: the class 'tench' has 2 images; published are 732 to 1300"
     assert "test: 101 images; published are 5,000" in found
     assert "test: the class 'tench' has 2 images; published are 50" in found
-    assert found[-1] == "train/n00000000 is no class of imagenet100"
+    assert found[-1] == "train/n00000000 is not a class of imagenet100"
     code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json", "--test-only")
     assert not any(finding["what"].startswith("train") for finding in json.loads(said)["findings"])
-    make_vtab(tmp_path)
+    make_vtab(tmp_path, named_vtab())
     write(tmp_path, "vtab/test/Sea Lake/a.jpg")
     code, said, _ = mgclip("data", "check", "vtab", tmp_path, "--quick")
-    assert "extra folder: test/SeaLake is no class of vtab" in said
+    assert "extra folder: test/SeaLake is not a class of vtab" in said
     make_caltech(tmp_path)
     (tmp_path / "101_ObjectCategories" / "Faces").rename(tmp_path / "101_ObjectCategories" / "Visages")
     code, said, _ = mgclip("data", "check", "caltech101", tmp_path, "--quick")
     assert "missing class: test: the class 'faces' has no image" in said
-    assert "extra folder: Visages is no class of caltech101" in said
+    assert "extra folder: Visages is not a class of caltech101" in said
     assert "BACKGROUND" not in said
 
 
 def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
-    write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg")
+    write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg", "val/cat/c.jpg")
     code, said, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 0
+    assert "note: test/ is measured on; not used: val/" in said
+    assert "note: 2 of 2 test images are training images too, such as" in said
+    assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
     assert "4 images opened, nothing wrong; recipes for it: folder" in said
     write(tmp_path, "test/cow/b.jpg")
     (tmp_path / "train" / "cat" / "a.jpg").write_bytes(b"")
     code, said, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 1
-    assert "extra folder: test/cow is no class of" in said
+    assert "extra folder: test/cow is not a class of" in said
     assert "a.jpg (not a picture" in said
     assert len(load_dataset("folder", path=str(tmp_path), test_only=True).class_names) == 3
     assert load_dataset("folder", path=str(tmp_path / "train"), test_only=True).class_names == ("cat", "dog")

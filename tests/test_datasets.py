@@ -13,11 +13,15 @@ from layouts import (
     IMAGENET_R,
     MAKE,
     SIZES,
+    VTAB,
+    VTAB_FOLDERS,
     make_cub,
     make_food,
     make_imagenet,
     make_imagenet_r,
+    make_split_imagenet_r,
     make_vtab,
+    named_vtab,
     write,
 )
 from PIL import Image
@@ -127,7 +131,12 @@ def test_labels_are_those_of_the_folders_and_lists(copies):
     assert all(
         path.parent.name == IMAGENET[label] for path, label in zip(data.test.images, data.test.labels, strict=True)
     )
-    for name in ("cub200", "food101", "caltech101", "vtab"):
+    data = load("vtab")
+    for part in (data.train, data.test):
+        assert {(VTAB_FOLDERS.index(folder), VTAB.index(n)) for n, folder, _ in labelled(part, data.class_names)} == {
+            (i, i) for i in range(50)
+        }
+    for name in ("cub200", "food101", "caltech101"):
         data = load(name)
         for part in (data.train, data.test):
             for class_name, folder, _ in labelled(part, data.class_names):
@@ -140,6 +149,39 @@ def test_labels_are_those_of_the_folders_and_lists(copies):
     assert {path.stem[-2:] for path in data.train.images} == {"_1"}
     data = load("food101")
     assert {path.stem for path in data.test.images} == {"12"}
+
+
+def test_vtab_with_folders_named_by_class(tmp_path):
+    make_vtab(tmp_path, named_vtab())
+    data = load_dataset("vtab", path=str(tmp_path))
+    for n, folder, _ in labelled(data.test, data.class_names):
+        assert facts.fold(folder) == facts.fold(n)
+
+
+def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
+    make_vtab(tmp_path, [str(i) for i in range(50)])
+    data = load_dataset("vtab", path=str(tmp_path))
+    assert [path.parent.name for path in data.train.images] == [str(i) for i in range(50)]
+    write(tmp_path, "vtab/test/50/a.jpg")
+    with pytest.raises(InputError, match=r"test must hold 50 folders named by number.* found 51 named by number"):
+        load_dataset("vtab", path=str(tmp_path))
+    (tmp_path / "vtab" / "test" / "50").rename(tmp_path / "vtab" / "test" / "airplane")
+    with pytest.raises(InputError, match="found 50 named by number and 1 others"):
+        load_dataset("vtab", path=str(tmp_path))
+
+
+def test_imagenet_r_already_split(tmp_path):
+    make_split_imagenet_r(tmp_path)
+    synset = dict(zip(facts.class_names("imagenet_r_classes.tsv"), IMAGENET_R, strict=True))
+    for place in (tmp_path, tmp_path / "imagenet-r"):
+        data = load_dataset("imagenet-r", path=str(place))
+        assert (len(data.train.labels), len(data.test.labels)) == (200, 200)
+        for part, name in ((data.train, "train"), (data.test, "test")):
+            assert {path.parts[-3] for path in part.images} == {name}
+            assert all(folder == synset[n] for n, folder, _ in labelled(part, data.class_names))
+    (tmp_path / "imagenet-r" / "test" / IMAGENET_R[7]).rename(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"of imagenet-r has no test image in .*test/"):
+        load_dataset("imagenet-r", path=str(tmp_path))
 
 
 def test_published_orders_fit_the_data_sets(copies):
@@ -206,7 +248,7 @@ def test_missing_classes_are_named(tmp_path):
         InputError, match=r"'goldfish' \(and 1 more\) of imagenet-r has no test image .*mgclip data check"
     ):
         load_dataset("imagenet-r", path=str(tmp_path), test_only=True)
-    make_vtab(tmp_path)
+    make_vtab(tmp_path, named_vtab())
     (tmp_path / "vtab" / "test" / "crystalline").rename(tmp_path / "crystal")
     with pytest.raises(InputError, match="The class 'crystalline' of vtab has no test image"):
         load_dataset("vtab", path=str(tmp_path))
@@ -256,8 +298,12 @@ def test_damaged_lists(tmp_path):
     )
     damaged("images.txt", "1 001.", "one 001.", r"images\.txt must hold a number and a word a line; found 'one 001\.")
     damaged("images.txt", "3 001.", "9999 001.", r"The lists in .* must speak of the same images")
+    damaged("images.txt", "3 001.", "2 001.", r"images\.txt must hold each number once; found 2 again")
     damaged("image_class_labels.txt", "5 2", "5 201", "give image 5 no class or no part")
     make_food(tmp_path)
     (tmp_path / "food-101" / "meta" / "test.txt").write_text("plum_pie/1\n")
     with pytest.raises(InputError, match=r"test\.txt must name images of the data set's classes; found 'plum_pie/1'"):
+        load_dataset("food101", path=str(tmp_path))
+    (tmp_path / "food-101" / "meta" / "test.txt").write_text("apple_pie/12\napple_pie/12\n")
+    with pytest.raises(InputError, match=r"test\.txt must name each image once; found 'apple_pie/12' again"):
         load_dataset("food101", path=str(tmp_path))

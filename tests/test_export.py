@@ -74,7 +74,7 @@ def test_every_projection_and_another_precision(tiny_clip, icons, tmp_path):
 def test_it_is_a_base_to_go_on_from(tiny, icons, tmp_path):
     export_clip(tiny, tmp_path / "clip")
     backbone = load_backbone(tmp_path / "clip")
-    pixels = backbone.transform(list(icons["x_test"][:5]))
+    pixels = backbone.transform([Image.fromarray(each) for each in icons["x_test"][:5]])
     torch.testing.assert_close(backbone.image_features(pixels), tiny.backbone.image_features(pixels), rtol=0, atol=1e-5)
     MGCLIP(backbone, Settings(**QUICK)).learn(*task(icons, [7, 8]))
 

@@ -9,7 +9,7 @@ import pytest
 
 from mgclip import MGCLIP, history, undo
 from mgclip.errors import InputError
-from mgclip.experiment.records import read_recipe
+from mgclip.experiment.records import check_same, read_recipe
 from mgclip.folders.held_out import read_held_out
 from mgclip.report.page import write_report
 
@@ -46,7 +46,12 @@ def test_a_model_of_the_first_format_goes_on(first):
 def test_a_run_of_the_first_format_is_reported_and_gone_on_with(first, mgclip):
     page = write_report([first / "run"], first / "page.html").read_text()
     assert "simplecil" in page
-    assert read_recipe(first / "run").rank == 1
+    begun = read_recipe(first / "run")
+    assert (begun.rank, begun.memory, begun.rapf_init) == (1, 2000, "identity")
+    # The memory had to be given then, and a recipe had no other start of RAPF: the run is still one of the same settings.
+    check_same(first / "run", begun.model_copy(update={"memory": 0, "rapf_init": "default"}), "no")
+    with pytest.raises(InputError, match=r"was started with memory = 2000, not 50: no"):
+        check_same(first / "run", begun.model_copy(update={"memory": 50}), "no")
     before = json.loads((first / "run" / "summary.json").read_text())
     code, said, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
     assert code == 0

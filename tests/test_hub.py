@@ -5,11 +5,14 @@ import pickle
 import tarfile
 from dataclasses import replace
 
+import layouts
 import numpy as np
 import pytest
 from layouts import make_parquet
+from PIL import Image
 
 from mgclip.errors import InputError
+from mgclip.images import to_rgb
 from mgclip.stream import facts
 from mgclip.stream.datasets import DATASETS, load_dataset
 from mgclip.stream.hub import Hub
@@ -153,3 +156,34 @@ def test_bad_cifar(tmp_path, capsys):
     (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["only"]}))
     with pytest.raises(InputError, match="train part has a label outside its 1 class names"):
         load_dataset("cifar100", path=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["files", "parquet", "folder"])
+def test_published_images_keep_their_orientation_and_ones_own_are_turned(tmp_path, kind):
+    exif = Image.Exif()
+    exif[274] = 6
+    names = facts.class_names("oxford_pet_classes.tsv")
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(buffer, "jpeg", exif=exif)
+    if kind == "parquet":
+        from datasets import ClassLabel, Features
+        from datasets import Dataset as Table
+        from datasets import Image as Column
+
+        features = Features({"image": Column(), "label": ClassLabel(names=list(names))})
+        rows = {"image": [{"bytes": buffer.getvalue(), "path": "x.jpg"}] * 37, "label": list(range(37))}
+        for part in ("train", "test"):
+            Table.from_dict(rows, features=features).to_parquet(tmp_path / f"{part}-00000-of-00001.parquet")
+        data = load_dataset("oxford-pets", path=str(tmp_path))
+    elif kind == "files":
+        layouts.MAKE["oxford-pets"](tmp_path)
+        for file in tmp_path.rglob("*.jpg"):
+            file.write_bytes(buffer.getvalue())
+        data = load_dataset("oxford-pets", path=str(tmp_path))
+    else:
+        for part in ("train", "test"):
+            (tmp_path / part / "cat").mkdir(parents=True)
+            (tmp_path / part / "cat" / "x.jpg").write_bytes(buffer.getvalue())
+        data = load_dataset("folder", path=str(tmp_path))
+    wanted = (20, 30) if kind == "folder" else (30, 20)
+    assert to_rgb(data.test.images[0]).size == to_rgb(data.train.images[0]).size == wanted

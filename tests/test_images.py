@@ -1,11 +1,14 @@
 """Image files as people have them: every mode and format comes out as the picture it is, or is refused by name."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.images import open_image
+from mgclip.images import open_image, threads
+from mgclip.stream.files import is_image_name
 
 
 @pytest.fixture
@@ -58,3 +61,22 @@ def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
     (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
     with pytest.raises(InputError, match=rf"The image .*{name} cannot be read"):
         open_image(tmp_path / name)
+
+
+def test_files_of_two_pictures_from_a_camera_are_images(tmp_path, picture):
+    first = Image.fromarray(picture).convert("RGB")
+    first.save(tmp_path / "x.mpo", save_all=True, append_images=[Image.new("RGB", first.size, "white")])
+    assert is_image_name("x.mpo") and is_image_name("x.MPO")
+    assert difference(tmp_path / "x.mpo", picture) <= 40
+
+
+def test_threads_are_the_cores_of_the_process_or_as_set(monkeypatch):
+    monkeypatch.delenv("MGCLIP_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert threads() == 3
+    monkeypatch.setenv("MGCLIP_THREADS", "11")
+    assert threads() == 11
+    for wrong in ("0", "-1", "many", "1.5"):
+        monkeypatch.setenv("MGCLIP_THREADS", wrong)
+        with pytest.raises(InputError, match="MGCLIP_THREADS must be a whole number of at least 1"):
+            threads()

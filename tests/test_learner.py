@@ -53,14 +53,17 @@ def test_labels_may_be_names(tiny_clip, quick, icons):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda i, y, n: (i, y, n[:-1]), r"The label 2 has no name: class_names holds 2 \(0 to 1\)\."),
-        (lambda i, y, n: (i, [-1, *y[1:]], n), r"The label -1 has no name"),
+        (
+            lambda i, y, n: (i, y, n[:-1]),
+            r"The label 2 is not a position in class_names, which holds 2 \(0 to 1\), and not every",
+        ),
+        (lambda i, y, n: (i, [-1, *y[1:]], n), r"The label -1 is not a position"),
         (lambda i, y, n: (i, ["cat"] * len(y), n), r"The label 'cat' is not among the 3 names"),
         (lambda i, y, n: (i, y, [*n, "extra"]), r"The class 'extra' has no image: give it at least one"),
         (lambda i, y, n: (i, y, [n[0], n[0], n[2]]), r"The class '.+' is named twice in this task"),
         (lambda i, y, n: (i, y, [" ", *n[1:]]), r"A class needs a name; found ' '\."),
         (lambda i, y, n: (i, y[1:], n), r"Each image needs a label: found 36 images and 35 labels\."),
-        (lambda i, y, n: (i, [0.5] * len(y), n), r"labels must be whole numbers or class names; found float64\."),
+        (lambda i, y, n: (i, [0.5] * len(y), n), r"labels must be whole numbers or class names; found float 0\.5\."),
         (lambda i, y, n: ([], [], []), r"There is no class to learn"),
         (lambda i, y, n: (["no.png", *i[1:]], y, n), r"There is no image file no\.png\."),
         (lambda i, y, n: ([i[0] / 255.0, *i[1:]], y, n), r"An image array must be uint8 .* found float64"),
@@ -319,3 +322,13 @@ def test_two_classes_may_share_a_text(tiny_clip, quick, icons, tmp_path):
     assert set(model.predict(images).names) == {"missile", "missile #2"}
     with pytest.raises(InputError, match="Each class needs a text: found 1 class_names and 2 class_texts"):
         model.learn(*task(icons, [3]), class_texts=["a", "b"])
+
+
+@pytest.mark.parametrize("memory", [0, 20])
+def test_epochs_reported_are_epochs_trained(tiny_clip, quick, icons, memory):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick.model_copy(update={"epochs": 2, "memory": memory}))
+    for classes in ([0], [1, 2], [3]):
+        steps = []
+        learned = model.learn(*task(icons, classes), on_step=steps.append)
+        assert learned.epochs == max((step.epoch for step in steps if step.phase == "adapter"), default=0)
+        assert (learned.epochs == 2) == (len(classes) > 1 or (memory > 0 and classes != [0]))

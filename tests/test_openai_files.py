@@ -200,7 +200,6 @@ class Kept(OpenAIClip):
         super().__init__(width=64, layers=1, text_width=8, text_layers=1)
         self.mean = torch.ones(3)
         self.transformer.resblocks[0].attn_mask = torch.zeros(77, 77)
-        self.register_buffer("input_resolution", torch.tensor(32))
 
     def forward(self, image, ids):
         self.transformer.resblocks[0].attn_mask.sum()

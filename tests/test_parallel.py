@@ -132,8 +132,117 @@ def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
     assert MGCLIP.from_pretrained(tmp_path / "model2").task_sizes == (3, 3)  # one of them wrote, whole
 
 
+SHARES = """
+import json, os, sys
+from mgclip import MGCLIP, MGCLIPClassifier
+from mgclip.clip.parallel import place
+from mgclip.stream import icons
+rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+model = MGCLIP.from_pretrained(sys.argv[1])
+_, test = icons.load(1, 4)
+own = list(range(5)) if rank == 0 else list(range(5, 24))
+classifier = MGCLIPClassifier(sys.argv[1])
+classifier.model_, classifier.labels_ = model, __import__("numpy").array(model.class_names, dtype=object)
+images = [test[i] for i in own]
+found = {
+    "own": own,
+    "predict": model.predict(images).labels.tolist(),
+    "classifier": [model.class_names.index(name) for name in classifier.predict(images)],
+    "encoder": model.classify(model.encoder.images(model.encoder.pixels(images))).labels.tolist(),
+}
+if rank == 1:
+    found["alone"] = model.predict(images[:3]).labels.tolist()
+open(f"{sys.argv[2]}-{rank}.json", "w").write(json.dumps(found))
+"""
+
+
+def test_each_process_gets_the_answers_of_its_own_images(tiny_clip, tmp_path):
+    """Shares of different lengths, and one process that asks alone: no process waits for another."""
+    from mgclip import MGCLIP, Settings
+    from mgclip.stream import icons
+
+    train, test = icons.load(3, 4)
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1, adapter_batch_size=9, head_batch_size=9))
+    model.learn([train[i] for i in range(18)], np.arange(6).repeat(3), icons.class_names()[:6])
+    model.save_pretrained(tmp_path / "model")
+    whole = model.predict([test[i] for i in range(24)]).labels.tolist()
+    assert whole[:5] != whole[5:10]
+    (tmp_path / "shares.py").write_text(SHARES)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [str(tmp_path / "shares.py"), str(tmp_path / "model"), str(tmp_path / "found")]
+    done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        right = [whole[i] for i in found["own"]]
+        assert (found["predict"], found["classifier"], found["encoder"]) == (right, right, right)
+    assert found["alone"] == whole[5:8]
+
+
+ENVIRONMENTS = (
+    {"WORLD_SIZE": ""},
+    {"WORLD_SIZE": "auto", "RANK": "x", "LOCAL_RANK": ""},
+    {"WORLD_SIZE": "-2"},
+    {"WORLD_SIZE": "2"},
+    {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
+    {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29512"},
+)
+
+
+@pytest.mark.parametrize("variables", ENVIRONMENTS)
+def test_variables_that_no_launcher_set_leave_one_process_alone(
+    mgclip, monkeypatch, tiny_clip, icons, tmp_path, variables
+):
+    from conftest import month_folders
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    month_folders(icons, tmp_path, {"march": range(2)}, 3)
+    quick = ("--base", tiny_clip, "epochs=0", "head_epochs=1", "--quiet")
+    code, _, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", *quick)
+    assert (code, err) == (0, "")
+    code, out, err = mgclip("evaluate", tmp_path / "shop", tmp_path / "march", "--json")
+    assert (code, json.loads(out)["images"], err) == (0, 6, "")
+    code, out, err = mgclip("predict", tmp_path / "shop", tmp_path / "march", "--quiet")
+    assert (code, len(out.splitlines()), err) == (0, 6, "")
+
+
+def test_processes_share_the_search_for_unreadable_images():
+    from mgclip.stream.data import Split
+    from mgclip.stream.skipped import find_unreadable
+
+    good, bad = np.zeros((4, 4, 3), np.uint8), "nothing.png"
+    splits = [Split([good, bad, good, bad, bad], np.arange(5)), Split([bad], np.arange(1)), Split([], np.arange(0))]
+    parts = [(0, "train", splits[0]), (0, "test", splits[1]), (1, "train", splits[2])]
+    whole, seen = find_unreadable(parts), []
+    shares = [find_unreadable(parts, lambda done, total: seen.append((done, total)), share=(n, 3)) for n in range(3)]
+    assert [(each.part, each.position) for each in whole] == [("train", 1), ("train", 3), ("train", 4), ("test", 0)]
+    assert sorted((each for own in shares for each in own), key=whole.index) == whole
+    assert max(map(len, shares)) == 2  # no share has all of it
+    assert sum(total for done, total in seen if done == total) == 6
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_the_same_images(tiny_clip, tmp_path, icons):
+    from conftest import month_folders
+
+    month_folders(icons, tmp_path / "data", {"train": range(4), "test": range(4)}, 4)
+    bad = sorted((tmp_path / "data").glob("*/*/[13].png"))[::3]
+    for file in bad:
+        file.write_bytes(b"none")
+    words = ("run", "folder", f"data_path={tmp_path / 'data'}", f"clip={tiny_clip}", "class_order=[0, 1, 2, 3]", "classes_per_task=2",
+             "epochs=1", "adapter_batch_size=4", "on_bad_image=skip", "--json", "--quiet")  # fmt: skip
+    for count in (1, 2):
+        launch(count, *words, "--out", tmp_path / str(count))
+    one, two = (json.loads((tmp_path / str(count) / "skipped.json").read_text()) for count in (1, 2))
+    assert one == two
+    assert sorted(each["image"] for each in two) == [str(file) for file in bad]
+
+
 def test_commands_for_one_process_say_so(mgclip, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for words in (("learn", tmp_path, "--model", tmp_path / "shop"), ("gap", "iconclip", "icons100")):
         code, _, err = mgclip(*words)
         assert code == 2

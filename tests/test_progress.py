@@ -14,7 +14,7 @@ from mgclip.method.progress import FILES, Progress, Stopped, read_checkpoint
 PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=1, adapter_lr=5e-3)
 PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
 WHOLE = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 2, "alpha": None})
-REPLAY = PLAIN.model_copy(update={"memory": 12, "balanced": True})
+REPLAY = PLAIN.model_copy(update={"memory": 12, "balanced": True, "balanced_epochs": 2})
 
 
 def task(icons, classes):
@@ -54,6 +54,13 @@ def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_
     whole, phases = state(model), {step.phase for step in steps}
     kept = [step for step in steps if "head" not in step.phase]
     assert len(kept) >= 9
+    if settings is REPLAY:
+        assert list(dict.fromkeys(step.phase for step in steps)) == [
+            "adapter",
+            "balance-adapter",
+            "head",
+            "balance-head",
+        ]
     if settings is PROBED:
         assert phases == {"probe", "adapter", "head"}
         assert not learned.probe.whole
@@ -97,6 +104,27 @@ def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, ic
     at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
     assert (at.phase, at.step) == ("balance-adapter", 0)
     found = learn(False, Progress(tmp_path / "killed", 1))
+    assert all(torch.equal(whole[name], value) for name, value in found.items())
+
+
+@pytest.mark.parametrize("phase", ["head", "balance-head"])
+def test_killed_while_the_head_is_trained_the_same_weights_come_out(tiny_clip, icons, tmp_path, phase):
+    def learn(kill, progress):
+        model = fresh(tiny_clip, REPLAY, icons, tmp_path / "model")
+
+        def on_step(step):
+            if kill and step.phase == phase:
+                raise Killed
+
+        model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
+        return {**state(model), "memory": model.memory.pixels}
+
+    whole = learn(False, Progress(tmp_path / "whole", 3))
+    with pytest.raises(Killed):
+        learn(True, Progress(tmp_path / "killed", 3))
+    at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
+    assert at.phase == phase
+    found = learn(False, Progress(tmp_path / "killed", 3))
     assert all(torch.equal(whole[name], value) for name, value in found.items())
 
 

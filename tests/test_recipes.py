@@ -25,6 +25,7 @@ def test_recipes_extend_others(tmp_path):
         update={
             "name": "cifar100-b50-inc5", "about": "CIFAR-100, 50 classes, then 10 tasks of 5", "class_order": 1993,
             "initial_classes": 50, "classes_per_task": 5, "expected_avg": 81.77, "expected_last": None, "twin": "icons100-b50-inc5",
+            "rapf_batch_size": 50, "rapf_old_classes": 4,
         }
     )  # fmt: skip
     (tmp_path / "a.yaml").write_text(f"extends: {tmp_path}/b.yaml\nseed: 3\n")
@@ -96,20 +97,28 @@ def test_published_settings():
         )
     for name in ("imagenet1k", "cub200", "vtab"):
         assert (load_recipe(name).epochs, load_recipe(name).adapter_batch_size) == ("auto", 128)
-    for name, rapf in {
-        "cifar100": (2, 0.6, 0.55, False, 100, 2), "cifar100-inc5": (2, 0.6, 0.55, False, 100, 4),
-        "imagenet-r": (1, 0.7, 0.65, True, 64, 5), "cub200": (2, 0.6, 0.55, False, 100, 10),
-    }.items():  # fmt: skip
-        r = load_recipe(name)
-        assert (
-            r.rapf_beta,
-            r.rapf_bias,
-            r.rapf_tau,
-            r.rapf_shrinkage,
-            r.rapf_batch_size,
-            r.rapf_old_classes,
-        ) == rapf, name
     assert (cifar.class_order, cifar.classes_per_task, cifar.clip) == ("published", 10, "openai/clip-vit-base-patch16")
+
+
+RAPF = {  # batch, beta, b, tau, old classes a batch, shrinkage
+    "cifar100": (100, 2, 0.6, 0.55, 2, False), "cifar100-inc5": (100, 2, 0.6, 0.55, 4, False),
+    "cifar100-inc10": (100, 2, 0.6, 0.55, 2, False), "cifar100-inc20": (100, 2, 0.6, 0.55, 2, False),
+    "cifar100-b50-inc5": (50, 2, 0.6, 0.55, 4, False), "cifar100-b50-inc10": (100, 2, 0.6, 0.55, 2, False),
+    "imagenet-r": (64, 1, 0.7, 0.65, 5, True), "imagenet-r-inc10": (60, 2, 0.7, 0.60, 5, True),
+    "imagenet-r-inc20": (64, 1, 0.7, 0.65, 5, True), "imagenet-r-inc40": (64, 0.5, 0.7, 0.60, 5, True),
+    "imagenet-r-b100-inc10": (64, 2, 0.7, 0.65, 5, True), "imagenet-r-b100-inc20": (64, 1, 0.7, 0.65, 5, True),
+    "imagenet100": (128, 1, 0.5, 0.65, 2, False), "imagenet100-inc5": (128, 1, 0.5, 0.65, 2, False),
+    "imagenet100-inc20": (128, 0.5, 0.5, 0.65, 2, False), "imagenet100-b50-inc5": (128, 1, 0.5, 0.65, 2, False),
+    "imagenet100-b50-inc10": (128, 1, 0.5, 0.65, 2, False), "imagenet1k": (128, 1, 0.5, 0.65, 2, False),
+    "cub200": (32, 1, 0.8, 0.65, 10, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RAPF)
+def test_rapf_runs_with_its_authors_settings_for_each_protocol(name):
+    r = load_recipe(name)
+    found = r.rapf_batch_size, r.rapf_beta, r.rapf_bias, r.rapf_tau, r.rapf_old_classes, r.rapf_shrinkage
+    assert (*found, r.rapf_epochs, r.rapf_init) == (*RAPF[name], 15, "default")
 
 
 def test_changes_are_typed():
@@ -131,12 +140,18 @@ def test_changes_are_typed():
         ("icons100", ["epochs=many"], r"epochs = 'many': Input should be 'auto', or: Input should be a valid integer"),
         ("icons100", ["methods=mgclip"], r"methods = .*: no method 'mgclip': did you mean mg-clip\?"),
         ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: Input should be"),
+        ("icons100", ["rapf_beta=0"], r"rapf_beta = 0: Input should be greater than or equal to 0.1"),
+        ("icons100", ["rapf_init=zeros"], r"rapf_init = 'zeros': Input should be 'default' or 'identity'"),
         ("icons100", ["rank=0"], r"rank = 0: Input should be greater than or equal to 1"),
         ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
-        ("icons100", ["adapter_loss=align"], "adapter_loss align has no replay variant: set memory to 0"),
+        (
+            "icons100",
+            ["adapter_loss=align", "methods=mg-clip,mg-clip-replay"],
+            "adapter_loss align cannot be used with a memory: leave mg-clip-replay out of methods",
+        ),
         ("icons100", ["retention=[{food101: /x}]"], r"retention = .*: must be a list of names, or \{name: path"),
         ("icons100", ["retention=food10"], r"retention = .*: no data set 'food10': did you mean food101\?"),
-        ("icons100", ["memory=0"], r"memory = 0: Input should be greater than or equal to 1"),
+        ("icons100", ["memory=-1"], r"memory = -1: Input should be greater than or equal to 0"),
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
@@ -168,6 +183,7 @@ def test_methods():
     assert method_settings("mg-clip", plain) == plain
     with_memory = Settings(epochs=4, memory=50, balanced=True)
     assert method_settings("mg-clip-replay", with_memory) == with_memory
+    assert method_settings("mg-clip-replay", plain) == plain.model_copy(update={"memory": 2000})
     for method in set(METHODS) - {"mg-clip-replay"}:
         assert (method_settings(method, with_memory).memory, method_settings(method, with_memory).balanced) == (
             0,
@@ -181,3 +197,21 @@ def test_methods():
     assert not method_settings("zero-shot", plain).uses_head
     assert not method_settings("preservation-only", plain).uses_head
     assert method_settings("compensation-only", plain).epochs == 0
+
+
+def test_the_alignment_loss_can_be_used_by_every_method_without_a_memory():
+    methods = [method for method in METHODS if not METHODS[method].replays]
+    for change in ("memory=0", "memory=50"):
+        recipe = load_recipe("icons100", ["adapter_loss=align", f"methods={','.join(methods)}", change])
+        for method in methods:
+            made = Settings(**method_settings(method, recipe.settings()).model_dump())
+            assert (made.memory, made.adapter_loss) == (0, "align")
+    with pytest.raises(ValueError, match="adapter_loss align cannot be used with a memory: set memory to 0"):
+        Settings(adapter_loss="align", memory=50)
+
+
+def test_the_replaying_method_has_a_memory_and_balances_it_when_asked():
+    for changes, memory in (([], 2000), (["memory=300"], 300)):
+        recipe = load_recipe("icons100", ["methods=mg-clip-replay", "balanced=true", *changes])
+        made = Settings(**method_settings("mg-clip-replay", recipe.settings()).model_dump())
+        assert (made.memory, made.balanced, made.balanced_epochs) == (memory, True, 1)

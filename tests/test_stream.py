@@ -1,5 +1,7 @@
 """Where images come from: orders, tasks, icons, folders."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream import icons
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import load_dataset
-from mgclip.stream.folder import load_folder, read_classes
+from mgclip.stream.folder import find_folder, load_folder, read_classes
 from mgclip.stream.glyphs import FONTS, catalogue, render, split_style
 from mgclip.stream.orders import class_order, published_orders
 from mgclip.stream.tasks import make_tasks, task_sizes
@@ -157,27 +159,27 @@ def write_folder(root, train, test, test_name="test"):
 
 @pytest.mark.parametrize("test_name", ["test", "val"])
 def test_folder(tmp_path, test_name):
-    write_folder(tmp_path, {"cat": 3, "a dog": 2}, {"cat": 1}, test_name)
+    write_folder(tmp_path, {"cat": 3, "a dog": 2}, {"cat": 1, "a dog": 1}, test_name)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "train" / ".hidden").mkdir()
     dataset = load_folder(tmp_path)
     assert dataset.class_names == ("a dog", "cat")
     assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert [path.parent.name for path in dataset.train.images] == ["a dog"] * 2 + ["cat"] * 3
-    assert dataset.test.labels.tolist() == [1]
+    assert dataset.test.labels.tolist() == [0, 1]
 
 
 def test_where_a_folders_classes_are(tmp_path):
-    from mgclip.stream.folder import find_parts, image_files
+    from mgclip.stream.folder import Parts, find_parts, image_files
 
     write_folder(tmp_path / "split", {"cat": 1}, {"cat": 1}, "val")
-    assert find_parts(tmp_path / "split") == (tmp_path / "split" / "train", tmp_path / "split" / "val")
+    assert find_parts(tmp_path / "split") == Parts(tmp_path / "split" / "train", tmp_path / "split" / "val")
     for name in ("bus", "train"):
         (tmp_path / "vehicles" / name).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "vehicles" / name / "a.png")
-    assert find_parts(tmp_path / "vehicles") == (tmp_path / "vehicles", None)
+    assert find_parts(tmp_path / "vehicles") == Parts(tmp_path / "vehicles", None)
     (tmp_path / "vehicles" / "bus").rename(tmp_path / "vehicles" / ".bus")
-    assert find_parts(tmp_path / "vehicles") == (tmp_path / "vehicles", None)
+    assert find_parts(tmp_path / "vehicles") == Parts(tmp_path / "vehicles", None)
     (tmp_path / "vehicles" / "train" / "scan.pdf").write_bytes(b"%PDF")
     (tmp_path / "vehicles" / "train" / "b.JPG").write_bytes(b"")
     assert [file.name for file in image_files(tmp_path / "vehicles" / "train")] == ["a.png", "b.JPG"]
@@ -185,7 +187,7 @@ def test_where_a_folders_classes_are(tmp_path):
 
 def test_a_task_needs_a_test_image(tmp_path):
     write_folder(tmp_path, {"cat": 1, "dog": 1, "emu": 1}, {"cat": 1, "dog": 1})
-    dataset = load_folder(tmp_path)
+    dataset = find_folder(tmp_path).dataset
     assert len(make_tasks(dataset, [0, 1, 2], [1, 2])) == 2
     with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image\."):
         make_tasks(dataset, [0, 1, 2], [1, 1, 1])
@@ -196,12 +198,21 @@ def test_bad_folders(tmp_path):
         read_classes(tmp_path / "none")
     with pytest.raises(InputError, match="has no class folder: expected one folder of images for each class"):
         read_classes(tmp_path)
-    with pytest.raises(InputError, match=r"must hold the folders train/ and test/ \(or val/\)"):
+    with pytest.raises(
+        InputError,
+        match=r"must hold the folders train/ and test/ \(or val/, valid/, validation/ ...\).*found no folder",
+    ):
         load_folder(tmp_path)
     write_folder(tmp_path, {"cat": 1}, {"cow": 1})
+    with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: the folder is not there"):
+        load_folder(tmp_path)
+    (tmp_path / "test" / "cat").mkdir()
+    with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: its folder is empty"):
+        load_folder(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "cat" / "a.png")
     with pytest.raises(InputError, match=r"The class 'cow' is in .*test and not in"):
         load_folder(tmp_path)
-    (tmp_path / "test" / "cow").rename(tmp_path / "test" / "cat")
+    shutil.rmtree(tmp_path / "test" / "cow")
     (tmp_path / "train" / "empty").mkdir()
     with pytest.raises(InputError, match="The class 'empty' has no image"):
         load_folder(tmp_path)

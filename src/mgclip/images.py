@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError
+from mgclip.looks import as_seen
 
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP",
+    "JPEG", "PNG", "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "SGI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
-"""Those of pictures. Not among them: formats whose readers start other programs."""
+"""Those of pictures, the most frequent first, as they are tried. Not among them: formats whose readers start other programs."""
 
 MOST_PIXELS = 120_000_000
 """A larger image is refused: it would take more than 360 MB opened."""
@@ -29,8 +31,8 @@ MOST_PIXELS = 120_000_000
 MOST_RATIO = 200
 """An image more so many times longer than wide is refused: resized to its shorter side, as CLIP does, it would be too large."""
 
-THREADS = min(8, os.cpu_count() or 1)
-"""Threads that open and transform images."""
+THREADS = "MGCLIP_THREADS"
+"""The environment variable that sets how many threads open and transform images."""
 
 CHUNK = 64
 """Images that a thread tries before it reports."""
@@ -46,8 +48,30 @@ def formats() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def endings() -> frozenset[str]:
     """The endings of their files, with the dot, in small letters."""
-    read = set(formats())
+    read = {
+        *formats(),
+        "MPO",
+    }  # Pillow opens MPO, two pictures in one file, as JPEG, and lists it as no format of its own
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in read)
+
+
+def threads() -> int:
+    """How many threads open and transform images: ``MGCLIP_THREADS``, or one for each core that this process may use.
+
+    Raises ``InputError`` if the variable is not a whole number of at least 1.
+    """
+    given = os.environ.get(THREADS, "")
+    if not given:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"{THREADS} must be a whole number of at least 1; found {given!r}.")
+    return int(given)
+
+
+class AsStored(type(Path())):  # type: ignore[misc]
+    """The path of an image of a published data set, or of its folder: used as stored, without applying its orientation tag, like
+    the images that published results were measured on. Paths made from it are of its kind.
+    """
 
 
 class UnreadableImage(InputError):
@@ -62,8 +86,11 @@ class UnreadableImage(InputError):
 
 
 @contextlib.contextmanager
-def opened(file: str | Path) -> Iterator[Image.Image]:
-    """An image file opened and not yet decoded. Raises whatever its reader does, and ``ValueError`` as ``check_size`` does."""
+def opened(file: Any) -> Iterator[Image.Image]:
+    """An image file, or a stream of its bytes, opened and not yet decoded.
+
+    Raises whatever its reader does, and ``ValueError`` as ``check_size`` does.
+    """
     with Image.open(file, formats=formats()) as image:
         check_size(*image.size)
         yield image
@@ -71,55 +98,66 @@ def opened(file: str | Path) -> Iterator[Image.Image]:
 
 def check_size(width: int, height: int) -> None:
     """See that an image can be opened and resized in little memory. Raises ``ValueError`` where it is too large or too long."""
+    if width < 1 or height < 1:
+        raise ValueError(f"{width} x {height} pixels are none")
     if width * height > MOST_PIXELS:
         raise ValueError(f"{width} x {height} pixels are more than {MOST_PIXELS}")
-    if not 0 < max(width, height) <= MOST_RATIO * min(width, height):
+    if max(width, height) > MOST_RATIO * min(width, height):
         raise ValueError(f"{width} x {height} pixels are more than {MOST_RATIO} times longer than wide")
 
 
-def open_image(file: str | Path) -> Image.Image:
-    """An image file as RGB. Raises ``InputError`` naming it where it cannot be read, is no picture's format, or is too large."""
+def open_image(file: str | os.PathLike[str]) -> Image.Image:
+    """An image file as a person sees it, in RGB (``looks.as_seen``); that of an ``AsStored`` path without its orientation tag.
+
+    Raises ``InputError`` naming a file that cannot be read, is not of a format that is read, or is too large.
+    """
+    return _decoded(file, str(file), upright=not isinstance(file, AsStored))
+
+
+def decode_stored(data: bytes, name: str) -> Image.Image:
+    """The same from the bytes of a published image, without its orientation tag. ``name``: what errors call it."""
+    return _decoded(io.BytesIO(data), name, upright=False)
+
+
+def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
     try:
-        with opened(file) as image:
-            return _eight_bits(image).convert("RGB")
+        with opened(source) as image:
+            return as_seen(image, upright=upright)
     except FileNotFoundError:
-        raise InputError(f"There is no image file {file}.") from None
+        raise InputError(f"There is no image file {name}.") from None
     except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
         if _machine(error):
             raise
-        raise UnreadableImage(file, _reason(error)) from None
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16 bits scaled to 8, which Pillow would cut off; any other as it is."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
+        raise UnreadableImage(name, _reason(error)) from None
 
 
 def to_rgb(image: Any) -> Image.Image:
-    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
+    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
 
-    Raises ``InputError`` naming the file where it cannot be read, and for an image that is too large or too long.
+    Raises ``InputError`` for an image that cannot be read or used, naming its file.
     """
-    if isinstance(image, (str, Path)):
+    if isinstance(image, (str, os.PathLike)):
         return open_image(image)
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))
-    except ValueError as error:
-        raise InputError(f"An image cannot be used: {error}.") from None
-    return _eight_bits(image).convert("RGB") if array is None else Image.fromarray(array).convert("RGB")
+        return as_seen(image if array is None else Image.fromarray(array))
+    except Exception as error:  # a Pillow image may be a file that is not decoded yet
+        if _machine(error):
+            raise
+        raise InputError(f"An image cannot be used: {_reason(error)}.") from None
 
 
 def _array(image: Any) -> NDArray[np.uint8]:
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+    try:
+        array = np.asarray(image)
+    except Exception as error:  # ragged lists, tensors on a GPU
+        raise InputError(f"An image of type {type(image).__name__} cannot be used: {_reason(error)}.") from None
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InputError(
             f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."
         )
-    return array
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
 def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
@@ -129,7 +167,7 @@ def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda 
     """
     found: dict[int, str] = {}
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor(THREADS)
+    pool = ThreadPoolExecutor(threads())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
         try:

@@ -72,7 +72,10 @@ def _show(result: dict[str, Any]) -> None:
     for phase in ("training", "encoding"):
         out.print(f"{phase} {speed[phase]:,.1f} images/s, {100 * share[phase]:.0f} % of the matrix multiply")
     overhead = result["prediction"]
-    out.print(f"prediction over 10,000 classes adds {100 * overhead['overhead']:.2f} % to encoding 64 images")
+    out.print(
+        f"prediction of 64 images over 10,000 classes takes {1e3 * overhead['classify']:.1f} ms, with the five best of each "
+        f"{1e3 * overhead['best five']:.1f} ms; encoding them takes {1e3 * overhead['encode']:.1f} ms"
+    )
     if "peak_memory" in result:
         peak = result["peak_memory"]
         out.print(f"training at batch {peak['batch']} takes {peak['peak'] / 2**30:.2f} GiB at its peak")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mgclip.app.paths import with_home
 
 if TYPE_CHECKING:
     from mgclip.stream.check import Report
@@ -15,6 +16,7 @@ app = typer.Typer(help="List the data sets, or check one that you have.", no_arg
 
 
 @app.command("list")
+@with_home
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -22,7 +24,9 @@ def list_command(
     from mgclip.stream.datasets import DATASETS
 
     if as_json:
-        typer.echo(json.dumps({name: _facts_of(which) for name, which in DATASETS.items()}, ensure_ascii=False))
+        from mgclip.app.streams import print_json
+
+        print_json({name: _facts_of(which) for name, which in DATASETS.items()})
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -60,6 +64,7 @@ def _facts_of(which: Entry) -> dict[str, Any]:
 
 
 @app.command("check")
+@with_home
 def check_command(
     name: Annotated[str, typer.Argument(help="A data set's name:  mgclip data list  shows them.")],
     path: Annotated[str | None, typer.Argument(help="Where it lies; left out: the hub, or the icons' fonts.")] = None,
@@ -71,13 +76,14 @@ def check_command(
 ) -> None:
     """Check that a data set is whole: every class, every image readable, counts as published."""
     from mgclip.app.display import opening_images
+    from mgclip.app.streams import print_json
     from mgclip.stream.check import check_dataset
 
     with opening_images(quiet=as_json) as on_images:
         report = check_dataset(name, path, quick=quick, test_only=test_only, on_images=on_images)
     recipes = _recipes_for(name)
     if as_json:
-        typer.echo(json.dumps(_as_json(report, recipes), ensure_ascii=False))
+        print_json(_as_json(report, recipes))
     else:
         _show(report, recipes)
     if report.findings:
@@ -113,6 +119,7 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
         "classes": classes,
         "opened": report.opened,
         "findings": [{"kind": finding.kind, "what": finding.what} for finding in report.findings],
+        "notes": list(report.notes),
         "recipes": recipes,
         "ok": not report.findings,
     }
@@ -136,6 +143,8 @@ def _show(report: Report, recipes: list[str]) -> None:
         out.print(table)
     for finding in report.findings:
         out.print(f"{finding.kind}: {finding.what}")
+    for note in report.notes:
+        out.print(f"note: {note}")
     opened = f"{report.opened:,} images opened" if report.opened else "no image opened"
     found = f"{len(report.findings)} found wrong" if report.findings else "nothing wrong"
     out.print(f"{opened}, {found}; recipes for it: {', '.join(recipes) or 'none'}")

@@ -29,6 +29,7 @@ def evaluate_command(
     from mgclip.folders.source import read_images, readable
     from mgclip.method.store import check_writable
     from mgclip.method.versions import check_saved
+    from mgclip.stream.folder import find_parts
 
     check_saved(model)
     for file in (csv_file, page):
@@ -39,13 +40,18 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
+    from mgclip.clip.parallel import is_main
     from mgclip.folders.evaluate import evaluate_folder
     from mgclip.method.learner import MGCLIP
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
     found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
+    if not is_main():
+        return
     if skipped:
         found["skipped"] = skipped
+    if (note := find_parts(folder).about) is not None:
+        found["note"] = note
     if csv_file is not None:
         import pandas as pd
 
@@ -73,6 +79,8 @@ def _print(found: dict[str, Any]) -> None:
     for each in found.get("skipped", []):
         out.print(f"left out: {each['image']} ({each['reason']})")
 
+    if "note" in found:
+        out.print(one_line(found["note"]))
     table = Table(title=f"{found['model']} on {found['folder']}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("class", "images", "right", "recall %", "precision %"):
         table.add_column(column, justify="left" if column == "class" else "right")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ def export_command(
 ) -> None:
     """Write an ordinary CLIP folder that transformers loads by itself, with head, classes and model card; check it."""
     from mgclip.app.display import one_process, out
+    from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.store import is_saved
 
@@ -64,7 +64,7 @@ def export_command(
             "onnx_deviation": exported.onnx_deviation,
             "pushed_to": address,
         }
-        typer.echo(json.dumps(done, ensure_ascii=False))
+        print_json(done)
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")
 

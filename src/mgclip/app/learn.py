@@ -65,7 +65,7 @@ def learn_command(
     if on_bad_image == "skip":
         source, kept, skipped = _readable(source, kept)
 
-    from mgclip.folders.teach import make_plan, teach
+    from mgclip.folders.teach import alike_texts, make_plan, teach
     from mgclip.method.learner import MGCLIP
 
     def open_model() -> MGCLIP:
@@ -78,7 +78,13 @@ def learn_command(
 
     def open_and_plan() -> tuple[MGCLIP, Plan]:
         learner = open_model()
-        return learner, make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+        plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
+        for one, other in alike_texts(learner, plan):
+            screen.print(
+                f"The texts {one!r} and {other!r} are the same to this CLIP: give shorter ones with --names.",
+                soft_wrap=True,
+            )
+        return learner, plan
 
     first = dry_run or not is_saved(model)  # what is wrong with a first learn shows before there is a folder
     learner, plan = open_and_plan() if first else (None, None)
@@ -132,11 +138,13 @@ DEFAULT = "openai/clip-vit-base-patch16"
 def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     """What is about to be done."""
     from mgclip.app.display import out
+    from mgclip.errors import one_line
 
     low, high = plan.seconds
     if as_json:
         sizes = {name: len(files) for name, files in plan.train.items()}
-        typer.echo(json.dumps({"classes": sizes, "test_images": plan.test_images, "seconds": plan.seconds}))
+        notes = {"notes": plan.notes} if plan.notes else {}
+        typer.echo(json.dumps({"classes": sizes, "test_images": plan.test_images, "seconds": plan.seconds, **notes}))
     elif not quiet:
         spans = sorted({_minutes(low), _minutes(high)}, key=len)
         known = f", beside {plan.known} it knows" if plan.known else ""
@@ -144,6 +152,8 @@ def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
             f"to learn: {len(plan.train)} classes{known}, from {plan.images} images; {plan.test_images} more to measure on; "
             f"about {' to '.join(dict.fromkeys([_minutes(low), _minutes(high)])) if len(spans) > 1 else spans[0]}"
         )
+        for note in plan.notes:
+            out.print(one_line(note))
 
 
 def _minutes(seconds: float) -> str:

@@ -25,6 +25,8 @@ from mgclip.app import (
     versions,
 )
 from mgclip.app.failure import sentence
+from mgclip.app.paths import with_home
+from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
 from mgclip.environment import installed_versions
 from mgclip.errors import MGCLIPError
@@ -36,22 +38,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run_command)
-app.command("reproduce")(reproduce.reproduce_command)
-app.command("learn")(learn.learn_command)
-app.command("predict")(predict.predict_command)
-app.command("evaluate")(evaluate.evaluate_command)
-app.command("history")(versions.history_command)
-app.command("undo")(versions.undo_command)
-app.command("relabel")(versions.relabel_command)
-app.command("forget")(versions.forget_command)
-app.command("report")(report.report_command)
-app.command("export")(export.export_command)
-app.command("studio")(studio.studio_command)
-app.command("gap")(gap.gap_command)
-app.command("bench")(bench.bench_command)
-app.command("conform")(conform.conform_command)
-app.command("recipes")(recipes.recipes_command)
+app.command("run")(with_home(run.run_command))
+app.command("reproduce")(with_home(reproduce.reproduce_command))
+app.command("learn")(with_home(learn.learn_command))
+app.command("predict")(with_home(predict.predict_command))
+app.command("evaluate")(with_home(evaluate.evaluate_command))
+app.command("history")(with_home(versions.history_command))
+app.command("undo")(with_home(versions.undo_command))
+app.command("relabel")(with_home(versions.relabel_command))
+app.command("forget")(with_home(versions.forget_command))
+app.command("report")(with_home(report.report_command))
+app.command("export")(with_home(export.export_command))
+app.command("studio")(with_home(studio.studio_command))
+app.command("gap")(with_home(gap.gap_command))
+app.command("bench")(with_home(bench.bench_command))
+app.command("conform")(with_home(conform.conform_command))
+app.command("recipes")(with_home(recipes.recipes_command))
 app.add_typer(data.app, name="data")
 
 
@@ -87,6 +89,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    prepare_streams()
     try:
         app()
     except MGCLIPError as error:

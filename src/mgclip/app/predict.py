@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,18 +45,23 @@ def predict_command(
 ) -> None:
     """Classify images among all classes a model has learned."""
     from mgclip.app.display import counting, screen
+    from mgclip.app.stdin_list import listed_files
+    from mgclip.app.streams import print_json
     from mgclip.errors import InputError, one_line
     from mgclip.method.versions import check_saved
 
     if as_json and as_csv:
         raise InputError("Give --json or --csv, not both.")
-    files, total = _files(images)
+    files, total = (listed_files(images), None) if "-" in images else _files(images)
     check_saved(model)
     candidates = [text.strip() for text in also.split(",")] if also else []
 
+    from mgclip.clip.parallel import is_main
     from mgclip.folders.recognise import UNKNOWN, recognise
     from mgclip.method.learner import MGCLIP
 
+    if not is_main():  # one process answers: predicting is not shared
+        return
     skipped: list[Path] = []
 
     def skip(file: Path, reason: str) -> None:
@@ -74,9 +77,6 @@ def predict_command(
         on_bad=skip if on_bad_image == "skip" else None,
         batch=batch,
     )
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names need not be UTF-8
-            stream.reconfigure(errors="surrogateescape")
     write = csv.writer(sys.stdout)
     if as_csv:
         write.writerow(
@@ -85,7 +85,7 @@ def predict_command(
     for answer in counting(answers, total, quiet=quiet):
         name = UNKNOWN if answer.name is None else answer.name
         if as_json:
-            typer.echo(json.dumps(_as_json(answer, name, branches=branches), ensure_ascii=False))
+            print_json(_as_json(answer, name, branches=branches))
         elif as_csv:
             for rank, row in enumerate(answer.best, start=1):
                 named = name if rank == 1 else row["class"]
@@ -95,30 +95,23 @@ def predict_command(
                 )
         else:
             shown = str(answer.file)
-            typer.echo(
-                "\t".join(
-                    [
-                        one_line(shown) if sys.stdout.isatty() else shown,
-                        *map(one_line, _cells(answer, name, branches=branches)),
-                    ]
-                )
-            )
+            cells = [
+                one_line(shown) if sys.stdout.isatty() else shown,
+                *map(one_line, _cells(answer, name, branches=branches)),
+            ]
+            print("\t".join(cells), flush=True)
     if skipped and not quiet:
         screen.print(f"{len(skipped)} files were skipped")
 
 
-def _files(places: Sequence[str]) -> tuple[Iterator[Path], int | None]:
-    """Image files of files, folders and, for ``-``, standard input; and how many, where that is known.
+def _files(places: Sequence[str]) -> tuple[Iterator[Path], int]:
+    """Image files of files and folders, and how many these are.
 
-    Raises ``InputError`` for a place that is not there or a folder without an image; a list is read as it comes.
+    Raises ``InputError`` for a place that is not there or a folder without an image.
     """
     from mgclip.errors import InputError
     from mgclip.stream.folder import image_files
 
-    if "-" in places:
-        if len(places) > 1:
-            raise InputError("Give - alone: a list on standard input cannot be mixed with other places.")
-        return (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()), None
     files: list[Path] = []
     for place in map(Path, places):
         found = image_files(place) if place.is_dir() else [place]

@@ -61,10 +61,13 @@ def run_command(
     from mgclip.experiment.runner import open_run, run
     from mgclip.method.progress import Stopped
     from mgclip.report.page import write_report
+    from mgclip.stream.folder import find_parts
 
     quiet = quiet or not is_main()
     with opening_images(quiet=quiet) as on_images:
         opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
+    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
+        screen.print(note, soft_wrap=True)
     again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
     try:
         with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, asked_to_stop() as stop:

@@ -93,11 +93,12 @@ def relabel_command(
     from mgclip.app.display import out
     from mgclip.folders.held_out import as_json, read_held_out
     from mgclip.method.store import HELD_OUT
+    from mgclip.names import same
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.relabel(old, new, text or None)
         held = read_held_out(model)
-        return {HELD_OUT: as_json({new if name == old else name: files for name, files in held.items()})}
+        return {HELD_OUT: as_json({new if same(name) == same(old) else name: files for name, files in held.items()})}
 
     _change(model, base, change, f"called {old} {new}")
     out.print(f"{old} is now called {new}")
@@ -113,11 +114,12 @@ def forget_command(
     from mgclip.folders.held_out import as_json, read_held_out
     from mgclip.method.store import HELD_OUT
     from mgclip.method.versions import history
+    from mgclip.names import same
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.forget(name)
         held = read_held_out(model)
-        return {HELD_OUT: as_json({other: files for other, files in held.items() if other != name})}
+        return {HELD_OUT: as_json({other: files for other, files in held.items() if same(other) != same(name)})}
 
     _change(model, base, change, f"forgot {name}")
     older = [str(version.number) for version in history(model) if not version.in_force]

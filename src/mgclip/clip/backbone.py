@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
+from mgclip.clip.transform import Transform
 
 
 @dataclass
@@ -61,14 +61,13 @@ class Backbone:
         scale: Tensor = self.model.logit_scale.exp()
         return scale
 
-    def transform(self, images: Sequence[Any]) -> Tensor:
-        """CLIP's evaluation transform up to the crop, of RGB images -> ``(n, 3, size, size)`` uint8.
+    @cached_property
+    def transform(self) -> Transform:
+        """CLIP's evaluation transform up to the crop: RGB images -> ``(n, 3, size, size)`` uint8.
 
-        Shorter side resized with bicubic interpolation, then centre crop. Bytes instead of floats, so that a data
-        set's transformed images can be kept; ``image_features`` does the normalising.
+        Bytes instead of floats, so that a data set's transformed images can be kept; ``image_features`` does the normalising.
         """
-        done = self.processor(list(images), do_rescale=False, do_normalize=False, input_data_format="channels_last")
-        return torch.from_numpy(np.stack([np.asarray(one, dtype=np.uint8) for one in done["pixel_values"]]))
+        return Transform.of(self.processor)
 
     def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
         """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels, ahead
+from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room, ahead
+from mgclip.image_lists import image_list
 
 
 class Encoder:
@@ -22,39 +24,66 @@ class Encoder:
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
         self._texts: dict[str, Tensor] = {}
+        self._together: tuple[tuple[str, ...], Tensor] | None = None
 
     def renew(self) -> None:
         """Forget the texts' features: the weights have changed."""
         self._texts.clear()
+        self._together = None
 
-    def pixels(self, images: Sequence[Any], keep_bytes: int = KEEP_BYTES) -> Pixels:
-        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again."""
-        if hasattr(images, "iloc"):  # a pandas Series is asked for its index, not for its places
-            images = list(images)
-        return Pixels(images, self.backbone.transform, keep_bytes)
+    @in_ordinary_modes
+    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> Pixels:
+        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
 
+        Args:
+            images: What ``image_list`` takes, or images that are prepared already, which are returned unchanged.
+            keep_bytes: Room for the transformed images.
+
+        Raises:
+            InputError: If these are not images.
+        """
+        if isinstance(images, Pixels):
+            return images
+        return Pixels(image_list(images), self.backbone.transform, keep_bytes)
+
+    @in_ordinary_modes
     @torch.no_grad()
-    def images(self, pixels: Pixels) -> Tensor:
-        """Features ``(n, d)`` of prepared images, with the adapters as they are; processes share the work."""
+    def images(self, pixels: Pixels, *, shared: bool = False) -> Tensor:
+        """Features ``(n, d)`` of prepared images, with the current adapters.
+
+        ``shared``: all processes ask for the same images, so each encodes a part of them. Without it a process encodes its images
+        by itself, whatever the others do.
+        """
         if len(pixels) == 0:
             return torch.empty(0, self.backbone.width, device=self.backbone.device)
-        parts = parallel.share(torch.arange(len(pixels))).split(self.batch_size)
+        every = torch.arange(len(pixels))
+        parts = (parallel.share(every) if shared else every).split(self.batch_size)
         features = [
             self.backbone.image_features(prepared, normalise=self.normalise)
             for part, prepared in ahead(pixels.batch, (part for part in parts if len(part)))
         ]
         none = torch.empty(0, self.backbone.width, device=self.backbone.device)
-        return parallel.gather_rows(torch.cat([none, *features]))
+        encoded = torch.cat([none, *features])
+        return parallel.gather_rows(encoded) if shared else encoded
 
+    @in_ordinary_modes
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:
         """L2-normalised text features ``(len(names), d)`` of classes."""
+        if self._together is not None and self._together[0] == tuple(names):
+            return self._together[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]
         for start in range(0, len(new), self.batch_size):
             part = new[start : start + self.batch_size]
             tokens = self.backbone.tokenize([self.prompt.format(name) for name in part])
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
-        return torch.stack([self._texts[name] for name in names])
+        self._together = tuple(names), torch.stack([self._texts[name] for name in names])
+        return self._together[1]
+
+    def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
+        """Take these features ``(len(names), d)`` for these texts', until the weights change."""
+        self._texts.update(zip(names, features, strict=True))
+        self._together = None
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Text logits of normalised image features over any classes: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""

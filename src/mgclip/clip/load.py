@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_whole
+from mgclip.clip.hub import OPEN_CLIP, download, stored_folder
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
 from mgclip.clip.torchscript import check_archive
@@ -24,7 +26,9 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     """Load, freeze and move a CLIP to ``device`` (a GPU where there is one), in float32.
 
     ``reference``: a hub id (``openai/clip-vit-base-patch16``), a folder in Hugging Face layout, an OpenAI ``.pt`` file, or
-    ``iconclip``. Raises ``InputError`` where there is no such CLIP, or what is there is not a CLIP with a ViT.
+    ``iconclip``. A CLIP of the hub that is stored on this machine is loaded without asking the hub.
+
+    Raises ``InputError`` if there is no such CLIP, or if it is not a CLIP with a ViT whose activation and heads are known.
     """
     name = str(reference)
     path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(name).expanduser()
@@ -33,10 +37,10 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
 
         model, tokenizer, processor = load_openai(path)
     elif path.is_dir():
-        _check_folder(path)
-        model, tokenizer, processor = _from_pretrained(str(path), name)
+        _check_folder(path, str(path))
+        model, tokenizer, processor = _from_pretrained(path, name)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        model, tokenizer, processor = _from_pretrained(name, name)
+        model, tokenizer, processor = _from_pretrained(_hub_folder(name), name)
     else:
         raise InputError(
             f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in Hugging Face "
@@ -49,65 +53,118 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     return check_whole(Backbone(model, tokenizer, processor, name, mark))
 
 
-def _check_folder(path: Path) -> None:
-    """Say in one sentence what is wrong with a folder before any library meets it."""
-    config_file = path / "config.json"
-    if not config_file.is_file():
-        raise InputError(f"{path} is not a CLIP in Hugging Face layout: it has no config.json.")
+def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
+    """Load the CLIP of the model saved in ``folder``: from ``base`` if that is given, or from where it was.
+
+    Raises ``InputError`` that tells how to give its current place if it is not where it was.
+    """
     try:
-        config = read_json(config_file)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{config_file} cannot be read ({error}): restore it from a copy of the model.") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clip":
-        raise InputError(f"{path} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
+        return load_backbone(base or reference, device)
+    except InputError as error:
+        if base:
+            raise
+        raise InputError(
+            f"The CLIP that {folder} was trained on cannot be loaded: {str(error).rstrip('.')}; if it has moved, give "
+            "its current path with --base (base= in Python)."
+        ) from error
+
+
+def _hub_folder(name: str) -> Path:
+    """The folder with the files of a CLIP of the hub: as stored on this machine, or downloaded now."""
+    stored = stored_folder(name)
+    if stored is not None:
+        _check_config_file(stored, name)
+        try:
+            _check_folder(stored, name)
+            return stored
+        except InputError:  # a part of it is stored
+            pass
+    folder = download(name, lambda place: _check_config_file(place, name))
+    _check_folder(folder, name)
+    return folder
+
+
+def _check_folder(path: Path, name: str) -> None:
+    """Check a folder's files, and report in one sentence what is wrong with them before any library reads them."""
+    _check_config_file(path, name)
     if not _weight_files(path):
-        raise InputError(f"{path} has no weights: expected model.safetensors beside its config.json.")
+        raise InputError(f"{name} has no weights: expected model.safetensors next to its config.json.")
+    for file in path.glob("model*.safetensors.index.json"):
+        if missing := sorted({part for part in _shards(file) if not (path / part).is_file()}):
+            raise InputError(f"{name} has no {missing[0]}, which its {file.name} lists: restore it from a copy.")
     for file in path.glob("pytorch_model*.bin"):
         try:
             check_archive(file)
         except (ValueError, OSError) as error:
             raise InputError(f"{file} cannot be read ({error}): restore it from a copy.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
-        found = (
-            [path / what, path / "vocab.json"] if need == "tokenizer" else [path / what, path / "processor_config.json"]
-        )
-        if not any(file.is_file() for file in found):
-            raise InputError(f"{path} has no {need}: expected {what} beside its config.json.")
+        other = "vocab.json" if need == "tokenizer" else "processor_config.json"
+        if not any((path / file).is_file() for file in (what, other)):
+            raise InputError(f"{name} has no {need}: expected {what} next to its config.json.")
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return [str(part) for part in dict(json.loads(index.read_bytes())["weight_map"]).values()]
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        raise InputError(f"{index} cannot be read ({error}): restore it from a copy.") from None
+
+
+def _check_config_file(path: Path, name: str) -> None:
+    """See that a folder's configuration is one of a CLIP, and that nothing of it would have to be guessed."""
+    config_file = path / "config.json"
+    open_clip = (path / OPEN_CLIP).is_file()
+    if not config_file.is_file():
+        found = f"it is in OpenCLIP's ({OPEN_CLIP}); convert it" if open_clip else "it has no config.json"
+        raise InputError(f"{name} is not a CLIP in Hugging Face layout: {found}.")
+    try:
+        config = read_json(config_file)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{config_file} cannot be read ({error}): restore it from a copy of the model.") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "clip":
+        raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
+    for tower in ("vision_config", "text_config") if open_clip else ():
+        for key in ("hidden_act", "num_attention_heads"):
+            if not isinstance(config.get(tower), dict) or key not in config[tower]:
+                raise InputError(
+                    f"{name} is OpenCLIP's, and its config.json does not say {tower}.{key}: "
+                    "add the value that the model was trained with."
+                )
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return [file for kind in ("*.safetensors", "pytorch_model*.bin") for file in folder.glob(kind) if file.is_file()]
+    return [
+        file for kind in ("model*.safetensors", "pytorch_model*.bin") for file in folder.glob(kind) if file.is_file()
+    ]
 
 
-def _from_pretrained(source: str, name: str) -> tuple[Any, Any, Any]:
+def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
     from transformers.utils import logging
 
-    folder = Path(source)
-    stored = sum(file.stat().st_size for file in _weight_files(folder)) if folder.is_dir() else None
+    stored = sum(file.stat().st_size for file in _weight_files(folder))
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = CLIPConfig.from_pretrained(source)
+            config = CLIPConfig.from_pretrained(folder)
             if config.model_type != "clip" or not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
             check_config(config.to_dict(), f"The config.json of {name}", stored)
             model, info = CLIPModel.from_pretrained(
-                source, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
+                folder, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
             )
-            tokenizer = CLIPTokenizer.from_pretrained(source)
-            processor = CLIPImageProcessorPil.from_pretrained(source)
+            tokenizer = CLIPTokenizer.from_pretrained(folder)
+            processor = CLIPImageProcessorPil.from_pretrained(folder)
     except InputError:
         raise
     except (
         Exception
     ) as error:  # the libraries raise a dozen kinds, from OSError to pickle errors: all mean "cannot load"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the name and the network" if not folder.is_dir() else "restore the folder from a copy"
-        raise InputError(f"The CLIP {name} cannot be loaded ({reason}): {hint}.") from error
+        raise InputError(f"The CLIP {name} cannot be loaded ({reason}): restore the folder from a copy.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:
         first = missing[0] if missing else sorted(map(str, info["mismatched_keys"]))[0]

@@ -1,4 +1,8 @@
-"""Read OpenAI's own CLIP files (``ViT-B-16.pt``): a state dict or a TorchScript archive, converted to transformers' layout."""
+"""Read OpenAI's own CLIP files (``ViT-B-16.pt``): a state dict or a TorchScript archive, converted to transformers' layout.
+
+OpenAI's files hold three counts next to the weights. They are required, because nothing else tells such a file from an OpenCLIP
+checkpoint, whose tensors have the same names: the activation and the number of heads cannot be read from the weights.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     """Model, tokenizer and image transform of an OpenAI ``.pt`` file. Sizes are read off the weights' shapes.
 
     A state dict is read with ``weights_only``, a TorchScript archive without running what is in it. Raises ``InputError`` for a
-    missing file, a ResNet CLIP, or anything that is not OpenAI's layout.
+    missing file, a ResNet CLIP, an OpenCLIP checkpoint, or anything that is not OpenAI's layout.
     """
     from transformers import CLIPImageProcessorPil, CLIPModel
 
@@ -55,6 +59,11 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
     if missing := sorted(NEEDED - state.keys()):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
+    if missing := sorted(NOT_WEIGHTS - state.keys()):
+        raise InputError(
+            f"{file} is not one of OpenAI's files, for it has no {missing[0]}: its activation and heads are unknown, as in an "
+            "OpenCLIP checkpoint; give the model as a folder in Hugging Face layout, whose config.json says them."
+        )
     try:
         tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
         config = _config(state, tokenizer)

@@ -1,14 +1,15 @@
-"""Several processes as one: who am I, sums and rows across all. With one process everything here does nothing.
+"""Several processes as one: their number, sums and rows across all of them. With one process everything here does nothing.
 
-Processes are started by ``accelerate launch`` or ``torchrun``; accelerate sets them up (NCCL on GPUs, gloo on processors). Each
-holds the whole model and the same state; images are shared out, and what each found is summed or gathered, so that all go on
-alike.
+``accelerate launch`` or ``torchrun`` starts the processes; accelerate connects them (NCCL on GPUs, gloo on processors). Each
+holds the complete model and the same state. Images are shared out, and results are summed or gathered, so that the state stays
+the same everywhere.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,21 +17,36 @@ from torch import Tensor
 
 from mgclip.errors import MGCLIPError
 
+TIMEOUT = timedelta(hours=2)
+"""How long one process waits for the others. A process that dies ends the others at once; this is for slow disks only."""
+
 
 def launched() -> bool:
-    """Whether this process is one of several, by what the launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether this process is one of several that work together.
+
+    The number of processes alone does not tell: clusters and containers set ``WORLD_SIZE`` for ordinary processes, too. It counts
+    in a process that torchrun or accelerate launch started, or that is connected to others already.
+    """
+    if _number("WORLD_SIZE", 1) < 2 or not torch.distributed.is_available():
+        return False
+    return torch.distributed.is_torchelastic_launched() or torch.distributed.is_initialized()
+
+
+def _number(variable: str, otherwise: int) -> int:
+    """The whole number that an environment variable holds."""
+    value = os.environ.get(variable, "").strip()
+    return int(value) if value.isdecimal() else otherwise
 
 
 def _state() -> Any:
-    """The processes as accelerate sees them. Raises ``MGCLIPError`` where they do not find each other."""
+    """The processes as accelerate sees them. Raises ``MGCLIPError`` if they did not find each other."""
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
-    if state.num_processes != int(os.environ["WORLD_SIZE"]):
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
+    if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
-            f"{os.environ['WORLD_SIZE']} processes were started and {state.num_processes} found each other: start them with "
-            "torchrun or accelerate launch."
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and {state.num_processes} processes found each other: start them with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE."
         )
     return state
 
@@ -45,28 +61,28 @@ def place() -> tuple[int, int]:
 
 def is_main() -> bool:
     """Whether this process is the one that writes and speaks."""
-    return not launched() or int(os.environ.get("RANK", "0")) == 0
+    return not launched() or _number("RANK", 0) == 0
 
 
-def from_main(value: Any) -> Any:
-    """What the process that writes has for ``value``, in all of them."""
+def gather_items(items: Sequence[Any]) -> list[Any]:
+    """The items of all processes in one list, in the order of the processes."""
     if not launched():
-        return value
-    from accelerate.utils import broadcast_object_list
+        return list(items)
+    from accelerate.utils import gather_object
 
     _state()
-    return broadcast_object_list([value])[0]
+    return list(gather_object(list(items)))
 
 
 def own_device() -> torch.device:
-    """The GPU of this process where there is one."""
+    """The GPU of this process; the processor if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cuda", _number("LOCAL_RANK", 0) % torch.cuda.device_count())
 
 
 def wait() -> None:
-    """Go on when all have come here."""
+    """Return when all processes have called this."""
     if launched():
         _state().wait_for_everyone()
 

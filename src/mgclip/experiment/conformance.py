@@ -74,7 +74,7 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
         def note(step: Step, losses: dict[str, list[float]] = losses) -> None:
             losses[step.phase].append(step.loss)
 
-        learner.learn(task.train.images, task.train.labels, task.names, on_step=note)
+        learner.learn(task.train.images, task.train.named(task.names), task.names, on_step=note)
         deviations.add("adapter_loss", losses["adapter"], recorded.adapter_losses)
         deviations.add("head_loss", losses["head"], recorded.head_losses)
         classes = recording.trace.config.class_order[: len(seen_names)]
@@ -102,7 +102,7 @@ def _replay_probe(recording: Recording, recorded: ProbeTrace, deviations: Deviat
             losses.append(step.loss)
 
     task = recording.stream[0]
-    learned = learner.learn(task.train.images, task.train.labels, task.names, on_step=note)
+    learned = learner.learn(task.train.images, task.train.named(task.names), task.names, on_step=note)
     if learned.probe is None:
         raise InputError(f"{recording.folder / 'probe.json'} records a probe, but the first task has a single class.")
     deviations.add("adapter_loss", losses, recorded.losses)

@@ -73,10 +73,10 @@ def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Datase
     from mgclip.stream.folder import find_parts, load_folder, read_classes
 
     place = Path(data).expanduser()
-    folder, test = find_parts(place)
-    if test is not None:
+    parts = find_parts(place)
+    if parts.train is not None and parts.test is not None:
         return load_folder(place)
-    found = read_classes(folder)
+    found = read_classes(parts.train or parts.test or place)
     images = [file for files in found.values() for file in files]
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
     return Dataset(place.name, tuple(found), Split(images, labels), Split(images, labels))
@@ -116,7 +116,7 @@ class Study:
         model, sample = self.model, self.sample
         settings = model.settings.model_copy(update={"adapter_loss": loss})
         task = make_task(
-            model.encoder.pixels(sample.train.images), sample.train.labels, sample.names,
+            model.encoder.pixels(sample.train.images), sample.train.named(sample.names), sample.names,
             index=0, known=(), class_texts=sample.texts,
         )  # fmt: skip
         before = adapter_state(model.backbone)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import reprlib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mgclip.errors import InputError
 from mgclip.method.baselines.settings import PeerSettings
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import MEMORY, METHODS
+from mgclip.method.build_settings import as_settings, build
+from mgclip.method.build_settings import nearest as nearest
 from mgclip.method.settings import COMPUTING, Positive, Settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
-
-Kind = TypeVar("Kind", bound=Settings)
-
-SHORT = reprlib.Repr()
-"""Shows of a value what fits into a sentence."""
-SHORT.maxstring = SHORT.maxother = 200
 
 
 class Recipe(Settings, PeerSettings):
@@ -49,8 +43,8 @@ class Recipe(Settings, PeerSettings):
     methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
     retention: dict[str, str | None] = Field(default_factory=dict)
     """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
-    memory: Positive = 2000
-    """Images kept in all by mg-clip-replay; the other methods keep none."""
+    memory: Annotated[int, Field(ge=0)] = 0
+    """Images kept in all by mg-clip-replay, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """An image that cannot be read stops the run; or all are looked at first, and such are left out and listed."""
     twin: str | None = None
@@ -96,20 +90,20 @@ class Recipe(Settings, PeerSettings):
             raise ValueError("must name at least one method, each once")
         return methods
 
+    @model_validator(mode="after")
+    def _memory_fits(self) -> Recipe:
+        """In place of the check of a model's own settings: here only a method that replays has a memory."""
+        if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
+            raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
+        return self
+
     def settings(self) -> Settings:
-        """The method's part of the recipe."""
-        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        """The settings that all methods share, checked already; ``method_settings`` makes those of one method of them."""
+        return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
 
     def peers(self) -> PeerSettings:
         """The baselines' part of the recipe."""
         return PeerSettings(**{name: getattr(self, name) for name in PeerSettings.model_fields})
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all there are."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -168,7 +162,13 @@ def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe is one of the shipped ones in all that matters: published accuracies then fit it."""
     if recipe.name not in shipped_recipes():
         return False
-    return recipe.model_dump(exclude=FREE) == load_recipe(recipe.name).model_dump(exclude=FREE)
+    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
+    return all(here[key] == shipped[key] for key in here.keys() - FREE)
+
+
+def meaning(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's settings, to be compared: two that mean the same are equal."""
+    return {**recipe.model_dump(), "memory": recipe.memory or MEMORY}
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -189,36 +189,21 @@ def change_recipe(recipe: Recipe, changes: Iterable[str], *, source: str) -> Rec
 
 def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
     """Check settings and make the recipe of them; all that is wrong is said in one error."""
-    return _build(Recipe, values, source=f"In recipe {source}")
+    return build(Recipe, values, source=f"In recipe {source}")
 
 
-def build_settings(changes: Iterable[str] | Mapping[str, Any]) -> Settings:
-    """The method's settings with changes, as ``key=value`` or by key; keys of recipes only are refused."""
-    values = changes if isinstance(changes, Mapping) else dict(map(parse_change, changes))
-    return _build(Settings, values, source="In the settings")
+def build_settings(given: Settings | Mapping[str, Any] | Iterable[str] | None) -> Settings:
+    """The method's settings.
 
+    Args:
+        given: Settings, a mapping of some of them by name, or changes of the defaults written ``key=value``.
 
-def _build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
-    try:
-        return kind(**{str(key): value for key, value in values.items()})
-    except ValidationError as error:
-        sayings = "; ".join(_sayings(error, kind.model_fields))
-        raise InputError(f"{source}: {sayings}" + "." * (not sayings.endswith("?"))) from None
+    Returns:
+        The settings.
 
-
-def _sayings(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
-    said: dict[str, str] = {}
-    for problem in error.errors():
-        message = problem["msg"].removeprefix("Value error, ")
-        key = str(problem["loc"][0]) if problem["loc"] else message  # no place: the keys do not fit each other
-        if problem["type"] == "extra_forbidden":
-            said[key] = f"there is no key {key}{nearest(key, known)}"
-        elif not problem["loc"]:
-            said[key] = message
-        elif problem["type"] == "missing":
-            said[key] = f"{key} is missing"
-        elif key in said:
-            said[key] = f"{said[key]}, or: {message}"
-        else:
-            said[key] = f"{key} = {SHORT.repr(problem['input'])}: {message}"
-    return said.values()
+    Raises:
+        InputError: If this is something else, or a key or a value is wrong; keys that only recipes have are wrong too.
+    """
+    if isinstance(given, list | tuple) and all(isinstance(change, str) for change in given):
+        return as_settings(dict(map(parse_change, given)))
+    return as_settings(given)  # type: ignore[arg-type]  # it refuses anything else

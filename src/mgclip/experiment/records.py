@@ -15,7 +15,7 @@ from mgclip.disk import fresh_name, write_json, write_text
 from mgclip.environment import installed_versions
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
-from mgclip.experiment.recipe import Recipe, build_recipe, read_yaml
+from mgclip.experiment.recipe import Recipe, build_recipe, meaning, read_yaml
 from mgclip.experiment.run_files import (
     FORMAT,
     Data,
@@ -27,12 +27,15 @@ from mgclip.experiment.run_files import (
     checked,
     read_json,
 )
+from mgclip.method.baselines.settings import PeerSettings
 from mgclip.method.settings import COMPUTING
 from mgclip.stream.fingerprint import difference
 from mgclip.stream.skipped import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
+FIRST = {"rapf_init": "identity"}
+"""Settings that the first version did not write because it had no other."""
 
 
 def environment() -> dict[str, Any]:
@@ -79,7 +82,7 @@ def read_recipe(folder: Path) -> Recipe:
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
     check_format(folder / ENVIRONMENT)
     values = read_yaml(folder / RECIPE)
-    return build_recipe(values if isinstance(values, Mapping) else {}, source=str(folder / RECIPE))
+    return build_recipe({**FIRST, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE))
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
@@ -87,13 +90,12 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
 
     Raises ``InputError`` naming the first key that differs.
     """
-    begun = read_recipe(folder)
+    begun, now = meaning(read_recipe(folder)), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # what the data are is noted there
-    for key in Recipe.model_fields.keys() - moved - COMPUTING:
-        if getattr(begun, key) != getattr(recipe, key):
-            raise InputError(
-                f"{folder} was started with {key} = {getattr(begun, key)!r}, not {getattr(recipe, key)!r}: {advice}."
-            )
+    absent = {key for key in PeerSettings.model_fields if key.partition("_")[0] not in recipe.methods}
+    for key in Recipe.model_fields.keys() - moved - absent - COMPUTING:
+        if begun[key] != now[key]:
+            raise InputError(f"{folder} was started with {key} = {begun[key]!r}, not {now[key]!r}: {advice}.")
 
 
 def check_data(folder: Path, now: dict[str, Any]) -> None:
@@ -196,7 +198,9 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "tasks": len(records),
         "classes": int(records[-1]["classes_seen"]),
-        "epochs": int(records[-1]["epochs"]),
+        "epochs": max(
+            int(record["epochs"]) for record in records
+        ),  # a task of one class, or a later one, may have none
         "last": metrics.last(matrix, sizes),
         "average": metrics.average(matrix, sizes),
         "forgetting": metrics.forgetting(matrix),

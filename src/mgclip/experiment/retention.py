@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import Pixels, Room
 from mgclip.errors import InputError
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.data import Dataset, Split
@@ -38,20 +38,20 @@ def load_held_out(
 
     Raises ``InputError`` where a data set cannot be had or has no test image.
     """
-    held_out = {}
+    held_out, room = {}, Room(keep_bytes)
     for name, path in paths.items():
         data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
         data = replace(data, test=readable(name, data.test))
         if len(data.test.labels) == 0:
             raise InputError(f"The data set {name} has no test image to measure retention on.")
-        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, keep_bytes // len(paths)))
+        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, room))
     return held_out
 
 
 @torch.no_grad()
 def zero_shot_accuracy(learner: Learner, held_out: HeldOut) -> float:
     """Share of the test images whose class the text branch finds among all of that data set's classes."""
-    features = learner.encoder.images(held_out.pixels)
+    features = learner.encoder.images(held_out.pixels, shared=True)
     names, labels = held_out.data.class_names, torch.from_numpy(held_out.data.test.labels)
     right = 0
     for part, own in zip(features.split(LOGITS_AT_ONCE), labels.split(LOGITS_AT_ONCE), strict=True):

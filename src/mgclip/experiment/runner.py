@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels
+from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import records
@@ -24,7 +24,7 @@ from mgclip.experiment.final import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
 from mgclip.method.baselines.make import Learner, make_learner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
 from mgclip.method.learner import Learned
 from mgclip.method.progress import Progress
@@ -109,8 +109,10 @@ def open_run(
 
     def look_through(parts: Sequence[Part]) -> None:
         """List what of these parts cannot be read; a run that goes on has its list."""
-        if skip and not resume:  # one process looks: all must leave out the same images
-            skipped.extend(parallel.from_main(find_unreadable(parts, on_images) if parallel.is_main() else None))
+        if skip and not resume:  # each process tries a share, and all leave out the same images
+            found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.place()))
+            order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
+            skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
 
     def readable(name: str, split: Split) -> Split:
         look_through([(NO_TASK, name, split)])
@@ -118,15 +120,16 @@ def open_run(
 
     look_through(parts_of(stream))
     stream = without(stream, skipped)
-    if "mg-clip-replay" in recipe.methods:
-        check_room(recipe.memory, sum(len(task.names) for task in stream))
+    for method in recipe.methods:
+        if memory := method_settings(method, recipe.settings()).memory:
+            check_room(memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
     plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
     held_out = load_held_out(
         recipe.retention,
         plain.encoder,
         test_per_class=recipe.test_per_class,
-        keep_bytes=KEEP_BYTES // 2,
+        keep_bytes=max(0, KEEP_BYTES - _test_bytes(opened)),  # the stream's own are used more often
         readable=readable,
     )
     opened = replace(opened, held_out=held_out)
@@ -150,7 +153,7 @@ def run(
     ``checkpoint_every``: steps between checkpoints inside a task; ``stop`` is asked after each step, and raises ``Stopped`` when
     everything up to it is on disk.
     """
-    tests: dict[tuple[int, int], Pixels] = {}
+    tests = test_pixels(opened.backbone, opened.stream, KEEP_BYTES)
     summaries = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
     untuned = {}
     if not all(summaries.values()):
@@ -165,10 +168,20 @@ def run(
     return summaries
 
 
+def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[Pixels]:
+    """The test images of each task of a stream, prepared; ``keep_bytes`` of them are kept in all."""
+    room = Room(keep_bytes)
+    return [Pixels(task.test.images, backbone.transform, room) for task in stream]
+
+
+def _test_bytes(opened: OpenRun) -> int:
+    return sum(len(task.test.labels) for task in opened.stream) * 3 * opened.backbone.image_size**2
+
+
 def _run_method(
     opened: OpenRun,
     method: str,
-    tests: dict[tuple[int, int], Pixels],
+    tests: Sequence[Pixels],
     untuned: Mapping[str, float],
     on_step: OnStep,
     on_task: OnTask,
@@ -177,6 +190,7 @@ def _run_method(
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
+        tests = test_pixels(opened.backbone, stream, 0)  # used once
     learner, done = _start(opened, method, folder)
     progress = Progress(folder, *checkpoints)
     parallel.wait()  # until every process has read what one of them is about to write
@@ -186,8 +200,9 @@ def _run_method(
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
-            task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=on_step, progress=progress
-        )
+            task.train.images, task.train.named(task.names), task.names,
+            class_texts=task.texts, on_step=on_step, progress=progress,
+        )  # fmt: skip
         middle = time.monotonic()
         record, last = evaluate(learner, stream, task, tests)
         seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
@@ -228,19 +243,16 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[di
 
 @torch.no_grad()
 def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: dict[tuple[int, int], Pixels]
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[Pixels]
 ) -> tuple[dict[str, Any], Answers]:
     """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
     the next task (docs/method.md 3, 9); and the answers it was made of.
 
-    ``tests`` keeps the transformed test images between calls, by stream length and task.
+    ``tests``: the test images of each task, as ``test_pixels`` prepares them.
     """
 
     def features(which: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        key = len(stream), which.index
-        if key not in tests:
-            tests[key] = learner.encoder.pixels(which.test.images, KEEP_BYTES // 2 // len(stream))
-        encoded = learner.encoder.images(tests[key])
+        encoded = learner.encoder.images(tests[which.index], shared=True)
         return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
 
     for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently

@@ -14,6 +14,8 @@ from mgclip.experiment.confusion import confused, per_class
 from mgclip.folders.measure import Labelled
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
+from mgclip.names import same
+from mgclip.stream.folder import misspelling
 
 BINS = 10
 AT_ONCE = 4096
@@ -27,16 +29,19 @@ def evaluate_folder(
 
     Raises ``InputError`` where there is no image, or a class the model has not learned.
     """
-    if unknown := [name for name in images if name not in model.class_names]:
+    known = {same(name): place for place, name in enumerate(model.class_names)}
+    if unknown := [name for name in images if same(name) not in known]:
+        near = misspelling(unknown[0], model.class_names)
         raise InputError(
-            f"The model has not learned the class {unknown[0]!r} ({len(unknown)} of {len(images)} folders are unknown to it): "
-            "rename its folder as the model calls it, or say so in classes.csv."
+            f"The model has not learned the class {unknown[0]!r} ({len(unknown)} of {len(images)} folders are unknown to it)"
+            + (f", but {near!r}" if near else "")
+            + ": rename its folder as the model calls it, or say so in classes.csv."
         )
     labelled = Labelled.of(model, images)
     if not len(labelled):
         raise InputError(f"{folder} holds no image to measure on.")
     features = labelled.features(model)
-    truth = np.array([model.class_names.index(name) for name in labelled.truth])
+    truth = np.array([known[same(name)] for name in labelled.truth])
     parts = [model.classify(part) for part in features.split(AT_ONCE)]
     found = np.concatenate([part.labels for part in parts])
     return {

@@ -53,7 +53,7 @@ class Labelled:
 
     def features(self, model: MGCLIP) -> Tensor:
         """Their features ``(n, d)`` as the model's weights are now."""
-        return model.encoder.images(self.pixels)
+        return model.encoder.images(self.pixels, shared=True)
 
 
 def accuracy(found: Sequence[str] | NDArray[Any], truth: Sequence[str]) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -12,11 +14,12 @@ import torch
 
 from mgclip.clip.pixels import ahead
 from mgclip.errors import InputError
-from mgclip.images import unreadable
+from mgclip.images import UnreadableImage, unreadable
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 
 UNKNOWN = "unknown"
+"""The answer for an image that is less like any learned class than the threshold."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,49 @@ def recognise(
     on_bad: Callable[[Path, str], None] | None = None,
     batch: int | None = None,
 ) -> Iterator[Answer]:
-    """Answers for files, in their order, ``batch`` at a time (the model's own number if not given). ``on_bad`` is
-    told of a file that cannot be read, which is then left out.
+    """Answers for files, in their order.
 
-    Raises ``InputError`` for such a file where there is no ``on_bad``, and for a threshold where the model has no head.
+    Args:
+        model: The model that is asked.
+        files: Image files; they may come one by one.
+        top: How many classes an answer shows.
+        also: Classes known by their text alone.
+        threshold: The least likeness to a learned class of an image that is not unknown.
+        on_bad: Called with each file that cannot be read, and the reason; the file is then left out.
+        batch: Images at a time; the model's own number by default.
+
+    Raises:
+        InputError: If a file cannot be read and there is no ``on_bad``; and at once if there is a threshold and the model has no
+            head, or a class has the name that stands for an unknown image.
     """
-    if threshold and not model.settings.uses_head:
-        raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
+    if threshold:
+        _check_unknown(model, also)
+    return _recognise(model, _chunks(files, batch or model.settings.encode_batch_size), top, also, threshold, on_bad)
 
-    chunks = _chunks(files, batch or model.settings.encode_batch_size)
+
+def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
+    """See that an unknown image can be told, and its answer told apart from every class."""
+    if not model.settings.uses_head:
+        raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
+    if same := [name for name in (*model.class_names, *also) if name.strip().casefold() == UNKNOWN]:
+        raise InputError(
+            f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
+            "(mgclip relabel), or ask without a threshold (--unknown)."
+        )
+
+
+def _recognise(
+    model: MGCLIP,
+    chunks: Iterator[list[Path]],
+    top: int,
+    also: Sequence[str],
+    threshold: float,
+    on_bad: Callable[[Path, str], None] | None,
+) -> Iterator[Answer]:
 
     def load(
         _: int,
-    ) -> Loaded | None:  # on its own thread: where files are a list as it comes, answers do not wait for more
+    ) -> Loaded | None:  # on its own thread: if files come one by one, answers do not wait for more
         chunk = next(chunks, None)
         return None if chunk is None else _readable(model, chunk, keep_going=on_bad is not None)
 
@@ -83,15 +116,41 @@ def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 
 def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
+    reasons = [_no_file(file) for file in chunk]
+    bad = {place: reason for place, reason in enumerate(reasons) if reason}
+    if bad and not keep_going:
+        place = min(bad)
+        raise UnreadableImage(chunk[place], bad[place])
+    good = [place for place in range(len(chunk)) if place not in bad]
     try:
-        return chunk, model.encoder.pixels(chunk, keep_bytes=0).batch(torch.arange(len(chunk))), []
+        return _prepared(model, chunk, good, bad)
     except InputError:
         if not keep_going:
             raise
-    found = unreadable(chunk)
-    good = [file for place, file in enumerate(chunk) if place not in found]
-    bad = [(chunk[place], reason) for place, reason in found.items()]
-    return good, model.encoder.pixels(good, keep_bytes=0).batch(torch.arange(len(good))), bad
+    bad |= {good[place]: reason for place, reason in unreadable([chunk[place] for place in good]).items()}
+    return _prepared(model, chunk, [place for place in good if place not in bad], bad)
+
+
+def _prepared(model: MGCLIP, chunk: list[Path], good: list[int], bad: dict[int, str]) -> Loaded:
+    files = [chunk[place] for place in good]
+    pixels = model.encoder.pixels(files, keep_bytes=0).batch(torch.arange(len(files)))
+    return files, pixels, [(chunk[place], bad[place]) for place in sorted(bad)]
+
+
+def _no_file(place: Path) -> str:
+    """Why something is not a file that can hold an image; empty if it is one, or is missing.
+
+    Opening a pipe would wait for whoever writes into it, and a device may never end.
+    """
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:  # a link to itself, a name too long, a character that no name has
+        return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    return "" if stat.S_ISREG(mode) else "it is a device, a pipe or a socket"
 
 
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:

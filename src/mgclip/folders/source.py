@@ -2,58 +2,87 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.folders.table import Called, read_naming
 from mgclip.images import unreadable
-from mgclip.stream.folder import find_parts, read_classes
-
-TABLE = "classes.csv"
+from mgclip.names import check_alike, find, same
+from mgclip.stream.folder import SPLIT, find_parts, read_classes, why_empty
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder as read: image files by class name, what prompts call each class, and where the test images came from, if any
-    are given. ``tests`` may hold classes that ``train`` does not.
+    """A folder as read: image files by class name, what prompts call each class, and the test images, if any are given. ``tests``
+    may hold classes that ``train`` does not. ``note`` says which part of the folder is measured on, if there was a choice.
     """
 
     folder: Path
     train: dict[str, list[Path]]
     texts: dict[str, str]
     tests: dict[str, list[Path]] | None
+    note: str | None = None
 
 
 def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
-    """Read a folder of class folders, or of ``train/`` and ``test/`` (or ``val/``).
+    """Read a folder of class folders, or one that is split into ``train/`` and ``test/`` (or what others call these).
 
-    Names are those of the class folders unless ``classes.csv`` in the folder, or ``names``, says otherwise: a CSV file with the
-    columns folder, name and, if prompts say something else, text; or ``folder=name,folder=name``. Raises ``InputError`` for a
-    missing or empty class folder, a name given twice, and a table that does not fit.
+    Args:
+        folder: The folder to learn from.
+        names: What the class folders are called, if not by their own names: a CSV file with the columns folder, name and, if
+            prompts say something else, text; or ``folder=name,folder=name``. Without it, ``classes.csv`` in the folder counts.
+        test: A folder to measure on, instead of the folder's own test part.
+
+    Returns:
+        The classes and their images.
+
+    Raises:
+        InputError: If a class folder is missing or has no image, a name is given twice, or a table does not fit.
     """
-    train_folder, beside = find_parts(folder)
-    train, called = read_classes(train_folder), _naming(folder, names)
+    parts = find_parts(folder)
+    if parts.train is None:
+        raise InputError(f"{folder} has no part to train on: expected {SPLIT}.")
+    train, called = read_classes(parts.train), read_naming(folder, names)
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
-        raise InputError(f"The name of the class folder {undecodable[0]!r} is no text: rename it.")
-    if unknown := sorted(called.keys() - train.keys()):
-        raise InputError(f"There is no class folder {unknown[0]!r} in {train_folder}: correct its name in the table.")
-    if empty := [name for name, files in train.items() if not files]:
-        raise InputError(f"The class {empty[0]!r} has no image in {train_folder}: add one, or remove its folder.")
-    test_folder = test or beside
-    tests = None if test_folder is None else read_images(test_folder, called=called)
-    texts = {called[place][0]: called[place][1] for place in called}
-    return Source(folder, _named(train, called, train_folder), texts, tests)
+        raise InputError(f"The name of the class folder {undecodable[0]!r} is not text: rename it.")
+    if unknown := sorted(called.keys() - set(map(same, train))):
+        raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table.")
+    _check_full(train, parts.train)
+    place = parts.test if test is None else _measured(test)
+    tests = None if place is None else _named(read_classes(place), called, place)
+    texts = dict(called.values())
+    return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
 
 
-def read_images(
-    folder: Path, *, names: str = "", called: Mapping[str, tuple[str, str]] | None = None
-) -> dict[str, list[Path]]:
-    """Image files by class name, of a folder to measure on: of its ``test/`` (or ``val/``) beside ``train/`` if it has both."""
-    train_folder, test_folder = find_parts(folder)
-    place = test_folder or train_folder
-    return _named(read_classes(place), _naming(folder, names) if called is None else called, place)
+def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
+    """Read a folder of class folders to measure on, or the test part of one that is split.
+
+    Args:
+        folder: The folder.
+        names: What its class folders are called, as ``read_source`` takes it.
+
+    Returns:
+        Image files by class name.
+
+    Raises:
+        InputError: If there is no class folder, one has no image, a name is given twice, or a table does not fit.
+    """
+    place = _measured(folder)
+    classes = read_classes(place)
+    _check_full(classes, place)
+    return _named(classes, read_naming(folder, names), place)
+
+
+def _measured(folder: Path) -> Path:
+    parts = find_parts(folder)
+    return parts.test or parts.train or folder
+
+
+def _check_full(classes: Mapping[str, Sequence[Path]], place: Path) -> None:
+    if empty := [name for name, files in classes.items() if not files]:
+        raise InputError(f"The class {empty[0]!r} has no image in {place}: {why_empty(place, empty[0])}.")
 
 
 def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
@@ -74,39 +103,12 @@ def _surrogate(name: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _named(
-    classes: Mapping[str, list[Path]], called: Mapping[str, tuple[str, str]], where: Path
-) -> dict[str, list[Path]]:
+def _named(classes: Mapping[str, list[Path]], called: Called, where: Path) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for place, files in classes.items():
-        name = called.get(place, (place, place))[0]
-        if name in named:
+        name = called.get(same(place), (place, place))[0]
+        if find(name, named) is not None:
             raise InputError(f"Two class folders of {where} are called {name!r}: give every class one name of its own.")
         named[name] = files
+    check_alike(list(named))
     return named
-
-
-def _naming(folder: Path, names: str) -> dict[str, tuple[str, str]]:
-    """Class folder -> name and text."""
-    if names and not names.endswith(".csv"):
-        pairs = [pair.partition("=") for pair in names.split(",")]
-        if wrong := [pair for pair in pairs if not all(part.strip() for part in pair)]:
-            raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {''.join(wrong[0])!r}.")
-        return {place.strip(): (name.strip(), name.strip()) for place, _, name in pairs}
-    table = Path(names) if names else folder / TABLE
-    if not table.is_file():
-        if names:
-            raise InputError(f"There is no table of class names {table}.")
-        return {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The table of class names {table} cannot be read ({error}).") from None
-    called = {}
-    for number, line in enumerate(lines, start=2):
-        place, name = (line.get("folder") or "").strip(), (line.get("name") or "").strip()
-        if not place or not name:
-            raise InputError(f"Line {number} of {table} needs a folder and a name, under a first line  folder,name.")
-        called[place] = name, (line.get("text") or "").strip() or name
-    return called

@@ -22,6 +22,9 @@ from mgclip.method.replay import check_room
 from mgclip.method.store import HELD_OUT
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
+from mgclip.names import find, same
+from mgclip.stream.folder import misspelling
+from mgclip.stream.twins import about_twins
 
 TRAINED = 2.3
 """Time of an image forward and backward, in times of encoding it (docs/performance.md)."""
@@ -32,7 +35,8 @@ TIMED = 16
 @dataclass(frozen=True)
 class Plan:
     """What a ``teach`` will do: classes and images, those held out or given to measure on, and seconds it should take, from the
-    shortest adapter phase to the longest the settings allow. ``tests`` are measured on, whatever they came from.
+    shortest adapter phase to the longest the settings allow. ``tests`` are measured on, whatever they came from. ``notes`` say
+    what is not used or not measured, one sentence each.
     """
 
     train: dict[str, list[Path]]
@@ -40,6 +44,7 @@ class Plan:
     texts: tuple[str, ...]
     known: int
     seconds: tuple[float, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -55,17 +60,22 @@ class Plan:
 def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
     """Decide what is trained on and what is held out, and see that all of it can be learned, before anything is written.
 
-    Raises ``InputError`` for what cannot be learned, such as a class the model knows already, and for an image among those
-    timed that cannot be read.
+    Raises ``InputError`` for what cannot be learned, such as a class the model knows already, for a test folder that looks like
+    a misspelling, for a link to an image that is not there, and for an image among those timed that cannot be read.
     """
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed)
+        missing: tuple[str, ...] = ()
     else:
-        train, tests = source.train, {name: files for name, files in source.tests.items() if name in source.train}
+        train, (tests, missing) = source.train, _tests(model, source.train, source.tests)
     files = [file for own in train.values() for file in own]
-    labels = [label for label, own in enumerate(train.values()) for _ in own]
+    labels = [name for name, own in train.items() for _ in own]
+    measured = [file for own in tests.values() for file in own]
+    if gone := [file for file in (*files, *measured) if not file.exists()]:
+        raise InputError(f"The image {gone[0]} is not there, or a link to something that is not: repair or remove it.")
     if source.tests and not tests:
         raise InputError("The test folder has none of the classes to learn: its folders must be called as theirs are.")
+    notes = tuple(note for note in (source.note, *missing, about_twins(files, measured)) if note)
     texts = tuple(source.texts.get(name, name) for name in train)
     make_task(
         model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
@@ -85,7 +95,46 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
     if len(train) == 1 and not model.settings.memory:  # nothing to tell apart: the adapters are not trained
         once, low, high = True, 0, 0
     passes = [images * (1 + epochs * (TRAINED + (not once))) + others for epochs in (low, high)]
-    return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]))
+    return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]), notes)
+
+
+def _tests(
+    model: MGCLIP, train: Mapping[str, Sequence[Path]], given: Mapping[str, list[Path]]
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """The test images of the classes to learn, under these classes' names, and what is not measured.
+
+    Raises ``InputError`` for a test folder that is probably a misspelling of a class without test images.
+    """
+    called = {same(name): files for name, files in given.items()}
+    tests = {name: called[same(name)] for name in train if called.get(same(name))}
+    missing = [name for name in train if name not in tests]
+    extra = [name for name in given if find(name, train) is None]
+    strange = [name for name in extra if find(name, model.class_names) is None]
+    for name in missing:
+        if (near := misspelling(name, strange)) is not None:
+            raise InputError(
+                f"The class {name!r} has no test image, and the test folder {near!r} is not a class to learn: "
+                "give both folders one name, or remove the test folder."
+            )
+    notes = []
+    if missing and tests:
+        notes.append(f"new classes without test images, so not measured: {', '.join(missing)}")
+    if extra and tests:
+        notes.append(f"test folders that are not classes to learn, and not used: {', '.join(extra)}")
+    return tests, tuple(notes)
+
+
+def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
+    """Pairs of class texts, one or both of them new, that are the same tokens to this CLIP, which cuts long texts."""
+    texts = [*model.class_texts, *plan.texts]
+    tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
+    first: dict[tuple[int, ...], int] = {}
+    pairs = []
+    for place, (text, row) in enumerate(zip(texts, tokens, strict=True)):
+        earlier = first.setdefault(tuple(row), place)
+        if place >= len(model.class_texts) and earlier != place:
+            pairs.append((texts[earlier], text))
+    return pairs
 
 
 def teach(
@@ -116,7 +165,7 @@ def teach(
     with untuned(model):
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
-    labels = [label for label, own in enumerate(plan.train.values()) for _ in own]
+    labels = [name for name, own in plan.train.items() for _ in own]
     progress = progress_of(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, progress=progress)
     features = new.features(model), old.features(model)
@@ -127,6 +176,7 @@ def teach(
         "classes": list(plan.train),
         "images": plan.images,
         **({"skipped": list(skipped)} if skipped else {}),
+        **({"notes": list(plan.notes)} if plan.notes else {}),
         "epochs": learned.epochs,
         "test_images": {"new": len(new), "old": len(old), "gone": gone + torn},
         "accuracy": {
@@ -139,7 +189,7 @@ def teach(
         "tuned": _by_text(model, plan, (new, features[0]), (old, features[1]), kept),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    held = {name: places for name, places in remembered.items() if name in model.class_names}
+    held = {name: places for name, places in remembered.items() if find(name, model.class_names) is not None}
     model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
     remove_progress(folder)
     return note

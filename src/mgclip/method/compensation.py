@@ -32,8 +32,9 @@ def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: On
     if len(task.names) == 1:
         return rows
     return train_rows(
-        rows, features, labels, settings, lr=settings.head_lr, task=task.index, phase="head", on_step=on_step
-    )
+        rows, features, labels, settings, lr=settings.head_lr, lowest=0.01 * settings.head_lr,
+        epochs=settings.head_epochs, batch_size=settings.head_batch_size, task=task.index, phase="head", on_step=on_step,
+    )  # fmt: skip
 
 
 def train_rows(
@@ -43,29 +44,30 @@ def train_rows(
     settings: Settings,
     *,
     lr: float,
+    lowest: float,
+    epochs: int,
+    batch_size: int,
     task: int,
     phase: str,
     on_step: OnStep,
-    floor: float = 0.01,
 ) -> Tensor:
     """Train rows ``(c, d)`` on features ``(n, d)`` with cross-entropy over all of them; the rows given stay as they are.
 
-    Adam for ``head_epochs``, cosine annealing stepped per iteration down to ``floor`` of ``lr``.
+    Adam, cosine annealing stepped per iteration from ``lr`` to ``lowest`` over all ``epochs``.
     """
     rows = torch.nn.Parameter(rows.clone())
-    size, epochs = settings.head_batch_size, settings.head_epochs
-    steps = -(-len(labels) // size)
+    steps = -(-len(labels) // batch_size)
     if epochs == 0:
         return rows.detach()
     optimizer = torch.optim.Adam([rows], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=floor * lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=lowest)
     for epoch in range(1, epochs + 1):
         order = batches(
             len(labels),
             task=task,
             phase=phase,
             epoch=epoch,
-            batch_size=size,
+            batch_size=batch_size,
             seed=settings.seed,
             shuffle=settings.shuffle,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.load import load_backbone
+from mgclip.clip.load import load_backbone, load_base
 from mgclip.clip.pixels import Pixels
 from mgclip.errors import InputError
 from mgclip.method import replay, saved, upkeep
-from mgclip.method.compensation import cosines, train_head, train_rows
+from mgclip.method.build_settings import as_settings
+from mgclip.method.compensation import cosines, train_head
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.objective import Objective
-from mgclip.method.predictions import Predictions, check_candidates, predictions
+from mgclip.method.predictions import Predictions, check_candidates
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
 from mgclip.method.progress import Progress
@@ -37,7 +39,7 @@ ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Learned:
-    """What one call of ``learn`` did: the task's number, its epochs, and the probe if this task was probed."""
+    """What one call of ``learn`` did: the task's number, the epochs its adapter phase took, and the probe if it was probed."""
 
     task: int
     epochs: int
@@ -53,7 +55,9 @@ class MGCLIP:
     A backbone serves one model at a time: it carries the model's adapters.
     """
 
-    def __init__(self, backbone: Backbone, settings: Settings) -> None:
+    @in_ordinary_modes
+    def __init__(self, backbone: Backbone, settings: Settings | Mapping[str, Any]) -> None:
+        settings = as_settings(settings)
         self.backbone, self.settings = backbone, settings
         self.class_names: tuple[str, ...] = ()
         self.class_texts: tuple[str, ...] = ()
@@ -65,29 +69,47 @@ class MGCLIP:
         prepare(backbone, settings)
 
     @classmethod
+    @in_ordinary_modes
     def from_pretrained(
         cls,
         reference: str | Path,
         *,
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         base: str | Path | Backbone | None = None,
         device: str | torch.device | None = None,
         computing: Mapping[str, Any] | None = None,
     ) -> MGCLIP:
-        """A model to start from, or a saved one to go on with.
+        """A new model of a CLIP, or a saved one to continue with.
 
-        ``reference``: a CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
-        ``save_pretrained``. A saved model brings its own settings, but for those of memory and speed in ``computing``;
-        ``base`` is its CLIP, or where that is now, if it moved.
-        Raises ``InputError`` where nothing usable is there, or where the base is not the one the model was trained on.
+        Args:
+            reference: A CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
+                ``save_pretrained``.
+            settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
+            base: The CLIP of a saved model, or its path if it has moved.
+            device: Device to compute on: a GPU by default, if there is one.
+            computing: Settings of memory and speed, which may also change for a saved model.
+
+        Returns:
+            The model.
+
+        Raises:
+            InputError: If there is nothing usable, if a setting is wrong, or if the base is not the CLIP that the saved model
+                was trained on.
         """
+        reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
+        if not isinstance(computing, Mapping | None):
+            raise InputError(f"computing must be a mapping of settings; found {type(computing).__name__}.")
         if not is_saved(reference):
-            return cls(load_backbone(reference, device), settings or Settings())
+            chosen = as_settings(settings).changed(computing or {})
+            if base is not None:
+                raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
+            return cls(load_backbone(reference, device), chosen)
         if settings is not None:
             raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
-        found = saved.read(Path(reference))
-        backbone = base if isinstance(base, Backbone) else load_backbone(base or found.reference, device)
-        check_base(Path(reference), backbone, reference=found.reference, fingerprint=found.fingerprint)
+        folder = Path(reference)
+        found = saved.read(folder)
+        backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
+        check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
         if found.learnt.head.shape[1] != backbone.width:
             rows, width = found.learnt.head.shape[1], backbone.width
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
@@ -96,15 +118,25 @@ class MGCLIP:
         model._take(found.learnt)
         return model
 
+    @in_ordinary_modes
     def save_pretrained(
         self, folder: str | Path, *, note: Mapping[str, Any] | None = None, beside: Mapping[str, Any] | None = None
     ) -> None:
-        """Write the model: peft adapter, head, classes, settings, and which CLIP it needs. Whole or not at all; of several
-        processes one writes. With a ``note`` of what was done, or where versions are kept, it is a new version of the model
-        there (``method/versions.py``); otherwise it takes that one's place. ``beside``: JSON files to lie with it, by name.
+        """Write the model: peft adapter, head, classes, settings, and which CLIP it needs, all of it or nothing.
+
+        One process of several writes.
+
+        Args:
+            folder: Folder of the model; ``~`` is expanded.
+            note: A note of what was done. With it, or if the folder keeps versions, this is a new version
+                (``method/versions.py``); otherwise it replaces the model in the folder.
+            beside: JSON files to store next to it, by name.
+
+        Raises:
+            InputError: If something else is at ``folder``, or nothing may be written there.
         """
         if parallel.is_main():
-            saved.save(Path(folder), self.backbone, self._learnt(), note, beside)
+            saved.save(Path(expanded(folder)), self.backbone, self._learnt(), note, beside)
         parallel.wait()
 
     def _learnt(self) -> saved.Learnt:
@@ -117,25 +149,40 @@ class MGCLIP:
         self.head, self.memory, self.epochs = learnt.head.to(self.backbone.device), learnt.memory, learnt.epochs
         self.class_names, self.class_texts, self.task_sizes = learnt.class_names, learnt.class_texts, learnt.task_sizes
 
+    @in_ordinary_modes
     def learn(
         self,
-        images: Sequence[Any] | Pixels,
+        images: Any,
         labels: ArrayLike,
         class_names: Sequence[str],
         *,
-        class_texts: Sequence[str] | None = None,
+        class_texts: Sequence[str] | Mapping[str, str] | None = None,
         on_step: OnStep = lambda step: None,
         progress: Progress | None = None,
     ) -> Learned:
         """Learn one task: all its classes at once, none of them learned before.
 
-        ``images``: Pillow images, paths or uint8 arrays. ``labels``: for each image a position in ``class_names`` or
-        one of its names. ``class_texts``: what prompts call the classes, if not by their names. Interrupted or failed, it
-        leaves the model as it was; with ``progress`` the same task, learned again by the same model, goes on where that had come.
-        Raises ``InputError`` for what cannot be learned, ``TrainingDiverged`` when the loss stops
-        being a number.
+        If it is interrupted or fails, the model stays as it was.
+
+        Args:
+            images: Paths, Pillow images or uint8 arrays, one for each label; also a column of a table, a generator, or one
+                array or tensor of all images.
+            labels: For each image a name of ``class_names``, or its position there. Whole numbers that are names are read as
+                names, and refused if they are positions of other classes as well.
+            class_names: The task's classes.
+            class_texts: What prompts call the classes: a list in the order of ``class_names``, or a mapping by class name.
+                A class without a text is called by its name.
+            on_step: Called after each step.
+            progress: Checkpoints from which the same task resumes if the same model learns it again.
+
+        Returns:
+            The task's number, its epochs and its probe.
+
+        Raises:
+            InputError: If this cannot be learned.
+            TrainingDiverged: If the loss becomes NaN or infinite.
         """
-        pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
+        pixels = self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
         if self.settings.memory:
@@ -144,9 +191,9 @@ class MGCLIP:
         progress = progress or Progress()
         progress.open(index)
         try:
-            seen = self._preserve(task, on_step, progress)
-            head = self._compensate(task, on_step, progress)
-            memory, head = self._replay(task, head, on_step, progress)
+            epochs, seen = self._preserve(task, on_step, progress)
+            memory = self._replay(task, on_step, progress)
+            head = self._compensate(task, memory, on_step, progress)
         except BaseException:
             set_adapter_state(self.backbone, before)
             self.epochs = epochs_before
@@ -156,10 +203,10 @@ class MGCLIP:
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return Learned(task.index, self.epochs or 0, seen)
+        return Learned(task.index, epochs, seen)
 
-    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> Probe | None:
-        """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5)."""
+    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> tuple[int, Probe | None]:
+        """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5); for how many epochs."""
         seen, initial = None, adapter_state(self.backbone)
         if self.epochs is None and len(task.names) > 1:
             if progress.past("probe"):
@@ -168,16 +215,16 @@ class MGCLIP:
                 seen = probe(self.backbone, task, self.settings, on_step, progress)
                 progress.notes["probe"] = seen.numbers()
             self.epochs = seen.epochs
+        epochs = self._epochs_for(task)
         if progress.past("adapter"):
             self._put_back(progress)
-            return seen
+            return epochs, seen
         if seen is not None and seen.whole:
             if self.memory is None:
                 self.encoder.renew()
-                return seen
+                return epochs, seen
             set_adapter_state(self.backbone, initial)  # the probe knows nothing of the memory
-        # A task of one class has nothing to tell apart: its cross-entropy is zero.
-        if self.epochs and (len(task.names) > 1 or self.memory or self.settings.adapter_loss == "align"):
+        if epochs:
             if self.memory is None:
                 objective = task_objective(self.backbone, task, self.settings)
             else:
@@ -185,8 +232,16 @@ class MGCLIP:
                 objective = replay.replay_objective(
                     self.backbone, task, self.memory, tokens, first=first, settings=self.settings
                 )
-            self._train_adapters(objective, task, "adapter", on_step, progress, lr=self.settings.adapter_lr)
-        return seen
+            lr = self.settings.adapter_lr
+            self._train_adapters(
+                objective, epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=lr, progress=progress
+            )
+        return epochs, seen
+
+    def _epochs_for(self, task: TaskData) -> int:
+        """Epochs of a task's adapter phase. A class that is alone has nothing to be told from: its cross-entropy is zero."""
+        alone = len(task.names) == 1 and self.memory is None and self.settings.adapter_loss != "align"
+        return 0 if alone else self.epochs or 0
 
     def _put_back(self, progress: Progress) -> None:
         """The adapters as they were kept in a later phase."""
@@ -194,16 +249,29 @@ class MGCLIP:
             set_adapter_state(self.backbone, progress.found.part("adapter"))
             self.encoder.renew()
 
-    def _compensate(self, task: TaskData, on_step: OnStep, progress: Progress) -> Tensor:
-        """The head with this task's rows, trained on frozen features (docs/method.md 6): ``(classes, d)``."""
+    def _compensate(self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, progress: Progress) -> Tensor:
+        """The head with this task's rows, trained on frozen features (docs/method.md 6), and then, if the settings say so,
+        all of its rows on the ``memory`` (8): ``(classes, d)``.
+        """
         if progress.past("head") and progress.found is not None:
-            return progress.found.tensors["head"].to(self.head.device)
-        self._keep("head", progress)
-        if self.settings.uses_head:
-            rows = train_head(self.encoder.images(task.pixels), task, self.settings, on_step)
+            head = progress.found.tensors["head"].to(self.head.device)
         else:
-            rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
-        return torch.cat([self.head, rows])
+            self._keep("head", progress)
+            if self.settings.uses_head:
+                rows = train_head(self.encoder.images(task.pixels, shared=True), task, self.settings, on_step)
+            else:
+                rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
+            head = torch.cat([self.head, rows])
+        if memory is None or not self._balances() or not self.settings.uses_head:
+            return head
+        progress.carried["head"] = head
+        self._keep("balance-head", progress)
+        features, labels = self.encoder.images(Pixels.of(memory.pixels), shared=True), memory.labels.to(head.device)
+        return replay.balance_head(head, features, labels, self.settings, task=task.index, on_step=on_step)
+
+    def _balances(self) -> bool:
+        """Whether this task is fine-tuned on the memory: there are old images to weigh the same as its own."""
+        return self.settings.balanced and self.memory is not None
 
     def _keep(self, phase: str, progress: Progress) -> None:
         """Keep the adapters at the beginning of a phase."""
@@ -212,45 +280,24 @@ class MGCLIP:
             state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
             progress.keep(phase, 1, 0, {**state, **progress.carried})
 
-    def _replay(
-        self, task: TaskData, head: Tensor, on_step: OnStep, progress: Progress
-    ) -> tuple[replay.Memory | None, Tensor]:
-        """Renew the memory and, if the settings say so, fine-tune adapters and head on it (docs/method.md 8)."""
+    def _replay(self, task: TaskData, on_step: OnStep, progress: Progress) -> replay.Memory | None:
+        """Renew the memory and, if the settings say so, fine-tune the adapters on it (docs/method.md 8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
-            return None, head
+            return None
         memory = replay.remember(self.memory, task, first=first, limit=settings.memory, seed=settings.seed)
-        if settings.balanced and len(head) > 1:
-            progress.carried["head"] = head
-            if self.epochs and not progress.past("balance-adapter"):
-                self._keep("balance-adapter", progress)
-                objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
-                lr = 0.01 * settings.adapter_lr
-                self._train_adapters(objective, task, "balance-adapter", on_step, progress, lr=lr, floor=0.1)
-            if settings.uses_head:
-                self._keep("balance-head", progress)
-                features, labels = self.encoder.images(Pixels.of(memory.pixels)), memory.labels.to(head.device)
-                head = train_rows(
-                    head, features, labels, settings, lr=0.1 * settings.head_lr, floor=0.1,
-                    task=task.index, phase="balance-head", on_step=on_step,
-                )  # fmt: skip
-        return memory, head
+        if self._balances() and self.epochs and not progress.past("balance-adapter"):
+            self._keep("balance-adapter", progress)
+            objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
+            self._train_adapters(
+                objective, epochs=settings.balanced_epochs, task=task.index, phase="balance-adapter", on_step=on_step,
+                lr=0.01 * settings.adapter_lr, floor=0.1, progress=progress,
+            )  # fmt: skip
+        return memory
 
-    def _train_adapters(
-        self,
-        objective: Objective,
-        task: TaskData,
-        phase: str,
-        on_step: OnStep,
-        progress: Progress,
-        *,
-        lr: float,
-        floor: float = 0.01,
-    ) -> None:
-        for _ in train_epochs(
-            self.backbone, objective, self.settings,
-            epochs=self.epochs or 0, task=task.index, phase=phase, on_step=on_step, lr=lr, floor=floor, progress=progress,
-        ):  # fmt: skip
+    def _train_adapters(self, objective: Objective, **how: Any) -> None:
+        """Train the adapters as ``train_epochs`` does, to the end."""
+        for _ in train_epochs(self.backbone, objective, self.settings, **how):
             pass
         self.encoder.renew()
 
@@ -259,42 +306,87 @@ class MGCLIP:
         texts = (*self.class_texts, *task.texts)
         return self.backbone.tokenize([self.settings.prompt.format(text) for text in texts])
 
+    @in_ordinary_modes
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Give a learned class another name, in prompts ``text`` (the name). Raises ``InputError`` where that cannot be."""
         self._take(upkeep.relabel(self._learnt(), old, new, text))
 
+    @in_ordinary_modes
     def forget(self, name: str) -> None:
         """Drop a learned class: its row of the head, its name, its images in the memory. What its images taught the adapters
         stays (docs/learn.md). Raises ``InputError`` for a class that was not learned.
         """
         self._take(upkeep.forget(self._learnt(), name))
 
-    def predict(self, images: Sequence[Any], *, also: Sequence[str] = ()) -> Predictions:
+    @in_ordinary_modes
+    def predict(self, images: Any, *, also: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes, and ``also`` among classes known by their text alone.
 
-        Raises ``InputError`` before anything was learned, and for a candidate that was learned or is named twice.
-        """
-        return self.classify(self.encoder.images(self.encoder.pixels(images)), also=also)
+        Each process classifies its own images; several that torchrun started may ask for different ones.
 
+        Args:
+            images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
+                several images, or a single image.
+            also: Texts of further classes.
+
+        Returns:
+            Predictions with one row for each image.
+
+        Raises:
+            InputError: If nothing was learned, if these are not images, or if a text in ``also`` is a learned class, is empty
+                or is given twice.
+        """
+        also = self._candidates(also)
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), also=also)
+
+    @in_ordinary_modes
     @torch.no_grad()
     def classify(self, features: Tensor, *, also: Sequence[str] = ()) -> Predictions:
-        """The same from image features ``(b, d)``."""
-        if not self.class_names:
-            raise InputError("This model has learned no class yet: call learn first.")
-        check_candidates(also, self.class_names)
+        """Classify images by their features.
+
+        Args:
+            features: Normalised image features ``(b, d)``.
+            also: Texts of further classes.
+
+        Returns:
+            Predictions with one row for each image.
+
+        Raises:
+            InputError: If nothing was learned, or if a text in ``also`` is a learned class, is empty or is given twice.
+        """
+        also = self._candidates(also)
         texts = [ARTICLE.sub("", candidate) for candidate in also]  # the prompt has its own
         logits = self.text_logits(features, (*self.class_texts, *texts))
         cosine = cosines(features, self.head)
-        return predictions(
+        return Predictions(
             self.class_names, tuple(also), logits, cosine,
             scale=float(self.backbone.logit_scale), settings=self.settings,
         )  # fmt: skip
 
+    def _candidates(self, also: Iterable[str]) -> tuple[str, ...]:
+        """The texts of further classes, checked before any image is opened."""
+        if not self.class_names:
+            raise InputError("This model has learned no class yet: call learn first.")
+        texts = (also,) if isinstance(also, str) or not isinstance(also, Iterable) else tuple(also)
+        if texts == (also,) or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"also must be a list of texts; found {also!r}.")
+        check_candidates(texts, self.class_names)
+        return texts
+
+    @in_ordinary_modes
+    @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes: zero-shot for those not learned."""
         return self.encoder.logits(features, class_texts)
 
+    @in_ordinary_modes
+    @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
         logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
         return branch_probabilities(logits, cosines(features, self.head), self.settings)
+
+
+def expanded(path: str | Path) -> str | Path:
+    """A path with ``~`` replaced by the home folder; a hub id stays as it is."""
+    return Path(path).expanduser() if str(path).startswith("~") else path

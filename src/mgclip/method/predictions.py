@@ -4,43 +4,100 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
+from mgclip.names import check_alike, same
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
 class Predictions:
     """Predictions for ``n`` images over ``c`` classes: those learned, then the candidates known by text alone.
 
-    ``probabilities`` ``(n, c)``, columns in the order of ``classes``, are the method's own (docs/method.md 7): flat by design, so
-    their order says more than their size. ``confidence`` ``(n, c)`` is the same mixture without the flattening.
-    ``text`` ``(n, c)`` is the text branch's probability, ``image`` ``(n, learned)`` the head's cosine.
+    Texts say how much of each image belongs to the candidates; the learned classes share the rest as they would without them.
+    Every number is computed when it is first asked for.
+
+    Args:
+        learned: The classes learned.
+        also: The candidates.
+        text_logits: Logits of the text branch ``(n, c)``.
+        cosines: The head's cosines ``(n, len(learned))``.
+        scale: The logit scale of the CLIP.
+        settings: The model's settings.
     """
 
-    classes: tuple[str, ...]
-    probabilities: Floats
-    confidence: Floats
-    text: Floats
-    image: Floats
+    def __init__(
+        self,
+        learned: tuple[str, ...],
+        also: tuple[str, ...],
+        text_logits: Tensor,
+        cosines: Tensor,
+        *,
+        scale: float,
+        settings: Settings,
+    ) -> None:
+        self.classes = (*learned, *also)
+        self._logits, self._cosines, self._scale, self._settings = text_logits, cosines, scale, settings
 
     def __len__(self) -> int:
-        return len(self.probabilities)
+        return len(self._logits)
 
     @property
+    def _own(self) -> Tensor:
+        """Text logits of the learned classes."""
+        return self._logits[:, : self._cosines.shape[1]]
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """The method's own numbers ``(n, c)``, columns in the order of ``classes`` (docs/method.md 7): flat by design, so their
+        order says more than their size.
+        """
+        return self._with_candidates(branch_probabilities(self._own, self._cosines, self._settings))
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """The same mixture without the flattening, ``(n, c)``."""
+        settings = self._settings
+        return self._with_candidates(
+            confidences(
+                self._own, self._cosines, scale=self._scale,
+                vision_weight=settings.vision_weight, branches=settings.branches,
+            )
+        )  # fmt: skip
+
+    @cached_property
+    def text(self) -> Floats:
+        """The text branch's probability, ``(n, c)``."""
+        return _numpy(self._logits.softmax(-1))
+
+    @cached_property
+    def image(self) -> Floats:
+        """The head's cosine, ``(n, learned)``."""
+        return _numpy(self._cosines)
+
+    def _with_candidates(self, own: Tensor) -> Floats:
+        """Values of the learned classes ``(n, learned)`` as shares beside the candidates' ``(n, c)``."""
+        learned = own.shape[1]
+        if learned == len(self.classes):
+            return _numpy(own)
+        text = self._logits.softmax(-1)
+        share = text[:, :learned].sum(1, keepdim=True)
+        return _numpy(torch.cat([share * own, text[:, learned:]], dim=1))
+
+    @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Position of each image's class, ``(n,)``: the most probable learned one, unless texts alone prefer a candidate to every
         learned class.
         """
-        learned = self.image.shape[1]
+        learned = self._cosines.shape[1]
         best = np.asarray(self.probabilities[:, :learned].argmax(1), dtype=np.int64)
         if learned == len(self.classes):
             return best
@@ -65,10 +122,21 @@ class Predictions:
         return np.asarray(self.image.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
-        """Positions of each image's ``k`` best classes, best first, ``(n, k)``: its class, then by probability."""
-        rank = self.probabilities.copy()
-        np.put_along_axis(rank, self.labels[:, None], np.inf, 1)
-        return np.argsort(-rank, axis=1, kind="stable")[:, :k]
+        """Positions of each image's ``k`` best classes, best first, ``(n, k)``: its class, then by probability; the earlier of
+        equal ones first.
+        """
+        if k == 1:
+            return self.labels[:, None]
+        cost = -self.probabilities
+        np.put_along_axis(cost, self.labels[:, None], -np.inf, 1)
+        if not 1 < k < cost.shape[1]:
+            return np.argsort(cost, axis=1, kind="stable")[:, :k]
+        highest = np.partition(cost, k - 1, axis=1)[:, k - 1]
+        best = np.empty((len(cost), k), dtype=np.int64)
+        for place, row in enumerate(cost):  # sorted are only the k best and those that equal the last of them
+            able = np.flatnonzero(~(row > highest[place]))
+            best[place] = able[np.argsort(row[able], kind="stable")[:k]]
+        return best
 
     def top(self, k: int) -> Iterator[list[tuple[str, float]]]:
         """For each image its ``k`` best classes, name and probability, best first."""
@@ -78,38 +146,17 @@ class Predictions:
 
 def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:
     """See that candidates are new names. Raises ``InputError`` naming the first that is not."""
-    if known := set(also).intersection(learned):
-        raise InputError(f"The candidate {min(known)!r} is a learned class: leave it out.")
-    if wrong := [name for name, count in Counter(also).items() if count > 1 or not name.strip()]:
+    if not also:
+        return
+    known = set(map(same, learned))
+    if again := [name for name in also if same(name) in known]:
+        raise InputError(f"The candidate {again[0]!r} is a learned class: leave it out.")
+    counts = Counter(map(same, also))
+    if wrong := [name for name in also if counts[same(name)] > 1 or not name.strip()]:
         raise InputError(
             f"The candidate {wrong[0]!r} is empty or named twice: give every candidate one name of its own."
         )
-
-
-def predictions(
-    learned: tuple[str, ...],
-    also: tuple[str, ...],
-    text_logits: Tensor,
-    cosines: Tensor,
-    *,
-    scale: float,
-    settings: Settings,
-) -> Predictions:
-    """Predictions of text logits ``(n, learned + also)`` and the head's cosines ``(n, learned)``.
-
-    Texts say how much of each image belongs to the candidates; the learned classes share the rest as they would without them.
-    """
-    text = text_logits.softmax(-1)
-    probabilities = branch_probabilities(text_logits[:, : len(learned)], cosines, settings)
-    sure = confidences(
-        text_logits[:, : len(learned)], cosines, scale=scale,
-        vision_weight=settings.vision_weight, branches=settings.branches,
-    )  # fmt: skip
-    mine, others = text.split([len(learned), len(also)], dim=1)
-    share = mine.sum(1, keepdim=True) if also else text.new_ones(len(text), 1)
-    parts = [(share * probabilities, others), (share * sure, others)]
-    both = [np.concatenate([_numpy(own), _numpy(other)], axis=1) for own, other in parts]
-    return Predictions((*learned, *also), both[0], both[1], _numpy(text), _numpy(cosines))
+    check_alike(also, learned)
 
 
 def _numpy(values: Tensor) -> Floats:

@@ -22,7 +22,7 @@ def prepare(backbone: Backbone, settings: Settings) -> None:
         projections=settings.projections,
     )
     if settings.adapter_init is not None:
-        set_adapter_state(backbone, read_adapter_file(Path(settings.adapter_init)))
+        set_adapter_state(backbone, read_adapter_file(Path(settings.adapter_init).expanduser()))
     backbone.configure(
         precision=settings.precision,
         micro_batch=settings.micro_batch_size,

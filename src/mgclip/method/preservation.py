@@ -126,7 +126,8 @@ def probe(
     def gap() -> Gap:
         encoder.renew()
         return measure_gap(
-            encoder.images(task.pixels), task.labels, encoder.texts(task.texts), logit_scale=backbone.logit_scale,
+            encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts),
+            logit_scale=backbone.logit_scale,
             batch_size=settings.adapter_batch_size, average=settings.gap_average,
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.disk import replace_file
 
-ORDER = ("probe", "adapter", "head", "balance-adapter", "balance-head")
+ORDER = ("probe", "adapter", "balance-adapter", "head", "balance-head")
 FILES = ("progress-a.safetensors", "progress-b.safetensors")
 
 

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import InputError
+from mgclip.method.compensation import train_rows
 from mgclip.method.objective import Objective, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
+from mgclip.method.training import OnStep
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,17 @@ def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Ob
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
     return Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
+
+
+def balance_head(
+    head: Tensor, features: Tensor, labels: Tensor, settings: Settings, *, task: int, on_step: OnStep
+) -> Tensor:
+    """All rows of the head ``(c, d)`` trained on the memory's features ``(m, d)``, cross-entropy over all classes so far.
+
+    The batches are the adapters' and the rate ends at 1 % of the adapters' rate, as in the published code.
+    """
+    return train_rows(
+        head, features, labels, settings, lr=0.1 * settings.head_lr, lowest=0.01 * settings.adapter_lr,
+        epochs=settings.balanced_epochs, batch_size=settings.adapter_batch_size,
+        task=task, phase="balance-head", on_step=on_step,
+    )  # fmt: skip

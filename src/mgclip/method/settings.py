@@ -76,7 +76,9 @@ class Settings(BaseModel):
     replay_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     """Weight of the memory images' loss."""
     balanced: bool = False
-    """Fine-tune gently on the memory after each task, all classes weighing the same."""
+    """From the second task on, fine-tune gently on the memory, all classes weighing the same."""
+    balanced_epochs: Positive = 1
+    """Epochs of that, of the adapters and of the head each."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
@@ -109,11 +111,11 @@ class Settings(BaseModel):
         return "".join(letter for letter in "kvqo" if letter in letters)
 
     @model_validator(mode="after")
-    def _balance_needs_a_memory(self) -> Settings:
+    def _memory_fits(self) -> Settings:
         if self.balanced and not self.memory:
             raise ValueError("balanced fine-tuning needs a memory: set memory, 2000 in the published code")
         if self.memory and self.adapter_loss == "align":
-            raise ValueError("adapter_loss align has no replay variant: set memory to 0")
+            raise ValueError("adapter_loss align cannot be used with a memory: set memory to 0")
         return self
 
     def computing(self) -> dict[str, Any]:

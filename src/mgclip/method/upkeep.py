@@ -9,6 +9,7 @@ import torch
 from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.saved import Learnt
+from mgclip.names import check_alike, find, look
 
 
 def relabel(learnt: Learnt, old: str, new: str, text: str | None) -> Learnt:
@@ -16,8 +17,10 @@ def relabel(learnt: Learnt, old: str, new: str, text: str | None) -> Learnt:
     place = _place(learnt, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
-    if new != old and new in learnt.class_names:
+    others = [name for other, name in enumerate(learnt.class_names) if other != place]
+    if find(new, others) is not None:
         raise InputError(f"The class {new!r} is learned already: give {old!r} another name.")
+    check_alike([new], others)
     names, texts = list(learnt.class_names), list(learnt.class_texts)
     names[place], texts[place] = new, new if text is None else text
     return replace(learnt, class_names=tuple(names), class_texts=tuple(texts))
@@ -45,10 +48,12 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
 
 
 def _place(learnt: Learnt, name: str) -> int:
-    if name not in learnt.class_names:
+    place = find(name, learnt.class_names)
+    if place is None:
         from difflib import get_close_matches
 
-        close = get_close_matches(name, learnt.class_names, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it knows {len(learnt.class_names)} others."
+        close = get_close_matches(look(name), {look(other): other for other in learnt.class_names}, 1)
+        named = [other for other in learnt.class_names if close and look(other) == close[0]]
+        hint = f"did you mean {named[0]!r}?" if named else f"it knows {len(learnt.class_names)} others."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
-    return learnt.class_names.index(name)
+    return place

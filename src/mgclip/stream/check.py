@@ -12,8 +12,9 @@ from mgclip.errors import InputError
 from mgclip.images import unreadable
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
-from mgclip.stream.files import image_name
+from mgclip.stream.files import holds_files, image_name
 from mgclip.stream.found import Found, class_place, classes_without
+from mgclip.stream.twins import about_twins
 
 OnImages = Callable[[int, int], None]
 """Told while images are opened: how many were, of how many."""
@@ -29,7 +30,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check saw: ``counts`` is, by part, the images of each class; ``opened`` how many images were opened."""
+    """What a check saw: ``counts`` is, by part, the images of each class; ``opened`` how many images were opened; ``notes``
+    what a reader should know that is not wrong.
+    """
 
     data: str
     place: str
@@ -37,6 +40,7 @@ class Report:
     counts: dict[str, list[int]] = field(default_factory=dict)
     opened: int = 0
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_dataset(
@@ -61,13 +65,15 @@ def check_dataset(
         return Report(name, path, findings=(Finding("layout", str(error)),))
     parts = {"test": found.dataset.test} if test_only else {"train": found.dataset.train, "test": found.dataset.test}
     findings = [*_compare(found, which, parts)]
-    opened = 0
+    notes, opened = [found.note], 0
     if not quick:
         findings += _unreadable(parts, on_images)
         opened = sum(len(split.images) for split in parts.values())
+        if all(holds_files(split.images) for split in parts.values()) and not test_only:
+            notes.append(about_twins(parts["train"].images, parts["test"].images))
     names = found.dataset.class_names
     counts = {part: np.bincount(split.labels, minlength=len(names)).tolist() for part, split in parts.items()}
-    return Report(name, found.place, names, counts, opened, tuple(findings))
+    return Report(name, found.place, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
 
 
 def _compare(found: Found, which: Entry, parts: dict[str, Split]) -> Iterator[Finding]:
@@ -95,7 +101,7 @@ def _compare(found: Found, which: Entry, parts: dict[str, Split]) -> Iterator[Fi
                         "wrong count", f"{part}: the class {names[label]!r} has {count} images; published are {of}"
                     )
     for folder in found.extra:
-        yield Finding("extra folder", f"{folder} is no class of {found.dataset.name}")
+        yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:
         yield Finding("missing file", f"{file} is in the published list and not in {found.place}")
 

@@ -5,7 +5,7 @@ Each function looks at a place and returns what it found there, or ``None`` wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError
@@ -49,11 +49,18 @@ def _find_imagenet(name: str, path: Path, own: Sequence[str], classes: int, test
 
 
 def find_imagenet_r(path: Path, test_only: bool) -> Found | None:
-    """ImageNet-R: ``nXXXXXXXX/*.jpg``. The published list names the 6,000 test images; every other image is train."""
+    """ImageNet-R: ``nXXXXXXXX/*.jpg``, of which the published list names the 6,000 test images and every other image is train; or
+    already split into ``train/nXXXXXXXX/*.jpg`` and ``test/nXXXXXXXX/*.jpg``.
+    """
     synsets, listed = facts.column(IMAGENET_R, "wnid"), facts.imagenet_r_test_files()
-    place = find_place(path, ("imagenet-r", "imagenet_r"), lambda p: not set(synsets).isdisjoint(folders_in(p)))
+    own = ("imagenet-r", "imagenet_r")
+    place = find_place(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p)))
     if place is None:
-        return None
+        split = find_place(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p / "test")))
+        if split is None:
+            return None
+        part = None if test_only else "train"
+        return _found("imagenet-r", facts.class_names(IMAGENET_R), synsets, split, train=part, test="test")
     train: list[list[str]] = []
     test: list[list[str]] = []
     for synset in synsets:
@@ -87,20 +94,41 @@ def find_caltech101(path: Path, test_only: bool) -> Found | None:
 
 
 def find_vtab(path: Path, test_only: bool) -> Found | None:
-    """VTAB, the stream of five data sets: ``train/CLASS/`` and ``test/CLASS/``."""
+    """VTAB, the stream of five data sets: ``train/0/`` to ``train/49/``, as in the published archive, or ``train/CLASS/``; and
+    ``test/`` likewise.
+
+    Raises ``InputError`` if a part has folders named by number and these are not 50.
+    """
     names = facts.class_names("vtab_classes.tsv")
     place = find_place(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())
     if place is None:
         return None
-    return _found("vtab", names, names, place, train=None if test_only else "train", test="test")
+    parts = {part: _by_number(place / part, len(names)) for part in (("test",) if test_only else ("train", "test"))}
+    keys = {part: names if numbered is None else numbered for part, numbered in parts.items()}
+    return _found("vtab", names, keys, place, train=None if test_only else "train", test="test")
+
+
+def _by_number(part: Path, classes: int) -> tuple[str, ...] | None:
+    """The class folders of a part in the order of their numbers; ``None`` if they have names."""
+    folders = folders_in(part)
+    numbered = sorted((folder for folder in folders if folder.isdecimal()), key=int)
+    if not numbered:
+        return None
+    if len(numbered) != len(folders) or len({int(folder) for folder in numbered}) != classes:
+        others = f" and {len(folders) - len(numbered)} others" if len(numbered) != len(folders) else ""
+        raise InputError(
+            f"{part} must hold {classes} folders named by number, in the order of the classes, or folders named by class; found "
+            f"{len(numbered)} named by number{others}: get the data again."
+        )
+    return tuple(numbered)
 
 
 def _found(
-    name: str, class_names: Sequence[str], keys: Sequence[str], place: Path, *,
+    name: str, class_names: Sequence[str], keys: Sequence[str] | Mapping[str, Sequence[str]], place: Path, *,
     train: str | None, test: str, known: Sequence[str] = (),
 ) -> Found:  # fmt: skip
-    """A data set of class folders in ``place/train`` and ``place/test``. ``keys``: the classes' folder names; case, spaces,
-    underscores and hyphens do not count. ``known``: further folders that may be there.
+    """A data set of class folders in ``place/train`` and ``place/test``. ``keys``: the classes' folder names, or these by part;
+    case, spaces, underscores and hyphens do not count. ``known``: further folders that may be there.
     """
     splits, extra = {}, []
     for part in (train, test):
@@ -113,7 +141,8 @@ def _found(
                 folders[key] = folder
             else:  # a second folder of the same class is not read
                 extra.append(f"{part}/{folder}".lstrip("/"))
-        chosen = [folders.pop(facts.fold(key), key) for key in keys]
+        own = keys[part] if isinstance(keys, Mapping) else keys
+        chosen = [folders.pop(facts.fold(key), key) for key in own]
         files = ClassFiles(place / part, chosen, (images_in(place / part / folder) for folder in chosen))
         splits[part] = files.split()
         allowed = {facts.fold(key) for key in known}

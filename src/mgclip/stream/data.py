@@ -17,6 +17,10 @@ class Split:
     images: Sequence[Any]
     labels: NDArray[np.int64]
 
+    def named(self, names: Sequence[str]) -> list[str]:
+        """The labels as names: a class may be called by a number, which a learner could take for a position."""
+        return [names[label] for label in self.labels]
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
+from mgclip.images import AsStored
 from mgclip.stream import classfolders, facts, lists
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
@@ -72,7 +73,7 @@ DATASETS: dict[str, Entry] = {
     ),
     "imagenet-r": Entry(
         "renditions: art, cartoons, toys ...", "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
-        "imagenet-r/nXXXXXXXX/*.jpg",
+        "imagenet-r/nXXXXXXXX/*.jpg, or train/nXXXXXXXX/*.jpg and test/nXXXXXXXX/*.jpg",
         200, Published(24_000), Published(6_000), classfolders.find_imagenet_r, table=classfolders.IMAGENET_R,
     ),
     "imagenet100": Entry(
@@ -93,7 +94,8 @@ DATASETS: dict[str, Entry] = {
     ),
     "vtab": Entry(
         "10 classes each of RESISC45, DTD, Pets, EuroSAT, Flowers",
-        "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT", "train/CLASS/*.jpg, test/CLASS/*.jpg",
+        "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT",
+        "train/NUMBER/*.jpg, test/NUMBER/*.jpg, 50 numbers in the order of the classes; or folders named by class",
         50, Published(1_796), Published(8_619), classfolders.find_vtab, table="vtab_classes.tsv",
     ),
     "food101": Entry(
@@ -166,7 +168,7 @@ def find_dataset(
         if which.hub is None:
             raise InputError(f"{name} cannot be fetched from here: {_where(which)}.")
         return Found(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
-    place = Path(path).expanduser()
+    place = AsStored(Path(path).expanduser())
     if which.find is not None and (found := which.find(place, test_only)) is not None:
         return found
     if which.hub is not None and (parquet := parquet_files(place, which.hub, test_only=test_only)):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.images import endings
 from mgclip.stream.data import Split, Subset
+from mgclip.stream.walk import entries, is_file, is_image_name, subfolders
 
 
 class ClassFiles(Sequence[Path]):
@@ -54,26 +54,16 @@ def image_name(images: Sequence[Any], position: int, part: str) -> str:
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its ending, one of those that are read, and not hidden."""
-    stem, _, ending = name.rpartition(".")
-    return stem != "" and stem[0] != "." and f".{ending}".lower() in endings()
-
-
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; none where it is not there."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    """The names of the folders in a folder, sorted; none if it is not there. Raises ``InputError`` if it cannot be read."""
+    return subfolders(folder) if folder.is_dir() else []
 
 
 def images_in(folder: Path) -> list[str]:
-    """The names of the image files in a folder, sorted; none where it is not there."""
+    """The names of the image files in a folder, sorted; none if it is not there. Raises ``InputError`` if it cannot be read."""
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_image_name(entry.name) and entry.is_file())
+    return [entry.name for entry in entries(folder) if is_image_name(entry.name) and is_file(entry)]
 
 
 def listed_files(root: Path, classes: int, lines: Iterable[tuple[int, str]]) -> tuple[ClassFiles, list[str]]:

@@ -1,98 +1,254 @@
-"""A folder of class folders: ``train/`` and ``test/`` (or ``val/``), each with one folder of images for each class."""
+"""A folder of class folders, alone or split into parts: ``train/`` and ``test/``, or what others call these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.names import check_alike, look, same
 from mgclip.stream.data import Dataset
-from mgclip.stream.files import ClassFiles, is_image_name
-from mgclip.stream.found import NOTHING, Found
+from mgclip.stream.facts import fold
+from mgclip.stream.files import ClassFiles, folders_in, images_in
+from mgclip.stream.found import NOTHING, Found, classes_without
+from mgclip.stream.walk import is_image_name, subfolders, walk
 
-TEST_NAMES = ("test", "val")
+TRAIN_NAMES = ("train", "training", "trainset", "trainingset", "trainval")
+TEST_NAMES = ("test", "testing", "testset", "eval", "evaluation", "val", "valid", "validation", "valset", "dev")
+"""Names of the part that is measured on, the preferred one first. Case, spaces, hyphens and underscores do not count."""
+OTHER_NAMES = ("holdout", "unlabeled", "unlabelled", "unsup", "unsupervised")
+"""Parts that are neither trained nor measured on."""
+
+SPLIT = "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the class folders are: those to train on and those to measure on, if there are such; ``unused`` are the names of
+    other folders next to these.
+    """
+
+    train: Path | None
+    test: Path | None
+    unused: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> str | None:
+        """Which part is measured on and which are not used, if there was a choice."""
+        if not self.unused:
+            return None
+        used = "" if self.test is None else f"{self.test.name}/ is measured on; "
+        return f"{used}not used: {', '.join(f'{name}/' for name in self.unused)}"
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted; what counts is the ending, of those Pillow opens."""
-    return sorted(file for file in folder.rglob("*") if is_image_name(file.name) and file.is_file())
+    """Image files below a folder, by their endings, sorted.
+
+    Args:
+        folder: The folder to search at any depth; links are followed, hidden folders and litter are not read.
+
+    Returns:
+        Their paths, broken links with the name of an image among them.
+
+    Raises:
+        InputError: If a folder cannot be read, or a link leads nowhere.
+    """
+    return sorted(Path(entry.path) for entry in walk(folder) if is_image_name(entry.name))
 
 
 def read_classes(folder: Path) -> dict[str, list[Path]]:
-    """Class name -> image files, of a folder of class folders; names sorted, empty classes kept.
+    """The classes of a folder of class folders.
 
-    Raises ``InputError`` where there is no such folder or it has no class folder.
+    Args:
+        folder: The folder; each folder in it is a class, of all images in it at any depth.
+
+    Returns:
+        Image files by class name, sorted by name; empty classes are kept.
+
+    Raises:
+        InputError: If there is no such folder, it has no class folder, it holds folders of folders, or two names look alike.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
+    names = subfolders(folder)
+    if not names:
         raise InputError(f"{folder} has no class folder: expected one folder of images for each class.")
-    return {entry.name: image_files(entry) for entry in classes}
+    if all(_holds_folders_only(folder / name) for name in names):
+        inside = ", ".join(folders_in(folder / names[0])[:3])
+        raise InputError(
+            f"{folder} holds folders of folders ({_listed(names)}; {names[0]}/ holds {inside}): "
+            "expected one folder of images for each class, so give one of these folders."
+        )
+    check_alike(names)
+    return {name: image_files(folder / name) for name in names}
 
 
-def find_parts(folder: Path) -> tuple[Path, Path | None]:
-    """Where a folder's training classes are, and its test classes: ``train/`` and ``test/`` (or ``val/``) if it holds these and
-    nothing else, or the folder itself, untested. A class may well be called *train*.
+def find_parts(folder: Path) -> Parts:
+    """Find the parts of a folder: folders called like parts that hold folders only, for a class may be called *train*.
+
+    Args:
+        folder: A folder of class folders, or of parts.
+
+    Returns:
+        The folder itself as the training part if it has no parts; otherwise its parts, of several test parts the one whose name
+        comes first in ``TEST_NAMES``.
+
+    Raises:
+        InputError: If there are two training parts, or other folders next to the only part.
     """
-    inside = (
-        {entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."}
-        if folder.is_dir()
-        else set()
+    names = folders_in(folder)
+    called = {name: fold(name) for name in names}
+    parts = [
+        name for name in names if called[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_folders_only(folder / name)
+    ]
+    train = [name for name in parts if called[name] in TRAIN_NAMES]
+    tests = sorted(
+        (name for name in names if called[name] in TEST_NAMES),
+        key=lambda name: (name not in parts, _rank(called[name])),
     )
-    train = folder / "train"
-    if "train" not in inside or not inside <= {"train", *TEST_NAMES} or not any(e.is_dir() for e in train.iterdir()):
-        return folder, None
-    return train, next((folder / name for name in TEST_NAMES if name in inside), None)
+    mixed = [name for name in names if called[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_both(folder / name)]
+    if mixed and len(parts) + len(mixed) > 1:
+        raise InputError(
+            f"{folder / mixed[0]} holds class folders ({_listed(folders_in(folder / mixed[0]))}) and images next to them: "
+            "move these images into a class folder, or away."
+        )
+    if not parts:
+        return Parts(folder, None)
+    if len(train) > 1:
+        raise InputError(f"{folder} holds {train[0]}/ and {train[1]}/, both with class folders: move one of them away.")
+    used = [*train, *tests[:1]]
+    unused = tuple(name for name in names if name not in used)
+    strange = [name for name in unused if called[name] not in (*TEST_NAMES, *OTHER_NAMES)]
+    if len(used) < 2 and strange:
+        raise InputError(
+            f"{folder} holds {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and {_listed(strange)}"
+            f": expected {SPLIT}, or one folder of images for each class."
+        )
+    return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
+
+
+def both_parts(path: Path) -> tuple[Path, Path]:
+    """The training part and the test part of a folder. Raises ``InputError`` if one of them is missing."""
+    parts = find_parts(path)
+    if parts.train is None or parts.test is None:
+        raise InputError(f"{path} must hold {SPLIT}; found {_listed(folders_in(path)) or 'no folder'}.")
+    return parts.train, parts.test
 
 
 def find_folder(path: Path) -> Found:
-    """What is in ``path/train`` and ``path/test`` (or ``path/val``); classes are the folders of ``train``, and ``extra`` the
-    folders of ``test`` that are no class. Raises ``InputError`` where one of the two is missing or has no class folder.
+    """What is in a split folder; classes are the folders of its training part, and ``extra`` the folders of its test part that
+    are not classes. Raises ``InputError`` if one of the two is missing or has no class folder.
     """
-    test_folder = _test_folder(path)
-    if not (path / "train").is_dir() or test_folder is None:
-        raise InputError(
-            f"{path} must hold the folders train/ and test/ (or val/), each with one folder for each class."
-        )
-    train, test = read_classes(path / "train"), read_classes(test_folder)
-    names = tuple(train)
+    train_part, test_part = both_parts(path)
+    train, test = read_classes(train_part), read_classes(test_part)
+    names, of = tuple(train), {same(name): name for name in test}
+    folders = [of.get(same(name), name) for name in names]
     dataset = Dataset(
-        path.name, names, _files(path / "train", names, train).split(), _files(test_folder, names, test).split()
+        path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split()
     )
-    extra = tuple(f"{test_folder.name}/{name}" for name in sorted(test.keys() - train.keys()))
-    return Found(dataset, str(path), extra)
+    extra = tuple(f"{test_part.name}/{name}" for name in sorted(test.keys() - set(folders)))
+    return Found(dataset, str(path), extra, note=find_parts(path).about)
 
 
 def load_folder(path: Path) -> Dataset:
-    """Read ``path/train`` and ``path/test`` (or ``path/val``); classes are the folders of ``train``.
+    """Read a split folder; classes are the folders of its training part.
 
-    Raises ``InputError`` for a missing part, an empty class, or a test class that is not trained.
+    Args:
+        path: A folder with a training part and a test part.
+
+    Returns:
+        Its images as a data set.
+
+    Raises:
+        InputError: If a part is missing, a class has no image in one of the parts, or a test folder is not a class.
     """
     found = find_folder(path)
+    train, test = both_parts(path)
+    dataset = found.dataset
+    for part, split in ((train, dataset.train), (test, dataset.test)):
+        if empty := [dataset.class_names[label] for label in classes_without(dataset, split)]:
+            others = [name.partition("/")[2] for name in found.extra] if part == test else []
+            raise InputError(f"The class {empty[0]!r} has no image in {part}: {why_empty(part, empty[0], others)}.")
     if found.extra:
-        part, _, name = found.extra[0].partition("/")
-        raise InputError(f"The class {name!r} is in {path / part} and not in {path / 'train'}.")
-    labels = set(found.dataset.train.labels.tolist())
-    if empty := [name for label, name in enumerate(found.dataset.class_names) if label not in labels]:
-        raise InputError(f"The class {empty[0]!r} has no image in {path / 'train' / empty[0]}.")
-    return found.dataset
+        raise InputError(f"The class {found.extra[0].partition('/')[2]!r} is in {test} and not in {train}.")
+    return dataset
 
 
 def find_test_folder(path: Path) -> Found:
-    """The test part alone, as a data set without training images: ``path/test`` (or ``path/val``), or the class folders of
-    ``path`` itself where there is neither. Raises ``InputError`` where there is no class folder.
+    """The test part alone, as a data set without training images, or the class folders of ``path`` itself if it has no test part.
+    Raises ``InputError`` if there is no class folder.
     """
-    place = _test_folder(path) or path
+    parts = find_parts(path)
+    place = parts.test or parts.train or path
     classes = read_classes(place)
     names = tuple(classes)
-    return Found(Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place))
+    return Found(
+        Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place), note=parts.about
+    )
 
 
-def _test_folder(path: Path) -> Path | None:
-    return next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
+def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:
+    """Why a class has no image, and what to do.
+
+    Args:
+        part: The folder of class folders.
+        name: The class folder without an image.
+        others: Folders next to it that are not classes, of which one may be a misspelling.
+
+    Returns:
+        Half a sentence.
+    """
+    if (near := misspelling(name, others)) is not None:
+        return f"it has {near!r}, which is not a class, so give both folders one name"
+    if not (part / name).is_dir():
+        return "the folder is not there, so add it with images"
+    endings = Counter(Path(entry.name).suffix.lower() or "no ending" for entry in walk(part / name))
+    if not endings:
+        return "its folder is empty, so add images or remove it"
+    kinds = ", ".join(kind for kind, _ in endings.most_common(3))
+    return f"its folder holds {sum(endings.values())} files ({kinds}) that are not images of a format that is read"
 
 
-def _files(root: Path, names: Sequence[str], found: Mapping[str, Sequence[Path]]) -> ClassFiles:
-    inside = ([str(file.relative_to(root / name)) for file in found.get(name, [])] for name in names)
-    return ClassFiles(root, names, inside)
+def misspelling(name: str, others: Iterable[str]) -> str | None:
+    """The one of other names that is probably the same word, such as *Star* or *stars* for *star*; ``None`` if there is none."""
+    word = _word(name)
+    words = {_word(other): other for other in others}
+    if word in words:
+        return words[word]
+    close = difflib.get_close_matches(
+        word, [other for other in words if _digits(other) == _digits(word)], 1, cutoff=0.85
+    )
+    return words[close[0]] if close else None
+
+
+def _word(name: str) -> str:
+    return fold(look(name))
+
+
+def _digits(word: str) -> str:
+    """Its digits: *class 1* is not a misspelling of *class 2*."""
+    return "".join(letter for letter in word if letter.isdigit())
+
+
+def _holds_folders_only(folder: Path) -> bool:
+    return bool(folders_in(folder)) and not images_in(folder)
+
+
+def _holds_both(folder: Path) -> bool:
+    return bool(folders_in(folder)) and bool(images_in(folder))
+
+
+def _rank(called: str) -> int:
+    return TEST_NAMES.index(called)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _files(root: Path, folders: Sequence[str], found: Mapping[str, Sequence[Path]]) -> ClassFiles:
+    inside = ([str(file.relative_to(root / name)) for file in found.get(name, [])] for name in folders)
+    return ClassFiles(root, folders, inside)

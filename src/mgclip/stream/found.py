@@ -20,13 +20,15 @@ NOTHING = Split([], np.empty(0, dtype=np.int64))
 class Found:
     """A data set as it lies at ``place``; a class may have no image.
 
-    ``extra``: folders that are no class of it. ``absent``: files its lists name and that are not there.
+    ``extra``: folders that are not a class of it. ``absent``: files its lists name and that are not there. ``note``: what else a
+    reader should know.
     """
 
     dataset: Dataset
     place: str
     extra: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    note: str | None = None
 
 
 def find_place(path: Path, own_names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
+from mgclip.images import AsStored, decode_stored, open_image
 from mgclip.stream import facts
 from mgclip.stream.data import Dataset, Split, Subset
 from mgclip.stream.found import NOTHING
@@ -34,16 +35,23 @@ class Hub:
 
 
 class ColumnImages(Sequence[Any]):
-    """The image column of a memory-mapped table, decoded an item at a time."""
+    """The image column of a memory-mapped table, decoded an item at a time: as stored, without orientation tags, which the
+    library ``datasets`` would apply.
+    """
 
     def __init__(self, table: Any, column: str) -> None:
-        self.table, self.column = table, column
+        from datasets import Image
+
+        self.table, self.column = table.select_columns([column]).cast_column(column, Image(decode=False)), column
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.table[int(index)][self.column]
+        stored = self.table[int(index)][self.column]
+        if stored["bytes"] is None:
+            return open_image(AsStored(stored["path"]))
+        return decode_stored(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")
 
 
 def parquet_files(place: Path, hub: Hub, *, test_only: bool) -> dict[str, list[str]] | None:
@@ -69,7 +77,7 @@ def load_hub(
         labels = {
             split: np.asarray(table.with_format("numpy")[hub.label][:], np.int64) for split, table in tables.items()
         }
-        images = {split: ColumnImages(table.select_columns([hub.image]), hub.image) for split, table in tables.items()}
+        images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
     except Exception as error:  # network, cache and format errors of many libraries, all meaning "cannot be had"
         raise InputError(
             f"{name} cannot be loaded from {source} ({_reason(error)}): {_advice(hub, parquet)}."

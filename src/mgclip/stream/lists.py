@@ -83,10 +83,12 @@ def _lines(file: Path) -> list[str]:
 
 def _numbered(file: Path) -> dict[int, str]:
     """``NUMBER REST`` a line -> number to rest."""
-    numbered = {}
+    numbered: dict[int, str] = {}
     for line in _lines(file):
         number, _, rest = line.partition(" ")
-        if not number.isdigit() or not rest.strip():
+        if number.isdecimal() and int(number) in numbered:
+            raise InputError(f"{file} must hold each number once; found {number} again: get it again.")
+        if not number.isdecimal() or not rest.strip():
             raise InputError(f"{file} must hold a number and a word a line; found {line[:60]!r}: fetch it again.")
         numbered[int(number)] = rest.strip()
     return numbered
@@ -95,9 +97,12 @@ def _numbered(file: Path) -> dict[int, str]:
 def _labelled(file: Path, names: Sequence[str], mark: str, ending: str) -> list[tuple[int, str]]:
     """``CLASS mark IMAGE ...`` a line -> labels and file names. Raises ``InputError`` for a line of no class."""
     labels = {facts.fold(name): label for label, name in enumerate(names)}
-    found = []
+    found, seen = [], set()
     for line in _lines(file):
         image = line.split()[0]
+        if image in seen:
+            raise InputError(f"{file} must name each image once; found {image!r} again: get it again.")
+        seen.add(image)
         label = labels.get(facts.fold(image.rpartition(mark)[0]))
         if label is None:
             raise InputError(f"{file} must name images of the data set's classes; found {image!r}: fetch it again.")

@@ -47,21 +47,29 @@ def parts_of(stream: Sequence[Task]) -> list[Part]:
 
 
 def find_unreadable(
-    parts: Sequence[Part], on_images: Callable[[int, int], None] = lambda done, total: None
+    parts: Sequence[Part],
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    share: tuple[int, int] = (0, 1),
 ) -> list[Skipped]:
     """Decode every image of some parts once, and list those that cannot be read.
 
-    ``on_images`` is told how many were tried, of how many.
+    Args:
+        parts: The parts of a stream.
+        on_images: Called with how many images were tried, and how many there are to try.
+        share: Which share to try, of how many: ``(0, 1)`` is all of them. The shares of one part follow each other.
     """
-    total, done, found = sum(len(split.labels) for _, _, split in parts), 0, []
+    own = [np.array_split(np.arange(len(split.labels)), share[1])[share[0]] for _, _, split in parts]
+    total, done, found = sum(map(len, own)), 0, []
 
     def more(count: int) -> None:
         nonlocal done
         done += count
         on_images(done, total)
 
-    for task, part, split in parts:
-        for position, reason in unreadable(split.images, more).items():
+    for (task, part, split), positions in zip(parts, own, strict=True):
+        for place, reason in unreadable(Subset(split.images, positions), more).items():
+            position = int(positions[place])
             found.append(Skipped(task, part, position, image_name(split.images, position, part), reason))
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
+from mgclip.names import same
 from mgclip.stream.data import Dataset, Split, Subset
 
 
@@ -83,8 +84,9 @@ def unique_names(names: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
     told = []
     for name in names:
-        seen[name] += 1
-        told.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+        seen[same(name)] += 1
+        number = seen[same(name)]
+        told.append(name if number == 1 else f"{name} #{number}")
     return told
 
 

@@ -108,7 +108,7 @@ class Workshop:
         self._check(files)
         with self._lock:
             model = self.model()
-            features = model.encoder.images(model.encoder.pixels(list(files)))
+            features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(features, model.encoder.texts(model.class_texts))
         return (*points, np.asarray(labels), model.class_names)

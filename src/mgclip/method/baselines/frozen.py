@@ -66,13 +66,13 @@ class FrozenLearner:
         pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, epochs, seen = adapter_state(self.backbone), self.epochs, None
+        before, epochs, seen = adapter_state(self.backbone), 0, None
         progress = progress or Progress()
         progress.open(index)
         try:
             if self.adapt_first and task.index == 0 and len(task.names) > 1:
                 epochs, seen = self._adapt(task, on_step, progress)
-            features, first = self.encoder.images(task.pixels), len(known)
+            features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
             own = task.labels.to(features.device) + first
@@ -81,7 +81,7 @@ class FrozenLearner:
             set_adapter_state(self.backbone, before)
             self.encoder.renew()
             raise
-        self.epochs = epochs
+        self.epochs = epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)

@@ -1,11 +1,9 @@
 """Joint training: adapters and head on all classes at once, the upper bound of learning them one after another."""
 
 from mgclip.method.baselines.method import Method
-from mgclip.method.baselines.variants import PLAIN
 
 METHOD = Method(
     about="MG-CLIP with all classes in one task: the upper bound",
     source="joint training",
-    changes=PLAIN,
     joint=True,
 )

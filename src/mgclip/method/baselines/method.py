@@ -12,7 +12,7 @@ class Method:
     """A method: one line about it, where it is defined, and what it changes.
 
     ``changes`` are settings of the learner that differ from the recipe's; ``frozen`` learns a classifier on frozen features
-    instead; ``joint`` learns the whole stream as one task.
+    instead; ``joint`` learns the whole stream as one task; ``replays`` keeps a memory of old images, which no other method does.
     """
 
     about: str
@@ -20,3 +20,4 @@ class Method:
     changes: Mapping[str, Any] = field(default_factory=dict)
     frozen: bool = False
     joint: bool = False
+    replays: bool = False

@@ -7,6 +7,7 @@ arXiv 2407.14143.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,15 +24,15 @@ LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
 
 
 class RAPF:
-    """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``, the identity at first; ``means`` ``(c, d)`` and
-    ``covariances`` ``(c, d, d)`` are those of each class's un-adapted features.
+    """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``; ``means`` ``(c, d)`` and ``covariances``
+    ``(c, d, d)`` are those of each class's un-adapted features.
     """
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
         width, device = backbone.width, backbone.device
         self.scale = backbone.logit_scale.detach()
         self.settings, self.peers = settings, peers
-        self.adapter = torch.eye(width, device=device)
+        self.adapter = initial_adapter(width, peers.rapf_init, settings.seed).to(device)
         self.means = torch.empty(0, width, device=device)
         self.covariances = torch.empty(0, width, width, device=device)
 
@@ -55,6 +56,7 @@ class RAPF:
             torch.stack([sampling_factor(c, shrink=peers.rapf_shrinkage) for c in self.covariances]) if first else None
         )
         pairs = hard_pairs(task.texts, first, peers.rapf_tau)
+        of_class, of_pair = int(10 * peers.rapf_beta), int(20 * peers.rapf_beta)
 
         def sample(classes: Tensor, count: int) -> Tensor:
             """``count`` samples of each class: ``(k,)`` -> ``(k * count, d)``."""
@@ -83,13 +85,13 @@ class RAPF:
                         (step - 1) * peers.rapf_old_classes, step * peers.rapf_old_classes, device=old.device
                     )
                     walk = old[at % first].unique()
-                    features = torch.cat([features, sample(walk, 10 * peers.rapf_beta)])
-                    labels = torch.cat([labels, walk.repeat_interleave(10 * peers.rapf_beta)])
+                    features = torch.cat([features, sample(walk, of_class)])
+                    labels = torch.cat([labels, walk.repeat_interleave(of_class)])
                 unit = F.normalize(features @ adapter.T, dim=-1)
                 loss = F.cross_entropy(self.scale * unit @ task.texts.T, labels)
                 if len(pairs):
-                    drawn = F.normalize(sample(pairs[:, 0], 20 * peers.rapf_beta) @ adapter.T, dim=-1)
-                    loss = loss + hinge(drawn, task.texts[pairs].repeat_interleave(20 * peers.rapf_beta, 0))
+                    drawn = F.normalize(sample(pairs[:, 0], of_pair) @ adapter.T, dim=-1)
+                    loss = loss + hinge(drawn, task.texts[pairs].repeat_interleave(of_pair, 0))
                 value = checked(loss, task=task.index, phase="rapf", epoch=epoch, step=step)
                 optimizer.zero_grad()
                 loss.backward()
@@ -113,6 +115,18 @@ class RAPF:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` gave."""
         self.adapter, self.means, self.covariances = state["adapter"], state["means"], state["covariances"]
+
+
+def initial_adapter(width: int, init: Literal["default", "identity"], seed: int) -> Tensor:
+    """The adapter before the first task ``(d, d)``.
+
+    ``default``: U(-1/sqrt(d), 1/sqrt(d)), which is how a linear layer starts in PyTorch and in the published code. With
+    ``identity`` the untrained method is CLIP itself.
+    """
+    if init == "identity":
+        return torch.eye(width)
+    bound = width**-0.5
+    return torch.empty(width, width).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
 
 
 def covariance(features: Tensor) -> Tensor:

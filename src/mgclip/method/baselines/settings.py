@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,8 +16,8 @@ class PeerSettings(BaseModel):
 
     rapf_epochs: Positive = 15
     rapf_batch_size: Positive = 100
-    rapf_beta: Positive = 2
-    """Scales how many samples are drawn: 10 beta of an old class, 20 beta for a pair of close texts."""
+    rapf_beta: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 2
+    """Scales how many samples are drawn: int(10 beta) of an old class, int(20 beta) for a pair of close texts."""
     rapf_bias: Annotated[float, Field(ge=0, le=1)] = 0.6
     """b: the least share of the new adapter that fusion keeps."""
     rapf_tau: Annotated[float, Field(ge=0, le=2)] = 0.55
@@ -26,6 +26,8 @@ class PeerSettings(BaseModel):
     """k: old classes sampled for each batch."""
     rapf_shrinkage: bool = False
     """Shrink covariances when sampling, for classes with few images."""
+    rapf_init: Literal["default", "identity"] = "default"
+    """The adapter before the first task: a linear layer's default initialisation, as published, or the identity."""
 
     ranpac_width: Positive = 10_000
     """M: length of the random projection."""

@@ -4,10 +4,10 @@ The head's rows start as these means (docs/method.md 6), so this is the learner 
 """
 
 from mgclip.method.baselines.method import Method
-from mgclip.method.baselines.variants import BARE, PLAIN
+from mgclip.method.baselines.variants import BARE
 
 METHOD = Method(
     about="class means of frozen image features",
     source="SimpleCIL (Zhou et al., IJCV 2024, arXiv 2303.07338)",
-    changes={**PLAIN, **BARE, "head_epochs": 0, "branches": "image"},
+    changes={**BARE, "head_epochs": 0, "branches": "image"},
 )

@@ -16,13 +16,11 @@ METHODS: Mapping[str, Method] = {
     "ranpac": Method(
         about="ridge regression on random projections of frozen image features",
         source="RanPAC (McDonnell et al., NeurIPS 2023, arXiv 2307.02251)",
-        changes=variants.PLAIN,
         frozen=True,
     ),
     "rapf": Method(
         about="a linear adapter with Gaussian feature replay",
         source="RAPF (Huang et al., ECCV 2024, arXiv 2407.14143)",
-        changes=variants.PLAIN,
         frozen=True,
     ),
     "preservation-only": variants.PRESERVATION_ONLY,
@@ -32,7 +30,15 @@ METHODS: Mapping[str, Method] = {
     "joint": joint.METHOD,
 }
 
+MEMORY = 2000
+"""Images in the published memory."""
+
 
 def method_settings(method: str, settings: Settings) -> Settings:
-    """The settings of one method, from those of the recipe."""
-    return settings.model_copy(update=dict(METHODS[method].changes))
+    """The settings of one method, from those of the recipe.
+
+    The recipe's memory, or one of ``MEMORY`` images if it names none, is the replaying method's alone.
+    """
+    found = METHODS[method]
+    memory = {"memory": settings.memory or MEMORY} if found.replays else {"memory": 0, "balanced": False}
+    return settings.model_copy(update={**memory, **found.changes})

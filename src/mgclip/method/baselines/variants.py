@@ -4,22 +4,19 @@ from mgclip.method.baselines.method import Method
 
 PAPER = "Mind the Gap (Huang et al., ICCV 2025, arXiv 2507.09118)"
 
-PLAIN = {"memory": 0, "balanced": False}
-"""What all but the replay variant change: no old image is kept."""
-
 BARE = {"epochs": 0, "adapter_init": None}
 """What leaves CLIP as it is."""
 
-MG_CLIP = Method(about="the whole method", source=PAPER, changes=PLAIN)
+MG_CLIP = Method(about="the whole method", source=PAPER)
 
 PRESERVATION_ONLY = Method(
     about="its first half: adapters stopped by the gap, predicted by texts",
     source=PAPER,
-    changes={**PLAIN, "branches": "text"},
+    changes={"branches": "text"},
 )
 
 COMPENSATION_ONLY = Method(
-    about="its second half: the image-space head beside CLIP as it is", source=PAPER, changes={**PLAIN, **BARE}
+    about="its second half: the image-space head beside CLIP as it is", source=PAPER, changes=BARE
 )
 
-MG_CLIP_REPLAY = Method(about="the whole method with a memory of old images", source=PAPER)
+MG_CLIP_REPLAY = Method(about="the whole method with a memory of old images", source=PAPER, replays=True)

@@ -1,0 +1,86 @@
+"""A CLIP on the Hugging Face hub: what is stored of it on this machine, or its files, the configuration before the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mgclip.errors import InputError, MGCLIPError
+
+WAIT = 4.0
+"""Seconds until a hub that does not answer counts as unreachable."""
+OPEN_CLIP = "open_clip_config.json"
+"""Marks a repository or folder of OpenCLIP."""
+SMALL = frozenset({
+    "config.json", OPEN_CLIP, "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "preprocessor_config.json", "processor_config.json",
+})  # fmt: skip
+ADVICE = "or use iconclip, which comes with the package (--base iconclip)"
+
+
+def stored_folder(name: str) -> Path | None:
+    """The folder of a repository in the hub's cache on this machine, complete or not; None if there is none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def download(name: str, check: Callable[[Path], None]) -> Path:
+    """Download the files of a CLIP and return their folder.
+
+    Args:
+        name: The id of the repository.
+        check: Called with the folder when it holds the configuration only; what it refuses is not downloaded any further.
+
+    Raises:
+        InputError: If there is no such repository, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def fetch(file: str) -> Path:
+        return Path(hf_hub_download(name, file, etag_timeout=WAIT)).parent
+
+    try:
+        files = [entry.rfilename for entry in HfApi().model_info(name, timeout=WAIT).siblings or []]
+        if "config.json" not in files:
+            kind = "OpenCLIP's layout" if OPEN_CLIP in files else "another layout"
+            raise InputError(
+                f"{name} is in {kind}: expected a CLIP in Hugging Face layout, with a config.json of model_type clip."
+            )
+        if OPEN_CLIP in files:
+            fetch(OPEN_CLIP)
+        folder = fetch("config.json")
+        check(folder)
+        for file in sorted(SMALL.intersection(files)) + _weights(files):
+            fetch(file)
+    except MGCLIPError:
+        raise
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"The CLIP {name} cannot be loaded ({_first_line(error)}): check the name, and log in if it is gated, {ADVICE}."
+        ) from None
+    except Exception as error:  # the libraries raise a dozen kinds if there is no network or the disk is full
+        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+            raise  # a file of this machine
+        raise InputError(
+            f"The CLIP {name} is not stored on this machine and cannot be loaded ({_first_line(error)}): check the name and the "
+            f"network, {ADVICE}."
+        ) from None
+    return folder
+
+
+def _weights(files: Sequence[str]) -> list[str]:
+    """The weights among a repository's files, in one format: safetensors if there is such a file."""
+    own = [file for file in files if "/" not in file]
+    safe = [
+        file for file in own if file.startswith("model") and file.endswith((".safetensors", ".safetensors.index.json"))
+    ]
+    return safe or [
+        file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".:")

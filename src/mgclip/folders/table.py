@@ -1,0 +1,94 @@
+"""What classes are called: a table ``classes.csv`` with the columns folder, name and text, or ``folder=name,folder=name``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from mgclip.errors import InputError
+from mgclip.names import same
+
+TABLE = "classes.csv"
+COLUMNS = ("folder", "name", "text")
+
+Called = dict[str, tuple[str, str]]
+"""Class folder, in the form in which names are compared -> name and text."""
+
+
+def read_naming(folder: Path, names: str) -> Called:
+    """What class folders are called.
+
+    Args:
+        folder: The folder of class folders; its ``classes.csv`` is read if ``names`` says nothing.
+        names: A CSV file, or ``folder=name,folder=name``.
+
+    Returns:
+        Name and text of each class folder that has another name.
+
+    Raises:
+        InputError: If there is no such table, or it has another shape, names a folder twice, or leaves a name out.
+    """
+    if names and not names.endswith(".csv"):
+        return _from_words(names)
+    table = Path(names) if names else folder / TABLE
+    if not table.is_file():
+        if names:
+            raise InputError(f"There is no table of class names {table}.")
+        return {}
+    called: Called = {}
+    for number, (place, name, text) in _lines(table):
+        if not place or not name:
+            raise InputError(f"Line {number} of {table} needs a folder and a name, under a first line  folder,name.")
+        if same(place) in called:
+            raise InputError(f"Line {number} of {table} names the folder {place!r} again: give each folder one line.")
+        called[same(place)] = name, text or name
+    return called
+
+
+def _from_words(names: str) -> Called:
+    called: Called = {}
+    for pair in names.split(","):
+        place, equals, name = (part.strip() for part in pair.partition("="))
+        if not place or not equals or not name:
+            raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
+        if same(place) in called:
+            raise InputError(f"--names names the folder {place!r} twice: give each folder one name.")
+        called[same(place)] = name, name
+    return called
+
+
+def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    """Line number, folder, name and text of each line that is not blank."""
+    try:
+        written = table.read_bytes().decode("utf-8-sig")
+        spaced = ", " in written.lstrip().partition("\n")[0]  # a table that has a space after each comma
+        reader = csv.reader(io.StringIO(written, newline=""), strict=True, skipinitialspace=spaced)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table of class names {table} cannot be read ({error}).") from None
+    columns = _columns([cell.strip() for cell in rows[0][1]] if rows else [], table)
+    for number, row in rows[1:]:
+        if len(row) > len(columns):
+            raise InputError(
+                f"Line {number} of {table} has {len(row)} cells for the {len(columns)} columns {','.join(columns)}: "
+                "put a name that holds a comma in quotation marks."
+            )
+        found = dict(zip(columns, row, strict=False))
+        if found.get("text", "").startswith(" "):  # the rest of a name, as in  n01,tench, Tinca tinca
+            raise InputError(
+                f"Line {number} of {table} has a space after a comma, so that the comma may belong to a name: put the name "
+                "in quotation marks, or remove the space."
+            )
+        place, name, text = (found.get(column, "").strip() for column in COLUMNS)
+        yield number, (place, name, text)
+
+
+def _columns(cells: list[str], table: Path) -> list[str]:
+    columns = [cell.casefold() for cell in cells]
+    if len(set(columns)) < len(columns) or not {"folder", "name"} <= set(columns) <= set(COLUMNS):
+        raise InputError(
+            f"The first line of {table} must be  folder,name  or  folder,name,text; found {','.join(cells)[:80]!r}."
+        )
+    return columns

@@ -1,0 +1,161 @@
+"""The public calls under whatever modes the calling program has switched on."""
+
+import asyncio
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+
+from mgclip import MGCLIP
+from mgclip.clip.adapters import adapter_state
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def default_device(device):
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextlib.contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+MODES = {
+    "ordinary": contextlib.nullcontext,
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "float64": lambda: default_dtype(torch.float64),
+    "float16": lambda: default_dtype(torch.float16),
+    "meta": lambda: default_device("meta"),
+    "cpu": lambda: default_device("cpu"),
+    "with device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": deterministic,
+    "errors": lambda: np.errstate(all="raise"),
+    "anomaly": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+}
+
+
+def modes():
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), torch.get_default_device(),
+        torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled(), np.geterr(),
+    )  # fmt: skip
+
+
+def work(tiny_clip, quick, icons, folder):
+    """Everything public once; what came of it, to the bit."""
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick.model_copy(update={"memory": 12, "balanced": True}))
+    model.learn(*task(icons, [0, 1]))
+    model.forget(model.class_names[0])
+    model.learn(*task(icons, [2, 3]))
+    model.save_pretrained(folder)
+    model = MGCLIP.from_pretrained(folder)
+    model.relabel(model.class_names[0], "another")
+    model.learn(*task(icons, [4]))
+    images = list(icons["x_test"][:9])
+    found = model.predict(images, also=["a submarine"])
+    features = model.encoder.images(model.encoder.pixels(images))
+    assert model.classify(features).names == model.predict(images).names
+    logits, mixed = model.text_logits(features, model.class_texts), model.probabilities(features)
+    return [
+        part.tobytes() for part in (
+            found.probabilities, found.confidence, logits.numpy(), mixed.numpy(), model.head.numpy(),
+            *(weight.numpy() for weight in adapter_state(model.backbone).values()),
+        )
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_clip, icons, tmp_path_factory):
+    from mgclip import Settings
+
+    quick = Settings(epochs=1, adapter_batch_size=16, head_batch_size=16, head_epochs=2, adapter_lr=2e-3)
+    return work(tiny_clip, quick, icons, tmp_path_factory.mktemp("ordinary") / "shop")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_changes_nothing_and_stays(tiny_clip, quick, icons, tmp_path, expected, mode):
+    with MODES[mode]():
+        before = modes()
+        found = work(tiny_clip, quick, icons, tmp_path / "shop")
+        assert modes() == before
+    assert found == expected
+
+
+@pytest.mark.parametrize("mode", ["inference_mode", "float64", "meta"])
+def test_a_model_made_in_a_mode_learns_outside_it(tiny_clip, quick, icons, mode):
+    with MODES[mode]():
+        model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    ordinary = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    for each in (model, ordinary):
+        each.learn(*task(icons, [0, 1]))
+    assert torch.equal(model.head, ordinary.head)
+    with MODES[mode]():
+        model.predict(icons["x_test"][:2])
+    for each in (model, ordinary):
+        each.learn(*task(icons, [2, 3]))
+    assert torch.equal(model.head, ordinary.head)
+
+
+def test_modes_are_as_they_were_after_an_error(tiny_clip, quick, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    with torch.inference_mode(), default_dtype(torch.float64):
+        before = modes()
+        with pytest.raises(Exception, match="has learned no class"):
+            model.predict(icons["x_test"][:1])
+        assert modes() == before
+
+
+def test_another_thread_and_an_event_loop(tiny_clip, quick, icons, tmp_path, expected):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work(tiny_clip, quick, icons, tmp_path / "thread")))
+    thread.start()
+    thread.join()
+
+    async def called():
+        return work(tiny_clip, quick, icons, tmp_path / "loop"), await asyncio.to_thread(
+            work, tiny_clip, quick, icons, tmp_path / "worker"
+        )
+
+    found += asyncio.run(called())
+    assert found == [expected] * 3
+
+
+def test_two_threads_share_one_default_dtype(tiny_clip, quick, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    model.learn(*task(icons, [0, 1]))
+    images = list(icons["x_test"][:4])
+    ordinary, found = model.predict(images).probabilities, []
+    with default_dtype(torch.float64):
+        threads = [
+            threading.Thread(target=lambda: found.extend(model.predict(images) for _ in range(5))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert torch.get_default_dtype() == torch.float64
+    assert len(found) == 20
+    assert all(np.array_equal(each.probabilities, ordinary) for each in found)

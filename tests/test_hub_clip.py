@@ -1,0 +1,156 @@
+"""A CLIP from the hub, for which a small server stands in: what is asked of it, and what is not."""
+
+import json
+import shutil
+import socket
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.load import load_backbone
+from mgclip.errors import InputError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as a download meets: a list of files, and the files; it keeps what is asked of it."""
+
+    def _answer(self):
+        path = self.path.partition("?")[0]
+        self.server.asked.append(path.rpartition("/")[2] if "/resolve/" in path else path)
+        files = {file.name: file for file in self.server.folder.iterdir()}
+        if path.startswith("/api/models/me/clip"):
+            body = json.dumps(
+                {"id": "me/clip", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            ).encode()
+        elif path.startswith("/me/clip/resolve/") and path.rpartition("/")[2] in files:
+            body = files[path.rpartition("/")[2]].read_bytes()
+        else:
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hash(body) % 10**12}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = _answer
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path, tiny_clip):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.asked, server.folder = [], tmp_path / "served"
+    shutil.copytree(tiny_clip, server.folder)
+    _connect(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def _connect(monkeypatch, address, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+def test_a_clip_is_downloaded_once(hub, tiny_clip, capfd):
+    assert load_backbone("me/clip").fingerprint == load_backbone(tiny_clip).fingerprint
+    assert hub.asked.index("config.json") < hub.asked.index("model.safetensors")
+    hub.asked.clear()
+    assert load_backbone("me/clip").reference == "me/clip"
+    assert hub.asked == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_of_another_type_is_refused_by_its_configuration(hub):
+    (hub.folder / "config.json").write_text('{"model_type": "siglip"}')
+    with pytest.raises(InputError, match="me/clip holds a model of type siglip; a CLIP is needed"):
+        load_backbone("me/clip")
+    assert "config.json" in hub.asked
+    assert "model.safetensors" not in hub.asked
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_an_openclip_repository_is_refused_before_its_weights(hub, stated):
+    (hub.folder / "open_clip_config.json").write_text("{}")
+    if stated:
+        (hub.folder / "config.json").write_text('{"model_type": "clip", "vision_config": {}, "text_config": {}}')
+    else:
+        (hub.folder / "config.json").unlink()
+    with pytest.raises(InputError, match="OpenCLIP's"):
+        load_backbone("me/clip")
+    assert "model.safetensors" not in hub.asked
+
+
+def test_older_weights_are_all_that_is_asked_for(hub, tiny_clip):
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(hub.folder / "model.safetensors"), hub.folder / "pytorch_model.bin")
+    (hub.folder / "model.safetensors").unlink()
+    assert load_backbone("me/clip").fingerprint == load_backbone(tiny_clip).fingerprint
+    time.sleep(0.5)
+    known = {path.name for path in hub.folder.iterdir()}
+    assert {path for path in hub.asked if not path.startswith("/api/models/me/clip")} <= known
+    assert not [path for path in hub.asked if "discussions" in path or "commits" in path or "refs" in path]
+
+
+def test_a_download_that_stopped_halfway_is_finished(hub, tmp_path):
+    load_backbone("me/clip")
+    for file in (tmp_path / "cache").rglob("model.safetensors"):
+        file.unlink()
+    hub.asked.clear()
+    assert load_backbone("me/clip").width == 24
+    assert "model.safetensors" in hub.asked
+
+
+@pytest.mark.parametrize("how", ["refused", "silent", "offline"])
+def test_a_hub_that_cannot_be_reached_is_told_soon(monkeypatch, tmp_path, mgclip, icons, how):
+    from conftest import month_folders
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if how == "silent":
+            listening.listen()
+        _connect(monkeypatch, f"http://127.0.0.1:{listening.getsockname()[1]}", tmp_path)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", how == "offline")
+        month_folders(icons, tmp_path, {"march": range(2)}, 2)
+        begun = time.monotonic()
+        code, out, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", "me/clip")
+        assert time.monotonic() - begun < 10  # 5 s, and the imports of a first call
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "The CLIP me/clip is not stored on this machine" in err and "--base iconclip" in err
+
+
+def test_a_stored_clip_needs_no_hub(hub, monkeypatch):
+    load_backbone("me/clip")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_backbone("me/clip").width == 24
+
+
+def test_a_base_that_has_moved_names_the_cure(tiny_clip, tmp_path, icons):
+    shutil.copytree(tiny_clip, tmp_path / "clip")
+    model = MGCLIP.from_pretrained(tmp_path / "clip", settings=Settings(epochs=0, head_epochs=1))
+    model.learn(icons["x_train"][:24], icons["y_train"][:24], [str(name) for name in icons["class_names"][:2]])
+    model.save_pretrained(tmp_path / "shop")
+    shutil.move(tmp_path / "clip", tmp_path / "moved")
+    with pytest.raises(InputError, match=r"The CLIP that .*shop was trained on cannot be loaded: .*with --base"):
+        MGCLIP.from_pretrained(tmp_path / "shop")
+    assert MGCLIP.from_pretrained(tmp_path / "shop", base=tmp_path / "moved").class_names == model.class_names

@@ -1,0 +1,145 @@
+"""One name in several Unicode forms is one class, in folders, tables, labels and commands; names that look alike are refused."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip.errors import InputError
+from mgclip.folders.held_out import held_out_images, read_held_out
+from mgclip.folders.source import read_images, read_source
+from mgclip.method.predictions import check_candidates
+from mgclip.method.saved import Learnt
+from mgclip.method.settings import Settings
+from mgclip.method.task import make_task
+from mgclip.method.upkeep import forget, relabel
+from mgclip.names import check_alike, look, same
+from mgclip.stream.folder import load_folder, misspelling
+
+ONE, TWO = "caf\u00e9", "cafe\u0301"
+
+
+def write(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (len(name), 9, 9)).save(root / name)
+
+
+def learnt(*names):
+    import torch
+
+    return Learnt(Settings(epochs=1), 1, (len(names),), names, names, torch.zeros(len(names), 4), None)
+
+
+def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
+    assert same(TWO) == ONE == unicodedata.normalize("NFC", TWO)
+    assert same("\ufb01sh") != same("fish")
+    assert look("\ufb01sh") == look("fish") == look(" fi\u200bsh ") == look("\uff46\uff49\uff53\uff48")
+    assert look("Fish") != look("fish")
+    for pair in ((ONE, TWO), ("\ufb01sh", "fish"), ("star", "star "), ("red fox", "red\u00a0fox")):
+        with pytest.raises(InputError, match="look alike"):
+            check_alike(pair)
+        with pytest.raises(InputError, match="look alike"):
+            check_alike(pair[:1], pair[1:])
+    check_alike(["polish", "Polish", "x1", "x2"], ["star"])
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "found"),
+    [
+        ("star", ["Star"], "Star"),
+        ("star", ["stars"], "stars"),
+        ("star", ["star "], "star "),
+        ("red_fox", ["Red Fox", "hen"], "Red Fox"),
+        ("class 1", ["class 2"], None),
+        ("cat", ["cow"], None),
+        ("star", [], None),
+    ],
+)
+def test_what_looks_like_a_misspelling(name, others, found):
+    assert misspelling(name, others) == found
+
+
+def test_two_class_folders_of_one_name_are_refused(tmp_path):
+    write(tmp_path / "d", f"{ONE}/a.png", f"{TWO}/a.png")
+    if len(list((tmp_path / "d").iterdir())) < 2:
+        pytest.skip("this file system keeps one form of a name")
+    with pytest.raises(InputError, match="look alike"):
+        read_source(tmp_path / "d")
+
+
+def test_test_folders_tables_and_names_are_matched_in_any_form(tmp_path):
+    write(tmp_path / "d", f"train/{ONE}/a.png", f"test/{TWO}/b.png")
+    assert len(load_folder(tmp_path / "d").test.images) == 1
+    source = read_source(tmp_path / "d", names=f"{TWO}=bar")
+    assert list(source.train) == list(source.tests or ()) == ["bar"]
+    (tmp_path / "d" / "classes.csv").write_text(f"folder,name\n{TWO},bistro\n", encoding="utf-8")
+    assert list(read_source(tmp_path / "d").train) == ["bistro"]
+    assert list(read_images(tmp_path / "d")) == ["bistro"]
+    (tmp_path / "d" / "classes.csv").write_text(f"folder,name\n{ONE},x\n{TWO},y\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"Line 3 of .* names the folder .* again"):
+        read_source(tmp_path / "d")
+    with pytest.raises(InputError, match="twice: give each folder one name"):
+        read_source(tmp_path / "d", names=f"{ONE}=x,{TWO}=y")
+
+
+def test_tasks_compare_names_in_one_form():
+    assert make_task([1, 2], [TWO, "tea"], [ONE, "tea"], index=0, known=()).names == (ONE, "tea")
+    with pytest.raises(InputError, match="is named twice in this task"):
+        make_task([1, 2], [0, 1], [ONE, TWO], index=0, known=())
+    with pytest.raises(InputError, match="was learned before"):
+        make_task([1], [0], [TWO], index=1, known=(ONE,))
+    with pytest.raises(InputError, match="look alike"):
+        make_task([1], [0], ["\ufb01sh"], index=1, known=("fish",))
+
+
+def test_changes_and_candidates_compare_names_in_one_form():
+    both = learnt(ONE, "fish")
+    assert forget(both, TWO).class_names == ("fish",)
+    assert relabel(both, TWO, "bar", None).class_names == ("bar", "fish")
+    assert relabel(both, ONE, TWO, None).class_names == (TWO, "fish")
+    with pytest.raises(InputError, match="is learned already"):
+        relabel(both, "fish", TWO, None)
+    with pytest.raises(InputError, match="look alike"):
+        relabel(both, ONE, "\ufb01sh", None)
+    with pytest.raises(InputError, match="did you mean 'fish'"):
+        forget(both, "\ufb01sh")
+    with pytest.raises(InputError, match="is a learned class"):
+        check_candidates([TWO], [ONE])
+    with pytest.raises(InputError, match="named twice"):
+        check_candidates([ONE, TWO], ["fish"])
+
+
+def test_a_model_measures_and_changes_a_class_in_either_form(mgclip, tiny_clip, icons, tmp_path):
+    for c, name in enumerate((ONE, "tea")):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(tmp_path / "d" / name / f"{i}.png")
+    words = ("epochs=0", "head_epochs=1", "--json", "--quiet")
+    shop = tmp_path / "shop"
+    code, _, err = mgclip("learn", tmp_path / "d", "--model", shop, "--base", tiny_clip, *words)
+    assert (code, err) == (0, "")
+    assert sorted(held_out_images(shop, [TWO])[0]) == [TWO]
+    (tmp_path / "d" / ONE).rename(tmp_path / "d" / TWO)
+    code, _, err = mgclip("evaluate", shop, tmp_path / "d", "--json")
+    assert (code, err) == (0, "")
+    code, _, err = mgclip("learn", tmp_path / "d", "--model", shop, "--json", "--quiet")
+    assert code == 2
+    assert "was learned before" in err
+    assert mgclip("relabel", shop, TWO, "bar")[0] == 0
+    remembered = read_held_out(shop)
+    assert sorted(remembered) == ["bar", "tea"]
+    assert mgclip("forget", shop, "tea")[0] == 0
+    assert list(read_held_out(shop)) == ["bar"]
+
+
+def test_labels_of_the_classifier_keep_the_form_given_first(tiny_clip, icons):
+    from mgclip import MGCLIPClassifier
+
+    images = [Image.fromarray(image) for image in icons["x_train"][:36]]
+    classifier = MGCLIPClassifier(str(tiny_clip), settings={"epochs": 0, "head_epochs": 1})
+    classifier.fit(images[:24], np.array([ONE, TWO] * 6 + ["tea"] * 12))
+    assert classifier.classes_.tolist() == [ONE, "tea"]
+    with pytest.raises(InputError, match="was learned before"):
+        classifier.partial_fit(images[24:], np.array([TWO] * 12))

@@ -1,0 +1,113 @@
+"""Transformed images: kept as far as there is room, and prepared in forked processes too."""
+
+import json
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.pixels import Pixels, Room, ahead
+
+EACH = 4 * 4 * 3
+
+
+@pytest.fixture
+def counted():
+    """A transform, and the number of images that it was asked for."""
+    asked = []
+
+    def transform(images):
+        asked.extend(images)
+        return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
+
+    return transform, asked
+
+
+def greys(count, first=0):
+    return [np.full((4, 4, 3), first + grey, dtype=np.uint8) for grey in range(count)]
+
+
+def shown(pixels, *places):
+    return pixels.batch(torch.tensor(places))[:, 0, 0, 0].tolist()
+
+
+def test_a_set_is_kept_as_far_as_there_is_room(counted):
+    transform, asked = counted
+    pixels = Pixels(greys(6), transform, keep_bytes=4 * EACH + EACH // 2)
+    for _ in range(3):
+        assert shown(pixels, 5, 1, 0) == [5, 1, 0]
+        assert shown(pixels, 2, 5, 3, 4) == [2, 5, 3, 4]
+    assert len(asked) == 6 + 2 * 2  # four are kept, two are transformed at every use
+
+
+def test_several_sets_share_one_room(counted):
+    transform, asked = counted
+    room = Room(7 * EACH)
+    sets = [Pixels(greys(4, first=10 * number), transform, room) for number in range(3)]
+    for _ in range(2):
+        for number, pixels in enumerate(sets):
+            assert shown(pixels, 3, 0, 1, 2) == [10 * number + grey for grey in (3, 0, 1, 2)]
+    assert len(asked) == 12 + (12 - 7)
+    assert room.left == 0
+
+
+def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
+    taken = []
+    monkeypatch.setattr(Room, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
+    learned.predict(list(icons["x_test"][:3]))
+    assert taken == [0]
+
+
+@pytest.fixture
+def learned(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1))
+    chosen = icons["y_train"] < 2
+    model.learn(list(icons["x_train"][chosen]), icons["y_train"][chosen], icons["class_names"][:2])
+    return model
+
+
+def test_each_test_image_of_a_stream_is_transformed_once(tmp_path, monkeypatch):
+    """Room for all test images together is room enough, however many tasks there are."""
+    from mgclip.clip.transform import Transform
+    from mgclip.experiment import runner
+    from mgclip.experiment.recipe import load_recipe
+
+    changes = ["tasks=3", "train_per_class=2", "test_per_class=2", "epochs=1", "head_epochs=1", "methods=zero-shot"]
+    opened = runner.open_run(load_recipe("icons100", changes), tmp_path / "run")
+    tests, seen = sum(len(task.test.labels) for task in opened.stream), []
+    monkeypatch.setattr(runner, "KEEP_BYTES", tests * 3 * opened.backbone.image_size**2)
+    transform = Transform.__call__
+    monkeypatch.setattr(Transform, "__call__", lambda self, images: seen.extend(images) or transform(self, images))
+    pixels = runner.test_pixels(opened.backbone, opened.stream, runner.KEEP_BYTES)
+    learner = opened.learner("zero-shot")
+    for task in opened.stream:
+        learner.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
+        before = len(seen)
+        runner.evaluate(learner, opened.stream, task, pixels)
+        assert len(seen) - before == (2 if task.index == 0 else 1 if task.index == 1 else 0) * tests // 3
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork")
+def test_a_forked_process_answers_after_its_parent_did(learned, icons, tmp_path, monkeypatch):
+    monkeypatch.setenv("MGCLIP_THREADS", "3")
+    images = list(icons["x_test"][:30])
+    wanted = learned.predict(images).names
+
+    def work(file):
+        torch.set_num_threads(1)
+        ahead_of = [loaded for _, loaded in ahead(lambda item: 2 * item, range(3))]
+        file.write_text(json.dumps([list(learned.predict(images).names), ahead_of]))
+
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=work, args=(tmp_path / "answer",))
+    child.start()
+    child.join(60)
+    hangs = child.is_alive()
+    if hangs:
+        child.kill()
+    assert not hangs
+    assert json.loads((tmp_path / "answer").read_text()) == [list(wanted), [0, 2, 4]]
+    assert os.getpid() != child.pid

@@ -1,0 +1,87 @@
+"""What ``predict`` returns: the numbers of the method, each computed when asked for, and the best classes in a stable order."""
+
+import numpy as np
+import pytest
+import torch
+
+from mgclip import Predictions, Settings
+from mgclip.bench.measure import prediction_overhead
+from mgclip.method import predictions as module
+
+
+def made(*, learned=40, also=0, images=30, levels=5, seed=0, **settings):
+    """Predictions of logits and cosines that take few values, so that classes tie."""
+    rng = np.random.default_rng(seed)
+    logits = torch.tensor(rng.integers(levels, size=(images, learned + also)), dtype=torch.float32)
+    cosines = torch.tensor(rng.integers(levels, size=(images, learned)), dtype=torch.float32) / levels
+    names = [f"class {i}" for i in range(learned + also)]
+    return Predictions(
+        tuple(names[:learned]), tuple(names[learned:]), logits, cosines, scale=100.0, settings=Settings(**settings)
+    ), logits, cosines  # fmt: skip
+
+
+def all_sorted(found):
+    """Every class of every image, sorted: its class, then by probability, the earlier of equal ones first."""
+    rank = found.probabilities.copy()
+    np.put_along_axis(rank, found.labels[:, None], np.inf, 1)
+    return np.argsort(-rank, axis=1, kind="stable")
+
+
+@pytest.mark.parametrize("also", [0, 7])
+@pytest.mark.parametrize("levels", [1, 2, 5, 1000])
+def test_the_best_classes_are_those_of_a_full_stable_sort(also, levels):
+    for seed in range(5):
+        found, *_ = made(also=also, levels=levels, seed=seed)
+        expected = all_sorted(found)
+        for k in (0, 1, 2, 3, 10, len(found.classes) - 1, len(found.classes), len(found.classes) + 5):
+            assert found.order(k).tolist() == expected[:, :k].tolist()
+        best = [
+            [(found.classes[c], float(row[c])) for c in cs]
+            for row, cs in zip(found.probabilities, expected[:, :4], strict=True)
+        ]
+        assert list(found.top(4)) == best
+        assert found.names == [found.classes[label] for label in found.labels]
+        if not also:
+            assert found.labels.tolist() == found.probabilities.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("branches", ["both", "text", "image"])
+@pytest.mark.parametrize("fusion", ["published", "single-softmax"])
+def test_the_numbers_are_those_of_the_formulas(branches, fusion):
+    found, logits, cosines = made(also=3, levels=50, branches=branches, fusion=fusion)
+
+    def mixed(text, image):
+        return {"both": (text + 4 * image) / 5, "text": text, "image": image}[branches]
+
+    own, text = logits[:, :40], logits.softmax(1)
+    share, once = text[:, :40].sum(1, keepdim=True), own.softmax(1)
+    twice = once.softmax(1) if fusion == "published" and branches == "both" else once
+    for given, expected in (
+        (found.probabilities, mixed(twice, cosines.softmax(1))), (found.confidence, mixed(once, (100 * cosines).softmax(1))),
+    ):  # fmt: skip
+        np.testing.assert_allclose(given, torch.cat([share * expected, text[:, 40:]], 1), rtol=1e-5)
+    np.testing.assert_allclose(found.text, text, rtol=1e-6)
+    np.testing.assert_array_equal(found.image, cosines)
+    np.testing.assert_array_equal(found.likeness, cosines.max(1).values)
+    np.testing.assert_array_equal(found.sureness, found.confidence[np.arange(30), found.labels])
+    assert all(
+        values.dtype == np.float32 for values in (found.probabilities, found.confidence, found.text, found.image)
+    )
+
+
+def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
+    found, *_ = made()
+    monkeypatch.setattr(module, "confidences", None)
+    monkeypatch.setattr(np, "argsort", None)
+    assert len(found.names) == len(found) == 30
+    assert found.order(1)[:, 0].tolist() == found.labels.tolist()
+
+
+def test_the_bench_times_what_a_model_does(monkeypatch):
+    calls = []
+    real = module.branch_probabilities
+    monkeypatch.setattr(module, "branch_probabilities", lambda *given: calls.append(given[0].shape) or real(*given))
+    found = prediction_overhead("iconclip", classes=50, batch=4, rounds=2)
+    assert set(calls) == {(4, 50)}
+    assert found["overhead"] == found["classify"] / found["encode"]
+    assert found["best five"] > 0

@@ -1,0 +1,52 @@
+"""Tables of class names: every cell counts, and what does not fit is refused with its line."""
+
+import pytest
+
+from mgclip.errors import InputError
+from mgclip.folders.table import read_naming
+
+
+@pytest.mark.parametrize(
+    ("table", "called"),
+    [
+        ('folder,name\nn01,"tench, Tinca tinca"\n', {"n01": ("tench, Tinca tinca",) * 2}),
+        ("folder,name,text\nn01,tench,a fish\n\n , ,\n", {"n01": ("tench", "a fish")}),
+        ("folder, name, text\nn01, tench, a fish\n", {"n01": ("tench", "a fish")}),
+        ('folder, name\nn01, "tench, Tinca tinca"\n', {"n01": ("tench, Tinca tinca",) * 2}),
+        ("\ufeffFolder,NAME\r\nn01,tench\r\n", {"n01": ("tench", "tench")}),
+        ("text,name,folder\n,tench,n01\n", {"n01": ("tench", "tench")}),
+    ],
+)
+def test_tables_that_fit(tmp_path, table, called):
+    (tmp_path / "classes.csv").write_bytes(table.encode())
+    assert read_naming(tmp_path, "") == called
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("folder,name\nn01,tench, Tinca tinca\n", "Line 2 of .* has 3 cells for the 2 columns folder,name"),
+        ("folder,name,text\nn01,tench, Tinca tinca\n", "Line 2 of .* has a space after a comma"),
+        ("folder,name,text\nn01,tench,a fish, golden\n", "Line 2 of .* has 4 cells"),
+        ("folder,name\nn01,a\nn02,x,\n", "Line 3 of .* has 3 cells"),
+        ('folder,name\nn01,"a\nb"\nn02,a,b\n', "Line 4 of .* has 3 cells"),
+        ("folder,name\nn01,tench\nn01,carp\n", "Line 3 of .* names the folder 'n01' again"),
+        ("folder,name,name\nn01,tench,carp\n", "The first line .* found 'folder,name,name'"),
+        ("folder,name,texts\nn01,n01,tench\n", "The first line .* found 'folder,name,texts'"),
+        ("folder;name\nn01;tench\n", "The first line .* found 'folder;name'"),
+        ("n01,tench\nn02,carp\n", "The first line .* found 'n01,tench'"),
+        ("", "The first line .* found ''"),
+        ("folder,name\nn01\n", "Line 2 of .* needs a folder and a name"),
+        ("folder,name\n,tench\n", "Line 2 of .* needs a folder and a name"),
+    ],
+)
+def test_tables_that_do_not_fit(tmp_path, table, sentence):
+    (tmp_path / "classes.csv").write_bytes(table.encode())
+    with pytest.raises(InputError, match=sentence):
+        read_naming(tmp_path, "")
+
+
+@pytest.mark.parametrize("names", ["n01=tench,n01=carp", "n01=tench, Tinca tinca", "n01=,n02=x", "=x"])
+def test_names_given_by_the_command_that_do_not_fit(tmp_path, names):
+    with pytest.raises(InputError, match="--names"):
+        read_naming(tmp_path, names)
