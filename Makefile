@@ -1,10 +1,12 @@
-# make demo: install, then learn 100 icon classes in 10 tasks.   make test: install with the tests' needs, then test.
-# make PYTHON=python3.12 VENV=/some/where test: another interpreter, another place.
+# make demo: install, then learn 100 icon classes in 10 tasks.   make test: install what the tests need, then run the fast ones.
+# make test-all: the slow tests too.   make docs: the API page, in build/docs.
+# make PYTHON=python3.12 VENV=/some/where test: another interpreter, another folder.   make PINS= test: the newest dependencies.
 PYTHON ?= python3
 VENV ?= .venv
+PINS = -c constraints.txt
 PIP = $(VENV)/bin/pip
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: $(VENV)/with-icons
 	$(VENV)/bin/mgclip run icons100
@@ -12,7 +14,7 @@ demo: $(VENV)/with-icons
 test: lint
 	$(VENV)/bin/pytest
 
-test-all: lint $(VENV)/with-audit
+test-all: lint $(VENV)/with-audit $(VENV)/with-docs
 	$(VENV)/bin/pytest -m "slow or not slow"
 
 lint: $(VENV)/with-dev
@@ -21,20 +23,27 @@ lint: $(VENV)/with-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+docs: $(VENV)/with-docs
+	$(VENV)/bin/python scripts/api_page.py build/docs
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/with-icons: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e ".[icons]"
+	$(PIP) install $(PINS) -e ".[icons]"
 	touch $@
 
 $(VENV)/with-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e ".[icons,studio,onnx,dev]"
+	$(PIP) install $(PINS) -e ".[icons,studio,onnx,dev]"
 	touch $@
 
 $(VENV)/with-audit: pyproject.toml constraints.txt | $(VENV)/with-dev
-	$(PIP) install -c constraints.txt -e ".[audit]"
+	$(PIP) install $(PINS) -e ".[audit]"
+	touch $@
+
+$(VENV)/with-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install $(PINS) -e ".[docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build

@@ -168,13 +168,19 @@ class Reference:
             return (((text + beta * image) / (1 + beta)).argmax(1)).tolist()
 
 
-def record(clip_folder, data, config, out, probe=None):
-    """Run the method on ``data`` (x_train, y_train, x_test, y_test, class_names) and write a recording into ``out``."""
+def record(clip_folder, data, config, out, probe=None, still=()):
+    """Run the method on ``data`` (x_train, y_train, x_test, y_test, class_names) and write a recording into ``out``.
+
+    The adapters of the projections in ``still`` (``vision.3.k``) start with A = 0 as well as B = 0, so they never move.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(clip_folder, out / "clip-mini")
-    np.savez(out / "photos.npz", **data)
+    if "clip" not in config:  # a recording that names its CLIP needs no copy of it
+        shutil.copytree(clip_folder, out / "clip-mini")
+    np.savez_compressed(out / "photos.npz", **data)
     model, untuned = Reference(clip_folder, config), Reference(clip_folder, config)
+    for name in still:
+        model.loras[name].A.data.zero_()
     initial = model.adapters()
     save_file({k: v.contiguous() for k, v in initial.items()}, out / "adapter_init.safetensors")
     order, label_of = config["class_order"], {c: i for i, c in enumerate(config["class_order"])}

@@ -1,4 +1,4 @@
-"""Every command and every program in README.md and docs/ is run, here or by the Makefile it shows."""
+"""Every command and every program in README.md, CONTRIBUTING.md and docs/ is run, here or by the Makefile it shows."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from forked import program as run_program
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -30,6 +30,7 @@ def made_by_make():
     """The Makefile's own commands, as a person would type them in the project's folder."""
     lines = [line.strip() for line in MAKEFILE.splitlines() if line.startswith("\t")]
     lines = [line.replace("$(PIP)", "$(VENV)/bin/pip").replace("$(PYTHON)", "python3") for line in lines]
+    lines = [line.replace("$(PINS)", "-c constraints.txt") for line in lines]
     return {line.replace("$(VENV)", ".venv") for line in lines} | {"make demo", "make test"}
 
 

@@ -1,4 +1,4 @@
-"""``mgclip conform``: replay a recorded run of the published code."""
+"""``mgclip conform``: replay a recorded run and compare every number."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ import typer
 
 
 def conform_command(
-    folder: Annotated[Path, typer.Argument(help="A recording: trace.json, photos.npz, clip-mini/ and the rest.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a recording (trace.json, photos.npz, ...). Default: the one inside the package."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Replay a recorded run through the ordinary learner and print the largest deviations; exit 1 if any is too large."""
-    from mgclip.experiment.conformance import LIMITS, conform
+    """Replay a recorded run with the ordinary learner and print the largest deviations; exit 1 if any is too large.
 
-    result = conform(folder)
+    The recording inside the package was made by an independent reference implementation with iconclip.
+    """
+    from mgclip.experiment.conformance import LIMITS, conform
+    from mgclip.experiment.recording import EMBEDDED
+
+    result = conform(folder or EMBEDDED)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -24,7 +33,7 @@ def conform_command(
 
         from mgclip.app.display import out
 
-        table = Table(title=f"{folder} replayed", title_justify="left")
+        table = Table(title=f"Replay of {folder or 'the recording inside the package'}", title_justify="left")
         for column in ("compared", "largest deviation", "allowed"):
             table.add_column(column, justify="left" if column == "compared" else "right")
         for kind, limit in LIMITS.items():
@@ -33,6 +42,6 @@ def conform_command(
         if "epochs" in result:
             table.add_row("epochs the probe allows", str(result["epochs"]), "as recorded")
         out.print(table)
-        out.print("the same run" if result["ok"] else "NOT the same run")
+        out.print("conforms" if result["ok"] else "DOES NOT conform")
     if not result["ok"]:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from mgclip.app.failure import sentence
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
+from mgclip.environment import installed_versions
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -55,9 +57,11 @@ app.command("recipes")(with_home(recipes.recipes_command))
 app.add_typer(data.app, name="data")
 
 
-def _version(wanted: bool) -> None:
+def _version(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mgclip {__version__}")
+        typer.echo(
+            json.dumps(installed_versions(), indent=1) if context.params.get("as_json") else f"mgclip {__version__}"
+        )
         raise typer.Exit
 
 
@@ -67,12 +71,20 @@ _debug = False
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    version: Annotated[bool, typer.Option("--version", callback=_version, help="Show the version.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", is_eager=True, help="With --version: show all versions that a bug report needs, as JSON."
+        ),
     ] = False,
 ) -> None:
     global _debug
     _debug = debug
+    if as_json:
+        raise typer.BadParameter(
+            "it belongs to --version here; for a command's output put it after the command.", param_hint="--json"
+        )
 
 
 def main() -> None:

@@ -58,8 +58,8 @@ def conform(folder: Path) -> dict[str, Any]:
 
 def _replay(recording: Recording, deviations: Deviations) -> None:
     settings, dataset, stream = recording.settings, recording.dataset, recording.stream
-    learner = MGCLIP(load_backbone(recording.folder / "clip-mini"), settings)
-    untuned = MGCLIP(load_backbone(recording.folder / "clip-mini"), settings)
+    learner = MGCLIP(load_backbone(recording.clip), settings)
+    untuned = MGCLIP(load_backbone(recording.clip), settings)
     for task, recorded in zip(stream, recording.trace.tasks, strict=True):
         seen_names = [name for each in stream[: task.index + 1] for name in each.names]
         labels = torch.from_numpy(task.train.labels) + task.first
@@ -94,7 +94,7 @@ def _replay_probe(recording: Recording, recorded: ProbeTrace, deviations: Deviat
     """Run the recorded probe on the first task; returns the epochs it allows."""
     changes = {**recorded.config.model_dump(), "epochs": "auto"}
     settings = recording.settings.model_copy(update=changes)
-    learner = MGCLIP(load_backbone(recording.folder / "clip-mini"), settings)
+    learner = MGCLIP(load_backbone(recording.clip), settings)
     losses: list[float] = []
 
     def note(step: Step) -> None:

@@ -1,16 +1,17 @@
-"""A recorded run of the published code, stored in a folder.
+"""A recorded run of the published code or of the slow reference implementation, stored in a folder.
 
-``clip-mini/`` (a CLIP), ``photos.npz`` (images, labels, class names), ``adapter_init.safetensors`` (the adapter to start from),
-``trace.json`` (settings; for each task every loss, the gap of the pre-trained model, predictions), ``final.safetensors``
-(adapter and head at the end) and, if a probe was recorded, ``probe.json``.
+``clip-mini/`` (a CLIP, unless the settings name the embedded one), ``photos.npz`` (images, labels, class names),
+``adapter_init.safetensors`` (the adapter to start from), ``trace.json`` (settings; for each task every loss, the gap of the
+pre-trained model, predictions), ``final.safetensors`` (adapter and head at the end) and, if a probe was recorded, ``probe.json``.
 """
 
 from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +24,15 @@ from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
 
+EMBEDDED = Path(str(files("mgclip") / "assets" / "recording"))
+"""The recording inside the package, made by ``scripts/record_conformance.py``."""
+
 
 class Config(BaseModel):
     """The settings of a recorded run."""
 
+    clip: Literal["clip-mini", "iconclip"] = "clip-mini"
+    """The CLIP inside the recording, or the one inside the package."""
     adapter_rank: int
     adapter_alpha: float
     adapter_lr: float
@@ -99,6 +105,11 @@ class Recording:
     dataset: Dataset
     stream: list[Task]
     settings: Settings
+
+    @property
+    def clip(self) -> Path | str:
+        """What ``load_backbone`` loads the recorded run's CLIP from."""
+        return self.folder / "clip-mini" if self.trace.config.clip == "clip-mini" else self.trace.config.clip
 
 
 def read_recording(folder: Path) -> Recording:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from mgclip.disk import fresh_name, write_json, write_text
+from mgclip.environment import installed_versions
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe, meaning, read_yaml
@@ -37,37 +35,17 @@ RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environ
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
 FIRST = {"rapf_init": "identity"}
 """Settings that the first version did not write because it had no other."""
-PACKAGES = (
-    "mg-clip",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "datasets",
-    "safetensors",
-    "numpy",
-    "pillow",
-    "qtawesome",
-)
 
 
 def environment() -> Environment:
-    """What a run depends on in addition to its recipe: versions of Python and packages, platform, processor threads."""
+    """What a run depends on in addition to its recipe: versions of Python and packages, platform, device, processor threads."""
     import torch
 
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
     return {
         "format": FORMAT,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
+        **installed_versions(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "packages": found,
     }
 
 

@@ -17,7 +17,24 @@ COMPUTING = {"encode_batch_size", "micro_batch_size", "activation_checkpointing"
 
 
 class Settings(BaseModel):
-    """The method's settings. Unknown names and values out of range raise pydantic's ``ValidationError``."""
+    """The method's settings, fixed once created.
+
+    Every setting has a default, the value of the published code. Settings are given by name.
+
+    Raises:
+        pydantic.ValidationError: A name is unknown, or a value has the wrong type or is out of range.
+
+    Example:
+        >>> from mgclip import Settings
+        >>> settings = Settings(epochs=2, adapter_lr=5e-4)
+        >>> settings.epochs, settings.head_epochs
+        (2, 3)
+        >>> Settings(rank=0)
+        Traceback (most recent call last):
+        ...
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for Settings
+        ...
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,0 +1,41 @@
+"""The versions that a result or a bug report depends on. Nothing is imported to find them."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
+
+from mgclip._version import __version__
+
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "filelock", "numpy", "pillow", "pydantic",
+    "pyyaml", "typing-extensions", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx", "onnxruntime", "onnxscript",
+    "gradio",
+)  # fmt: skip
+"""Everything that the package or one of its extras for users requires."""
+
+
+class Versions(TypedDict):
+    """The versions of Python and packages, and the platform."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+
+def installed_versions() -> Versions:
+    """Returns the versions of Python, MG-CLIP and its packages, and the platform."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {"mg-clip": __version__, **{package: _version(package) for package in PACKAGES}},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
