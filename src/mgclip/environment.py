@@ -11,8 +11,8 @@ from mgclip._version import __version__
 
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "filelock", "numpy", "pillow", "pydantic",
-    "pyyaml", "typing-extensions", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx", "onnxruntime", "onnxscript",
-    "gradio",
+    "pyyaml", "typing-extensions", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx",
+    "onnxruntime", "onnxscript", "gradio",
 )  # fmt: skip
 """Everything that the package or one of its extras for users requires."""
 
