@@ -1,6 +1,5 @@
 """Trained models to be exported, and cards to be read, for the tests of exports."""
 
-import pytest
 import torch
 import yaml
 from conftest import task
@@ -22,26 +21,6 @@ def learned(reference, icons, tasks=((0, 1, 2), (3, 4)), **changes):
     for classes in tasks:
         model.learn(*task(icons, list(classes)))
     return model
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_clip, icons):
-    return learned(tiny_clip, icons)
-
-
-@pytest.fixture(scope="module")
-def iconclip(icons):
-    return learned("iconclip", icons)
-
-
-@pytest.fixture(params=["tiny", "iconclip"])
-def model(request):
-    return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def onnx():
-    return pytest.importorskip("onnxruntime")
 
 
 def everything(model):

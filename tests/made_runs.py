@@ -1,4 +1,4 @@
-"""Folders of runs as the runner writes them, and what an evaluation finds, of made-up numbers: for the tests of the report."""
+"""Run folders as the runner writes them, and an evaluation, with made-up numbers, for the tests of the report."""
 
 import json
 from itertools import pairwise
@@ -18,7 +18,7 @@ HOSTILE = [
 
 
 def matrix(tasks, seed):
-    """Accuracies that fall down each column."""
+    """Accuracies that decrease down each column."""
     rng = np.random.default_rng(seed)
     start, loss = rng.uniform(0.7, 1.0, tasks), rng.uniform(0.0, 0.02, tasks)
     return [[round(max(0.0, float(start[j] - loss[j] * (i - j))), 4) for j in range(i + 1)] for i in range(tasks)]
@@ -36,7 +36,7 @@ def make_run(
     final=True,
     **settings,
 ):
-    """A run's folder as the runner writes it. ``done``: tasks finished of each method that is not; ``final``: with final.json."""
+    """The folder of a run. ``done``: finished tasks of methods that have not finished; ``final``: whether to write final.json."""
     done, names = done or {}, list(names) + [f"class {n}" for n in range(len(names), tasks * per_task)]
     recipe = {
         "name": "made-up",
@@ -59,14 +59,22 @@ def make_run(
         lines = []
         for task in range(count):
             own = names if joint else names[task * per_task : (task + 1) * per_task]
-            lines.append({
-                "method": method, "task": task, "classes": own, "classes_seen": len(own) * (task + 1),
-                "train_images": 40, "test_images": 10 * len(own), "accuracy": float(np.mean(accuracies[task])),
-                "accuracy_per_task": accuracies[task],
-                "next_task_text_accuracy": 0.5 if not joint and task + 1 < tasks else None,
-                "gap": {"positive": 30.0 - task, "negative": 10.0 + task / 10},
-                "epochs": 3, "seconds": {"learn": 1.25 + number, "evaluate": 0.5},
-            })  # fmt: skip
+            lines.append(
+                {
+                    "method": method,
+                    "task": task,
+                    "classes": own,
+                    "classes_seen": len(own) * (task + 1),
+                    "train_images": 40,
+                    "test_images": 10 * len(own),
+                    "accuracy": float(np.mean(accuracies[task])),
+                    "accuracy_per_task": accuracies[task],
+                    "next_task_text_accuracy": 0.5 if not joint and task + 1 < tasks else None,
+                    "gap": {"positive": 30.0 - task, "negative": 10.0 + task / 10},
+                    "epochs": 3,
+                    "seconds": {"learn": 1.25 + number, "evaluate": 0.5},
+                }
+            )
         if method.startswith("mg-clip"):
             lines[0]["probe"] = {"positive": [30.0, 30.3, 31.5], "negative": [10.0, 10.4, 8.8], "epochs": 1}
         (folder / method / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -79,7 +87,7 @@ def make_run(
 
 
 def make_final(folder, names, per_task):
-    """What the runner writes after the last task, with an example image for each of the first classes."""
+    """The files that the runner writes after the last task, with an example image for each of the first classes."""
     rng = np.random.default_rng(len(names))
     right = rng.binomial(20, 0.8, len(names)).tolist()
     classes = [{"name": n, "task": i // per_task, "images": 20, "right": right[i]} for i, n in enumerate(names)]
@@ -96,7 +104,7 @@ def make_final(folder, names, per_task):
 
 
 def evaluation(names, **changes):
-    """What ``mgclip evaluate`` knows, of made-up numbers."""
+    """The result of ``mgclip evaluate``, with made-up numbers."""
     classes = [
         {"name": n, "images": 20, "right": 20 - i % 20, "predicted": 20, "recall": 1 - i % 20 / 20, "precision": 0.5}
         for i, n in enumerate(names)
@@ -105,7 +113,14 @@ def evaluation(names, **changes):
     empty = {"low": 0.1, "high": 0.2, "count": 0, "confidence": None, "accuracy": None}
     full = {"low": 0.0, "high": 0.1, "count": 20, "confidence": 0.04, "accuracy": 0.75}
     return {
-        "model": "shop", "folder": "photos", "images": 20 * len(names), "accuracy": 0.756, "text_accuracy": 0.6,
-        "image_accuracy": 0.7, "classes": classes, "confused": [{"truth": names[0], "predicted": names[1], "count": 4}],
-        "calibration": {"bins": [full, empty], "error": 0.71}, **changes,
-    }  # fmt: skip
+        "model": "shop",
+        "folder": "photos",
+        "images": 20 * len(names),
+        "accuracy": 0.756,
+        "text_accuracy": 0.6,
+        "image_accuracy": 0.7,
+        "classes": classes,
+        "confused": [{"truth": names[0], "predicted": names[1], "count": 4}],
+        "calibration": {"bins": [full, empty], "error": 0.71},
+        **changes,
+    }

@@ -1,4 +1,4 @@
-"""Pages of reports as their tests read them, and what holds of every one."""
+"""Reads the pages of reports, and checks what is true of every page."""
 
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """A page's elements in order, and the text in them; fails where elements do not nest."""
+    """The elements of a page in order, and their text. It fails if elements are not nested correctly."""
 
     def __init__(self, text):
         super().__init__()
@@ -48,7 +48,7 @@ def read(file):
 
 
 def check(text, page):
-    """What holds of every page: whole, self-contained, and to be read without seeing."""
+    """Check that a page is complete, self-contained and readable by a screen reader."""
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     for _, attrs in page.elements:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import task
-from test_experiment import read, run
+from runs import read, run
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state

@@ -207,7 +207,7 @@ def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, 
         (["run", "icons100", "clip=nowhere"], "There is no CLIP at nowhere"),
         (["learn", "none", "--model", "shop"], "There is no folder none."),
         (["predict", "none", "a.png"], "There is no image file a.png."),
-        (["conform", "none"], "A recording needs none/trace.json"),
+        (["conform", "none"], "none/trace.json of the recording cannot be read"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_2(mgclip, tmp_path, monkeypatch, words, sentence):

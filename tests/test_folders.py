@@ -11,7 +11,6 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.experiment.confusion import confused, per_class
 from mgclip.folders.evaluate import calibration
 from mgclip.folders.source import read_images, read_source
 from mgclip.folders.split import hold_out
@@ -81,19 +80,6 @@ def test_holding_out_loses_no_image_and_takes_none_twice(sizes, share, seed):
         assert kept[name] or not files
         assert len(out) == (max(1, round(share * len(files))) if share and len(files) >= 5 else 0)
     assert hold_out(every, share=share, seed=seed) == (kept, held)
-
-
-def test_per_class_and_confusions_by_hand():
-    truth, found = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
-    rows = per_class(["a", "b", "c"], truth, found)
-    assert [(row["images"], row["right"], row["predicted"]) for row in rows] == [(3, 1, 2), (2, 1, 4), (1, 0, 0)]
-    assert [row["recall"] for row in rows] == [pytest.approx(1 / 3), 0.5, 0.0]
-    assert [row["precision"] for row in rows] == [0.5, 0.25, None]
-    assert confused(["a", "b", "c"], truth, found) == [
-        {"truth": "a", "predicted": "b", "count": 2},
-        {"truth": "b", "predicted": "a", "count": 1},
-        {"truth": "c", "predicted": "b", "count": 1},
-    ]
 
 
 def test_calibration_by_hand():

@@ -98,7 +98,7 @@ def test_a_run_whose_folders_lead_elsewhere_is_not_gone_on_with(tmp_path, mgclip
     (run / "zero-shot").rename(tmp_path / "elsewhere")
     (run / "zero-shot").symlink_to(tmp_path / "elsewhere")
     code, _, said = mgclip("run", "--resume", run)
-    assert (code, "zero-shot is a link" in said) == (2, True)
+    assert (code, "zero-shot is a symbolic link" in said) == (2, True)
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -5,19 +5,27 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TypedDict
 
 from mgclip._version import __version__
 
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "filelock", "numpy", "pillow", "pydantic",
-    "pyyaml", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx", "onnxruntime", "onnxscript",
-    "gradio",
+    "pyyaml", "typing-extensions", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx",
+    "onnxruntime", "onnxscript", "gradio",
 )  # fmt: skip
 """Everything that the package or one of its extras for users requires."""
 
 
-def installed_versions() -> dict[str, Any]:
+class Versions(TypedDict):
+    """The versions of Python and packages, and the platform."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+
+def installed_versions() -> Versions:
     """Returns the versions of Python, MG-CLIP and its packages, and the platform."""
     return {
         "python": sys.version.split()[0],

@@ -115,9 +115,9 @@ def recipes(place: Path) -> Target:
 def models(place: Path) -> Target:
     """Folders of saved models."""
     from mgclip import MGCLIP, Settings, history
-    from mgclip.app.export import version_notes
     from mgclip.app.versions import history_command
     from mgclip.clip.load import load_backbone
+    from mgclip.export.card import version_notes
     from mgclip.folders.held_out import read_held_out
     from mgclip.method.versions import undo
 

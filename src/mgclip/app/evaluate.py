@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from mgclip.experiment.confusion import Evaluation
 
 
 def evaluate_command(
@@ -69,7 +72,7 @@ def evaluate_command(
         _print(found)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: Evaluation) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

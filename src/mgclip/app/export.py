@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,12 @@ def export_command(
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, probabilities out.")] = False,
     repo: Annotated[
-        str | None, typer.Option("--push", metavar="REPO", help="Upload it to the Hugging Face hub: user/name.")
+        str | None, typer.Option("--push", metavar="REPO", help="Upload it to the Hugging Face hub as user/name.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-    base: Annotated[str, typer.Option(help="Where the model's CLIP is now, if it has moved.")] = "",
+    base: Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
 ) -> None:
     """Write an ordinary CLIP folder that transformers loads by itself, with head, classes and model card; check it."""
     from mgclip.app.display import one_process, out
@@ -28,15 +28,16 @@ def export_command(
 
     one_process("export")
     if private and repo is None:
-        raise InputError("--private says how to push: give --push REPO too, or leave it out.")
+        raise InputError("--private applies to --push only: add --push REPO, or leave --private out.")
     if not is_saved(model):
         raise InputError(
             f"{model} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."
         )
 
+    from mgclip.export.card import version_notes
     from mgclip.export.folder import export_folder
+    from mgclip.export.new_folder import check_new
     from mgclip.export.onnx_file import check_onnx
-    from mgclip.export.place import check_new
     from mgclip.export.push import check_repo, push
     from mgclip.method.learner import MGCLIP
 
@@ -46,37 +47,16 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
-    exported = export_folder(learner, to, onnx=onnx, notes=version_notes(model))
+    exported, count = export_folder(learner, to, onnx=onnx, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
         out.print(f"wrote {to}: {', '.join(exported.files)}")
-        out.print(
-            f"{len(learner.class_names)} classes; largest deviation of the CLIP's features {exported.deviation:.1e}"
-        )
+        classes = "1 class" if count == 1 else f"{count} classes"
+        out.print(f"{classes}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
         if exported.onnx_deviation is not None:
-            out.print(f"largest deviation of model.onnx, run by onnxruntime, {exported.onnx_deviation:.1e}")
+            out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
     address = push(to, repo, private) if repo is not None else None
     if as_json:
-        done = {
-            "folder": str(to),
-            "files": exported.files,
-            "classes": len(learner.class_names),
-            "deviation": exported.deviation,
-            "onnx_deviation": exported.onnx_deviation,
-            "pushed_to": address,
-        }
-        print_json(done)
+        result = {"folder": str(to), "files": exported.files, "classes": count, "deviation": exported.deviation}
+        print_json({**result, "onnx_deviation": exported.onnx_deviation, "pushed_to": address})
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")
-
-
-def version_notes(model: Path) -> list[dict[str, Any]]:
-    """The notes of the versions that led to the one in force, oldest first."""
-    from mgclip.method.versions import history, shown
-
-    known = {version.number: version for version in history(model)}
-    at = next((version for version in known.values() if version.in_force), None)
-    notes: list[dict[str, Any]] = []
-    while at is not None:
-        notes.insert(0, {**shown(at.note), "version": at.number, "time": at.time})
-        at = known.get(at.parent) if at.parent is not None else None
-    return notes

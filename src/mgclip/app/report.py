@@ -1,4 +1,4 @@
-"""``mgclip report``: runs as one HTML page."""
+"""``mgclip report``: an HTML page of runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import typer
 
 def report_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
-    out: Annotated[Path | None, typer.Option(help="The page; default report.html in the first run's folder.")] = None,
-    title: Annotated[str | None, typer.Option(help="Its title; default the recipes' names.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the page's place and size as JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the page; default report.html in the first run's folder.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page; default the names of the recipes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path and size of the page as JSON.")] = False,
 ) -> None:
-    """Write a report of runs: one HTML page with every table and figure, which needs nothing else to be read."""
+    """Write a report of runs: a self-contained HTML page with all tables and figures."""
     from mgclip.report.page import write_report
 
     page = write_report(runs, out, title=title)

@@ -1,31 +1,32 @@
-"""``mgclip reproduce``: a table or figure of the paper, all its runs, with published values beside."""
+"""``mgclip reproduce``: a table or figure of the paper, all its runs, with published values next to the measured ones."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgclip.experiment.reproduce import Cell, Row
+    from mgclip.experiment.reproduce import Cell, Published, Row
+    from mgclip.experiment.run_files import Summary
 
 
 def reproduce_command(
-    table: Annotated[str | None, typer.Argument(help="A table's name or file; none: list them.")] = None,
+    table: Annotated[str | None, typer.Argument(help="Name or file of a table; without one, list them.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to all of its recipes.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to all recipes of the table.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe, seeds counting up from the recipe's.")] = 1,
-    twin: Annotated[bool, typer.Option("--twin", help="Run each recipe's twin on icons100 instead.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting with the recipe's own.")] = 1,
+    twin: Annotated[bool, typer.Option("--twin", help="Run the twin of each recipe on icons100 instead.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default runs/TABLE.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
 ) -> None:
-    """Run a table's experiments with several seeds, or go on with them, and write one table of mean and spread."""
+    """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
     from mgclip.experiment.reproduce import collect, finished, load_table, table_cells
     from mgclip.method.store import check_writable
@@ -38,7 +39,7 @@ def reproduce_command(
     folder = out or Path("runs") / name
     cells = table_cells(known, folder, seeds=seeds, twin=twin, changes=changes or ())
     for cell in cells:
-        finished(cell)  # refuses a folder of other settings before the first run, not after hours
+        finished(cell)  # rejects a folder with other settings before the first run, not after hours
     check_writable(folder)
 
     from mgclip.clip.parallel import is_main
@@ -47,7 +48,9 @@ def reproduce_command(
     try:
         summaries = [_run(cell, quiet=quiet) for cell in cells]
     except KeyboardInterrupt:
-        screen.print("Stopped. What is finished is kept: give the same command again to go on.")
+        screen.print(
+            "Stopped. Finished runs and tasks are saved: run the same command again to resume.", soft_wrap=True
+        )
         raise typer.Exit(1) from None
     if not is_main():
         return
@@ -60,11 +63,11 @@ def reproduce_command(
 
         for line in (folder / f"{name}.md").read_text(encoding="utf-8").split("\n"):
             results.print(line)
-        results.print("written: " + ", ".join(file.name for file in written) + f" in {folder}")
+        results.print(f"wrote {', '.join(file.name for file in written)} in {folder}")
 
 
-def _run(cell: Cell, *, quiet: bool) -> dict[str, dict[str, Any]]:
-    """The summaries of a cell, run now if they are not there yet."""
+def _run(cell: Cell, *, quiet: bool) -> dict[str, Summary]:
+    """The summaries of a cell, which is run or resumed if it has not finished."""
     from mgclip.app.display import RunDisplay, screen
     from mgclip.experiment.records import RECIPE
     from mgclip.experiment.reproduce import finished
@@ -81,16 +84,16 @@ def _run(cell: Cell, *, quiet: bool) -> dict[str, dict[str, Any]]:
         return run(opened, on_step=display.on_step, on_task=display.on_task)
 
 
-def _write(name: str, folder: Path, rows: Sequence[Row], published: Any) -> list[Path]:
-    from mgclip.report.figures import change_figure, curves_figure
+def _write(name: str, folder: Path, rows: Sequence[Row], published: Sequence[Published]) -> list[Path]:
+    """Write the table, and a figure for each recipe; returns the files."""
+    from mgclip.report.file_figures import change_figure, curves_figure
     from mgclip.report.tables import write_tables
 
     written = write_tables(rows, published, folder, name)
-    varied = any(row.change for row in rows)
+    figure = change_figure if any(row.change for row in rows) else curves_figure
     for recipe in dict.fromkeys(row.recipe for row in rows):
-        own = [row for row in rows if row.recipe == recipe]
         file = folder / f"{name}-{recipe}.svg"
-        (change_figure if varied else curves_figure)(own, file)
+        figure([row for row in rows if row.recipe == recipe], file)
         written.append(file)
     return written
 
@@ -101,9 +104,8 @@ def _list() -> None:
     from mgclip.app.display import out
     from mgclip.experiment.reproduce import load_table, shipped_tables
 
-    shown = Table()
-    shown.add_column("table", no_wrap=True)
-    shown.add_column("what it runs")
+    shown = Table("table", "content")
+    shown.columns[0].no_wrap = True
     for name in shipped_tables():
         shown.add_row(name, load_table(name).about)
     out.print(shown)

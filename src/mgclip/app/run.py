@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mgclip.experiment.run_files import Summary
 
 
 def free_folder(name: str) -> Path:
@@ -104,19 +107,22 @@ def run_command(
         results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
 
 
-def _figure(folder: Path, summaries: dict[str, dict[str, Any]], name: str) -> None:
-    from mgclip.report.figures import accuracy_figure
+def _figure(folder: Path, summaries: dict[str, Summary], name: str) -> None:
+    from mgclip.report.file_figures import accuracy_figure
 
     curves = {method: summary["accuracy_after"] for method, summary in summaries.items()}
     accuracy_figure(curves, folder / "accuracy.svg", title=f"{name}: accuracy over all classes seen")
 
 
-def _compare(recipe: Any, summaries: dict[str, dict[str, Any]]) -> None:
+def _compare(recipe: Any, summaries: dict[str, Summary]) -> None:
     """Published accuracy beside the measured one, where the recipe knows it."""
     from mgclip.app.display import out, percent
 
-    expected = {"Avg": ("average", recipe.expected_avg), "Last": ("last", recipe.expected_last)}
-    for name, (key, published) in expected.items():
-        if published is not None and "mg-clip" in summaries:
-            measured = summaries["mg-clip"][key]
+    if (summary := summaries.get("mg-clip")) is None:
+        return
+    for name, published, measured in (
+        ("Avg", recipe.expected_avg, summary["average"]),
+        ("Last", recipe.expected_last, summary["last"]),
+    ):
+        if published is not None:
             out.print(f"mg-clip {name}: published {published:.2f}, measured {percent(measured)}")

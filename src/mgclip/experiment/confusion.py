@@ -1,40 +1,102 @@
-"""Per class: how many images, how many right, and what is taken for what."""
+"""Figures of single classes: images, recall, precision, and the most frequent confusions."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import NotRequired, TypedDict
 
-MOST = 20
-"""So many of the most frequent confusions are listed."""
+from mgclip.experiment.run_files import Confusion
+
+MAX_PAIRS = 20
+"""The most frequent confusions that are listed."""
 
 
-def per_class(names: Sequence[str], truth: NDArray[Any], found: NDArray[Any]) -> list[dict[str, Any]]:
-    """For each class: images, how many were right, how often it was answered, recall and precision (None where undefined).
+class ClassFigures(TypedDict):
+    """A class: its images, how many were recognised, how often it was predicted; recall and precision, None if undefined."""
 
-    ``truth`` and ``found`` ``(n,)`` are positions in ``names``.
+    name: str
+    images: int
+    right: int
+    predicted: int
+    recall: float | None
+    precision: float | None
+
+
+class CalibrationBin(TypedDict):
+    """The predictions with a confidence from ``low`` to ``high``, their mean confidence and accuracy; None without any."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Calibration(TypedDict):
+    """Confidence against accuracy, and the expected calibration error, a share of 1."""
+
+    bins: list[CalibrationBin]
+    error: float
+
+
+class Evaluation(TypedDict):
+    """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
+
+    ``note``: which part of the folder was measured; ``skipped``: images that could not be read.
     """
-    images, answers = (np.bincount(labels, minlength=len(names)) for labels in (truth, found))
-    right = np.bincount(truth[truth == found], minlength=len(names))
+
+    model: str
+    folder: str
+    images: int
+    accuracy: float
+    text_accuracy: float | None
+    image_accuracy: float | None
+    classes: list[ClassFigures]
+    confused: list[Confusion]
+    likeness: NotRequired[dict[str, float] | None]
+    calibration: Calibration
+    note: NotRequired[str]
+    skipped: NotRequired[list[dict[str, str]]]
+
+
+def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:
+    """The figures of each class.
+
+    Args:
+        names: The names of the classes.
+        truth: Position in ``names`` of each image's class, ``(n,)``, at least one.
+        predicted: Position in ``names`` of each image's prediction, ``(n,)``.
+    """
+    from sklearn.metrics import multilabel_confusion_matrix  # here, because it takes a second to import
+
+    labels = np.arange(len(names))
+    counts = multilabel_confusion_matrix(truth, predicted, labels=labels)  # [c, 2, 2]: one class against all others
+    (_, wrongly), (missed, right) = np.moveaxis(counts, 0, -1)
+    # scikit-learn's scores are numbers even if they are undefined, so the divisions are here.
     return [
         {
             "name": name,
-            "images": int(images[label]),
-            "right": int(right[label]),
-            "predicted": int(answers[label]),
-            "recall": float(right[label] / images[label]) if images[label] else None,
-            "precision": float(right[label] / answers[label]) if answers[label] else None,
+            "images": int(right[i] + missed[i]),
+            "right": int(right[i]),
+            "predicted": int(right[i] + wrongly[i]),
+            "recall": float(right[i] / (right[i] + missed[i])) if right[i] + missed[i] else None,
+            "precision": float(right[i] / (right[i] + wrongly[i])) if right[i] + wrongly[i] else None,
         }
-        for label, name in enumerate(names)
+        for i, name in enumerate(names)
     ]
 
 
-def confused(names: Sequence[str], truth: NDArray[Any], found: NDArray[Any], most: int = MOST) -> list[dict[str, Any]]:
-    """The most frequent mistakes: what it was, what was answered, how often."""
-    pairs = Counter((int(a), int(b)) for a, b in zip(truth, found, strict=True) if a != b)
+def confused(
+    names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64], most: int = MAX_PAIRS
+) -> list[Confusion]:
+    """The most frequent mistakes: the class, the class predicted instead, and how often.
+
+    They are counted as pairs: scikit-learn's confusion matrix has a cell for every two classes, a gigabyte for 11,000.
+    """
+    pairs = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
     ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     return [{"truth": names[a], "predicted": names[b], "count": count} for (a, b), count in ranked[:most]]

@@ -1,11 +1,12 @@
-"""The modality gap of a CLIP on data, as it is and while it is fine-tuned (docs/gap.md)."""
+"""The modality gap of a CLIP on data, before and during fine-tuning (docs/gap.md)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
-from mgclip.method.geometry import Geometry, geometry, projection
+from mgclip.method.geometry import Geometry, geometry
+from mgclip.method.geometry import projection as project
 from mgclip.method.learner import MGCLIP
 from mgclip.method.preservation import task_objective, train_epochs
 from mgclip.method.task import make_task
@@ -25,14 +27,27 @@ from mgclip.stream.tasks import unique_names
 
 Loss = Literal["cross-entropy", "align"]
 
+QUANTITIES = {
+    "positive": "similarity of images and their own texts",
+    "negative": "similarity of images and other texts",
+    "centroid_distance": "distance of the mean image and the mean text",
+    "image_cone": "mean cosine of two images (the cone)",
+    "text_cone": "mean cosine of two class texts",
+    "separability": "accuracy of a linear classifier of images against texts",
+    "accuracy": "zero-shot accuracy",
+}
+"""The quantities of a geometry, in order -> what they are called in tables and figures."""
+LOGITS = ("positive", "negative")
+"""Quantities that the method sees as logits: cosines times the logit scale."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """Some classes of a data set, with a few images of each to look at, and the images to fine-tune on."""
+    """Some classes of a data set, with a few test images of each, and the images to fine-tune on."""
 
     names: tuple[str, ...]
     texts: tuple[str, ...]
-    shown: Split
+    test: Split
     train: Split
 
 
@@ -46,118 +61,162 @@ class Trace:
     steps_per_epoch: int
 
 
-def load_sample(data: str, path: str | None, *, classes: int, per_class: int, train: bool) -> Sample:
-    """The first ``classes`` classes of a data set by name or of a folder of class folders, ``per_class`` test images of each.
+class TraceRecord(TypedDict):
+    """A trace in ``gap.json``; each point is a geometry, with null for what was not measured."""
 
-    ``train`` asks for training images too. Raises ``InputError`` where the data cannot be had or has no second class.
+    loss: str
+    steps: list[int]
+    steps_per_epoch: int
+    points: list[dict[str, float | None]]
+
+
+class GapRecord(TypedDict):
+    """The numbers of a study in ``gap.json``."""
+
+    gap: dict[str, float | None]
+    traces: list[TraceRecord]
+
+
+def load_sample(data: str, path: str | None, *, classes: int, per_class: int, train: bool) -> Sample:
+    """Load the first classes of a data set.
+
+    Args:
+        data: The name of a data set, or a folder of class folders.
+        path: The path of a named data set; None for its default.
+        classes: Number of classes; 0 for all.
+        per_class: Test images of each class.
+        train: Whether training images are needed too.
+
+    Raises:
+        InputError: If the data cannot be loaded, has a single class, or has a class without images.
     """
     dataset = _load(data, path, per_class=per_class, train=train)
     count = min(classes or len(dataset.class_names), len(dataset.class_names))
     if count < 2:
-        raise InputError(f"The gap needs two classes at least; {dataset.name} gives {count}.")
-    shown, trained = _first(dataset.test, count, per_class), _first(dataset.train, count, None)
-    for split in (shown, trained) if train else (shown,):
+        raise InputError(
+            f"The gap needs at least 2 classes; {dataset.name} gives {count}: raise --classes or give other data."
+        )
+    test_split, train_split = _first(dataset.test, count, per_class), _first(dataset.train, count, None)
+    for split in (test_split, train_split) if train else (test_split,):
         if empty := [dataset.class_names[c] for c in range(count) if c not in split.labels]:
             raise InputError(f"The class {empty[0]!r} of {dataset.name} has no image: add one, or leave it out.")
     names = dataset.class_names[:count]
-    return Sample(tuple(unique_names(names)), names, shown, trained)
+    return Sample(tuple(unique_names(names)), names, test_split, train_split)
 
 
 def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Dataset:
     if data in NAMES:
         return load_dataset(data, path=path, test_per_class=per_class, test_only=not train)
     if path is not None:
-        raise InputError(f"{data} is a folder and lies where it lies: leave --path {path} out.")
+        raise InputError(f"--path applies to named data sets only, and {data} is not one: leave --path {path} out.")
     if not Path(data).expanduser().is_dir():
         raise InputError(f"There is no data {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders.")
     from mgclip.stream.folder import find_parts, load_folder, read_classes
 
-    place = Path(data).expanduser()
-    parts = find_parts(place)
+    root = Path(data).expanduser()
+    parts = find_parts(root)
     if parts.train is not None and parts.test is not None:
-        return load_folder(place)
-    found = read_classes(parts.train or parts.test or place)
+        return load_folder(root)
+    found = read_classes(parts.train or parts.test or root)
     images = [file for files in found.values() for file in files]
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
-    return Dataset(place.name, tuple(found), Split(images, labels), Split(images, labels))
+    return Dataset(root.name, tuple(found), Split(images, labels), Split(images, labels))
 
 
 def _first(split: Split, classes: int, per_class: int | None) -> Split:
-    """The images of the first classes, at most ``per_class`` of each, in the data's own order."""
+    """The images of the first classes, at most ``per_class`` of each, in the order of the data."""
     chosen: list[NDArray[np.int64]] = [np.flatnonzero(split.labels == label)[:per_class] for label in range(classes)]
-    places = np.sort(np.concatenate(chosen)) if len(split.labels) else np.empty(0, dtype=np.int64)
-    return Split(Subset(split.images, places), split.labels[places])
+    indices = np.sort(np.concatenate(chosen)) if len(split.labels) else np.empty(0, dtype=np.int64)
+    return Split(Subset(split.images, indices), split.labels[indices])
 
 
 class Study:
-    """A model and a sample, its images prepared once."""
+    """Measures a model on a sample, whose images are prepared once."""
 
     def __init__(self, model: MGCLIP, sample: Sample) -> None:
         self.model, self.sample = model, sample
-        self.pixels = model.encoder.pixels(sample.shown.images)
-        self.labels = torch.from_numpy(sample.shown.labels).to(model.backbone.device)
+        self.pixels = model.encoder.pixels(sample.test.images)
+        self.labels = torch.from_numpy(sample.test.labels).to(model.backbone.device)
 
     def features(self) -> tuple[Tensor, Tensor]:
-        """Image features ``(n, d)`` and text features ``(c, d)`` with the adapters as they are."""
+        """Image features ``(n, d)`` and text features ``(c, d)`` with the current adapters."""
         self.model.encoder.renew()
         return self.model.encoder.images(self.pixels), self.model.encoder.texts(self.sample.texts)
 
     def measure(self) -> Geometry:
-        """The geometry of the sample with the adapters as they are."""
+        """The geometry of the sample with the current adapters."""
         images, texts = self.features()
         return geometry(images, self.labels, texts, logit_scale=self.model.backbone.logit_scale.item())
 
-    def picture(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Images and texts in the plane."""
-        return projection(*self.features())
+    def projection(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Image and text features projected onto a plane, ``(n, 2)`` and ``(c, 2)``."""
+        return project(*self.features())
 
     def track(self, loss: Loss, *, epochs: int, points: int, on_step: OnStep = lambda step: None) -> Trace:
-        """Fine-tune the adapters with a loss, measure about ``points`` times, and put the adapters back."""
+        """Fine-tune the adapters with a loss and measure the geometry meanwhile. The adapters are restored at the end.
+
+        Args:
+            loss: The loss of the fine-tuning.
+            epochs: Epochs of the fine-tuning.
+            points: Approximate number of measurements.
+            on_step: Called after each step.
+        """
         model, sample = self.model, self.sample
         settings = model.settings.model_copy(update={"adapter_loss": loss})
         task = make_task(
-            model.encoder.pixels(sample.train.images), sample.train.named(sample.names), sample.names,
-            index=0, known=(), class_texts=sample.texts,
-        )  # fmt: skip
+            model.encoder.pixels(sample.train.images),
+            sample.train.named(sample.names),
+            sample.names,
+            index=0,
+            known=(),
+            class_texts=sample.texts,
+        )
         before = adapter_state(model.backbone)
         per_epoch = -(-len(task.labels) // settings.adapter_batch_size)
         every = max(1, epochs * per_epoch // points)
-        steps, found = [0], [self.measure()]
+        steps, measured = [0], [self.measure()]
 
-        def look(step: Step) -> None:
+        def measure_some(step: Step) -> None:
             on_step(step)
             done = (step.epoch - 1) * step.steps + step.step
             if done % every == 0 or done == step.epochs * step.steps:
                 steps.append(done)
-                found.append(self.measure())
+                measured.append(self.measure())
 
         try:
-            for _ in train_epochs(
-                model.backbone, task_objective(model.backbone, task, settings), settings,
-                epochs=epochs, task=0, phase="adapter", on_step=look, lr=settings.adapter_lr,
-            ):  # fmt: skip
+            training = train_epochs(
+                model.backbone,
+                task_objective(model.backbone, task, settings),
+                settings,
+                epochs=epochs,
+                task=0,
+                phase="adapter",
+                on_step=measure_some,
+                lr=settings.adapter_lr,
+            )
+            for _ in training:
                 pass
         finally:
             set_adapter_state(model.backbone, before)
             model.encoder.renew()
-        return Trace(loss, tuple(steps), tuple(found), per_epoch)
+        return Trace(loss, tuple(steps), tuple(measured), per_epoch)
 
 
-def as_record(origin: Geometry, traces: Sequence[Trace]) -> dict[str, Any]:
-    """All numbers of a study, plain; what was not measured is null."""
-
-    def plain(point: Geometry) -> dict[str, float | None]:
-        return {name: None if value != value else value for name, value in asdict(point).items()}
-
+def gap_record(initial: Geometry, traces: Sequence[Trace]) -> GapRecord:
+    """All numbers of a study; null for what was not measured."""
     return {
-        "gap": plain(origin),
+        "gap": _numbers(initial),
         "traces": [
             {
-                "loss": t.loss,
-                "steps": list(t.steps),
-                "steps_per_epoch": t.steps_per_epoch,
-                "points": [plain(p) for p in t.points],
+                "loss": trace.loss,
+                "steps": list(trace.steps),
+                "steps_per_epoch": trace.steps_per_epoch,
+                "points": [_numbers(point) for point in trace.points],
             }
-            for t in traces
+            for trace in traces
         ],
     }
+
+
+def _numbers(point: Geometry) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in asdict(point).items()}

@@ -6,12 +6,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
+
+
+class Metric(NamedTuple):
+    """A metric of a method's run as every table shows it: its key in the summary, heading, unit, best value, and meaning."""
+
+    key: str
+    heading: str
+    unit: str
+    best: Callable[..., float] | None
+    meaning: str
+
+    def of(self, summary: Mapping[str, Any]) -> float | None:
+        """The value in a summary; None if it was not measured."""
+        value: float | None = summary.get(self.key)
+        return value
+
+    @property
+    def column(self) -> str:
+        """The heading with the unit."""
+        return f"{self.heading} {self.unit}".rstrip()
+
+
+METRICS = (
+    Metric("average", "Avg", "%", max, "Mean over tasks of the accuracy after each."),
+    Metric("last", "Last", "%", max, "Accuracy over all classes after the last task."),
+    Metric(
+        *("forgetting", "forgetting", "", min),
+        meaning="Mean over earlier tasks of the best accuracy so far minus the last one; less is better.",
+    ),
+    Metric(
+        *("backward_transfer", "BWT", "", max),
+        meaning="Backward transfer: mean over earlier tasks of the last accuracy minus the one right after learning; "
+        "below zero, later tasks did harm.",
+    ),
+    Metric(
+        *("forward_transfer", "FWT", "", max),
+        meaning="Forward transfer: mean zero-shot accuracy on each task just before it is learned, by the text branch.",
+    ),
+)
+"""The accuracies of every table of methods, in order. All are shares of 1, shown in percent."""
+EPOCHS = Metric("epochs", "E", "", None, "Epochs of the adapters on each task.")
+SECONDS = Metric("seconds", "seconds", "", min, "Learning and evaluating, all tasks together.")
 
 
 def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
@@ -21,7 +64,7 @@ def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
 
 
 def last(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Accuracy over everything after the last task."""
+    """Accuracy over all test images after the last task."""
     return float(accuracy_after(matrix, sizes)[-1])
 
 
@@ -31,7 +74,7 @@ def average(matrix: Matrix, sizes: Sequence[int]) -> float:
 
 
 def forgetting(matrix: Matrix) -> float | None:
-    """Mean over earlier tasks of the best accuracy once reached minus the last one; None for a single task."""
+    """Mean over earlier tasks of the best accuracy so far minus the last one; None for a single task."""
     count = len(matrix)
     if count < 2:
         return None

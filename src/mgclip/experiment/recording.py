@@ -1,8 +1,8 @@
-"""A recorded run of the published code or of the slow reference implementation, as a folder of files.
+"""A recorded run of the published code or of the slow reference implementation, stored in a folder.
 
 ``clip-mini/`` (a CLIP, unless the settings name the embedded one), ``photos.npz`` (images, labels, class names),
-``adapter_init.safetensors`` (the adapter to start from), ``trace.json`` (settings; per task every loss, the gap of the un-tuned
-model, predictions), ``final.safetensors`` (adapter and head at the end) and, if a probe was recorded, ``probe.json``.
+``adapter_init.safetensors`` (the adapter to start from), ``trace.json`` (settings; for each task every loss, the gap of the
+pre-trained model, predictions), ``final.safetensors`` (adapter and head at the end) and, if a probe was recorded, ``probe.json``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Config(BaseModel):
 
 
 class TaskTrace(BaseModel):
-    """What was recorded of one task."""
+    """The recording of one task."""
 
     zero_shot_positive_logit: float
     zero_shot_negative_logit: float
@@ -96,7 +96,7 @@ class ProbeTrace(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording as read: all that the replay is compared with, and the stream to replay."""
+    """A recording: what the replay is compared with, and the stream to replay."""
 
     folder: Path
     trace: Trace
@@ -113,22 +113,26 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Read and check a recording. Raises ``InputError`` naming the file that is missing or wrong."""
+    """Read and check a recording.
+
+    Raises:
+        InputError: Naming the file that is missing or not valid.
+    """
     trace = _read(Trace, folder / "trace.json")
     probe = _read(ProbeTrace, folder / "probe.json") if (folder / "probe.json").is_file() else None
     dataset = _read_photos(folder)
     config = trace.config
     if sorted(config.class_order) != list(range(len(dataset.class_names))):
-        raise InputError(f"The class_order in {folder / 'trace.json'} does not name each of the photos' classes once.")
+        raise InputError(
+            f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once."
+        )
     sizes = task_sizes(len(config.class_order), initial=config.initial_classes, increment=config.classes_per_task)
     if len(sizes) != len(trace.tasks):
         raise InputError(f"{folder / 'trace.json'} records {len(trace.tasks)} tasks; its settings make {len(sizes)}.")
     try:
         final = load_file(folder / "final.safetensors")
     except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"A recording needs {folder / 'final.safetensors'}, and it cannot be read ({error})."
-        ) from None
+        raise InputError(f"{folder / 'final.safetensors'} of the recording cannot be read ({error}).") from None
     stream = make_tasks(dataset, config.class_order, sizes)
     return Recording(folder, trace, probe, final, dataset, stream, _settings(folder, config))
 
@@ -141,10 +145,10 @@ def _read(kind: type[Part], file: Path) -> Part:
         return kind.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"A recording needs {file}, and in it {where}: {first['msg']}.") from None
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise InputError(f"{file} of the recording is not valid ({where}: {first['msg']}).") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"A recording needs {file}, and it cannot be read ({error}).") from None
+        raise InputError(f"{file} of the recording cannot be read ({error}).") from None
 
 
 def _read_photos(folder: Path) -> Dataset:
@@ -154,7 +158,7 @@ def _read_photos(folder: Path) -> Dataset:
             test = Split(photos["x_test"], photos["y_test"].astype(np.int64))
             names = tuple(str(name) for name in photos["class_names"])
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"A recording needs {folder / 'photos.npz'}, and it cannot be read ({error}).") from None
+        raise InputError(f"{folder / 'photos.npz'} of the recording cannot be read ({error}).") from None
     return Dataset(folder.name, names, train, test)
 
 

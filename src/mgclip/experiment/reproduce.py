@@ -1,7 +1,7 @@
-"""Tables of experiments: recipes, each with several seeds and changes, run or gone on with, and put together.
+"""Tables of experiments: recipes, each with several seeds and changes, run or resumed, and aggregated.
 
-A table is a YAML file in ``recipes/tables``. Each of its cells is an ordinary run in a folder of its own, so a table that was
-stopped goes on where it was, and one asked for again with more seeds runs only what is missing.
+A table is a YAML file in ``recipes/tables``. Each of its cells is an ordinary run in its own folder. So a table that was stopped
+resumes where it stopped, and a table that is run again with more seeds runs only what is missing.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import records
+from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
+from mgclip.experiment.run_files import Summary
 
 Scalar = str | int | float | bool | None
 
 
 class Published(BaseModel):
-    """A number of the literature to stand beside ours: Avg and Last in percent; ``recipe`` says which cell it belongs to."""
+    """A published result of a method in a recipe, to compare with: Avg and Last in percent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,24 +36,24 @@ class Published(BaseModel):
 
 
 class Table(BaseModel):
-    """What a table runs: its recipes with its methods, each as it is, or with one key changed to each of several values."""
+    """The runs of a table: its recipes with its methods, unchanged, or with one key set to each of several values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: str
     recipes: list[str] = Field(min_length=1)
     methods: list[str] | None = None
-    """In place of the recipes' own."""
+    """Replaces the methods of the recipes."""
     changes: dict[str, Scalar] = Field(default_factory=dict)
-    """Changes to all of its recipes."""
+    """Changes to all recipes."""
     vary: dict[str, list[Scalar]] = Field(default_factory=dict)
-    """Key -> values; a run for each of them."""
+    """Key -> values; one run for each value."""
     published: list[Published] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One recipe with one change (or none) and one seed, and its folder below the table's."""
+    """One recipe with one change (or none) and one seed, and its folder inside the folder of the table."""
 
     recipe: Recipe
     change: str
@@ -61,8 +62,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a finished table: a method in a recipe with a change, over seeds. Values are shares of 1, ``(mean, spread)``;
-    spread is the standard deviation over seeds, None for one seed.
+    """A row of a finished table: a method in a recipe with a change, over seeds.
+
+    Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over seeds, None for a single seed.
     """
 
     recipe: str
@@ -74,7 +76,8 @@ class Row:
     seconds: float
     accuracy_after: tuple[tuple[float, ...], ...]
     as_published: bool = True
-    """Whether the recipe ran as shipped, but for seed, paths and what changes no result: else no published value fits it."""
+    """Whether the recipe ran as shipped, apart from seed, paths and settings without an effect on results. If not, published
+    values do not apply."""
 
 
 def shipped_tables() -> dict[str, Path]:
@@ -84,7 +87,14 @@ def shipped_tables() -> dict[str, Path]:
 
 
 def load_table(name: str) -> Table:
-    """A table by name or file. Raises ``InputError`` naming what is wrong, with the nearest name."""
+    """Load a table.
+
+    Args:
+        name: The name of a shipped table, or a file.
+
+    Raises:
+        InputError: If there is no such table (with the nearest name), or it is not valid.
+    """
     tables = shipped_tables()
     file = tables.get(name, Path(name))
     if not file.is_file():
@@ -92,15 +102,22 @@ def load_table(name: str) -> Table:
     try:
         return Table.model_validate(read_yaml(file))
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"In table {name}: {said}.") from None
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+        raise InputError(f"In table {name}: {problems}.") from None
 
 
 def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[Cell]:
-    """The cells of a table, seed by seed, so that a table stopped early has whole seeds. Seeds count up from the recipe's own.
+    """The cells of a table, seed by seed, so that a table that is stopped early has complete seeds.
 
-    ``twin`` takes each recipe's twin on icons100; ``changes`` are ``key=value`` for all. Raises ``InputError`` for a recipe
-    without a twin, or settings that do not fit.
+    Args:
+        table: The table.
+        folder: The folder of its runs.
+        seeds: Number of seeds, starting with the seed of the recipe.
+        twin: Whether to replace each recipe by its twin on icons100.
+        changes: Changes to all recipes, ``key=value``.
+
+    Raises:
+        InputError: If a recipe has no twin, or a change is not valid.
     """
     sources = list(dict.fromkeys(_twin(name) if twin else name for name in table.recipes))
     varied = [f"{key}={json.dumps(value)}" for key, values in table.vary.items() for value in values] or [""]
@@ -125,10 +142,11 @@ def _twin(name: str) -> str:
     return twin
 
 
-def finished(cell: Cell) -> dict[str, dict[str, Any]] | None:
-    """The summaries of a cell that was run to its end; None where it was not.
+def finished(cell: Cell) -> dict[str, Summary] | None:
+    """The summaries of a finished cell; None if it has not finished.
 
-    Raises ``InputError`` where its folder holds a run with other settings.
+    Raises:
+        InputError: If its folder contains a run with other settings.
     """
     if not (cell.folder / records.RECIPE).is_file():
         return None
@@ -136,9 +154,9 @@ def finished(cell: Cell) -> dict[str, dict[str, Any]] | None:
     return records.read_summaries(cell.folder) or None
 
 
-def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Row]:
-    """Rows of a table from the summaries of its cells: recipes, changes and methods in the order they first come."""
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Summary]]) -> list[Row]:
+    """Aggregate the summaries of cells over seeds: one row per recipe, change and method, in order of first appearance."""
+    groups: dict[tuple[str, str, str], list[Summary]] = {}
     recipes = {cell.recipe.name: cell.recipe for cell in cells}
     for cell, summary in zip(cells, summaries, strict=True):
         for method, found in summary.items():
@@ -150,7 +168,7 @@ def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str,
             values={
                 name: value for name in _values(found[0]) if (value := _spread([_values(one)[name] for one in found]))
             },
-            epochs=tuple(int(one["epochs"]) for one in found),
+            epochs=tuple(one["epochs"] for one in found),
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),
             as_published=not key[1] and as_shipped(recipes[key[0]]),
@@ -159,19 +177,12 @@ def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Mapping[str,
     ]
 
 
-def _values(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of one run by the names a table shows."""
-    names = {
-        "Avg": "average",
-        "Last": "last",
-        "forgetting": "forgetting",
-        "BWT": "backward_transfer",
-        "FWT": "forward_transfer",
-    }
-    kept: dict[str, float | None] = {}
+def _values(summary: Summary) -> dict[str, float | None]:
+    """The metrics of one run by heading."""
+    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in METRICS}
     for data, found in summary.get("retention", {}).items():
-        kept |= {data: found["accuracy"], f"{data} drop": found["drop"]}
-    return {name: summary[key] for name, key in names.items()} | kept
+        values |= {data: found["accuracy"], f"{data} drop": found["drop"]}
+    return values
 
 
 def _spread(values: Sequence[float | None]) -> tuple[float, float | None] | None:

@@ -1,40 +1,40 @@
-"""What stands in the files of a run's folder, checked while it is read."""
+"""The files in a run's folder: what each contains, as types that its writer fills and that are checked when it is read."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from mgclip import untrusted
 from mgclip.errors import InputError
+from mgclip.stream.fingerprint import DataTask
 from mgclip.stream.skipped import Skipped
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NotEmpty = Field(min_length=1)
 
 
 FORMAT = 1
-"""Number of the formats of a run's files; raised when they change so that an older version cannot read them."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+"""Number of the format of a run's files. It is increased when an older version cannot read them any more."""
 
 
 class Setup(BaseModel):
-    """A run's ``recipe.yaml``: every setting, of which the report itself needs these.
+    """``recipe.yaml``: every setting, of which the report needs these.
 
-    It is read more gently than by the runner, which goes on only with settings of its own version: runs of others can be shown.
+    Less strict than the runner's ``Recipe``, so that runs of other versions can be reported.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
-    methods: Annotated[tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$")], ...], Field(min_length=1)]
+    methods: Annotated[tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$")], ...], NotEmpty]
     clip: str
     data: str
     initial_classes: Count
@@ -44,63 +44,117 @@ class Setup(BaseModel):
     alpha: Number | None
 
 
-class Gap(_Part):
-    """Mean logits of matching and of other pairs; None where there is one class only."""
+class Gap(TypedDict):
+    """Mean logits of matching and of other pairs; None with a single class."""
 
     positive: Number | None
     negative: Number | None
 
 
-class Probe(_Part):
-    """The gap before the first epoch and after each one, and the epochs that were allowed."""
+class Probe(TypedDict):
+    """The gap before the first epoch and after each one, and the epochs that alpha allows."""
 
-    positive: Annotated[tuple[Number, ...], Field(min_length=1)]
-    negative: Annotated[tuple[Number, ...], Field(min_length=1)]
+    positive: Annotated[list[Number], NotEmpty]
+    negative: Annotated[list[Number], NotEmpty]
     epochs: Count
 
 
-class Seconds(_Part):
+class Seconds(TypedDict):
     """How long a task took."""
 
     learn: Number
     evaluate: Number
 
 
-class Record(_Part):
-    """One finished task; accuracies are shares of 1."""
+class SkippedImage(TypedDict):
+    """An unreadable image that a task was trained or tested without."""
+
+    image: str
+    reason: str
+
+
+class Measured(TypedDict):
+    """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1."""
 
     task: Count
-    classes: tuple[str, ...]
+    classes: list[str]
     classes_seen: Annotated[int, Field(ge=1)]
+    train_images: NotRequired[Count]
     test_images: Count
     accuracy: Share
-    accuracy_per_task: Annotated[tuple[Share, ...], Field(min_length=1)]
-    next_task_text_accuracy: Share | None = None
+    accuracy_per_task: Annotated[list[Share], NotEmpty]
+    next_task_text_accuracy: NotRequired[Share | None]
     gap: Gap
+    skipped: NotRequired[list[SkippedImage]]
+
+
+class Trained(TypedDict):
+    """How a task was trained: the epochs of the adapters, and the probe if there was one."""
+
     epochs: Count
-    probe: Probe | None = None
+    probe: NotRequired[Probe]
+
+
+class Record(Measured, Trained):
+    """One finished task: a line of ``records.jsonl``."""
+
+    method: NotRequired[str]
     seconds: Seconds
 
 
-class ClassCount(_Part):
-    """Test images of a class and how many of them were recognised, after the last task."""
+class Retained(TypedDict):
+    """Zero-shot accuracy on a data set never trained on: now, of the pre-trained CLIP, and the drop between them."""
+
+    accuracy: Number
+    untuned: Number
+    drop: Number
+
+
+@with_config(ConfigDict(extra="allow"))
+class Summary(TypedDict):
+    """The metrics of a method's finished run, as shares of 1: ``summary.json``."""
+
+    tasks: Count
+    classes: NotRequired[Count]
+    epochs: Count
+    last: Share
+    average: Share
+    forgetting: Number | None
+    backward_transfer: Number | None
+    forward_transfer: Number | None
+    accuracy_after: Annotated[list[Share], NotEmpty]
+    seconds: Number
+    retention: NotRequired[dict[str, Retained]]
+
+
+class Ending(TypedDict):
+    """The part of ``summary.json`` that does not follow from the records."""
+
+    retention: NotRequired[dict[str, Retained]]
+
+
+class ClassCount(TypedDict):
+    """Test images of a class after the last task, how many were recognised, how often the class was predicted, and the shares."""
 
     name: str
     task: Count
     images: Count
     right: Count
+    predicted: NotRequired[Count]
+    recall: NotRequired[Share | None]
+    precision: NotRequired[Share | None]
 
 
-class Pair(_Part):
-    """How many images of one class were taken for another."""
+class Confusion(TypedDict):
+    """How many images of one class were predicted as another."""
 
     truth: str
     predicted: str
     count: Count
 
 
-class Example(_Part):
-    """A test image, in a file relative to the method's folder, and what it was taken for."""
+class Example(TypedDict):
+    """A test image, in a file relative to the method's folder, and its prediction."""
 
     file: str
     truth: str
@@ -109,114 +163,81 @@ class Example(_Part):
     right: bool
 
 
-class Final(_Part):
-    """All of a method's ``final.json``."""
+class Final(TypedDict, total=False):
+    """The last evaluation of a method: ``final.json``."""
 
-    classes: tuple[ClassCount, ...] = ()
-    confused: tuple[Pair, ...] = ()
-    examples: tuple[Example, ...] = ()
-
-
-class Retained(_Part):
-    """Zero-shot accuracy lost on one data set never trained on."""
-
-    drop: Number
+    classes: list[ClassCount]
+    confused: list[Confusion]
+    examples: list[Example]
 
 
-class Ending(_Part):
-    """What only the summary at the end of a method's run holds; the rest of it follows from the records."""
+@with_config(ConfigDict(extra="allow"))
+class Environment(TypedDict, total=False):
+    """What a run depends on in addition to its recipe: ``environment.json``."""
 
-    retention: dict[str, Retained] = Field(default_factory=dict)
-
-
-class Summary(_Part):
-    """The metrics of a method's finished run, as shares of 1."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    tasks: Count
-    epochs: Count
-    last: Share
-    average: Share
-    forgetting: Number | None
-    backward_transfer: Number | None
-    forward_transfer: Number | None
-    accuracy_after: Annotated[tuple[Share, ...], Field(min_length=1)]
-    seconds: Number
+    format: int
+    python: str
+    platform: str
+    threads: int
+    device: str
+    packages: dict[str, str]
 
 
-class Summaries(RootModel[dict[str, Summary]]):
-    """The summaries of all methods of a finished run."""
+Data = dict[str, DataTask]
+"""``data.json``: a digest of each task's data."""
+SkippedList = list[Skipped]
+"""``skipped.json``: the images that the run leaves out."""
 
-
-class DataPart(_Part):
-    """The images of one part of a task, in short."""
-
-    images: Count
-    digest: str
-
-
-class DataTask(_Part):
-    """What one task of a stream is made of."""
-
-    classes: tuple[str, ...]
-    train: DataPart
-    test: DataPart
-
-
-class Data(RootModel[dict[str, DataTask]]):
-    """All of ``data.json``, by task."""
-
-
-class SkippedList(RootModel[tuple[Skipped, ...]]):
-    """All of ``skipped.json``."""
-
-
-class Environment(_Part):
-    """What of ``environment.json`` is relied on: the number of the formats a run's files have."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    format: int = FORMAT
-
-
-Kind = TypeVar("Kind", bound=BaseModel)
+Kind = TypeVar("Kind")
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds; None where there is no file."""
+    """The content of a JSON file; None if it does not exist.
+
+    Raises:
+        InputError: If it is not JSON.
+    """
     try:
         return untrusted.read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
-        raise InputError(f"{file} is not JSON: restore the file from a copy.") from None
+        raise InputError(f"{file} is not JSON: restore it from a backup.") from None
 
 
-def check_format(file: Path) -> dict[str, Any]:
-    """The environment a run was begun in; empty where none is there.
+def check_format(file: Path) -> Environment:
+    """The environment in which a run was started; empty if it was not recorded.
 
-    Raises ``InputError`` where it is damaged, or the run's files have the formats of a newer version.
+    Raises:
+        InputError: If the file is damaged, or the run's files have a newer format.
     """
     if (found := read_json(file)) is None and not file.is_file():
         return {}
     environment = checked(Environment, found, str(file))
-    if environment.format > FORMAT:
+    if (number := environment.get("format", FORMAT)) > FORMAT:
         raise InputError(
-            f"{file.parent} has files of format {environment.format}; this version reads format {FORMAT}: upgrade mg-clip."
+            f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip."
         )
-    return environment.model_dump()
+    return environment
 
 
-def checked(kind: type[Kind], value: Any, source: str) -> Kind:
-    """A value as what it should be. Raises ``InputError`` naming its source and the first thing that is wrong."""
-    # Through bytes, because a file name that is not UTF-8 reaches JSON as half a character, which pydantic refuses.
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # building one takes longer than reading a file with it
+
+
+def checked(kind: type[Kind], value: object, source: str) -> Kind:
+    """A value as one of the types above.
+
+    Raises:
+        InputError: Naming ``source`` and the first error.
+    """
+    # Through bytes: a file name that is not UTF-8 becomes a lone surrogate in JSON, which pydantic rejects.
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
     try:
-        return kind.model_validate_json(text)
+        result: Kind = _adapter(kind).validate_json(text)  # type: ignore[arg-type]  # mypy: a type is not hashable
+        return result
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "all of it"
-        raise InputError(
-            f"{source} is not what a run writes ({place}: {problem['msg']}): restore the file from a copy."
-        ) from None
+        place = ".".join(map(str, problem["loc"])) or "top level"
+        raise InputError(f"{source} is damaged ({place}: {problem['msg']}): restore it from a backup.") from None

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from mgclip.experiment import records
 from mgclip.experiment.final import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
+from mgclip.experiment.run_files import Measured, Probe, Record, Seconds, Summary, Trained
 from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
@@ -44,7 +44,7 @@ MODEL = "model"
 Answers = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Label and probability of each test image's answer, ``(n,)`` and ``(n,)``, task after task."""
 
-OnTask = Callable[[str, int, int, dict[str, Any]], None]
+OnTask = Callable[[str, int, int, Record], None]
 """Told after each task: method, tasks done, tasks in all, the task's record."""
 
 
@@ -147,20 +147,20 @@ def run(
     on_task: OnTask = lambda method, done, tasks, record: None,
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Summary]:
     """Run every method of a recipe into ``folder/METHOD`` and return their summaries.
 
     ``checkpoint_every``: steps between checkpoints inside a task; ``stop`` is asked after each step, and raises ``Stopped`` when
     everything up to it is on disk.
     """
     tests = test_pixels(opened.backbone, opened.stream, KEEP_BYTES)
-    summaries = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
-    untuned = {}
-    if not all(summaries.values()):
+    finished = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
+    untuned, summaries = {}, {}
+    if not all(finished.values()):
         bare = opened.learner("zero-shot")
         untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
     for method in opened.recipe.methods:
-        summaries[method] = summaries[method] or _run_method(
+        summaries[method] = finished[method] or _run_method(
             opened, method, tests, untuned, on_step, on_task, (checkpoint_every, stop)
         )
     if parallel.is_main():
@@ -186,7 +186,7 @@ def _run_method(
     on_step: OnStep,
     on_task: OnTask,
     checkpoints: tuple[int, Callable[[], bool]],
-) -> dict[str, Any]:
+) -> Summary:
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
@@ -204,9 +204,9 @@ def _run_method(
             class_texts=task.texts, on_step=on_step, progress=progress,
         )  # fmt: skip
         middle = time.monotonic()
-        record, last = evaluate(learner, stream, task, tests)
-        seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
-        record = {"method": method, **record, **_probe_record(learned), "seconds": seconds}
+        measured, last = evaluate(learner, stream, task, tests)
+        seconds: Seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
+        record: Record = {"method": method, **measured, **_trained(learned), "seconds": seconds}
         if opened.recipe.on_bad_image == "skip":
             own = [
                 each
@@ -232,7 +232,7 @@ def _run_method(
     return summary
 
 
-def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[dict[str, Any]]]:
+def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:
     """The learner and the records to go on from: fresh ones, or those of the last finished task."""
     learner = opened.learner(method, folder / MODEL)
     names = [name for task in opened.stream for name in task.names]
@@ -242,9 +242,7 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[di
 
 
 @torch.no_grad()
-def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[Pixels]
-) -> tuple[dict[str, Any], Answers]:
+def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[Pixels]) -> tuple[Measured, Answers]:
     """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
     the next task (docs/method.md 3, 9); and the answers it was made of.
 
@@ -273,7 +271,7 @@ def evaluate(
         encoded, labels = features(stream[task.index + 1])
         texts = [text for each in stream for text in each.texts]
         ahead = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
-    record = {
+    record: Measured = {
         "task": task.index,
         "classes": list(task.names),
         "classes_seen": len(learner.class_names),
@@ -288,10 +286,11 @@ def evaluate(
     return record, (found_in_all, sure_in_all)
 
 
-def _probe_record(learned: Learned) -> dict[str, Any]:
+def _trained(learned: Learned) -> Trained:
     """The part of a record that says how long was trained and what the probe saw."""
     if learned.probe is None:
         return {"epochs": learned.epochs}
     gaps = [learned.probe.origin, *learned.probe.after_epoch]
-    probe = {"positive": [gap.positive for gap in gaps], "negative": [gap.negative for gap in gaps]}
-    return {"epochs": learned.epochs, "probe": {**probe, "epochs": learned.probe.epochs}}
+    positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
+    probe: Probe = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
+    return {"epochs": learned.epochs, "probe": probe}

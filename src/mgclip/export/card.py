@@ -1,11 +1,13 @@
-"""The README.md of an exported model: what it knows, how it came about, what was measured, how to use it."""
+"""The README.md of an exported model: what it knows, how it was trained, what was measured, how to use it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import TypedDict, cast
 
 import yaml
 
@@ -13,27 +15,78 @@ from mgclip._version import __version__
 from mgclip.export.merged import base_name, check_learned, hub_id
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import COMPUTING
+from mgclip.method.versions import history, shown
 
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
-NOT_THE_METHODS = {"adapter_init", *COMPUTING}
-"""Settings that change speed and memory, or name a file on the machine it was trained on."""
+HIDDEN_SETTINGS = {"adapter_init", *COMPUTING}
+"""Settings that change only speed and memory, or name a file on the machine that trained the model."""
 
 MARKUP = re.compile(r"[#$&*:<>@\[\\\]^_`{|}~]|\.(?=\w)")
 
 
-def model_card(
-    model: MGCLIP,
-    notes: Sequence[Mapping[str, Any]],
-    evaluation: Mapping[str, Any] | None = None,
-    *,
-    onnx: bool = False,
-) -> str:
-    """The model card as Markdown with the hub's YAML in front.
+class NoteAccuracy(TypedDict, total=False):
+    """Accuracy of a version on the classes it learned and on those before them, as shares of 1; None if not measured."""
 
-    ``notes``: for each version, all optional, ``version`` (int), ``time`` (ISO), ``what``, ``classes`` (names), ``images``,
-    ``epochs``, and ``accuracy`` with ``new`` and ``old``, shares of 1 or None. ``evaluation``: ``data`` (its name), ``images``,
-    ``accuracy``, a share of 1, and ``classes``, name -> accuracy, all optional. ``onnx``: ``model.onnx`` lies beside it.
-    Raises ``InputError`` where nothing was learned.
+    new: float | None
+    old: float | None
+
+
+class CardNote(TypedDict, total=False):
+    """What is known of one version. ``time`` is in ISO format; ``classes`` are the names of the classes it learned."""
+
+    version: int
+    time: str
+    what: str
+    classes: Sequence[str]
+    images: int
+    epochs: int
+    accuracy: NoteAccuracy
+
+
+class CardEvaluation(TypedDict, total=False):
+    """A measured accuracy: the name of the data, its images, the share answered correctly, and that share of each class."""
+
+    data: str
+    images: int
+    accuracy: float
+    classes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _NoteRow:
+    """A version in the table of the card; a dash for what its note does not contain."""
+
+    version: int | str
+    time: str
+    what: str
+    classes: int | str
+    images: int | str
+    per_class: str
+    epochs: int | str
+    new: float | None
+    old: float | None
+
+    @property
+    def measured(self) -> bool:
+        return self.new is not None or self.old is not None
+
+
+def model_card(
+    model: MGCLIP, notes: Sequence[CardNote], evaluation: CardEvaluation | None = None, *, onnx: bool = False
+) -> str:
+    """Write a model card.
+
+    Args:
+        model: The exported model.
+        notes: A note for each version, oldest first.
+        evaluation: Measured accuracy, if any.
+        onnx: Whether ``model.onnx`` is in the folder of the card.
+
+    Returns:
+        The card as Markdown, with the YAML header that the hub reads.
+
+    Raises:
+        InputError: If the model has learned no class.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -41,8 +94,9 @@ def model_card(
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters.update(plain=plain, percent=_percent)
+    environment.filters.update(escape=escape, percent=_percent)
     template = environment.from_string((files("mgclip") / "export" / "card.md.j2").read_text(encoding="utf-8"))
+    rows, evaluation = [_row(note) for note in notes], evaluation or {}
     return template.render(
         header=_header(model),
         base=base_name(model.backbone),
@@ -50,25 +104,37 @@ def model_card(
         fingerprint=model.backbone.fingerprint,
         tasks=list(_tasks(model)),
         count=len(model.class_names),
-        prompt=model.settings.prompt,
-        notes=[_note(note) for note in notes],
-        measured=any(_note(note)["measured"] for note in notes) or "accuracy" in (evaluation or {}),
-        evaluation=dict(evaluation or {}),
-        settings={k: v for k, v in model.settings.model_dump().items() if k not in NOT_THE_METHODS},
-        epochs=model.epochs,
-        branches=model.settings.branches,
-        fusion=model.settings.fusion,
-        memory=model.settings.memory,
+        notes=rows,
+        measured=any(row.measured for row in rows) or "accuracy" in evaluation,
+        evaluation=evaluation,
+        model=model.settings,
+        settings=model.settings.model_dump(exclude=HIDDEN_SETTINGS),
+        epochs=model.epochs or 0,
         onnx=onnx,
         size=model.backbone.image_size,
         version=__version__,
     )
 
 
-def plain(value: object) -> str:
-    """Any value as one line that neither Markdown nor HTML takes for markup: what could be, as character references."""
+def version_notes(folder: Path) -> list[CardNote]:
+    """The notes of the versions that led to the active one of a saved model, oldest first.
+
+    Raises:
+        InputError: If ``folder`` is not a saved model.
+    """
+    known = {version.number: version for version in history(folder)}
+    version = next((each for each in known.values() if each.in_force), None)
+    notes: list[CardNote] = []
+    while version is not None:
+        notes.insert(0, cast("CardNote", {**shown(version.note), "version": version.number, "time": version.time}))
+        version = None if version.parent is None else known.get(version.parent)
+    return notes
+
+
+def escape(value: object) -> str:
+    """Any value as one line without markup: characters that Markdown or HTML could interpret become character references."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
-    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+    return MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
 def _percent(share: float | None) -> str:
@@ -76,7 +142,7 @@ def _percent(share: float | None) -> str:
 
 
 def _header(model: MGCLIP) -> str:
-    header: dict[str, Any] = {"library_name": "transformers", "license": "other", "tags": TAGS}
+    header: dict[str, str | list[str]] = {"library_name": "transformers", "license": "other", "tags": TAGS}
     if (base := hub_id(model.backbone)) is not None:
         header["base_model"] = base
     text: str = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
@@ -91,12 +157,16 @@ def _tasks(model: MGCLIP) -> Iterator[tuple[str, ...]]:
         first += size
 
 
-def _note(note: Mapping[str, Any]) -> dict[str, Any]:
-    """A version's row: what its note says, and dashes for what it does not."""
+def _row(note: CardNote) -> _NoteRow:
     classes, images, accuracy = note.get("classes"), note.get("images"), note.get("accuracy") or {}
-    row = {key: note.get(key) for key in ("version", "time", "what", "images", "epochs")}
-    row["classes"] = None if classes is None else len(classes)
-    row["per_class"] = f"{images / len(classes):.3g}" if images is not None and classes else None
-    row = {key: "–" if value is None else value for key, value in row.items()}
-    new, old = accuracy.get("new"), accuracy.get("old")
-    return {**row, "new": new, "old": old, "measured": new is not None or old is not None}
+    return _NoteRow(
+        version=note.get("version", "–"),
+        time=note.get("time", "–"),
+        what=note.get("what", "–"),
+        classes="–" if classes is None else len(classes),
+        images="–" if images is None else images,
+        per_class=f"{images / len(classes):.3g}" if images is not None and classes else "–",
+        epochs=note.get("epochs", "–"),
+        new=accuracy.get("new"),
+        old=accuracy.get("old"),
+    )

@@ -1,17 +1,16 @@
-"""The whole export: a plain CLIP, if wanted an ONNX file, the model card; each checked before the folder takes its name."""
+"""The complete export: an ordinary CLIP, optionally an ONNX file, the model card. Each is checked before the folder appears."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mgclip.export.card import model_card
-from mgclip.export.exact import check_export
+from mgclip.export.card import CardEvaluation, CardNote, model_card
+from mgclip.export.deviation import check_export
 from mgclip.export.merged import check_learned, write_clip
+from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import check_onnx, export_onnx
-from mgclip.export.place import whole_folder
 from mgclip.method.learner import MGCLIP
 
 ONNX, CARD = "model.onnx", "README.md"
@@ -19,7 +18,7 @@ ONNX, CARD = "model.onnx", "README.md"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and the largest deviations from the model: of the CLIP's features, and of the ONNX file's outputs."""
+    """The files written, and the largest deviations from the model: of the CLIP's features and of the ONNX file's outputs."""
 
     files: tuple[str, ...]
     deviation: float
@@ -31,21 +30,32 @@ def export_folder(
     folder: Path,
     *,
     onnx: bool = False,
-    notes: Sequence[Mapping[str, Any]] = (),
-    evaluation: Mapping[str, Any] | None = None,
+    notes: Sequence[CardNote] = (),
+    evaluation: CardEvaluation | None = None,
 ) -> Exported:
-    """Write a model for use without this package, whole or not at all; ``notes`` and ``evaluation`` are the card's.
+    """Write a model for use without this package, completely or not at all.
 
-    Raises ``InputError`` where nothing was learned, something is at ``folder`` already, or the extra for ONNX is missing;
-    ``MGCLIPError`` where what was written deviates from the model by more than 1e-4.
+    Args:
+        model: The model; it is only read.
+        folder: The folder to create; new or empty.
+        onnx: Whether to write ``model.onnx`` too.
+        notes: A note for each version, for the model card.
+        evaluation: Measured accuracy, for the model card.
+
+    Returns:
+        The names of the files, and the deviations measured after writing.
+
+    Raises:
+        InputError: If the model has learned no class, ``folder`` is in use, or the ``onnx`` extra is not installed.
+        MGCLIPError: If the export deviates from the model by more than 1e-4.
     """
     check_learned(model)
     if onnx:
         check_onnx()
-    with whole_folder(folder) as place:
-        write_clip(model, place)
-        deviation = check_export(model, place)
-        onnx_deviation = export_onnx(model, place / ONNX) if onnx else None
-        (place / CARD).write_text(model_card(model, notes, evaluation, onnx=onnx), encoding="utf-8")
-        files = tuple(sorted(file.name for file in place.iterdir()))
+    with atomic_folder(folder) as target:
+        write_clip(model, target)
+        deviation = check_export(model, target)
+        onnx_deviation = export_onnx(model, target / ONNX) if onnx else None
+        (target / CARD).write_text(model_card(model, notes, evaluation, onnx=onnx), encoding="utf-8")
+        files = tuple(sorted(file.name for file in target.iterdir()))
     return Exported(files, deviation, onnx_deviation)

@@ -1,11 +1,11 @@
-"""A trained model as an ordinary CLIP in Hugging Face layout: the adapters folded into the projections they sit on."""
+"""A trained model as an ordinary CLIP in Hugging Face layout: the adapters are merged into the projections they adapt."""
 
 from __future__ import annotations
 
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -13,28 +13,64 @@ from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.errors import InputError
-from mgclip.export.exact import in_float32
-from mgclip.export.place import whole_folder
+from mgclip.export.deviation import in_float32
+from mgclip.export.new_folder import atomic_folder
 from mgclip.method.learner import MGCLIP
 
 FORMAT = 1
 HEAD, CLASSES = "head.safetensors", "classes.json"
 
 
-def export_clip(model: MGCLIP, folder: Path) -> None:
-    """Write a model as a CLIP that ``transformers.CLIPModel`` loads by itself, whole or not at all.
+class Base(TypedDict):
+    """The CLIP that was trained."""
 
-    Beside the CLIP lie ``head.safetensors`` (``rows``, the head, and ``texts``, the L2-normalised text features, both
-    ``(classes, d)``) and ``classes.json``. The model is only read. Raises ``InputError`` where it has learned no class, or
-    where something is at ``folder`` already.
+    name: str
+    fingerprint: str
+
+
+class Metadata(TypedDict):
+    """The content of ``classes.json``: the classes, and what a prediction needs in addition to the tensors."""
+
+    format: int
+    mgclip: str
+    base: Base
+    names: list[str]
+    texts: list[str]
+    task_sizes: list[int]
+    prompt: str
+    branches: str
+    vision_weight: float
+    fusion: str
+    logit_scale: float
+    image_size: int
+    image_mean: list[float]
+    image_std: list[float]
+
+
+def export_clip(model: MGCLIP, folder: Path) -> None:
+    """Write a model as a CLIP that ``transformers.CLIPModel`` loads by itself, completely or not at all.
+
+    Next to the CLIP are ``head.safetensors`` (``rows``, the head, and ``texts``, the L2-normalised text features, both
+    ``(classes, d)``) and ``classes.json``.
+
+    Args:
+        model: The model; it is only read.
+        folder: The folder to create; new or empty.
+
+    Raises:
+        InputError: If the model has learned no class, or ``folder`` is in use.
     """
     check_learned(model)
-    with whole_folder(folder) as place:
-        write_clip(model, place)
+    with atomic_folder(folder) as target:
+        write_clip(model, target)
 
 
 def check_learned(model: MGCLIP) -> None:
-    """See that there is something to export. Raises ``InputError`` before anything was learned."""
+    """Check that there is something to export.
+
+    Raises:
+        InputError: If the model has learned no class.
+    """
     if not model.class_names:
         raise InputError("This model has learned no class yet, so there is nothing to export: call learn first.")
 
@@ -44,19 +80,19 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
     from safetensors.torch import save_file
 
     backbone = model.backbone
-    for part in (plain_clip(backbone), backbone.tokenizer, backbone.processor):
+    for part in (merged_clip(backbone), backbone.tokenizer, backbone.processor):
         part.save_pretrained(folder)
     texts = in_float32(model).encoder.texts(model.class_texts)
     tensors = {"rows": model.head.detach().float().cpu().contiguous(), "texts": texts.cpu().contiguous()}
     save_file(tensors, folder / HEAD, metadata={"format": "pt"})
-    about = json.dumps(description(model), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / CLASSES).write_text(about + "\n", encoding="utf-8")
+    text = json.dumps(metadata(model), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / CLASSES).write_text(text + "\n", encoding="utf-8")
 
 
-def plain_clip(backbone: Backbone) -> Any:
-    """A ``transformers.CLIPModel`` with weights W + scale B A, float32, on the processor. The backbone is only read.
+def merged_clip(backbone: Backbone) -> Any:
+    """A ``transformers.CLIPModel`` with weights W + scale B A, float32, on the CPU. The backbone is only read.
 
-    It is built anew, because the backbone's own image tower takes a short cut (``clip/shortcut.py``).
+    It is built from scratch, because the backbone's image tower is modified (``clip/shortcut.py``).
     """
     from peft.tuners.lora import LoraLayer
     from transformers import CLIPModel
@@ -67,14 +103,14 @@ def plain_clip(backbone: Backbone) -> Any:
         if isinstance(module, LoraLayer):
             state[f"{name}.weight"] += module.get_delta_weight("default").detach().cpu()
     config = copy.deepcopy(backbone.model.config)
-    plain = CLIPModel.from_pretrained(
+    clip = CLIPModel.from_pretrained(
         None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32
     )
-    return plain.eval().requires_grad_(False)
+    return clip.eval().requires_grad_(False)
 
 
-def description(model: MGCLIP) -> dict[str, Any]:
-    """What ``classes.json`` holds: the classes, and all that a prediction takes beside the tensors."""
+def metadata(model: MGCLIP) -> Metadata:
+    """The content of ``classes.json`` for a model."""
     settings, backbone = model.settings, model.backbone
     return {
         "format": FORMAT,
@@ -95,13 +131,13 @@ def description(model: MGCLIP) -> dict[str, Any]:
 
 
 def hub_id(backbone: Backbone) -> str | None:
-    """The hub id a backbone was loaded by; None where it came from a file, a folder or this package."""
+    """The hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
     name = backbone.reference
-    elsewhere = name.startswith((".", "/", "~")) or name.endswith(".pt") or Path(name).exists()
-    return name if name.count("/") == 1 and not elsewhere else None
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or Path(name).exists()
+    return name if name.count("/") == 1 and not is_path else None
 
 
 def base_name(backbone: Backbone) -> str:
-    """What to call a backbone in what leaves this machine: its hub id, or the last part of a path."""
+    """The name of a backbone in files that leave this machine: its hub id, or the last part of its path."""
     name = backbone.reference
     return hub_id(backbone) or (name if name == EMBEDDED else Path(name).name)

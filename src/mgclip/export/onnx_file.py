@@ -12,20 +12,24 @@ import torch
 from torch import Tensor
 
 from mgclip.errors import InputError, MGCLIPError, MissingExtra
-from mgclip.export.exact import in_float32, largest, normalised, sample_batches, within_tolerance
-from mgclip.export.merged import check_learned, description, plain_clip
+from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
+from mgclip.export.merged import check_learned, merged_clip, metadata
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.learner import MGCLIP
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29
-"""Weights up to this many bytes go into the ``.onnx`` file itself, which cannot exceed 2 GiB; more lie beside it."""
+"""Weights up to this many bytes go into the ``.onnx`` file, whose limit is 2 GiB; larger ones are stored next to it."""
 
 
 def check_onnx() -> None:
-    """See that the libraries of the extra are there. Raises ``MissingExtra`` saying how to install them."""
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+    """Check that the libraries of the ``onnx`` extra are installed.
+
+    Raises:
+        MissingExtra: If one is not; the message says how to install it.
+    """
+    if missing := [name for name in REQUIRED if find_spec(name) is None]:
         raise MissingExtra("onnx", missing[0])
 
 
@@ -37,7 +41,7 @@ class Classifier(torch.nn.Module):
 
     def __init__(self, model: MGCLIP) -> None:
         super().__init__()
-        clip = plain_clip(model.backbone)
+        clip = merged_clip(model.backbone)
         self.tower, self.projection, self.settings = clip.vision_model, clip.visual_projection, model.settings
         self.logit_scale = float(model.backbone.logit_scale)
         self.register_buffer("head", model.head.detach().float().cpu())
@@ -45,7 +49,7 @@ class Classifier(torch.nn.Module):
         self.eval()
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict from the branches that the settings name."""
+        """Predict with the branches that the settings select."""
         pooled = self.tower(pixel_values=pixel_values).pooler_output  # [b, 3, s, s] -> [b, w]
         features = torch.nn.functional.normalize(self.projection(pooled), dim=-1)  # [b, w] -> [b, d]
         logits = self.logit_scale * features @ self.texts.T
@@ -53,21 +57,30 @@ class Classifier(torch.nn.Module):
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:
-    """Write a model as an ONNX file; the largest deviation of its outputs from the model's own.
+    """Write a model as an ONNX file, run it with onnxruntime, and compare it with the model.
 
     Input ``pixel_values`` ``(batch, 3, s, s)`` float32, normalised as the CLIP's processor does; outputs ``probabilities``
-    ``(batch, classes)`` and ``image_features`` ``(batch, d)``. Class names are in its metadata. It is always run and compared;
-    where it deviates by more than 1e-4 the file is removed and ``MGCLIPError`` raised. Raises ``InputError`` where nothing was
-    learned, something is at ``file`` already, or the extra is not installed.
+    ``(batch, classes)`` and ``image_features`` ``(batch, d)``. The class names are in its metadata.
+
+    Args:
+        model: The model; it is only read.
+        file: The file to create.
+
+    Returns:
+        The largest deviation of its outputs from the model's own.
+
+    Raises:
+        InputError: If the model has learned no class, ``file`` exists, or the ``onnx`` extra is not installed.
+        MGCLIPError: If the export fails, or deviates by more than 1e-4. The file is removed.
     """
     check_onnx()
     check_learned(model)
     if file.exists():
-        raise InputError(f"{file} exists already: give another name, or remove it.")
+        raise InputError(f"{file} already exists: give another name, or remove it.")
     weights = file.with_name(f"{file.name}.data")
     try:
         _write(model, file)
-        return within_tolerance(onnx_deviation(model, file), "The ONNX file")
+        return require_within_tolerance(onnx_deviation(model, file), "The ONNX file")
     except BaseException:
         file.unlink(missing_ok=True)
         weights.unlink(missing_ok=True)
@@ -76,10 +89,10 @@ def export_onnx(model: MGCLIP, file: Path) -> float:
 
 def _write(model: MGCLIP, file: Path) -> None:
     classifier, size = Classifier(model), model.backbone.image_size
-    held = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())
+    weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals
             program: Any = torch.onnx.export(
                 classifier,
                 (torch.zeros(2, 3, size, size),),
@@ -90,27 +103,33 @@ def _write(model: MGCLIP, file: Path) -> None:
                 verbose=False,
             )
             program.model.metadata_props.update(_metadata(model))
-            program.save(str(file), external_data=held > ONE_FILE)
-    except Exception as error:  # the exporter raises a dozen kinds: all mean that this CLIP cannot be written
+            program.save(str(file), external_data=weight_bytes > ONE_FILE)
+    except Exception as error:  # the exporter raises many kinds of errors; each means that this CLIP cannot be exported
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise MGCLIPError(f"The ONNX file cannot be made ({reason}): try another version of torch.") from error
+        raise MGCLIPError(f"The ONNX file cannot be written ({reason}): try another version of torch.") from error
 
 
 def _metadata(model: MGCLIP) -> dict[str, str]:
-    """What ``classes.json`` says, each value as JSON: an ONNX file's metadata are texts."""
-    return {key: json.dumps(value) for key, value in description(model).items()}
+    """The content of ``classes.json``, each value as JSON: an ONNX file stores strings only."""
+    return {key: json.dumps(value) for key, value in metadata(model).items()}
 
 
 @torch.no_grad()
 def onnx_deviation(model: MGCLIP, file: Path) -> float:
-    """Run an ONNX file on batches of several sizes; the largest deviation from the model's own probabilities and features."""
+    """Run an ONNX file on batches of different sizes and compare probabilities and features with the model's own.
+
+    Returns:
+        The largest deviation.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     exact, deviations = in_float32(model), []
     for images in sample_batches(model):
         features = exact.encoder.images(exact.encoder.pixels(images))
-        found = session.run(["probabilities", "image_features"], {"pixel_values": normalised(model, images).numpy()})
-        for theirs, own in zip(found, (exact.probabilities(features), features), strict=True):
-            deviations.append(torch.from_numpy(theirs) - own.cpu())
-    return largest(deviations)
+        outputs = session.run(
+            ["probabilities", "image_features"], {"pixel_values": pixel_values(model, images).numpy()}
+        )
+        for exported, expected in zip(outputs, (exact.probabilities(features), features), strict=True):
+            deviations.append(torch.from_numpy(exported) - expected.cpu())
+    return max_abs(deviations)

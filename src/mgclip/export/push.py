@@ -1,4 +1,4 @@
-"""Put an exported folder on the Hugging Face hub."""
+"""Upload an exported folder to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,34 +8,47 @@ from mgclip.errors import InputError, MGCLIPError
 
 
 def check_repo(repo: str) -> None:
-    """See that ``repo`` can be the name of a repository on the hub. Raises ``InputError`` where it cannot."""
+    """Check that ``repo`` is a valid name of a repository on the hub.
+
+    Raises:
+        InputError: If it is not.
+    """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     try:
         validate_repo_id(repo)
     except HFValidationError:
-        raise InputError(f"{repo} cannot be a repository on the hub: give a name such as user/months.") from None
+        raise InputError(f"{repo} is not a valid repository name: give a name such as user/months.") from None
 
 
 def push(folder: Path, repo: str, private: bool = False) -> str:
-    """Upload a folder into the model repository ``repo``, which is made where there is none; its address.
+    """Upload a folder to a model repository on the hub.
 
-    Without ``private`` a repository that is there stays as visible as it is. Raises ``InputError`` for a name that cannot be,
-    ``MGCLIPError`` where the hub cannot be reached or does not take the folder.
+    Args:
+        folder: The exported folder.
+        repo: The repository, ``user/name``; it is created if it does not exist.
+        private: Whether a new repository is private. The visibility of an existing one does not change.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        InputError: If ``repo`` is not a valid name.
+        MGCLIPError: If the hub cannot be reached or rejects the folder.
     """
     from huggingface_hub import HfApi, get_token
 
     check_repo(repo)
     api = HfApi()
     try:
-        made = api.create_repo(repo, private=private or None, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
-    except Exception as error:  # of four libraries: no token, no right, no network, no answer
+        created = api.create_repo(repo, private=private or None, exist_ok=True)
+        api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
+    except Exception as error:  # four libraries raise here: no token, no permission, no network, no answer
         raise MGCLIPError(
             f"{folder} was not pushed to {repo} ({_reason(error)}): {_advice(error, get_token() is not None)}"
         ) from error
-    return str(made)
+    return str(created)
 
 
 def _reason(error: Exception) -> str:
@@ -43,10 +56,10 @@ def _reason(error: Exception) -> str:
     return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
-def _advice(error: Exception, token: bool) -> str:
+def _advice(error: Exception, has_token: bool) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if not token or status == 401:
-        return "log in with  hf auth login  or set HF_TOKEN to a token that may write, and push again."
+    if not has_token or status == 401:
+        return "log in with  hf auth login  or set HF_TOKEN to a token with write permission, and push again."
     if status in (403, 404):
-        return "use a token that may write there, or a repository of your own, and push again."
-    return "check the network and what the hub says, and push again; the folder itself is whole."
+        return "use a token with write permission there, or a repository of your own, and push again."
+    return "check the network and the message of the hub, and push again; the exported folder is complete."

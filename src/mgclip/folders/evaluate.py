@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.experiment.confusion import confused, per_class
+from mgclip.experiment.confusion import Calibration, CalibrationBin, Evaluation, confused, per_class
 from mgclip.folders.measure import Labelled
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
@@ -22,9 +22,7 @@ AT_ONCE = 4096
 """Images compared with all classes at a time."""
 
 
-def evaluate_folder(
-    model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str
-) -> dict[str, Any]:
+def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str) -> Evaluation:
     """Everything ``mgclip evaluate`` reports, of image files by class. Accuracies are shares of 1.
 
     Raises ``InputError`` where there is no image, or a class the model has not learned.
@@ -72,19 +70,26 @@ def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] |
     return {str(share): float(np.quantile(likeness, 1 - share / 100)) for share in (99, 95, 90)}
 
 
-def calibration(confidence: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> dict[str, Any]:
+def calibration(confidence: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> Calibration:
     """Confidence against accuracy in bins of equal width, and their mean distance, weighted by images (expected calibration
     error).
     """
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    rows, error = [], 0.0
+    rows: list[CalibrationBin] = []
+    error = 0.0
     for number in range(bins):
         inside = place == number
         count = int(inside.sum())
-        row = {"low": number / bins, "high": (number + 1) / bins, "count": count, "confidence": None, "accuracy": None}
+        row: CalibrationBin = {
+            "low": number / bins,
+            "high": (number + 1) / bins,
+            "count": count,
+            "confidence": None,
+            "accuracy": None,
+        }
         if count:
             mean, share = float(confidence[inside].mean()), float(right[inside].mean())
-            row |= {"confidence": mean, "accuracy": share}
+            row = {**row, "confidence": mean, "accuracy": share}
             error += count / len(confidence) * abs(mean - share)
         rows.append(row)
     return {"bins": rows, "error": error}

@@ -1,112 +1,213 @@
-"""Figures of a run, as SVG."""
+"""The one style of all figures, and SVG from matplotlib: as a file, or as an element of a page.
+
+Figures in pages contain numbers and fixed words only. Names, which may be anything, are in the HTML around them. Black becomes
+``currentColor``, so that text and axes follow the page into dark mode.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
 
 from mgclip.disk import replace_file
-from mgclip.experiment.reproduce import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STYLES = ("-o", "--s", "-^", ":D", "-.v", "-P", "--X", ":*")
-"""Line and marker of each curve: told apart without colour."""
+"""Line and marker of each curve, which can be told apart without colour."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito's palette, made for colour-blind readers."""
+"""The palette of Okabe and Ito, made for colour-blind readers."""
+JOINT_STYLE = ":"
+"""Style of a method that learned everything at once: a dotted line, without the markers that all others have."""
+DASHED = (0, (7, 3))
+"""Line style of limits and diagonals."""
+WIDE, NARROW, SQUARE, SHALLOW = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6, 2.4)
+"""Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram."""
+FILE_SIZE = (7.0, 4.2)
+"""Size of a figure in a file of its own, which has a title and a legend."""
+FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
+"""What matplotlib writes for every text. The style sheet of the page contains it once instead."""
+RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mgclip",
+    "font.size": 10,
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#000000",
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    "lines.markersize": 4.5,
+}
+
+Paint = Callable[["Axes"], None]
+Style = tuple[str, str]
+"""Line style with marker, and colour, of a curve."""
 
 
-def look(number: int) -> tuple[str, str]:
-    """Style and colour of a curve; where colours come round again, they come with other styles."""
+@dataclass(frozen=True)
+class Label:
+    """A figure's name for its ids, unique on the page, its short title, and its numbers in words."""
+
+    ident: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: values at ``first``, ``first`` + 1, ...; None for a missing one. ``spread``: half the height of a band."""
+
+    values: Sequence[float | None]
+    style: Style
+    first: int = 1
+    strong: bool = False
+    name: str | None = None
+    spread: Sequence[float] | None = None
+
+
+def curve_style(number: int) -> Style:
+    """Style and colour of curve ``number``. When colours repeat, they come with other styles."""
     return STYLES[(number + number // len(COLOURS)) % len(STYLES)], COLOURS[number % len(COLOURS)]
 
 
-@contextmanager
-def drawing(file: Path, title: str) -> Iterator[Any]:
-    """Axes to draw into; the figure is saved at the end as SVG, the same bytes for the same content."""
-    import matplotlib
+def save_figure(paint: Paint, file: Path, title: str, *, legend_columns: int = 1, legend_below: bool = False) -> None:
+    """Write a figure with title and legend as an SVG file. Equal content gives equal bytes."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context({"svg.hashsalt": "mgclip", "svg.fonttype": "none", "font.size": 11}):
-        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    def paint_with_title(axes: Axes) -> None:
+        paint(axes)
         axes.set_title(title)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        yield axes
-        drawn = BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": title})
-        plt.close(figure)
-        replace_file(file, drawn.getvalue())
+        if legend_below:
+            axes.legend(ncols=legend_columns, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        else:
+            axes.legend(ncols=legend_columns)
+
+    replace_file(file, _svg(paint_with_title, FILE_SIZE, title=title).encode())
 
 
-def accuracy_figure(
-    curves: Mapping[str, Sequence[float]],
-    file: Path,
-    *,
-    title: str,
-    spread: Mapping[str, Sequence[float]] | None = None,
+def draw(paint: Paint, label: Label, *, size: tuple[float, float] = WIDE) -> Markup:
+    """Draw a figure as an SVG element. Equal content gives equal text."""
+    return inline(_svg(paint, size), label.ident, label)
+
+
+def _svg(paint: Paint, size: tuple[float, float], *, title: str | None = None, bare: bool = False) -> str:
+    """The SVG of what ``paint`` draws. ``bare``: without axes; ``title``: with an automatic layout, for a file."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # not pyplot, which keeps state and needs a backend
+
+    width, height = size
+    with rc_context(RC):
+        figure, file = Figure(figsize=size, layout="constrained" if title else None), StringIO()
+        axes = figure.subplots()
+        if bare:
+            figure.subplots_adjust(0, 0, 1, 1)
+            axes.set_axis_off()
+        elif title is None:  # fixed margins: the automatic layout takes most of the time of a page
+            figure.subplots_adjust(0.66 / width, 0.52 / height, 1 - 0.12 / width, 1 - 0.12 / height)
+        paint(axes)
+        metadata = {"Date": None, "Title": title} if title else {"Date": None}
+        figure.savefig(file, format="svg", transparent=title is None, metadata=metadata)
+    return file.getvalue()
+
+
+def inline(svg: str, ident: str, label: Label | None) -> Markup:
+    """An SVG file as an element: without metadata and style sheet, and with ids that are unique on the page."""
+    root = ElementTree.fromstring(svg.replace("#000000", "currentColor"))
+    used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
+    for element in list(root.iter()):
+        for child in list(element):
+            if child.tag.endswith(("}metadata", "}style")):
+                element.remove(child)
+    for element in root.iter():
+        element.tag, element.tail = _without_namespace(element.tag), None
+        element.text = element.text if element.tag == "text" else None
+        element.attrib = dict(_attributes(element.attrib, ident, used))
+    root.attrib = {key: root.attrib[key] for key in ("viewBox", "width")}
+    if label is None:
+        root.set("aria-hidden", "true")
+    else:
+        root.attrib |= {"role": "img", "aria-labelledby": f"{ident}-title", "aria-describedby": f"{ident}-desc"}
+        for position, (tag, text) in enumerate((("title", label.title), ("desc", label.description))):
+            part = ElementTree.Element(tag, {"id": f"{ident}-{tag}"})
+            part.text = text
+            root.insert(position, part)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _without_namespace(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _attributes(found: Mapping[str, str], ident: str, used: set[str]) -> list[tuple[str, str]]:
+    kept = []
+    for key, value in ((_without_namespace(name), value) for name, value in found.items()):
+        if key == "id":
+            value = f"{ident}-{value}" if value in used else ""
+        elif key == "href" and value.startswith("#"):
+            value = f"#{ident}-{value[1:]}"
+        elif key in ("d", "x", "y"):
+            value = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value)
+        elif key == "transform" and value.startswith("rotate(-0 "):
+            value = ""
+        else:
+            value = value.replace(FONT, "").replace("url(#", f"url(#{ident}-")
+        if value:
+            kept.append((key, value))
+    return kept
+
+
+@lru_cache(maxsize=256)
+def _raw_swatch(style: Style) -> str:
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 0.5, 1], [0, 0, 0], style[0], color=style[1], markevery=[1], markersize=5, linewidth=1.4)
+        axes.set(xlim=(0, 1), ylim=(-1, 1))
+
+    return _svg(paint, (0.4, 0.14), bare=True)
+
+
+def swatch(style: Style, ident: str) -> Markup:
+    """A short piece of a curve, for a legend."""
+    return inline(_raw_swatch(style), ident, None)
+
+
+def paint_lines(
+    axes: Axes, lines: Sequence[Line], axis_labels: tuple[str, str], *, longest: int, ticks: int = 10
 ) -> None:
-    """Accuracy after each task, one curve per method (shares of 1), with a band of +- ``spread`` where given.
+    """Draw curves over tasks or epochs.
 
-    A method with a single point among longer ones learned everything at once: it is drawn as a level line.
+    A single point of the joint method becomes a level line if ``longest``, the length of the longest curve, is more than 1.
     """
     from matplotlib.ticker import MaxNLocator
 
-    longest = max(map(len, curves.values()))
-    with drawing(file, title) as axes:
-        for number, (method, values) in enumerate(curves.items()):
-            tasks, percent = range(1, len(values) + 1), [100 * value for value in values]
-            style, colour = look(number)
-            if len(values) == 1 < longest:
-                axes.axhline(percent[0], linestyle=(0, (1, 3)), color=colour, label=method)
-                continue
-            axes.plot(tasks, percent, style, color=colour, label=method, markersize=5)
-            if spread is not None:
-                low = [100 * (v - s) for v, s in zip(values, spread[method], strict=True)]
-                high = [100 * (v + s) for v, s in zip(values, spread[method], strict=True)]
-                axes.fill_between(tasks, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel="tasks learned", ylabel="accuracy, %")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, ncols=1 if len(curves) < 6 else 2, fontsize=9 if len(curves) > 4 else None)
-
-
-def curves_figure(rows: Sequence[Row], file: Path) -> None:
-    """Accuracy after each task of every method of one recipe, mean and spread over seeds."""
-    after = {row.method: np.array(row.accuracy_after) for row in rows}
-    spread = {m: v.std(0, ddof=1).tolist() for m, v in after.items()} if rows[0].seeds > 1 else None
-    title = f"{rows[0].recipe}: accuracy over all classes seen" + (f", {rows[0].seeds} seeds" if spread else "")
-    accuracy_figure(
-        {method: values.mean(0).tolist() for method, values in after.items()}, file, title=title, spread=spread
-    )
-
-
-def change_figure(rows: Sequence[Row], file: Path) -> None:
-    """Avg and Last of each method of one recipe against the value of the changed setting, with spread over seeds."""
-    changes = list(dict.fromkeys(row.change for row in rows))
-    key = changes[0].split("=")[0]
-    methods = dict.fromkeys(row.method for row in rows)
-    with drawing(file, f"{rows[0].recipe}: accuracy against {key}") as axes:
-        looks = [(method, name) for method in methods for name in ("Avg", "Last")]
-        for number, (method, name) in enumerate(looks):
-            own = {row.change: row.values[name] for row in rows if row.method == method and name in row.values}
-            places = [changes.index(change) for change in own]
-            means, errors = (
-                [100 * mean for mean, _ in own.values()],
-                [100 * (spread or 0) for _, spread in own.values()],
-            )
-            label = f"{method}, {name}" if len(methods) > 1 else name
-            axes.errorbar(
-                places, means, errors if any(errors) else None, fmt=STYLES[number % len(STYLES)],
-                color=COLOURS[number % len(COLOURS)], label=label, markersize=5, capsize=3,
-            )  # fmt: skip
-        values = [change.partition("=")[2].strip('"') for change in changes]
-        axes.set_xticks(range(len(changes)), ["none" if value == "null" else value for value in values])
-        axes.set(xlabel=key, ylabel="accuracy, %")
-        axes.legend(
-            frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(looks) if len(looks) < 4 else 2
+    for line in lines:
+        style, colour = line.style
+        values = np.array([np.nan if value is None else value for value in line.values])
+        positions = range(line.first, line.first + len(values))
+        dotted = style == JOINT_STYLE
+        width = 2.4 if line.strong else 1.8 if dotted else 1.3
+        if dotted and len(values) == 1 < longest:
+            axes.axhline(values[0], linestyle=style, color=colour, linewidth=width, label=line.name)
+            continue
+        every = max(1, len(values) // 12)
+        order = 3 if line.strong else 2
+        axes.plot(
+            positions, values, style, color=colour, markevery=every, linewidth=width, zorder=order, label=line.name
         )
+        if line.spread is not None:
+            low, high = values - line.spread, values + line.spread
+            axes.fill_between(positions, low, high, color=colour, alpha=0.15, linewidth=0)
+    first = min(line.first for line in lines)
+    axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1], xlim=(first - 0.4, first + max(longest - 1, 0) + 0.4))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=ticks))

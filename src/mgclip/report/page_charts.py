@@ -1,26 +1,30 @@
-"""The charts of runs: which curves stand together, how they look, what their legends and alternative texts say."""
+"""The charts of runs: which curves are in one figure, their styles, legends and descriptions."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
-from mgclip.experiment.run_files import Probe
-from mgclip.report.figures import look
-from mgclip.report.page_figures import LEVEL, NARROW, WIDE, Label, Line, Look, lines_figure, swatch
+from mgclip.report.figures import JOINT_STYLE, NARROW, WIDE, Label, Line, Style, curve_style, swatch
+from mgclip.report.page_figures import lines_figure
 from mgclip.report.run_data import Result, Run
 
-MOST = 12
-"""Curves in one figure; where there are more results than that, each run gets a figure of its own."""
-PALE = 20
-"""Curves up to which such a figure shows those of the other runs too, pale."""
+MAX_CURVES = 12
+"""Curves in one figure. If there are more, each run gets its own figure."""
+MAX_PALE = 20
+"""If there are at most this many curves, such a figure also shows those of the other runs, pale."""
+
+Side = Literal["negative", "positive"]
+"""A similarity: of matching pairs, or of others."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values of one result, in percent or logits, beginning at ``first``; ``name`` stands in the legend."""
+    """Values of one result, in percent or logits, starting at ``first``; ``name`` is its entry in the legend."""
 
     result: Result
     name: str
@@ -30,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure and the run it shows; no caption where it shows all."""
+    """A figure, with its run as the caption; without a caption if it shows all runs."""
 
     caption: str
     svg: Markup
@@ -38,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Figures that share axes and a legend. ``pale``: each shows the curves of the other runs behind its own."""
+    """Figures with the same axes and legend. ``pale``: each also shows the curves of the other runs, pale."""
 
     panels: Sequence[Panel]
     legend: Sequence[tuple[Markup, str]]
@@ -46,39 +50,39 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a chart shows: a name for its ids, its title, the names of its axes, a unit, and the levels across a run's figure."""
+class ChartSpec:
+    """What a chart shows: a name for its ids, title, axis labels, unit, and the dashed lines in the figure of a run."""
 
     ident: str
     title: str
-    names: tuple[str, str]
+    axis_labels: tuple[str, str]
     unit: str = ""
     levels: Callable[[Run], Sequence[float]] = lambda run: ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How curves are told apart all over one page: a look for each result, and whether each run has figures of its own."""
+    """The styles of curves on a page, by label of the result, and whether each run has its own figures."""
 
     runs: Sequence[Run]
-    looks: Mapping[str, Look]
+    styles: Mapping[str, Style]
     split: bool
 
     def name(self, result: Result) -> str:
-        """What a legend calls a result."""
+        """The name of a result in a legend."""
         return result.method if self.split else result.label
 
 
 def make_plan(runs: Sequence[Run]) -> Plan:
-    """One look for each result while one figure holds them all, else one for each method."""
+    """Give each result a style if one figure holds them all, otherwise each method."""
     results = [result for run in runs for result in run.results]
-    split = len(runs) > 1 and len(results) > MOST
+    split = len(runs) > 1 and len(results) > MAX_CURVES
     keys = list(dict.fromkeys(result.method if split else result.label for result in results))
-    looks = {}
+    styles = {}
     for result in results:
-        style, colour = look(keys.index(result.method if split else result.label))
-        looks[result.label] = (LEVEL if result.joint else style, colour)
-    return Plan(runs, looks, split)
+        style, colour = curve_style(keys.index(result.method if split else result.label))
+        styles[result.label] = (JOINT_STYLE if result.joint else style, colour)
+    return Plan(runs, styles, split)
 
 
 def accuracy_curves(plan: Plan) -> list[Curve]:
@@ -88,97 +92,104 @@ def accuracy_curves(plan: Plan) -> list[Curve]:
 
 
 def accuracy_chart(plan: Plan) -> Chart | None:
-    """The same as a chart."""
-    names = "tasks learned", "accuracy, %"
-    kind = Kind("accuracy", "Accuracy over all classes seen, after each task", names, " %")
-    return _chart(plan, accuracy_curves(plan), kind)
+    """Accuracy over all classes seen, as a chart."""
+    axis_labels = "tasks learned", "accuracy, %"
+    spec = ChartSpec("accuracy", "Accuracy over all classes seen, after each task", axis_labels, " %")
+    return _chart(plan, accuracy_curves(plan), spec)
 
 
-def gap_curves(plan: Plan, side: str) -> list[Curve]:
-    """The positive or the negative similarity after each task, of the results where it was measured."""
+def gap_curves(plan: Plan, side: Side) -> list[Curve]:
+    """A similarity after each task, of the results for which it was measured."""
     results = [result for run in plan.runs for result in run.results]
-    found = [Curve(each, plan.name(each), [getattr(record.gap, side) for record in each.records]) for each in results]
-    return [curve for curve in found if any(value is not None for value in curve.values)]
+    curves = [Curve(each, plan.name(each), [record["gap"][side] for record in each.records]) for each in results]
+    return [curve for curve in curves if any(value is not None for value in curve.values)]
 
 
-def gap_chart(plan: Plan, side: str) -> Chart | None:
+def gap_chart(plan: Plan, side: Side) -> Chart | None:
     """A similarity after each task."""
-    names = "tasks learned", f"{side} similarity"
-    return _chart(plan, gap_curves(plan, side), Kind(f"gap-{side}", f"The {side} similarity after each task", names))
+    axis_labels = "tasks learned", f"{side} similarity"
+    spec = ChartSpec(f"gap-{side}", f"The {side} similarity after each task", axis_labels)
+    return _chart(plan, gap_curves(plan, side), spec)
 
 
-def probe_curves(plan: Plan, side: str, *, relative: bool) -> list[Curve]:
-    """What each probe saw, from the origin on, as logits or as change in percent of the origin; equal probes of a run once."""
-    seen: dict[tuple[str, Probe], list[Result]] = {}
+def probe_curves(plan: Plan, side: Side, *, relative: bool) -> list[Curve]:
+    """A similarity during each probe, as logits or as change in percent of the first value. Equal probes of a run appear once."""
+    seen: dict[tuple[str, str], list[Result]] = {}
     for result in (result for run in plan.runs for result in run.results):
         if result.probe is not None:
-            seen.setdefault((result.run, result.probe), []).append(result)
+            seen.setdefault((result.run, json.dumps(result.probe)), []).append(result)
     curves = []
-    for (_, probe), results in seen.items():
-        values: Sequence[float | None] = getattr(probe, side)
-        origin = getattr(probe, side)[0]
+    for results in seen.values():
+        probe = results[0].probe
+        assert probe is not None
+        values: Sequence[float | None] = probe[side]
+        initial = probe[side][0]
         if relative:
-            values = [100 * (value - origin) / abs(origin) if origin else None for value in getattr(probe, side)]
+            values = [100 * (value - initial) / abs(initial) if initial else None for value in probe[side]]
         name = ", ".join([plan.name(results[0]), *(result.method for result in results[1:])])
         curves.append(Curve(results[0], name, values, first=0))
     return curves
 
 
-def probe_chart(plan: Plan, side: str) -> Chart | None:
-    """The change of a similarity over the probe's epochs; for the negative one with the lines that alpha draws."""
+def probe_chart(plan: Plan, side: Side) -> Chart | None:
+    """The change of a similarity over the epochs of the probe; for the negative one with the limits set by alpha."""
 
     def levels(run: Run) -> list[float]:
         alpha = run.setup.alpha
         return [] if side == "positive" or alpha is None else [-100 * alpha, 100 * alpha]
 
-    names, title = (
-        ("epochs of the probe", "change, % of the origin"),
-        f"Change of the {side} similarity over the probe's epochs",
-    )
-    return _chart(plan, probe_curves(plan, side, relative=True), Kind(f"probe-{side}", title, names, " %", levels))
+    axis_labels = "epochs of the probe", "change, % of the initial value"
+    title = f"Change of the {side} similarity over the probe's epochs"
+    spec = ChartSpec(f"probe-{side}", title, axis_labels, " %", levels)
+    return _chart(plan, probe_curves(plan, side, relative=True), spec)
 
 
-def _chart(plan: Plan, curves: Sequence[Curve], kind: Kind) -> Chart | None:
+def _chart(plan: Plan, curves: Sequence[Curve], spec: ChartSpec) -> Chart | None:
     if not curves:
         return None
     shown = [run for run in plan.runs if any(curve.result.run == run.label for curve in curves)]
-    levels = sorted({level for run in shown for level in kind.levels(run)})
+    levels = sorted({level for run in shown for level in spec.levels(run)})
     groups = [("", list(curves), levels)]
     if plan.split:
         groups = [
-            (run.label, [c for c in curves if c.result.run == run.label], sorted(kind.levels(run))) for run in shown
+            (run.label, [c for c in curves if c.result.run == run.label], sorted(spec.levels(run))) for run in shown
         ]
     values = [value for curve in curves for value in curve.values if value is not None] + levels
     margin = 0.05 * (max(values) - min(values)) or 1.0
-    limits, pale, panels = (min(values) - margin, max(values) + margin), plan.split and len(curves) <= PALE, []
-    for number, (caption, own, across) in enumerate(groups):
-        behind = [curve for curve in curves if pale and curve not in own]
+    limits, pale, panels = (min(values) - margin, max(values) + margin), plan.split and len(curves) <= MAX_PALE, []
+    for number, (caption, own, own_levels) in enumerate(groups):
+        background = [curve for curve in curves if pale and curve not in own]
         svg = lines_figure(
-            _lines(plan, own), _label(kind, number, caption, own, across), names=kind.names, limits=limits, levels=across,
-            behind=_lines(plan, behind), size=NARROW if plan.split else WIDE,
-        )  # fmt: skip
+            _lines(plan, own),
+            _label(spec, number, caption, own, own_levels),
+            axis_labels=spec.axis_labels,
+            limits=limits,
+            levels=own_levels,
+            background=_lines(plan, background),
+            size=NARROW if plan.split else WIDE,
+        )
         panels.append(Panel(caption, svg))
-    return Chart(panels, _legend(plan, curves, kind.ident), pale)
+    return Chart(panels, _legend(plan, curves, spec.ident), pale)
 
 
 def _lines(plan: Plan, curves: Sequence[Curve]) -> list[Line]:
-    """Curves as they are drawn: mg-clip's is the strongest, where there are other methods too."""
+    """Curves with their styles. The one of mg-clip is the strongest if there are other methods."""
     several = len({curve.result.method for curve in curves}) > 1
     return [
-        Line(curve.values, plan.looks[curve.result.label], curve.first, several and curve.result.method == "mg-clip")
+        Line(curve.values, plan.styles[curve.result.label], curve.first, several and curve.result.method == "mg-clip")
         for curve in curves
     ]
 
 
-def _label(kind: Kind, number: int, caption: str, curves: Sequence[Curve], levels: Sequence[float]) -> Label:
-    told = "; ".join(_tell(curve, kind.unit) for curve in curves) + "."
+def _label(spec: ChartSpec, number: int, caption: str, curves: Sequence[Curve], levels: Sequence[float]) -> Label:
+    description = "; ".join(_describe(curve, spec.unit) for curve in curves) + "."
     if levels:
-        told += f" Dashed lines at {' and '.join(f'{level:+g}{kind.unit}' for level in levels)}."
-    return Label(f"{kind.ident}-{number}", f"{kind.title}, {caption}" if caption else kind.title, told)
+        description += f" Dashed lines at {' and '.join(f'{level:+g}{spec.unit}' for level in levels)}."
+    return Label(f"{spec.ident}-{number}", f"{spec.title}, {caption}" if caption else spec.title, description)
 
 
 def _legend(plan: Plan, curves: Sequence[Curve], ident: str) -> list[tuple[Markup, str]]:
-    """Each name once; in a single figure in the order in which the curves end."""
+    """Each name once; in a single figure, in the order of the last values, the highest first."""
     first: dict[str, Curve] = {}
     for curve in curves:
         first.setdefault(curve.name, curve)
@@ -186,11 +197,11 @@ def _legend(plan: Plan, curves: Sequence[Curve], ident: str) -> list[tuple[Marku
     if not plan.split:
         entries.sort(key=lambda curve: -(curve.values[-1] or 0.0))
     return [
-        (swatch(plan.looks[curve.result.label], f"{ident}-legend-{n}"), curve.name) for n, curve in enumerate(entries)
+        (swatch(plan.styles[curve.result.label], f"{ident}-legend-{n}"), curve.name) for n, curve in enumerate(entries)
     ]
 
 
-def _tell(curve: Curve, unit: str) -> str:
+def _describe(curve: Curve, unit: str) -> str:
     numbers = [f"{value:.1f}{unit}" for value in curve.values if value is not None]
     return f"{curve.name} " + (
         f"{numbers[0]} throughout" if len(numbers) == 1 else f"from {numbers[0]} to {numbers[-1]}"

@@ -1,4 +1,4 @@
-"""Single classes and images: accuracy of each class, what is taken for what, pictures that were right and wrong."""
+"""Single classes and images: accuracy of each class, confusions, and example images, right and wrong."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from mgclip.experiment.run_files import Example, Pair
+from mgclip.experiment.run_files import Confusion, Example, Final
 from mgclip.images import opened
-from mgclip.report.page_figures import Label, share_histogram
+from mgclip.report.figures import Label
+from mgclip.report.page_figures import share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run
 
-ALL, BEST = 40, 20
-"""Up to ALL classes get a bar each; of more, the BEST and as many of the worst do, beside a histogram."""
-PAIRS = 20
+MAX_BARS, BEST = 40, 20
+"""At most MAX_BARS classes get a bar each. If there are more, the BEST and as many of the worst do, next to a histogram."""
+MAX_PAIRS = 20
 """Confused pairs that are shown."""
-RESULTS, PICTURES = 24, 240
-"""Results that get a view of classes: of more, only the first of each run. PICTURES on a whole page."""
+MAX_VIEWS, MAX_PICTURES = 24, 240
+"""Results whose classes are shown; if there are more, only the first of each run. MAX_PICTURES: example images on a page."""
 SIDE = 128
-"""Longest side of a picture, in pixels."""
-PIXELS = 50_000_000
-"""An example of more pixels than this is left out: the runner writes small ones."""
+"""Longer side of an example image, in pixels."""
+MAX_PIXELS = 50_000_000
+"""An example with more pixels is left out: the runner writes small ones, so it is not one of them."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A class and how many of its images were recognised."""
+    """A class, its images and how many of them were recognised."""
 
     name: str
     images: int
@@ -39,7 +40,7 @@ class Bar:
 
     @property
     def share(self) -> float:
-        """Accuracy as a share of 1; 0 without an image."""
+        """Accuracy as a share of 1; 0 without images."""
         return min(1.0, self.right / self.images) if self.images else 0.0
 
     @property
@@ -50,7 +51,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Picture:
-    """An example image as a data URI, and what is said of it."""
+    """An example image as a data URI, its class and its prediction."""
 
     uri: str
     truth: str
@@ -60,7 +61,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Classes:
-    """Accuracy of classes: bars in one or two groups, each with a caption; a histogram where there are many."""
+    """Accuracy of classes: bars in one or two groups with captions, and a histogram if there are many."""
 
     count: int
     perfect: int
@@ -71,58 +72,58 @@ class Classes:
 
 @dataclass(frozen=True)
 class View:
-    """What is known of one result's classes and images."""
+    """The classes and example images of one result."""
 
     label: str
     images: int
     right: int
     classes: Classes
-    confused: Sequence[Pair]
+    confused: Sequence[Confusion]
     pictures: Sequence[tuple[str, Sequence[Picture]]]
 
 
 @dataclass(frozen=True)
 class RunView:
-    """The views of a run's results, the one to be seen first at its head."""
+    """The views of a run's results, the most important one first."""
 
     label: str
     views: Sequence[View]
 
 
 def class_bars(bars: Sequence[Bar], ident: str) -> Classes:
-    """Bars of all classes that have an image, or of the best and the worst of many."""
+    """Bars of all classes with images, or of the best and the worst if there are many."""
     ranked = sorted((bar for bar in bars if bar.images), key=lambda bar: (bar.share, -bar.images))
-    groups: list[tuple[str, Sequence[Bar]]] = [(f"All {len(ranked)} classes, the worst first", ranked)]
+    groups: list[tuple[str, Sequence[Bar]]] = [(f"All {len(ranked)} classes, worst first", ranked)]
     histogram = None
-    if len(ranked) > ALL:
+    if len(ranked) > MAX_BARS:
         groups = [(f"The {BEST} best", ranked[: -BEST - 1 : -1]), (f"The {BEST} worst", ranked[:BEST])]
         shares = sorted(bar.share for bar in ranked)
         at = [percent(shares[round(part * (len(shares) - 1))], 0) for part in (0, 0.25, 0.5, 0.75, 1)]
         words = f"Of {len(ranked)} classes the worst has {at[0]} %, a quarter at most {at[1]}, half at most {at[2]}, "
         words += f"three quarters at most {at[3]}, and the best has {at[4]} %."
-        histogram = share_histogram(shares, Label(ident, "How many classes have which accuracy", words))
+        histogram = share_histogram(shares, Label(ident, "Number of classes by accuracy", words))
     perfect, never = (sum(bar.share == share for bar in ranked) for share in (1.0, 0.0))
     return Classes(len(ranked), perfect, never, histogram, groups if ranked else [])
 
 
 def class_results(runs: Sequence[Run]) -> list[list[Result]]:
-    """For each run the results that recorded their classes, its lead ahead; only the first of each where they are many."""
+    """The results of each run that recorded their classes, its lead first; if there are many, only the first of each run."""
     known = [[result for result in run.results if result.final] for run in runs]
     known = [
         sorted(results, key=lambda result: result is not run.lead) for run, results in zip(runs, known, strict=True)
     ]
-    if sum(map(len, known)) > RESULTS:
+    if sum(map(len, known)) > MAX_VIEWS:
         known = [results[:1] for results in known]
     return known
 
 
 def class_views(runs: Sequence[Run]) -> list[RunView]:
-    """The views of these results."""
+    """The views of the results of ``class_results``."""
     known, shown = class_results(runs), []
-    each = PICTURES // max(1, sum(map(len, known)))
-    for place, (run, results) in enumerate(zip(runs, known, strict=True)):
+    each = MAX_PICTURES // max(1, sum(map(len, known)))
+    for number, (run, results) in enumerate(zip(runs, known, strict=True)):
         if results:
-            views = [_view(result, f"classes-{place}-{n}", min(each, 24)) for n, result in enumerate(results)]
+            views = [_view(result, f"classes-{number}-{n}", min(each, 24)) for n, result in enumerate(results)]
             shown.append(RunView(run.label, views))
     return shown
 
@@ -130,24 +131,31 @@ def class_views(runs: Sequence[Run]) -> list[RunView]:
 def _view(result: Result, ident: str, pictures: int) -> View:
     final = result.final
     assert final is not None
-    bars = [Bar(each.name, each.images, each.right) for each in final.classes]
-    pairs = sorted(final.confused, key=lambda pair: -pair.count)[:PAIRS]
-    wrong, right = ([each for each in final.examples if each.right is hit] for hit in (False, True))
+    bars, pairs = _bars(final), sorted(final.get("confused", []), key=lambda pair: -pair["count"])
+    wrong, right = ([each for each in final.get("examples", []) if each["right"] is hit] for hit in (False, True))
     shown_wrong = _pictures(result.folder, wrong, max(pictures // 2, pictures - len(right)))
     shown_right = _pictures(result.folder, right, pictures - len(shown_wrong))
     groups = [("Wrong", shown_wrong), ("Right", shown_right)]
     return View(
-        result.label, sum(bar.images for bar in bars), sum(bar.right for bar in bars), class_bars(bars, ident), pairs,
+        result.label,
+        sum(bar.images for bar in bars),
+        sum(bar.right for bar in bars),
+        class_bars(bars, ident),
+        pairs[:MAX_PAIRS],
         [(name, group) for name, group in groups if group],
-    )  # fmt: skip
+    )
+
+
+def _bars(final: Final) -> list[Bar]:
+    return [Bar(each["name"], each["images"], each["right"]) for each in final.get("classes", [])]
 
 
 def class_table(runs: Sequence[Run]) -> Table | None:
-    """All classes in the order in which the first result learned them, a column for each of these results."""
+    """All classes in the order in which the first result learned them, with a column for each result of ``class_results``."""
     finals = [(result, result.final) for results in class_results(runs) for result in results if result.final]
     if not finals:
         return None
-    found = [{each.name: Bar(each.name, each.images, each.right) for each in final.classes} for _, final in finals]
+    found = [{bar.name: bar for bar in _bars(final)} for _, final in finals]
     rows = []
     for name in dict.fromkeys(name for bars in found for name in bars):
         images = next(bars[name].images for bars in found if name in bars)
@@ -161,30 +169,30 @@ def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Pic
     for example in examples:
         if len(shown) >= count:
             break
-        uri = data_uri(folder, example.file)
+        uri = data_uri(folder, example["file"])
         if uri is not None:
-            shown.append(Picture(uri, example.truth, example.predicted, percent(example.probability)))
+            shown.append(Picture(uri, example["truth"], example["predicted"], percent(example["probability"])))
     return shown
 
 
 def data_uri(folder: Path, name: str) -> str | None:
-    """An image file inside a folder, made small, as a data URI; None where it is none that can be shown, or lies outside."""
+    """A small version of an image file inside a folder as a data URI; None if it cannot be read or is outside the folder."""
     try:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
             return None
         with opened(file) as image:
-            if image.width * image.height > PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 return None
             image.thumbnail((SIDE, SIDE))
-            own = image.convert("RGBA")
-    except Exception:  # damaged files raise a dozen kinds, and a page can do without an image
+            small = image.convert("RGBA")
+    except Exception:  # damaged files raise many kinds of errors, and a page can do without an image
         return None
-    flat = Image.alpha_composite(Image.new("RGBA", own.size, "white"), own).convert("RGB")
+    opaque = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     encoded = {}
     for kind in ("png", "jpeg"):
         buffer = io.BytesIO()
-        flat.save(buffer, kind, optimize=True, quality=85)
+        opaque.save(buffer, kind, optimize=True, quality=85)
         encoded[kind] = buffer.getvalue()
     kind = min(encoded, key=lambda each: len(encoded[each]))
     return f"data:image/{kind};base64,{base64.b64encode(encoded[kind]).decode()}"

@@ -1,37 +1,32 @@
-"""The tables of runs as plain cells, ready to be set."""
+"""The tables of a page, as cells for the template.
+
+Not pandas' Styler: its cells would still need the marks, swatches and isolated names of ours, and pandas takes longer to import
+than a page takes to write.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.run_files import Setup
+from mgclip.report.figures import swatch
 from mgclip.report.page_charts import Curve, Plan
-from mgclip.report.page_figures import swatch
 from mgclip.report.run_data import Result, Run
 
-METRICS: tuple[tuple[str, str, Callable[..., float] | None], ...] = (
-    ("average", "Avg %", max),
-    ("last", "Last %", max),
-    ("forgetting", "forgetting", min),
-    ("backward_transfer", "BWT", max),
-    ("forward_transfer", "FWT", max),
-    ("epochs", "E", None),
-)
-"""Columns of the summary: the metric, its heading, and which value of it is best."""
-LONG = 300
+MAX_CHARACTERS = 300
 """Characters of a setting that are shown."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell. ``best``: of its column; ``level``: place on the colour scale, 0-100; ``ahead``: measured before learning."""
+    """A cell. ``best``: of its column; ``level``: 0-100 on the colour scale; ``ahead``: measured before learning."""
 
     text: str
     best: bool = False
@@ -41,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row with its heading."""
+    """A row and its heading."""
 
     name: str
     cells: Sequence[Cell]
@@ -51,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``corner`` heads the column of row names. ``words``: cells hold text, not numbers."""
+    """A table; ``corner`` is the heading of the row names. ``words``: cells contain text, not numbers."""
 
     caption: str
     corner: str
@@ -61,54 +56,56 @@ class Table:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 1 as percent; a dash where there is none."""
+    """A share of 1 in percent; a dash for None."""
     return "–" if share is None else f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
 def summary_table(plan: Plan) -> Table:
-    """One row for each result, the best value of each column marked among runs of the same data and tasks."""
-    sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.drops))
-    columns = [*METRICS, *((name, f"drop on {name}", min) for name in sets), ("seconds", "seconds", min)]
-    values = [(run, result, {**result.summary, **result.drops}) for run in plan.runs for result in run.results]
+    """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
+    sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
+    drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
+    columns = [*METRICS, EPOCHS, *drops, SECONDS]
+    results = [(run, result) for run in plan.runs for result in run.results]
     best: dict[tuple[object, ...], float] = {}
-    for run, result, own in values:
-        for key, _, choose in columns:
-            if choose and own.get(key) is not None and result.finished and not result.joint:
-                place, value = (*_protocol(run.setup), key), round(own[key], 4)
-                best[place] = choose(best.get(place, value), value)
+    for run, result in results:
+        for metric in columns:
+            value = result.value(metric)
+            if metric.best and value is not None and result.finished and not result.joint:
+                group, rounded = (*_protocol(run.setup), metric.key), round(value, 4)
+                best[group] = metric.best(best.get(group, rounded), rounded)
 
-    def cell(run: Run, result: Result, value: float | None, key: str) -> Cell:
-        if key in ("epochs", "seconds"):
-            text = "–" if value is None else f"{value:,.0f}"
-        else:
-            text = percent(value, 2)
-        rival = value is not None and result.finished and not result.joint and key != "epochs"
-        return Cell(text, best=rival and round(value or 0.0, 4) == best.get((*_protocol(run.setup), key)))
+    def cell(run: Run, result: Result, metric: Metric) -> Cell:
+        value = result.value(metric)
+        if value is None:
+            return Cell("–")
+        text = f"{value:,.0f}" if metric in (EPOCHS, SECONDS) else percent(value, 2)
+        compared = result.finished and not result.joint
+        return Cell(text, best=compared and round(value, 4) == best.get((*_protocol(run.setup), metric.key)))
 
     rows = []
-    for number, (run, result, own) in enumerate(values):
+    for number, (run, result) in enumerate(results):
         note = "" if result.finished else f"unfinished: {count(len(result.records), 'task')} so far"
-        cells = [cell(run, result, own.get(key), key) for key, _, _ in columns]
-        rows.append(Row(result.label, cells, swatch(plan.looks[result.label], f"summary-{number}"), note))
-    return Table("Accuracies, transfers and drops in percent", "method", [head for _, head, _ in columns], rows)
+        cells = [cell(run, result, metric) for metric in columns]
+        rows.append(Row(result.label, cells, swatch(plan.styles[result.label], f"summary-{number}"), note))
+    return Table("Accuracies, transfers and drops in percent", "method", [each.column for each in columns], rows)
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
     return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
 
 
-def count(number: int, word: str) -> str:
-    """``3 tasks``, ``1 task``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+def count(number: int, one: str, many: str = "") -> str:
+    """A number and its noun: ``1 task``, ``3 tasks``, ``2 classes``. ``many`` is the plural if it is irregular."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def full_name(curve: Curve) -> str:
-    """A curve's name with its run's, where its legend leaves that out."""
+    """The name of a curve with the name of its run, even if the legend omits that."""
     return curve.name if curve.name.startswith(curve.result.label) else f"{curve.result.run}/{curve.name}"
 
 
 def curves_table(caption: str, curves: Sequence[Curve], *, column: str, digits: int) -> Table:
-    """The numbers behind a chart: a row for each curve, beginning where the first one does."""
+    """The numbers of a chart: a row for each curve."""
     length, rows = max((len(curve.values) for curve in curves), default=0), []
     for curve in curves:
         cells = [Cell("–" if value is None else f"{value:.{digits}f}") for value in curve.values]
@@ -118,18 +115,19 @@ def curves_table(caption: str, curves: Sequence[Curve], *, column: str, digits: 
 
 
 def matrix_table(result: Result) -> Table:
-    """The accuracy matrix of a result in whole percent; right of the diagonal the next task, zero-shot."""
-    whole, rows = len(result.records), []
+    """The accuracy matrix of a result in percent without decimals; right of the diagonal the next task, zero-shot."""
+    length, rows = len(result.records), []
     for done, record in enumerate(result.records):
-        cells = [Cell(percent(share, 0), level=round(100 * share)) for share in record.accuracy_per_task]
-        if record.next_task_text_accuracy is not None and done + 1 < whole:
-            cells.append(Cell(percent(record.next_task_text_accuracy, 0), ahead=True))
-        rows.append(Row(f"{done + 1}", cells + [Cell("")] * (whole - len(cells))))
-    return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(whole)], rows)
+        cells = [Cell(percent(share, 0), level=round(100 * share)) for share in record["accuracy_per_task"]]
+        zero_shot = record.get("next_task_text_accuracy")
+        if zero_shot is not None and done + 1 < length:
+            cells.append(Cell(percent(zero_shot, 0), ahead=True))
+        rows.append(Row(f"{done + 1}", cells + [Cell("")] * (length - len(cells))))
+    return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
 
 
 def forgetting_table(runs: Sequence[Run]) -> Table | None:
-    """For each result and task but the last: best accuracy once reached minus the one at the end, in points."""
+    """For each result and task but the last: best accuracy so far minus the one at the end, in points."""
     lost: list[tuple[Result, list[float]]] = []
     for result in (result for run in runs for result in run.results if len(result.records) > 1):
         earlier = range(len(result.records) - 1)
@@ -149,24 +147,26 @@ def forgetting_table(runs: Sequence[Run]) -> Table | None:
 
 
 def timing_table(runs: Sequence[Run]) -> Table:
-    """Seconds of learning and evaluating each task, and in all."""
+    """Seconds of learning and evaluating each task, and their sums."""
     results = [result for run in runs for result in run.results]
     length = max(len(result.records) for result in results)
     rows = []
     for result in results:
-        seconds = [record.seconds for record in result.records]
-        cells = [Cell(f"{each.learn:.1f} + {each.evaluate:.1f}") for each in seconds]
-        whole = f"{sum(s.learn for s in seconds):,.1f} + {sum(s.evaluate for s in seconds):,.1f}"
-        rows.append(Row(result.label, [Cell(whole), *cells, *[Cell("")] * (length - len(cells))]))
-    head = ["in all", *(f"task {n + 1}" for n in range(length))]
+        seconds = [record["seconds"] for record in result.records]
+        cells = [Cell(f"{each['learn']:.1f} + {each['evaluate']:.1f}") for each in seconds]
+        learn, evaluate = sum(each["learn"] for each in seconds), sum(each["evaluate"] for each in seconds)
+        rows.append(
+            Row(result.label, [Cell(f"{learn:,.1f} + {evaluate:,.1f}"), *cells, *[Cell("")] * (length - len(cells))])
+        )
+    head = ["total", *(f"task {n + 1}" for n in range(length))]
     return Table("Seconds to learn + to evaluate", "method", head, rows)
 
 
 def settings_tables(runs: Sequence[Run]) -> tuple[Table | None, Table | None]:
-    """What stands out, and the rest: what differs between several runs; for a single run, from the defaults."""
+    """The settings that differ between runs, or for a single run from the defaults; and the others."""
     values = {run.label: run.setup.model_dump(mode="json") for run in runs}
     if len(runs) > 1:
-        return _differing("Settings", values)
+        return _compare("Settings", values)
     own, defaults = values[runs[0].label], Recipe(name="").model_dump(mode="json")
     changed = {key: value for key, value in own.items() if key not in defaults or value != defaults[key]}
     rest = {key: value for key, value in own.items() if key not in changed}
@@ -174,36 +174,35 @@ def settings_tables(runs: Sequence[Run]) -> tuple[Table | None, Table | None]:
 
 
 def version_tables(runs: Sequence[Run]) -> tuple[Table | None, Table | None]:
-    """Versions and machines: what differs between the runs, and what all share."""
-    flat = {}
+    """Versions and machines: those that differ between the runs, and those that all share."""
+    flat: dict[str, Mapping[str, object]] = {}
     for run in runs:
-        environment = dict(run.environment)
-        packages = environment.pop("packages", {})
-        flat[run.label] = {**environment, **(packages if isinstance(packages, Mapping) else {})}
-    return _differing("Versions and machine", flat)
+        versions = {key: value for key, value in run.environment.items() if key != "packages"}
+        flat[run.label] = versions | run.environment.get("packages", {})
+    return _compare("Versions and machine", flat)
 
 
-def _differing(what: str, values: Mapping[str, Mapping[str, Any]]) -> tuple[Table | None, Table | None]:
+def _compare(what: str, values: Mapping[str, Mapping[str, object]]) -> tuple[Table | None, Table | None]:
     keys = list(dict.fromkeys(key for own in values.values() for key in own))
     same = [key for key in keys if all(own.get(key) == next(iter(values.values())).get(key) for own in values.values())]
     apart = [key for key in keys if key not in same]
-    rows = [Row(label, [Cell(_say(own.get(key))) for key in apart]) for label, own in values.items()]
-    differ = Table(f"{what} that differ", "run", apart, rows, words=True) if apart else None
+    rows = [Row(label, [Cell(_as_text(own.get(key))) for key in apart]) for label, own in values.items()]
+    differing = Table(f"{what} that differ", "run", apart, rows, words=True) if apart else None
     shared = next(iter(values.values()))
     caption = f"{what} that all runs share" if len(values) > 1 else what
-    return differ, _pairs(caption, {key: shared[key] for key in same}) if same else None
+    return differing, _pairs(caption, {key: shared[key] for key in same}) if same else None
 
 
-def _pairs(caption: str, values: Mapping[str, Any]) -> Table:
-    rows = [Row(key, [Cell(_say(value))]) for key, value in values.items()]
+def _pairs(caption: str, values: Mapping[str, object]) -> Table:
+    rows = [Row(key, [Cell(_as_text(value))]) for key, value in values.items()]
     return Table(caption, "name", ["value"], rows, words=True)
 
 
-def _say(value: Any) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         value = [key if path is None else f"{key}: {path}" for key, path in value.items()]
     if isinstance(value, list | tuple):
         text = ", ".join(map(str, value)) or "none"
     else:
         text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONG else f"{text[:LONG]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"

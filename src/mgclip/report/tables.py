@@ -1,4 +1,4 @@
-"""A finished table of experiments as Markdown, CSV and LaTeX, published values beside the measured ones."""
+"""A finished table of experiments as Markdown, CSV and LaTeX, with published values next to the measured ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mgclip.experiment.reproduce import Published, Row
 
 
 def percent(value: tuple[float, float | None] | None) -> str:
-    """Mean and spread in percent: ``83.2 ± 1.3``; a dash where there is none."""
+    """Mean and spread in percent: ``83.2 ± 1.3``; a dash for None."""
     if value is None:
         return "-"
     mean, spread = value
@@ -21,7 +21,7 @@ def percent(value: tuple[float, float | None] | None) -> str:
 
 
 def published_values(rows: Sequence[Row], published: Sequence[Published]) -> dict[tuple[str, str], Published]:
-    """Published values by recipe and method: the table's own, and those the recipes state for mg-clip."""
+    """Published values by recipe and method: those of the table, and those that recipes contain for mg-clip."""
     found = {(entry.recipe, entry.method): entry for entry in published}
     for name in {row.recipe for row in rows if row.as_published}:
         recipe = load_recipe(name)
@@ -32,7 +32,7 @@ def published_values(rows: Sequence[Row], published: Sequence[Published]) -> dic
 
 
 def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
-    """One line for each row, and one for each published value whose method was not run; all cells are text."""
+    """The table as text: a line for each row, and one for each published method that was not run."""
     known = published_values(rows, published)
     columns = list(dict.fromkeys(name for row in rows for name in row.values))
     changed, stated = any(row.change for row in rows), bool(known)
@@ -64,7 +64,7 @@ def _stated(entry: Published | None) -> dict[str, str]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table; numbers stand right."""
+    """A Markdown table with numbers aligned to the right."""
     words = {"recipe", "change", "method"}
     lines = [" | ".join(table.columns), " | ".join("---" if name in words else "---:" for name in table.columns)]
     lines += [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in table.itertuples(index=False)]
@@ -72,21 +72,31 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def numbers(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
-    """The same as numbers in percent, for machines: means, and ``sd`` columns with the spreads."""
+    """The table as numbers in percent: means, and the spreads in ``sd`` columns."""
     known, lines = published_values(rows, published), []
     for row in rows:
         line: dict[str, object] = {"recipe": row.recipe, "change": row.change, "method": row.method, "seeds": row.seeds}
         for name, (mean, spread) in row.values.items():
             line |= {name: 100 * mean, f"{name} sd": None if spread is None else 100 * spread}
-        beside = known.get((row.recipe, row.method)) if row.as_published else None
-        line |= {"published Avg": beside and beside.avg, "published Last": beside and beside.last}
+        entry = known.get((row.recipe, row.method)) if row.as_published else None
+        line |= {"published Avg": entry and entry.avg, "published Last": entry and entry.last}
         line |= {"E": " ".join(map(str, row.epochs)), "seconds": row.seconds}
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 def write_tables(rows: Sequence[Row], published: Sequence[Published], folder: Path, name: str) -> list[Path]:
-    """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex`` into ``folder`` and return them."""
+    """Write a finished table in three formats.
+
+    Args:
+        rows: The rows of the table.
+        published: Published values to show next to them.
+        folder: The folder to write into.
+        name: The name of the files, without extension.
+
+    Returns:
+        The files: ``NAME.md``, ``NAME.csv`` and ``NAME.tex``.
+    """
     table = frame(rows, published)
     latex = table.map(lambda cell: str(cell).replace("±", r"\pm")).to_latex(index=False, escape=True)
     parts = {

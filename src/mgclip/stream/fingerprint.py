@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from mgclip.stream.data import Split
 from mgclip.stream.files import holds_files
@@ -15,7 +18,25 @@ LOOKED_AT = 2000
 """So many files of each part of a task are asked for their size; of all others the name stands for the image."""
 
 
-def fingerprint(stream: Sequence[Task]) -> dict[str, Any]:
+PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+
+class DataPart(TypedDict):
+    """The number of images of one part of a task, and a digest of them."""
+
+    images: Annotated[int, Field(ge=0)]
+    digest: str
+
+
+class DataTask(TypedDict):
+    """The data of one task of a stream."""
+
+    classes: list[str]
+    train: DataPart
+    test: DataPart
+
+
+def fingerprint(stream: Sequence[Task]) -> dict[str, DataTask]:
     """For each task its classes, and of each of its parts the number of images and a digest of labels, file names and sizes."""
     return {
         f"task {task.index + 1}": {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
@@ -23,27 +44,28 @@ def fingerprint(stream: Sequence[Task]) -> dict[str, Any]:
     }
 
 
-def difference(begun: dict[str, Any], now: dict[str, Any]) -> str | None:
+def difference(begun: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> str | None:
     """What is not as it was, in a few words; None where nothing is."""
     for name in begun.keys() | now.keys():
         if name not in begun or name not in now:
             return f"{len(begun)} tasks then, {len(now)} now"
-    for name, was in begun.items():
-        for part in ("classes", "train", "test"):
-            if was[part] != now[name][part]:
-                return f"{name}: {_words(part, was[part], now[name][part])}"
+    for name, task in begun.items():
+        was, is_now = task["classes"], now[name]["classes"]
+        if was != is_now:
+            return f"{name}: its classes were {', '.join(was[:3])}, ... and are {', '.join(is_now[:3])}, ..."
+        for part in PARTS:
+            if task[part] != now[name][part]:
+                return f"{name}: {_words(part, task[part], now[name][part])}"
     return None
 
 
-def _words(part: str, was: Any, now: Any) -> str:
-    if part == "classes":
-        return f"its classes were {', '.join(was[:3])}, ... and are {', '.join(now[:3])}, ..."
+def _words(part: str, was: DataPart, now: DataPart) -> str:
     if was["images"] != now["images"]:
         return f"{was['images']} {part} images then, {now['images']} now"
     return f"its {part} images are others, or in another order"
 
 
-def _part(split: Split) -> dict[str, Any]:
+def _part(split: Split) -> DataPart:
     digest = hashlib.sha256(split.labels.tobytes())
     for mark in _marks(split.images):
         digest.update(mark)

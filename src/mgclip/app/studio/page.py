@@ -122,11 +122,11 @@ def _gap(workshop: Workshop) -> None:
     def draw(files: list[str] | None) -> tuple[Any, str]:
         from matplotlib.figure import Figure
 
-        from mgclip.report.gap_figures import projection_axes
+        from mgclip.report.file_figures import paint_projection
 
         found, texts, labels, names = workshop.gap_points(_paths(files))
         figure = Figure(figsize=(8, 5), layout="constrained")
-        projection_axes(figure.subplots(), found, texts, labels)
+        paint_projection(figure.subplots(), found, texts, labels)
         return figure, f"{len(found)} images, {len(names)} class texts"
 
     button.click(_safely(draw, [None]), [images], [picture, said])

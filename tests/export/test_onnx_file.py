@@ -1,4 +1,4 @@
-"""A model as an ONNX file: run by onnxruntime and compared with the model."""
+"""A model as an ONNX file: run with onnxruntime and compared with the model."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from mgclip.export.onnx_file import export_onnx, onnx_deviation
 
 
 @pytest.mark.parametrize(("branches", "fusion", "weight"), BRANCHES)
-def test_onnx_gives_the_models_probabilities(onnx, tiny, icons, tmp_path, branches, fusion, weight):
+def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, branches, fusion, weight):
     model, file = copy.copy(tiny), tmp_path / "model.onnx"
     changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
     model.settings = tiny.settings.model_copy(update=changes)
@@ -41,12 +41,12 @@ def test_onnx_gives_the_models_probabilities(onnx, tiny, icons, tmp_path, branch
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     others = copy.copy(model)
     others.settings = model.settings.model_copy(update={"branches": "image" if branches == "text" else "text"})
-    assert onnx_deviation(others, file) > 1e-2  # a wrong branch would have been seen
+    assert onnx_deviation(others, file) > 1e-2  # a wrong branch would be noticed
 
 
 def test_onnx_of_iconclip(onnx, iconclip, tmp_path):
     assert export_onnx(iconclip, tmp_path / "model.onnx") < 1e-5
-    with pytest.raises(InputError, match=r"model\.onnx exists already"):
+    with pytest.raises(InputError, match=r"model\.onnx already exists"):
         export_onnx(iconclip, tmp_path / "model.onnx")
 
 
@@ -58,7 +58,7 @@ def test_an_onnx_file_that_deviates_is_removed(onnx, tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra(tiny, tmp_path, monkeypatch):
+def test_a_missing_extra_is_reported_before_anything_is_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for write in (export_onnx, lambda model, place: export_folder(model, place, onnx=True)):
         with pytest.raises(

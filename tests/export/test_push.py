@@ -78,15 +78,15 @@ def test_pushing(hub, small):
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(401, "hf auth login"), (403, "use a token that may write there"), (400, "check the network")],
+    [(401, "hf auth login"), (403, "use a token with write permission there"), (400, "check the network")],
 )
-def test_the_hub_says_no(hub, small, status, advice):
+def test_an_upload_that_the_hub_rejects_fails_with_advice(hub, small, status, advice):
     hub.refuses = status
     with pytest.raises(MGCLIPError, match=rf"small was not pushed to me/months \(.*\): .*{advice}"):
         push(small, "me/months")
 
 
-def test_no_hub_and_no_token(hub, small, monkeypatch):
+def test_a_missing_hub_or_token_is_reported(hub, small, monkeypatch):
     hub.shutdown()
     hub.server_close()
     with pytest.raises(MGCLIPError, match=r"was not pushed to me/months \(.*\): check the network"):
@@ -95,5 +95,5 @@ def test_no_hub_and_no_token(hub, small, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(small / "none"))
     with pytest.raises(MGCLIPError, match="log in with  hf auth login  or set HF_TOKEN"):
         push(small, "me/months")
-    with pytest.raises(InputError, match="cannot be a repository on the hub"):
+    with pytest.raises(InputError, match="is not a valid repository name"):
         push(small, "no spaces/here")

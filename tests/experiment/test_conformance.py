@@ -18,10 +18,22 @@ from mgclip.experiment.conformance import LIMITS, conform
 from mgclip.experiment.recording import EMBEDDED
 
 CONFIG = {
-    "adapter_rank": 4, "adapter_alpha": 2, "adapter_lr": 0.002, "epochs": 2, "adapter_batch_size": 20, "head_lr": 0.003,
-    "head_epochs": 2, "head_batch_size": 9, "eval_batch_size": 7, "vision_weight": 2, "prompt": "a photo of {}.",
-    "class_order": [9, 0, 4, 2, 7, 1, 8, 3, 5, 6], "initial_classes": 4, "classes_per_task": 3, "shuffle": False,
-}  # fmt: skip
+    "adapter_rank": 4,
+    "adapter_alpha": 2,
+    "adapter_lr": 0.002,
+    "epochs": 2,
+    "adapter_batch_size": 20,
+    "head_lr": 0.003,
+    "head_epochs": 2,
+    "head_batch_size": 9,
+    "eval_batch_size": 7,
+    "vision_weight": 2,
+    "prompt": "a photo of {}.",
+    "class_order": [9, 0, 4, 2, 7, 1, 8, 3, 5, 6],
+    "initial_classes": 4,
+    "classes_per_task": 3,
+    "shuffle": False,
+}
 PROBE = {"max_epochs": 4, "alpha": 0.007, "adapter_batch_size": 20, "adapter_lr": 0.002}
 
 
@@ -79,19 +91,21 @@ def test_a_deviation_fails_the_command(recording, tmp_path, kind, change):
 
 
 def test_not_a_recording(tmp_path):
-    with pytest.raises(InputError, match=r"A recording needs .*trace\.json, and it cannot be read"):
+    with pytest.raises(InputError, match=r"trace\.json of the recording cannot be read"):
         conform(tmp_path)
     (tmp_path / "trace.json").write_text('{"config": {}, "tasks": []}')
-    with pytest.raises(InputError, match=r"trace\.json, and in it config\.adapter_rank: Field required"):
+    with pytest.raises(
+        InputError, match=r"trace\.json of the recording is not valid \(config\.adapter_rank: Field required"
+    ):
         conform(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("photos.npz", b"PK\x03\x04 cut", r"photos\.npz, and it cannot be read"),
-        ("final.safetensors", None, r"final\.safetensors, and it cannot be read"),
-        ("probe.json", b"{}", r"probe\.json, and in it config: Field required"),
+        ("photos.npz", b"PK\x03\x04 cut", r"photos\.npz of the recording cannot be read"),
+        ("final.safetensors", None, r"final\.safetensors of the recording cannot be read"),
+        ("probe.json", b"{}", r"probe\.json of the recording is not valid \(config: Field required"),
         ("adapter_init.safetensors", None, r"There is no adapter file .*adapter_init\.safetensors"),
         ("clip-mini", None, r"There is no CLIP at .*clip-mini"),
     ],

@@ -1,4 +1,4 @@
-"""The HTML report of runs: that it says what the records say, shows any name as text, and needs nothing from elsewhere."""
+"""The HTML report of runs: it shows the numbers of the records, any name as text, and is self-contained."""
 
 import base64
 import io
@@ -24,8 +24,16 @@ def test_one_run(tmp_path):
     assert file == run / "report.html"
     page, text = read(file), file.read_text(encoding="utf-8")
     assert [attrs["id"] for attrs in page.all("h2")] == [
-        "summary", "accuracy", "matrices", "forgetting", "gap", "classes", "settings", "versions", "timings",
-    ]  # fmt: skip
+        "summary",
+        "accuracy",
+        "matrices",
+        "forgetting",
+        "gap",
+        "classes",
+        "settings",
+        "versions",
+        "timings",
+    ]
     summary = cells(text, "Accuracies")
     assert summary[0] == [
         "method",
@@ -64,7 +72,7 @@ def test_the_best_of_a_column_is_the_best(tmp_path):
         assert {values[n] for n, row in enumerate(rows) if "best" in row[column]} == {best(values)}
 
 
-def test_runs_of_other_tasks_are_not_rivals(tmp_path):
+def test_runs_with_other_tasks_are_not_compared(tmp_path):
     runs = [make_run(tmp_path / f"by-{n}", per_task=n) for n in (2, 3)]
     rows = cells(write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8"), "Accuracies")[1:]
     assert [sum("best" in row[1] for row in rows[half]) for half in (slice(0, 2), slice(2, 4))] == [1, 1]
@@ -100,10 +108,10 @@ def test_any_name_is_shown_as_text(tmp_path):
         assert name in page.text
     assert "49" not in re.findall(r"it's & (\S+)", page.text)
     assert not page.all("script") + page.all("i") + page.all("b")
-    assert "taken for <script>alert(1)</script>" in " ".join(attrs["alt"] for attrs in page.all("img"))
+    assert "predicted as <script>alert(1)</script>" in " ".join(attrs["alt"] for attrs in page.all("img"))
 
 
-def test_a_name_that_is_half_a_character(tmp_path):
+def test_a_lone_surrogate_in_a_name_is_replaced(tmp_path):
     run = make_run(tmp_path / "run", names=["caf\udce9"])
     page = read(write_report([run], tmp_path / "page.html"))
     assert "caf?" in page.text
@@ -138,7 +146,7 @@ def test_few_and_many_classes(tmp_path, count, groups):
     final = json.loads((run / "mg-clip" / "final.json").read_text())
     right = sorted(each["right"] for each in final["classes"])
     if groups == 1:
-        assert [int(row[1].split()[0]) for row in cells(text, f"All {count} classes, the worst first")[1:]] == right
+        assert [int(row[1].split()[0]) for row in cells(text, f"All {count} classes, worst first")[1:]] == right
     else:
         assert [int(row[1].split()[0]) for row in cells(text, "The 20 best")[1:]] == right[:-21:-1]
         assert [int(row[1].split()[0]) for row in cells(text, "The 20 worst")[1:]] == right[:20]
@@ -161,13 +169,13 @@ def test_an_unfinished_run(tmp_path):
     page = read(write_report([run], tmp_path / "page.html"))
     assert "Unfinished: mg-clip has 2 so far; ranpac has not finished a task." in page.text
     assert "(unfinished: 2 tasks so far)" in page.text
-    assert "Not recorded for mg-clip: without a final.json" in page.text
+    assert "Not recorded for mg-clip: there is no final.json" in page.text
     assert "there is no environment.json" in page.text
     rows = cells((tmp_path / "page.html").read_text(encoding="utf-8"), "Accuracies")[1:]
     assert not any("best" in cell for cell in rows[1])
 
 
-def test_a_single_task_and_what_was_never_measured(tmp_path):
+def test_a_single_task_and_missing_measurements(tmp_path):
     run = make_run(tmp_path / "run", tasks=1, per_task=1, methods=("mg-clip",), final=False)
     file = run / "mg-clip" / "records.jsonl"
     record = json.loads(file.read_text()) | {"gap": {"positive": None, "negative": None}}
@@ -175,9 +183,11 @@ def test_a_single_task_and_what_was_never_measured(tmp_path):
     file.write_text(json.dumps(record) + "\n")
     page = read(write_report([run], tmp_path / "page.html"))
     for sentence in (
-        "Nothing can be forgotten yet", "No method was probed", "there was never more than one class",
+        "no method has learned a second task yet",
+        "No method was probed",
+        "there is a single class",
         "no method of this run has a final.json",
-    ):  # fmt: skip
+    ):
         assert sentence in page.text
 
 
@@ -215,7 +225,7 @@ def test_the_same_runs_give_the_same_page(tmp_path):
     assert write_report([run, run], tmp_path / "b.html").read_bytes() == first
 
 
-def test_labels_tell_runs_apart(tmp_path):
+def test_labels_of_runs_are_distinct(tmp_path):
     folders = [tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0", tmp_path / "b" / "seed-1"]
     assert labels(folders) == ["a/seed-0", "b/seed-0", "b/seed-1"]
     assert labels(folders[1:]) == ["seed-0", "seed-1"]
@@ -229,21 +239,23 @@ def test_an_evaluation(tmp_path):
     for name in names:
         assert name in page.text
     assert cells(text, "Accuracy of the branches")[1:] == [
-        ["both", "75.60"], ["text", "60.00"], ["image", "70.00"],
-    ]  # fmt: skip
+        ["both", "75.60"],
+        ["text", "60.00"],
+        ["image", "70.00"],
+    ]
     assert cells(text, "All classes")[1][1:] == ["20", "0", "0", "0.0", "–"]
-    assert cells(text, "Answers by confidence")[1:] == [["0 to 10 %", "20", "4.0", "75.0"]]
+    assert cells(text, "Predictions by confidence")[1:] == [["0 to 10 %", "20", "4.0", "75.0"]]
     assert "71.0 points" in page.text
     assert "4.0 % confident, 75.0 % right, 20 images." in text
 
 
-def test_an_evaluation_of_one_branch_without_answers(tmp_path):
+def test_an_evaluation_of_one_branch_without_predictions(tmp_path):
     bare = {"bins": [], "error": 0.0}
     bare = evaluation(["a", "b"], text_accuracy=None, image_accuracy=None, confused=[], calibration=bare)
     page = read(write_evaluation(bare, tmp_path / "page.html", title="mine"))
     assert page.text.startswith("mine")
-    assert "No class was taken for another." in page.text
-    assert "There is no bin that holds an image." in page.text
+    assert "No image was assigned to a wrong class." in page.text
+    assert "There are no predictions." in page.text
     assert "Accuracy of the branches" not in page.text
 
 

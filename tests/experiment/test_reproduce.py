@@ -13,9 +13,28 @@ from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 
 SMALL = (
-    "tasks=2", "train_per_class=3", "test_per_class=2", "classes_per_task=2", "epochs=1", "adapter_batch_size=4",
-    "head_batch_size=4", "ranpac_width=20", "rapf_epochs=1", "retention=icons-concepts",
-)  # fmt: skip
+    "tasks=2",
+    "train_per_class=3",
+    "test_per_class=2",
+    "classes_per_task=2",
+    "epochs=1",
+    "adapter_batch_size=4",
+    "head_batch_size=4",
+    "ranpac_width=20",
+    "rapf_epochs=1",
+    "retention=icons-concepts",
+)
+
+SUMMARY = {
+    "average": 0.5,
+    "last": 0.4,
+    "forgetting": None,
+    "backward_transfer": None,
+    "forward_transfer": 0.25,
+    "epochs": 1,
+    "seconds": 1.0,
+    "accuracy_after": [0.5],
+}
 
 
 @pytest.mark.parametrize("name", shipped_tables())
@@ -36,7 +55,7 @@ def test_every_table_fits_its_recipes(name, tmp_path):
             table_cells(table, tmp_path, seeds=1, twin=True)
 
 
-def test_every_published_recipe_stands_in_a_table():
+def test_every_published_recipe_is_in_a_table():
     tabled = {recipe for name in shipped_tables() for recipe in load_table(name).recipes}
     expected = {
         name
@@ -63,7 +82,7 @@ def reproduce(tiny_clip, mgclip):
     return call
 
 
-def test_a_table_is_run_gone_on_with_and_written(reproduce, tmp_path):
+def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
         "about: mine\nrecipes: [icons100, icons100-5x10]\nmethods: [zero-shot, mg-clip, joint]\n"
@@ -73,11 +92,11 @@ def test_a_table_is_run_gone_on_with_and_written(reproduce, tmp_path):
     code, said, err = reproduce(file, "--out", out, "--seeds", 1)
     assert code == 0, err
     assert "| icons100 | mg-clip |" in said
-    assert "other" not in said  # a literature value is of the recipe as shipped, and these are much smaller
+    assert "other" not in said  # published values apply to the shipped recipe only, and these runs are much smaller
     runs = sorted(str(f.parent.relative_to(out)) for f in out.rglob("recipe.yaml"))
     assert runs == ["icons100-5x10/seed-0", "icons100/seed-0"]
     stamps = {f: f.stat().st_mtime_ns for f in out.rglob("records.jsonl")}
-    (out / "icons100" / "seed-0" / "summary.json").unlink()  # as a run stopped before its end
+    (out / "icons100" / "seed-0" / "summary.json").unlink()  # as if the run had been stopped
     code, said, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
     assert (code, err) == (0, "")
     untouched = out / "icons100-5x10" / "seed-0" / "mg-clip" / "records.jsonl"
@@ -115,7 +134,7 @@ def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
 
 
-def test_cells_are_known_as_finished_only_at_their_end(tmp_path):
+def test_a_cell_is_finished_only_at_its_end(tmp_path):
     cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None
     with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
@@ -127,11 +146,8 @@ def test_cells_are_known_as_finished_only_at_their_end(tmp_path):
 
 def test_names_that_could_break_a_table(tmp_path):
     cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
-    summary = {
-        "average": 0.5, "last": None, "forgetting": None, "backward_transfer": None, "forward_transfer": 0.25, "epochs": 1,
-        "seconds": 1.0, "accuracy_after": [0.5],
-    }  # fmt: skip
-    rows = collect(cells, [{"a|b_c%": summary}])
+    rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])
+    assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables
     text = markdown(frame(rows))
     assert "| a\\|b_c% |" in text
     assert "50.0" in text
@@ -140,13 +156,13 @@ def test_names_that_could_break_a_table(tmp_path):
     assert "a|b\\_c\\%" in (tmp_path / "t.tex").read_text()
 
 
-def test_seeds_count_from_the_one_given(tmp_path):
+def test_seeds_count_from_the_given_one(tmp_path):
     cells = table_cells(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
     assert [cell.recipe.seed for cell in cells] == [7, 8]
     assert [cell.folder.name for cell in cells] == ["seed-7", "seed-8"]
 
 
-def test_a_recipe_by_path_runs_inside_the_tables_folder(reproduce, tmp_path, monkeypatch):
+def test_a_recipe_by_path_runs_inside_the_folder_of_the_table(reproduce, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recs").mkdir()
     (tmp_path / "recs" / "mine.yaml").write_text("extends: icons100\nmethods: [zero-shot]\n")
@@ -157,7 +173,7 @@ def test_a_recipe_by_path_runs_inside_the_tables_folder(reproduce, tmp_path, mon
     assert names == ["mine", "tab-mine.svg", "tab.csv", "tab.md", "tab.tex"]
 
 
-def test_an_interrupt_says_how_to_go_on(reproduce, tmp_path, monkeypatch):
+def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):
     from mgclip.app.display import RunDisplay
 
     def stop(self, *args):
@@ -166,19 +182,15 @@ def test_an_interrupt_says_how_to_go_on(reproduce, tmp_path, monkeypatch):
     monkeypatch.setattr(RunDisplay, "on_task", stop)
     code, _, err = reproduce("icons100", "methods=zero-shot", "--out", tmp_path / "out")
     assert code == 1
-    assert "Stopped. What is finished is kept: give the same command again to go on." in err
+    assert "Stopped. Finished runs and tasks are saved: run the same command again to resume." in err
     monkeypatch.undo()
 
 
-def test_published_values_stand_beside_published_settings_only(tmp_path):
+def test_published_values_are_shown_for_published_settings_only(tmp_path):
     table = load_table("cifar100")
-    summary = {
-        "average": 0.5, "last": 0.4, "forgetting": None, "backward_transfer": None, "forward_transfer": 0.25, "epochs": 1,
-        "seconds": 1.0, "accuracy_after": [0.5],
-    }  # fmt: skip
     for changes, shown in (((), {"87.00", "81.77"}), (("tasks=2",), set())):
         cells = table_cells(table, tmp_path, seeds=1, twin=False, changes=changes)
-        found = frame(collect(cells, [{"mg-clip": summary}] * len(cells)), table.published)
+        found = frame(collect(cells, [{"mg-clip": SUMMARY}] * len(cells)), table.published)
         columns = set(found.get("published Avg", ()))
         assert columns - {"-"} >= shown
         assert bool(columns - {"-"}) == bool(shown)

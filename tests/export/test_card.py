@@ -1,4 +1,4 @@
-"""The model card: what it says, that no name breaks it, and that its programs run."""
+"""The model card: its content, that no name breaks it, and that its programs run."""
 
 import copy
 import json
@@ -30,14 +30,21 @@ HOSTILE = (
 
 
 NOTES = [
-    {"version": 1, "time": "2026-03-02T09:00:00+00:00", "what": "learned march", "classes": ["a", "b", "c"], "images": 12,
-     "epochs": 3, "accuracy": {"new": 0.75, "old": None}},
+    {
+        "version": 1,
+        "time": "2026-03-02T09:00:00+00:00",
+        "what": "learned march",
+        "classes": ["a", "b", "c"],
+        "images": 12,
+        "epochs": 3,
+        "accuracy": {"new": 0.75, "old": None},
+    },
     {"version": 2, "what": "learned | april\n# <b>", "classes": ["d", "e"], "images": 3},
     {},
-]  # fmt: skip
+]
 
 
-def test_the_card_says_what_is_known(tiny):
+def test_the_card_states_what_is_known(tiny):
     header, body = front(
         model_card(tiny, NOTES, {"data": "april", "images": 40, "accuracy": 0.625, "classes": {"a|b": 0.5}})
     )
@@ -54,13 +61,13 @@ def test_the_card_says_what_is_known(tiny):
     assert found[start + 17 : start + 26] == ["–"] * 9
     assert "On april (40 images), 62.5 % of the answers were right." in body
     assert found[found.index("a|b") + 1] == "50.0 %"
-    assert "Nothing: no images were set aside" not in body
+    assert "Nothing: no images were held out" not in body
     assert found[found.index("prompt") + 1] == "a good photo of a {}."
     assert "adapter_init" not in body
     for limit in (
         "flat by design",
         "may have lost",
-        "taught them cannot be taken out",
+        "was removed since, cannot be removed",
         "its licence applies",
         "Every image gets one",
     ):
@@ -69,15 +76,15 @@ def test_the_card_says_what_is_known(tiny):
     assert str(tiny.backbone.reference) not in body
 
 
-def test_the_card_says_what_is_not_known(tiny):
+def test_the_card_states_what_is_unknown(tiny):
     _, body = front(model_card(tiny, []))
     assert "No notes were kept" in body
-    assert "Nothing: no images were set aside to test it" in body
+    assert "Nothing: no images were held out to test it" in body
     _, body = front(model_card(tiny, [{"images": 4, "accuracy": {"new": None, "old": None}}]))
-    assert "Nothing: no images were set aside to test it" in body
+    assert "Nothing: no images were held out to test it" in body
 
 
-def test_the_base_model_is_named_where_the_hub_has_it(tiny):
+def test_the_base_model_is_named_if_it_came_from_the_hub(tiny):
     model = copy.copy(tiny)
     model.backbone = copy.copy(tiny.backbone)
     model.backbone.reference = "openai/clip-vit-base-patch16"
@@ -98,8 +105,13 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     evaluation = {"data": HOSTILE[0], "accuracy": 0.5, "classes": dict.fromkeys(HOSTILE, 0.5)}
     card = model_card(model, [{"what": name, "classes": HOSTILE} for name in HOSTILE], evaluation)
     header, body = front(card)
-    calm = front(model_card(tiny_named(model), [{"what": "x", "classes": ["y"]}] * len(HOSTILE),
-                            {**evaluation, "data": "x", "classes": {f"z{i}": 0.5 for i in range(len(HOSTILE))}}))  # fmt: skip
+    calm = front(
+        model_card(
+            tiny_named(model),
+            [{"what": "x", "classes": ["y"]}] * len(HOSTILE),
+            {**evaluation, "data": "x", "classes": {f"z{i}": 0.5 for i in range(len(HOSTILE))}},
+        )
+    )
     found, kinds = cells(body)
     expected, calm_kinds = cells(calm[1])
     assert header == calm[0]
@@ -107,8 +119,8 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     assert len(found) == len(expected)
     shown = [" ".join(name.split()) for name in HOSTILE]
     assert " · ".join(shown) in found
-    assert found.count(shown[0]) == 2  # what was done, and its accuracy
-    assert not re.search(r"https?://e|www\.e|me@e", body)  # nothing that a reader makes a link of by itself
+    assert found.count(shown[0]) == 2  # the note and the accuracy
+    assert not re.search(r"https?://e|www\.e|me@e", body)  # nothing that a Markdown reader turns into a link
 
 
 def tiny_named(model):
@@ -119,13 +131,21 @@ def tiny_named(model):
 
 
 @pytest.mark.parametrize(("branches", "fusion", "weight"), BRANCHES)
-def test_the_cards_programs_run(onnx, iconclip, icons, tmp_path, monkeypatch, branches, fusion, weight):
+def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypatch, branches, fusion, weight):
     model = copy.copy(iconclip)
     changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
     model.settings = iconclip.settings.model_copy(update=changes)
     exported = export_folder(model, tmp_path / "clip", onnx=True)
-    assert {"README.md", "classes.json", "config.json", "head.safetensors", "model.onnx", "model.safetensors",
-            "preprocessor_config.json", "tokenizer.json"} <= set(exported.files)  # fmt: skip
+    assert {
+        "README.md",
+        "classes.json",
+        "config.json",
+        "head.safetensors",
+        "model.onnx",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+    } <= set(exported.files)
     assert exported.deviation < 1e-5
     assert exported.onnx_deviation < 1e-5
     wide = Image.fromarray(icons["x_test"][17]).resize((90, 61))

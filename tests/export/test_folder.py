@@ -1,4 +1,4 @@
-"""A model as a plain CLIP: loaded without this package and compared with the model; written whole or not at all."""
+"""A model as an ordinary CLIP: loaded without this package, compared with the model, written completely or not at all."""
 
 import json
 
@@ -13,14 +13,14 @@ from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.export.card import model_card
-from mgclip.export.exact import check_export
+from mgclip.export.deviation import check_export
 from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, HEAD, export_clip
+from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import export_onnx
-from mgclip.export.place import whole_folder
 
 
-def test_the_folder_is_a_plain_clip_and_the_model_stays(model, icons, tmp_path):
+def test_the_folder_is_an_ordinary_clip_and_the_model_is_unchanged(model, icons, tmp_path):
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
     before = everything(model)
@@ -42,7 +42,7 @@ def test_the_folder_is_a_plain_clip_and_the_model_stays(model, icons, tmp_path):
     torch.testing.assert_close(found.image_embeds, own, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.text_embeds, model.encoder.texts(model.class_texts), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.logits_per_image, model.text_logits(own, model.class_texts), rtol=0, atol=1e-3)
-    assert (bare - own).abs().max() > 1e-3  # the adapters do something, so folding them in is seen
+    assert (bare - own).abs().max() > 1e-3  # the adapters do something, so an export without them would be noticed
 
 
 def test_head_and_classes(tiny, tmp_path):
@@ -57,10 +57,10 @@ def test_head_and_classes(tiny, tmp_path):
     assert about["logit_scale"] == pytest.approx(tiny.backbone.logit_scale.item(), rel=1e-7)
     assert about["base"] == {"name": tiny.backbone.reference.split("/")[-1], "fingerprint": tiny.backbone.fingerprint}
     for file in (tmp_path / "clip").glob("*.json"):
-        assert str(tmp_path.parent) not in file.read_text(), f"{file.name} tells where things lay"
+        assert str(tmp_path.parent) not in file.read_text(), f"{file.name} contains a path of this machine"
 
 
-def test_every_projection_and_another_precision(tiny_clip, icons, tmp_path):
+def test_all_projections_and_another_precision_are_exported(tiny_clip, icons, tmp_path):
     wide = learned(tiny_clip, icons, projections="kvqo", rank=3, lora_alpha=6.0)
     export_clip(wide, tmp_path / "wide")
     assert check_export(wide, tmp_path / "wide") < 1e-5
@@ -71,7 +71,7 @@ def test_every_projection_and_another_precision(tiny_clip, icons, tmp_path):
     assert_same(before, everything(rough))
 
 
-def test_it_is_a_base_to_go_on_from(tiny, icons, tmp_path):
+def test_an_export_can_be_trained_further(tiny, icons, tmp_path):
     export_clip(tiny, tmp_path / "clip")
     backbone = load_backbone(tmp_path / "clip")
     pixels = backbone.transform([Image.fromarray(each) for each in icons["x_test"][:5]])
@@ -79,7 +79,7 @@ def test_it_is_a_base_to_go_on_from(tiny, icons, tmp_path):
     MGCLIP(backbone, Settings(**QUICK)).learn(*task(icons, [7, 8]))
 
 
-def test_what_cannot_be_exported(tiny, tiny_clip, tmp_path, monkeypatch):
+def test_impossible_exports_are_rejected(tiny, tiny_clip, tmp_path, monkeypatch):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -91,7 +91,7 @@ def test_what_cannot_be_exported(tiny, tiny_clip, tmp_path, monkeypatch):
         export_clip(tiny, tmp_path / "file" / "clip")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InputError, match="cannot be the one this runs in"):
+    with pytest.raises(InputError, match="cannot be the current folder"):
         export_clip(tiny, tmp_path / "here")
     fresh = MGCLIP.from_pretrained(tiny_clip)
     for write in (export_clip, export_folder, export_onnx):
@@ -102,9 +102,9 @@ def test_what_cannot_be_exported(tiny, tiny_clip, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here", "used"]
 
 
-def test_whole_or_not_at_all(tmp_path):
+def test_a_folder_appears_complete_or_not_at_all(tmp_path):
     def write(stop):
-        with whole_folder(tmp_path / "a" / "b") as place:
+        with atomic_folder(tmp_path / "a" / "b") as place:
             (place / "sub").mkdir()
             (place / "sub" / "file").write_text("new")
             if stop:
@@ -121,7 +121,7 @@ def test_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("weight", ["visual_projection.weight", "text_model.final_layer_norm.bias"])
-def test_a_folder_that_deviates_is_found_out(tiny, tmp_path, weight):
+def test_a_deviating_export_is_rejected(tiny, tmp_path, weight):
     export_clip(tiny, tmp_path / "clip")
     state = load_file(tmp_path / "clip" / "model.safetensors")
     state[weight] += 0.1 * torch.randn(state[weight].shape, generator=torch.Generator().manual_seed(0))
@@ -143,13 +143,13 @@ def test_the_command(onnx, mgclip, tiny, icons, tmp_path):
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "again")
     assert (code, err) == (0, "")
     assert "model.safetensors" in out
-    assert "5 classes; largest deviation of the CLIP's features" in out
+    assert "5 classes; largest deviation of the CLIP's features: " in out
     assert not (tmp_path / "again" / "model.onnx").exists()
     for words, sentence in (
         (("months", "--to", tmp_path / "clip"), "clip exists and is not an empty folder"),
         (("clip", "--to", tmp_path / "new"), "clip is not a saved model: expected a folder written by  mgclip learn"),
-        (("months", "--to", tmp_path / "new", "--private"), "--private says how to push: give --push REPO too"),
-        (("months", "--to", tmp_path / "new", "--push", "a/b/c"), "a/b/c cannot be a repository on the hub"),
+        (("months", "--to", tmp_path / "new", "--private"), "--private applies to --push only: add --push REPO"),
+        (("months", "--to", tmp_path / "new", "--push", "a/b/c"), "a/b/c is not a valid repository name"),
     ):
         code, out, err = mgclip("export", tmp_path / words[0], *words[1:])
         assert (code, out) == (2, "")
@@ -157,7 +157,7 @@ def test_the_command(onnx, mgclip, tiny, icons, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command_tells_the_cards_notes(mgclip, tiny_clip, icons, tmp_path):
+def test_the_command_writes_the_notes_of_all_versions(mgclip, tiny_clip, icons, tmp_path):
     for month, classes in (("march", [0, 1]), ("april", [2, 3])):
         for c in classes:
             folder = tmp_path / month / f"class {c}"

@@ -1,4 +1,4 @@
-"""What the report refuses: folders that are no runs, runs without a record, damaged files, places that cannot be written."""
+"""What the report rejects: folders that are not runs, runs without a record, damaged files, files that cannot be written."""
 
 import pytest
 from made_runs import make_run
@@ -15,20 +15,20 @@ def spoil(run, file, text):
     ("file", "text", "sentence"),
     [
         ("recipe.yaml", b"\xff", "is not YAML"),
-        ("environment.json", b"{", "environment.json is not JSON: restore the file"),
-        ("environment.json", b"[1]", r"environment.json is not what a run writes \(all of it"),
+        ("environment.json", b"{", "environment.json is not JSON: restore it"),
+        ("environment.json", b"[1]", r"environment.json is damaged \(top level"),
         ("environment.json", b'{"format": 2}', r"has files of format 2; this version reads format 1: upgrade mg-clip"),
         ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
         ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
-        ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is not what a run writes \(task: Field required\)"),
-        ("mg-clip/records.jsonl", b"3\n", "Line 1 of .* is not what a run writes"),
+        ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is damaged \(task: Field required\)"),
+        ("mg-clip/records.jsonl", b"3\n", "Line 1 of .* is damaged"),
         ("mg-clip/summary.json", b"{'", "summary.json is not JSON"),
-        ("mg-clip/summary.json", b'{"retention": 3}', r"summary.json is not what a run writes \(retention"),
+        ("mg-clip/summary.json", b'{"retention": 3}', r"summary.json is damaged \(retention"),
         ("mg-clip/final.json", b"", "final.json is not JSON"),
-        ("mg-clip/final.json", b'{"classes": [{}]}', r"final.json is not what a run writes \(classes.0.name"),
+        ("mg-clip/final.json", b'{"classes": [{}]}', r"final.json is damaged \(classes.0.name"),
     ],
 )
-def test_damaged_files_are_named(tmp_path, file, text, sentence):
+def test_a_damaged_file_is_named(tmp_path, file, text, sentence):
     run = make_run(tmp_path / "run")
     spoil(run, file, text)
     with pytest.raises(InputError, match=sentence):
@@ -36,7 +36,7 @@ def test_damaged_files_are_named(tmp_path, file, text, sentence):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_records_out_of_order_are_refused(tmp_path):
+def test_records_out_of_order_are_rejected(tmp_path):
     run = make_run(tmp_path / "run")
     file = run / "mg-clip" / "records.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
@@ -44,13 +44,13 @@ def test_records_out_of_order_are_refused(tmp_path):
         write_report([run], tmp_path / "page.html")
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_run_is_rejected(tmp_path):
     empty = make_run(tmp_path / "empty", done={"zero-shot": 0, "mg-clip": 0})
-    with pytest.raises(InputError, match="has no record of a finished task"):
+    with pytest.raises(InputError, match="has no finished task yet"):
         write_report([empty], tmp_path / "page.html")
     with pytest.raises(InputError, match=r"is not a run: it has no recipe.yaml"):
         write_report([tmp_path], tmp_path / "page.html")
-    with pytest.raises(InputError, match="A report needs a run"):
+    with pytest.raises(InputError, match="A report needs at least one run"):
         write_report([], tmp_path / "page.html")
     run = make_run(tmp_path / "run")
     for place in (tmp_path, run / "recipe.yaml" / "page.html"):

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing runs, nothing is fetched, everything can be read in light, in dark and on paper."""
+"""The report in a real browser: nothing runs, nothing is fetched, everything is readable in light, in dark and printed."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ LOOKS = {
     "dark": {"media": "screen", "color_scheme": "dark"},
     "print": {"media": "print", "color_scheme": "dark"},
 }
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a page and hand it over with all that it said and asked for."""
+    """Open a page and return it with its messages and requests."""
     pages = []
 
     def go(file, size=DESK, **look):
@@ -81,7 +81,7 @@ FAINT = """
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_nothing_runs_and_everything_is_there(visit, report, look):
+def test_nothing_runs_and_everything_is_shown(visit, report, look):
     page = visit(report, **LOOKS[look])
     page.wait_for_timeout(100)
     assert page.said == []
@@ -95,7 +95,7 @@ def test_nothing_runs_and_everything_is_there(visit, report, look):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_text_can_be_read(visit, report, look):
+def test_text_is_readable(visit, report, look):
     page = visit(report, **LOOKS[look])
     count, faint = page.evaluate(FAINT)
     assert count > 400
@@ -127,7 +127,7 @@ def test_the_page_is_never_wider_than_the_screen(visit, report, tmp_path, size):
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
-def test_numbers_behind_figures_are_unfolded_on_paper(visit, report):
+def test_the_numbers_of_figures_are_printed(visit, report):
     page = visit(report, **LOOKS["print"])
     assert page.get_by_role("region", name="Accuracy after each task, %").is_visible()
     assert not page.get_by_role("region", name="zero-shot: accuracy on each task, %").is_visible()
@@ -135,7 +135,7 @@ def test_numbers_behind_figures_are_unfolded_on_paper(visit, report):
     assert not page.get_by_role("region", name="Accuracy after each task, %").is_visible()
 
 
-def test_the_page_is_named_and_its_figures_are_told(visit, report):
+def test_the_page_has_a_title_and_its_figures_have_descriptions(visit, report):
     page = visit(report)
     figure = page.get_by_role("img", name="Accuracy over all classes seen, after each task")
     assert figure.count() == 1

@@ -1,0 +1,141 @@
+"""Figures in files of their own: accuracy of runs and tables, and the modality gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgclip.experiment.gap_study import LOGITS, QUANTITIES, Trace
+from mgclip.experiment.reproduce import Row
+from mgclip.method.geometry import Geometry
+from mgclip.report.figures import COLOURS, JOINT_STYLE, STYLES, Line, curve_style, paint_lines, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = NDArray[np.float32]
+
+
+def accuracy_figure(
+    curves: Mapping[str, Sequence[float]],
+    file: Path,
+    *,
+    title: str,
+    spread: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Write a figure of the accuracy after each task, with one curve per method.
+
+    Args:
+        curves: Accuracies of each method, as shares of 1. A single one among longer curves is a method that learned
+            everything at once; it is drawn as a level line.
+        file: The SVG file to write.
+        title: The title of the figure.
+        spread: Half the height of a band around each curve, as shares of 1.
+    """
+    longest, lines = max(map(len, curves.values())), []
+    for number, (method, values) in enumerate(curves.items()):
+        style, colour = curve_style(number)
+        if len(values) == 1 < longest:
+            style = JOINT_STYLE
+        band = None if spread is None else [100 * each for each in spread[method]]
+        lines.append(Line([100 * value for value in values], (style, colour), name=method, spread=band))
+    save_figure(
+        lambda axes: paint_lines(axes, lines, ("tasks learned", "accuracy, %"), longest=longest),
+        file,
+        title,
+        legend_columns=1 if len(curves) < 6 else 2,
+    )
+
+
+def curves_figure(rows: Sequence[Row], file: Path) -> None:
+    """Write a figure of the accuracy after each task for every method of one recipe: mean and spread over seeds."""
+    after = {row.method: np.array(row.accuracy_after) for row in rows}
+    means = {method: values.mean(0).tolist() for method, values in after.items()}
+    spread = {m: v.std(0, ddof=1).tolist() for m, v in after.items()} if rows[0].seeds > 1 else None
+    title = f"{rows[0].recipe}: accuracy over all classes seen" + (f", {rows[0].seeds} seeds" if spread else "")
+    accuracy_figure(means, file, title=title, spread=spread)
+
+
+def change_figure(rows: Sequence[Row], file: Path) -> None:
+    """Write a figure of Avg and Last of each method of one recipe against the changed setting, with spread over seeds."""
+    changes = list(dict.fromkeys(row.change for row in rows))
+    key = changes[0].split("=")[0]
+    methods = dict.fromkeys(row.method for row in rows)
+    shown = [(method, name) for method in methods for name in ("Avg", "Last")]
+
+    def paint(axes: Axes) -> None:
+        for number, (method, name) in enumerate(shown):
+            own = {row.change: row.values[name] for row in rows if row.method == method and name in row.values}
+            means, errors = [100 * mean for mean, _ in own.values()], [100 * (sd or 0) for _, sd in own.values()]
+            style, colour = curve_style(number)
+            axes.errorbar(
+                [changes.index(change) for change in own],
+                means,
+                errors if any(errors) else None,
+                fmt=style,
+                color=colour,
+                label=f"{method}, {name}" if len(methods) > 1 else name,
+                capsize=3,
+            )
+        values = [change.partition("=")[2].strip('"') for change in changes]
+        axes.set_xticks(range(len(changes)), ["none" if value == "null" else value for value in values])
+        axes.set(xlabel=key, ylabel="accuracy, %")
+
+    title = f"{rows[0].recipe}: accuracy against {key}"
+    save_figure(paint, file, title, legend_columns=len(shown) if len(shown) < 4 else 2, legend_below=True)
+
+
+def projection_figure(images: Points, texts: Points, labels: NDArray[np.int64], file: Path, *, title: str) -> None:
+    """Write a figure of images ``(n, 2)`` as dots and class texts ``(c, 2)`` as crosses (see ``paint_projection``)."""
+    save_figure(lambda axes: paint_projection(axes, images, texts, labels), file, title)
+
+
+def paint_projection(axes: Axes, images: Points, texts: Points, labels: NDArray[np.int64]) -> None:
+    """Draw images as dots, class texts as crosses, and a line from the mean image of each class to its text."""
+    for label, text in enumerate(texts):
+        if (labels == label).any():  # a class without images has no mean
+            mean = images[labels == label].mean(0)
+            axes.plot([mean[0], text[0]], [mean[1], text[1]], color="#888888", linewidth=0.6, alpha=0.6, zorder=1)
+    axes.scatter(images[:, 0], images[:, 1], s=10, color=COLOURS[0], alpha=0.5, linewidths=0, label="images")
+    axes.scatter(texts[:, 0], texts[:, 1], s=42, color=COLOURS[1], marker="X", label="class texts")
+    axes.set(xlabel="first principal axis", ylabel="second principal axis")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(frameon=False)
+
+
+def track_figure(traces: Sequence[Trace], file: Path, *, quantity: str, title: str, alpha: float | None = None) -> None:
+    """Write a figure of one quantity against optimizer steps, with a line per loss and epochs as ticks above.
+
+    Args:
+        traces: The geometry during fine-tuning, for each loss.
+        file: The SVG file to write.
+        quantity: A key of ``QUANTITIES``; those in ``LOGITS`` are drawn as logits.
+        title: The title of the figure.
+        alpha: Half the height of a band around the first value, as a share of it.
+    """
+
+    def paint(axes: Axes) -> None:
+        curves = [[_value(point, quantity) for point in trace.points] for trace in traces]
+        for number, (trace, values) in enumerate(zip(traces, curves, strict=True)):
+            axes.plot(trace.steps, values, STYLES[number], color=COLOURS[number], label=trace.loss)
+        if alpha is not None:
+            low, high = sorted((curves[0][0] * (1 - alpha), curves[0][0] * (1 + alpha)))
+            axes.axhspan(
+                low, high, color="#999999", alpha=0.18, linewidth=0, label=f"within {100 * alpha:g} % of the start"
+            )
+        per_epoch = traces[0].steps_per_epoch
+        to_epochs, to_steps = (lambda s: np.divide(s, per_epoch)), (lambda e: np.multiply(e, per_epoch))
+        above = axes.secondary_xaxis("top", functions=(to_epochs, to_steps))
+        above.set_xlabel("epoch")
+        axes.set(xlabel="optimizer steps", ylabel=QUANTITIES[quantity] + (", logit" if quantity in LOGITS else ""))
+
+    save_figure(paint, file, title)
+
+
+def _value(point: Geometry, quantity: str) -> float:
+    value: float = getattr(point, quantity)
+    return value * point.logit_scale if quantity in LOGITS else value

@@ -1,0 +1,42 @@
+"""Figures of single classes, against counts by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgclip.experiment.confusion import confused, per_class
+
+
+def test_per_class_and_confusions_worked_out_by_hand():
+    truth, found = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
+    rows = per_class(["a", "b", "c"], truth, found)
+    assert [(row["images"], row["right"], row["predicted"]) for row in rows] == [(3, 1, 2), (2, 1, 4), (1, 0, 0)]
+    assert [row["recall"] for row in rows] == [pytest.approx(1 / 3), 0.5, 0.0]
+    assert [row["precision"] for row in rows] == [0.5, 0.25, None]
+    assert confused(["a", "b", "c"], truth, found) == [
+        {"truth": "a", "predicted": "b", "count": 2},
+        {"truth": "b", "predicted": "a", "count": 1},
+        {"truth": "c", "predicted": "b", "count": 1},
+    ]
+
+
+def test_classes_without_images_and_a_single_class():
+    truth, predicted = np.array([2, 2]), np.array([2, 0])
+    assert [(row["images"], row["recall"], row["precision"]) for row in per_class("abc", truth, predicted)] == [
+        (0, None, 0.0),
+        (0, None, None),
+        (2, 0.5, 1.0),
+    ]
+    one = np.zeros(3, dtype=np.int64)
+    assert [(row["images"], row["right"], row["precision"]) for row in per_class(["a"], one, one)] == [(3, 3, 1.0)]
+    assert confused(["a"], one, one) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_the_confusions_are_the_images_that_are_not_right(pairs):
+    truth, predicted = np.array(pairs).T
+    rows = per_class("abcde", truth, predicted)
+    wrong = sum(row["images"] - row["right"] for row in rows)
+    assert wrong == sum(row["predicted"] - row["right"] for row in rows)
+    assert wrong == sum(pair["count"] for pair in confused("abcde", truth, predicted, most=25))

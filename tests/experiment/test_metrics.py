@@ -1,0 +1,49 @@
+"""The metrics of an accuracy matrix, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgclip.experiment import metrics, records
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+
+MATRIX = np.array([[0.9, 0.3, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
+
+
+def test_metrics_by_hand():
+    sizes = [10, 10, 20]
+    assert metrics.accuracy_after(MATRIX, sizes).tolist() == pytest.approx([0.9, 0.75, (6 + 9 + 10) / 40])
+    assert metrics.last(MATRIX, sizes) == pytest.approx(0.625)
+    assert metrics.average(MATRIX, sizes) == pytest.approx((0.9 + 0.75 + 0.625) / 3)
+    assert metrics.forgetting(MATRIX) == pytest.approx(((0.9 - 0.6) + (0.8 - 0.9)) / 2)
+    assert metrics.backward_transfer(MATRIX) == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
+    assert metrics.forward_transfer(MATRIX) == pytest.approx((0.3 + 0.2) / 2)
+    single = np.array([[0.4]])
+    assert (metrics.forgetting(single), metrics.backward_transfer(single), metrics.forward_transfer(single)) == (
+        None,
+    ) * 3
+
+
+@given(st.integers(2, 6), st.integers(0, 2**31))
+def test_metrics_hold_together(tasks, seed):
+    rng = np.random.default_rng(seed)
+    matrix, sizes = rng.random((tasks, tasks)), rng.integers(1, 50, tasks).tolist()
+    after = metrics.accuracy_after(matrix, sizes)
+    assert metrics.last(matrix, sizes) == after[-1]
+    assert after.min() - 1e-12 <= metrics.average(matrix, sizes) <= after.max() + 1e-12
+    assert metrics.forgetting(matrix) >= -metrics.backward_transfer(matrix) - 1e-12
+
+
+def test_every_metric_of_the_tables_is_in_a_summary():
+    record = {
+        "classes_seen": 2,
+        "epochs": 1,
+        "test_images": 4,
+        "accuracy_per_task": [0.5],
+        "seconds": {"learn": 1.0, "evaluate": 2.0},
+    }
+    summary = records.summarise([record])
+    values = {metric.heading: metric.of(summary) for metric in (*METRICS, EPOCHS, SECONDS)}
+    assert values == {"Avg": 0.5, "Last": 0.5, "forgetting": None, "BWT": None, "FWT": None, "E": 1, "seconds": 3.0}
+    assert [metric.column for metric in METRICS[:2]] == ["Avg %", "Last %"]

@@ -1,0 +1,50 @@
+"""The geometry of the modality gap, each number against a plain computation."""
+
+import numpy as np
+import pytest
+import torch
+
+from mgclip.method.geometry import cone, geometry, projection, separability
+
+
+def units(count, width, seed, middle=0.0):
+    points = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    points[:, 0] += middle
+    return torch.nn.functional.normalize(points, dim=-1)
+
+
+def test_geometry_by_hand():
+    images, texts, labels = units(12, 5, 0, 1.0), units(4, 5, 1), torch.arange(12) % 4
+    found = geometry(images, labels, texts, logit_scale=50.0)
+    x, t = images.numpy().astype(float), texts.numpy().astype(float)
+    own = [x[i] @ t[labels[i]] for i in range(12)]
+    others = [np.mean([x[i] @ t[c] for c in range(4) if c != labels[i]]) for i in range(12)]
+    assert found.positive == pytest.approx(np.mean(own), abs=1e-6)
+    assert found.negative == pytest.approx(np.mean(others), abs=1e-6)
+    assert found.centroid_distance == pytest.approx(np.linalg.norm(x.mean(0) - t.mean(0)), abs=1e-6)
+    pairs = [x[i] @ x[j] for i in range(12) for j in range(12) if i != j]
+    assert found.image_cone == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert found.text_cone == pytest.approx(
+        np.mean([t[i] @ t[j] for i in range(4) for j in range(4) if i != j]), abs=1e-6
+    )
+    assert found.accuracy == pytest.approx(np.mean((x @ t.T).argmax(1) == labels.numpy()))
+    assert found.logit_scale == 50.0
+    assert np.isnan(cone(images[:1]))
+
+
+def test_separability_tells_apart_what_is_apart():
+    assert separability(units(60, 6, 0, 8.0), units(20, 6, 1, -8.0)) == 1.0
+    assert 0.3 < separability(units(400, 6, 2), units(200, 6, 3)) < 0.7
+    assert np.isnan(separability(units(9, 6, 0), units(3, 6, 1)))
+
+
+def test_the_projection_shows_a_gap_and_keeps_distances_in_the_plane():
+    images, texts = units(80, 6, 0, 6.0), units(8, 6, 1, -6.0)
+    flat_images, flat_texts = projection(images, texts)
+    assert (flat_images.shape, flat_texts.shape) == ((80, 2), (8, 2))
+    between = np.linalg.norm(flat_images.mean(0) - flat_texts.mean(0))
+    assert between == pytest.approx((images.mean(0) - texts.mean(0)).norm().item(), rel=0.02)
+    plane = torch.zeros(10, 6)
+    plane[:, :2] = units(10, 2, 4)
+    a, b = projection(plane[:6], plane[6:])
+    np.testing.assert_allclose(np.linalg.norm(a[0] - b[0]), (plane[0] - plane[6]).norm(), rtol=1e-5)
