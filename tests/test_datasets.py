@@ -162,7 +162,11 @@ def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
     make_vtab(tmp_path, [str(i) for i in range(50)])
     data = load_dataset("vtab", path=str(tmp_path))
     assert [path.parent.name for path in data.train.images] == [str(i) for i in range(50)]
-    write(tmp_path, "vtab/test/50/a.jpg")
+    (tmp_path / "vtab" / "test" / "7").rename(tmp_path / "vtab" / "test" / "50")
+    with pytest.raises(InputError, match="must have folders of the same numbers"):
+        load_dataset("vtab", path=str(tmp_path))
+    assert len(load_dataset("vtab", path=str(tmp_path), test_only=True).class_names) == 50
+    write(tmp_path, "vtab/test/7/a.jpg")
     with pytest.raises(InputError, match=r"test must hold 50 folders named by number.* found 51 named by number"):
         load_dataset("vtab", path=str(tmp_path))
     (tmp_path / "vtab" / "test" / "50").rename(tmp_path / "vtab" / "test" / "airplane")

@@ -80,6 +80,8 @@ def test_parts_are_found_by_their_usual_names(tmp_path, parts, test, note):
         (["train/deep/cat/a.png", "test/deep/cat/a.png"], r"train holds folders of folders \(deep"),
         (["train/cat/a.png", "train/stray.png", "test/cat/a.png"], "train holds class folders .cat. and images next to them"),
         (["train/cat/a.png", "test/a.png"], "test has no class folder"),
+        (["train/a.png", "test/a.png"], "holds test, train without class folders in them"),
+        (["Train/a.png", "valid/a.png", "unlabeled/a.png"], "holds Train, unlabeled, valid without class folders in them"),
     ],
 )  # fmt: skip
 def test_what_is_not_a_folder_of_class_folders_is_refused(tmp_path, names, sentence):
@@ -98,6 +100,7 @@ def test_a_class_may_be_called_train_and_images_may_lie_deeper(tmp_path):
 LITTER = (
     ".ipynb_checkpoints", ".thumbnails", ".Trash-1000/files", ".picasaoriginals", ".dtrash/files", ".git/annex/objects", "@eaDir",
     "__MACOSX", "lost+found", "$RECYCLE.BIN", "#recycle", "@Recycle", "System Volume Information", "deep/.hidden", "deep/@EADIR",
+    "@tmp", "Network Trash Folder", "Temporary Items",
 )  # fmt: skip
 
 

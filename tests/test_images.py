@@ -1,6 +1,7 @@
 """Image files as people have them: every mode and format comes out as the picture it is, or is refused by name."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ def test_formats(tmp_path, picture, name, mode):
         pytest.skip("the format has no palette here")
     Image.fromarray(picture).convert(mode).save(tmp_path / name)
     assert difference(tmp_path / name, picture) <= (40 if name in ("x.jpg", "x.webp") else 8)
+
+
+def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    for file in ("~/x.png", Path("~/x.png")):
+        assert difference(file, picture) == 0
+    with pytest.raises(InputError, match=r"There is no image file ~/y\.png\."):
+        open_image("~/y.png")
 
 
 def test_sixteen_bits_are_scaled_not_cut(tmp_path, picture):

@@ -72,6 +72,7 @@ def test_labels_in_other_containers(labels, expected):
         ([b"a"], "labels must be whole numbers or class names; found bytes"),
         ([["a"], ["b"]], "labels must be whole numbers or class names; found list"),
         ([0.0, 1.0], "labels must be whole numbers or class names; found float"),
+        (np.array([0.5]), r"labels must be whole numbers or class names; found float 0\.5"),
         ([0, 5], r"The label 5 is not a position in class_names, which holds 2 \(0 to 1\)"),
     ],
 )
@@ -114,6 +115,7 @@ def test_class_names_are_a_list_of_names(names):
         {"n3": "triangle", "n1": "circle", "n2": "square"},
         iter(["circle", "square", "triangle"]),
         pd.Series(["circle", "square", "triangle"], index=[4, 2, 7]),
+        pd.Series(["circle", "square", "triangle"], index=["n1", "n2", "n3"]),
         np.array(["circle", "square", "triangle"]),
     ],
 )
@@ -140,6 +142,10 @@ def test_a_mapping_may_leave_classes_out_and_its_keys_may_be_numbers():
         ({"circle", "square", "triangle"}, "class_texts must be a list; found set"),
         (["circle"], "Each class needs a text: found 3 class_names and 1 class_texts"),
         (7, "class_texts must be a list; found int"),
+        (
+            pd.Series({"n3": "triangle", "n1": "circle", "n2": "square"}),
+            "a column whose index holds the class names in another",
+        ),
     ],
 )
 def test_texts_that_fit_no_class_are_refused(texts, sentence):

@@ -201,7 +201,7 @@ def test_a_tiff_file_whose_zero_is_white_is_shown_so(tmp_path):
 
 
 def test_values_without_a_declared_range_are_refused_in_one_sentence(tmp_path):
-    for values, kind in [(GREY.astype(np.float32), "floating-point"), (GREY.astype(np.int32), "32-bit")]:
+    for values, kind in [(GREY.astype(np.float32), "floating-point"), (GREY.astype(np.int32), "signed or 32-bit")]:
         image = Image.fromarray(values)
         image.save(tmp_path / "x.tif")
         with pytest.raises(

@@ -108,10 +108,12 @@ def check_size(width: int, height: int) -> None:
 
 def open_image(file: str | os.PathLike[str]) -> Image.Image:
     """An image file as a person sees it, in RGB (``looks.as_seen``); that of an ``AsStored`` path without its orientation tag.
+    ``~/`` is the home folder.
 
     Raises ``InputError`` naming a file that cannot be read, is not of a format that is read, or is too large.
     """
-    return _decoded(file, str(file), upright=not isinstance(file, AsStored))
+    place = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
+    return _decoded(place, str(file), upright=not isinstance(file, AsStored))
 
 
 def decode_stored(data: bytes, name: str) -> Image.Image:

@@ -100,9 +100,9 @@ def _declared_range(image: Image.Image) -> tuple[float, float]:
         "PPM",
     ):  # 16 bits, in a mode that has room for more
         return 0, 65535
-    kind = "floating-point" if image.mode == "F" else "32-bit"
+    kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
     raise ValueError(
-        f"its {kind} values have no declared range, so black and white are unknown; save it with 8 or 16 bits"
+        f"its {kind} values have no declared range, so black and white are unknown; save it with 8 or 16 bits, unsigned"
     )
 
 

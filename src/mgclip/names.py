@@ -32,8 +32,13 @@ def look(name: str) -> str:
     Returns:
         A form that is equal for names that look alike, such as the ligature in *ﬁsh* and the two letters in *fish*.
     """
-    shown = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    shown = "".join(c for c in unicodedata.normalize("NFKC", name) if not _is_invisible(c))
     return " ".join(unicodedata.normalize("NFC", shown).split())
+
+
+def _is_invisible(character: str) -> bool:
+    """Whether it is a format character or one that selects a variant of the character before it, as of an emoji."""
+    return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 
 def find(name: str, names: Iterable[str]) -> int | None:

@@ -67,7 +67,9 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
         reader = csv.reader(io.StringIO(written, newline=""), strict=True, skipinitialspace=spaced)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The table of class names {table} cannot be read ({error}).") from None
+        raise InputError(
+            f"The table of class names {table} cannot be read ({error}): save it as CSV in UTF-8."
+        ) from None
     columns = _columns([cell.strip() for cell in rows[0][1]] if rows else [], table)
     for number, row in rows[1:]:
         if len(row) > len(columns):

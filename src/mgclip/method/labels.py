@@ -55,7 +55,8 @@ def text_list(texts: Any, names: tuple[str, ...]) -> tuple[str, ...]:
         One text for each name.
 
     Raises:
-        InputError: If a text is missing or empty, if their number is not that of the names, or if a key is not a class name.
+        InputError: If a text is missing or empty, if their number is not that of the names, if a key is not a class name, or
+            if a column's index holds the names in another order.
     """
     if texts is None:
         return names
@@ -64,7 +65,19 @@ def text_list(texts: Any, names: tuple[str, ...]) -> tuple[str, ...]:
     listed = _listed(texts, "class_texts")
     if len(listed) != len(names):
         raise InputError(f"Each class needs a text: found {len(names)} class_names and {len(listed)} class_texts.")
+    _check_column(texts, names)
     return tuple(_text(text, name) for text, name in zip(listed, names, strict=True))
+
+
+def _check_column(texts: Any, names: tuple[str, ...]) -> None:
+    """Refuse a pandas column whose index holds the class names in another order: it is a list, and looks like a mapping."""
+    index = tuple(same(str(key)) for key in getattr(texts, "axes", [()])[0])
+    order = tuple(map(same, names))
+    if index != order and sorted(index) == sorted(order):
+        raise InputError(
+            "class_texts is a column whose index holds the class names in another order: give class_texts.to_dict() if the index "
+            "says which text belongs to which class, or class_texts.tolist() if the order does."
+        )
 
 
 def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
@@ -144,8 +157,9 @@ def _unknown(values: Iterable[Any], named: list[int | None], names: tuple[str, .
             "every label is one of its names."
         )
     first = next(value for value, position in zip(values, named, strict=True) if position is None)
+    first = first.item() if isinstance(first, np.generic) else first
     if isinstance(first, str):
-        return InputError(f"The label {str(first)!r} is not among the {len(names)} names in class_names.")
+        return InputError(f"The label {first!r} is not among the {len(names)} names in class_names.")
     return InputError(f"labels must be whole numbers or class names; found {type(first).__name__} {first!r}.")
 
 

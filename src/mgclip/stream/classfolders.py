@@ -97,13 +97,19 @@ def find_vtab(path: Path, test_only: bool) -> Found | None:
     """VTAB, the stream of five data sets: ``train/0/`` to ``train/49/``, as in the published archive, or ``train/CLASS/``; and
     ``test/`` likewise.
 
-    Raises ``InputError`` if a part has folders named by number and these are not 50.
+    Raises ``InputError`` if a part has folders named by number and these are not 50, or those of the other part.
     """
     names = facts.class_names("vtab_classes.tsv")
     place = find_place(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())
     if place is None:
         return None
     parts = {part: _by_number(place / part, len(names)) for part in (("test",) if test_only else ("train", "test"))}
+    train, test = parts.get("train"), parts["test"]
+    if train and test and list(map(int, train)) != list(map(int, test)):
+        raise InputError(
+            f"{place / 'train'} and {place / 'test'} must have folders of the same numbers, each the number of a class: "
+            "get the data again."
+        )
     keys = {part: names if numbered is None else numbered for part, numbered in parts.items()}
     return _found("vtab", names, keys, place, train=None if test_only else "train", test="test")
 

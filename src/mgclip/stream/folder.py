@@ -116,6 +116,7 @@ def find_parts(folder: Path) -> Parts:
             "move these images into a class folder, or away."
         )
     if not parts:
+        _check_classes_called_like_parts(folder, called)
         return Parts(folder, None)
     if len(train) > 1:
         raise InputError(f"{folder} holds {train[0]}/ and {train[1]}/, both with class folders: move one of them away.")
@@ -128,6 +129,13 @@ def find_parts(folder: Path) -> Parts:
             f": expected {SPLIT}, or one folder of images for each class."
         )
     return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
+
+
+def _check_classes_called_like_parts(folder: Path, called: Mapping[str, str]) -> None:
+    """Refuse parts whose images are not sorted into class folders: nobody calls all classes like parts."""
+    keys = set(called.values())
+    if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
+        raise InputError(f"{folder} holds {_listed(list(called))} without class folders in them: expected {SPLIT}.")
 
 
 def both_parts(path: Path) -> tuple[Path, Path]:

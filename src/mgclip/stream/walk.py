@@ -11,7 +11,7 @@ from mgclip.images import endings
 LITTER = frozenset(
     (
         "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler", "__macosx",
-        "__pycache__", "lost+found", "lost.dir", "system volume information",
+        "__pycache__", "lost+found", "lost.dir", "system volume information", "@tmp", "network trash folder", "temporary items",
     )
 )  # fmt: skip
 """Folders that storage devices, archives and operating systems make, in small letters: their images are copies or deleted."""
