@@ -96,6 +96,8 @@ def test_a_saved_model_predicts_at_once(classifier, icons, tmp_path):
     assert MGCLIPClassifier(tmp_path / "shop").predict_proba(x) == pytest.approx(classifier.predict_proba(x), abs=1e-6)
     assert MGCLIPClassifier(tmp_path / "shop").score(x, y) == classifier.score(x, y)
     assert MGCLIPClassifier(tmp_path / "shop").classes_.tolist() == classifier.classes_.tolist()
+    with pytest.raises(InputError, match=r"was learned before: give fit other classes, or a CLIP instead of .*shop"):
+        MGCLIPClassifier(tmp_path / "shop").fit(x, y)
     copy = pickle.loads(pickle.dumps(clone(saved)))
     assert "model_" not in vars(copy)
     assert copy.predict(x).tolist() == classifier.predict(x).tolist()

@@ -154,3 +154,16 @@ def test_a_base_that_has_moved_names_the_cure(tiny_clip, tmp_path, icons):
     with pytest.raises(InputError, match=r"The CLIP that .*shop was trained on cannot be loaded: .*with --base"):
         MGCLIP.from_pretrained(tmp_path / "shop")
     assert MGCLIP.from_pretrained(tmp_path / "shop", base=tmp_path / "moved").class_names == model.class_names
+
+
+def test_no_other_clip_is_suggested_for_a_saved_model(hub, monkeypatch, tmp_path, icons):
+    model = MGCLIP.from_pretrained("me/clip", settings=Settings(epochs=0, head_epochs=1))
+    model.learn(icons["x_train"][:24], icons["y_train"][:24], [str(name) for name in icons["class_names"][:2]])
+    model.save_pretrained(tmp_path / "shop")
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        InputError, match=r"is not stored on this machine .*check the name and the network; if it has moved"
+    ) as refusal:
+        MGCLIP.from_pretrained(tmp_path / "shop")
+    assert "iconclip" not in str(refusal.value)

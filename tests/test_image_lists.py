@@ -125,6 +125,15 @@ def test_what_is_no_list_of_images_is_refused(images, sentence):
         image_list(images)
 
 
+@pytest.mark.parametrize(
+    "item", [b"\x89PNG", io.BytesIO(b"x"), None, float("nan"), ["a.png", "b.png"], {"image": "a.png"}]
+)
+def test_an_item_that_is_no_image_is_named_by_its_type(item):
+    kind = type(item).__name__
+    with pytest.raises(InputError, match=f"a path, a Pillow image or a uint8 array; found one of type {kind}"):
+        to_rgb(item)
+
+
 def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(InputError, match=r"found the folder .*: list the files in it"):
         image_list(tmp_path)

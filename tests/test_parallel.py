@@ -179,6 +179,34 @@ def test_each_process_gets_the_answers_of_its_own_images(tiny_clip, tmp_path):
     assert found["alone"] == whole[5:8]
 
 
+DIFFERENT = """
+import os, sys
+from mgclip import MGCLIP
+from mgclip.errors import InputError
+from mgclip.stream import icons
+rank = int(os.environ["RANK"])
+train, _ = icons.load(4, 1)
+model = MGCLIP.from_pretrained(sys.argv[1], settings={"epochs": 1})
+try:
+    model.learn([train[i] for i in range(rank, 8, 2)], [0, 0, 1, 1], icons.class_names()[:2])
+    told = "nothing"
+except InputError as error:
+    told = str(error)
+open(f"{sys.argv[2]}-{rank}", "w").write(told)
+"""
+
+
+def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
+    """Every other image for each of two processes, with the same labels."""
+    (tmp_path / "different.py").write_text(DIFFERENT)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [str(tmp_path / "different.py"), str(tiny_clip), str(tmp_path / "told")]
+    done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        assert "given different ones: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
+
+
 ENVIRONMENTS = (
     {"WORLD_SIZE": ""},
     {"WORLD_SIZE": "auto", "RANK": "x", "LOCAL_RANK": ""},

@@ -155,6 +155,9 @@ def _array(image: Any) -> NDArray[np.uint8]:
         array = np.asarray(image)
     except Exception as error:  # ragged lists, tensors on a GPU
         raise InputError(f"An image of type {type(image).__name__} cannot be used: {_reason(error)}.") from None
+    if array.ndim == 0 or array.dtype.kind in "OSU":  # bytes, an open file, None, a row of a table
+        kind = type(image).__name__
+        raise InputError(f"Each image must be a path, a Pillow image or a uint8 array; found one of type {kind}.")
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InputError(
             f"An image array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4); found {array.dtype} {array.shape}."

@@ -12,7 +12,7 @@ import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_whole
-from mgclip.clip.hub import OPEN_CLIP, download, stored_folder
+from mgclip.clip.hub import ADVICE, OPEN_CLIP, download, stored_folder
 from mgclip.clip.parallel import own_device
 from mgclip.clip.shortcut import read_class_token_only
 from mgclip.clip.torchscript import check_archive
@@ -63,8 +63,9 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
     except InputError as error:
         if base:
             raise
+        reason = str(error).rstrip(".").removesuffix(f", {ADVICE}")  # no other CLIP would do
         raise InputError(
-            f"The CLIP that {folder} was trained on cannot be loaded: {str(error).rstrip('.')}; if it has moved, give "
+            f"The CLIP that {folder} was trained on cannot be loaded: {reason}; if it has moved, give "
             "its current path with --base (base= in Python)."
         ) from error
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 
 TIMEOUT = timedelta(hours=2)
 """How long one process waits for the others. A process that dies ends the others at once; this is for slow disks only."""
@@ -72,6 +72,14 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
 
     _state()
     return list(gather_object(list(items)))
+
+
+def check_shared(what: str, facts: Any) -> None:
+    """See that all processes work on the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
+    if any(other != facts for other in gather_items([facts])):
+        raise InputError(
+            f"The processes share one {what} and were given different ones: give all of them the same data."
+        )
 
 
 def own_device() -> torch.device:

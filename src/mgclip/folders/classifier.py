@@ -146,7 +146,12 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"All labels must have the same type: {known[0]!r} was learned before, now found {new[0]!r}."
             )
         if len(again := np.intersect1d(new, known)):
-            raise InputError(f"The class {again[0]!r} was learned before: partial_fit takes classes that are new.")
+            advice = (
+                "partial_fit takes new classes only"
+                if later
+                else f"give fit other classes, or a CLIP instead of {self.clip}"
+            )
+            raise InputError(f"The class {again[0]!r} was learned before: {advice}.")
         names = tuple(map(str, new))
         texts = self._texts(
             names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later

@@ -187,6 +187,8 @@ class MGCLIP:
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
         if self.settings.memory:
             replay.check_room(self.settings.memory, len(self.class_names) + len(task.names))
+        if parallel.launched():
+            parallel.check_shared("task", task.facts())
         before, epochs_before = adapter_state(self.backbone), self.epochs
         progress = progress or Progress()
         progress.open(index)
