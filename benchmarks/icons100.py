@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from mgclip.bench.plain import PlainLearner
+from mgclip.bench.plain import NaiveMGCLIP
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.experiment.recipe import load_recipe
@@ -33,7 +33,7 @@ def main() -> None:
     mine, theirs = build_stream(recipe), build_stream(recipe)
     ours, plain = (
         MGCLIP(make_backbone("iconclip"), settings),
-        PlainLearner(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
+        NaiveMGCLIP(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
     )
     total = {"ours": 0.0, "plain": 0.0}
     pixels = test_pixels(ours.backbone, mine, KEEP_BYTES)

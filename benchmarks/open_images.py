@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.clip.transform import Transform, crop_box
 from mgclip.images import THREADS
 from mgclip.stream.folder import image_files
@@ -70,7 +70,7 @@ def timed(work: Callable[[Sequence[Path]], object], files: Sequence[Path]) -> fl
 
 
 def ours(files: Sequence[Path]) -> torch.Tensor:
-    return Pixels(files, TRANSFORM, keep_bytes=0).batch(torch.arange(len(files)))
+    return PreparedImages(files, TRANSFORM, keep_bytes=0).batch(torch.arange(len(files)))
 
 
 def plain(files: Sequence[Path]) -> list[NDArray[np.uint8]]:

@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py --images 2000
 
-The bare encoder opens, transforms and encodes the same files, batch after batch, loading ahead as prediction does: what
+The bare encoder opens, transforms and encodes the same files, batch after batch, loading prefetch as prediction does: what
 prediction adds to it is comparing with classes, fusing and writing JSON.
 """
 
@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.folders.recognise import recognise
 from mgclip.images import to_rgb
 from mgclip.stream.datasets import load_dataset
+from mgclip.workflows.predict import predict_files
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
             model.encoder.images(model.encoder.pixels(files, keep_bytes=0))
 
         def predict() -> None:
-            for answer in recognise(model, files, top=3):
+            for answer in predict_files(model, files, top=3):
                 json.dumps([str(answer.file), answer.name, *answer.best])
 
         works, times = {"bare": bare, "predict": predict}, {"bare": [0.0] * 0, "predict": [0.0] * 0}

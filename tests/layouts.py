@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mgclip.stream import facts
+from mgclip.stream import metadata
 from mgclip.stream.datasets import DATASETS, Published
 
-FACTS = Path(str(files("mgclip") / "stream" / "facts"))
+FACTS = Path(str(files("mgclip") / "stream" / "metadata"))
 PIXEL = io.BytesIO()
 Image.new("RGB", (8, 8), (200, 30, 60)).save(PIXEL, "JPEG")
-IMAGENET = facts.column("imagenet1k_classes.tsv", "wnid")
-IMAGENET_R = facts.column("imagenet_r_classes.tsv", "wnid")
+IMAGENET = metadata.column("imagenet1k_classes.tsv", "wnid")
+IMAGENET_R = metadata.column("imagenet_r_classes.tsv", "wnid")
 
 
 def write(root, *names):
@@ -35,11 +35,11 @@ def make_imagenet(root, synsets=IMAGENET):
 
 
 def make_imagenet_r(root):
-    write(root / "imagenet-r", *facts.imagenet_r_test_files(), *(f"{s}/art_9999.jpg" for s in IMAGENET_R))
+    write(root / "imagenet-r", *metadata.imagenet_r_test_files(), *(f"{s}/art_9999.jpg" for s in IMAGENET_R))
 
 
 def make_cub(root):
-    folders = [f"{i:03}.{name}" for i, name in enumerate(facts.class_names("cub200_classes.tsv"), 1)]
+    folders = [f"{i:03}.{name}" for i, name in enumerate(metadata.class_names("cub200_classes.tsv"), 1)]
     images = [f"{folder}/Bird_{k:04}_{i}.jpg" for i, folder in enumerate(folders) for k in (7, 2, 5)]
     place = root / "CUB_200_2011"
     write(place / "images", *images)
@@ -52,13 +52,13 @@ def make_cub(root):
 def make_food(root):
     place = root / "food-101"
     for part, kept in (("train", (10, 11)), ("test", (12,))):
-        listed = [f"{name}/{k}" for name in facts.class_names("food101_classes.tsv") for k in kept]
+        listed = [f"{name}/{k}" for name in metadata.class_names("food101_classes.tsv") for k in kept]
         write(place / "images", *(f"{line}.jpg" for line in listed))
         write_lines(place / "meta" / f"{part}.txt", listed)
 
 
 def make_pets(root):
-    names = facts.class_names("oxford_pet_classes.tsv")
+    names = metadata.class_names("oxford_pet_classes.tsv")
     for part, k in (("trainval", 1), ("test", 2)):
         # The data set writes cats with a capital and dogs without.
         listed = [f"{name.title() if i % 3 else name}_{k}" for i, name in enumerate(names)]
@@ -68,14 +68,14 @@ def make_pets(root):
 
 
 def make_caltech(root):
-    for name in ("BACKGROUND_Google", *facts.class_names("caltech101_classes.tsv")):
+    for name in ("BACKGROUND_Google", *metadata.class_names("caltech101_classes.tsv")):
         folder = {"faces": "Faces", "faces_easy": "Faces_easy", "leopards": "Leopards", "motorbikes": "Motorbikes"}.get(
             name, name
         )
         write(root / "101_ObjectCategories", *(f"{folder}/image_{k:04}.jpg" for k in (1, 2)))
 
 
-VTAB = facts.class_names("vtab_classes.tsv")
+VTAB = metadata.class_names("vtab_classes.tsv")
 VTAB_FOLDERS = tuple(str(number) for number in range(10, 10 + len(VTAB)))
 """The published archive has numbers for folders, in the order of the classes."""
 
@@ -92,7 +92,7 @@ def named_vtab():
 
 def make_split_imagenet_r(root):
     """ImageNet-R as other experiments share it: already split."""
-    listed = sorted(facts.imagenet_r_test_files())
+    listed = sorted(metadata.imagenet_r_test_files())
     first = {file.split("/")[0]: file for file in reversed(listed)}
     write(
         root / "imagenet-r",

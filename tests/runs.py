@@ -1,6 +1,6 @@
 """Runs of a recipe, and what they leave in their folders, for the tests."""
 
-from mgclip.experiment import records, runner
+from mgclip.experiment import run_folder, runner
 
 
 def run(recipe, folder, resume=False, **watchers):
@@ -10,7 +10,7 @@ def run(recipe, folder, resume=False, **watchers):
 
 def read(folder, method):
     """The records without their timings, and the weights that were saved, as bytes."""
-    kept = [{k: v for k, v in record.items() if k != "seconds"} for record in records.read_records(folder / method)]
+    kept = [{k: v for k, v in record.items() if k != "seconds"} for record in run_folder.read_records(folder / method)]
     state = next((folder / method / "model").glob("mgclip-state-*"))
     weights = [(state / name).read_bytes() for name in ("head.safetensors", "adapter/adapter_model.safetensors")]
     return kept, weights

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mgclip.experiment.records import read_records
+from mgclip.experiment.run_folder import read_records
 
 RUN = ("folder", "epochs=1", "class_order=[0, 1, 2, 3]", "classes_per_task=2", "adapter_batch_size=4", "--quiet")
 

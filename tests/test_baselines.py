@@ -26,7 +26,7 @@ from mgclip.method.baselines.rapf import (
     initial_adapter,
     sampling_factor,
 )
-from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import METHODS, method_settings
 
 
@@ -51,12 +51,12 @@ def feature_tasks(width, sizes, per_class, seed=0, spread=0.5):
 
 @pytest.mark.parametrize("per_class", [4, 60])  # fewer samples than M, and more
 def test_ranpac_is_ridge_regression_on_random_projections(backbone, per_class):
-    model = RanPAC(backbone, Settings(seed=3, shuffle=False), PeerSettings(ranpac_width=50))
+    model = RanPAC(backbone, Settings(seed=3, shuffle=False), BaselineSettings(ranpac_width=50))
     projection = model.projection.numpy()
-    assert projection.shape == (backbone.width, 50)
+    assert projection.shape == (backbone.feature_dim, 50)
     assert abs(projection.std() - 1) < 0.1
     hidden, wanted = [], []
-    for part in feature_tasks(backbone.width, [3, 2], per_class):
+    for part in feature_tasks(backbone.feature_dim, [3, 2], per_class):
         model.learn(part, lambda step: None)
         h = np.maximum(part.features.numpy().astype(np.float64) @ projection, 0)
         y = np.eye(5)[part.labels.numpy()]
@@ -88,10 +88,10 @@ def test_ranpac_takes_no_ridge_that_its_sums_drown(monkeypatch):
     known, seen = np.arange(80).repeat(20), torch.arange(80).repeat_interleave(4)
     features = encoder.images(encoder.pixels([train[i] for i in range(1600)]))
     tests = encoder.images(encoder.pixels([test[i] for i in range(320)]))
-    texts, labels = torch.randn(80, backbone.width), torch.from_numpy(known)
+    texts, labels = torch.randn(80, backbone.feature_dim), torch.from_numpy(known)
 
     def learn():
-        model, chosen = RanPAC(backbone, Settings(), PeerSettings(ranpac_width=2000)), []
+        model, chosen = RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=2000)), []
         real = model.choose_ridge
         model.choose_ridge = lambda *given, **options: chosen.append(real(*given, **options)) or chosen[-1]
         for first in range(0, 80, 10):
@@ -112,8 +112,8 @@ def test_ranpac_takes_no_ridge_that_its_sums_drown(monkeypatch):
 
 
 def test_ranpac_does_not_depend_on_how_classes_come(backbone):
-    whole, parts = (RanPAC(backbone, Settings(), PeerSettings(ranpac_width=40)) for _ in range(2))
-    one = feature_tasks(backbone.width, [4], 30)[0]
+    whole, parts = (RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=40)) for _ in range(2))
+    one = feature_tasks(backbone.feature_dim, [4], 30)[0]
     whole.learn(one, lambda step: None)
     for index, (low, high) in enumerate(((0, 1), (1, 4))):
         mine = (one.labels >= low) & (one.labels < high)
@@ -168,10 +168,10 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
     assert torch.equal(found, initial_adapter(width, "default", 3))
     assert not torch.equal(found, initial_adapter(width, "default", 4))
     assert torch.equal(initial_adapter(width, "identity", 3), torch.eye(width))
-    fresh = RAPF(backbone, Settings(seed=3), PeerSettings())
-    assert torch.equal(fresh.adapter, initial_adapter(backbone.width, "default", 3))
+    fresh = RAPF(backbone, Settings(seed=3), BaselineSettings())
+    assert torch.equal(fresh.adapter, initial_adapter(backbone.feature_dim, "default", 3))
     assert torch.equal(
-        RAPF(backbone, Settings(), PeerSettings(rapf_init="identity")).adapter, torch.eye(backbone.width)
+        RAPF(backbone, Settings(), BaselineSettings(rapf_init="identity")).adapter, torch.eye(backbone.feature_dim)
     )
 
 
@@ -179,13 +179,13 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
 @pytest.mark.parametrize("init", ["default", "identity"])
 def test_rapf_trains_as_defined(backbone, tau, beta, init):
     """One more loop, written out plainly, drawing from the same generator."""
-    peers = PeerSettings(
+    peers = BaselineSettings(
         rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init
     )
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
-    width, scale = backbone.width, backbone.logit_scale.item()
+    width, scale = backbone.feature_dim, backbone.logit_scale.item()
     adapter, means, covs = initial_adapter(width, init, 5), {}, {}
     for part in feature_tasks(width, [3, 2], 5):
         losses, told = [], []
@@ -237,7 +237,7 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
 
 
 def test_simplecil_is_the_nearest_class_mean(backbone, icons):
-    model = make_learner("simplecil", backbone, Settings(), PeerSettings())
+    model = make_learner("simplecil", backbone, Settings(), BaselineSettings())
     for classes in ([0, 1, 2], [3, 4]):
         model.learn(*task(icons, classes))
     with torch.no_grad():

@@ -10,7 +10,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.bench import estimate
 from mgclip.bench import measure as bench
 from mgclip.bench.flops import image_tower, text_tower
-from mgclip.bench.plain import PlainLearner
+from mgclip.bench.plain import NaiveMGCLIP
 from mgclip.bench.shapes import make_backbone, make_config
 from mgclip.clip.load import load_backbone
 from mgclip.experiment.runner import build_stream
@@ -25,13 +25,13 @@ def test_the_plain_method_gives_the_same_losses_and_predictions(tiny_clip, epoch
     settings = Settings(epochs=epochs, max_epochs=2, adapter_batch_size=6, head_batch_size=6, seed=4)
     whole = load_backbone(tiny_clip)
     del whole.model.vision_model.encoder.layers[-1].forward
-    ours, plain = MGCLIP(load_backbone(tiny_clip), settings), PlainLearner(whole, settings)
+    ours, plain = MGCLIP(load_backbone(tiny_clip), settings), NaiveMGCLIP(whole, settings)
     for task in build_stream(recipe):
         losses = []
         learned = ours.learn(
             task.train.images, task.train.labels, task.names, on_step=lambda step, to=losses: to.append(step.loss)
         )
-        if learned.probe is not None and learned.probe.whole:  # the plain method trains the same once more
+        if learned.probe is not None and learned.probe.completed:  # the plain method trains the same once more
             losses = losses[: learned.epochs * 3] + losses
         assert plain.learn(task) == pytest.approx(losses, abs=1e-4)
         assert plain.epochs == learned.epochs

@@ -20,7 +20,7 @@ from layouts import (
 )
 from PIL import Image
 
-from mgclip.stream import check, facts, icons
+from mgclip.stream import check, icons, metadata
 from mgclip.stream.datasets import NAMES, load_dataset
 from mgclip.stream.glyphs import render
 
@@ -174,7 +174,7 @@ def test_check_of_icons_and_of_tables(tmp_path, mgclip):
     assert "icons100" in json.loads(said)["recipes"]
     report = check.check_dataset("icons-concepts", None, quick=True)
     assert report.counts == {"test": [20] * 100}
-    names = facts.class_names("oxford_pet_classes.tsv")
+    names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path, part, "image", "label", names, list(range(37)))
     code, said, _ = mgclip("data", "check", "oxford-pets", tmp_path, "--json")

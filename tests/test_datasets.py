@@ -27,7 +27,7 @@ from layouts import (
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.stream import datasets, facts
+from mgclip.stream import datasets, metadata
 from mgclip.stream.datasets import DATASETS, load_dataset
 from mgclip.stream.files import ClassFiles, images_in
 from mgclip.stream.orders import class_order, published_orders
@@ -38,27 +38,27 @@ from mgclip.stream.orders import class_order, published_orders
 def test_facts():
     for name, which in DATASETS.items():
         if which.table is not None:
-            names = facts.class_names(which.table)[: which.classes]
+            names = metadata.class_names(which.table)[: which.classes]
             assert len(names) == which.classes, name
-            index = facts.column(which.table, "index")
+            index = metadata.column(which.table, "index")
             assert list(index) == [str(i) for i in range(len(index))]
     assert (IMAGENET[0], IMAGENET[-1]) == ("n01440764", "n15075141")
     assert list(IMAGENET) == sorted(set(IMAGENET))
     assert set(IMAGENET_R) < set(IMAGENET)
-    assert Counter(facts.column("vtab_classes.tsv", "source")) == dict.fromkeys(
+    assert Counter(metadata.column("vtab_classes.tsv", "source")) == dict.fromkeys(
         ("resisc45", "dtd", "oxford_iiit_pet", "eurosat", "flowers102"), 10
     )
-    split = facts.imagenet_r_test_files()
+    split = metadata.imagenet_r_test_files()
     assert len(split) == 6000
     assert {file.split("/")[0] for file in split} == set(IMAGENET_R)
     # Two pairs of ImageNet's classes carry one name each; every other data set names each class once.
-    twice = {n for n, k in Counter(facts.class_names("imagenet1k_classes.tsv")).items() if k > 1}
+    twice = {n for n, k in Counter(metadata.class_names("imagenet1k_classes.tsv")).items() if k > 1}
     assert twice == {"missile", "sunglasses"}
 
 
 def test_imagenet_r_and_imagenet_name_the_same_things():
-    one = dict(zip(IMAGENET, facts.class_names("imagenet1k_classes.tsv"), strict=True))
-    pairs = [(one[s], n) for s, n in zip(IMAGENET_R, facts.class_names("imagenet_r_classes.tsv"), strict=True)]
+    one = dict(zip(IMAGENET, metadata.class_names("imagenet1k_classes.tsv"), strict=True))
+    pairs = [(one[s], n) for s, n in zip(IMAGENET_R, metadata.class_names("imagenet_r_classes.tsv"), strict=True)]
 
     def words(name):
         return set(name.lower().replace("_", " ").replace("-", " ").split())
@@ -73,12 +73,12 @@ def test_facts_are_the_published_files(golden):
             assert file.read_bytes() == (published / file.name).read_bytes(), file.name
     lines = [line.split("\t") for line in (published / "imagenet1k_classes.tsv").read_text().splitlines()]
     names = [row[lines[0].index("name")] for row in lines[1:]]
-    assert names == list(facts.class_names("imagenet1k_classes.tsv"))
+    assert names == list(metadata.class_names("imagenet1k_classes.tsv"))
     hundred = [line.split("\t") for line in (published / "imagenet100_classes.tsv").read_text().splitlines()[1:]]
     assert [row[1] for row in hundred] == list(IMAGENET[:100])
     assert [row[2] for row in hundred] == names[:100]
     listed = gzip.decompress((published / "imagenet_r_test_split.txt.gz").read_bytes()).decode().split()
-    assert facts.imagenet_r_test_files() == {line for line in listed if not line.endswith(".py")}
+    assert metadata.imagenet_r_test_files() == {line for line in listed if not line.endswith(".py")}
 
 
 # The true layouts
@@ -95,7 +95,7 @@ def test_layouts(copies, name, inside):
     data = load_dataset(name, path=str(place), test_only=only)
     classes, train, test = SIZES[name]
     assert data.name == name
-    assert data.class_names == facts.class_names(DATASETS[name].table)[:classes]
+    assert data.class_names == metadata.class_names(DATASETS[name].table)[:classes]
     assert (
         (len(data.train.labels), len(data.test.labels))
         == (len(data.train.images), len(data.test.images))
@@ -126,7 +126,7 @@ def test_labels_are_those_of_the_folders_and_lists(copies):
     assert all(
         folder == synset[n] for part in (data.train, data.test) for n, folder, _ in labelled(part, data.class_names)
     )
-    assert {f"{f}/{file}" for _, f, file in labelled(data.test, data.class_names)} == facts.imagenet_r_test_files()
+    assert {f"{f}/{file}" for _, f, file in labelled(data.test, data.class_names)} == metadata.imagenet_r_test_files()
     data = load("imagenet1k")
     assert all(
         path.parent.name == IMAGENET[label] for path, label in zip(data.test.images, data.test.labels, strict=True)
@@ -140,7 +140,7 @@ def test_labels_are_those_of_the_folders_and_lists(copies):
         data = load(name)
         for part in (data.train, data.test):
             for class_name, folder, _ in labelled(part, data.class_names):
-                assert facts.fold(folder.rpartition(".")[2]) == facts.fold(class_name)
+                assert metadata.fold(folder.rpartition(".")[2]) == metadata.fold(class_name)
     data = load("cub200")
     assert [path.name.split("_")[1] for path in data.test.images[:4]] == ["0002", "0005"] * 2  # the order of images.txt
     assert {path.name.split("_")[1] for path in data.train.images} == {"0007"}
@@ -155,7 +155,7 @@ def test_vtab_with_folders_named_by_class(tmp_path):
     make_vtab(tmp_path, named_vtab())
     data = load_dataset("vtab", path=str(tmp_path))
     for n, folder, _ in labelled(data.test, data.class_names):
-        assert facts.fold(folder) == facts.fold(n)
+        assert metadata.fold(folder) == metadata.fold(n)
 
 
 def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
@@ -176,7 +176,7 @@ def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
 
 def test_imagenet_r_already_split(tmp_path):
     make_split_imagenet_r(tmp_path)
-    synset = dict(zip(facts.class_names("imagenet_r_classes.tsv"), IMAGENET_R, strict=True))
+    synset = dict(zip(metadata.class_names("imagenet_r_classes.tsv"), IMAGENET_R, strict=True))
     for place in (tmp_path, tmp_path / "imagenet-r"):
         data = load_dataset("imagenet-r", path=str(place))
         assert (len(data.train.labels), len(data.test.labels)) == (200, 200)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from mgclip import __version__
 from mgclip.environment import installed_versions
-from mgclip.experiment.records import environment
+from mgclip.experiment.run_folder import environment
 
 USERS_EXTRAS = ("", "icons", "onnx", "studio")
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import month_folders
 
 from mgclip import MGCLIP, Settings
-from mgclip.method.progress import ORDER
+from mgclip.saving.checkpoints import ORDER
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from campaign import SMALL, campaign, finished, outcome, start

@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.folders.source import read_images, read_source
 from mgclip.stream import walk
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.files import folders_in, images_in
 from mgclip.stream.folder import image_files, load_folder
 from mgclip.stream.twins import about_twins, twins
+from mgclip.workflows.source import read_images, read_source
 
 
 def write(root, *names):

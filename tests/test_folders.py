@@ -11,9 +11,9 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.folders.evaluate import calibration
-from mgclip.folders.source import read_images, read_source
-from mgclip.folders.split import hold_out
+from mgclip.workflows.evaluate import calibration
+from mgclip.workflows.source import read_images, read_source
+from mgclip.workflows.split import hold_out
 
 QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 
@@ -235,7 +235,7 @@ def test_the_second_of_two_first_learns_finds_what_the_first_one_learned(tiny_cl
     import sys
     import time
 
-    from mgclip.method.lock import only_writer
+    from mgclip.saving.lock import only_writer
 
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 3)
     shop = tmp_path / "shop"

@@ -9,9 +9,9 @@ import pytest
 
 from mgclip import MGCLIP, history, undo
 from mgclip.errors import InputError
-from mgclip.experiment.records import check_same, read_recipe
-from mgclip.folders.held_out import read_held_out
+from mgclip.experiment.run_folder import check_same, read_recipe
 from mgclip.report.page import write_report
+from mgclip.workflows.held_out import read_held_out
 
 FIRST = Path(__file__).parent / "formats" / "1"
 

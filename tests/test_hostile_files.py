@@ -10,7 +10,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings, history, undo
 from mgclip.errors import InputError
-from mgclip.experiment.final import write_final
+from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import load_table
 from mgclip.images import MOST_RATIO, UnreadableImage, open_image, to_rgb, unreadable

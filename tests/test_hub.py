@@ -13,7 +13,7 @@ from PIL import Image
 
 from mgclip.errors import InputError
 from mgclip.images import to_rgb
-from mgclip.stream import facts
+from mgclip.stream import metadata
 from mgclip.stream.datasets import DATASETS, load_dataset
 from mgclip.stream.hub import Hub
 
@@ -21,7 +21,7 @@ from mgclip.stream.hub import Hub
 
 
 def test_parquet_by_name(tmp_path):
-    ours = facts.class_names("oxford_pet_classes.tsv")
+    ours = metadata.class_names("oxford_pet_classes.tsv")
     theirs = [name.replace("_", " ").title() for name in reversed(ours)]
     for part in ("train", "test"):
         make_parquet(tmp_path / "data", part, "image", "label", theirs, list(range(37)))
@@ -40,7 +40,7 @@ def test_parquet_by_name(tmp_path):
 @pytest.fixture
 def imagenet_parquet(tmp_path):
     """ImageNet-1K as the hub has it: a test split without labels, class names of its own in the same order."""
-    theirs = [f"{name}, Genus species" for name in facts.class_names("imagenet1k_classes.tsv")]
+    theirs = [f"{name}, Genus species" for name in metadata.class_names("imagenet1k_classes.tsv")]
     theirs = list(dict.fromkeys(name if theirs.count(name) == 1 else f"{name} {i}" for i, name in enumerate(theirs)))
     make_parquet(tmp_path / "data", "validation", "image", "label", theirs, [0, 999, *range(100), 1, 100])
     make_parquet(tmp_path / "data", "test", "image", "label", theirs, [-1, -1])
@@ -49,7 +49,7 @@ def imagenet_parquet(tmp_path):
 
 def test_parquet_by_index(imagenet_parquet):
     data = load_dataset("imagenet100", path=str(imagenet_parquet), test_only=True)
-    assert data.class_names == facts.class_names("imagenet1k_classes.tsv")[:100]
+    assert data.class_names == metadata.class_names("imagenet1k_classes.tsv")[:100]
     assert data.test.labels.tolist() == [0, *range(100), 1]
     assert data.test.images[1].getpixel((0, 0)) == (2, 0, 0)  # the row of class 999 is left out
     with pytest.raises(InputError, match=r"There is no imagenet100 at .*, or a folder of parquet files of ILSVRC"):
@@ -66,7 +66,7 @@ def test_the_hub(imagenet_parquet, tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "imagenet100", replace(DATASETS["imagenet100"], hub=hub))
     data = load_dataset("imagenet100", path=None, test_only=True)
     assert data.test.labels.tolist() == [0, *range(100), 1]
-    names = facts.class_names("oxford_pet_classes.tsv")
+    names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path / "pets", part, "image", "label", names, list(range(37)))
     pets = replace(DATASETS["oxford-pets"], hub=Hub(str(tmp_path / "pets")))
@@ -162,7 +162,7 @@ def test_bad_cifar(tmp_path, capsys):
 def test_published_images_keep_their_orientation_and_ones_own_are_turned(tmp_path, kind):
     exif = Image.Exif()
     exif[274] = 6
-    names = facts.class_names("oxford_pet_classes.tsv")
+    names = metadata.class_names("oxford_pet_classes.tsv")
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), "red").save(buffer, "jpeg", exif=exif)
     if kind == "parquet":

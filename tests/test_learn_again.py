@@ -10,10 +10,10 @@ from conftest import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
-from mgclip.folders.source import read_source
-from mgclip.folders.teach import make_plan, teach
-from mgclip.method.progress import Stopped
-from mgclip.method.store import is_saved
+from mgclip.saving.checkpoints import Stopped
+from mgclip.saving.store import is_saved
+from mgclip.workflows.learn import learn_folder, make_plan
+from mgclip.workflows.source import read_source
 
 SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)
 
@@ -34,7 +34,7 @@ def learn(place, clip, month, model="shop", *, stop_after=None):
     plan = make_plan(learner, read_source(place / month), share=0.2, seed=0)
     stop = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
     try:
-        teach(learner, shop, plan, origin=month, on_step=steps.append, checkpoint_every=100, stop=stop)
+        learn_folder(learner, shop, plan, origin=month, on_step=steps.append, checkpoint_every=100, stop=stop)
     except Stopped:
         return steps, False
     return steps, True

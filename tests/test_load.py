@@ -14,7 +14,7 @@ from small_clip import ICONCLIP
 
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.images import to_rgb
 
@@ -46,7 +46,7 @@ def openai_file(request, openai_model, tmp_path_factory):
 def test_openai_file_gives_openais_features(openai_file, openai_model):
     backbone = load_backbone(openai_file)
     config = backbone.model.config
-    assert (backbone.image_size, backbone.width, config.vision_config.num_attention_heads) == (32, 48, 2)
+    assert (backbone.image_size, backbone.feature_dim, config.vision_config.num_attention_heads) == (32, 48, 2)
     pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -235,13 +235,13 @@ def test_pixels_transform_each_image_once():
         return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
 
     images = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(6)]
-    pixels = Pixels(images, transform)
+    pixels = PreparedImages(images, transform)
     assert pixels.batch(torch.tensor([4, 1]))[:, 0, 0, 0].tolist() == [4, 1]
     assert pixels.batch(torch.tensor([1, 2, 4]))[:, 0, 0, 0].tolist() == [1, 2, 4]
     assert pixels.batch(torch.arange(6))[:, 0, 0, 0].tolist() == list(range(6))
     assert len(asked) == 6
     asked.clear()
-    small = Pixels(images, transform, keep_bytes=10)
+    small = PreparedImages(images, transform, keep_bytes=10)
     for _ in range(2):
         assert small.batch(torch.tensor([3, 0]))[:, 0, 0, 0].tolist() == [3, 0]
     assert len(asked) == 4

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings, history, undo
-from mgclip.app.failure import sentence
-from mgclip.method import store
+from mgclip.app.error_messages import sentence
+from mgclip.saving import store
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from full_disk import files, may_mount, operations, prepare, small_disk
@@ -85,7 +85,7 @@ def test_a_clock_that_is_set_back_changes_no_order(tiny_clip, tmp_path, monkeypa
     for number in range(3):
         model.learn(images, [0, 0], [f"class {number}"])
         model.save_pretrained(tmp_path / "shop", note={"what": str(number)})
-    assert [(v.number, v.time[:4], v.in_force) for v in history(tmp_path / "shop")] == [
+    assert [(v.number, v.time[:4], v.active) for v in history(tmp_path / "shop")] == [
         (1, "2030", False), (2, "2020", False), (3, "1971", True),
     ]  # fmt: skip
     assert undo(tmp_path / "shop").number == 2

@@ -131,7 +131,7 @@ def test_probe_stops_at_alpha_and_restores_the_adapter(tiny_clip, icons):
     model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
     learned = model.learn(*task(icons, [0, 1, 2, 3]))
     probe = learned.probe
-    moved = [abs(gap.negative - probe.origin.negative) / abs(probe.origin.negative) for gap in probe.after_epoch]
+    moved = [abs(gap.negative - probe.initial.negative) / abs(probe.initial.negative) for gap in probe.after_epoch]
     assert len(moved) < 6
     assert moved[-1] > 0.004
     assert all(m <= 0.004 for m in moved[:-1])
@@ -153,7 +153,7 @@ def test_what_the_probe_trained_is_what_the_adapter_phase_would(tiny_clip, icons
     settings = Settings(epochs="auto", max_epochs=3, alpha=alpha, adapter_batch_size=16, adapter_lr=5e-3)
     probed = MGCLIP.from_pretrained(tiny_clip, settings=settings)
     learned = probed.learn(*task(icons, [0, 1, 2, 3]))
-    assert learned.probe.whole == (alpha == 1e9)
+    assert learned.probe.completed == (alpha == 1e9)
     given = MGCLIP.from_pretrained(tiny_clip, settings=settings.model_copy(update={"epochs": learned.epochs}))
     given.learn(*task(icons, [0, 1, 2, 3]))
     assert all(torch.equal(w, adapter_state(given.backbone)[n]) for n, w in adapter_state(probed.backbone).items())

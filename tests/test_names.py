@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.folders.held_out import held_out_images, read_held_out
-from mgclip.folders.source import read_images, read_source
+from mgclip.method.class_edits import forget, relabel
+from mgclip.method.model_files import ModelState
 from mgclip.method.predictions import check_candidates
-from mgclip.method.saved import Learnt
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
-from mgclip.method.upkeep import forget, relabel
 from mgclip.names import check_alike, look, same
 from mgclip.stream.folder import load_folder, misspelling
+from mgclip.workflows.held_out import held_out_images, read_held_out
+from mgclip.workflows.source import read_images, read_source
 
 ONE, TWO = "caf\u00e9", "cafe\u0301"
 
@@ -26,10 +26,10 @@ def write(root, *names):
         Image.new("RGB", (8, 8), (len(name), 9, 9)).save(root / name)
 
 
-def learnt(*names):
+def learned(*names):
     import torch
 
-    return Learnt(Settings(epochs=1), 1, (len(names),), names, names, torch.zeros(len(names), 4), None)
+    return ModelState(Settings(epochs=1), 1, (len(names),), names, names, torch.zeros(len(names), 4), None)
 
 
 def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
@@ -101,7 +101,7 @@ def test_tasks_compare_names_in_one_form():
 
 
 def test_changes_and_candidates_compare_names_in_one_form():
-    both = learnt(ONE, "fish")
+    both = learned(ONE, "fish")
     assert forget(both, TWO).class_names == ("fish",)
     assert relabel(both, TWO, "bar", None).class_names == ("bar", "fish")
     assert relabel(both, ONE, TWO, None).class_names == (TWO, "fish")

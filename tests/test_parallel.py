@@ -85,7 +85,7 @@ import json, sys, torch, numpy as np
 from mgclip import MGCLIP, Settings
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.stream import icons
 clip, keep = sys.argv[1], int(sys.argv[2])
 real, passed = Backbone.image_features, [0, 0]
@@ -98,14 +98,14 @@ train, test = icons.load(3, 4)
 losses = []
 for t in range(2):  # 9 images in batches of 4: the last batch is a single image, and one process has none of it
     own = range(9 * t, 9 * t + 9)
-    images = Pixels([train[i] for i in own], model.backbone.transform, keep)
+    images = PreparedImages([train[i] for i in own], model.backbone.transform, keep)
     names = icons.class_names()[3 * t : 3 * t + 3]
     model.learn(images, np.arange(3).repeat(3), names, on_step=lambda s: losses.append(s.loss))
 trained = passed[1]
 labels = model.predict([test[i] for i in range(24)]).labels.tolist()
 model.save_pretrained(sys.argv[3])
-open(f"{sys.argv[3]}-{parallel.place()[0]}.json", "w").write(
-    json.dumps({"place": parallel.place(), "losses": losses, "labels": labels, "trained": trained})
+open(f"{sys.argv[3]}-{parallel.rank_and_world_size()[0]}.json", "w").write(
+    json.dumps({"place": parallel.rank_and_world_size(), "losses": losses, "labels": labels, "trained": trained})
 )
 """
 
@@ -238,7 +238,7 @@ def test_variables_that_no_launcher_set_leave_one_process_alone(
 
 def test_processes_share_the_search_for_unreadable_images():
     from mgclip.stream.data import Split
-    from mgclip.stream.skipped import find_unreadable
+    from mgclip.stream.unreadable import find_unreadable
 
     good, bad = np.zeros((4, 4, 3), np.uint8), "nothing.png"
     splits = [Split([good, bad, good, bad, bad], np.arange(5)), Split([bad], np.arange(1)), Split([], np.arange(0))]

@@ -268,7 +268,7 @@ def test_the_last_layer_computes_the_class_token_only_and_nothing_changes(tiny_c
     from peft import LoraConfig, get_peft_model
     from transformers import CLIPModel
 
-    from mgclip.clip.shortcut import read_class_token_only
+    from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 
     results = []
     for shortened in (False, True):
@@ -278,7 +278,7 @@ def test_the_last_layer_computes_the_class_token_only_and_nothing_changes(tiny_c
             model, LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj", "out_proj"], init_lora_weights=False)
         )
         if shortened:
-            read_class_token_only(model)
+            compute_class_token_only_in_last_layer(model)
         pixels = torch.randn(5, 3, 32, 32, dtype=torch.double, generator=torch.Generator().manual_seed(1))
         rows = []
         hook = model.vision_model.encoder.layers[-1].mlp.register_forward_hook(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.pixels import Pixels, Room, ahead
+from mgclip.clip.pixels import PreparedImages, Room, prefetch
 
 EACH = 4 * 4 * 3
 
@@ -36,7 +36,7 @@ def shown(pixels, *places):
 
 def test_a_set_is_kept_as_far_as_there_is_room(counted):
     transform, asked = counted
-    pixels = Pixels(greys(6), transform, keep_bytes=4 * EACH + EACH // 2)
+    pixels = PreparedImages(greys(6), transform, keep_bytes=4 * EACH + EACH // 2)
     for _ in range(3):
         assert shown(pixels, 5, 1, 0) == [5, 1, 0]
         assert shown(pixels, 2, 5, 3, 4) == [2, 5, 3, 4]
@@ -46,7 +46,7 @@ def test_a_set_is_kept_as_far_as_there_is_room(counted):
 def test_several_sets_share_one_room(counted):
     transform, asked = counted
     room = Room(7 * EACH)
-    sets = [Pixels(greys(4, first=10 * number), transform, room) for number in range(3)]
+    sets = [PreparedImages(greys(4, first=10 * number), transform, room) for number in range(3)]
     for _ in range(2):
         for number, pixels in enumerate(sets):
             assert shown(pixels, 3, 0, 1, 2) == [10 * number + grey for grey in (3, 0, 1, 2)]
@@ -98,7 +98,7 @@ def test_a_forked_process_answers_after_its_parent_did(learned, icons, tmp_path,
 
     def work(file):
         torch.set_num_threads(1)
-        ahead_of = [loaded for _, loaded in ahead(lambda item: 2 * item, range(3))]
+        ahead_of = [loaded for _, loaded in prefetch(lambda item: 2 * item, range(3))]
         file.write_text(json.dumps([list(learned.predict(images).names), ahead_of]))
 
     context = multiprocessing.get_context("fork")

@@ -63,7 +63,7 @@ def test_the_numbers_are_those_of_the_formulas(branches, fusion):
     np.testing.assert_allclose(found.text, text, rtol=1e-6)
     np.testing.assert_array_equal(found.image, cosines)
     np.testing.assert_array_equal(found.likeness, cosines.max(1).values)
-    np.testing.assert_array_equal(found.sureness, found.confidence[np.arange(30), found.labels])
+    np.testing.assert_array_equal(found.top_confidence, found.confidence[np.arange(30), found.labels])
     assert all(
         values.dtype == np.float32 for values in (found.probabilities, found.confidence, found.text, found.image)
     )

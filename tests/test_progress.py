@@ -9,7 +9,7 @@ import torch
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
-from mgclip.method.progress import FILES, Progress, Stopped, read_checkpoint
+from mgclip.saving.checkpoints import FILES, Stopped, TaskCheckpoints, read_checkpoint
 
 PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=1, adapter_lr=5e-3)
 PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
@@ -63,15 +63,15 @@ def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_
         ]
     if settings is PROBED:
         assert phases == {"probe", "adapter", "head"}
-        assert not learned.probe.whole
+        assert not learned.probe.completed
     for after in range(1, len(kept) + 1):
         folder = tmp_path / f"stop-{after}"
         begun = fresh(tiny_clip, settings, icons, tmp_path / "model")
         with pytest.raises(Stopped):
-            begun.learn(*task(icons, [2, 3, 4]), progress=Progress(folder, 0, Stop(after)))
+            begun.learn(*task(icons, [2, 3, 4]), progress=TaskCheckpoints(folder, 0, Stop(after)))
         again = fresh(tiny_clip, settings, icons, tmp_path / "model")
         seen = []
-        found = again.learn(*task(icons, [2, 3, 4]), progress=Progress(folder), on_step=seen.append)
+        found = again.learn(*task(icons, [2, 3, 4]), progress=TaskCheckpoints(folder), on_step=seen.append)
         assert found == learned
         trained = [step for step in seen if "head" not in step.phase]
         assert trained == kept[after:]  # no step twice, none left out, and the same losses
@@ -98,12 +98,12 @@ def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, ic
         model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
         return state(model)
 
-    whole = learn(False, Progress(tmp_path / "whole", 1))
+    whole = learn(False, TaskCheckpoints(tmp_path / "whole", 1))
     with pytest.raises(Killed):
-        learn(True, Progress(tmp_path / "killed", 1))
+        learn(True, TaskCheckpoints(tmp_path / "killed", 1))
     at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
     assert (at.phase, at.step) == ("balance-adapter", 0)
-    found = learn(False, Progress(tmp_path / "killed", 1))
+    found = learn(False, TaskCheckpoints(tmp_path / "killed", 1))
     assert all(torch.equal(whole[name], value) for name, value in found.items())
 
 
@@ -119,18 +119,18 @@ def test_killed_while_the_head_is_trained_the_same_weights_come_out(tiny_clip, i
         model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
         return {**state(model), "memory": model.memory.pixels}
 
-    whole = learn(False, Progress(tmp_path / "whole", 3))
+    whole = learn(False, TaskCheckpoints(tmp_path / "whole", 3))
     with pytest.raises(Killed):
-        learn(True, Progress(tmp_path / "killed", 3))
+        learn(True, TaskCheckpoints(tmp_path / "killed", 3))
     at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
     assert at.phase == phase
-    found = learn(False, Progress(tmp_path / "killed", 3))
+    found = learn(False, TaskCheckpoints(tmp_path / "killed", 3))
     assert all(torch.equal(whole[name], value) for name, value in found.items())
 
 
 def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, tmp_path):
     model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
-    progress = Progress(tmp_path / "run", every=2)
+    progress = TaskCheckpoints(tmp_path / "run", every=2)
     numbers = []
 
     def look(step):
@@ -140,7 +140,7 @@ def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, 
     assert max(map(len, numbers)) == 2
     assert sorted(numbers[-1]) == [progress._number - 1, progress._number]
     assert not list((tmp_path / "run").glob(".*"))
-    progress.close()
+    progress.discard()
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -158,22 +158,22 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_clip, icons, tmp_path):
             shutil.rmtree(folder, ignore_errors=True)
             begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
             with pytest.raises(Stopped):
-                begun.learn(*task(icons, [0, 1, 2]), progress=Progress(folder, 1, Stop(6)))
+                begun.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(folder, 1, Stop(6)))
             for name in files:
                 content = (folder / name).read_bytes()
                 (folder / name).write_bytes(damage(content))
                 assert read_checkpoint(folder / name) is None
             again = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
-            again.learn(*task(icons, [0, 1, 2]), progress=Progress(folder))
+            again.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(folder))
             assert all(torch.equal(state(whole)[name], value) for name, value in state(again).items())
 
 
 def test_a_checkpoint_of_another_task_is_not_gone_on_from(tiny_clip, icons, tmp_path):
     begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     with pytest.raises(Stopped):
-        begun.learn(*task(icons, [0, 1, 2]), progress=Progress(tmp_path, 1, Stop(3)))
+        begun.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(tmp_path, 1, Stop(3)))
     model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     model.learn(*task(icons, [0, 1, 2]))
     steps = []
-    model.learn(*task(icons, [3, 4]), progress=Progress(tmp_path), on_step=steps.append)
+    model.learn(*task(icons, [3, 4]), progress=TaskCheckpoints(tmp_path), on_step=steps.append)
     assert (steps[0].phase, steps[0].epoch, steps[0].step) == ("adapter", 1, 1)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.folders.recognise import recognise
+from mgclip.workflows.predict import predict_files
 
 QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 
@@ -31,25 +31,25 @@ def pictures(icons, tmp_path):
 
 def test_answers_are_those_of_predict_in_the_files_order(model, pictures):
     whole = model.predict(pictures)
-    answers = list(recognise(model, iter(pictures), top=2))
+    answers = list(predict_files(model, iter(pictures), top=2))
     assert [answer.file for answer in answers] == pictures
     assert [answer.name for answer in answers] == whole.names
-    for answer, sure, best in zip(answers, whole.sureness, whole.top(2), strict=True):
+    for answer, sure, best in zip(answers, whole.top_confidence, whole.top(2), strict=True):
         assert answer.confidence == pytest.approx(float(sure), abs=1e-5)
         assert [row["class"] for row in answer.best] == [name for name, _ in best]
 
 
 def test_below_the_threshold_the_answer_is_unknown(model, pictures):
-    answers = list(recognise(model, pictures))
+    answers = list(predict_files(model, pictures))
     assert [answer.likeness for answer in answers] == pytest.approx(
         model.predict(pictures).image.max(1).tolist(), abs=1e-5
     )
     middle = sorted(answer.likeness for answer in answers)[6]
-    strict = list(recognise(model, pictures, threshold=middle))
+    strict = list(predict_files(model, pictures, threshold=middle))
     assert [answer.name is None for answer in strict] == [answer.likeness < middle for answer in answers]
     assert any(answer.name is None for answer in strict)
     words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
-    for answer in recognise(model, pictures, threshold=1.0, also=words):
+    for answer in predict_files(model, pictures, threshold=1.0, also=words):
         assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
 
 
@@ -57,7 +57,7 @@ def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures
     pictures[3].write_bytes(b"no image")
     pictures[12].unlink()
     told = []
-    answers = list(recognise(model, pictures, on_bad=lambda file, reason: told.append((file, reason))))
+    answers = list(predict_files(model, pictures, on_bad=lambda file, reason: told.append((file, reason))))
     assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
     assert [file for file, _ in told] == [pictures[3], pictures[12]]
     assert [reason for _, reason in told] == [
@@ -65,7 +65,7 @@ def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures
         f"There is no image file {pictures[12]}.",
     ]
     with pytest.raises(InputError, match="cannot be read"):
-        list(recognise(model, pictures))
+        list(predict_files(model, pictures))
 
 
 def test_candidates_known_by_text_alone(model, pictures):
@@ -106,7 +106,7 @@ def test_a_list_as_it_comes_is_answered_line_by_line(model, pictures):
         assert asked.wait(30), "the first answer waited for the second line"
         yield pictures[1]
 
-    answers = recognise(model, lines(), batch=1)
+    answers = predict_files(model, lines(), batch=1)
     assert next(answers).file == pictures[0]
     asked.set()
     assert [answer.file for answer in answers] == [pictures[1]]

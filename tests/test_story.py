@@ -66,7 +66,7 @@ def test_three_months(place):
     assert sum("\tunknown " in line for line in unsure) == len(unsure) // 10
 
     newest = json.loads(mgclip(place, "history", "shop", "--json"))["versions"]
-    assert [(v["number"], v["in_force"]) for v in newest] == [(1, False), (2, False), (3, True)]
+    assert [(v["number"], v["active"]) for v in newest] == [(1, False), (2, False), (3, True)]
     assert "version 2 of shop is in force" in mgclip(place, "undo", "shop")
     assert json.loads(mgclip(place, "evaluate", "shop", "check/april", "--json"))["accuracy"] == alone[1]
     mgclip(place, "undo", "shop", "--to", "3")

@@ -190,10 +190,10 @@ def test_a_class_called_unknown_is_told_from_the_answer(shop, tmp_path, mgclip, 
         code, out, err = mgclip("predict", tmp_path / "m", photos, "--unknown", "0.5", *form)
         assert (code, out) == (2, "")
         assert f"A class is called '{name}'" in err
-    from mgclip.app.studio.work import Workshop
+    from mgclip.app.studio.work import StudioModel
     from mgclip.errors import InputError
 
-    studio = Workshop(tmp_path / "m", base="", most=10)
+    studio = StudioModel(tmp_path / "m", base="", most=10)
     files = sorted(photos.glob("*/*.png"))
     with pytest.raises(InputError, match=f"A class is called '{name}'"):
         studio.predict(files, threshold=0.5)

@@ -112,7 +112,7 @@ def test_more_images_than_are_taken(place, address):
     sent = [upload(address, f"{n}.png", (place / "good.png").read_bytes()).json()[0] for n in range(11)]
     event, said = ask(address, "ask", [[as_file(path) for path in sent], "", 0.0])
     assert (event, json.loads(said)[1]) == ("complete", "At most 10 images at a time; found 11.")
-    event, said = ask(address, "teach", ["third", [as_file(path) for path in sent]])
+    event, said = ask(address, "learn_folder", ["third", [as_file(path) for path in sent]])
     assert (event, json.loads(said)[-1]) == ("complete", "At most 10 images at a time; found 11.")
     assert len(history(place / "shop")) == 1
 
@@ -131,8 +131,8 @@ def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
         ("ask", []),
         ("ask", [None, None, "x"]),
         ("ask", [[1, 2], {"a": 1}, -5]),
-        ("teach", [5, []]),
-        ("teach", ["x" * 10_000, None]),
+        ("learn_folder", [5, []]),
+        ("learn_folder", ["x" * 10_000, None]),
         ("go", ["many"]),
         ("go", [1e308]),
         ("draw", [{}]),

@@ -9,8 +9,8 @@ import torch
 
 from mgclip import MGCLIP, Settings, history, undo
 from mgclip.errors import InputError
-from mgclip.method.lock import only_writer
-from mgclip.method.versions import prune
+from mgclip.saving.lock import only_writer
+from mgclip.saving.versions import prune
 
 QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 
@@ -39,8 +39,8 @@ def same(a, b):
 
 def test_history_undo_and_forward_again(shop, icons):
     first, second = history(shop)
-    assert (first.number, first.parent, first.in_force, first.note) == (1, None, False, {"what": "month 1"})
-    assert (second.number, second.parent, second.in_force) == (2, 1, True)
+    assert (first.number, first.parent, first.active, first.note) == (1, None, False, {"what": "month 1"})
+    assert (second.number, second.parent, second.active) == (2, 1, True)
     newest = MGCLIP.from_pretrained(shop)
     assert undo(shop).number == 1
     older = MGCLIP.from_pretrained(shop)
@@ -50,7 +50,7 @@ def test_history_undo_and_forward_again(shop, icons):
         undo(shop)
     older.learn(*months(icons, 4, 5))
     older.save_pretrained(shop, note={"what": "another month"})
-    assert [(v.number, v.parent, v.in_force) for v in history(shop)] == [(1, None, False), (2, 1, False), (3, 1, True)]
+    assert [(v.number, v.parent, v.active) for v in history(shop)] == [(1, None, False), (2, 1, False), (3, 1, True)]
     assert undo(shop, 2).note == {"what": "month 2"}
     assert same(MGCLIP.from_pretrained(shop), newest)
     with pytest.raises(InputError, match=r"has no version 7: there are 1, 2, 3"):
@@ -87,7 +87,7 @@ def test_prune_keeps_the_latest_and_the_one_in_force(shop):
     assert [v.number for v in history(shop)] == [2, 4, 5]
     assert len(list(shop.glob("mgclip-state-*"))) == 3
     assert same(MGCLIP.from_pretrained(shop), model)
-    assert [v.number for v in history(shop) if v.in_force] == [2]
+    assert [v.number for v in history(shop) if v.active] == [2]
 
 
 def test_a_failed_save_leaves_the_version_in_force(shop, monkeypatch):
@@ -97,7 +97,7 @@ def test_a_failed_save_leaves_the_version_in_force(shop, monkeypatch):
     def full(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr("mgclip.method.store.put_in_force", full)
+    monkeypatch.setattr("mgclip.saving.store.activate", full)
     with pytest.raises(OSError, match="no space"):
         model.save_pretrained(shop, note={"what": "never"})
     after = {file: file.read_bytes() for file in shop.rglob("*") if file.is_file()}

@@ -1,4 +1,4 @@
-"""MG-CLIP: teach CLIP new classes, task after task, without forgetting the old ones.
+"""MG-CLIP: learn_folder CLIP new classes, task after task, without forgetting the old ones.
 
 The public face is loaded when first asked for, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
 """
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 from mgclip._version import __version__
 
 if TYPE_CHECKING:
-    from mgclip.folders.classifier import MGCLIPClassifier
     from mgclip.method.learner import MGCLIP
     from mgclip.method.predictions import Predictions
     from mgclip.method.settings import Settings
-    from mgclip.method.versions import history, undo
+    from mgclip.saving.versions import history, undo
+    from mgclip.workflows.classifier import MGCLIPClassifier
 
 __all__ = ["MGCLIP", "MGCLIPClassifier", "Predictions", "Settings", "__version__", "history", "undo"]
 
 _HOMES = {
     "MGCLIP": "mgclip.method.learner",
-    "MGCLIPClassifier": "mgclip.folders.classifier",
+    "MGCLIPClassifier": "mgclip.workflows.classifier",
     "Predictions": "mgclip.method.predictions",
     "Settings": "mgclip.method.settings",
-    "history": "mgclip.method.versions",
-    "undo": "mgclip.method.versions",
+    "history": "mgclip.saving.versions",
+    "undo": "mgclip.saving.versions",
 }
 
 

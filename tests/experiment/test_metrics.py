@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgclip.experiment import metrics, records
+from mgclip.experiment import metrics, run_folder
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
 
 MATRIX = np.array([[0.9, 0.3, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
@@ -43,7 +43,7 @@ def test_every_metric_of_the_tables_is_in_a_summary():
         "accuracy_per_task": [0.5],
         "seconds": {"learn": 1.0, "evaluate": 2.0},
     }
-    summary = records.summarise([record])
+    summary = run_folder.summarise([record])
     values = {metric.heading: metric.of(summary) for metric in (*METRICS, EPOCHS, SECONDS)}
     assert values == {"Avg": 0.5, "Last": 0.5, "forgetting": None, "BWT": None, "FWT": None, "E": 1, "seconds": 3.0}
     assert [metric.column for metric in METRICS[:2]] == ["Avg %", "Last %"]

@@ -9,7 +9,7 @@ from PIL import Image
 from runs import read, run
 
 from mgclip.errors import InputError
-from mgclip.experiment import records, runner
+from mgclip.experiment import run_folder, runner
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
 
 
@@ -46,7 +46,7 @@ def test_a_run_writes_its_records_and_summary(small, tmp_path):
     assert lines[2]["next_task_text_accuracy"] is None
     assert 0 <= lines[0]["next_task_text_accuracy"] <= 1
     assert lines[1]["accuracy"] == pytest.approx(np.mean(lines[1]["accuracy_per_task"]))
-    assert records.read_recipe(tmp_path / "run") == small
+    assert run_folder.read_recipe(tmp_path / "run") == small
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summaries
     packages = json.loads((tmp_path / "run" / "environment.json").read_text())["packages"]
     assert packages["torch"].startswith("2.")
@@ -88,8 +88,8 @@ def test_a_record_newer_than_the_checkpoint_is_replaced(small, tmp_path):
 
     with pytest.raises(Stopped):
         run(small, tmp_path / "part", on_step=stop)
-    ahead = json.loads((tmp_path / "complete" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
-    records.append_record(tmp_path / "part" / "mg-clip", {**ahead, "accuracy": -1})
+    prefetch = json.loads((tmp_path / "complete" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
+    run_folder.append_record(tmp_path / "part" / "mg-clip", {**prefetch, "accuracy": -1})
     run(small, tmp_path / "part", resume=True)
     assert read(tmp_path / "part", "mg-clip") == read(tmp_path / "complete", "mg-clip")
 
@@ -105,7 +105,7 @@ def test_a_used_folder_is_refused(small, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused(small, tmp_path):
-    records.begin(tmp_path, small, {})
+    run_folder.begin(tmp_path, small, {})
     with pytest.raises(InputError, match=r"was started with seed = 0, not 5: go on with the same settings"):
         run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
 
@@ -137,7 +137,7 @@ def test_a_saved_model_has_the_accuracy_of_its_run(small, tmp_path):
 
     run(small, tmp_path / "run")
     model = MGCLIP.from_pretrained(tmp_path / "run" / "mg-clip" / "model")
-    recorded = records.read_records(tmp_path / "run" / "mg-clip")[-1]["accuracy_per_task"]
+    recorded = run_folder.read_records(tmp_path / "run" / "mg-clip")[-1]["accuracy_per_task"]
     for task, accuracy in zip(build_stream(small), recorded, strict=True):
         labels = model.predict(task.test.images).labels
         assert (labels == task.test.labels + task.first).mean() == accuracy
@@ -174,7 +174,7 @@ def test_published_values_apply_only_to_published_settings():
         ("data.json", "{", r"data\.json is not JSON"),
         ("data.json", '{"task 1": {"classes": "ab"}}', r"data\.json is damaged \(task 1\.classes"),
         ("mg-clip/summary.json", '{"last": 1e999}', r"summary\.json is damaged"),
-        ("mg-clip/records.jsonl", '{"task": 0}\n{}\n', r"Line 1 of .*records\.jsonl is damaged"),
+        ("mg-clip/run_folder.jsonl", '{"task": 0}\n{}\n', r"Line 1 of .*records\.jsonl is damaged"),
         ("recipe.yaml", "[" * 5000, r"recipe\.yaml is not YAML"),
         ("recipe.yaml", "a: 2000-99-99", r"recipe\.yaml is not YAML"),
     ],

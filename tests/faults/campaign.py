@@ -22,7 +22,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mgclip.method.progress import FILES, ORDER, Checkpoint, read_checkpoint
+from mgclip.saving.checkpoints import FILES, ORDER, Checkpoint, read_checkpoint
 
 RECIPE = (
     "icons100", "tasks=3", "classes_per_task=5", "train_per_class=20", "test_per_class=5", "epochs=auto", "max_epochs=3",

@@ -33,7 +33,7 @@ def work(folder: Path, clip: str, who: int, operations: int, results: multiproce
     from mgclip import MGCLIP, history, undo
     from mgclip.clip.load import load_backbone
     from mgclip.errors import InputError
-    from mgclip.method.lock import only_writer
+    from mgclip.saving.lock import only_writer
 
     torch.set_num_threads(1)
     draw, done = random.Random(who), Counter[str]()

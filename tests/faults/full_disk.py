@@ -65,7 +65,7 @@ def learned(shop: Path) -> object:
 def run_is_whole(place: Path) -> object:
     """Of a run that failed: every model there loads, every record but a last one cut short is whole."""
     from mgclip import MGCLIP
-    from mgclip.experiment.records import read_records
+    from mgclip.experiment.run_folder import read_records
 
     for method in (place / "run").glob("*/"):
         read_records(method)

@@ -118,8 +118,8 @@ def models(place: Path) -> Target:
     from mgclip.app.versions import history_command
     from mgclip.clip.load import load_backbone
     from mgclip.export.card import version_notes
-    from mgclip.folders.held_out import read_held_out
-    from mgclip.method.versions import undo
+    from mgclip.saving.versions import undo
+    from mgclip.workflows.held_out import read_held_out
 
     clip, shop = place / "clip", place / "shop"
     clip.mkdir()
@@ -159,19 +159,19 @@ def clips(place: Path) -> Target:
 
 def runs(place: Path) -> Target:
     """Folders of runs, as a report and ``--resume`` read them."""
-    from mgclip.experiment import records
+    from mgclip.experiment import run_folder
     from mgclip.report.page import write_report
 
     make_run(place / "run", names=["first", "second"])
 
     def read(there: Path) -> None:
         write_report([there], there / "page.html")
-        records.read_summary(there / "mg-clip")
-        records.read_summaries(there)
-        records.read_skipped(there)
-        records.kept_records(there / "mg-clip", 1)
-        records.check_data(there, {"task 1": {"classes": ["a"], "train": {}, "test": {}}})
-        records.check_same(there, records.read_recipe(there), "no")
+        run_folder.read_summary(there / "mg-clip")
+        run_folder.read_summaries(there)
+        run_folder.read_skipped(there)
+        run_folder.kept_records(there / "mg-clip", 1)
+        run_folder.check_data(there, {"task 1": {"classes": ["a"], "train": {}, "test": {}}})
+        run_folder.check_same(there, run_folder.read_recipe(there), "no")
 
     run = place / "run"
     (run / "data.json").write_text('{"task 1": {"classes": ["a"], "train": {}, "test": {}}}')
@@ -201,7 +201,7 @@ def archives(place: Path) -> Target:
 
 def sources(place: Path) -> Target:
     """Tables of class names beside class folders."""
-    from mgclip.folders.source import read_source
+    from mgclip.workflows.source import read_source
 
     for name in ("a", "b"):
         (place / name).mkdir()

@@ -83,7 +83,7 @@ def soak(tasks: int, place: Path) -> dict[str, Any]:
         "seconds to save and read, first and last tenth": [round(float(np.median(part)), 3) for part in (saving[warm : 2 * warm], saving[-warm:])],
         "adapter bytes": size(state / "adapter"),
         "head bytes": (state / "head.safetensors").stat().st_size,
-        "head bytes promised": 4 * backbone.width * tasks * CLASSES,
+        "head bytes promised": 4 * backbone.feature_dim * tasks * CLASSES,
         "manifest bytes": (state / "mgclip.json").stat().st_size,
     }  # fmt: skip
 

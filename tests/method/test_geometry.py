@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgclip.method.geometry import cone, geometry, projection, separability
+from mgclip.experiment.geometry import cone, geometry, projection, separability
 
 
 def units(count, width, seed, middle=0.0):

@@ -43,7 +43,7 @@ screen = _Plain(stderr=True, markup=False, highlight=False)
 out = _Plain(soft_wrap=True, markup=False, highlight=False)
 
 
-def one_process(command: str) -> None:
+def require_single_process(command: str) -> None:
     """Refuse a command that works alone in one of several processes."""
     from mgclip.clip.parallel import launched
     from mgclip.errors import InputError
@@ -98,7 +98,7 @@ class RunDisplay:
             )
 
 
-def counting(answers: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
+def with_progress_bar(answers: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
     """The same items, counted before the eyes of whoever waits; nothing is shown where output is not to a screen."""
     with Progress(
         SpinnerColumn(), TextColumn("{task.completed} images"), BarColumn(), _Speed(), TimeRemainingColumn(),

@@ -29,10 +29,10 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Accuracy, per class, what is confused with what, and how far confidence can be trusted."""
-    from mgclip.folders.source import read_images, readable
-    from mgclip.method.store import check_writable
-    from mgclip.method.versions import check_saved
+    from mgclip.saving.store import check_writable
+    from mgclip.saving.versions import check_saved
     from mgclip.stream.folder import find_parts
+    from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
     for file in (csv_file, page):
@@ -44,8 +44,8 @@ def evaluate_command(
         images, skipped = readable(images)
 
     from mgclip.clip.parallel import is_main
-    from mgclip.folders.evaluate import evaluate_folder
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.evaluate import evaluate_folder
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
     found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))

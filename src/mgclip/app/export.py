@@ -21,12 +21,12 @@ def export_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
 ) -> None:
     """Write an ordinary CLIP folder that transformers loads by itself, with head, classes and model card; check it."""
-    from mgclip.app.display import one_process, out
+    from mgclip.app.display import out, require_single_process
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
-    from mgclip.method.store import is_saved
+    from mgclip.saving.store import is_saved
 
-    one_process("export")
+    require_single_process("export")
     if private and repo is None:
         raise InputError("--private applies to --push only: add --push REPO, or leave --private out.")
     if not is_saved(model):

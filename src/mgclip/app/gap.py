@@ -34,14 +34,14 @@ def gap_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
 ) -> None:
     """Measure the modality gap: similarities, centroids, cones, a modality classifier, a projection; track it in training."""
-    from mgclip.app.display import one_process
+    from mgclip.app.display import require_single_process
     from mgclip.disk import write_json
     from mgclip.errors import InputError
     from mgclip.experiment.gap_study import Study, gap_record, load_sample
     from mgclip.experiment.recipe import build_settings
-    from mgclip.method.store import check_writable, is_saved
+    from mgclip.saving.store import check_writable, is_saved
 
-    one_process("gap")
+    require_single_process("gap")
     settings = build_settings(changes or [])
     if "epochs" in {change.partition("=")[0].strip() for change in changes or ()}:
         raise InputError("--epochs sets the epochs of --track: use it instead of epochs=.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.folders.source import Source
-    from mgclip.folders.teach import Plan
+    from mgclip.workflows.learn import Plan
+    from mgclip.workflows.source import Source
 
 Images = dict[str, list[Path]] | None
 
@@ -47,15 +47,15 @@ def learn_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
 ) -> None:
     """Teach a model the classes of a folder, as its next task and version; say before what it takes, after what changed."""
-    from mgclip.app.display import RunDisplay, one_process, screen
-    from mgclip.app.stopping import asked_to_stop
+    from mgclip.app.display import RunDisplay, require_single_process, screen
+    from mgclip.app.signals import stop_on_signal
     from mgclip.errors import InputError
     from mgclip.experiment.recipe import build_settings, parse_change
-    from mgclip.folders.source import read_images, read_source
-    from mgclip.method.lock import only_writer
-    from mgclip.method.store import check_place, is_saved
+    from mgclip.saving.lock import only_writer
+    from mgclip.saving.store import check_place, is_saved
+    from mgclip.workflows.source import read_images, read_source
 
-    one_process("learn")
+    require_single_process("learn")
     check_place(model)
     given = {**dict(map(parse_change, changes or [])), **({"prompt": prompt} if prompt else {})}
     settings = build_settings(given)
@@ -65,13 +65,13 @@ def learn_command(
     if on_bad_image == "skip":
         source, kept, skipped = _readable(source, kept)
 
-    from mgclip.folders.teach import alike_texts, make_plan, teach
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.learn import alike_texts, learn_folder, make_plan
 
     def open_model() -> MGCLIP:
         if not is_saved(model):
             return MGCLIP.from_pretrained(base or DEFAULT, settings=settings)
-        computing = {key: value for key, value in settings.computing().items() if key in given}
+        computing = {key: value for key, value in settings.runtime().items() if key in given}
         if lasting := [key for key in given if key not in computing]:
             raise InputError(f"{model} exists and keeps its settings: leave {lasting[0]} out, or give a new folder.")
         return MGCLIP.from_pretrained(model, base=base or None, computing=computing)
@@ -96,8 +96,8 @@ def learn_command(
             if learner is None or plan is None or is_saved(model):  # as it is now: another process may have written it
                 learner, plan = open_and_plan()
             _say(plan, as_json=False, quiet=quiet or as_json)
-            with RunDisplay(1, quiet=quiet) as display, asked_to_stop() as stop:
-                note = teach(
+            with RunDisplay(1, quiet=quiet) as display, stop_on_signal() as stop:
+                note = learn_folder(
                     learner,
                     model,
                     plan,
@@ -124,7 +124,7 @@ def _readable(source: Source, kept: Images) -> tuple[Source, Images, list[dict[s
     """The same without the images that cannot be read, and the list of these."""
     from dataclasses import replace
 
-    from mgclip.folders.source import readable
+    from mgclip.workflows.source import readable
 
     train, skipped = readable(source.train)
     tests, more = (None, []) if source.tests is None else readable(source.tests)
@@ -169,7 +169,7 @@ def _minutes(seconds: float) -> str:
 def _report(done: dict[str, Any]) -> None:
     """What changed, in a few lines."""
     from mgclip.app.display import out, percent
-    from mgclip.folders.teach import gap_moved
+    from mgclip.workflows.learn import gap_moved
 
     accuracy, seen = done["accuracy"], done["test_images"]
     out.print(

@@ -24,7 +24,7 @@ from mgclip.app import (
     run,
     versions,
 )
-from mgclip.app.failure import sentence
+from mgclip.app.error_messages import describe_error
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
@@ -100,5 +100,5 @@ def main() -> None:
     except Exception as error:  # a fault of ours or of the machine: one line too, the traceback on request
         if _debug:
             raise
-        typer.echo(f"mgclip: {sentence(error)}", err=True)
+        typer.echo(f"mgclip: {describe_error(error)}", err=True)
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.folders.recognise import Answer
+    from mgclip.workflows.predict import Answer
 
 
 def predict_command(
@@ -44,11 +44,11 @@ def predict_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Classify images among all classes a model has learned."""
-    from mgclip.app.display import counting, screen
+    from mgclip.app.display import screen, with_progress_bar
     from mgclip.app.stdin_list import listed_files
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError, one_line
-    from mgclip.method.versions import check_saved
+    from mgclip.saving.versions import check_saved
 
     if as_json and as_csv:
         raise InputError("Give --json or --csv, not both.")
@@ -57,8 +57,8 @@ def predict_command(
     candidates = [text.strip() for text in also.split(",")] if also else []
 
     from mgclip.clip.parallel import is_main
-    from mgclip.folders.recognise import UNKNOWN, recognise
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.predict import UNKNOWN, predict_files
 
     if not is_main():  # one process answers: predicting is not shared
         return
@@ -68,7 +68,7 @@ def predict_command(
         skipped.append(file)
         screen.print(f"skipped: {file} ({reason})")
 
-    answers = recognise(
+    answers = predict_files(
         MGCLIP.from_pretrained(model, base=base or None),
         files,
         top=top,
@@ -82,7 +82,7 @@ def predict_command(
         write.writerow(
             ["image", "rank", "class", "probability", "confidence", "likeness", *(["text", "image_cosine"] * branches)]
         )
-    for answer in counting(answers, total, quiet=quiet):
+    for answer in with_progress_bar(answers, total, quiet=quiet):
         name = UNKNOWN if answer.name is None else answer.name
         if as_json:
             print_json(_as_json(answer, name, branches=branches))

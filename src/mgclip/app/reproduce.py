@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgclip.experiment.reproduce import Cell, Published, Row
-    from mgclip.experiment.run_files import Summary
+    from mgclip.experiment.schemas import Summary
 
 
 def reproduce_command(
@@ -29,7 +29,7 @@ def reproduce_command(
     """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
     from mgclip.experiment.reproduce import collect, finished, load_table, table_cells
-    from mgclip.method.store import check_writable
+    from mgclip.saving.store import check_writable
 
     if table is None:
         _list()
@@ -69,8 +69,8 @@ def reproduce_command(
 def _run(cell: Cell, *, quiet: bool) -> dict[str, Summary]:
     """The summaries of a cell, which is run or resumed if it has not finished."""
     from mgclip.app.display import RunDisplay, screen
-    from mgclip.experiment.records import RECIPE
     from mgclip.experiment.reproduce import finished
+    from mgclip.experiment.run_folder import RECIPE
 
     if (done := finished(cell)) is not None:
         return done

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.experiment.run_files import Summary
+    from mgclip.experiment.schemas import Summary
 
 
 def free_folder(name: str) -> Path:
@@ -40,10 +40,10 @@ def run_command(
     """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
     from mgclip.app.display import RunDisplay, opening_images, retention_table, screen, summary_table
     from mgclip.app.display import out as results
-    from mgclip.app.stopping import asked_to_stop
+    from mgclip.app.signals import stop_on_signal
     from mgclip.errors import InputError, MGCLIPError
     from mgclip.experiment.recipe import as_shipped, change_recipe, load_recipe
-    from mgclip.experiment.records import read_recipe
+    from mgclip.experiment.run_folder import read_recipe
 
     words = arguments or []
     names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
@@ -62,8 +62,8 @@ def run_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.experiment.runner import open_run, run
-    from mgclip.method.progress import Stopped
     from mgclip.report.page import write_report
+    from mgclip.saving.checkpoints import Stopped
     from mgclip.stream.folder import find_parts
 
     quiet = quiet or not is_main()
@@ -73,7 +73,7 @@ def run_command(
         screen.print(note, soft_wrap=True)
     again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
     try:
-        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, asked_to_stop() as stop:
+        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, stop_on_signal() as stop:
             summaries = run(
                 opened,
                 on_step=display.on_step,

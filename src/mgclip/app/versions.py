@@ -29,7 +29,7 @@ def history_command(
 
     from mgclip.app.display import out, percent
     from mgclip.errors import one_line
-    from mgclip.method.versions import history, prune, shown
+    from mgclip.saving.versions import history, prune, shown
 
     gone = prune(model, keep) if keep else []
     versions = history(model)
@@ -51,7 +51,7 @@ def history_command(
         note = shown(version.note)
         measured = note["accuracy"]
         table.add_row(
-            f"{version.number}{' *' if version.in_force else '  '}", str(version.parent or "-"),
+            f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-"),
             one_line(version.time[:16].replace("T", " ")), one_line(_what(note)), str(note.get("images", "-")),
             percent(measured.get("new")), percent(measured.get("old")),
         )  # fmt: skip
@@ -73,7 +73,7 @@ def undo_command(
 ) -> None:
     """Put the version before the last learn back in force; nothing is lost, --to leads forward again."""
     from mgclip.app.display import out
-    from mgclip.method.versions import shown, undo
+    from mgclip.saving.versions import shown, undo
 
     version = undo(model, to)
     if as_json:
@@ -91,9 +91,9 @@ def relabel_command(
 ) -> None:
     """Give a learned class another name, as a new version."""
     from mgclip.app.display import out
-    from mgclip.folders.held_out import as_json, read_held_out
-    from mgclip.method.store import HELD_OUT
     from mgclip.names import same
+    from mgclip.saving.store import HELD_OUT
+    from mgclip.workflows.held_out import as_json, read_held_out
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.relabel(old, new, text or None)
@@ -111,10 +111,10 @@ def forget_command(
 ) -> None:
     """Drop a learned class, as a new version, and say what cannot be forgotten."""
     from mgclip.app.display import out
-    from mgclip.folders.held_out import as_json, read_held_out
-    from mgclip.method.store import HELD_OUT
-    from mgclip.method.versions import history
     from mgclip.names import same
+    from mgclip.saving.store import HELD_OUT
+    from mgclip.saving.versions import history
+    from mgclip.workflows.held_out import as_json, read_held_out
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.forget(name)
@@ -122,7 +122,7 @@ def forget_command(
         return {HELD_OUT: as_json({other: files for other, files in held.items() if same(other) != same(name)})}
 
     _change(model, base, change, f"forgot {name}")
-    older = [str(version.number) for version in history(model) if not version.in_force]
+    older = [str(version.number) for version in history(model) if not version.active]
     out.print(f"{name} is no answer any more: its row of the head, its name and its images in memory are gone.")
     out.print(
         "What its images taught the adapters stays, for it cannot be told apart from what other images taught them."
@@ -134,9 +134,9 @@ def forget_command(
 
 def _change(folder: Path, base: str, change: Callable[[MGCLIP], dict[str, Any]], what: str) -> None:
     """Load the model, change it and save it as a new version, alone with the folder."""
-    from mgclip.method.lock import only_writer
-    from mgclip.method.store import WAIT
-    from mgclip.method.versions import check_saved
+    from mgclip.saving.lock import only_writer
+    from mgclip.saving.store import WAIT
+    from mgclip.saving.versions import check_saved
 
     check_saved(folder)
     from mgclip.method.learner import MGCLIP

@@ -10,7 +10,7 @@ from typing import Any
 class Tower:
     """A transformer tower: ``tokens`` of width ``width`` through ``layers``; ``embed`` operations before the first layer.
 
-    ``pooled_last``: the last layer computes one token only (``clip/shortcut.py``).
+    ``pooled_last``: the last layer computes one token only (``clip/last_layer.py``).
     """
 
     layers: int

@@ -118,8 +118,8 @@ def _pass(backbone: Backbone, encode: Callable[[], torch.Tensor], *, train: bool
 
 def head_work(backbone: Backbone, classes: int, batch: int) -> Callable[[], None]:
     """One step of the head on given features."""
-    rows = torch.nn.Parameter(torch.randn(classes, backbone.width, device=backbone.device))
-    features = F.normalize(torch.randn(batch, backbone.width, device=backbone.device), dim=-1)
+    rows = torch.nn.Parameter(torch.randn(classes, backbone.feature_dim, device=backbone.device))
+    features = F.normalize(torch.randn(batch, backbone.feature_dim, device=backbone.device), dim=-1)
     labels, optimizer = torch.randint(0, classes, (batch,), device=backbone.device), torch.optim.Adam([rows])
 
     def work() -> None:
@@ -189,8 +189,8 @@ def plain(stream: Stream, units: Units, task: int) -> dict[str, float]:
     n, seen = stream.images, stream.classes * (task + 1)
     training_steps = steps(n, stream.batch)
     evaluated = sum(steps(stream.classes * stream.test_per_class, stream.encode_batch) for _ in range(task + 1))
-    ahead = task + 1 < stream.tasks
-    tests = stream.classes * stream.test_per_class * (task + 1 + ahead)
+    prefetch = task + 1 < stream.tasks
+    tests = stream.classes * stream.test_per_class * (task + 1 + prefetch)
     return {
         "origin": n * units.image + training_steps * seen * units.texts,
         "adapter": stream.epochs * (n * units.image_trained + training_steps * seen * units.texts_trained),
@@ -227,7 +227,7 @@ def prediction_overhead(shape: str, *, classes: int, batch: int, rounds: int) ->
     backbone = model.backbone
 
     def random(count: int) -> torch.Tensor:
-        return F.normalize(torch.randn(count, backbone.width, device=backbone.device), dim=-1)
+        return F.normalize(torch.randn(count, backbone.feature_dim, device=backbone.device), dim=-1)
 
     names = tuple(f"class number {i}" for i in range(classes))
     model.class_names = model.class_texts = names

@@ -35,10 +35,10 @@ def _train(shape: str, batch: int, steps: int, send: Any) -> None:
 
     backbone, settings = make_backbone(shape), Settings(adapter_batch_size=batch, epochs=1)
     model = MGCLIP(backbone, settings)
-    from mgclip.clip.pixels import Pixels
+    from mgclip.clip.pixels import PreparedImages
 
     side, count = backbone.image_size, batch * steps
-    pixels = Pixels.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
+    pixels = PreparedImages.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
     names = tuple(f"class number {i}" for i in range(10))
     task = TaskData(0, pixels, torch.arange(count) % 10, names, names)
     for _ in train_epochs(

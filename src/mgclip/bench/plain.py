@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.method.compensation import class_means, cosines
 from mgclip.method.fusion import fuse
 from mgclip.method.gap import similarities
@@ -26,13 +26,13 @@ from mgclip.method.training import batches
 from mgclip.stream.tasks import Task
 
 
-class PlainLearner:
+class NaiveMGCLIP:
     """MG-CLIP without any saving. A backbone made without the shortcut belongs to it."""
 
     def __init__(self, backbone: Backbone, settings: Settings, *, keep_bytes: int = 0) -> None:
         self.backbone, self.settings, self.keep_bytes = backbone, settings, keep_bytes
         self.texts: tuple[str, ...] = ()
-        self.head = torch.empty(0, backbone.width, device=backbone.device)
+        self.head = torch.empty(0, backbone.feature_dim, device=backbone.device)
         self.epochs = None if settings.epochs == "auto" else settings.epochs
         prepare(backbone, settings)
 
@@ -48,7 +48,7 @@ class PlainLearner:
     def learn(self, task: Task) -> list[float]:
         """Learn one task; returns the losses of all steps, of the probe's first."""
         pixels, labels = (
-            Pixels(task.train.images, self.backbone.transform, self.keep_bytes),
+            PreparedImages(task.train.images, self.backbone.transform, self.keep_bytes),
             torch.from_numpy(task.train.labels),
         )
         first, self.texts = len(self.texts), (*self.texts, *task.texts)
@@ -67,7 +67,7 @@ class PlainLearner:
         return losses + self._head(task, pixels, labels, first)
 
     def _epochs(
-        self, task: Task, pixels: Pixels, labels: Tensor, first: int, epochs: range, total: int, phase: str
+        self, task: Task, pixels: PreparedImages, labels: Tensor, first: int, epochs: range, total: int, phase: str
     ) -> list[float]:
         settings, losses = self.settings, []
         weights = [weight for _, weight in adapter_weights(self.backbone)]
@@ -94,7 +94,7 @@ class PlainLearner:
         )
 
     @torch.no_grad()
-    def _negative(self, pixels: Pixels, labels: Tensor) -> float:
+    def _negative(self, pixels: PreparedImages, labels: Tensor) -> float:
         means = []
         for part in torch.arange(len(labels)).split(self.settings.adapter_batch_size):
             logits = self.logits(pixels.batch(part), self.texts)
@@ -102,10 +102,10 @@ class PlainLearner:
         return torch.stack(means).mean().item()
 
     @torch.no_grad()
-    def _features(self, pixels: Pixels, picked: Tensor) -> Tensor:
+    def _features(self, pixels: PreparedImages, picked: Tensor) -> Tensor:
         return self.backbone.image_features(pixels.batch(picked))
 
-    def _head(self, task: Task, pixels: Pixels, labels: Tensor, first: int) -> list[float]:
+    def _head(self, task: Task, pixels: PreparedImages, labels: Tensor, first: int) -> list[float]:
         settings, losses = self.settings, []
         parts = torch.arange(len(labels)).split(settings.head_batch_size)
         features = torch.cat([self._features(pixels, part) for part in parts])
@@ -130,7 +130,7 @@ class PlainLearner:
     @torch.no_grad()
     def predict(self, images: Sequence[object]) -> Tensor:
         """The class of each image ``(n,)``, texts encoded for every batch."""
-        pixels, found = Pixels(images, self.backbone.transform, self.keep_bytes), []
+        pixels, found = PreparedImages(images, self.backbone.transform, self.keep_bytes), []
         for part in torch.arange(len(pixels)).split(self.settings.encode_batch_size):
             features = self.backbone.image_features(pixels.batch(part))
             logits = self.backbone.logit_scale * features @ self.backbone.text_features(self.tokens(self.texts)).T

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
 from mgclip.clip.parallel import own_device
-from mgclip.clip.shortcut import read_class_token_only
 
 VIT = {
     # name: image width, layers, heads, patch; text width, heads; shared dimension
@@ -34,7 +34,7 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
     model: Any = CLIPModel._from_config(make_config(shape), attn_implementation="sdpa")
     model.float().eval().requires_grad_(False)
     if shortcut:
-        read_class_token_only(model)
+        compute_class_token_only_in_last_layer(model)
     return Backbone(model.to(own_device()), openai_tokenizer(), CLIPImageProcessorPil(), shape, "random weights")
 
 

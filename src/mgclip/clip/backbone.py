@@ -46,7 +46,7 @@ class Backbone:
         return device
 
     @property
-    def width(self) -> int:
+    def feature_dim(self) -> int:
         """Length of a feature: the dimension images and texts share."""
         return int(self.model.config.projection_dim)
 
@@ -73,7 +73,7 @@ class Backbone:
         """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
         values = (pixels.to(self.device).float() / 255 - mean) / std
-        with self.compute.autocast(self.device), self.compute.exact_convolution(self.device):
+        with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
             features: Tensor = self.model.visual_projection(pooled).float()  # [b, w] -> [b, d]
         return torch.nn.functional.normalize(features, dim=-1) if normalise else features

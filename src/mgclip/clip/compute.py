@@ -14,7 +14,7 @@ from mgclip.errors import MGCLIPError
 Precision = Literal["float32", "bfloat16", "float16"]
 Result = TypeVar("Result")
 
-ROOM = 7 << 27
+CPU_ACTIVATION_BYTES = 7 << 27
 """Bytes that the activations of one micro-batch may take on a processor. Little, because little is fast there: 8 images of
 ViT-B/16 at a time train at 0.40 s each, 14 at 0.57 (docs/performance.md); and because running out of memory ends the process.
 """
@@ -36,7 +36,7 @@ class Compute:
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
         return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
 
-    def exact_convolution(self, device: torch.device) -> Any:
+    def no_tf32_convolutions(self, device: torch.device) -> Any:
         """The context in which float32 is float32: cuDNN's convolutions round to 10 bits otherwise."""
         if device.type != "cuda" or self.precision != "float32":
             return nullcontext()
@@ -45,7 +45,7 @@ class Compute:
 
 def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
     """How many images keep their activations within the room there is: an estimate from the image tower's shape."""
-    room: float = ROOM
+    room: float = CPU_ACTIVATION_BYTES
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what PyTorch keeps for later is free too
         room = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
@@ -64,7 +64,7 @@ def out_of_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in said))
 
 
-def halving(compute: Compute, images: int, attempt: Callable[[int], Result]) -> Result:
+def retry_halving_micro_batch(compute: Compute, images: int, attempt: Callable[[int], Result]) -> Result:
     """Call ``attempt`` with the micro-batch for so many ``images``; where memory runs out, with half of it, and so on. What
     fitted is remembered.
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room, ahead
+from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room, prefetch
 from mgclip.image_lists import image_list
 
 
 class Encoder:
-    """A backbone asked without training it. Whoever changes its weights calls ``renew``.
+    """A backbone asked without training it. Whoever changes its weights calls ``clear_text_cache``.
 
     Image features are L2-normalised unless ``normalise`` is false; text features always are.
     """
@@ -26,13 +26,13 @@ class Encoder:
         self._texts: dict[str, Tensor] = {}
         self._together: tuple[tuple[str, ...], Tensor] | None = None
 
-    def renew(self) -> None:
+    def clear_text_cache(self) -> None:
         """Forget the texts' features: the weights have changed."""
         self._texts.clear()
         self._together = None
 
     @in_ordinary_modes
-    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> Pixels:
+    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> PreparedImages:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
 
         Args:
@@ -42,27 +42,27 @@ class Encoder:
         Raises:
             InputError: If these are not images.
         """
-        if isinstance(images, Pixels):
+        if isinstance(images, PreparedImages):
             return images
-        return Pixels(image_list(images), self.backbone.transform, keep_bytes)
+        return PreparedImages(image_list(images), self.backbone.transform, keep_bytes)
 
     @in_ordinary_modes
     @torch.no_grad()
-    def images(self, pixels: Pixels, *, shared: bool = False) -> Tensor:
+    def images(self, pixels: PreparedImages, *, shared: bool = False) -> Tensor:
         """Features ``(n, d)`` of prepared images, with the current adapters.
 
         ``shared``: all processes ask for the same images, so each encodes a part of them. Without it a process encodes its images
         by itself, whatever the others do.
         """
         if len(pixels) == 0:
-            return torch.empty(0, self.backbone.width, device=self.backbone.device)
+            return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         every = torch.arange(len(pixels))
-        parts = (parallel.share(every) if shared else every).split(self.batch_size)
+        parts = (parallel.shard(every) if shared else every).split(self.batch_size)
         features = [
             self.backbone.image_features(prepared, normalise=self.normalise)
-            for part, prepared in ahead(pixels.batch, (part for part in parts if len(part)))
+            for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part)))
         ]
-        none = torch.empty(0, self.backbone.width, device=self.backbone.device)
+        none = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         encoded = torch.cat([none, *features])
         return parallel.gather_rows(encoded) if shared else encoded
 

@@ -13,8 +13,8 @@ import torch
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_whole
 from mgclip.clip.hub import ADVICE, OPEN_CLIP, download, stored_folder
+from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.parallel import own_device
-from mgclip.clip.shortcut import read_class_token_only
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError
 from mgclip.untrusted import read_json
@@ -48,7 +48,7 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
         )
     model = model.float().eval().requires_grad_(False)
     mark = fingerprint(model)
-    read_class_token_only(model)
+    compute_class_token_only_in_last_layer(model)
     model.to(device or own_device())
     return check_whole(Backbone(model, tokenizer, processor, name, mark))
 

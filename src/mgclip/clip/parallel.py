@@ -51,7 +51,7 @@ def _state() -> Any:
     return state
 
 
-def place() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """The number of this process, and how many there are."""
     if not launched():
         return 0, 1
@@ -95,9 +95,9 @@ def wait() -> None:
         _state().wait_for_everyone()
 
 
-def share(items: Tensor) -> Tensor:
+def shard(items: Tensor) -> Tensor:
     """The part of this process of ``(n,)`` items; parts follow each other in the order of processes, and may be empty."""
-    rank, count = place()
+    rank, count = rank_and_world_size()
     return items if count == 1 else items.tensor_split(count)[rank]
 
 
@@ -114,19 +114,19 @@ def sum_across(tensors: Sequence[Tensor]) -> None:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows ``(m, d)`` of all processes, in their order: the whole of what ``share`` shared out."""
+    """The rows ``(m, d)`` of all processes, in their order: the whole of what ``shard`` shared out."""
     if not launched():
         return rows
     from accelerate.utils import gather, pad_across_processes
 
-    _, count = place()
+    _, count = rank_and_world_size()
     here = rows.contiguous().to(_state().device)
     sizes = gather(torch.tensor([len(here)], device=here.device))
     padded = gather(pad_across_processes(here, dim=0)).view(count, -1, *rows.shape[1:])
     return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)]).to(rows.device)
 
 
-def agree(value: float) -> float:
+def broadcast_float(value: float) -> float:
     """The value that the first process has: for decisions that must not differ by a rounding error."""
     if not launched():
         return value

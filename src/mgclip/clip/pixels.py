@@ -38,7 +38,7 @@ class Room:
         return fitting
 
 
-class Pixels:
+class PreparedImages:
     """The transformed images of one set: ``transform`` is asked for each image once, as far as there is room to keep them.
 
     ``images`` is any sequence of what ``to_rgb`` takes; it is read an item at a time, only when a batch needs it. ``keep_bytes``:
@@ -56,7 +56,7 @@ class Pixels:
         self._lock = Lock()
 
     @classmethod
-    def of(cls, transformed: Tensor) -> Pixels:
+    def of(cls, transformed: Tensor) -> PreparedImages:
         """Images that are transformed already, ``(n, 3, size, size)`` uint8."""
         pixels = cls(range(len(transformed)), lambda images: transformed[:0])
         pixels._kept, pixels._row = transformed, torch.arange(len(transformed))
@@ -85,10 +85,10 @@ class Pixels:
         if len(missing) < len(indices):
             batch = fresh.new_empty((len(indices), *fresh.shape[1:]))
             batch[have], batch[~have] = self._kept[self._row[indices[have]]], fresh
-        self._keep(missing, fresh, self._kept)
+        self._checkpoint_phase_start(missing, fresh, self._kept)
         return batch
 
-    def _keep(self, places: Tensor, fresh: Tensor, kept: Tensor) -> None:
+    def _checkpoint_phase_start(self, places: Tensor, fresh: Tensor, kept: Tensor) -> None:
         """Keep as many of these images as there are rows left."""
         rows = torch.arange(self._used, min(len(kept), self._used + len(fresh)))
         kept[rows], self._row[places[: len(rows)]] = fresh[: len(rows)], rows
@@ -107,7 +107,7 @@ class Pixels:
         return [self.transform([to_rgb(self.images[place])]) for place in places]
 
 
-def ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
+def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
     """Each item with what ``load`` makes of it; the next one is loaded in the background while this one is used."""
     with ThreadPoolExecutor(1) as loader:
         waiting: deque[tuple[Item, Future[Loaded]]] = deque()

@@ -106,7 +106,7 @@ def _replay_probe(recording: Recording, recorded: ProbeTrace, deviations: Deviat
     if learned.probe is None:
         raise InputError(f"{recording.folder / 'probe.json'} records a probe, but the first task has a single class.")
     deviations.add("adapter_loss", losses, recorded.losses)
-    ours = [[gap.positive, gap.negative] for gap in (learned.probe.origin, *learned.probe.after_epoch)]
+    ours = [[gap.positive, gap.negative] for gap in (learned.probe.initial, *learned.probe.after_epoch)]
     theirs = [[gap.positive, gap.negative] for gap in (recorded.zero_shot, *recorded.epochs)]
     deviations.add("gap", ours, theirs)
     return learned.epochs

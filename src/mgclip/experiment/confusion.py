@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired, TypedDict
 
-from mgclip.experiment.run_files import Confusion
+from mgclip.experiment.schemas import Confusion
 
 MAX_PAIRS = 20
 """The most frequent confusions that are listed."""

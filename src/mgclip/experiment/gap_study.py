@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
-from mgclip.method.geometry import Geometry, geometry
-from mgclip.method.geometry import projection as project
+from mgclip.experiment.geometry import Geometry, geometry
+from mgclip.experiment.geometry import projection as project
 from mgclip.method.learner import MGCLIP
 from mgclip.method.preservation import task_objective, train_epochs
 from mgclip.method.task import make_task
@@ -140,7 +140,7 @@ class Study:
 
     def features(self) -> tuple[Tensor, Tensor]:
         """Image features ``(n, d)`` and text features ``(c, d)`` with the current adapters."""
-        self.model.encoder.renew()
+        self.model.encoder.clear_text_cache()
         return self.model.encoder.images(self.pixels), self.model.encoder.texts(self.sample.texts)
 
     def measure(self) -> Geometry:
@@ -198,7 +198,7 @@ class Study:
                 pass
         finally:
             set_adapter_state(model.backbone, before)
-            model.encoder.renew()
+            model.encoder.clear_text_cache()
         return Trace(loss, tuple(steps), tuple(measured), per_epoch)
 
 

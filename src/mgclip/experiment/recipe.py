@@ -11,16 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import as_settings, build
 from mgclip.method.build_settings import nearest as nearest
-from mgclip.method.settings import COMPUTING, Positive, Settings
+from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 
 
-class Recipe(Settings, PeerSettings):
+class Recipe(Settings, BaselineSettings):
     """What to learn, from which data, in which order, with which methods; the methods' own settings stand beside them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,9 +101,9 @@ class Recipe(Settings, PeerSettings):
         """The settings that all methods share, checked already; ``method_settings`` makes those of one method of them."""
         return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
 
-    def peers(self) -> PeerSettings:
+    def peers(self) -> BaselineSettings:
         """The baselines' part of the recipe."""
-        return PeerSettings(**{name: getattr(self, name) for name in PeerSettings.model_fields})
+        return BaselineSettings(**{name: getattr(self, name) for name in BaselineSettings.model_fields})
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -154,7 +154,7 @@ def read_yaml(file: Path) -> Any:
         raise InputError(f"{file} is not YAML: {error}") from None
 
 
-FREE = {"about", "clip", "data_path", "seed", "methods", "retention", *COMPUTING}
+NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
 """What may differ from a shipped recipe without making another experiment of it."""
 
 
@@ -163,7 +163,7 @@ def as_shipped(recipe: Recipe) -> bool:
     if recipe.name not in shipped_recipes():
         return False
     here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
-    return all(here[key] == shipped[key] for key in here.keys() - FREE)
+    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
-from mgclip.experiment import records
+from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
-from mgclip.experiment.run_files import Summary
+from mgclip.experiment.schemas import Summary
 
 Scalar = str | int | float | bool | None
 
@@ -148,10 +148,10 @@ def finished(cell: Cell) -> dict[str, Summary] | None:
     Raises:
         InputError: If its folder contains a run with other settings.
     """
-    if not (cell.folder / records.RECIPE).is_file():
+    if not (cell.folder / run_folder.RECIPE).is_file():
         return None
-    records.check_same(cell.folder, cell.recipe, "give another --out, or remove that folder")
-    return records.read_summaries(cell.folder) or None
+    run_folder.check_same(cell.folder, cell.recipe, "give another --out, or remove that folder")
+    return run_folder.read_summaries(cell.folder) or None
 
 
 def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Summary]]) -> list[Row]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import Pixels, Room
+from mgclip.clip.pixels import PreparedImages, Room
 from mgclip.errors import InputError
-from mgclip.experiment.run_files import Retained
+from mgclip.experiment.schemas import Retained
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import load_dataset
@@ -24,7 +24,7 @@ class HeldOut:
     """A data set that is never trained on, with its images prepared once for all methods."""
 
     data: Dataset
-    pixels: Pixels
+    pixels: PreparedImages
 
 
 def load_held_out(

@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import KEEP_BYTES, Pixels, Room
+from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room
 from mgclip.disk import write_json
 from mgclip.errors import InputError
-from mgclip.experiment import records
-from mgclip.experiment.final import write_final
+from mgclip.experiment import run_folder
+from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
-from mgclip.experiment.run_files import Measured, Probe, Record, Seconds, Summary, Trained
+from mgclip.experiment.schemas import Measured, Probe, Record, Seconds, Summary, Trained
 from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
-from mgclip.method.learner import Learned
-from mgclip.method.progress import Progress
+from mgclip.method.learner import LearnResult
 from mgclip.method.replay import check_room
-from mgclip.method.store import check_writable
 from mgclip.method.training import OnStep
+from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.store import check_writable
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.skipped import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
+from mgclip.stream.unreadable import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
 
 MODEL = "model"
 """Folder of a method's checkpoint: the model as it was after the last finished task."""
@@ -91,11 +91,13 @@ def open_run(
     nothing was written.
     """
     if resume:
-        records.check_same(folder, recipe, "go on with the same settings, or start a new run")
-        records.check_own(folder, recipe.methods)
-    elif not records.is_unused(folder):
+        run_folder.check_same(folder, recipe, "go on with the same settings, or start a new run")
+        run_folder.check_own(folder, recipe.methods)
+    elif not run_folder.is_unused(folder):
         again = (
-            f"go on with it by --resume {shlex.quote(str(folder))}, or " if (folder / records.RECIPE).is_file() else ""
+            f"go on with it by --resume {shlex.quote(str(folder))}, or "
+            if (folder / run_folder.RECIPE).is_file()
+            else ""
         )
         raise InputError(f"{folder} is already used: {again}give another --out.")
     else:
@@ -103,14 +105,14 @@ def open_run(
     stream = build_stream(recipe)
     mark = fingerprint(stream)
     if resume:
-        records.check_data(folder, mark)
+        run_folder.check_data(folder, mark)
     skip = recipe.on_bad_image == "skip"
-    skipped = records.read_skipped(folder) if resume and skip else []
+    skipped = run_folder.read_skipped(folder) if resume and skip else []
 
     def look_through(parts: Sequence[Part]) -> None:
         """List what of these parts cannot be read; a run that goes on has its list."""
         if skip and not resume:  # each process tries a share, and all leave out the same images
-            found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.place()))
+            found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.rank_and_world_size()))
             order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
             skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
 
@@ -135,7 +137,7 @@ def open_run(
     opened = replace(opened, held_out=held_out)
     parallel.wait()  # until every process has seen the folder as it was
     if not resume and parallel.is_main():
-        records.begin(folder, recipe, mark, skipped)
+        run_folder.begin(folder, recipe, mark, skipped)
     parallel.wait()
     return opened
 
@@ -154,7 +156,7 @@ def run(
     everything up to it is on disk.
     """
     tests = test_pixels(opened.backbone, opened.stream, KEEP_BYTES)
-    finished = {method: records.read_summary(opened.folder / method) for method in opened.recipe.methods}
+    finished = {method: run_folder.read_summary(opened.folder / method) for method in opened.recipe.methods}
     untuned, summaries = {}, {}
     if not all(finished.values()):
         bare = opened.learner("zero-shot")
@@ -164,14 +166,14 @@ def run(
             opened, method, tests, untuned, on_step, on_task, (checkpoint_every, stop)
         )
     if parallel.is_main():
-        write_json(opened.folder / records.SUMMARY, summaries)
+        write_json(opened.folder / run_folder.SUMMARY, summaries)
     return summaries
 
 
-def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[Pixels]:
+def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
     """The test images of each task of a stream, prepared; ``keep_bytes`` of them are kept in all."""
     room = Room(keep_bytes)
-    return [Pixels(task.test.images, backbone.transform, room) for task in stream]
+    return [PreparedImages(task.test.images, backbone.transform, room) for task in stream]
 
 
 def _test_bytes(opened: OpenRun) -> int:
@@ -181,7 +183,7 @@ def _test_bytes(opened: OpenRun) -> int:
 def _run_method(
     opened: OpenRun,
     method: str,
-    tests: Sequence[Pixels],
+    tests: Sequence[PreparedImages],
     untuned: Mapping[str, float],
     on_step: OnStep,
     on_task: OnTask,
@@ -192,10 +194,10 @@ def _run_method(
         stream = [join_tasks(stream)]
         tests = test_pixels(opened.backbone, stream, 0)  # used once
     learner, done = _start(opened, method, folder)
-    progress = Progress(folder, *checkpoints)
+    progress = TaskCheckpoints(folder, *checkpoints)
     parallel.wait()  # until every process has read what one of them is about to write
     if parallel.is_main():
-        records.write_records(folder, done)  # without those that no checkpoint vouches for
+        run_folder.write_records(folder, done)  # without those that no checkpoint vouches for
     last = None
     for task in stream[len(done) :]:
         begun = time.monotonic()
@@ -215,20 +217,20 @@ def _run_method(
             ]
             record["skipped"] = [{"image": each.image, "reason": each.reason} for each in own]
         if parallel.is_main():
-            records.append_record(folder, record)
+            run_folder.append_record(folder, record)
         learner.save_pretrained(folder / MODEL)
-        progress.close()
+        progress.discard()
         done.append(record)
         on_task(method, len(done), len(stream), record)
     if last is None:  # stopped between the last task and here
         _, last = evaluate(learner, stream, stream[-1], tests)
     if parallel.is_main():
         write_final(folder, stream, *last)
-    summary = records.summarise(done)
+    summary = run_folder.summarise(done)
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
     if parallel.is_main():
-        write_json(folder / records.SUMMARY, summary)
+        write_json(folder / run_folder.SUMMARY, summary)
     return summary
 
 
@@ -238,11 +240,13 @@ def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Re
     names = [name for task in opened.stream for name in task.names]
     if learner.class_names != tuple(names[: len(learner.class_names)]):
         raise InputError(f"The data has changed since {folder} was begun: its classes are others now. Start a new run.")
-    return learner, records.kept_records(folder, len(learner.task_sizes))
+    return learner, run_folder.kept_records(folder, len(learner.task_sizes))
 
 
 @torch.no_grad()
-def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[Pixels]) -> tuple[Measured, Answers]:
+def evaluate(
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
+) -> tuple[Measured, Answers]:
     """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
     the next task (docs/method.md 3, 9); and the answers it was made of.
 
@@ -266,11 +270,11 @@ def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequen
         if len(learner.class_names) > 1:
             gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
     positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
-    ahead = None
+    prefetch = None
     if task.index + 1 < len(stream):
         encoded, labels = features(stream[task.index + 1])
         texts = [text for each in stream for text in each.texts]
-        ahead = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
+        prefetch = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
     record: Measured = {
         "task": task.index,
         "classes": list(task.names),
@@ -279,18 +283,18 @@ def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequen
         "test_images": len(task.test.labels),
         "accuracy": right / images,
         "accuracy_per_task": accuracies,
-        "next_task_text_accuracy": ahead,
+        "next_task_text_accuracy": prefetch,
         "gap": {"positive": positive, "negative": negative},
     }
     found_in_all, sure_in_all = (np.concatenate(part) for part in zip(*answers, strict=True))
     return record, (found_in_all, sure_in_all)
 
 
-def _trained(learned: Learned) -> Trained:
+def _trained(learned: LearnResult) -> Trained:
     """The part of a record that says how long was trained and what the probe saw."""
     if learned.probe is None:
         return {"epochs": learned.epochs}
-    gaps = [learned.probe.origin, *learned.probe.after_epoch]
+    gaps = [learned.probe.initial, *learned.probe.after_epoch]
     positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
     probe: Probe = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
     return {"epochs": learned.epochs, "probe": probe}

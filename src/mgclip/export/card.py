@@ -14,11 +14,11 @@ import yaml
 from mgclip._version import __version__
 from mgclip.export.merged import base_name, check_learned, hub_id
 from mgclip.method.learner import MGCLIP
-from mgclip.method.settings import COMPUTING
-from mgclip.method.versions import history, shown
+from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.saving.versions import history, shown
 
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
-HIDDEN_SETTINGS = {"adapter_init", *COMPUTING}
+HIDDEN_SETTINGS = {"adapter_init", *RUNTIME_SETTINGS}
 """Settings that change only speed and memory, or name a file on the machine that trained the model."""
 
 MARKUP = re.compile(r"[#$&*:<>@\[\\\]^_`{|}~]|\.(?=\w)")
@@ -123,7 +123,7 @@ def version_notes(folder: Path) -> list[CardNote]:
         InputError: If ``folder`` is not a saved model.
     """
     known = {version.number: version for version in history(folder)}
-    version = next((each for each in known.values() if each.in_force), None)
+    version = next((each for each in known.values() if each.active), None)
     notes: list[CardNote] = []
     while version is not None:
         notes.insert(0, cast("CardNote", {**shown(version.note), "version": version.number, "time": version.time}))

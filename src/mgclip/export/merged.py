@@ -92,7 +92,7 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
 def merged_clip(backbone: Backbone) -> Any:
     """A ``transformers.CLIPModel`` with weights W + scale B A, float32, on the CPU. The backbone is only read.
 
-    It is built from scratch, because the backbone's image tower is modified (``clip/shortcut.py``).
+    It is built from scratch, because the backbone's image tower is modified (``clip/last_layer.py``).
     """
     from peft.tuners.lora import LoraLayer
     from transformers import CLIPModel

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.method.store import check_writable
+from mgclip.saving.store import check_writable
 
 
 def check_new(folder: Path) -> None:

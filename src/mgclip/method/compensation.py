@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import OnStep, Step, batches, checked
+from mgclip.method.training import OnStep, Step, batches, require_finite
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -73,7 +73,7 @@ def train_rows(
         )
         for step, picked in order:
             loss = F.cross_entropy(cosines(features[picked], rows), labels[picked])
-            value = checked(loss, task=task, phase=phase, epoch=epoch, step=step)
+            value = require_finite(loss, task=task, phase=phase, epoch=epoch, step=step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

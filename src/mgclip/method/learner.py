@@ -18,9 +18,9 @@ from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.load import load_backbone, load_base
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.method import replay, saved, upkeep
+from mgclip.method import class_edits, model_files, replay
 from mgclip.method.build_settings import as_settings
 from mgclip.method.compensation import cosines, train_head
 from mgclip.method.fusion import branch_probabilities
@@ -28,17 +28,17 @@ from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions, check_candidates
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
-from mgclip.method.progress import Progress
 from mgclip.method.settings import Settings
-from mgclip.method.store import check_base, is_saved
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
+from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.store import check_base, is_saved
 
 ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnResult:
     """What one call of ``learn`` did: the task's number, the epochs its adapter phase took, and the probe if it was probed."""
 
     task: int
@@ -63,7 +63,7 @@ class MGCLIP:
         self.class_texts: tuple[str, ...] = ()
         self.task_sizes: tuple[int, ...] = ()
         self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
-        self.head: Tensor = torch.empty(0, backbone.width, device=backbone.device)
+        self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
         self.memory: replay.Memory | None = None
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
         prepare(backbone, settings)
@@ -107,15 +107,15 @@ class MGCLIP:
         if settings is not None:
             raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
         folder = Path(reference)
-        found = saved.read(folder)
+        found = model_files.read(folder)
         backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
         check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
-        if found.learnt.head.shape[1] != backbone.width:
-            rows, width = found.learnt.head.shape[1], backbone.width
+        if found.state.head.shape[1] != backbone.feature_dim:
+            rows, width = found.state.head.shape[1], backbone.feature_dim
             raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
-        model = cls(backbone, found.learnt.settings.changed(computing or {}))
+        model = cls(backbone, found.state.settings.changed(computing or {}))
         set_adapter_state(backbone, found.adapter)
-        model._take(found.learnt)
+        model._load_state(found.state)
         return model
 
     @in_ordinary_modes
@@ -129,25 +129,29 @@ class MGCLIP:
         Args:
             folder: Folder of the model; ``~`` is expanded.
             note: A note of what was done. With it, or if the folder keeps versions, this is a new version
-                (``method/versions.py``); otherwise it replaces the model in the folder.
+                (``saving/versions.py``); otherwise it replaces the model in the folder.
             beside: JSON files to store next to it, by name.
 
         Raises:
             InputError: If something else is at ``folder``, or nothing may be written there.
         """
         if parallel.is_main():
-            saved.save(Path(expanded(folder)), self.backbone, self._learnt(), note, beside)
+            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, beside)
         parallel.wait()
 
-    def _learnt(self) -> saved.Learnt:
+    def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
         names, texts, sizes = self.class_names, self.class_texts, self.task_sizes
-        return saved.Learnt(self.settings, self.epochs, sizes, names, texts, self.head, self.memory)
+        return model_files.ModelState(self.settings, self.epochs, sizes, names, texts, self.head, self.memory)
 
-    def _take(self, learnt: saved.Learnt) -> None:
+    def _load_state(self, learned: model_files.ModelState) -> None:
         """Have learned this."""
-        self.head, self.memory, self.epochs = learnt.head.to(self.backbone.device), learnt.memory, learnt.epochs
-        self.class_names, self.class_texts, self.task_sizes = learnt.class_names, learnt.class_texts, learnt.task_sizes
+        self.head, self.memory, self.epochs = learned.head.to(self.backbone.device), learned.memory, learned.epochs
+        self.class_names, self.class_texts, self.task_sizes = (
+            learned.class_names,
+            learned.class_texts,
+            learned.task_sizes,
+        )
 
     @in_ordinary_modes
     def learn(
@@ -158,8 +162,8 @@ class MGCLIP:
         *,
         class_texts: Sequence[str] | Mapping[str, str] | None = None,
         on_step: OnStep = lambda step: None,
-        progress: Progress | None = None,
-    ) -> Learned:
+        progress: TaskCheckpoints | None = None,
+    ) -> LearnResult:
         """Learn one task: all its classes at once, none of them learned before.
 
         If it is interrupted or fails, the model stays as it was.
@@ -190,8 +194,8 @@ class MGCLIP:
         if parallel.launched():
             parallel.check_shared("task", task.facts())
         before, epochs_before = adapter_state(self.backbone), self.epochs
-        progress = progress or Progress()
-        progress.open(index)
+        progress = progress or TaskCheckpoints()
+        progress.begin_task(index)
         try:
             epochs, seen = self._preserve(task, on_step, progress)
             memory = self._replay(task, on_step, progress)
@@ -199,31 +203,31 @@ class MGCLIP:
         except BaseException:
             set_adapter_state(self.backbone, before)
             self.epochs = epochs_before
-            self.encoder.renew()
+            self.encoder.clear_text_cache()
             raise
         self.head, self.memory = head, memory
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return Learned(task.index, epochs, seen)
+        return LearnResult(task.index, epochs, seen)
 
-    def _preserve(self, task: TaskData, on_step: OnStep, progress: Progress) -> tuple[int, Probe | None]:
+    def _preserve(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> tuple[int, Probe | None]:
         """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5); for how many epochs."""
         seen, initial = None, adapter_state(self.backbone)
         if self.epochs is None and len(task.names) > 1:
-            if progress.past("probe"):
+            if progress.is_past("probe"):
                 seen = Probe.of(progress.notes["probe"])
             else:
                 seen = probe(self.backbone, task, self.settings, on_step, progress)
                 progress.notes["probe"] = seen.numbers()
             self.epochs = seen.epochs
         epochs = self._epochs_for(task)
-        if progress.past("adapter"):
-            self._put_back(progress)
+        if progress.is_past("adapter"):
+            self._restore_adapters(progress)
             return epochs, seen
-        if seen is not None and seen.whole:
+        if seen is not None and seen.completed:
             if self.memory is None:
-                self.encoder.renew()
+                self.encoder.clear_text_cache()
                 return epochs, seen
             set_adapter_state(self.backbone, initial)  # the probe knows nothing of the memory
         if epochs:
@@ -245,51 +249,56 @@ class MGCLIP:
         alone = len(task.names) == 1 and self.memory is None and self.settings.adapter_loss != "align"
         return 0 if alone else self.epochs or 0
 
-    def _put_back(self, progress: Progress) -> None:
+    def _restore_adapters(self, progress: TaskCheckpoints) -> None:
         """The adapters as they were kept in a later phase."""
         if progress.found is not None:
             set_adapter_state(self.backbone, progress.found.part("adapter"))
-            self.encoder.renew()
+            self.encoder.clear_text_cache()
 
-    def _compensate(self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, progress: Progress) -> Tensor:
+    def _compensate(
+        self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, progress: TaskCheckpoints
+    ) -> Tensor:
         """The head with this task's rows, trained on frozen features (docs/method.md 6), and then, if the settings say so,
         all of its rows on the ``memory`` (8): ``(classes, d)``.
         """
-        if progress.past("head") and progress.found is not None:
+        if progress.is_past("head") and progress.found is not None:
             head = progress.found.tensors["head"].to(self.head.device)
         else:
-            self._keep("head", progress)
+            self._checkpoint_phase_start("head", progress)
             if self.settings.uses_head:
                 rows = train_head(self.encoder.images(task.pixels, shared=True), task, self.settings, on_step)
             else:
-                rows = torch.zeros(len(task.names), self.backbone.width, device=self.backbone.device)
+                rows = torch.zeros(len(task.names), self.backbone.feature_dim, device=self.backbone.device)
             head = torch.cat([self.head, rows])
         if memory is None or not self._balances() or not self.settings.uses_head:
             return head
         progress.carried["head"] = head
-        self._keep("balance-head", progress)
-        features, labels = self.encoder.images(Pixels.of(memory.pixels), shared=True), memory.labels.to(head.device)
+        self._checkpoint_phase_start("balance-head", progress)
+        features, labels = (
+            self.encoder.images(PreparedImages.of(memory.pixels), shared=True),
+            memory.labels.to(head.device),
+        )
         return replay.balance_head(head, features, labels, self.settings, task=task.index, on_step=on_step)
 
     def _balances(self) -> bool:
         """Whether this task is fine-tuned on the memory: there are old images to weigh the same as its own."""
         return self.settings.balanced and self.memory is not None
 
-    def _keep(self, phase: str, progress: Progress) -> None:
+    def _checkpoint_phase_start(self, phase: str, progress: TaskCheckpoints) -> None:
         """Keep the adapters at the beginning of a phase."""
-        if progress.at(phase) is None:
+        if progress.checkpoint_in(phase) is None:
             progress.notes.pop("scaler", None)  # each phase has one of its own
             state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
             progress.keep(phase, 1, 0, {**state, **progress.carried})
 
-    def _replay(self, task: TaskData, on_step: OnStep, progress: Progress) -> replay.Memory | None:
+    def _replay(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> replay.Memory | None:
         """Renew the memory and, if the settings say so, fine-tune the adapters on it (docs/method.md 8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
             return None
         memory = replay.remember(self.memory, task, first=first, limit=settings.memory, seed=settings.seed)
-        if self._balances() and self.epochs and not progress.past("balance-adapter"):
-            self._keep("balance-adapter", progress)
+        if self._balances() and self.epochs and not progress.is_past("balance-adapter"):
+            self._checkpoint_phase_start("balance-adapter", progress)
             objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
             self._train_adapters(
                 objective, epochs=settings.balanced_epochs, task=task.index, phase="balance-adapter", on_step=on_step,
@@ -301,7 +310,7 @@ class MGCLIP:
         """Train the adapters as ``train_epochs`` does, to the end."""
         for _ in train_epochs(self.backbone, objective, self.settings, **how):
             pass
-        self.encoder.renew()
+        self.encoder.clear_text_cache()
 
     def _tokens(self, task: TaskData) -> Tensor:
         """Token ids of all classes so far, the task's own last."""
@@ -311,14 +320,14 @@ class MGCLIP:
     @in_ordinary_modes
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Give a learned class another name, in prompts ``text`` (the name). Raises ``InputError`` where that cannot be."""
-        self._take(upkeep.relabel(self._learnt(), old, new, text))
+        self._load_state(class_edits.relabel(self._state(), old, new, text))
 
     @in_ordinary_modes
     def forget(self, name: str) -> None:
         """Drop a learned class: its row of the head, its name, its images in the memory. What its images taught the adapters
         stays (docs/learn.md). Raises ``InputError`` for a class that was not learned.
         """
-        self._take(upkeep.forget(self._learnt(), name))
+        self._load_state(class_edits.forget(self._state(), name))
 
     @in_ordinary_modes
     def predict(self, images: Any, *, also: Sequence[str] = ()) -> Predictions:

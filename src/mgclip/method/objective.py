@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.compute import halving
+from mgclip.clip.compute import retry_halving_micro_batch
 
 TEXTS_AT_ONCE = 256
 """Texts that keep their activations for the backward pass together; more are passed part by part, twice in a step."""
@@ -81,7 +81,7 @@ def backward(
                 backbone.text_features(tokens).backward(slope)
         return total
 
-    total = halving(backbone.compute, len(own), attempt)
+    total = retry_halving_micro_batch(backbone.compute, len(own), attempt)
     for weight in trained:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)

@@ -110,7 +110,7 @@ class Predictions:
         return [self.classes[label] for label in self.labels]
 
     @property
-    def sureness(self) -> Floats:
+    def top_confidence(self) -> Floats:
         """Confidence in each image's class, ``(n,)``."""
         return np.asarray(np.take_along_axis(self.confidence, self.labels[:, None], 1)[:, 0], dtype=np.float32)
 

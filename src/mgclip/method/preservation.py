@@ -14,13 +14,13 @@ from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import ahead
+from mgclip.clip.pixels import prefetch
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.objective import Objective, backward, mean_weights
-from mgclip.method.progress import Progress, kept_state, restore
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import OnStep, Step, batches, checked
+from mgclip.method.training import OnStep, Step, batches, require_finite
+from mgclip.saving.checkpoints import TaskCheckpoints, restore, training_state
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Probe:
     and has left the adapters as the adapter phase of so many epochs would: same images in the same order at the same rates.
     """
 
-    origin: Gap
+    initial: Gap
     after_epoch: tuple[Gap, ...]
     epochs: int
-    whole: bool
+    completed: bool
 
     def numbers(self) -> dict[str, Any]:
         """As plain numbers, to be kept."""
-        gaps = [[gap.positive, gap.negative] for gap in (self.origin, *self.after_epoch)]
-        return {"gaps": gaps, "epochs": self.epochs, "whole": self.whole}
+        gaps = [[gap.positive, gap.negative] for gap in (self.initial, *self.after_epoch)]
+        return {"gaps": gaps, "epochs": self.epochs, "whole": self.completed}
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any]) -> Probe:
@@ -73,21 +73,21 @@ def train_epochs(
     on_step: OnStep,
     lr: float,
     floor: float = 0.01,
-    progress: Progress | None = None,
+    progress: TaskCheckpoints | None = None,
 ) -> Iterator[int]:
     """Train the adapters and yield after each epoch (1, 2, ...), so that a caller may look or stop early.
 
     Adam; cosine annealing stepped per epoch over ``epochs`` down to ``floor`` of the rate (docs/method.md 5). With ``progress``
     steps are kept, and training goes on from the one kept last: at the epoch it lies in, even if that is whole.
     """
-    progress = progress or Progress()
+    progress = progress or TaskCheckpoints()
     names, trained = zip(*adapter_weights(backbone), strict=True)
     optimizer = torch.optim.Adam(trained, lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=floor * lr)
     scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
     size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
     steps = -(-objective.count // size)
-    begun = progress.at(phase)
+    begun = progress.checkpoint_in(phase)
     first, done = (begun.epoch, begun.step) if begun is not None else (1, 0)
     if begun is not None:
         restore(begun, dict(zip(names, trained, strict=True)), optimizer, scaler)
@@ -99,15 +99,15 @@ def train_epochs(
             objective.count, task=task, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle
         )
         parts = [picked for _, picked in order][done:]
-        loaded = ahead(objective.pixels, map(parallel.share, parts))
+        loaded = prefetch(objective.pixels, map(parallel.shard, parts))
         for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
             loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
-            value = checked(loss, task=task, phase=phase, epoch=epoch, step=step)
+            value = require_finite(loss, task=task, phase=phase, epoch=epoch, step=step)
             scaler.step(optimizer)
             scaler.update()
             on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
             progress.after_step(
-                phase, epoch, step, lambda: kept_state(names, optimizer, scaler, progress), last=step == steps
+                phase, epoch, step, lambda: training_state(names, optimizer, scaler, progress), last=step == steps
             )
         done = 0
         schedule.step()
@@ -115,7 +115,7 @@ def train_epochs(
 
 
 def probe(
-    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, progress: Progress | None = None
+    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, progress: TaskCheckpoints | None = None
 ) -> Probe:
     """Find how many epochs keep the negative similarity within ``alpha`` of the un-tuned model's (docs/method.md 4).
 
@@ -124,7 +124,7 @@ def probe(
     """
 
     def gap() -> Gap:
-        encoder.renew()
+        encoder.clear_text_cache()
         return measure_gap(
             encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts),
             logit_scale=backbone.logit_scale,
@@ -132,9 +132,9 @@ def probe(
         )  # fmt: skip
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
-    progress = progress or Progress()
+    progress = progress or TaskCheckpoints()
     initial, origin = adapter_state(backbone), gap()
-    begun = progress.at("probe")
+    begun = progress.checkpoint_in("probe")
     seen = [Gap(*pair) for pair in progress.notes.get("seen", [])[: begun.epoch - 1 if begun else 0]]
     allowed, whole = settings.max_epochs, True
     training = train_epochs(
@@ -144,7 +144,7 @@ def probe(
     for epoch in training:
         seen.append(gap())
         progress.notes["seen"] = [[gap.positive, gap.negative] for gap in seen]
-        moved = parallel.agree(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
+        moved = parallel.broadcast_float(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
         if settings.alpha is not None and moved > settings.alpha:
             allowed, whole = max(1, epoch - 1), False
             set_adapter_state(backbone, initial)

@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
-COMPUTING = {"encode_batch_size", "micro_batch_size", "activation_checkpointing", "compile"}
+RUNTIME_SETTINGS = {"encode_batch_size", "micro_batch_size", "activation_checkpointing", "compile"}
 """Settings of memory and speed, which change no result beyond rounding."""
 
 
@@ -118,14 +118,14 @@ class Settings(BaseModel):
             raise ValueError("adapter_loss align cannot be used with a memory: set memory to 0")
         return self
 
-    def computing(self) -> dict[str, Any]:
+    def runtime(self) -> dict[str, Any]:
         """Those of memory and speed: they may change from one task to the next."""
-        return {key: getattr(self, key) for key in COMPUTING}
+        return {key: getattr(self, key) for key in RUNTIME_SETTINGS}
 
     def changed(self, computing: Mapping[str, Any]) -> Settings:
         """The same with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
-        if others := sorted(computing.keys() - COMPUTING):
-            raise InputError(f"Only {', '.join(sorted(COMPUTING))} may change; found {others[0]}.")
+        if others := sorted(computing.keys() - RUNTIME_SETTINGS):
+            raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
         try:
             return Settings(**{**self.model_dump(), **computing})
         except ValidationError as error:

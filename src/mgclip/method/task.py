@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.labels import name_list, positions, text_list
 from mgclip.names import check_alike, same
@@ -23,7 +23,7 @@ class TaskData:
     """
 
     index: int
-    pixels: Pixels
+    pixels: PreparedImages
     labels: Tensor
     names: tuple[str, ...]
     texts: tuple[str, ...]
@@ -35,7 +35,7 @@ class TaskData:
 
 
 def make_task(
-    pixels: Pixels,
+    pixels: PreparedImages,
     labels: ArrayLike,
     class_names: Sequence[str],
     *,

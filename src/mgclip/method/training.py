@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mgclip.errors import MGCLIPError
 
-ORDERS = {
+PHASE_SEEDS = {
     "probe": 1, "adapter": 1, "head": 2, "balance-adapter": 3, "balance-head": 4, "rapf": 5, "ranpac": 6,
 }  # fmt: skip
 """Part of the key each phase's order of images is drawn from, never to be changed. The probe's is the adapter phase's."""
@@ -46,14 +46,14 @@ def batches(
     and epoch.
     """
     if shuffle:
-        key = [seed, task, ORDERS[phase], epoch]
+        key = [seed, task, PHASE_SEEDS[phase], epoch]
         order = torch.from_numpy(np.random.default_rng(key).permutation(count))
     else:
         order = torch.arange(count)
     yield from enumerate(order.split(batch_size), start=1)
 
 
-def checked(loss: Tensor, *, task: int, phase: str, epoch: int, step: int) -> float:
+def require_finite(loss: Tensor, *, task: int, phase: str, epoch: int, step: int) -> float:
     """The loss as a number. Raises ``TrainingDiverged`` naming the place where it is NaN or infinite."""
     value = loss.item()
     if not math.isfinite(value):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.experiment.gap_study import LOGITS, QUANTITIES, Trace
+from mgclip.experiment.geometry import Geometry
 from mgclip.experiment.reproduce import Row
-from mgclip.method.geometry import Geometry
 from mgclip.report.figures import COLOURS, JOINT_STYLE, STYLES, Line, curve_style, paint_lines, save_figure
 
 if TYPE_CHECKING:

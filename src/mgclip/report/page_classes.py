@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from mgclip.experiment.run_files import Confusion, Example, Final
+from mgclip.experiment.schemas import Confusion, Example, Final
 from mgclip.images import opened
 from mgclip.report.figures import Label
 from mgclip.report.page_figures import share_histogram

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
 from mgclip.experiment.recipe import Recipe
-from mgclip.experiment.run_files import Setup
+from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import Curve, Plan
 from mgclip.report.run_data import Result, Run
@@ -26,12 +26,12 @@ MAX_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell. ``best``: of its column; ``level``: 0-100 on the colour scale; ``ahead``: measured before learning."""
+    """A cell. ``best``: of its column; ``level``: 0-100 on the colour scale; ``prefetch``: measured before learning."""
 
     text: str
     best: bool = False
     level: int | None = None
-    ahead: bool = False
+    prefetch: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def matrix_table(result: Result) -> Table:
         cells = [Cell(percent(share, 0), level=round(100 * share)) for share in record["accuracy_per_task"]]
         zero_shot = record.get("next_task_text_accuracy")
         if zero_shot is not None and done + 1 < length:
-            cells.append(Cell(percent(zero_shot, 0), ahead=True))
+            cells.append(Cell(percent(zero_shot, 0), prefetch=True))
         rows.append(Row(f"{done + 1}", cells + [Cell("")] * (length - len(cells))))
     return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
 

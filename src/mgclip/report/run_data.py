@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.experiment import records
+from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
 from mgclip.experiment.recipe import Recipe, read_yaml
-from mgclip.experiment.run_files import (
+from mgclip.experiment.schemas import (
     Ending,
     Environment,
     Final,
@@ -111,14 +111,14 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
             results.append(result)
     if not results:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
-    environment = check_format(folder / records.ENVIRONMENT)
+    environment = check_format(folder / run_folder.ENVIRONMENT)
     return Run(label, folder, setup, environment, tuple(results), tuple(waiting))
 
 
 def _read_setup(folder: Path) -> Setup:
-    file = folder / records.RECIPE
+    file = folder / run_folder.RECIPE
     if not file.is_file():
-        raise InputError(f"{folder} is not a run: it has no {records.RECIPE}.")
+        raise InputError(f"{folder} is not a run: it has no {run_folder.RECIPE}.")
     values = read_yaml(file)
     if not isinstance(values, dict):
         raise InputError(f"{file} must contain settings as key: value lines; found {type(values).__name__}.")
@@ -126,28 +126,28 @@ def _read_setup(folder: Path) -> Setup:
 
 
 def _read_result(folder: Path, run: str, method: str, label: str) -> Result | None:
-    lines = records.read_records(folder)
+    lines = run_folder.read_records(folder)
     if not lines:
         return None
     read = tuple(
-        checked(Record, line, f"Line {n} of {folder / records.RECORDS}") for n, line in enumerate(lines, start=1)
+        checked(Record, line, f"Line {n} of {folder / run_folder.RECORDS}") for n, line in enumerate(lines, start=1)
     )
     for number, record in enumerate(read, start=1):
         if record["task"] != number - 1 or len(record["accuracy_per_task"]) != number:
             raise InputError(
-                f"Line {number} of {folder / records.RECORDS} is not the record of task {number}: restore it from a backup."
+                f"Line {number} of {folder / run_folder.RECORDS} is not the record of task {number}: restore it from a backup."
             )
-    summary, final = read_json(folder / records.SUMMARY), read_json(folder / records.FINAL)
-    ending = checked(Ending, summary or {}, str(folder / records.SUMMARY))
+    summary, final = read_json(folder / run_folder.SUMMARY), read_json(folder / run_folder.FINAL)
+    ending = checked(Ending, summary or {}, str(folder / run_folder.SUMMARY))
     return Result(
         run=run,
         method=method,
         label=label,
         folder=folder,
         records=read,
-        summary=records.summarise(read),
-        matrix=records.accuracy_matrix(read)[0],
+        summary=run_folder.summarise(read),
+        matrix=run_folder.accuracy_matrix(read)[0],
         retention=ending.get("retention", {}),
         finished=summary is not None,
-        final=None if final is None else checked(Final, final, str(folder / records.FINAL)),
+        final=None if final is None else checked(Final, final, str(folder / run_folder.FINAL)),
     )

@@ -13,7 +13,7 @@ from mgclip.images import unreadable
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
 from mgclip.stream.files import holds_files, image_name
-from mgclip.stream.found import Found, class_place, classes_without
+from mgclip.stream.layout import FoundDataset, class_place, classes_without
 from mgclip.stream.twins import about_twins
 
 OnImages = Callable[[int, int], None]
@@ -76,7 +76,7 @@ def check_dataset(
     return Report(name, found.place, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
 
 
-def _compare(found: Found, which: Entry, parts: dict[str, Split]) -> Iterator[Finding]:
+def _compare(found: FoundDataset, which: Entry, parts: dict[str, Split]) -> Iterator[Finding]:
     """What can be told without opening an image."""
     names = found.dataset.class_names
     if which.classes is not None and len(names) != which.classes:

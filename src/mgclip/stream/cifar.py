@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.found import NOTHING, Found
+from mgclip.stream.layout import NOTHING, FoundDataset
 from mgclip.untrusted import PlainUnpickler
 
 ARCHIVE_FOLDER = "cifar-100-python"
@@ -23,7 +23,7 @@ LARGEST = 400_000_000
 """The training part takes 155 million bytes."""
 
 
-def find_cifar100(path: Path, test_only: bool) -> Found | None:
+def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
     """CIFAR-100 from ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that holds either; ``None`` where there is
     neither. Class names are written as the data set writes them (``aquarium_fish``). Raises ``InputError`` where it is damaged.
     """
@@ -33,7 +33,7 @@ def find_cifar100(path: Path, test_only: bool) -> Found | None:
     dataset = _from_archive(place)
     if test_only:
         dataset = Dataset(dataset.name, dataset.class_names, NOTHING, dataset.test)
-    return Found(dataset, str(place))
+    return FoundDataset(dataset, str(place))
 
 
 class _Arrays(PlainUnpickler):

@@ -11,13 +11,13 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.images import AsStored
-from mgclip.stream import classfolders, facts, lists
+from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.found import NOTHING, Found, complete
 from mgclip.stream.hub import Hub, load_hub, parquet_files
+from mgclip.stream.layout import NOTHING, FoundDataset, complete
 
-Find = Callable[[Path, bool], Found | None]
+Find = Callable[[Path, bool], FoundDataset | None]
 """Looks for a data set at a path, for its test part alone if the flag says so; ``None`` where nothing of the kind is."""
 
 
@@ -154,25 +154,25 @@ def load_dataset(
 
 def find_dataset(
     name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
-) -> Found:
+) -> FoundDataset:
     """A data set as it is, even where classes have no image. Raises ``InputError`` where it is not there or is damaged."""
     which = entry(name)
     if name in DRAWN:
-        return Found(_icons(name, train_per_class, test_per_class, test_only), FONTS)
+        return FoundDataset(_icons(name, train_per_class, test_per_class, test_only), FONTS)
     if name == "folder":
         from mgclip.stream.folder import find_folder, find_test_folder
 
         return (find_test_folder if test_only else find_folder)(_given(name, path))
-    class_names = None if which.table is None else facts.class_names(which.table)[: which.classes]
+    class_names = None if which.table is None else metadata.class_names(which.table)[: which.classes]
     if path is None:
         if which.hub is None:
             raise InputError(f"{name} cannot be fetched from here: {_where(which)}.")
-        return Found(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
+        return FoundDataset(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
     place = AsStored(Path(path).expanduser())
     if which.find is not None and (found := which.find(place, test_only)) is not None:
         return found
     if which.hub is not None and (parquet := parquet_files(place, which.hub, test_only=test_only)):
-        return Found(load_hub(name, which.hub, class_names, parquet=parquet, test_only=test_only), str(place))
+        return FoundDataset(load_hub(name, which.hub, class_names, parquet=parquet, test_only=test_only), str(place))
     raise InputError(f"There is no {name} at {place}: {_where(which)}.")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.names import check_alike, look, same
 from mgclip.stream.data import Dataset
-from mgclip.stream.facts import fold
 from mgclip.stream.files import ClassFiles, folders_in, images_in
-from mgclip.stream.found import NOTHING, Found, classes_without
+from mgclip.stream.layout import NOTHING, FoundDataset, classes_without
+from mgclip.stream.metadata import fold
 from mgclip.stream.walk import is_image_name, subfolders, walk
 
 TRAIN_NAMES = ("train", "training", "trainset", "trainingset", "trainval")
@@ -146,7 +146,7 @@ def both_parts(path: Path) -> tuple[Path, Path]:
     return parts.train, parts.test
 
 
-def find_folder(path: Path) -> Found:
+def find_folder(path: Path) -> FoundDataset:
     """What is in a split folder; classes are the folders of its training part, and ``extra`` the folders of its test part that
     are not classes. Raises ``InputError`` if one of the two is missing or has no class folder.
     """
@@ -158,7 +158,7 @@ def find_folder(path: Path) -> Found:
         path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split()
     )
     extra = tuple(f"{test_part.name}/{name}" for name in sorted(test.keys() - set(folders)))
-    return Found(dataset, str(path), extra, note=find_parts(path).about)
+    return FoundDataset(dataset, str(path), extra, note=find_parts(path).about)
 
 
 def load_folder(path: Path) -> Dataset:
@@ -185,7 +185,7 @@ def load_folder(path: Path) -> Dataset:
     return dataset
 
 
-def find_test_folder(path: Path) -> Found:
+def find_test_folder(path: Path) -> FoundDataset:
     """The test part alone, as a data set without training images, or the class folders of ``path`` itself if it has no test part.
     Raises ``InputError`` if there is no class folder.
     """
@@ -193,7 +193,7 @@ def find_test_folder(path: Path) -> Found:
     place = parts.test or parts.train or path
     classes = read_classes(place)
     names = tuple(classes)
-    return Found(
+    return FoundDataset(
         Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place), note=parts.about
     )
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.images import AsStored, decode_stored, open_image
-from mgclip.stream import facts
+from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split, Subset
-from mgclip.stream.found import NOTHING
+from mgclip.stream.layout import NOTHING
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ def _positions(theirs: Sequence[str], names: Sequence[str], hub: Hub, source: st
     """The hub's label -> ours, -1 for a class that is not ours. Raises ``InputError`` where the classes are others."""
     ours = np.full(len(theirs), -1, dtype=np.int64)
     if not hub.by_index:
-        places = {facts.fold(each): place for place, each in enumerate(theirs)}
+        places = {metadata.fold(each): place for place, each in enumerate(theirs)}
         for label, name in enumerate(names):
-            if facts.fold(name) not in places:
+            if metadata.fold(name) not in places:
                 raise InputError(
                     f"The classes in {source} are others: {name!r} is not among their {len(theirs)} names."
                 )
-            ours[places[facts.fold(name)]] = label
+            ours[places[metadata.fold(name)]] = label
         return ours
     # Two names of one class seldom share no word (4 in 100, "rooster" and "cock"), those of two classes nearly always.
     agreeing = sum(not _words(a).isdisjoint(_words(b)) for a, b in zip(theirs, names, strict=False))

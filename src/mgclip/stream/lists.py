@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.stream import facts
+from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import folders_in, listed_files
-from mgclip.stream.found import NOTHING, Found, find_place
+from mgclip.stream.layout import NOTHING, FoundDataset, find_place
 
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
@@ -20,7 +20,7 @@ Lines = Iterable[tuple[int, str]]
 """Label and file name below ``images/``, as ``listed_files`` takes them."""
 
 
-def find_cub200(path: Path, test_only: bool) -> Found | None:
+def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
     """CUB-200-2011: ``CUB_200_2011/images/001.Black_footed_Albatross/*.jpg``, split by ``train_test_split.txt``.
 
     Raises ``InputError`` where the lists do not speak of the same images or name other classes.
@@ -29,7 +29,7 @@ def find_cub200(path: Path, test_only: bool) -> Found | None:
     place = find_place(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))
     if place is None:
         return None
-    names = facts.class_names("cub200_classes.tsv")
+    names = metadata.class_names("cub200_classes.tsv")
     images, labels, split, classes = (_numbered(place / file) for file in CUB_LISTS)
     for number, name in enumerate(names, 1):
         if classes.get(number, "").partition(".")[2] != name:
@@ -47,9 +47,9 @@ def find_cub200(path: Path, test_only: bool) -> Found | None:
     return _found("cub200", names, place, parts, test_only, set(classes.values()))
 
 
-def find_food101(path: Path, test_only: bool) -> Found | None:
+def find_food101(path: Path, test_only: bool) -> FoundDataset | None:
     """Food-101: ``food-101/images/apple_pie/*.jpg``, split by ``meta/train.txt`` and ``meta/test.txt``."""
-    names = facts.class_names("food101_classes.tsv")
+    names = metadata.class_names("food101_classes.tsv")
     lists = {part: f"meta/{part}.txt" for part in ("train", "test")}
     place = find_place(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
     if place is None:
@@ -58,9 +58,9 @@ def find_food101(path: Path, test_only: bool) -> Found | None:
     return _found("food101", names, place, parts, test_only, names)
 
 
-def find_oxford_pets(path: Path, test_only: bool) -> Found | None:
+def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
     """Oxford-IIIT Pets: ``images/Abyssinian_1.jpg``, split by ``annotations/trainval.txt`` and ``annotations/test.txt``."""
-    names = facts.class_names("oxford_pet_classes.tsv")
+    names = metadata.class_names("oxford_pet_classes.tsv")
     lists = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
     own = ("oxford-iiit-pet", "oxford-pets", "oxford_pets")
     place = find_place(path, own, lambda p: _has_lists(p, lists))
@@ -96,14 +96,14 @@ def _numbered(file: Path) -> dict[int, str]:
 
 def _labelled(file: Path, names: Sequence[str], mark: str, ending: str) -> list[tuple[int, str]]:
     """``CLASS mark IMAGE ...`` a line -> labels and file names. Raises ``InputError`` for a line of no class."""
-    labels = {facts.fold(name): label for label, name in enumerate(names)}
+    labels = {metadata.fold(name): label for label, name in enumerate(names)}
     found, seen = [], set()
     for line in _lines(file):
         image = line.split()[0]
         if image in seen:
             raise InputError(f"{file} must name each image once; found {image!r} again: get it again.")
         seen.add(image)
-        label = labels.get(facts.fold(image.rpartition(mark)[0]))
+        label = labels.get(metadata.fold(image.rpartition(mark)[0]))
         if label is None:
             raise InputError(f"{file} must name images of the data set's classes; found {image!r}: fetch it again.")
         found.append((label, image + ending))
@@ -113,7 +113,7 @@ def _labelled(file: Path, names: Sequence[str], mark: str, ending: str) -> list[
 def _found(
     name: str, names: Sequence[str], place: Path, parts: Mapping[str, Lines], test_only: bool,
     folders: Iterable[str] | None,
-) -> Found:  # fmt: skip
+) -> FoundDataset:  # fmt: skip
     """What the lists name, as far as it is below ``images/``; ``folders``: the class folders there, if there are such."""
     splits: dict[str, Split] = {"train": NOTHING}
     absent: list[str] = []
@@ -126,4 +126,4 @@ def _found(
     expected = None if folders is None else set(folders)
     extra = [] if expected is None else [f for f in folders_in(place / "images") if f not in expected]
     dataset = Dataset(name, tuple(names), splits["train"], splits["test"])
-    return Found(dataset, str(place), tuple(f"images/{folder}" for folder in extra), tuple(absent))
+    return FoundDataset(dataset, str(place), tuple(f"images/{folder}" for folder in extra), tuple(absent))

@@ -15,7 +15,7 @@ from mgclip.errors import InputError
 @lru_cache(maxsize=1)
 def published_orders() -> dict[str, list[int]]:
     """The class orders of the published experiments, by data set."""
-    text = (files("mgclip") / "stream" / "facts" / "class_orders.yaml").read_text(encoding="utf-8")
+    text = (files("mgclip") / "stream" / "metadata" / "class_orders.yaml").read_text(encoding="utf-8")
     orders: dict[str, list[int]] = yaml.safe_load(text)
     return orders
 

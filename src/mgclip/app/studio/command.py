@@ -23,11 +23,11 @@ def studio_command(
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in megabytes.")] = 20,
     max_images: Annotated[int, typer.Option(min=1, help="Images taken at a time.")] = 200,
 ) -> None:
-    """Open a page in the browser: drop images, teach classes, go back, see the gap."""
-    from mgclip.app.display import one_process, out
-    from mgclip.method.store import check_place, is_saved
+    """Open a page in the browser: drop images, learn_folder classes, go back, see the gap."""
+    from mgclip.app.display import out, require_single_process
+    from mgclip.saving.store import check_place, is_saved
 
-    one_process("studio")
+    require_single_process("studio")
     check_place(model)
     check_address(host, port)
     try:
@@ -36,9 +36,9 @@ def studio_command(
         raise MissingExtra("studio", "Gradio") from None
 
     from mgclip.app.studio.page import CSS, build
-    from mgclip.app.studio.work import Workshop
+    from mgclip.app.studio.work import StudioModel
 
-    workshop = Workshop(
+    workshop = StudioModel(
         model, base=base or ("" if is_saved(model) else "openai/clip-vit-base-patch16"), most=max_images
     )
     workshop.classes()  # what cannot be loaded is reported before the page is up

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.work import Workshop, rows, version_rows
+from mgclip.app.studio.work import StudioModel, rows, version_rows
 from mgclip.errors import MGCLIPError
 from mgclip.method.training import Step
 
@@ -22,7 +22,7 @@ KINDS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
 
 
-def build(workshop: Workshop) -> gr.Blocks:
+def build(workshop: StudioModel) -> gr.Blocks:
     """All of the page. Class and file names go into tables and text boxes, which show them as text."""
     with gr.Blocks(title="MG-CLIP studio", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown("# MG-CLIP studio")
@@ -50,7 +50,7 @@ def _images(name: str) -> gr.File:
     return gr.File(label="Images", file_count="multiple", file_types=KINDS, elem_id=name)
 
 
-def _ask(workshop: Workshop) -> None:
+def _ask(workshop: StudioModel) -> None:
     images = _images("ask-images")
     with gr.Row():
         also = gr.Textbox(label="Classes known by their text alone", placeholder="a zebra, a lion", elem_id="also")
@@ -68,7 +68,7 @@ def _ask(workshop: Workshop) -> None:
     button.click(_safely(ask, [[]]), [images, also, threshold], [table, said])
 
 
-def _teach(workshop: Workshop) -> Callable[..., Any]:
+def _teach(workshop: StudioModel) -> Callable[..., Any]:
     name = gr.Textbox(label="Name of the class", max_length=200, elem_id="class-name")
     images = _images("teach-images")
     button = gr.Button("Teach it", variant="primary", elem_id="teach-button")
@@ -80,14 +80,14 @@ def _teach(workshop: Workshop) -> Callable[..., Any]:
             progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
 
         progress(0, desc="looking at the images")
-        note = workshop.teach(called, _paths(files), on_step)
+        note = workshop.learn_folder(called, _paths(files), on_step)
         return (f"{note['what']} from {note['images']} images in {note['seconds']} s: ask it now.",)
 
     then: Callable[..., Any] = button.click(_safely(teach, []), [name, images], [said]).then
     return then
 
 
-def _versions(workshop: Workshop) -> tuple[gr.Dataframe, Callable[..., Any]]:
+def _versions(workshop: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
     table = gr.Dataframe(
         headers=VERSIONS,
         datatype="str",
@@ -110,7 +110,7 @@ def _versions(workshop: Workshop) -> tuple[gr.Dataframe, Callable[..., Any]]:
     return table, then
 
 
-def _gap(workshop: Workshop) -> None:
+def _gap(workshop: StudioModel) -> None:
     gr.Markdown(
         "Where these images lie, and where the texts of all classes do: the distance between them is the modality gap."
     )

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from mgclip.errors import InputError
+from mgclip.experiment.geometry import projection
 from mgclip.experiment.recipe import build_settings
-from mgclip.folders.recognise import UNKNOWN, Answer, recognise
-from mgclip.folders.source import Source
-from mgclip.folders.teach import make_plan, teach
-from mgclip.method.geometry import projection
 from mgclip.method.learner import MGCLIP
-from mgclip.method.lock import only_writer
-from mgclip.method.store import is_saved, read_manifest
 from mgclip.method.training import Step
-from mgclip.method.versions import Version, history, shown, undo
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import is_saved, read_manifest
+from mgclip.saving.versions import Version, history, shown, undo
+from mgclip.workflows.learn import learn_folder, make_plan
+from mgclip.workflows.predict import UNKNOWN, Answer, predict_files
+from mgclip.workflows.source import Source
 
 LONGEST_NAME = 200
 """Letters of a class name taken from the page."""
 
 
-class Workshop:
+class StudioModel:
     """A model folder at work: several may ask, one at a time uses the model, one process at a time writes.
 
     ``base`` is the CLIP a new model starts from; ``most`` how many images are taken at once.
@@ -62,7 +62,7 @@ class Workshop:
         candidates = [text.strip() for text in also.split(",") if text.strip()]
         with self._lock:
             answers = list(
-                recognise(
+                predict_files(
                     self.model(),
                     files,
                     top=top,
@@ -73,7 +73,7 @@ class Workshop:
             )
         return answers, bad
 
-    def teach(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> dict[str, Any]:
+    def learn_folder(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> dict[str, Any]:
         """Learn one class of these images, all of them trained on; the note of the new version.
 
         Raises ``InputError`` for a name or images that cannot be learned, and where another process writes.
@@ -89,7 +89,7 @@ class Workshop:
                 model = self.model()
                 plan = make_plan(model, source, share=0.0, seed=model.settings.seed)
                 try:
-                    note = teach(model, self.folder, plan, origin="studio", on_step=on_step)
+                    note = learn_folder(model, self.folder, plan, origin="studio", on_step=on_step)
                 finally:
                     self._model = None  # what was learned halfway is not kept: the folder says what is in force
         return note
@@ -141,7 +141,7 @@ def version_rows(versions: Sequence[Version]) -> list[list[Any]]:
     return [
         [
             version.number,
-            "in force" if version.in_force else "",
+            "in force" if version.active else "",
             version.time[:16].replace("T", " "),
             f"{note.get('what', 'saved')} {', '.join(map(str, note.get('classes', [])[:6]))}".strip(),
             note.get("images", ""),

@@ -16,17 +16,17 @@ from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
-from mgclip.method.learner import Learned
+from mgclip.method.learner import LearnResult
 from mgclip.method.prepare import prepare
 from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
-from mgclip.method.progress import Progress
 from mgclip.method.settings import Settings
-from mgclip.method.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
+from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 
 STATE = "baseline.safetensors"
 
@@ -54,21 +54,21 @@ class FrozenLearner:
 
     def learn(
         self,
-        images: Sequence[Any] | Pixels,
+        images: Sequence[Any] | PreparedImages,
         labels: ArrayLike,
         class_names: Sequence[str],
         *,
         class_texts: Sequence[str] | None = None,
         on_step: OnStep = lambda step: None,
-        progress: Progress | None = None,
-    ) -> Learned:
+        progress: TaskCheckpoints | None = None,
+    ) -> LearnResult:
         """Learn one task, as ``MGCLIP.learn`` does; ``progress`` keeps what is trained of the adapters, where anything is."""
-        pixels = images if isinstance(images, Pixels) else self.encoder.pixels(images)
+        pixels = images if isinstance(images, PreparedImages) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
         before, epochs, seen = adapter_state(self.backbone), 0, None
-        progress = progress or Progress()
-        progress.open(index)
+        progress = progress or TaskCheckpoints()
+        progress.begin_task(index)
         try:
             if self.adapt_first and task.index == 0 and len(task.names) > 1:
                 epochs, seen = self._adapt(task, on_step, progress)
@@ -79,24 +79,24 @@ class FrozenLearner:
             self.classifier.learn(FeatureTask(task.index, first, features, own, texts), on_step)
         except BaseException:
             set_adapter_state(self.backbone, before)
-            self.encoder.renew()
+            self.encoder.clear_text_cache()
             raise
         self.epochs = epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return Learned(task.index, epochs, seen)
+        return LearnResult(task.index, epochs, seen)
 
-    def _adapt(self, task: TaskData, on_step: OnStep, progress: Progress) -> tuple[int, Probe | None]:
+    def _adapt(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> tuple[int, Probe | None]:
         settings, seen = self.settings, None
         if settings.epochs == "auto":
-            if progress.past("probe"):
+            if progress.is_past("probe"):
                 seen = Probe.of(progress.notes["probe"])
             else:
                 seen = probe(self.backbone, task, settings, on_step, progress)
                 progress.notes["probe"] = seen.numbers()
-            if seen.whole and not progress.past("probe"):
-                self.encoder.renew()
+            if seen.completed and not progress.is_past("probe"):
+                self.encoder.clear_text_cache()
                 return seen.epochs, seen
         epochs = seen.epochs if seen else int(settings.epochs)
         objective = task_objective(self.backbone, task, settings)
@@ -105,7 +105,7 @@ class FrozenLearner:
             epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=settings.adapter_lr, progress=progress,
         ):  # fmt: skip
             pass
-        self.encoder.renew()
+        self.encoder.clear_text_cache()
         return epochs, seen
 
     @torch.no_grad()
@@ -153,7 +153,7 @@ class FrozenLearner:
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
-        self.encoder.renew()
+        self.encoder.clear_text_cache()
         # In the groups in which they were encoded first: a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):
             self.encoder.texts(texts[last - size : last])

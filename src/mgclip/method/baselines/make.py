@@ -10,23 +10,23 @@ from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import FrozenLearner
 from mgclip.method.baselines.ranpac import RanPAC
 from mgclip.method.baselines.rapf import RAPF
-from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.method.store import is_saved
+from mgclip.saving.store import is_saved
 
 Learner = MGCLIP | FrozenLearner
 """What the runner asks to learn, to predict and to be saved."""
 
-CLASSIFIERS: dict[str, Callable[[Backbone, Settings, PeerSettings], FeatureClassifier]] = {
+CLASSIFIERS: dict[str, Callable[[Backbone, Settings, BaselineSettings], FeatureClassifier]] = {
     "ranpac": RanPAC,
     "rapf": RAPF,
 }
 
 
 def make_learner(
-    method: str, backbone: Backbone, settings: Settings, peers: PeerSettings, saved: Path | None = None
+    method: str, backbone: Backbone, settings: Settings, peers: BaselineSettings, saved: Path | None = None
 ) -> Learner:
     """A learner of a method; where one of its kind was saved in ``saved``, it goes on with that."""
     settings = method_settings(method, settings)
@@ -34,7 +34,7 @@ def make_learner(
     if not METHODS[method].frozen:
         if found is None:
             return MGCLIP(backbone, settings)
-        return MGCLIP.from_pretrained(found, base=backbone, computing=settings.computing())
+        return MGCLIP.from_pretrained(found, base=backbone, computing=settings.runtime())
     adapts = method == "ranpac" and peers.ranpac_first_task_adapter
     learner = FrozenLearner(
         method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.method.baselines.features import FeatureTask
-from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep, batches
 
@@ -29,10 +29,10 @@ class RanPAC:
     All in double precision, though no ridge is taken that single precision could not resolve (``least_ridge``).
     """
 
-    def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
+    def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
         width, self.settings = peers.ranpac_width, settings
         generator = torch.Generator().manual_seed(settings.seed)
-        self.projection = torch.randn(backbone.width, width, generator=generator).double().to(backbone.device)
+        self.projection = torch.randn(backbone.feature_dim, width, generator=generator).double().to(backbone.device)
         self.gram = self.projection.new_zeros(width, width)
         self.targets = self.projection.new_zeros(width, 0)
         self.weights = self.projection.new_zeros(width, 0)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.method.baselines.features import FeatureTask
-from mgclip.method.baselines.settings import PeerSettings
+from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, Step, batches, checked
+from mgclip.method.training import OnStep, Step, batches, require_finite
 
 LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
 
@@ -28,8 +28,8 @@ class RAPF:
     ``(c, d, d)`` are those of each class's un-adapted features.
     """
 
-    def __init__(self, backbone: Backbone, settings: Settings, peers: PeerSettings) -> None:
-        width, device = backbone.width, backbone.device
+    def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
+        width, device = backbone.feature_dim, backbone.device
         self.scale = backbone.logit_scale.detach()
         self.settings, self.peers = settings, peers
         self.adapter = initial_adapter(width, peers.rapf_init, settings.seed).to(device)
@@ -92,7 +92,7 @@ class RAPF:
                 if len(pairs):
                     drawn = F.normalize(sample(pairs[:, 0], of_pair) @ adapter.T, dim=-1)
                     loss = loss + hinge(drawn, task.texts[pairs].repeat_interleave(of_pair, 0))
-                value = checked(loss, task=task.index, phase="rapf", epoch=epoch, step=step)
+                value = require_finite(loss, task=task.index, phase="rapf", epoch=epoch, step=step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

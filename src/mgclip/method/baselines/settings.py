@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Positive = Annotated[int, Field(ge=1)]
 
 
-class PeerSettings(BaseModel):
+class BaselineSettings(BaseModel):
     """Unknown names and values out of range raise pydantic's ``ValidationError``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

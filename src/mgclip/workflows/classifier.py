@@ -20,8 +20,8 @@ from mgclip.method.labels import is_missing, texts_by_name
 from mgclip.method.learner import MGCLIP, expanded
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
-from mgclip.method.store import is_saved
 from mgclip.names import same
+from mgclip.saving.store import is_saved
 
 FITTED = ("model_", "labels_", "classes_")
 """Attributes of what was learned."""
@@ -136,7 +136,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images, labels = self._images(X), self._labels(y)
         if len(images) != len(labels):
             raise ValueError(
-                f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
+                f"FoundDataset input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
             )
         new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.clip.pixels import Pixels
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.images import unreadable
 from mgclip.method.gap import similarities
@@ -24,7 +24,7 @@ from mgclip.method.learner import MGCLIP
 class Labelled:
     """Images of known classes, opened once and encoded as often as the weights change: ``truth`` names the class of each."""
 
-    pixels: Pixels
+    pixels: PreparedImages
     truth: tuple[str, ...]
 
     @classmethod
@@ -85,7 +85,7 @@ def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping
 @contextlib.contextmanager
 def untuned(model: MGCLIP) -> Iterator[None]:
     """The CLIP as it was before anything was learned, for as long as this lasts."""
-    model.encoder.renew()
+    model.encoder.clear_text_cache()
     with model.backbone.peft_model.disable_adapter():
         yield
-    model.encoder.renew()
+    model.encoder.clear_text_cache()

@@ -11,7 +11,7 @@ from mgclip.disk import FULL
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def sentence(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """A sentence for an error nobody has foreseen, of one that the system names as far as it can be told."""
     what = " ".join(str(error).split()) or "no message"
     number, place = _system_error(error)

@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 @dataclass
-class Progress:
+class TaskCheckpoints:
     """Keeps checkpoints of one learn at a time in ``folder``, each ``every`` steps and epoch (0: at phases). No folder: none.
 
     ``stop`` is asked after each step: if it says so, the step is kept and ``Stopped`` raised.
@@ -63,7 +63,7 @@ class Progress:
     _steps: int = 0
     _number: int = 0
 
-    def open(self, task: int) -> None:
+    def begin_task(self, task: int) -> None:
         """Begin a task, or go on with it where there is a checkpoint of it."""
         self._task, self.notes, self.carried, self.found = task, {}, {}, None
         if self.folder is None:
@@ -75,11 +75,11 @@ class Progress:
             self.found = max(own, key=lambda c: c.number)
             self.notes = dict(self.found.notes)
 
-    def past(self, phase: str) -> bool:
+    def is_past(self, phase: str) -> bool:
         """Whether the checkpoint gone on from lies in a later phase: this one is done."""
         return self.found is not None and ORDER.index(self.found.phase) > ORDER.index(phase)
 
-    def at(self, phase: str) -> Checkpoint | None:
+    def checkpoint_in(self, phase: str) -> Checkpoint | None:
         """The checkpoint to go on from, if it lies in this phase."""
         return self.found if self.found is not None and self.found.phase == phase else None
 
@@ -88,7 +88,7 @@ class Progress:
     ) -> None:
         """Keep a step if it is time, the last of its epoch, or somebody wants to stop. Raises ``Stopped``."""
         self._steps += 1
-        stopping = parallel.agree(float(self.stop())) > 0 if parallel.launched() else self.stop()
+        stopping = parallel.broadcast_float(float(self.stop())) > 0 if parallel.launched() else self.stop()
         if stopping or (self.every and (last or self._steps % self.every == 0)):
             self.keep(phase, epoch, step, tensors())
         if stopping:
@@ -103,7 +103,7 @@ class Progress:
         checkpoint = Checkpoint(self._number, self._task, phase, epoch, step, self.notes, dict(tensors))
         write_checkpoint(self.folder / FILES[self._number % 2], checkpoint)
 
-    def close(self) -> None:
+    def discard(self) -> None:
         """The task is saved elsewhere: remove its checkpoints."""
         self.found = None
         if self.folder is not None and parallel.is_main():
@@ -111,8 +111,8 @@ class Progress:
                 (self.folder / name).unlink(missing_ok=True)
 
 
-def kept_state(
-    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: Progress
+def training_state(
+    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: TaskCheckpoints
 ) -> dict[str, Tensor]:
     """Adapters and Adam's moments by name, to be kept; a scaler's numbers go into the notes."""
     progress.notes["scaler"] = scaler.state_dict()

@@ -16,7 +16,7 @@ from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.method.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.saving.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -24,7 +24,7 @@ MEMORY = "memory.safetensors"
 
 
 @dataclass(frozen=True)
-class Learnt:
+class ModelState:
     """What a model has learned besides its adapter: ``head`` is ``(classes, d)``, ``epochs`` None while undecided."""
 
     settings: Settings
@@ -37,10 +37,10 @@ class Learnt:
 
 
 @dataclass(frozen=True)
-class Saved:
+class LoadedModel:
     """A saved model as read: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
 
-    learnt: Learnt
+    state: ModelState
     adapter: dict[str, Tensor]
     reference: str
     fingerprint: str
@@ -49,7 +49,7 @@ class Saved:
 def save(
     folder: Path,
     backbone: Backbone,
-    learnt: Learnt,
+    learned: ModelState,
     note: Mapping[str, Any] | None = None,
     beside: Mapping[str, Any] | None = None,
 ) -> None:
@@ -64,25 +64,25 @@ def save(
         # Without the last word peft asks the hub whether the vocabulary has grown.
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
-        save_file({"weight": learnt.head.detach().cpu().contiguous()}, state / HEAD)
-        if learnt.memory is not None:
-            save_file(learnt.memory.tensors(), state / MEMORY)
+        save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
+        if learned.memory is not None:
+            save_file(learned.memory.tensors(), state / MEMORY)
 
         for name, content in (beside or {}).items():
             write_json(state / name, content)
 
     manifest = {
         "base": base_entry(backbone),
-        "settings": learnt.settings.model_dump(exclude={"adapter_init"}),
-        "epochs": learnt.epochs,
-        "task_sizes": list(learnt.task_sizes),
-        "class_names": list(learnt.class_names),
-        "class_texts": list(learnt.class_texts),
+        "settings": learned.settings.model_dump(exclude={"adapter_init"}),
+        "epochs": learned.epochs,
+        "task_sizes": list(learned.task_sizes),
+        "class_names": list(learned.class_names),
+        "class_texts": list(learned.class_texts),
     }
     write_state(folder, manifest, fill, note)
 
 
-def read(folder: Path) -> Saved:
+def read(folder: Path) -> LoadedModel:
     """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one.
 
     A state that is replaced while it is read may lose its files: then the new one is read.
@@ -96,7 +96,7 @@ def read(folder: Path) -> Saved:
                 raise
 
 
-def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
+def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedModel:
     """One state of a saved model, in force or not; the manifest's ``file`` is named where it cannot be.
 
     Raises ``InputError`` where a file is missing or damaged.
@@ -120,8 +120,8 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> Saved:
         raise damaged(file, error) from None
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
-    learnt = Learnt(settings, epochs, sizes, names, texts, head, memory)
-    return Saved(learnt, read_adapter_file(state / ADAPTER), reference, mark)
+    learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
+    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, mark)
 
 
 def _read_head(file: Path, *, rows: int) -> Tensor:

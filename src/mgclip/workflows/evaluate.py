@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.experiment.confusion import Calibration, CalibrationBin, Evaluation, confused, per_class
-from mgclip.folders.measure import Labelled
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import same
 from mgclip.stream.folder import misspelling
+from mgclip.workflows.measure import Labelled
 
 BINS = 10
 AT_ONCE = 4096
@@ -52,7 +52,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
         "likeness": _likeness(model, parts),
-        "calibration": calibration(np.concatenate([part.sureness for part in parts]), found == truth),
+        "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def read_class_token_only(model: Any) -> None:
+def compute_class_token_only_in_last_layer(model: Any) -> None:
     """Make the last layer of a ``CLIPModel``'s image tower give the class token ``(b, 1, w)`` of its input ``(b, tokens, w)``.
 
     The tower takes the first token of what its last layer gives, so it works on unchanged.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mgclip.clip.pixels import ahead
+from mgclip.clip.pixels import prefetch
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, unreadable
 from mgclip.method.learner import MGCLIP
@@ -36,7 +36,7 @@ class Answer:
     best: tuple[dict[str, Any], ...]
 
 
-def recognise(
+def predict_files(
     model: MGCLIP,
     files: Iterable[Path],
     *,
@@ -92,7 +92,7 @@ def _recognise(
         chunk = next(chunks, None)
         return None if chunk is None else _readable(model, chunk, keep_going=on_bad is not None)
 
-    for _, loaded in ahead(load, count()):
+    for _, loaded in prefetch(load, count()):
         if loaded is None:
             return
         readable, pixels, unreadable = loaded

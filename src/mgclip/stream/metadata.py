@@ -1,4 +1,4 @@
-"""Facts of the data sets, as published: class names in their order, synsets, splits. The files are in ``stream/facts``."""
+"""Facts of the data sets, as published: class names in their order, synsets, splits. The files are in ``stream/metadata``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mgclip.names import same
 
 
 def _read(file: str) -> bytes:
-    return (files("mgclip") / "stream" / "facts" / file).read_bytes()
+    return (files("mgclip") / "stream" / "metadata" / file).read_bytes()
 
 
 @cache

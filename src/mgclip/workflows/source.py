@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.folders.table import Called, read_naming
 from mgclip.images import unreadable
 from mgclip.names import check_alike, find, same
 from mgclip.stream.folder import SPLIT, find_parts, read_classes, why_empty
+from mgclip.workflows.table import Called, read_naming
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's 
 from mgclip import untrusted
 from mgclip.errors import InputError
 from mgclip.stream.fingerprint import DataTask
-from mgclip.stream.skipped import Skipped
+from mgclip.stream.unreadable import Skipped
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -96,7 +96,7 @@ class Trained(TypedDict):
 
 
 class Record(Measured, Trained):
-    """One finished task: a line of ``records.jsonl``."""
+    """One finished task: a line of ``run_folder.jsonl``."""
 
     method: NotRequired[str]
     seconds: Seconds

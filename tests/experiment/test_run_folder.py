@@ -3,13 +3,13 @@
 import pytest
 
 from mgclip.errors import InputError
-from mgclip.experiment import records
+from mgclip.experiment import run_folder
 
 
 def test_a_damaged_line_is_named(tmp_path):
     (tmp_path / "records.jsonl").write_text('{"task": 0}\nnot json\n{"task": 2}\n')
     with pytest.raises(InputError, match=r"Line 2 of .*records\.jsonl is not JSON"):
-        records.read_records(tmp_path)
+        run_folder.read_records(tmp_path)
 
 
 def test_records_accept_any_class_name(tmp_path):
@@ -25,8 +25,8 @@ def test_records_accept_any_class_name(tmp_path):
         "seconds": {"learn": 1.0, "evaluate": 0.5},
     }
     for _ in range(2):
-        records.append_record(tmp_path, record)
+        run_folder.append_record(tmp_path, record)
     with (tmp_path / "records.jsonl").open("ab") as file:
         file.write(b'{"classes": ["\\u72')
-    assert records.read_records(tmp_path) == [record, record]
-    assert records.kept_records(tmp_path, 1) == [record]
+    assert run_folder.read_records(tmp_path) == [record, record]
+    assert run_folder.kept_records(tmp_path, 1) == [record]

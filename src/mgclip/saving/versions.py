@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
-from mgclip.method.lock import only_writer
-from mgclip.method.saved import read_state
-from mgclip.method.store import (
+from mgclip.method.model_files import read_state
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import (
     MANIFEST,
     WAIT,
+    activate,
     check_writable,
     is_saved,
     known_versions,
-    put_in_force,
     read_manifest,
     remove_states,
 )
@@ -32,7 +32,7 @@ class Version:
     parent: int | None
     time: str
     note: Mapping[str, Any]
-    in_force: bool
+    active: bool
 
 
 def shown(note: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
             read_state(state / MANIFEST, manifest, state)
         except InputError as error:
             raise InputError(f"Version {found['number']} of {folder} is gone or damaged: {error}") from None
-        put_in_force(folder, manifest, versions)
-    return next(version for version in history(folder) if version.in_force)
+        activate(folder, manifest, versions)
+    return next(version for version in history(folder) if version.active)
 
 
 def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def prune(folder: str | Path, keep: int) -> list[int]:
         versions = known_versions(folder)
         latest = versions[max(0, len(versions) - keep) :]
         kept = [version for version in versions if version in latest or version["state"] == force.name]
-        put_in_force(folder, {k: v for k, v in manifest.items() if k != "versions"}, kept)
+        activate(folder, {k: v for k, v in manifest.items() if k != "versions"}, kept)
         remove_states(folder, keep={force.name, *(version["state"] for version in kept)})
     return [version["number"] for version in versions if version not in kept]
 

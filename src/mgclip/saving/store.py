@@ -1,7 +1,7 @@
 """A folder that holds one state in force: a JSON manifest, and beside it the folder with the files it names.
 
 Saving becomes true in the one moment in which the manifest is replaced; interrupted or failed, the state before stays in force.
-States that were saved as versions (``method/versions.py``) are kept; others make room for the next one. What else lies in the
+States that were saved as versions (``saving/versions.py``) are kept; others make room for the next one. What else lies in the
 folder is not touched.
 """
 
@@ -22,7 +22,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.disk import to_disk, write_json
 from mgclip.errors import InputError
-from mgclip.method.lock import LOCK, only_writer
+from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 
 FORMAT = 1
@@ -84,7 +84,7 @@ def write_state(
                 to_disk(part)
             whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
             write_json(state / MANIFEST, whole)
-            put_in_force(folder, whole, versions)
+            activate(folder, whole, versions)
         except BaseException:
             if not is_saved(folder) or read_manifest(folder)[1] != state:  # an interruption may come right after
                 shutil.rmtree(state, ignore_errors=True)
@@ -92,7 +92,7 @@ def write_state(
         remove_states(folder, keep={state.name, *(version["state"] for version in versions)})
 
 
-def put_in_force(folder: Path, manifest: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> None:
+def activate(folder: Path, manifest: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> None:
     """Make a state whose files are written the one in force."""
     kept = {"versions": list(versions)} if versions else {}
     write_json(folder / MANIFEST, {**manifest, **kept})

@@ -15,7 +15,7 @@ from mgclip.environment import installed_versions
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe, meaning, read_yaml
-from mgclip.experiment.run_files import (
+from mgclip.experiment.schemas import (
     FORMAT,
     Data,
     Environment,
@@ -26,10 +26,10 @@ from mgclip.experiment.run_files import (
     checked,
     read_json,
 )
-from mgclip.method.baselines.settings import PeerSettings
-from mgclip.method.settings import COMPUTING
+from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.stream.fingerprint import DataTask, difference
-from mgclip.stream.skipped import Skipped
+from mgclip.stream.unreadable import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
@@ -101,8 +101,8 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """
     started, now = meaning(read_recipe(folder)), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
-    absent = {key for key in PeerSettings.model_fields if key.partition("_")[0] not in recipe.methods}
-    for key in Recipe.model_fields.keys() - moved - absent - COMPUTING:
+    absent = {key for key in BaselineSettings.model_fields if key.partition("_")[0] not in recipe.methods}
+    for key in Recipe.model_fields.keys() - moved - absent - RUNTIME_SETTINGS:
         if started[key] != now[key]:
             raise InputError(f"{folder} was started with {key} = {started[key]!r}, not {now[key]!r}: {advice}.")
 
@@ -226,9 +226,9 @@ def accuracy_matrix(records: Sequence[Record]) -> tuple[metrics.Matrix, list[int
     matrix = np.full((count, count), np.nan)
     for i, record in enumerate(records):
         matrix[i, : i + 1] = record["accuracy_per_task"]
-        ahead = record.get("next_task_text_accuracy")
-        if i + 1 < count and ahead is not None:
-            matrix[i, i + 1] = ahead
+        prefetch = record.get("next_task_text_accuracy")
+        if i + 1 < count and prefetch is not None:
+            matrix[i, i + 1] = prefetch
     return matrix, [record["test_images"] for record in records]
 
 

@@ -17,7 +17,7 @@ NOTHING = Split([], np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundDataset:
     """A data set as it lies at ``place``; a class may have no image.
 
     ``extra``: folders that are not a class of it. ``absent``: files its lists name and that are not there. ``note``: what else a
@@ -42,7 +42,7 @@ def classes_without(dataset: Dataset, split: Split) -> list[int]:
     return [int(label) for label in np.flatnonzero(counts == 0)]
 
 
-def complete(found: Found, *, test_only: bool) -> Dataset:
+def complete(found: FoundDataset, *, test_only: bool) -> Dataset:
     """The data set, if each class has an image in each part; ``test_only`` asks for the test part alone.
 
     Raises ``InputError`` naming a class that has none.

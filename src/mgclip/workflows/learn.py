@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.folders.checkpoints import progress_of, remove_progress
-from mgclip.folders.held_out import as_json, held_out_images, read_held_out
-from mgclip.folders.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
-from mgclip.folders.source import Source
-from mgclip.folders.split import hold_out
 from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
-from mgclip.method.store import HELD_OUT
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.names import find, same
+from mgclip.saving.store import HELD_OUT
 from mgclip.stream.folder import misspelling
 from mgclip.stream.twins import about_twins
+from mgclip.workflows.held_out import as_json, held_out_images, read_held_out
+from mgclip.workflows.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
+from mgclip.workflows.source import Source
+from mgclip.workflows.split import hold_out
+from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
 TRAINED = 2.3
 """Time of an image forward and backward, in times of encoding it (docs/performance.md)."""
@@ -34,7 +34,7 @@ TIMED = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """What a ``teach`` will do: classes and images, those held out or given to measure on, and seconds it should take, from the
+    """What a ``learn_folder`` will do: classes and images, those held out or given to measure on, and seconds it should take, from the
     shortest adapter phase to the longest the settings allow. ``tests`` are measured on, whatever they came from. ``notes`` say
     what is not used or not measured, one sentence each.
     """
@@ -137,7 +137,7 @@ def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
     return pairs
 
 
-def teach(
+def learn_folder(
     model: MGCLIP,
     folder: Path,
     plan: Plan,
@@ -166,7 +166,7 @@ def teach(
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
     labels = [name for name, own in plan.train.items() for _ in own]
-    progress = progress_of(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
+    progress = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, progress=progress)
     features = new.features(model), old.features(model)
     after = [model.classify(part).names if len(part) else [] for part in features]
@@ -191,7 +191,7 @@ def teach(
     }
     held = {name: places for name, places in remembered.items() if find(name, model.class_names) is not None}
     model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
-    remove_progress(folder)
+    remove_task_checkpoints(folder)
     return note
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mgclip.disk import replace_file, write_json
 from mgclip.experiment.confusion import confused, per_class
-from mgclip.experiment.records import FINAL
-from mgclip.experiment.run_files import ClassCount, Example, Final
+from mgclip.experiment.run_folder import FINAL
+from mgclip.experiment.schemas import ClassCount, Example, Final
 from mgclip.images import to_rgb
 from mgclip.stream.tasks import Task
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mgclip.method.store import HELD_OUT, is_saved, read_manifest
 from mgclip.names import same
+from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
 from mgclip.untrusted import read_json
 
 MOST = 2000
