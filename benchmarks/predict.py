@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py --images 2000
 
-The bare encoder opens, transforms and encodes the same files, batch after batch, loading prefetch as prediction does: what
+The bare encoder opens, transforms and encodes the same files, batch after batch, loading ahead as prediction does: what
 prediction adds to it is comparing with classes, fusing and writing JSON.
 """
 

@@ -193,8 +193,8 @@ def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, 
     [
         (["run", "icon100"], "There is no recipe icon100: did you mean icons100?"),
         (
-            ["run", "icons100", "methods=mg-clip", "memory=20", "adapter_loss=align"],
-            "adapter_loss align has no replay variant",
+            ["run", "icons100", "methods=mg-clip-replay", "adapter_loss=align"],
+            "leave mg-clip-replay out of methods",
         ),
         (
             ["gap", "iconclip", "icons100", "balanced=true"],

@@ -304,7 +304,7 @@ def test_texts_read_while_training_do_not_outlive_it(model, icons):
     names = [str(name) for name in icons["class_names"][:3]]
     model.learn(*task(icons, [0, 1, 2]), on_step=lambda step: model.encoder.texts(names))
     seen = model.predict(images).probabilities
-    model.encoder.clear_text_cache()
+    model.backbone.weights_changed()
     assert np.array_equal(seen, model.predict(images).probabilities)
 
 

@@ -1,5 +1,7 @@
 """The method's pieces, each against its definition computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mgclip.clip.adapters import adapter_state, adapter_weights
 from mgclip.method.compensation import class_means, cosines
 from mgclip.method.fusion import fuse
 from mgclip.method.gap import measure_gap, similarities
-from mgclip.method.training import batches
+from mgclip.method.training import Phase
 
 
 @given(st.integers(1, 6), st.integers(2, 7), st.integers(0, 2**31))
@@ -68,23 +70,15 @@ def test_class_means_are_not_normalised_again():
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 99), st.integers(0, 5), st.integers(1, 9))
 def test_order_is_a_permutation_that_depends_on_seed_task_and_epoch_only(count, size, seed, index, epoch):
-    def order(**changes):
-        settings = {
-            "task": index,
-            "phase": "adapter",
-            "epoch": epoch,
-            "batch_size": size,
-            "seed": seed,
-            "shuffle": True,
-            **changes,
-        }
-        return [i for _, part in batches(count, **settings) for i in part.tolist()]
+    def order(at=epoch, **changes):
+        phase = replace(Phase("adapter", index, 9, 1e-3, 1e-5, size, seed, True), **changes)
+        return [i for _, part in phase.batches(count, at) for i in part.tolist()]
 
     assert sorted(order()) == list(range(count))
     assert order() == order(batch_size=count)
     assert order(shuffle=False) == list(range(count))
     if count > 20:
-        assert order() != order(epoch=epoch + 1)
+        assert order() != order(at=epoch + 1)
         assert order() != order(seed=seed + 1)
 
 

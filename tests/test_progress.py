@@ -68,10 +68,10 @@ def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_
         folder = tmp_path / f"stop-{after}"
         begun = fresh(tiny_clip, settings, icons, tmp_path / "model")
         with pytest.raises(Stopped):
-            begun.learn(*task(icons, [2, 3, 4]), progress=TaskCheckpoints(folder, 0, Stop(after)))
+            begun.learn(*task(icons, [2, 3, 4]), checkpoints=TaskCheckpoints(folder, 0, Stop(after)))
         again = fresh(tiny_clip, settings, icons, tmp_path / "model")
         seen = []
-        found = again.learn(*task(icons, [2, 3, 4]), progress=TaskCheckpoints(folder), on_step=seen.append)
+        found = again.learn(*task(icons, [2, 3, 4]), checkpoints=TaskCheckpoints(folder), on_step=seen.append)
         assert found == learned
         trained = [step for step in seen if "head" not in step.phase]
         assert trained == kept[after:]  # no step twice, none left out, and the same losses
@@ -95,7 +95,7 @@ def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, ic
             if kill and step.phase == "balance-adapter":
                 raise Killed
 
-        model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
+        model.learn(*task(icons, [2, 3, 4]), checkpoints=progress, on_step=on_step)
         return state(model)
 
     whole = learn(False, TaskCheckpoints(tmp_path / "whole", 1))
@@ -116,7 +116,7 @@ def test_killed_while_the_head_is_trained_the_same_weights_come_out(tiny_clip, i
             if kill and step.phase == phase:
                 raise Killed
 
-        model.learn(*task(icons, [2, 3, 4]), progress=progress, on_step=on_step)
+        model.learn(*task(icons, [2, 3, 4]), checkpoints=progress, on_step=on_step)
         return {**state(model), "memory": model.memory.pixels}
 
     whole = learn(False, TaskCheckpoints(tmp_path / "whole", 3))
@@ -136,7 +136,7 @@ def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, 
     def look(step):
         numbers.append([c.number for c in (read_checkpoint(tmp_path / "run" / name) for name in FILES) if c])
 
-    model.learn(*task(icons, [0, 1, 2]), progress=progress, on_step=look)
+    model.learn(*task(icons, [0, 1, 2]), checkpoints=progress, on_step=look)
     assert max(map(len, numbers)) == 2
     assert sorted(numbers[-1]) == [progress._number - 1, progress._number]
     assert not list((tmp_path / "run").glob(".*"))
@@ -158,22 +158,22 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_clip, icons, tmp_path):
             shutil.rmtree(folder, ignore_errors=True)
             begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
             with pytest.raises(Stopped):
-                begun.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(folder, 1, Stop(6)))
+                begun.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(folder, 1, Stop(6)))
             for name in files:
                 content = (folder / name).read_bytes()
                 (folder / name).write_bytes(damage(content))
                 assert read_checkpoint(folder / name) is None
             again = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
-            again.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(folder))
+            again.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(folder))
             assert all(torch.equal(state(whole)[name], value) for name, value in state(again).items())
 
 
 def test_a_checkpoint_of_another_task_is_not_gone_on_from(tiny_clip, icons, tmp_path):
     begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     with pytest.raises(Stopped):
-        begun.learn(*task(icons, [0, 1, 2]), progress=TaskCheckpoints(tmp_path, 1, Stop(3)))
+        begun.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(tmp_path, 1, Stop(3)))
     model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     model.learn(*task(icons, [0, 1, 2]))
     steps = []
-    model.learn(*task(icons, [3, 4]), progress=TaskCheckpoints(tmp_path), on_step=steps.append)
+    model.learn(*task(icons, [3, 4]), checkpoints=TaskCheckpoints(tmp_path), on_step=steps.append)
     assert (steps[0].phase, steps[0].epoch, steps[0].step) == ("adapter", 1, 1)

@@ -1,4 +1,4 @@
-"""The studio in a real browser: ask, learn_folder, go back, and what a hostile visitor might try."""
+"""The studio in a real browser: ask, teach, go back, and what a hostile visitor might try."""
 
 import os
 import shutil
@@ -93,11 +93,11 @@ def test_ask_teach_and_go_back(page, place):
 
     page.get_by_role("tab", name="Teach").click()
     page.locator("#class-name input, #class-name textarea").first.fill("new thing")
-    upload(page, "learn_folder-images", [place / f"class2-{i}.png" for i in range(2, 8)])
-    page.locator("#learn_folder-button").click()
-    says(page, "learn_folder-said", re.compile("learned 1 class from 6 images"))
+    upload(page, "teach-images", [place / f"class2-{i}.png" for i in range(2, 8)])
+    page.locator("#teach-button").click()
+    says(page, "teach-said", re.compile("learned 1 class from 6 images"))
     says(page, "known", re.compile("^3: .*new thing"))
-    keep(page, place, "learn_folder")
+    keep(page, place, "teach")
 
     page.get_by_role("tab", name="Ask").click()
     page.locator("#ask-button").click()
@@ -139,15 +139,15 @@ def test_what_is_wrong_is_said_and_changes_nothing(page, place):
         page.locator("#class-name input, #class-name textarea").first.fill(name)
         if files:
             if page.locator(
-                "#learn_folder-images button[aria-label='Clear'], #learn_folder-images button[aria-label='Remove file']"
+                "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
             ).count():
                 page.locator(
-                    "#learn_folder-images button[aria-label='Clear'], #learn_folder-images button[aria-label='Remove file']"
+                    "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
                 ).first.click()
-            upload(page, "learn_folder-images", files)
-        page.locator("#learn_folder-button").click()
-        says(page, "learn_folder-said", re.compile(re.escape(sentence)))
-    assert "/" not in page.locator("#learn_folder-said textarea").input_value()
+            upload(page, "teach-images", files)
+        page.locator("#teach-button").click()
+        says(page, "teach-said", re.compile(re.escape(sentence)))
+    assert "/" not in page.locator("#teach-said textarea").input_value()
     keep(page, place, "refused")
     assert len(history(place / "shop")) == versions
     assert sorted(place.iterdir()) == outside

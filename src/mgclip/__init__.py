@@ -1,4 +1,4 @@
-"""MG-CLIP: learn_folder CLIP new classes, task after task, without forgetting the old ones.
+"""MG-CLIP: teach CLIP new classes, task after task, without forgetting the old ones.
 
 The public face is loaded when first asked for, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
 """
@@ -11,9 +11,10 @@ from mgclip._version import __version__
 
 if TYPE_CHECKING:
     from mgclip.method.learner import MGCLIP
+    from mgclip.method.model_files import undo
     from mgclip.method.predictions import Predictions
     from mgclip.method.settings import Settings
-    from mgclip.saving.versions import history, undo
+    from mgclip.saving.versions import history
     from mgclip.workflows.classifier import MGCLIPClassifier
 
 __all__ = ["MGCLIP", "MGCLIPClassifier", "Predictions", "Settings", "__version__", "history", "undo"]
@@ -24,7 +25,7 @@ _HOMES = {
     "Predictions": "mgclip.method.predictions",
     "Settings": "mgclip.method.settings",
     "history": "mgclip.saving.versions",
-    "undo": "mgclip.saving.versions",
+    "undo": "mgclip.method.model_files",
 }
 
 

@@ -88,8 +88,8 @@ def test_a_record_newer_than_the_checkpoint_is_replaced(small, tmp_path):
 
     with pytest.raises(Stopped):
         run(small, tmp_path / "part", on_step=stop)
-    prefetch = json.loads((tmp_path / "complete" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
-    run_folder.append_record(tmp_path / "part" / "mg-clip", {**prefetch, "accuracy": -1})
+    next_record = json.loads((tmp_path / "complete" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
+    run_folder.append_record(tmp_path / "part" / "mg-clip", {**next_record, "accuracy": -1})
     run(small, tmp_path / "part", resume=True)
     assert read(tmp_path / "part", "mg-clip") == read(tmp_path / "complete", "mg-clip")
 

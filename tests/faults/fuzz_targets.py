@@ -118,7 +118,7 @@ def models(place: Path) -> Target:
     from mgclip.app.versions import history_command
     from mgclip.clip.load import load_backbone
     from mgclip.export.card import version_notes
-    from mgclip.saving.versions import undo
+    from mgclip.method.model_files import undo
     from mgclip.workflows.held_out import read_held_out
 
     clip, shop = place / "clip", place / "shop"

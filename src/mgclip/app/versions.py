@@ -73,7 +73,8 @@ def undo_command(
 ) -> None:
     """Put the version before the last learn back in force; nothing is lost, --to leads forward again."""
     from mgclip.app.display import out
-    from mgclip.saving.versions import shown, undo
+    from mgclip.method.model_files import undo
+    from mgclip.saving.versions import shown
 
     version = undo(model, to)
     if as_json:

@@ -189,8 +189,8 @@ def plain(stream: Stream, units: Units, task: int) -> dict[str, float]:
     n, seen = stream.images, stream.classes * (task + 1)
     training_steps = steps(n, stream.batch)
     evaluated = sum(steps(stream.classes * stream.test_per_class, stream.encode_batch) for _ in range(task + 1))
-    prefetch = task + 1 < stream.tasks
-    tests = stream.classes * stream.test_per_class * (task + 1 + prefetch)
+    next_task = task + 1 < stream.tasks
+    tests = stream.classes * stream.test_per_class * (task + 1 + next_task)
     return {
         "origin": n * units.image + training_steps * seen * units.texts,
         "adapter": stream.epochs * (n * units.image_trained + training_steps * seen * units.texts_trained),

@@ -28,8 +28,8 @@ def _train(shape: str, batch: int, steps: int, send: Any) -> None:
     import torch
 
     from mgclip.bench.shapes import make_backbone
+    from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
     from mgclip.method.learner import MGCLIP
-    from mgclip.method.preservation import task_objective, train_epochs
     from mgclip.method.settings import Settings
     from mgclip.method.task import TaskData
 
@@ -41,11 +41,8 @@ def _train(shape: str, batch: int, steps: int, send: Any) -> None:
     pixels = PreparedImages.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
     names = tuple(f"class number {i}" for i in range(10))
     task = TaskData(0, pixels, torch.arange(count) % 10, names, names)
-    for _ in train_epochs(
-        model.backbone, task_objective(backbone, task, settings), settings,
-        epochs=1, task=0, phase="adapter", on_step=lambda step: None, lr=settings.adapter_lr,
-    ):  # fmt: skip
-        pass
+    objective = task_objective(backbone, task, settings)
+    train_adapters(model.backbone, objective, adapter_phase(settings, 0, 1), on_step=lambda step: None)
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:

@@ -22,7 +22,7 @@ from mgclip.method.fusion import fuse
 from mgclip.method.gap import similarities
 from mgclip.method.prepare import prepare
 from mgclip.method.settings import Settings
-from mgclip.method.training import batches
+from mgclip.method.training import image_order
 from mgclip.stream.tasks import Task
 
 
@@ -89,9 +89,8 @@ class NaiveMGCLIP:
 
     def _order(self, task: Task, phase: str, epoch: int, size: int) -> list[tuple[int, Tensor]]:
         count, seed, shuffle = len(task.train.labels), self.settings.seed, self.settings.shuffle
-        return list(
-            batches(count, task=task.index, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle)
-        )
+        order = image_order(count, phase, task=task.index, epoch=epoch, seed=seed, shuffle=shuffle)
+        return list(enumerate(order.split(size), start=1))
 
     @torch.no_grad()
     def _negative(self, pixels: PreparedImages, labels: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
             if name.endswith(".A"):
                 torch.nn.init.xavier_uniform_(fresh, generator=generator)
             weight.copy_(fresh)
+    backbone.model_number += 1
+    backbone.weights_changed()
 
 
 def adapter_weights(backbone: Backbone) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -78,6 +81,16 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(state[name])
+    backbone.weights_changed()
+
+
+@contextlib.contextmanager
+def without_adapters(backbone: Backbone) -> Iterator[None]:
+    """Switch the adapters off, so that the backbone is the CLIP as it was loaded, within a ``with`` block."""
+    with backbone.peft_model.disable_adapter():
+        backbone.weights_changed()
+        yield
+    backbone.weights_changed()
 
 
 def read_adapter_file(file: Path) -> dict[str, Tensor]:

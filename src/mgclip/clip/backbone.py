@@ -30,6 +30,14 @@ class Backbone:
     fingerprint: str
     peft_model: Any = None
     compute: Compute = field(default_factory=Compute)
+    model_number: int = 0
+    """Counts the models this CLIP has served: it carries the adapters of the latest one."""
+    weights_number: int = 0
+    """Counts the changes of the adapters, so that cached features can tell that they are stale."""
+
+    def weights_changed(self) -> None:
+        """Note that the adapters have changed."""
+        self.weights_number += 1
 
     @cached_property
     def _mean_std(self) -> tuple[Tensor, Tensor]:

@@ -12,24 +12,33 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room, prefetch
+from mgclip.errors import MGCLIPError
 from mgclip.image_lists import image_list
 
 
 class Encoder:
-    """A backbone asked without training it. Whoever changes its weights calls ``clear_text_cache``.
+    """Encodes images and texts without gradients. Text features are cached until the adapters change.
 
     Image features are L2-normalised unless ``normalise`` is false; text features always are.
     """
 
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
+        self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self._texts: dict[str, Tensor] = {}
         self._together: tuple[tuple[str, ...], Tensor] | None = None
 
-    def clear_text_cache(self) -> None:
-        """Forget the texts' features: the weights have changed."""
-        self._texts.clear()
-        self._together = None
+    def require_own_adapters(self) -> None:
+        """Check that the CLIP still carries the adapters of the model this encoder belongs to.
+
+        Raises:
+            MGCLIPError: If the CLIP was given to another model since.
+        """
+        if self.backbone.model_number != self._model_number:
+            raise MGCLIPError(
+                f"The CLIP {self.backbone.reference} now carries the adapters of another model: load a CLIP of its own for "
+                "each model."
+            )
 
     @in_ordinary_modes
     def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> PreparedImages:
@@ -54,6 +63,7 @@ class Encoder:
         ``shared``: all processes ask for the same images, so each encodes a part of them. Without it a process encodes its images
         by itself, whatever the others do.
         """
+        self.require_own_adapters()
         if len(pixels) == 0:
             return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         every = torch.arange(len(pixels))
@@ -70,6 +80,10 @@ class Encoder:
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:
         """L2-normalised text features ``(len(names), d)`` of classes."""
+        self.require_own_adapters()
+        if self._weights_number != self.backbone.weights_number:
+            self._texts, self._together = {}, None
+            self._weights_number = self.backbone.weights_number
         if self._together is not None and self._together[0] == tuple(names):
             return self._together[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]

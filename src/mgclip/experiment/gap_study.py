@@ -17,8 +17,8 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
 from mgclip.experiment.geometry import Geometry, geometry
 from mgclip.experiment.geometry import projection as project
+from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
 from mgclip.method.learner import MGCLIP
-from mgclip.method.preservation import task_objective, train_epochs
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep, Step
 from mgclip.stream.data import Dataset, Split, Subset
@@ -140,7 +140,6 @@ class Study:
 
     def features(self) -> tuple[Tensor, Tensor]:
         """Image features ``(n, d)`` and text features ``(c, d)`` with the current adapters."""
-        self.model.encoder.clear_text_cache()
         return self.model.encoder.images(self.pixels), self.model.encoder.texts(self.sample.texts)
 
     def measure(self) -> Geometry:
@@ -184,21 +183,10 @@ class Study:
                 measured.append(self.measure())
 
         try:
-            training = train_epochs(
-                model.backbone,
-                task_objective(model.backbone, task, settings),
-                settings,
-                epochs=epochs,
-                task=0,
-                phase="adapter",
-                on_step=measure_some,
-                lr=settings.adapter_lr,
-            )
-            for _ in training:
-                pass
+            objective = task_objective(model.backbone, task, settings)
+            train_adapters(model.backbone, objective, adapter_phase(settings, 0, epochs), on_step=measure_some)
         finally:
             set_adapter_state(model.backbone, before)
-            model.encoder.clear_text_cache()
         return Trace(loss, tuple(steps), tuple(measured), per_epoch)
 
 

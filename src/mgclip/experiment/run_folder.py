@@ -226,9 +226,9 @@ def accuracy_matrix(records: Sequence[Record]) -> tuple[metrics.Matrix, list[int
     matrix = np.full((count, count), np.nan)
     for i, record in enumerate(records):
         matrix[i, : i + 1] = record["accuracy_per_task"]
-        prefetch = record.get("next_task_text_accuracy")
-        if i + 1 < count and prefetch is not None:
-            matrix[i, i + 1] = prefetch
+        next_task = record.get("next_task_text_accuracy")
+        if i + 1 < count and next_task is not None:
+            matrix[i, i + 1] = next_task
     return matrix, [record["test_images"] for record in records]
 
 

@@ -202,9 +202,13 @@ def _run_method(
     for task in stream[len(done) :]:
         begun = time.monotonic()
         learned = learner.learn(
-            task.train.images, task.train.named(task.names), task.names,
-            class_texts=task.texts, on_step=on_step, progress=progress,
-        )  # fmt: skip
+            task.train.images,
+            task.train.named(task.names),
+            task.names,
+            class_texts=task.texts,
+            on_step=on_step,
+            checkpoints=progress,
+        )
         middle = time.monotonic()
         measured, last = evaluate(learner, stream, task, tests)
         seconds: Seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
@@ -270,11 +274,11 @@ def evaluate(
         if len(learner.class_names) > 1:
             gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
     positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
-    prefetch = None
+    next_task = None
     if task.index + 1 < len(stream):
         encoded, labels = features(stream[task.index + 1])
         texts = [text for each in stream for text in each.texts]
-        prefetch = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
+        next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
     record: Measured = {
         "task": task.index,
         "classes": list(task.names),
@@ -283,7 +287,7 @@ def evaluate(
         "test_images": len(task.test.labels),
         "accuracy": right / images,
         "accuracy_per_task": accuracies,
-        "next_task_text_accuracy": prefetch,
+        "next_task_text_accuracy": next_task,
         "gap": {"positive": positive, "negative": negative},
     }
     found_in_all, sure_in_all = (np.concatenate(part) for part in zip(*answers, strict=True))

@@ -96,7 +96,7 @@ class Trained(TypedDict):
 
 
 class Record(Measured, Trained):
-    """One finished task: a line of ``run_folder.jsonl``."""
+    """One finished task: a line of ``records.jsonl``."""
 
     method: NotRequired[str]
     seconds: Seconds

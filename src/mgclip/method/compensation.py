@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import OnStep, Step, batches, require_finite
+from mgclip.method.training import OnStep, Phase
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -21,6 +21,14 @@ def cosines(features: Tensor, rows: Tensor) -> Tensor:
     return features @ F.normalize(rows, dim=-1).T
 
 
+def head_phase(settings: Settings, task: int) -> Phase:
+    """The published schedule: from ``head_lr`` down to 1 % of it."""
+    rate = settings.head_lr
+    return Phase(
+        "head", task, settings.head_epochs, rate, 0.01 * rate, settings.head_batch_size, settings.seed, settings.shuffle
+    )  # fmt: skip
+
+
 def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
     """The head's rows for one task ``(classes, d)``, from its image features ``(n, d)``.
 
@@ -31,52 +39,36 @@ def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: On
     rows = class_means(features, labels, len(task.names))
     if len(task.names) == 1:
         return rows
-    return train_rows(
-        rows, features, labels, settings, lr=settings.head_lr, lowest=0.01 * settings.head_lr,
-        epochs=settings.head_epochs, batch_size=settings.head_batch_size, task=task.index, phase="head", on_step=on_step,
-    )  # fmt: skip
+    return train_rows(rows, features, labels, head_phase(settings, task.index), on_step)
 
 
-def train_rows(
-    rows: Tensor,
-    features: Tensor,
-    labels: Tensor,
-    settings: Settings,
-    *,
-    lr: float,
-    lowest: float,
-    epochs: int,
-    batch_size: int,
-    task: int,
-    phase: str,
-    on_step: OnStep,
-) -> Tensor:
-    """Train rows ``(c, d)`` on features ``(n, d)`` with cross-entropy over all of them; the rows given stay as they are.
+def append_rows(
+    head: Tensor, features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep
+) -> Tensor:  # fmt: skip
+    """The head ``(c, d)`` with the task's rows below it; without ``features``, for a model that predicts from texts, zeros."""
+    if features is None:
+        return torch.cat([head, head.new_zeros(len(task.names), head.shape[1])])
+    return torch.cat([head, train_head(features, task, settings, on_step)])
 
-    Adam, cosine annealing stepped per iteration from ``lr`` to ``lowest`` over all ``epochs``.
+
+def train_rows(rows: Tensor, features: Tensor, labels: Tensor, phase: Phase, on_step: OnStep) -> Tensor:
+    """Train rows ``(c, d)`` on features ``(n, d)`` with cross-entropy over all of them; the rows given are not changed.
+
+    Adam; the rate follows a cosine stepped once per iteration.
     """
+    if phase.epochs == 0:
+        return rows
     rows = torch.nn.Parameter(rows.clone())
-    steps = -(-len(labels) // batch_size)
-    if epochs == 0:
-        return rows.detach()
-    optimizer = torch.optim.Adam([rows], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps, eta_min=lowest)
-    for epoch in range(1, epochs + 1):
-        order = batches(
-            len(labels),
-            task=task,
-            phase=phase,
-            epoch=epoch,
-            batch_size=batch_size,
-            seed=settings.seed,
-            shuffle=settings.shuffle,
-        )
-        for step, picked in order:
+    optimizer = torch.optim.Adam([rows], lr=phase.rate)
+    iterations = phase.epochs * phase.steps(len(labels))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, eta_min=phase.lowest)
+    for epoch in range(1, phase.epochs + 1):
+        for step, picked in phase.batches(len(labels), epoch):
             loss = F.cross_entropy(cosines(features[picked], rows), labels[picked])
-            value = require_finite(loss, task=task, phase=phase, epoch=epoch, step=step)
+            made = phase.step(epoch, step, len(labels), len(picked), loss)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
+            on_step(made)
     return rows.detach()

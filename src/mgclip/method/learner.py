@@ -21,13 +21,13 @@ from mgclip.clip.load import load_backbone, load_base
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, replay
+from mgclip.method.adapter_phase import train_adapters
 from mgclip.method.build_settings import as_settings
-from mgclip.method.compensation import cosines, train_head
+from mgclip.method.compensation import append_rows, cosines, train_rows
 from mgclip.method.fusion import branch_probabilities
-from mgclip.method.objective import Objective
 from mgclip.method.predictions import Predictions, check_candidates
 from mgclip.method.prepare import prepare
-from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
+from mgclip.method.preservation import Preserved, Probe, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
@@ -65,8 +65,8 @@ class MGCLIP:
         self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
         self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
         self.memory: replay.Memory | None = None
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
         prepare(backbone, settings)
+        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
 
     @classmethod
     @in_ordinary_modes
@@ -162,7 +162,7 @@ class MGCLIP:
         *,
         class_texts: Sequence[str] | Mapping[str, str] | None = None,
         on_step: OnStep = lambda step: None,
-        progress: TaskCheckpoints | None = None,
+        checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
         """Learn one task: all its classes at once, none of them learned before.
 
@@ -177,10 +177,10 @@ class MGCLIP:
             class_texts: What prompts call the classes: a list in the order of ``class_names``, or a mapping by class name.
                 A class without a text is called by its name.
             on_step: Called after each step.
-            progress: Checkpoints from which the same task resumes if the same model learns it again.
+            checkpoints: Checkpoints from which the same task resumes if the same model learns it again.
 
         Returns:
-            The task's number, its epochs and its probe.
+            The task's index, its epochs and its probe.
 
         Raises:
             InputError: If this cannot be learned.
@@ -194,123 +194,88 @@ class MGCLIP:
         if parallel.launched():
             parallel.check_shared("task", task.facts())
         before, epochs_before = adapter_state(self.backbone), self.epochs
-        progress = progress or TaskCheckpoints()
-        progress.begin_task(index)
+        checkpoints = checkpoints or TaskCheckpoints()
+        checkpoints.begin_task(index, lambda: adapter_state(self.backbone))
         try:
-            epochs, seen = self._preserve(task, on_step, progress)
-            memory = self._replay(task, on_step, progress)
-            head = self._compensate(task, memory, on_step, progress)
+            preserved = self._preserve(task, on_step, checkpoints)
+            if preserved.probe is not None:
+                self.epochs = preserved.probe.epochs
+            memory = self._remember(task, on_step, checkpoints)
+            head = self._compensate(task, memory, on_step, checkpoints)
         except BaseException:
             set_adapter_state(self.backbone, before)
             self.epochs = epochs_before
-            self.encoder.clear_text_cache()
             raise
         self.head, self.memory = head, memory
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return LearnResult(task.index, epochs, seen)
+        return LearnResult(task.index, preserved.epochs, preserved.probe)
 
-    def _preserve(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> tuple[int, Probe | None]:
-        """Train the adapters for as long as the modality gap allows (docs/method.md 4, 5); for how many epochs."""
-        seen, initial = None, adapter_state(self.backbone)
-        if self.epochs is None and len(task.names) > 1:
-            if progress.is_past("probe"):
-                seen = Probe.of(progress.notes["probe"])
-            else:
-                seen = probe(self.backbone, task, self.settings, on_step, progress)
-                progress.notes["probe"] = seen.numbers()
-            self.epochs = seen.epochs
-        epochs = self._epochs_for(task)
-        if progress.is_past("adapter"):
-            self._restore_adapters(progress)
-            return epochs, seen
-        if seen is not None and seen.completed:
-            if self.memory is None:
-                self.encoder.clear_text_cache()
-                return epochs, seen
-            set_adapter_state(self.backbone, initial)  # the probe knows nothing of the memory
-        if epochs:
-            if self.memory is None:
-                objective = task_objective(self.backbone, task, self.settings)
-            else:
-                first, tokens = len(self.class_names), self._tokens(task)
-                objective = replay.replay_objective(
-                    self.backbone, task, self.memory, tokens, first=first, settings=self.settings
-                )
-            lr = self.settings.adapter_lr
-            self._train_adapters(
-                objective, epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=lr, progress=progress
+    def _preserve(self, task: TaskData, on_step: OnStep, checkpoints: TaskCheckpoints) -> Preserved:
+        """Train the adapters as long as the modality gap allows (docs/method.md 4, 5), with old images if any are kept (8)."""
+        replayed = None
+        if self.memory is not None:
+            replayed = replay.replay_objective(
+                self.backbone,
+                task,
+                self.memory,
+                self._tokens(task),
+                first=len(self.class_names),
+                settings=self.settings,
             )
-        return epochs, seen
+        return preserve(
+            self.backbone, task, self.settings,
+            epochs=self.epochs, replayed=replayed, on_step=on_step, checkpoints=checkpoints,
+        )  # fmt: skip
 
-    def _epochs_for(self, task: TaskData) -> int:
-        """Epochs of a task's adapter phase. A class that is alone has nothing to be told from: its cross-entropy is zero."""
-        alone = len(task.names) == 1 and self.memory is None and self.settings.adapter_loss != "align"
-        return 0 if alone else self.epochs or 0
-
-    def _restore_adapters(self, progress: TaskCheckpoints) -> None:
-        """The adapters as they were kept in a later phase."""
-        if progress.found is not None:
-            set_adapter_state(self.backbone, progress.found.part("adapter"))
-            self.encoder.clear_text_cache()
-
-    def _compensate(
-        self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, progress: TaskCheckpoints
-    ) -> Tensor:
-        """The head with this task's rows, trained on frozen features (docs/method.md 6), and then, if the settings say so,
-        all of its rows on the ``memory`` (8): ``(classes, d)``.
-        """
-        if progress.is_past("head") and progress.found is not None:
-            head = progress.found.tensors["head"].to(self.head.device)
-        else:
-            self._checkpoint_phase_start("head", progress)
-            if self.settings.uses_head:
-                rows = train_head(self.encoder.images(task.pixels, shared=True), task, self.settings, on_step)
-            else:
-                rows = torch.zeros(len(task.names), self.backbone.feature_dim, device=self.backbone.device)
-            head = torch.cat([self.head, rows])
-        if memory is None or not self._balances() or not self.settings.uses_head:
-            return head
-        progress.carried["head"] = head
-        self._checkpoint_phase_start("balance-head", progress)
-        features, labels = (
-            self.encoder.images(PreparedImages.of(memory.pixels), shared=True),
-            memory.labels.to(head.device),
-        )
-        return replay.balance_head(head, features, labels, self.settings, task=task.index, on_step=on_step)
-
-    def _balances(self) -> bool:
-        """Whether this task is fine-tuned on the memory: there are old images to weigh the same as its own."""
-        return self.settings.balanced and self.memory is not None
-
-    def _checkpoint_phase_start(self, phase: str, progress: TaskCheckpoints) -> None:
-        """Keep the adapters at the beginning of a phase."""
-        if progress.checkpoint_in(phase) is None:
-            progress.notes.pop("scaler", None)  # each phase has one of its own
-            state = {f"adapter/{name}": weight for name, weight in adapter_state(self.backbone).items()}
-            progress.keep(phase, 1, 0, {**state, **progress.carried})
-
-    def _replay(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> replay.Memory | None:
-        """Renew the memory and, if the settings say so, fine-tune the adapters on it (docs/method.md 8)."""
+    def _remember(self, task: TaskData, on_step: OnStep, checkpoints: TaskCheckpoints) -> replay.Memory | None:
+        """Update the memory of old images; fine-tune the adapters on it if the settings say so (docs/method.md 8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
             return None
         memory = replay.remember(self.memory, task, first=first, limit=settings.memory, seed=settings.seed)
-        if self._balances() and self.epochs and not progress.is_past("balance-adapter"):
-            self._checkpoint_phase_start("balance-adapter", progress)
+        if self._balances() and self.epochs:
             objective = replay.balanced_objective(self.backbone, memory, self._tokens(task))
-            self._train_adapters(
-                objective, epochs=settings.balanced_epochs, task=task.index, phase="balance-adapter", on_step=on_step,
-                lr=0.01 * settings.adapter_lr, floor=0.1, progress=progress,
-            )  # fmt: skip
+            phase = replay.balanced_phase(settings, task.index, "balance-adapter")
+            checkpoints.run(
+                phase.name,
+                lambda: train_adapters(self.backbone, objective, phase, on_step=on_step, checkpoints=checkpoints),
+                recall=lambda done: set_adapter_state(self.backbone, done.part("adapter")),
+            )
         return memory
 
-    def _train_adapters(self, objective: Objective, **how: Any) -> None:
-        """Train the adapters as ``train_epochs`` does, to the end."""
-        for _ in train_epochs(self.backbone, objective, self.settings, **how):
-            pass
-        self.encoder.clear_text_cache()
+    def _compensate(
+        self, task: TaskData, memory: replay.Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
+    ) -> Tensor:
+        """The head ``(classes, d)`` with this task's rows, trained on the features of the adapted CLIP (docs/method.md 6); then
+        all of its rows on the ``memory`` if the settings say so (8).
+        """
+        settings = self.settings
+
+        def add_rows() -> Tensor:
+            features = self.encoder.images(task.pixels, shared=True) if settings.uses_head else None
+            return append_rows(self.head, features, task, settings, on_step)
+
+        head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
+        if memory is None or not self._balances() or not settings.uses_head:
+            return head
+
+        def balance() -> Tensor:
+            features, labels = (
+                self.encoder.images(PreparedImages.of(memory.pixels), shared=True),
+                memory.labels.to(head.device),
+            )
+            return train_rows(
+                head, features, labels, replay.balanced_phase(settings, task.index, "balance-head"), on_step
+            )
+
+        checkpoints.carried["head"] = head
+        return checkpoints.run("balance-head", balance, recall=lambda done: done.tensors["head"])
+
+    def _balances(self) -> bool:
+        """Whether this task ends with balanced fine-tuning, which needs old images to weigh the same as the task's own."""
+        return self.settings.balanced and self.memory is not None
 
     def _tokens(self, task: TaskData) -> Tensor:
         """Token ids of all classes so far, the task's own last."""

@@ -17,6 +17,7 @@ from mgclip.errors import InputError
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
 from mgclip.saving.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.saving.versions import Version, activate_version
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -122,6 +123,24 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
     return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, mark)
+
+
+def undo(folder: str | Path, to: int | None = None) -> Version:
+    """Activate the version before the active one of a saved model, or version ``to``, which may also be a later one.
+
+    No version is deleted.
+
+    Args:
+        folder: Folder of the model.
+        to: Number of the version to activate.
+
+    Returns:
+        The version that is active now.
+
+    Raises:
+        InputError: If there is no such version, or its files are missing or damaged.
+    """
+    return activate_version(folder, to, check=read_state)
 
 
 def _read_head(file: Path, *, rows: int) -> Tensor:

@@ -1,32 +1,51 @@
-"""Modality gap preservation: train the adapters, and only as long as the gap stays where it was (docs/method.md 4 and 5)."""
+"""Modality gap preservation: train the adapters only as long as the gap stays where it began (docs/method.md 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
+from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import prefetch
+from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
 from mgclip.method.gap import Gap, measure_gap
-from mgclip.method.objective import Objective, backward, mean_weights
+from mgclip.method.objective import Objective
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import OnStep, Step, batches, require_finite
-from mgclip.saving.checkpoints import TaskCheckpoints, restore, training_state
+from mgclip.method.training import OnStep
+from mgclip.saving.checkpoints import TaskCheckpoints
+
+
+def epochs_within(alpha: float | None, initial: float, after: Sequence[float]) -> int | None:
+    """The paper's rule: for how many epochs the negative similarity stays within ``alpha`` of its initial value.
+
+    Args:
+        alpha: The largest relative change allowed; None allows any.
+        initial: The negative similarity of the un-tuned model.
+        after: The negative similarity after the first, second, ... epoch.
+
+    Returns:
+        The number of epochs before the first that crosses the limit, at least 1; None while no epoch has crossed it.
+    """
+    for epochs, negative in enumerate(after):
+        if alpha is not None and abs(negative - initial) / abs(initial) > alpha:
+            return max(1, epochs)
+    return None
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe saw: the un-tuned gap, the gap after each epoch, and the epochs it allows. ``whole``: it never had to stop,
-    and has left the adapters as the adapter phase of so many epochs would: same images in the same order at the same rates.
+    """What the probe measured.
+
+    Attributes:
+        initial: The gap of the un-tuned model.
+        after_epoch: The gap after each epoch trained.
+        epochs: The epochs the gap allows.
+        completed: True if no epoch crossed the limit. The adapters then are as the adapter phase would leave them: the probe
+            took the same images in the same order at the same rates.
     """
 
     initial: Gap
@@ -34,119 +53,107 @@ class Probe:
     epochs: int
     completed: bool
 
-    def numbers(self) -> dict[str, Any]:
-        """As plain numbers, to be kept."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, as checkpoints hold them."""
         gaps = [[gap.positive, gap.negative] for gap in (self.initial, *self.after_epoch)]
         return {"gaps": gaps, "epochs": self.epochs, "whole": self.completed}
 
     @classmethod
-    def of(cls, numbers: Mapping[str, Any]) -> Probe:
-        """From plain numbers."""
-        origin, *after = (Gap(*pair) for pair in numbers["gaps"])
-        return cls(origin, tuple(after), numbers["epochs"], numbers["whole"])
+    def from_json(cls, numbers: Mapping[str, Any]) -> Probe:
+        """The inverse of ``to_json``."""
+        initial, *after = (Gap(*pair) for pair in numbers["gaps"])
+        return cls(initial, tuple(after), numbers["epochs"], numbers["whole"])
 
 
-def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
-    """Cross-entropy of the text logits over the task's own classes, whose texts are the only ones encoded (docs/method.md 5).
+@dataclass(frozen=True)
+class Preserved:
+    """What ``preserve`` did: the epochs trained on this task, and the probe if this task was probed."""
 
-    With ``adapter_loss: align`` instead 1 - <f(x), g(y)>, which pulls each image to its class's text and pushes nothing away.
-    """
-
-    def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
-        labels = task.labels[picked].to(images.device)
-        if settings.adapter_loss == "align":
-            return 1 - (images * texts[labels]).sum(-1)
-        return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
-
-    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
-    return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
+    epochs: int
+    probe: Probe | None
 
 
-def train_epochs(
+def preserve(
     backbone: Backbone,
-    objective: Objective,
+    task: TaskData,
     settings: Settings,
     *,
-    epochs: int,
-    task: int,
-    phase: str,
+    epochs: int | None,
+    replayed: Objective | None = None,
     on_step: OnStep,
-    lr: float,
-    floor: float = 0.01,
-    progress: TaskCheckpoints | None = None,
-) -> Iterator[int]:
-    """Train the adapters and yield after each epoch (1, 2, ...), so that a caller may look or stop early.
+    checkpoints: TaskCheckpoints,
+) -> Preserved:
+    """Train the adapters on a task for as long as the modality gap allows (docs/method.md 4 and 5).
 
-    Adam; cosine annealing stepped per epoch over ``epochs`` down to ``floor`` of the rate (docs/method.md 5). With ``progress``
-    steps are kept, and training goes on from the one kept last: at the epoch it lies in, even if that is whole.
+    Args:
+        backbone: The CLIP whose adapters are trained.
+        task: The task's images, labels and class texts.
+        settings: The method's settings.
+        epochs: The length of the adapter phase; None if it is not known yet, and the probe finds it.
+        replayed: The objective to train instead of the task's own, if old images are replayed.
+        on_step: Called after each step.
+        checkpoints: Where progress is saved, and resumed from.
     """
-    progress = progress or TaskCheckpoints()
-    names, trained = zip(*adapter_weights(backbone), strict=True)
-    optimizer = torch.optim.Adam(trained, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=floor * lr)
-    scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
-    size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
-    steps = -(-objective.count // size)
-    begun = progress.checkpoint_in(phase)
-    first, done = (begun.epoch, begun.step) if begun is not None else (1, 0)
-    if begun is not None:
-        restore(begun, dict(zip(names, trained, strict=True)), optimizer, scaler)
-    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # those steps are done: no warning is due
-    for _ in range(1, first):
-        schedule.step()
-    for epoch in range(first, epochs + 1):
-        order = batches(
-            objective.count, task=task, phase=phase, epoch=epoch, batch_size=size, seed=seed, shuffle=shuffle
+    probed, before = None, adapter_state(backbone)
+    alone = len(task.names) == 1
+    if epochs is None and not alone:
+        probed = checkpoints.run(
+            "probe",
+            lambda: probe(backbone, task, settings, on_step, checkpoints),
+            recall=lambda done: Probe.from_json(done.notes["probe"]),
         )
-        parts = [picked for _, picked in order][done:]
-        loaded = prefetch(objective.pixels, map(parallel.shard, parts))
-        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
-            loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
-            value = require_finite(loss, task=task, phase=phase, epoch=epoch, step=step)
-            scaler.step(optimizer)
-            scaler.update()
-            on_step(Step(task, phase, epoch, epochs, step, steps, len(picked), value))
-            progress.after_step(
-                phase, epoch, step, lambda: training_state(names, optimizer, scaler, progress), last=step == steps
-            )
-        done = 0
-        schedule.step()
-        yield epoch
+        checkpoints.notes["probe"] = probed.to_json()
+        epochs = probed.epochs
+    if alone and replayed is None and settings.adapter_loss != "align":
+        epochs = 0  # the cross-entropy of a class that has nothing to be told from is zero
+
+    def train() -> None:
+        if epochs:
+            objective = replayed or task_objective(backbone, task, settings)
+            phase = adapter_phase(settings, task.index, epochs)
+            train_adapters(backbone, objective, phase, on_step=on_step, checkpoints=checkpoints)
+
+    trained_by_probe = probed is not None and probed.completed and replayed is None
+    if probed is not None and not trained_by_probe:
+        set_adapter_state(backbone, before)
+    if not trained_by_probe or checkpoints.is_past("adapter"):
+        checkpoints.run("adapter", train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
+    return Preserved(epochs or 0, probed)
 
 
 def probe(
-    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, progress: TaskCheckpoints | None = None
+    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, checkpoints: TaskCheckpoints | None = None
 ) -> Probe:
-    """Find how many epochs keep the negative similarity within ``alpha`` of the un-tuned model's (docs/method.md 4).
+    """Train for up to ``max_epochs`` and stop at the first epoch after which the gap has left its limit.
 
-    The adapters are trained for it and put back if it had to stop. The answer is at least 1 and at most ``max_epochs``; an
-    ``alpha`` of None watches without ever stopping.
+    The adapters stay as trained; ``preserve`` puts the initial ones back if the probe had to stop.
     """
 
     def gap() -> Gap:
-        encoder.clear_text_cache()
-        return measure_gap(
-            encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts),
-            logit_scale=backbone.logit_scale,
+        measured = measure_gap(
+            encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts), logit_scale=backbone.logit_scale,
             batch_size=settings.adapter_batch_size, average=settings.gap_average,
         )  # fmt: skip
+        # A difference of rounding between processes must not let one stop and another continue.
+        return Gap(*(parallel.broadcast_float(value) for value in (measured.positive, measured.negative)))
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
-    progress = progress or TaskCheckpoints()
-    initial, origin = adapter_state(backbone), gap()
-    begun = progress.checkpoint_in("probe")
-    seen = [Gap(*pair) for pair in progress.notes.get("seen", [])[: begun.epoch - 1 if begun else 0]]
-    allowed, whole = settings.max_epochs, True
-    training = train_epochs(
-        backbone, task_objective(backbone, task, settings), settings,
-        epochs=settings.max_epochs, task=task.index, phase="probe", on_step=on_step, lr=settings.adapter_lr, progress=progress,
+    checkpoints = checkpoints or TaskCheckpoints()
+    initial = gap()
+    saved = checkpoints.checkpoint_in("probe")
+    after = [Gap(*pair) for pair in checkpoints.notes.get("seen", [])[: saved.epoch - 1 if saved else 0]]
+
+    def allowed() -> int | None:
+        return epochs_within(settings.alpha, initial.negative, [each.negative for each in after])
+
+    def within_limit(epoch: int) -> bool:
+        after.append(gap())
+        checkpoints.notes["seen"] = [[each.positive, each.negative] for each in after]
+        return allowed() is None
+
+    phase = adapter_phase(settings, task.index, settings.max_epochs, "probe")
+    completed = train_adapters(
+        backbone, task_objective(backbone, task, settings), phase,
+        on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints,
     )  # fmt: skip
-    for epoch in training:
-        seen.append(gap())
-        progress.notes["seen"] = [[gap.positive, gap.negative] for gap in seen]
-        moved = parallel.broadcast_float(abs(seen[-1].negative - origin.negative) / abs(origin.negative))
-        if settings.alpha is not None and moved > settings.alpha:
-            allowed, whole = max(1, epoch - 1), False
-            set_adapter_state(backbone, initial)
-            break
-    return Probe(origin, tuple(seen), allowed, whole)
+    return Probe(initial, tuple(after), allowed() or settings.max_epochs, completed)

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import InputError
-from mgclip.method.compensation import train_rows
 from mgclip.method.objective import Objective, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import OnStep
+from mgclip.method.training import Phase
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,15 @@ def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Ob
     return Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
 
 
-def balance_head(
-    head: Tensor, features: Tensor, labels: Tensor, settings: Settings, *, task: int, on_step: OnStep
-) -> Tensor:
-    """All rows of the head ``(c, d)`` trained on the memory's features ``(m, d)``, cross-entropy over all classes so far.
+def balanced_phase(settings: Settings, task: int, name: str) -> Phase:
+    """The schedule of balanced fine-tuning, of the adapters or of the head, as in the published code.
 
-    The batches are the adapters' and the rate ends at 1 % of the adapters' rate, as in the published code.
+    Adapters: 1 % of their rate, down to 0.1 % of it. Head: 10 % of its rate, down to 1 % of the adapters' rate. Both take
+    ``balanced_epochs`` and the adapters' batch size.
     """
-    return train_rows(
-        head, features, labels, settings, lr=0.1 * settings.head_lr, lowest=0.01 * settings.adapter_lr,
-        epochs=settings.balanced_epochs, batch_size=settings.adapter_batch_size,
-        task=task, phase="balance-head", on_step=on_step,
+    of_head = name == "balance-head"
+    rate = 0.1 * settings.head_lr if of_head else 0.01 * settings.adapter_lr
+    lowest = 0.01 * settings.adapter_lr if of_head else 0.1 * rate
+    return Phase(
+        name, task, settings.balanced_epochs, rate, lowest, settings.adapter_batch_size, settings.seed, settings.shuffle
     )  # fmt: skip

@@ -26,12 +26,12 @@ MAX_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell. ``best``: of its column; ``level``: 0-100 on the colour scale; ``prefetch``: measured before learning."""
+    """A cell. ``best``: of its column; ``level``: 0-100 on the colour scale; ``ahead``: measured before learning."""
 
     text: str
     best: bool = False
     level: int | None = None
-    prefetch: bool = False
+    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def matrix_table(result: Result) -> Table:
         cells = [Cell(percent(share, 0), level=round(100 * share)) for share in record["accuracy_per_task"]]
         zero_shot = record.get("next_task_text_accuracy")
         if zero_shot is not None and done + 1 < length:
-            cells.append(Cell(percent(zero_shot, 0), prefetch=True))
+            cells.append(Cell(percent(zero_shot, 0), ahead=True))
         rows.append(Row(f"{done + 1}", cells + [Cell("")] * (length - len(cells))))
     return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
 

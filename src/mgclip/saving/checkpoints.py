@@ -1,8 +1,8 @@
-"""How far a learn has come: a checkpoint every so many steps and at each phase, from which it goes on exactly.
+"""Checkpoints within one task, from which training resumes exactly.
 
-The order of images depends on seed, task, phase and epoch alone: weights, Adam's moments and a place are all there is to keep.
-Two checkpoints are kept in turn, each whole or not at all and with a checksum; one that is damaged is passed over, and without
-any the task begins anew: the result is the same.
+The order of images depends on seed, task, phase and epoch alone, so weights, Adam's moments and a position are all that must be
+saved. Two checkpoints are written in turn, each atomically and with a checksum. A damaged one is ignored; without any, the task
+starts again and the result is the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,16 +21,18 @@ from mgclip.clip import parallel
 from mgclip.disk import replace_file
 
 ORDER = ("probe", "adapter", "balance-adapter", "head", "balance-head")
+Result = TypeVar("Result")
+
 FILES = ("progress-a.safetensors", "progress-b.safetensors")
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked to stop, and everything up to this step is kept."""
+    """The user asked to stop; everything up to this step is saved."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A place in a task: ``step`` steps of ``epoch`` (from 1) of ``phase`` are done. ``notes`` is what was found on the way."""
+    """A position in a task: ``step`` steps of ``epoch`` (from 1) of ``phase`` are done. ``notes``: results of finished phases."""
 
     number: int
     task: int
@@ -47,9 +49,15 @@ class Checkpoint:
 
 @dataclass
 class TaskCheckpoints:
-    """Keeps checkpoints of one learn at a time in ``folder``, each ``every`` steps and epoch (0: at phases). No folder: none.
+    """Checkpoints of one task at a time.
 
-    ``stop`` is asked after each step: if it says so, the step is kept and ``Stopped`` raised.
+    Attributes:
+        folder: Where they are written; without a folder nothing is.
+        every: Steps between two of them, besides one at the start of each phase and after each epoch (0: phases only).
+        stop: Asked after each step; if it returns true, the step is saved and ``Stopped`` raised.
+        notes: Results of finished phases, saved with every checkpoint.
+        carried: Tensors that every further checkpoint of this task holds too.
+        found: The checkpoint from which the task resumes.
     """
 
     folder: Path | None = None
@@ -57,45 +65,58 @@ class TaskCheckpoints:
     stop: Callable[[], bool] = lambda: False
     notes: dict[str, Any] = field(default_factory=dict)
     carried: dict[str, Tensor] = field(default_factory=dict)
-    """Tensors that every further checkpoint of this task holds too."""
     found: Checkpoint | None = None
+    _weights: Callable[[], Mapping[str, Tensor]] = dict
     _task: int = 0
     _steps: int = 0
     _number: int = 0
 
-    def begin_task(self, task: int) -> None:
-        """Begin a task, or go on with it where there is a checkpoint of it."""
-        self._task, self.notes, self.carried, self.found = task, {}, {}, None
+    def begin_task(self, task: int, weights: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Start a task, or resume it if it has a checkpoint; ``weights`` returns the adapters, for the start of each phase."""
+        self._task, self._weights, self.notes, self.carried, self.found = task, weights, {}, {}, None
         if self.folder is None:
             return
-        there = [c for c in (read_checkpoint(self.folder / name) for name in FILES) if c is not None]
-        self._number = max((c.number for c in there), default=0)
-        own = [c for c in there if c.task == task]
-        if own:
-            self.found = max(own, key=lambda c: c.number)
+        saved = [c for c in (read_checkpoint(self.folder / name) for name in FILES) if c is not None]
+        self._number = max((c.number for c in saved), default=0)
+        self.found = max((c for c in saved if c.task == task), key=lambda c: c.number, default=None)
+        if self.found is not None:
             self.notes = dict(self.found.notes)
 
+    def run(self, phase: str, work: Callable[[], Result], *, recall: Callable[[Checkpoint], Result]) -> Result:
+        """Do the work of a phase; if the checkpoint is of a later phase, ``recall`` its result from there instead."""
+        if self.found is not None and self.is_past(phase):
+            return recall(self.found)
+        if self.checkpoint_in(phase) is None:
+            self.notes.pop("scaler", None)  # each phase has its own
+            adapters = {f"adapter/{name}": weight for name, weight in self._weights().items()}
+            self.save(phase, 1, 0, {**adapters, **self.carried})
+        return work()
+
     def is_past(self, phase: str) -> bool:
-        """Whether the checkpoint gone on from lies in a later phase: this one is done."""
+        """Whether the task resumes in a later phase, so that this one is finished."""
         return self.found is not None and ORDER.index(self.found.phase) > ORDER.index(phase)
 
     def checkpoint_in(self, phase: str) -> Checkpoint | None:
-        """The checkpoint to go on from, if it lies in this phase."""
+        """The checkpoint to resume from if it is in this phase."""
         return self.found if self.found is not None and self.found.phase == phase else None
 
     def after_step(
         self, phase: str, epoch: int, step: int, tensors: Callable[[], dict[str, Tensor]], *, last: bool
     ) -> None:
-        """Keep a step if it is time, the last of its epoch, or somebody wants to stop. Raises ``Stopped``."""
+        """Save a step if it is due, the last of its epoch, or the user asked to stop.
+
+        Raises:
+            Stopped: If the user asked to stop.
+        """
         self._steps += 1
         stopping = parallel.broadcast_float(float(self.stop())) > 0 if parallel.launched() else self.stop()
         if stopping or (self.every and (last or self._steps % self.every == 0)):
-            self.keep(phase, epoch, step, tensors())
+            self.save(phase, epoch, step, tensors())
         if stopping:
             raise Stopped
 
-    def keep(self, phase: str, epoch: int, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write a checkpoint in place of the older of two."""
+    def save(self, phase: str, epoch: int, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint over the older of the two."""
         if self.folder is None or not parallel.is_main():
             return
         self._number += 1
@@ -104,7 +125,7 @@ class TaskCheckpoints:
         write_checkpoint(self.folder / FILES[self._number % 2], checkpoint)
 
     def discard(self) -> None:
-        """The task is saved elsewhere: remove its checkpoints."""
+        """Remove the task's checkpoints, once the model is saved."""
         self.found = None
         if self.folder is not None and parallel.is_main():
             for name in FILES:
@@ -112,36 +133,36 @@ class TaskCheckpoints:
 
 
 def training_state(
-    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, progress: TaskCheckpoints
+    names: Sequence[str], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, checkpoints: TaskCheckpoints
 ) -> dict[str, Tensor]:
-    """Adapters and Adam's moments by name, to be kept; a scaler's numbers go into the notes."""
-    progress.notes["scaler"] = scaler.state_dict()
+    """Adapters and Adam's moments by name; the state of the gradient scaler goes into the notes."""
+    checkpoints.notes["scaler"] = scaler.state_dict()
     state: dict[str, Tensor] = {}
     for name, weight in zip(names, optimizer.param_groups[0]["params"], strict=True):
         state[f"adapter/{name}"] = weight
         state |= {f"{key}/{name}": value for key, value in optimizer.state[weight].items()}
-    return {**state, **progress.carried}
+    return {**state, **checkpoints.carried}
 
 
-def restore(
+def restore_training(
     checkpoint: Checkpoint,
     weights: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Put adapters and Adam's moments back as they were kept."""
-    kept = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
+    """Restore adapters and Adam's moments."""
+    saved = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(kept["adapter"][name])
-            if name in kept["step"]:  # at the start of a phase nothing has moved yet
-                moments = {key: kept[key][name].to(weight.device) for key in ("exp_avg", "exp_avg_sq")}
-                optimizer.state[weight] = {"step": kept["step"][name], **moments}
+            weight.copy_(saved["adapter"][name])
+            if name in saved["step"]:  # at the start of a phase Adam has no moments yet
+                moments = {key: saved[key][name].to(weight.device) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[weight] = {"step": saved["step"][name], **moments}
     scaler.load_state_dict(checkpoint.notes.get("scaler", {}) or scaler.state_dict())
 
 
 def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all, and see it on disk."""
+    """Write a checkpoint atomically."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}

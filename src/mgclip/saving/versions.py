@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
-from mgclip.method.model_files import read_state
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import (
     MANIFEST,
@@ -56,10 +55,19 @@ def history(folder: str | Path) -> list[Version]:
     ]
 
 
-def undo(folder: str | Path, to: int | None = None) -> Version:
-    """Put the version before the one in force, or version ``to``, back in force. No version is lost: ``to`` goes forward too.
+def activate_version(
+    folder: str | Path, to: int | None, *, check: Callable[[Path, Mapping[str, Any], Path], object]
+) -> Version:
+    """Activate version ``to`` of a saved model, or the one before the active version if it is None. No version is deleted.
 
-    Raises ``InputError`` where there is no such version, or its files are gone.
+    Args:
+        folder: Folder of the model.
+        to: Number of the version.
+        check: Reads the version, given the path of its manifest, the manifest and its folder; raises ``InputError`` if that
+            cannot be done, and the active version then stays.
+
+    Raises:
+        InputError: If there is no such version, or its files are missing or damaged.
     """
     folder = Path(folder)
     check_saved(folder)
@@ -69,9 +77,9 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
         found = _target(folder, versions, to)
         try:
             manifest, state = read_manifest(folder, found["state"])
-            read_state(state / MANIFEST, manifest, state)
+            check(state / MANIFEST, manifest, state)
         except InputError as error:
-            raise InputError(f"Version {found['number']} of {folder} is gone or damaged: {error}") from None
+            raise InputError(f"Version {found['number']} of {folder} is missing or damaged: {error}") from None
         activate(folder, manifest, versions)
     return next(version for version in history(folder) if version.active)
 

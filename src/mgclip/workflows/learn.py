@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgclip.clip.adapters import without_adapters
 from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
@@ -21,7 +22,7 @@ from mgclip.saving.store import HELD_OUT
 from mgclip.stream.folder import misspelling
 from mgclip.stream.twins import about_twins
 from mgclip.workflows.held_out import as_json, held_out_images, read_held_out
-from mgclip.workflows.measure import Labelled, accuracy, gap_of, text_accuracy, untuned
+from mgclip.workflows.measure import Labelled, accuracy, gap_of, text_accuracy
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
@@ -34,9 +35,15 @@ TIMED = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """What a ``learn_folder`` will do: classes and images, those held out or given to measure on, and seconds it should take, from the
-    shortest adapter phase to the longest the settings allow. ``tests`` are measured on, whatever they came from. ``notes`` say
-    what is not used or not measured, one sentence each.
+    """What ``learn_folder`` will do.
+
+    Attributes:
+        train: Training images by class.
+        tests: Images to measure on by class, held out or given.
+        texts: What prompts call each class.
+        known: Number of classes the model knows already.
+        seconds: Estimated time for the shortest and the longest adapter phase that the settings allow.
+        notes: What is not used or not measured, one sentence each.
     """
 
     train: dict[str, list[Path]]
@@ -162,12 +169,14 @@ def learn_folder(
     new, (old, torn) = Labelled.of(model, plan.tests), Labelled.readable(model, old_images)
     kept = Labelled.of(model, retention or {})
     before = model.classify(old.features(model)).names if len(old) else []
-    with untuned(model):
+    with without_adapters(model.backbone):
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
     files = [file for own in plan.train.values() for file in own]
     labels = [name for name, own in plan.train.items() for _ in own]
-    progress = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
-    learned = model.learn(files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, progress=progress)
+    checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
+    learned = model.learn(
+        files, labels, list(plan.train), class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints
+    )
     features = new.features(model), old.features(model)
     after = [model.classify(part).names if len(part) else [] for part in features]
     note = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +79,3 @@ def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping
     labels = torch.tensor([names.index(name) for name in truth], device=features.device)
     own, others = similarities(model.text_logits(features, [texts[name] for name in names]), labels)
     return {"positive": float(own.mean()), "negative": float(others.mean())}
-
-
-@contextlib.contextmanager
-def untuned(model: MGCLIP) -> Iterator[None]:
-    """The CLIP as it was before anything was learned, for as long as this lasts."""
-    model.encoder.clear_text_cache()
-    with model.backbone.peft_model.disable_adapter():
-        yield
-    model.encoder.clear_text_cache()

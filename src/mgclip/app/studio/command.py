@@ -23,7 +23,7 @@ def studio_command(
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in megabytes.")] = 20,
     max_images: Annotated[int, typer.Option(min=1, help="Images taken at a time.")] = 200,
 ) -> None:
-    """Open a page in the browser: drop images, learn_folder classes, go back, see the gap."""
+    """Open a page in the browser: drop images, teach classes, go back, see the gap."""
     from mgclip.app.display import out, require_single_process
     from mgclip.saving.store import check_place, is_saved
 

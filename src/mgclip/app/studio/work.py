@@ -13,10 +13,11 @@ from mgclip.errors import InputError
 from mgclip.experiment.geometry import projection
 from mgclip.experiment.recipe import build_settings
 from mgclip.method.learner import MGCLIP
+from mgclip.method.model_files import undo
 from mgclip.method.training import Step
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
-from mgclip.saving.versions import Version, history, shown, undo
+from mgclip.saving.versions import Version, history, shown
 from mgclip.workflows.learn import learn_folder, make_plan
 from mgclip.workflows.predict import UNKNOWN, Answer, predict_files
 from mgclip.workflows.source import Source

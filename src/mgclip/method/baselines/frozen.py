@@ -21,9 +21,9 @@ from mgclip.errors import InputError
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.learner import LearnResult
 from mgclip.method.prepare import prepare
-from mgclip.method.preservation import Probe, probe, task_objective, train_epochs
+from mgclip.method.preservation import Preserved, preserve
 from mgclip.method.settings import Settings
-from mgclip.method.task import TaskData, make_task
+from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
@@ -48,9 +48,9 @@ class FrozenLearner:
         self.class_names: tuple[str, ...] = ()
         self.class_texts: tuple[str, ...] = ()
         self.task_sizes: tuple[int, ...] = ()
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
         self.epochs = 0
         prepare(backbone, settings if adapt_first else settings.model_copy(update={"adapter_init": None}))
+        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
 
     def learn(
         self,
@@ -60,18 +60,21 @@ class FrozenLearner:
         *,
         class_texts: Sequence[str] | None = None,
         on_step: OnStep = lambda step: None,
-        progress: TaskCheckpoints | None = None,
+        checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task, as ``MGCLIP.learn`` does; ``progress`` keeps what is trained of the adapters, where anything is."""
+        """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` save the training of the adapters, if any."""
         pixels = images if isinstance(images, PreparedImages) else self.encoder.pixels(images)
         index, known = len(self.task_sizes), self.class_names
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, epochs, seen = adapter_state(self.backbone), 0, None
-        progress = progress or TaskCheckpoints()
-        progress.begin_task(index)
+        before, preserved = adapter_state(self.backbone), Preserved(0, None)
+        checkpoints = checkpoints or TaskCheckpoints()
+        checkpoints.begin_task(index, lambda: adapter_state(self.backbone))
         try:
-            if self.adapt_first and task.index == 0 and len(task.names) > 1:
-                epochs, seen = self._adapt(task, on_step, progress)
+            if self.adapt_first and task.index == 0:
+                epochs = None if self.settings.epochs == "auto" else self.settings.epochs
+                preserved = preserve(
+                    self.backbone, task, self.settings, epochs=epochs, on_step=on_step, checkpoints=checkpoints
+                )
             features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
@@ -79,34 +82,12 @@ class FrozenLearner:
             self.classifier.learn(FeatureTask(task.index, first, features, own, texts), on_step)
         except BaseException:
             set_adapter_state(self.backbone, before)
-            self.encoder.clear_text_cache()
             raise
-        self.epochs = epochs or self.epochs
+        self.epochs = preserved.epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return LearnResult(task.index, epochs, seen)
-
-    def _adapt(self, task: TaskData, on_step: OnStep, progress: TaskCheckpoints) -> tuple[int, Probe | None]:
-        settings, seen = self.settings, None
-        if settings.epochs == "auto":
-            if progress.is_past("probe"):
-                seen = Probe.of(progress.notes["probe"])
-            else:
-                seen = probe(self.backbone, task, settings, on_step, progress)
-                progress.notes["probe"] = seen.numbers()
-            if seen.completed and not progress.is_past("probe"):
-                self.encoder.clear_text_cache()
-                return seen.epochs, seen
-        epochs = seen.epochs if seen else int(settings.epochs)
-        objective = task_objective(self.backbone, task, settings)
-        for _ in train_epochs(
-            self.backbone, objective, settings,
-            epochs=epochs, task=task.index, phase="adapter", on_step=on_step, lr=settings.adapter_lr, progress=progress,
-        ):  # fmt: skip
-            pass
-        self.encoder.clear_text_cache()
-        return epochs, seen
+        return LearnResult(task.index, preserved.epochs, preserved.probe)
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
@@ -153,7 +134,6 @@ class FrozenLearner:
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
-        self.encoder.clear_text_cache()
         # In the groups in which they were encoded first: a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):
             self.encoder.texts(texts[last - size : last])

@@ -15,7 +15,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.method.baselines.features import FeatureTask
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, batches
+from mgclip.method.training import OnStep, image_order
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
 ROWS = 4096
@@ -45,9 +45,8 @@ class RanPAC:
         """Add a task to the sums and solve for the weights over all classes so far."""
         # The first four fifths must hold every class, and a data set's own order often runs class by class.
         settings = self.settings
-        (_, order), *_ = batches(
-            len(task.labels), task=task.index, phase="ranpac", epoch=0, batch_size=len(task.labels), seed=settings.seed,
-            shuffle=settings.shuffle,
+        order = image_order(
+            len(task.labels), "ranpac", task=task.index, epoch=0, seed=settings.seed, shuffle=settings.shuffle
         )  # fmt: skip
         features, classes = task.features[order], len(task.texts)
         labels = F.one_hot(task.labels[order], classes).double()  # [n, c]

@@ -18,7 +18,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.method.baselines.features import FeatureTask
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import Settings
-from mgclip.method.training import OnStep, Step, batches, require_finite
+from mgclip.method.training import OnStep, Phase
 
 LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
 
@@ -49,7 +49,10 @@ class RAPF:
 
     def _train(self, task: FeatureTask, on_step: OnStep) -> Tensor:
         peers, seed, first = self.peers, self.settings.seed, task.first
-        epochs, size = peers.rapf_epochs, peers.rapf_batch_size
+        count, lowest = len(task.labels), LR * DECAY ** len(MILESTONES)
+        phase = Phase(
+            "rapf", task.index, peers.rapf_epochs, LR, lowest, peers.rapf_batch_size, seed, self.settings.shuffle
+        )  # fmt: skip
         key = int(np.random.default_rng([seed, task.index]).integers(2**62))
         generator = torch.Generator(self.adapter.device).manual_seed(key)
         factors = (
@@ -71,14 +74,9 @@ class RAPF:
         adapter = torch.nn.Parameter(self.adapter.clone())
         optimizer = torch.optim.Adam([adapter], lr=LR)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, MILESTONES, gamma=DECAY)
-        steps = -(-len(task.labels) // size)
-        for epoch in range(1, epochs + 1):
+        for epoch in range(1, phase.epochs + 1):
             old = torch.randperm(first, generator=generator, device=self.means.device)
-            order = batches(
-                len(task.labels), task=task.index, phase="rapf", epoch=epoch, batch_size=size, seed=seed,
-                shuffle=self.settings.shuffle,
-            )  # fmt: skip
-            for step, picked in order:
+            for step, picked in phase.batches(count, epoch):
                 features, labels = task.features[picked], task.labels[picked]
                 if first:
                     at = torch.arange(
@@ -92,11 +90,11 @@ class RAPF:
                 if len(pairs):
                     drawn = F.normalize(sample(pairs[:, 0], of_pair) @ adapter.T, dim=-1)
                     loss = loss + hinge(drawn, task.texts[pairs].repeat_interleave(of_pair, 0))
-                value = require_finite(loss, task=task.index, phase="rapf", epoch=epoch, step=step)
+                made = phase.step(epoch, step, count, len(picked), loss)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                on_step(Step(task.index, "rapf", epoch, epochs, step, steps, len(picked), value))
+                on_step(made)
             schedule.step()
         return adapter.detach()
 

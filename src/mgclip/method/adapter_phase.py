@@ -1,0 +1,103 @@
+"""The adapter phase of a task: cross-entropy of text logits over the task's own classes (docs/method.md 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mgclip.clip import parallel
+from mgclip.clip.adapters import adapter_weights
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.pixels import prefetch
+from mgclip.method.objective import Objective, backward, mean_weights
+from mgclip.method.settings import Settings
+from mgclip.method.task import TaskData
+from mgclip.method.training import OnStep, Phase
+from mgclip.saving.checkpoints import TaskCheckpoints, restore_training, training_state
+
+
+def adapter_phase(settings: Settings, task: int, epochs: int, name: str = "adapter") -> Phase:
+    """The published schedule: from ``adapter_lr`` down to 1 % of it, cosine annealing stepped per epoch."""
+    rate = settings.adapter_lr
+    return Phase(
+        name, task, epochs, rate, 0.01 * rate, settings.adapter_batch_size, settings.seed, settings.shuffle
+    )  # fmt: skip
+
+
+def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
+    """Cross-entropy over the task's own classes, whose texts are the only ones encoded.
+
+    With ``adapter_loss: align`` it is 1 - <f(x), g(y)> instead, which pulls each image to its class's text and pushes nothing
+    away.
+    """
+
+    def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
+        labels = task.labels[picked].to(images.device)
+        if settings.adapter_loss == "align":
+            return 1 - (images * texts[labels]).sum(-1)
+        return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
+
+    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
+    return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
+
+
+def train_adapters(
+    backbone: Backbone,
+    objective: Objective,
+    phase: Phase,
+    *,
+    on_step: OnStep,
+    on_epoch: Callable[[int], bool] = lambda epoch: True,
+    checkpoints: TaskCheckpoints | None = None,
+) -> bool:
+    """Train the adapters with Adam; the rate follows a cosine stepped once per epoch.
+
+    Args:
+        backbone: The CLIP whose adapters are trained.
+        objective: The loss, its images and its texts.
+        phase: Epochs, rates, batch size and the order of images.
+        on_step: Called after each step.
+        on_epoch: Called after each epoch (1, 2, ...); training stops if it returns false.
+        checkpoints: Where to save steps; training resumes from the latest one of this phase.
+
+    Returns:
+        Whether all epochs were trained.
+
+    Raises:
+        TrainingDiverged: If the loss is no longer finite.
+    """
+    checkpoints = checkpoints or TaskCheckpoints()
+    names, trained = zip(*adapter_weights(backbone), strict=True)
+    optimizer = torch.optim.Adam(trained, lr=phase.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, phase.epochs, eta_min=phase.lowest)
+    scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
+    saved = checkpoints.checkpoint_in(phase.name)
+    first, done = (saved.epoch, saved.step) if saved is not None else (1, 0)
+    if saved is not None:
+        restore_training(saved, dict(zip(names, trained, strict=True)), optimizer, scaler)
+        backbone.weights_changed()
+    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # silences a warning: steps were made before
+    for _ in range(1, first):
+        schedule.step()
+    for epoch in range(first, phase.epochs + 1):
+        parts = [picked for _, picked in phase.batches(objective.count, epoch)][done:]
+        loaded = prefetch(objective.pixels, map(parallel.shard, parts))
+        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
+            loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
+            made = phase.step(epoch, step, objective.count, len(picked), loss)
+            scaler.step(optimizer)
+            scaler.update()
+            backbone.weights_changed()
+            on_step(made)
+            checkpoints.after_step(
+                phase.name, epoch, step, lambda: training_state(names, optimizer, scaler, checkpoints),
+                last=step == made.steps,
+            )  # fmt: skip
+        done = 0
+        schedule.step()
+        if not on_epoch(epoch):
+            return False
+    return True
