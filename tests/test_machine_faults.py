@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings, history, undo
-from mgclip.app.error_messages import sentence
+from mgclip.app.error_messages import describe_error
 from mgclip.saving import store
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
@@ -61,14 +61,14 @@ def full() -> OSError:
 def test_what_failures_are_called(error, said):
     import re
 
-    assert re.search(said, sentence(error))
-    assert "\n" not in sentence(error)
+    assert re.search(said, describe_error(error))
+    assert "\n" not in describe_error(error)
 
 
 def test_a_failure_is_found_behind_another_one():
     error = RuntimeError("it could not be saved")
     error.__cause__ = full()
-    assert "There is no space left on the disk at /data/run/x" in sentence(error)
+    assert "There is no space left on the disk at /data/run/x" in describe_error(error)
 
 
 def test_a_clock_that_is_set_back_changes_no_order(tiny_clip, tmp_path, monkeypatch):
