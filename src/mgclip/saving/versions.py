@@ -47,7 +47,7 @@ def history(folder: str | Path) -> list[Version]:
 
     Raises ``InputError`` where there is no saved model.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     force = read_manifest(folder)[1].name
     return [
@@ -69,7 +69,7 @@ def activate_version(
     Raises:
         InputError: If there is no such version, or its files are missing or damaged.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):
@@ -105,7 +105,7 @@ def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) ->
 
 def prune(folder: str | Path, keep: int) -> list[int]:
     """Remove all but the ``keep`` latest versions and the one in force, for good; the numbers of those removed."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):
