@@ -182,7 +182,7 @@ def test_the_home_folder_in_every_path(shop, tiny_clip, tmp_path, mgclip, monkey
     assert history("~/shop") == history(home / "shop") != []
 
 
-@pytest.mark.parametrize("name", ["unknown", "Unknown"])
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "\uff55nknown"])
 def test_a_class_called_unknown_is_told_from_the_answer(shop, tmp_path, mgclip, name):
     shutil.copytree(shop / "m", tmp_path / "m")
     photos = shop / "photos"
