@@ -84,7 +84,7 @@ def _print(found: Evaluation) -> None:
 
     if "note" in found:
         out.print(one_line(found["note"]))
-    if missing := found["unmeasured"]:
+    if missing := found.get("unmeasured"):
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         out.print(one_line(f"learned classes without images here, so not measured: {', '.join(missing[:5])}{more}"))
     table = Table(title=f"{found['model']} on {found['folder']}", title_justify="left", box=SIMPLE_HEAD)
