@@ -116,7 +116,7 @@ def test_a_download_that_stopped_halfway_is_finished(hub, tmp_path):
     for file in (tmp_path / "cache").rglob("model.safetensors"):
         file.unlink()
     hub.asked.clear()
-    assert load_backbone("me/clip").width == 24
+    assert load_backbone("me/clip").feature_dim == 24
     assert "model.safetensors" in hub.asked
 
 
@@ -142,7 +142,7 @@ def test_a_stored_clip_needs_no_hub(hub, monkeypatch):
     load_backbone("me/clip")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert load_backbone("me/clip").width == 24
+    assert load_backbone("me/clip").feature_dim == 24
 
 
 def test_a_base_that_has_moved_names_the_cure(tiny_clip, tmp_path, icons):

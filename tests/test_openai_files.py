@@ -211,7 +211,7 @@ def test_tensors_that_are_no_weights_are_left_out(tmp_path):
     example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
     torch.jit.trace(Kept().eval(), example, check_trace=False).save(str(tmp_path / "x.pt"))
     assert "input_resolution" in read_torchscript(tmp_path / "x.pt")
-    assert load_backbone(tmp_path / "x.pt").width == 48
+    assert load_backbone(tmp_path / "x.pt").feature_dim == 48
 
 
 def test_tensors_of_more_numbers_than_are_stored_are_refused(tmp_path):

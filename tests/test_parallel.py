@@ -135,7 +135,6 @@ def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
 SHARES = """
 import json, os, sys
 from mgclip import MGCLIP, MGCLIPClassifier
-from mgclip.clip.parallel import place
 from mgclip.stream import icons
 rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 model = MGCLIP.from_pretrained(sys.argv[1])

@@ -85,10 +85,10 @@ class PreparedImages:
         if len(missing) < len(indices):
             batch = fresh.new_empty((len(indices), *fresh.shape[1:]))
             batch[have], batch[~have] = self._kept[self._row[indices[have]]], fresh
-        self._checkpoint_phase_start(missing, fresh, self._kept)
+        self._store(missing, fresh, self._kept)
         return batch
 
-    def _checkpoint_phase_start(self, places: Tensor, fresh: Tensor, kept: Tensor) -> None:
+    def _store(self, places: Tensor, fresh: Tensor, kept: Tensor) -> None:
         """Keep as many of these images as there are rows left."""
         rows = torch.arange(self._used, min(len(kept), self._used + len(fresh)))
         kept[rows], self._row[places[: len(rows)]] = fresh[: len(rows)], rows
