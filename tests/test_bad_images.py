@@ -121,7 +121,7 @@ def test_learn_and_evaluate_leave_out_what_cannot_be_read(folders, tiny_clip, mg
 def test_a_fault_of_the_machine_is_no_bad_image(folders, monkeypatch, error):
     from PIL import Image as pillow
 
-    from mgclip.images import unreadable
+    from mgclip.images import find_unreadable_images
 
     place, _ = folders
 
@@ -130,7 +130,7 @@ def test_a_fault_of_the_machine_is_no_bad_image(folders, monkeypatch, error):
 
     monkeypatch.setattr(pillow, "open", failing)
     with pytest.raises(type(error)):
-        unreadable(sorted((place / "whole").rglob("*.png")))
+        find_unreadable_images(sorted((place / "whole").rglob("*.png")))
 
 
 def test_a_lost_list_is_missed(folders, tiny_clip, mgclip):

@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import load_table
-from mgclip.images import MOST_RATIO, UnreadableImage, open_image, to_rgb, unreadable
+from mgclip.images import MOST_RATIO, UnreadableImage, find_unreadable_images, open_image, to_rgb
 from mgclip.report.page import write_report
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Split
@@ -27,7 +27,7 @@ def test_an_image_too_long_to_be_resized_is_refused(tmp_path):
         Image.new("RGB", size).save(tmp_path / f"{number}.png")
     (tmp_path / "4.tif").write_bytes(FAR_TIFF)
     files = sorted(tmp_path.iterdir())
-    bad = unreadable(files)
+    bad = find_unreadable_images(files)
     assert sorted(bad) == [0, 1, 2, 4]
     assert "20000 x 1 pixels are more than 200 times longer than wide" in bad[2]
     assert open_image(files[3]).size == (1, MOST_RATIO)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.images import open_image, threads
+from mgclip.images import open_image, thread_count
 from mgclip.stream.files import is_image_name
 
 
@@ -84,10 +84,10 @@ def test_files_of_two_pictures_from_a_camera_are_images(tmp_path, picture):
 def test_threads_are_the_cores_of_the_process_or_as_set(monkeypatch):
     monkeypatch.delenv("MGCLIP_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
-    assert threads() == 3
+    assert thread_count() == 3
     monkeypatch.setenv("MGCLIP_THREADS", "11")
-    assert threads() == 11
+    assert thread_count() == 11
     for wrong in ("0", "-1", "many", "1.5"):
         monkeypatch.setenv("MGCLIP_THREADS", wrong)
         with pytest.raises(InputError, match="MGCLIP_THREADS must be a whole number of at least 1"):
-            threads()
+            thread_count()

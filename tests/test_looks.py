@@ -12,8 +12,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mgclip import MGCLIP
 from mgclip.errors import InputError
-from mgclip.images import AsStored, open_image, to_rgb
-from mgclip.looks import TURNS
+from mgclip.images import UnrotatedPath, open_image, to_rgb
+from mgclip.rgb import TURNS
 
 GREY = np.add.outer(np.arange(24) * 4, np.arange(40) * 2).astype(np.uint8)
 WHITE = 255
@@ -239,7 +239,7 @@ def test_published_images_are_used_as_stored(tmp_path):
     exif[274] = 6
     Image.new("RGB", (30, 20), "red").save(tmp_path / "x.jpg", exif=exif)
     assert open_image(tmp_path / "x.jpg").size == (20, 30)
-    published = AsStored(tmp_path) / "x.jpg"
+    published = UnrotatedPath(tmp_path) / "x.jpg"
     assert open_image(published).size == to_rgb(published).size == (30, 20)
     assert to_rgb(open_image(published)).size == (30, 20)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.pixels import PreparedImages, Room, prefetch
+from mgclip.clip.pixels import MemoryBudget, PreparedImages, prefetch
 
 EACH = 4 * 4 * 3
 
@@ -45,7 +45,7 @@ def test_a_set_is_kept_as_far_as_there_is_room(counted):
 
 def test_several_sets_share_one_room(counted):
     transform, asked = counted
-    room = Room(7 * EACH)
+    room = MemoryBudget(7 * EACH)
     sets = [PreparedImages(greys(4, first=10 * number), transform, room) for number in range(3)]
     for _ in range(2):
         for number, pixels in enumerate(sets):
@@ -56,7 +56,7 @@ def test_several_sets_share_one_room(counted):
 
 def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
     taken = []
-    monkeypatch.setattr(Room, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
+    monkeypatch.setattr(MemoryBudget, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
     learned.predict(list(icons["x_test"][:3]))
     assert taken == [0]
 

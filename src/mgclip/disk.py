@@ -14,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def replace_file(file: Path, content: bytes) -> None:
     """Put a new file in a file's place, whole or not at all; what either name links to is not touched."""
-    fresh = file.with_name(fresh_name(file.name))
+    fresh = file.with_name(temporary_name(file.name))
     fresh.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
@@ -25,10 +25,10 @@ def replace_file(file: Path, content: bytes) -> None:
     except OSError:  # no space: what was written of it takes some
         fresh.unlink(missing_ok=True)
         raise
-    to_disk(file.parent)
+    flush_to_disk(file.parent)
 
 
-def fresh_name(name: str) -> str:
+def temporary_name(name: str) -> str:
     """The name a file has while it is written."""
     return f".{name}-new"
 
@@ -52,7 +52,7 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def to_disk(part: Path) -> None:
+def flush_to_disk(part: Path) -> None:
     """See a file's content, or a folder's entries, on disk."""
     if part.is_dir() and os.name == "nt":
         return

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError
-from mgclip.looks import as_seen
+from mgclip.rgb import displayed
 
 FORMATS = (
     "JPEG", "PNG", "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "SGI", "TGA", "TIFF", "WEBP",
@@ -46,7 +46,7 @@ def formats() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def endings() -> frozenset[str]:
+def file_extensions() -> frozenset[str]:
     """The endings of their files, with the dot, in small letters."""
     read = {
         *formats(),
@@ -55,7 +55,7 @@ def endings() -> frozenset[str]:
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in read)
 
 
-def threads() -> int:
+def thread_count() -> int:
     """How many threads open and transform images: ``MGCLIP_THREADS``, or one for each core that this process may use.
 
     Raises ``InputError`` if the variable is not a whole number of at least 1.
@@ -68,7 +68,7 @@ def threads() -> int:
     return int(given)
 
 
-class AsStored(type(Path())):  # type: ignore[misc]
+class UnrotatedPath(type(Path())):  # type: ignore[misc]
     """The path of an image of a published data set, or of its folder: used as stored, without applying its orientation tag, like
     the images that published results were measured on. Paths made from it are of its kind.
     """
@@ -86,7 +86,7 @@ class UnreadableImage(InputError):
 
 
 @contextlib.contextmanager
-def opened(file: Any) -> Iterator[Image.Image]:
+def open_undecoded(file: Any) -> Iterator[Image.Image]:
     """An image file, or a stream of its bytes, opened and not yet decoded.
 
     Raises whatever its reader does, and ``ValueError`` as ``check_size`` does.
@@ -107,24 +107,24 @@ def check_size(width: int, height: int) -> None:
 
 
 def open_image(file: str | os.PathLike[str]) -> Image.Image:
-    """An image file as a person sees it, in RGB (``looks.as_seen``); that of an ``AsStored`` path without its orientation tag.
+    """An image file as a person sees it, in RGB (``rgb.displayed``); that of an ``UnrotatedPath`` without its orientation tag.
     ``~/`` is the home folder.
 
     Raises ``InputError`` naming a file that cannot be read, is not of a format that is read, or is too large.
     """
     place = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
-    return _decoded(place, str(file), upright=not isinstance(file, AsStored))
+    return _decoded(place, str(file), upright=not isinstance(file, UnrotatedPath))
 
 
-def decode_stored(data: bytes, name: str) -> Image.Image:
+def decode_unrotated(data: bytes, name: str) -> Image.Image:
     """The same from the bytes of a published image, without its orientation tag. ``name``: what errors call it."""
     return _decoded(io.BytesIO(data), name, upright=False)
 
 
 def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
     try:
-        with opened(source) as image:
-            return as_seen(image, upright=upright)
+        with open_undecoded(source) as image:
+            return displayed(image, upright=upright)
     except FileNotFoundError:
         raise InputError(f"There is no image file {name}.") from None
     except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
@@ -143,7 +143,7 @@ def to_rgb(image: Any) -> Image.Image:
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))
-        return as_seen(image if array is None else Image.fromarray(array))
+        return displayed(image if array is None else Image.fromarray(array))
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
         if _machine(error):
             raise
@@ -165,14 +165,16 @@ def _array(image: Any) -> NDArray[np.uint8]:
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
-def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
+def find_unreadable_images(
+    images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None
+) -> dict[int, str]:
     """Positions of the images that cannot be read, and why. All are decoded, on all cores: Pillow works outside Python's lock.
 
     ``on_images`` is told how many more were tried.
     """
     found: dict[int, str] = {}
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor(threads())
+    pool = ThreadPoolExecutor(thread_count())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
         try:

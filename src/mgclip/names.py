@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from mgclip.errors import InputError
 
 
-def same(name: str) -> str:
+def canonical(name: str) -> str:
     """The form in which names are compared.
 
     Args:
@@ -23,7 +23,7 @@ def same(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def look(name: str) -> str:
+def visible_form(name: str) -> str:
     """What a reader sees of a name: without the compatibility forms, the invisible characters and the spaces around it.
 
     Args:
@@ -41,7 +41,7 @@ def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 
-def find(name: str, names: Iterable[str]) -> int | None:
+def index_of(name: str, names: Iterable[str]) -> int | None:
     """The position of a name among others.
 
     Args:
@@ -51,11 +51,11 @@ def find(name: str, names: Iterable[str]) -> int | None:
     Returns:
         Its position, or ``None`` if it is not among them.
     """
-    wanted = same(name)
-    return next((place for place, other in enumerate(names) if same(other) == wanted), None)
+    wanted = canonical(name)
+    return next((place for place, other in enumerate(names) if canonical(other) == wanted), None)
 
 
-def check_alike(new: Sequence[str], known: Iterable[str] = ()) -> None:
+def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
     """Check that readers can tell new names from one another and from the known ones.
 
     Args:
@@ -65,9 +65,9 @@ def check_alike(new: Sequence[str], known: Iterable[str] = ()) -> None:
     Raises:
         InputError: If two names are written differently and look alike.
     """
-    seen = {look(name): name for name in known}
+    seen = {visible_form(name): name for name in known}
     for name in new:
-        other = seen.setdefault(look(name), name)
+        other = seen.setdefault(visible_form(name), name)
         if other != name:
             raise InputError(
                 f"The class names {other!a} and {name!a} look alike (they differ only in spaces, invisible "

@@ -42,7 +42,7 @@ class _NoAliases(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-class PlainUnpickler(pickle._Unpickler):
+class RestrictedUnpickler(pickle._Unpickler):
     """The base of readers of one kind of pickle each: what they may name is theirs to say, in ``find_class``.
 
     It is Python's own reader and not the faster one, which makes room for as much as a pickle only says it has.

@@ -90,7 +90,7 @@ def _embeddings(vision: _Vision, text: _Text) -> int:
     return vision.hidden_size * patches + text.hidden_size * (text.vocab_size + text.max_position_embeddings)
 
 
-def check_whole(backbone: Backbone) -> Backbone:
+def check_usable(backbone: Backbone) -> Backbone:
     """The same backbone, after one image and one text went through it. Raises ``InputError`` where that cannot be."""
     name, side, processor = backbone.reference, backbone.image_size, backbone.processor
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room, prefetch
+from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
 from mgclip.errors import MGCLIPError
 from mgclip.image_lists import image_list
 
@@ -41,7 +41,7 @@ class Encoder:
             )
 
     @in_ordinary_modes
-    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> PreparedImages:
+    def pixels(self, images: Any, keep_bytes: int | MemoryBudget = KEEP_BYTES) -> PreparedImages:
         """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
 
         Args:

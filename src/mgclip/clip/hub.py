@@ -18,7 +18,7 @@ SMALL = frozenset({
 ADVICE = "or use iconclip, which comes with the package (--base iconclip)"
 
 
-def stored_folder(name: str) -> Path | None:
+def cached_folder(name: str) -> Path | None:
     """The folder of a repository in the hub's cache on this machine, complete or not; None if there is none."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
-from mgclip.clip.check import check_config, check_whole
-from mgclip.clip.hub import ADVICE, OPEN_CLIP, download, stored_folder
+from mgclip.clip.check import check_config, check_usable
+from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
-from mgclip.clip.parallel import own_device
+from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError
 from mgclip.untrusted import read_json
@@ -49,8 +49,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     model = model.float().eval().requires_grad_(False)
     mark = fingerprint(model)
     compute_class_token_only_in_last_layer(model)
-    model.to(device or own_device())
-    return check_whole(Backbone(model, tokenizer, processor, name, mark))
+    model.to(device or local_device())
+    return check_usable(Backbone(model, tokenizer, processor, name, mark))
 
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
@@ -72,7 +72,7 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
 
 def _hub_folder(name: str) -> Path:
     """The folder with the files of a CLIP of the hub: as stored on this machine, or downloaded now."""
-    stored = stored_folder(name)
+    stored = cached_folder(name)
     if stored is not None:
         _check_config_file(stored, name)
         try:

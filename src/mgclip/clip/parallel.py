@@ -21,7 +21,7 @@ TIMEOUT = timedelta(hours=2)
 """How long one process waits for the others. A process that dies ends the others at once; this is for slow disks only."""
 
 
-def launched() -> bool:
+def is_distributed() -> bool:
     """Whether this process is one of several that work together.
 
     The number of processes alone does not tell: clusters and containers set ``WORLD_SIZE`` for ordinary processes, too. It counts
@@ -53,7 +53,7 @@ def _state() -> Any:
 
 def rank_and_world_size() -> tuple[int, int]:
     """The number of this process, and how many there are."""
-    if not launched():
+    if not is_distributed():
         return 0, 1
     state = _state()
     return int(state.process_index), int(state.num_processes)
@@ -61,12 +61,12 @@ def rank_and_world_size() -> tuple[int, int]:
 
 def is_main() -> bool:
     """Whether this process is the one that writes and speaks."""
-    return not launched() or _number("RANK", 0) == 0
+    return not is_distributed() or _number("RANK", 0) == 0
 
 
 def gather_items(items: Sequence[Any]) -> list[Any]:
     """The items of all processes in one list, in the order of the processes."""
-    if not launched():
+    if not is_distributed():
         return list(items)
     from accelerate.utils import gather_object
 
@@ -74,7 +74,7 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
     return list(gather_object(list(items)))
 
 
-def check_shared(what: str, facts: Any) -> None:
+def check_same_in_all_processes(what: str, facts: Any) -> None:
     """See that all processes work on the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
     if any(other != facts for other in gather_items([facts])):
         raise InputError(
@@ -82,7 +82,7 @@ def check_shared(what: str, facts: Any) -> None:
         )
 
 
-def own_device() -> torch.device:
+def local_device() -> torch.device:
     """The GPU of this process; the processor if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -91,7 +91,7 @@ def own_device() -> torch.device:
 
 def wait() -> None:
     """Return when all processes have called this."""
-    if launched():
+    if is_distributed():
         _state().wait_for_everyone()
 
 
@@ -101,9 +101,9 @@ def shard(items: Tensor) -> Tensor:
     return items if count == 1 else items.tensor_split(count)[rank]
 
 
-def sum_across(tensors: Sequence[Tensor]) -> None:
+def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, in one exchange."""
-    if not launched() or not tensors:
+    if not is_distributed() or not tensors:
         return
     from accelerate.utils import reduce
 
@@ -115,7 +115,7 @@ def sum_across(tensors: Sequence[Tensor]) -> None:
 
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows ``(m, d)`` of all processes, in their order: the whole of what ``shard`` shared out."""
-    if not launched():
+    if not is_distributed():
         return rows
     from accelerate.utils import gather, pad_across_processes
 
@@ -128,7 +128,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 def broadcast_float(value: float) -> float:
     """The value that the first process has: for decisions that must not differ by a rounding error."""
-    if not launched():
+    if not is_distributed():
         return value
     from accelerate.utils import broadcast
 

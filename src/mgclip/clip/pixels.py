@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mgclip.images import threads, to_rgb
+from mgclip.images import thread_count, to_rgb
 
 KEEP_BYTES = 2 << 30
 """Transformed images of a set are kept in memory up to this many bytes; those beyond it are transformed at every use."""
@@ -25,7 +25,7 @@ GROUP = 4
 """Images that a thread opens and transforms, one after the other, before it reports."""
 
 
-class Room:
+class MemoryBudget:
     """Memory for the kept images of one or more sets: whoever comes first takes what it needs, the last one what is left."""
 
     def __init__(self, size: int) -> None:
@@ -46,10 +46,13 @@ class PreparedImages:
     """
 
     def __init__(
-        self, images: Sequence[Any], transform: Callable[[Sequence[Any]], Tensor], keep_bytes: int | Room = KEEP_BYTES
+        self,
+        images: Sequence[Any],
+        transform: Callable[[Sequence[Any]], Tensor],
+        keep_bytes: int | MemoryBudget = KEEP_BYTES,
     ) -> None:
         self.images, self.transform = images, transform
-        self.room = keep_bytes if isinstance(keep_bytes, Room) else Room(keep_bytes)
+        self.room = keep_bytes if isinstance(keep_bytes, MemoryBudget) else MemoryBudget(keep_bytes)
         self._kept: Tensor | None = None
         self._used = 0
         self._row = torch.full((len(images),), -1)  # of each image in those kept
@@ -99,7 +102,7 @@ class PreparedImages:
         for photographs take more memory opened than transformed.
         """
         groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
-        work = map if len(groups) < 2 or threads() < 2 else _pool().map
+        work = map if len(groups) < 2 or thread_count() < 2 else _pool().map
         done = [image for images in work(self._group, groups) for image in images]
         return torch.cat(done) if len(done) > 1 else done[0]
 
@@ -122,7 +125,7 @@ def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads())
+    return ThreadPoolExecutor(thread_count())
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mgclip.untrusted import PlainUnpickler
+from mgclip.untrusted import RestrictedUnpickler
 
 KINDS = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
@@ -84,7 +84,7 @@ class _Module:
     """Anything of a kind that the archive defines: its attributes, and nothing that runs."""
 
 
-class _Modules(PlainUnpickler):
+class _Modules(RestrictedUnpickler):
     """Builds modules without methods, tensors, containers, strings and numbers; every other name is refused."""
 
     def __init__(self, content: bytes, read: Callable[[str], bytes]) -> None:
@@ -122,7 +122,7 @@ class _Modules(PlainUnpickler):
             raise pickle.UnpicklingError("it gives attributes to what is no module")
         vars(self.stack[-1]).update(state)
 
-    dispatch: ClassVar[dict[int, Any]] = {**PlainUnpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch: ClassVar[dict[int, Any]] = {**RestrictedUnpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 def _untyped(value: Any, *kind: Any) -> Any:

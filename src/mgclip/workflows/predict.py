@@ -14,7 +14,7 @@ import torch
 
 from mgclip.clip.pixels import prefetch
 from mgclip.errors import InputError
-from mgclip.images import UnreadableImage, unreadable
+from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 
@@ -127,7 +127,7 @@ def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
     except InputError:
         if not keep_going:
             raise
-    bad |= {good[place]: reason for place, reason in unreadable([chunk[place] for place in good]).items()}
+    bad |= {good[place]: reason for place, reason in find_unreadable_images([chunk[place] for place in good]).items()}
     return _prepared(model, chunk, [place for place in good if place not in bad], bad)
 
 

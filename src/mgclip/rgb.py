@@ -25,7 +25,7 @@ TURNS = {
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the picture is still good
 
 
-def as_seen(image: Image.Image, *, upright: bool = True) -> Image.Image:
+def displayed(image: Image.Image, *, upright: bool = True) -> Image.Image:
     """A new RGB image without tags. ``upright``: apply the orientation tag.
 
     Raises ``ValueError`` for an image of more than 8 bits whose range of values is not declared, and whatever decoding raises.
