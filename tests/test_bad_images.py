@@ -54,7 +54,7 @@ def test_a_run_stops_at_a_bad_image_or_leaves_it_out_and_lists_it(folders, tiny_
     first, second = read_records(place / "c" / "mg-clip")
     assert [each["image"] for each in first["skipped"]] == [bad[2]]
     reasons = {each["image"]: each["reason"] for each in second["skipped"]}
-    assert reasons == dict.fromkeys((bad[0], bad[1], bad[3]), "not a picture of a format that is read")
+    assert reasons == dict.fromkeys((bad[0], bad[1], bad[3]), "not an image in a supported format")
     assert (first["train_images"], first["test_images"]) == (12, 4)
 
 

@@ -58,7 +58,7 @@ def test_every_package_that_is_required_is_named():
 
 
 def test_a_package_that_is_missing_is_said_to_be(monkeypatch):
-    monkeypatch.setattr("mgclip.environment.PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("mgclip.environment.PACKAGES", "no-such-package")
     assert installed_versions()["packages"] == {"mg-clip": __version__, "no-such-package": "not installed"}
 
 

@@ -90,12 +90,12 @@ def test_other_pt_files_are_refused(tmp_path, openai_model):
         with pytest.raises(InputError, match=rf"lacking\.pt is not a CLIP in OpenAI's layout: it has no {name}"):
             load_backbone(tmp_path / "lacking.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(InputError, match="holds something else than named tensors"):
+    with pytest.raises(InputError, match="contains values other than named tensors"):
         load_backbone(tmp_path / "list.pt")
     state = published_state(openai_model)
     del state["visual.transformer.resblocks.1.mlp.c_fc.bias"]
     torch.save(state, tmp_path / "partial.pt")
-    with pytest.raises(InputError, match=r"is not a whole CLIP .*layers\.1\.mlp\.fc1\.bias is missing"):
+    with pytest.raises(InputError, match=r"is not a complete CLIP .*layers\.1\.mlp\.fc1\.bias is missing"):
         load_backbone(tmp_path / "partial.pt")
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(InputError, match=r"cut\.pt cannot be read as an OpenAI CLIP"):
@@ -138,7 +138,7 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
             r"has no preprocessor: expected preprocessor_config\.json",
         ),
         (lambda f: overwrite(f, b"\x00" * 1_000_000), r"cannot be loaded \(.+\): restore the folder"),
-        (lambda f: overwrite(f, b"\x00" * 64), r"weights, and only 64 bytes of them are there"),
+        (lambda f: overwrite(f, b"\x00" * 64), r"parameters, but its weights have only 64 bytes"),
         (lambda f: drop_weight(f), r"do not fit its config\.json: visual_projection\.weight is missing"),
     ],
 )
@@ -294,7 +294,7 @@ def test_an_openclip_folder_must_state_activation_and_heads(tiny_clip, tmp_path)
             lacking = json.loads(json.dumps(config))
             del lacking[tower][key]
             (folder / "config.json").write_text(json.dumps(lacking))
-            with pytest.raises(InputError, match=rf"is OpenCLIP's, and its config\.json does not say {tower}\.{key}"):
+            with pytest.raises(InputError, match=rf"is an OpenCLIP model and its config\.json has no {tower}\.{key}"):
                 load_backbone(folder)
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"is not a CLIP in Hugging Face layout: it is in OpenCLIP's"):

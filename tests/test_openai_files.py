@@ -149,22 +149,22 @@ def nest():
     ("content", "reason"),
     [
         (b"\x80\x02Nr\xff\xff\xff\xff0" + MODULE[2:] + b"ub.", "it has no ln_final"),
-        (pickled(Stored(nest())), "something else than a storage"),
+        (pickled(Stored(nest())), "invalid reference to a storage"),
         (pickled(Stored("1")), "no item named"),
-        (pickled(Stored(count=1 << 50)), "something else than a storage"),
+        (pickled(Stored(count=1 << 50)), "invalid reference to a storage"),
         (pickled(Stored(count=17)), r"requested buffer length \(17"),
-        (pickled(Rebuilt(("x", 1 << 36))), "more numbers than are stored"),
-        (pickled(Rebuilt((1 << 20, 1 << 20), (0, 0))), "more numbers than are stored"),
+        (pickled(Rebuilt(("x", 1 << 36))), "more elements than its storage contains"),
+        (pickled(Rebuilt((1 << 20, 1 << 20), (0, 0))), "more elements than its storage contains"),
         (pickled(Rebuilt((4,), (6,))), "out of bounds"),
         (pickled(Rebuilt((4,), (1,), offset=13)), "out of bounds"),
-        (pickled(Rebuilt(nest())), "a tensor of no shape"),
+        (pickled(Rebuilt(nest())), "invalid tensor shape"),
         (
             b"\x80\x02c__torch__\nM\n}X\x0c\x00\x00\x00__setstate__ccollections\nOrderedDict\nsb.",
-            "to what is no module",
+            "unexpected BUILD opcode",
         ),
-        (b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR.", r"os\.system, which is no plain data"),
-        (b"\x80\x02cbuiltins\neval\n(X\x01\x00\x00\x001tR.", r"builtins\.eval, which is no plain data"),
-        (MODULE + b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"Nub.", "names that are too long"),
+        (b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR.", r"os\.system is not allowed in this file"),
+        (b"\x80\x02cbuiltins\neval\n(X\x01\x00\x00\x001tR.", r"builtins\.eval is not allowed in this file"),
+        (MODULE + b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"Nub.", "an attribute has an invalid name"),
         (b"\x80\x02K\x05.", "cannot be read"),
         (b"", "cannot be read"),
     ],
@@ -189,7 +189,7 @@ def test_nothing_of_an_archive_is_unpacked(tmp_path, compression):
 
 
 def test_of_several_roots_none_is_taken(tmp_path):
-    with pytest.raises(InputError, match=r"it holds no data\.pkl, or several"):
+    with pytest.raises(InputError, match=r"expected one data\.pkl"):
         load_backbone(crafted(tmp_path / "x.pt", MODULE + b"ub.", y__data="", **{"y__data.pkl": MODULE + b"ub."}))
 
 
@@ -218,7 +218,7 @@ def test_tensors_of_more_numbers_than_are_stored_are_refused(tmp_path):
     state = published_state(small())
     state["visual.proj"] = torch.zeros(1).expand(100_000, 100_000)
     torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="its tensors have more numbers than are stored"):
+    with pytest.raises(InputError, match="its tensors claim more elements than the file contains"):
         load_backbone(tmp_path / "x.pt")
 
 
@@ -244,7 +244,7 @@ def test_tensors_of_other_shapes_are_refused(tmp_path, name, shape):
 @pytest.mark.parametrize("state", [{1: torch.zeros(2)}, {"visual.proj": torch.eye(2).to_sparse()}, {"a": "b"}])
 def test_what_is_no_state_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="it holds something else than named tensors"):
+    with pytest.raises(InputError, match="it contains values other than named tensors"):
         load_backbone(tmp_path / "x.pt")
 
 
@@ -256,8 +256,8 @@ def test_a_folder_whose_configuration_is_larger_than_its_weights_is_refused(tiny
     file = Path(tmp_path, "clip", "config.json")
     good = json.loads(file.read_text())
     for part, key, value, sentence in (
-        ("vision_config", "hidden_size", 32_768, "it asks for"),
-        ("text_config", "vocab_size", 400_000, "bytes of them are there"),
+        ("vision_config", "hidden_size", 32_768, "it implies"),
+        ("text_config", "vocab_size", 400_000, "its weights have only"),
         ("vision_config", "image_size", 8_192, "tokens"),
     ):
         changed = {**good, part: {**good[part], key: value}}

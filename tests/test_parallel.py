@@ -203,7 +203,7 @@ def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
     done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
-        assert "given different ones: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
+        assert "but theirs differ: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
 
 
 ENVIRONMENTS = (

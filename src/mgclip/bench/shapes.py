@@ -28,10 +28,10 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         if not shortcut:
             del backbone.model.vision_model.encoder.layers[-1].forward  # the method of its class is in force again
         return backbone
-    from transformers import CLIPImageProcessorPil, CLIPModel
+    from transformers import AutoModel, CLIPImageProcessorPil
 
     torch.manual_seed(0)
-    model: Any = CLIPModel._from_config(make_config(shape), attn_implementation="sdpa")
+    model: Any = AutoModel.from_config(make_config(shape), attn_implementation="sdpa")
     model.float().eval().requires_grad_(False)
     if shortcut:
         compute_class_token_only_in_last_layer(model)

@@ -2,6 +2,9 @@
 
 import io
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -13,7 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from mgclip import MGCLIP
 from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath, open_image, to_rgb
-from mgclip.rgb import TURNS
+from mgclip.rgb import TRANSPOSITIONS
 
 GREY = np.add.outer(np.arange(24) * 4, np.arange(40) * 2).astype(np.uint8)
 WHITE = 255
@@ -223,8 +226,8 @@ def test_images_are_turned_upright(tmp_path, name, orientation):
     upright[:16, :32] = 20
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     stored = Image.fromarray(upright).convert("RGB")
-    if orientation in TURNS:
-        stored = stored.transpose(back.get(orientation, TURNS[orientation]))
+    if orientation in TRANSPOSITIONS:
+        stored = stored.transpose(back.get(orientation, TRANSPOSITIONS[orientation]))
     exif = Image.Exif()
     exif[274] = orientation
     file = tmp_path / ("x.jpg" if name == "pillow" else name)
@@ -244,9 +247,24 @@ def test_published_images_are_used_as_stored(tmp_path):
     assert to_rgb(open_image(published)).size == (30, 20)
 
 
-def test_damaged_tags_do_not_cost_the_picture(tmp_path):
+def test_an_image_with_damaged_tags_is_read_without_a_warning(tmp_path, recwarn):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    warnings.simplefilter("always")  # as a program that resets the filters after the import
     assert open_image(tmp_path / "x.jpg").size == (30, 20)
+    filters = list(warnings.filters)
+    assert open_image(tmp_path / "x.jpg").size == to_rgb(Image.open(tmp_path / "x.jpg")).size == (30, 20)
+    assert not recwarn.list
+    assert warnings.filters == filters, "the filter is added once"
+
+
+def test_importing_changes_no_warnings_filter():
+    lines = (
+        "import warnings, numpy, PIL.Image",
+        "before = list(warnings.filters)",
+        "import mgclip.images",
+        "assert warnings.filters == before",
+    )
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], check=True)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "1", "L", "P", "RGBX"])
