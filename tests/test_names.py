@@ -32,7 +32,7 @@ def learned(*names):
     return ModelState(Settings(epochs=1), 1, (len(names),), names, names, torch.zeros(len(names), 4), None)
 
 
-def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
+def test_composed_and_decomposed_names_are_equal_and_a_ligature_looks_alike():
     assert canonical(TWO) == ONE == unicodedata.normalize("NFC", TWO)
     assert canonical("\ufb01sh") != canonical("fish")
     assert (
@@ -68,7 +68,7 @@ def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
         ("star", [], None),
     ],
 )
-def test_what_looks_like_a_misspelling(name, others, found):
+def test_a_misspelled_class_folder_is_matched_to_its_class(name, others, found):
     assert misspelling(name, others) == found
 
 

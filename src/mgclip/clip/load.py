@@ -50,10 +50,10 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
             f"layout, an OpenAI .pt file, or {EMBEDDED}."
         )
     model = model.float().eval().requires_grad_(False)
-    weights = fingerprint(model)
+    digest = fingerprint(model)
     compute_class_token_only_in_last_layer(model)
     model.to(device or local_device())
-    return check_usable(Backbone(model, tokenizer, processor, name, weights))
+    return check_usable(Backbone(model, tokenizer, processor, name, digest))
 
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
