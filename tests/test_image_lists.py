@@ -113,7 +113,7 @@ def test_a_lazy_sequence_is_not_read_before_it_is_needed():
         (np.zeros((3, 28, 28), np.uint8), r"may be one image with its channels first, or 3 grey images"),
         ("a.png\nb.png\n", r"found one text of 3 lines: give text\.splitlines\(\)"),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), "found a table of 2 columns: choose the column of the images"),
-        (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*before any normalisation"),
+        (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*without normalising them"),
         (torch.full((3, 8, 8), float("nan")), r"must hold values in 0\.\.1; found nan"),
         (torch.full((2, 3, 8, 8), 200.0), r"must hold values in 0\.\.1; found 200 to 200"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), r"must be uint8, or floating point in 0\.\.1; found torch\.int64"),

@@ -62,7 +62,7 @@ def test_a_transform_to_one_size_and_one_without_resizing():
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"size": {"longest_edge": 32}}, "longest_edge"), ({"do_center_crop": False}, "neither crops nor resizes")],
+    [({"size": {"longest_edge": 32}}, "longest_edge"), ({"do_center_crop": False}, "gives images of different sizes")],
 )
 def test_transforms_that_are_not_supported_are_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
