@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python scripts/record_crops.py tests/crops.json
 
-in an environment with torchvision, which nothing else here needs. tests/test_transform.py compares ours with the recording: the
+in an environment with torchvision, which nothing else here needs. tests/clip/test_transform.py compares ours with the recording: the
 size after resizing, and the left and upper edge of the crop. Pixels are not recorded: versions of Pillow resize a little differently.
 """
 

@@ -81,3 +81,8 @@ class OpenAIClip(nn.Module):
 def published_state(model):
     """As OpenAI's archives store it: half precision, with three counts next to the weights."""
     return {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+
+
+def small_openai_clip():
+    torch.manual_seed(0)
+    return OpenAIClip(width=64, layers=1, text_width=8, text_layers=1, vocabulary=49408)

@@ -117,7 +117,7 @@ def test_check_of_all_that_can_be_wrong(tmp_path, as_small, mgclip):
     assert "200.Common_Yellowthroat/Bird_0005_199.jpg is in the published list and not in" in found["missing file"][-1]
     assert len(found["unreadable"]) == 2
     assert f"{torn} (image file is truncated" in found["unreadable"][0]
-    assert f"{text} (not a picture of a format that is read)" in found["unreadable"][1]
+    assert f"{text} (not an image in a supported format)" in found["unreadable"][1]
     assert report["classes"][1] == {"class": "Laysan_Albatross", "train": 0, "test": 0}
     assert report["parts"]["train"] == {"images": 199, "min": 0, "median": 1, "max": 1}
     code, said, _ = mgclip("data", "check", "cub200", tmp_path)
@@ -163,7 +163,7 @@ def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
     code, said, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 1
     assert "extra folder: test/cow is not a class of" in said
-    assert "a.jpg (not a picture" in said
+    assert "a.jpg (not an image" in said
     assert len(load_dataset("folder", path=str(tmp_path), test_only=True).class_names) == 3
     assert load_dataset("folder", path=str(tmp_path / "train"), test_only=True).class_names == ("cat", "dog")
 

@@ -57,8 +57,8 @@ def test_every_package_that_is_required_is_named():
     assert needed <= installed_versions()["packages"].keys()
 
 
-def test_a_package_that_is_missing_is_said_to_be(monkeypatch):
-    monkeypatch.setattr("mgclip.environment.PACKAGES", ("no-such-package",))
+def test_a_missing_package_is_reported_as_not_installed(monkeypatch):
+    monkeypatch.setattr("mgclip.environment.PACKAGES", "no-such-package")
     assert installed_versions()["packages"] == {"mg-clip": __version__, "no-such-package": "not installed"}
 
 

@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import load_table
-from mgclip.images import MOST_RATIO, UnreadableImage, open_image, to_rgb, unreadable
+from mgclip.images import MAX_RATIO, UnreadableImage, find_unreadable_images, open_image, to_rgb
 from mgclip.report.page import write_report
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Split
@@ -23,14 +23,14 @@ FAR_TIFF = b"II\x2b\x00\x08\x00\x00\x00" + (1 << 50).to_bytes(8, "little")
 
 
 def test_an_image_too_long_to_be_resized_is_refused(tmp_path):
-    for number, size in enumerate([(1, MOST_RATIO + 1), (MOST_RATIO + 1, 1), (20_000, 1), (1, MOST_RATIO)]):
+    for number, size in enumerate([(1, MAX_RATIO + 1), (MAX_RATIO + 1, 1), (20_000, 1), (1, MAX_RATIO)]):
         Image.new("RGB", size).save(tmp_path / f"{number}.png")
     (tmp_path / "4.tif").write_bytes(FAR_TIFF)
     files = sorted(tmp_path.iterdir())
-    bad = unreadable(files)
+    bad = find_unreadable_images(files)
     assert sorted(bad) == [0, 1, 2, 4]
-    assert "20000 x 1 pixels are more than 200 times longer than wide" in bad[2]
-    assert open_image(files[3]).size == (1, MOST_RATIO)
+    assert "20000 x 1 pixels: one side is more than 200 times as long as the other" in bad[2]
+    assert open_image(files[3]).size == (1, MAX_RATIO)
     with pytest.raises(UnreadableImage, match=r"4\.tif cannot be read"):
         open_image(files[4])
     for image in (Image.new("L", (1, 500)), np.zeros((1, 500, 3), dtype=np.uint8), np.zeros((0, 5), dtype=np.uint8)):
@@ -115,9 +115,9 @@ def test_yaml_that_unfolds_is_refused_at_once(tmp_path, text):
     run = make_run(tmp_path / "run")
     (run / "recipe.yaml").write_text(text)
     for read in (load_recipe, load_table):
-        with pytest.raises(InputError, match=r"an alias \(\*name\) is not read here"):
+        with pytest.raises(InputError, match=r"aliases \(\*name\) are not allowed"):
             read(str(file))
-    with pytest.raises(InputError, match=r"an alias \(\*name\) is not read here"):
+    with pytest.raises(InputError, match=r"aliases \(\*name\) are not allowed"):
         write_report([run])
     assert time.monotonic() - begun < 5
 

@@ -1,4 +1,4 @@
-"""Images in the forms people have them: one answer for each image, or a sentence."""
+"""Images are accepted in every common form, with one result per image, or refused in one sentence."""
 
 import io
 from pathlib import Path
@@ -47,7 +47,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_three_images_in_any_form(three, form):
+def test_three_images_are_accepted_in_any_form(three, form):
     assert np.array_equal(pixels(FORMS[form](three)), three)
 
 
@@ -63,19 +63,19 @@ SINGLE = {
 
 @pytest.mark.parametrize("form", SINGLE)
 @pytest.mark.parametrize("size", [(5, 6), (64, 64), (32, 32)])
-def test_one_image_is_one_image(form, size):
+def test_a_single_image_is_a_list_of_one(form, size):
     one = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     assert np.array_equal(pixels(SINGLE[form](one)), one[None])
 
 
-def test_one_path_is_one_image(three, tmp_path):
+def test_a_single_path_is_a_list_of_one(three, tmp_path):
     file = tmp_path / "a.png"
     Image.fromarray(three[0]).save(file)
     for one in (file, str(file), np.array(str(file)), [file], np.array([[str(file)]]), pd.DataFrame({"file": [file]})):
         assert np.array_equal(pixels(one), three[:1])
 
 
-def test_grey_images(three):
+def test_grey_images_need_no_channel_axis(three):
     grey = three[..., 0]
     expected = grey[..., None].repeat(3, -1)
     five = np.concatenate([grey, grey[:2]])
@@ -113,14 +113,14 @@ def test_a_lazy_sequence_is_not_read_before_it_is_needed():
         (np.zeros((3, 28, 28), np.uint8), r"may be one image with its channels first, or 3 grey images"),
         ("a.png\nb.png\n", r"found one text of 3 lines: give text\.splitlines\(\)"),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), "found a table of 2 columns: choose the column of the images"),
-        (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*before any normalisation"),
+        (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*without normalising them"),
         (torch.full((3, 8, 8), float("nan")), r"must hold values in 0\.\.1; found nan"),
         (torch.full((2, 3, 8, 8), 200.0), r"must hold values in 0\.\.1; found 200 to 200"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), r"must be uint8, or floating point in 0\.\.1; found torch\.int64"),
         ([torch.zeros(2, 3, 8, 8)], r"Each item of images must be one image; found a tensor of shape \(2, 3, 8, 8\)"),
     ],
 )
-def test_what_is_no_list_of_images_is_refused(images, sentence):
+def test_anything_that_is_not_a_list_of_images_is_refused(images, sentence):
     with pytest.raises(InputError, match=sentence):
         image_list(images)
 
@@ -128,13 +128,13 @@ def test_what_is_no_list_of_images_is_refused(images, sentence):
 @pytest.mark.parametrize(
     "item", [b"\x89PNG", io.BytesIO(b"x"), None, float("nan"), ["a.png", "b.png"], {"image": "a.png"}]
 )
-def test_an_item_that_is_no_image_is_named_by_its_type(item):
+def test_an_item_that_is_not_an_image_is_named_by_its_type(item):
     kind = type(item).__name__
     with pytest.raises(InputError, match=f"a path, a Pillow image or a uint8 array; found one of type {kind}"):
         to_rgb(item)
 
 
-def test_a_folder_is_no_image(tmp_path):
+def test_a_folder_is_not_an_image(tmp_path):
     with pytest.raises(InputError, match=r"found the folder .*: list the files in it"):
         image_list(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Image files as people have them: every mode and format comes out as the picture it is, or is refused by name."""
+"""Image files of every mode and format are read correctly, or refused by name."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.images import open_image, threads
+from mgclip.images import open_image, thread_count, to_rgb
 from mgclip.stream.files import is_image_name
 
 
@@ -27,7 +27,7 @@ def difference(file, picture):
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.bmp", "x.tif", "x.gif", "x.tga", "x.ppm"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_formats(tmp_path, picture, name, mode):
+def test_every_format_is_read_in_every_mode(tmp_path, picture, name, mode):
     if mode == "P" and name in ("x.jpg", "x.webp", "x.ppm", "x.tga"):
         pytest.skip("the format has no palette here")
     Image.fromarray(picture).convert(mode).save(tmp_path / name)
@@ -44,20 +44,20 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
         open_image("~/y.png")
 
 
-def test_sixteen_bits_are_scaled_not_cut(tmp_path, picture):
+def test_sixteen_bits_are_scaled_not_truncated(tmp_path, picture):
     for name in ("x.png", "x.tif"):
         Image.fromarray(picture.astype(np.uint16) << 8).save(tmp_path / name)
         assert difference(tmp_path / name, picture) <= 1
 
 
-def test_cmyk_and_a_wrong_ending(tmp_path, picture):
+def test_cmyk_and_a_wrong_extension_are_read(tmp_path, picture):
     Image.fromarray(picture).convert("RGB").convert("CMYK").save(tmp_path / "x.jpg", quality=95)
     assert difference(tmp_path / "x.jpg", picture) <= 40
     (tmp_path / "x.jpg").rename(tmp_path / "really-a-jpeg.png")
     assert difference(tmp_path / "really-a-jpeg.png", picture) <= 40
 
 
-def test_the_first_picture_of_a_moving_one(tmp_path, picture):
+def test_the_first_frame_of_an_animation_is_read(tmp_path, picture):
     first = Image.fromarray(picture)
     first.save(tmp_path / "x.gif", save_all=True, append_images=[Image.new("L", first.size, 255)])
     assert difference(tmp_path / "x.gif", picture) <= 8
@@ -81,13 +81,20 @@ def test_files_of_two_pictures_from_a_camera_are_images(tmp_path, picture):
     assert difference(tmp_path / "x.mpo", picture) <= 40
 
 
-def test_threads_are_the_cores_of_the_process_or_as_set(monkeypatch):
+def test_the_number_of_threads_is_that_of_the_cores_or_as_set(monkeypatch):
     monkeypatch.delenv("MGCLIP_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
-    assert threads() == 3
+    assert thread_count() == 3
     monkeypatch.setenv("MGCLIP_THREADS", "11")
-    assert threads() == 11
+    assert thread_count() == 11
     for wrong in ("0", "-1", "many", "1.5"):
         monkeypatch.setenv("MGCLIP_THREADS", wrong)
         with pytest.raises(InputError, match="MGCLIP_THREADS must be a whole number of at least 1"):
-            threads()
+            thread_count()
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16", "LA"])
+def test_images_of_any_mode_become_rgb(tmp_path, mode):
+    Image.new(mode, (5, 4)).save(tmp_path / "image.tiff")
+    assert to_rgb(tmp_path / "image.tiff").mode == "RGB"
+    assert to_rgb(str(tmp_path / "image.tiff")).size == (5, 4)

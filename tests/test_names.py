@@ -12,7 +12,7 @@ from mgclip.method.model_files import ModelState
 from mgclip.method.predictions import check_candidates
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
-from mgclip.names import check_alike, look, same
+from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.folder import load_folder, misspelling
 from mgclip.workflows.held_out import held_out_images, read_held_out
 from mgclip.workflows.source import read_images, read_source
@@ -32,11 +32,16 @@ def learned(*names):
     return ModelState(Settings(epochs=1), 1, (len(names),), names, names, torch.zeros(len(names), 4), None)
 
 
-def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
-    assert same(TWO) == ONE == unicodedata.normalize("NFC", TWO)
-    assert same("\ufb01sh") != same("fish")
-    assert look("\ufb01sh") == look("fish") == look(" fi\u200bsh ") == look("\uff46\uff49\uff53\uff48")
-    assert look("Fish") != look("fish")
+def test_composed_and_decomposed_names_are_equal_and_a_ligature_looks_alike():
+    assert canonical(TWO) == ONE == unicodedata.normalize("NFC", TWO)
+    assert canonical("\ufb01sh") != canonical("fish")
+    assert (
+        visible_form("\ufb01sh")
+        == visible_form("fish")
+        == visible_form(" fi\u200bsh ")
+        == visible_form("\uff46\uff49\uff53\uff48")
+    )
+    assert visible_form("Fish") != visible_form("fish")
     for pair in (
         (ONE, TWO),
         ("\ufb01sh", "fish"),
@@ -45,10 +50,10 @@ def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
         ("\u2764", "\u2764\ufe0f"),
     ):
         with pytest.raises(InputError, match="look alike"):
-            check_alike(pair)
+            check_distinguishable(pair)
         with pytest.raises(InputError, match="look alike"):
-            check_alike(pair[:1], pair[1:])
-    check_alike(["polish", "Polish", "x1", "x2"], ["star"])
+            check_distinguishable(pair[:1], pair[1:])
+    check_distinguishable(["polish", "Polish", "x1", "x2"], ["star"])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_composed_and_decomposed_are_the_same_and_a_ligature_looks_the_same():
         ("star", [], None),
     ],
 )
-def test_what_looks_like_a_misspelling(name, others, found):
+def test_a_misspelled_class_folder_is_matched_to_its_class(name, others, found):
     assert misspelling(name, others) == found
 
 

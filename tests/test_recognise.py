@@ -61,7 +61,7 @@ def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures
     assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
     assert [file for file, _ in told] == [pictures[3], pictures[12]]
     assert [reason for _, reason in told] == [
-        "not a picture of a format that is read",
+        "not an image in a supported format",
         f"There is no image file {pictures[12]}.",
     ]
     with pytest.raises(InputError, match="cannot be read"):

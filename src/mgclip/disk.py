@@ -1,4 +1,4 @@
-"""Files that are whole or as they were: written beside, brought to disk, then renamed."""
+"""Atomic file writes: write a temporary file, flush it to disk, rename it. A file is complete or unchanged, never partial."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from pathlib import Path
 from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The system's numbers for a disk, or a share of one, that is full."""
+"""The error numbers of a full disk and of an exhausted quota."""
 
 
 def replace_file(file: Path, content: bytes) -> None:
-    """Put a new file in a file's place, whole or not at all; what either name links to is not touched."""
-    fresh = file.with_name(fresh_name(file.name))
-    fresh.unlink(missing_ok=True)
+    """Replace or create a file atomically. If it is a symbolic link, the link is replaced and its target is unchanged."""
+    temporary = file.with_name(temporary_name(file.name))
+    temporary.unlink(missing_ok=True)
     try:
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as opened:
             opened.write(content)
             opened.flush()
             os.fsync(opened.fileno())
-        fresh.replace(file)
-    except OSError:  # no space: what was written of it takes some
-        fresh.unlink(missing_ok=True)
+        temporary.replace(file)
+    except OSError:  # the disk may be full, so the partial file must not stay
+        temporary.unlink(missing_ok=True)
         raise
-    to_disk(file.parent)
+    flush_to_disk(file.parent)
 
 
-def fresh_name(name: str) -> str:
-    """The name a file has while it is written."""
+def temporary_name(name: str) -> str:
+    """Return the name that a file has while it is being written."""
     return f".{name}-new"
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text. A file name in it that is no UTF-8 stands as an escape, as JSON has it."""
+    """Write a text atomically. A file name in it that is not valid UTF-8 is escaped, as in JSON."""
     replace_file(file, text.encode("utf-8", "backslashreplace"))
 
 
 def write_output(file: Path, text: str) -> None:
-    """Write a text where somebody wants it: a link is followed, and a device or pipe written to instead of replaced."""
-    place = file.resolve()
-    if place.exists() and not place.is_file() and not place.is_dir():
-        place.write_bytes(text.encode("utf-8", "backslashreplace"))
+    """Write a text to a path that the user chose: follow a link, and write into a device or pipe instead of replacing it."""
+    target = file.resolve()
+    if target.exists() and not target.is_file() and not target.is_dir():
+        target.write_bytes(text.encode("utf-8", "backslashreplace"))
     else:
-        write_text(place, text)
+        write_text(target, text)
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write a value as indented JSON."""
+    """Write a value as indented JSON, atomically."""
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def to_disk(part: Path) -> None:
-    """See a file's content, or a folder's entries, on disk."""
-    if part.is_dir() and os.name == "nt":
-        return
-    # Windows brings to disk only what was opened to be written
-    handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR)
+def flush_to_disk(path: Path) -> None:
+    """Flush the content of a file, or the entries of a folder, to disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open a folder
+    # Windows flushes only files that were opened for writing.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -1,4 +1,4 @@
-"""The versions that a result or a bug report depends on. Nothing is imported to find them."""
+"""The versions that a result or a bug report depends on. They are read without importing the packages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TypedDict
 from mgclip._version import __version__
 
 PACKAGES = (
-    "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "filelock", "numpy", "pillow", "pydantic",
-    "pyyaml", "typing-extensions", "typer", "rich", "matplotlib", "pandas", "scikit-learn", "jinja2", "qtawesome", "onnx",
-    "onnxruntime", "onnxscript", "gradio",
-)  # fmt: skip
-"""Everything that the package or one of its extras for users requires."""
+    "torch transformers peft accelerate datasets safetensors filelock numpy pillow pydantic pyyaml typing-extensions typer "
+    "rich matplotlib pandas scikit-learn jinja2 qtawesome onnx onnxruntime onnxscript gradio"
+)
+"""All packages that this package or one of its extras for users requires."""
 
 
 class Versions(TypedDict):
-    """The versions of Python and packages, and the platform."""
+    """The versions of Python and of packages, and the platform."""
 
     python: str
     platform: str
@@ -26,11 +25,11 @@ class Versions(TypedDict):
 
 
 def installed_versions() -> Versions:
-    """Returns the versions of Python, MG-CLIP and its packages, and the platform."""
+    """Return the versions of Python, MG-CLIP and its packages, and the platform."""
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {"mg-clip": __version__, **{package: _version(package) for package in PACKAGES}},
+        "packages": {"mg-clip": __version__, **{package: _version(package) for package in PACKAGES.split()}},
     }
 
 

@@ -1,28 +1,28 @@
-"""The errors a user can meet: one sentence each with what was expected, what was found and what to do."""
+"""The errors that a user can meet. Each has one sentence: what was expected, what was found, what to do."""
 
 from __future__ import annotations
 
 import unicodedata
 
-TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of what follows them."""
+BIDI_CONTROLS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of the text after them."""
 
 
 def one_line(text: str) -> str:
-    """A text as one line that shows what it holds: line breaks, terminal commands and turned directions stand as escapes."""
+    """Return a text on one line, with line breaks, control characters and bidirectional controls as escapes."""
     if text.isprintable():
         return text
     hidden = ("Cc", "Cs", "Zl", "Zp")
     return "".join(
         letter.encode("unicode_escape").decode()
-        if letter in TURNING or unicodedata.category(letter) in hidden
+        if letter in BIDI_CONTROLS or unicodedata.category(letter) in hidden
         else letter
         for letter in text
     )
 
 
 class MGCLIPError(Exception):
-    """Something failed while running; the command line exits with 1."""
+    """A command or call failed while it ran; the command line exits with 1."""
 
     exit_code = 1
 
@@ -31,13 +31,13 @@ class MGCLIPError(Exception):
 
 
 class InputError(MGCLIPError):
-    """What the user gave cannot be used; the command line exits with 2."""
+    """The input cannot be used; the command line exits with 2."""
 
     exit_code = 2
 
 
 class MissingExtra(InputError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed and is not installed."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"This needs {what}, which is not installed: run  pip install 'mg-clip[{extra}]'")

@@ -1,4 +1,4 @@
-"""What people give as images, as a sequence of single images: the obvious meaning, or one sentence."""
+"""Turn whatever is given as images into a sequence of single images, or explain in one sentence why that is not possible."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ EXPECTED = "images must be a list of paths, Pillow images or uint8 arrays"
 
 
 def image_list(images: Any) -> Sequence[Any]:
-    """Images as a sequence with one item for each.
+    """Return images as a sequence with one item per image.
 
     Args:
         images: A sequence of paths, Pillow images, arrays or tensors, which is read item by item; a generator, a pandas column,
-            an array or a tensor of several images; or one single image. Tensors hold uint8, or floating point in 0..1, with
+            an array or a tensor of several images; or a single image. Tensors hold uint8, or floating point in 0..1, with
             channels first or last.
 
     Returns:
         The sequence, unchanged if its items need no conversion.
 
     Raises:
-        InputError: If the meaning is not clear, or if these are not images.
+        InputError: If the argument is ambiguous or does not contain images.
     """
     if isinstance(images, Tensor):
         return list(_split(_pixel_values(images), channels_first=True))
     if isinstance(images, np.ndarray):
         pixels = images.dtype.kind not in "OUS" and images.shape != (0,)
-        return list(_split(images, channels_first=False)) if pixels else _paths(images)
+        return list(_split(images, channels_first=False)) if pixels else _items(images)
     if isinstance(images, str | os.PathLike):
-        return [_file(images)]
+        return [_path(images)]
     if isinstance(images, Image.Image):
         return [images]
     if hasattr(images, "iloc"):
@@ -57,8 +57,8 @@ def image_list(images: Any) -> Sequence[Any]:
     return images  # type: ignore[no-any-return]
 
 
-def _file(file: str | os.PathLike[str]) -> str | Path:
-    """The path of one image."""
+def _path(file: str | os.PathLike[str]) -> str | Path:
+    """Return the path of one image, after a check that it is not a folder or a text of several lines."""
     name = os.fspath(file)
     if "\n" in name.strip():
         lines = len(name.split("\n"))
@@ -77,8 +77,8 @@ def _column(table: Any) -> list[Any]:
     raise InputError(f"{EXPECTED}; found a table of {table.shape[1]} columns: choose the column of the images.")
 
 
-def _paths(array: NDArray[Any]) -> Sequence[Any]:
-    """An array of objects or text: a list, a column, or one item."""
+def _items(array: NDArray[Any]) -> Sequence[Any]:
+    """The items of an array of objects or text: a list, a column, or a single item."""
     if array.ndim == 0:
         return image_list(array.item())
     if array.ndim == 2 and array.shape[1] == 1:
@@ -96,8 +96,8 @@ def _pixel_values(tensor: Tensor) -> NDArray[Any]:
         if values.numel() and not bool(((values >= 0) & (values <= 1)).all()):
             low, high = values.min().item(), values.max().item()
             raise InputError(
-                f"A tensor of images in floating point must hold values in 0..1; found {low:g} to {high:g}: give the images as "
-                "they are before any normalisation."
+                f"A floating-point tensor of images must hold values in 0..1; found {low:g} to {high:g}: give the images "
+                "without normalising them."
             )
         return np.asarray((values.numpy() * 255).round().astype(np.uint8))
     if tensor.dtype != torch.uint8:
@@ -114,7 +114,7 @@ def _single(tensor: Tensor) -> NDArray[Any]:
 
 
 def _split(array: NDArray[Any], *, channels_first: bool) -> Any:
-    """The images of an array, each ``(h, w)`` or ``(h, w, c)``. ``channels_first``: what this kind of array usually has."""
+    """The images of an array, each ``(h, w)`` or ``(h, w, c)``; ``channels_first`` decides ambiguous shapes."""
     if array.ndim == 4:
         first, last = array.shape[1] in CHANNELS, array.shape[3] in CHANNELS
         if first and (channels_first or not last):
@@ -138,5 +138,5 @@ def _split(array: NDArray[Any], *, channels_first: bool) -> Any:
 
 
 def _grey(array: NDArray[Any]) -> NDArray[Any]:
-    """``(n, h, w, 1)`` -> ``(n, h, w)``; colour images stay as they are."""
+    """``(n, h, w, 1)`` -> ``(n, h, w)``; colour images are returned unchanged."""
     return array[..., 0] if array.shape[3] == 1 else array

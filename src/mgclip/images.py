@@ -1,4 +1,4 @@
-"""Image files from anywhere: which formats are read, how large they may be, and which of many cannot be read."""
+"""Read image files from any source: the supported formats, the largest size, and which files cannot be read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError
-from mgclip.looks import as_seen
+from mgclip.rgb import displayed, silence_exif_warnings
 
-FORMATS = (
-    "JPEG", "PNG", "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "SGI", "TGA", "TIFF", "WEBP",
-)  # fmt: skip
-"""Those of pictures, the most frequent first, as they are tried. Not among them: formats whose readers start other programs."""
+FORMATS = "JPEG PNG AVIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
+"""Formats of pictures, in the order in which they are tried. Formats whose readers start other programs are not among them."""
 
-MOST_PIXELS = 120_000_000
-"""A larger image is refused: it would take more than 360 MB opened."""
+MAX_PIXELS = 120_000_000
+"""The largest image that is opened: it takes about 360 MB of memory."""
 
-MOST_RATIO = 200
-"""An image more so many times longer than wide is refused: resized to its shorter side, as CLIP does, it would be too large."""
+MAX_RATIO = 200
+"""The largest ratio of the sides. CLIP resizes the shorter side, so a longer image would become too large."""
 
 THREADS = "MGCLIP_THREADS"
 """The environment variable that sets how many threads open and transform images."""
@@ -40,42 +38,41 @@ CHUNK = 64
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that the installed Pillow reads."""
+    """The formats of ``FORMATS`` that the installed Pillow reads."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in FORMATS.split() if name in Image.OPEN)
 
 
 @lru_cache(maxsize=1)
-def endings() -> frozenset[str]:
-    """The endings of their files, with the dot, in small letters."""
-    read = {
-        *formats(),
-        "MPO",
-    }  # Pillow opens MPO, two pictures in one file, as JPEG, and lists it as no format of its own
-    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in read)
+def file_extensions() -> frozenset[str]:
+    """The file extensions of these formats, with the dot, in lower case."""
+    read = {*formats(), "MPO"}  # Pillow opens MPO, two pictures in one file, as JPEG and does not list it as a format
+    return frozenset(extension for extension, kind in Image.registered_extensions().items() if kind in read)
 
 
-def threads() -> int:
-    """How many threads open and transform images: ``MGCLIP_THREADS``, or one for each core that this process may use.
+def thread_count() -> int:
+    """Return how many threads open and transform images: ``MGCLIP_THREADS``, or the number of cores available to this process.
 
-    Raises ``InputError`` if the variable is not a whole number of at least 1.
+    Raises:
+        InputError: If the variable is not a whole number of at least 1.
     """
-    given = os.environ.get(THREADS, "")
-    if not given:
+    value = os.environ.get(THREADS, "")
+    if not value:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        raise InputError(f"{THREADS} must be a whole number of at least 1; found {given!r}.")
-    return int(given)
+    if not value.isdecimal() or int(value) < 1:
+        raise InputError(f"{THREADS} must be a whole number of at least 1; found {value!r}.")
+    return int(value)
 
 
-class AsStored(type(Path())):  # type: ignore[misc]
-    """The path of an image of a published data set, or of its folder: used as stored, without applying its orientation tag, like
-    the images that published results were measured on. Paths made from it are of its kind.
+class UnrotatedPath(type(Path())):  # type: ignore[misc]
+    """The path of an image whose orientation tag is ignored, or of a folder of such images; paths made from it are of its type.
+
+    Images of published data sets are read this way, because the published results were measured on unrotated images.
     """
 
 
 class UnreadableImage(InputError):
-    """A file that is no picture, for a ``reason``."""
+    """The image ``file`` cannot be read, for a ``reason``."""
 
     def __init__(self, file: str | Path, reason: str) -> None:
         super().__init__(f"The image {file} cannot be read ({reason}): replace or remove the file.")
@@ -86,66 +83,75 @@ class UnreadableImage(InputError):
 
 
 @contextlib.contextmanager
-def opened(file: Any) -> Iterator[Image.Image]:
-    """An image file, or a stream of its bytes, opened and not yet decoded.
+def open_undecoded(file: Any) -> Iterator[Image.Image]:
+    """Open an image file, or a stream of its bytes, without decoding it.
 
-    Raises whatever its reader does, and ``ValueError`` as ``check_size`` does.
+    Raises:
+        ValueError: If the image is too large or too long. Pillow's readers raise many other types.
     """
+    silence_exif_warnings()
     with Image.open(file, formats=formats()) as image:
         check_size(*image.size)
         yield image
 
 
 def check_size(width: int, height: int) -> None:
-    """See that an image can be opened and resized in little memory. Raises ``ValueError`` where it is too large or too long."""
+    """Check that an image can be opened and resized in little memory. Raises ``ValueError`` if it is too large or too long."""
     if width < 1 or height < 1:
-        raise ValueError(f"{width} x {height} pixels are none")
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than {MOST_PIXELS}")
-    if max(width, height) > MOST_RATIO * min(width, height):
-        raise ValueError(f"{width} x {height} pixels are more than {MOST_RATIO} times longer than wide")
+        raise ValueError(f"{width} x {height} pixels is an empty image")
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times as long as the other")
 
 
 def open_image(file: str | os.PathLike[str]) -> Image.Image:
-    """An image file as a person sees it, in RGB (``looks.as_seen``); that of an ``AsStored`` path without its orientation tag.
-    ``~/`` is the home folder.
+    """Open an image file in RGB, as a viewer displays it (``rgb.displayed``).
 
-    Raises ``InputError`` naming a file that cannot be read, is not of a format that is read, or is too large.
+    Args:
+        file: The path; ``~/`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
+
+    Raises:
+        InputError: If the file does not exist, cannot be read, has an unsupported format or is too large. Names the file.
     """
-    place = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
-    return _decoded(place, str(file), upright=not isinstance(file, AsStored))
+    path = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
+    return _decoded(path, str(file), upright=not isinstance(file, UnrotatedPath))
 
 
-def decode_stored(data: bytes, name: str) -> Image.Image:
-    """The same from the bytes of a published image, without its orientation tag. ``name``: what errors call it."""
+def decode_unrotated(data: bytes, name: str) -> Image.Image:
+    """Decode the bytes of a published image, ignoring its orientation tag. Errors call the image ``name``."""
     return _decoded(io.BytesIO(data), name, upright=False)
 
 
 def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
     try:
-        with opened(source) as image:
-            return as_seen(image, upright=upright)
+        with open_undecoded(source) as image:
+            return displayed(image, upright=upright)
     except FileNotFoundError:
         raise InputError(f"There is no image file {name}.") from None
-    except Exception as error:  # damaged files raise a dozen kinds, whatever their decoder met
-        if _machine(error):
+    except Exception as error:  # decoders of damaged files raise a dozen types
+        if _is_system_error(error):
             raise
         raise UnreadableImage(name, _reason(error)) from None
 
 
 def to_rgb(image: Any) -> Image.Image:
-    """An RGB image of a Pillow image, a path, or an array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)`` of uint8.
+    """Convert one image to RGB.
 
-    Raises ``InputError`` for an image that cannot be read or used, naming its file.
+    Args:
+        image: A path, a Pillow image, or a uint8 array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``.
+
+    Raises:
+        InputError: If the image cannot be read or used. Names its file, if it has one.
     """
     if isinstance(image, (str, os.PathLike)):
         return open_image(image)
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))
-        return as_seen(image if array is None else Image.fromarray(array))
+        return displayed(image if array is None else Image.fromarray(array))
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
-        if _machine(error):
+        if _is_system_error(error):
             raise
         raise InputError(f"An image cannot be used: {_reason(error)}.") from None
 
@@ -165,48 +171,55 @@ def _array(image: Any) -> NDArray[np.uint8]:
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
-def unreadable(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
-    """Positions of the images that cannot be read, and why. All are decoded, on all cores: Pillow works outside Python's lock.
+def find_unreadable_images(
+    images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None
+) -> dict[int, str]:
+    """Decode all images, on all cores, to find those that cannot be read. Pillow releases Python's lock while it decodes.
 
-    ``on_images`` is told how many more were tried.
+    Args:
+        images: Anything that ``to_rgb`` takes.
+        on_images: Called with the number of images tried since its last call.
+
+    Returns:
+        The reason for each unreadable image, by its position.
     """
     found: dict[int, str] = {}
     chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor(threads())
+    pool = ThreadPoolExecutor(thread_count())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata; what counts is the picture
+        warnings.simplefilter("ignore")  # unusual metadata does not make an image unreadable
         try:
-            for chunk, bad in zip(chunks, pool.map(lambda chunk: _tried(images, chunk), chunks), strict=True):
+            for chunk, bad in zip(chunks, pool.map(lambda chunk: _unreadable_in(images, chunk), chunks), strict=True):
                 found |= bad
                 on_images(len(chunk))
         finally:
-            pool.shutdown(cancel_futures=True)  # interrupted, it stops now, not a million images later
+            pool.shutdown(cancel_futures=True)  # an interrupt must not wait for a million images
     return found
 
 
-def _tried(images: Sequence[Any], chunk: range) -> dict[int, str]:
+def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
     bad = {}
     for position in chunk:
         try:
             to_rgb(images[position])
         except UnreadableImage as error:
             bad[position] = error.reason
-        except Exception as error:  # a set of another library decodes as it likes
-            if _machine(error):
+        except Exception as error:  # data sets of other libraries may raise anything
+            if _is_system_error(error):
                 raise
             bad[position] = _reason(error)
     return bad
 
 
-def _machine(error: Exception) -> bool:
-    """Whether an error is the machine's, and no fault of the image: what decoders raise carries no number of the system, unless
-    the image made them look at a place where no file can have one.
+def _is_system_error(error: Exception) -> bool:
+    """Whether the machine failed, not the image. Decoders set no ``errno``, except that a damaged image can make them seek to an
+    impossible position.
     """
-    own = (None, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW)
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in own)
+    from_image = (None, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in from_image)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture of a format that is read"
+        return "not an image in a supported format"
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""When two class names are the same: the one rule by which names are compared, wherever they come from.
+"""Compare class names. This module has the only rule for when two names are equal.
 
 Unicode writes *é* as one character or as two. Names are compared in the composed form (NFC) and shown as they were first given.
 """
@@ -11,63 +11,40 @@ from collections.abc import Iterable, Sequence
 from mgclip.errors import InputError
 
 
-def same(name: str) -> str:
-    """The form in which names are compared.
-
-    Args:
-        name: A class name.
-
-    Returns:
-        The name in Unicode's composed form (NFC).
-    """
+def canonical(name: str) -> str:
+    """Return the form in which names are compared: Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
-def look(name: str) -> str:
-    """What a reader sees of a name: without the compatibility forms, the invisible characters and the spaces around it.
+def visible_form(name: str) -> str:
+    """Return a form that is equal for names that look alike, such as the ligature in *ﬁsh* and the two letters in *fish*.
 
-    Args:
-        name: A class name.
-
-    Returns:
-        A form that is equal for names that look alike, such as the ligature in *ﬁsh* and the two letters in *fish*.
+    It has no compatibility characters, no invisible characters and no extra spaces.
     """
     shown = "".join(c for c in unicodedata.normalize("NFKC", name) if not _is_invisible(c))
     return " ".join(unicodedata.normalize("NFC", shown).split())
 
 
 def _is_invisible(character: str) -> bool:
-    """Whether it is a format character or one that selects a variant of the character before it, as of an emoji."""
+    """Whether it is a format character or a variation selector, as in an emoji."""
     return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 
-def find(name: str, names: Iterable[str]) -> int | None:
-    """The position of a name among others.
-
-    Args:
-        name: The name to look for.
-        names: The names to look in.
-
-    Returns:
-        Its position, or ``None`` if it is not among them.
-    """
-    wanted = same(name)
-    return next((place for place, other in enumerate(names) if same(other) == wanted), None)
+def index_of(name: str, names: Iterable[str]) -> int | None:
+    """Return the position of a name among others, or ``None`` if it is not one of them."""
+    wanted = canonical(name)
+    return next((position for position, other in enumerate(names) if canonical(other) == wanted), None)
 
 
-def check_alike(new: Sequence[str], known: Iterable[str] = ()) -> None:
+def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
     """Check that readers can tell new names from one another and from the known ones.
 
-    Args:
-        new: Names to add.
-        known: Names that are already there.
-
     Raises:
-        InputError: If two names are written differently and look alike.
+        InputError: If two different names look alike.
     """
-    seen = {look(name): name for name in known}
+    seen = {visible_form(name): name for name in known}
     for name in new:
-        other = seen.setdefault(look(name), name)
+        other = seen.setdefault(visible_form(name), name)
         if other != name:
             raise InputError(
                 f"The class names {other!a} and {name!a} look alike (they differ only in spaces, invisible "

@@ -1,4 +1,4 @@
-"""What comes from elsewhere as plain values: JSON, YAML and pickles, without what no file needs and a hostile one may use."""
+"""Read JSON, YAML and pickles from other sources, without the features that no file needs and a hostile file can abuse."""
 
 from __future__ import annotations
 
@@ -12,40 +12,45 @@ import yaml
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
-    Raises ``ValueError`` where it holds none: NaN and infinity are none, nor is what is nested too deep.
+    Raises:
+        ValueError: If it is not JSON, contains NaN or Infinity, or is nested too deeply.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text says. Raises ``ValueError`` where it says nothing, is nested too deep, or uses an alias."""
+    """Parse a YAML text.
+
+    Raises:
+        ValueError: If it is not YAML, contains an alias, or is nested too deeply.
+    """
     try:
-        return yaml.load(text, Loader=_NoAliases)
+        return yaml.load(text, Loader=_LoaderWithoutAliases)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-class _NoAliases(yaml.SafeLoader):
-    """A few lines of aliases of aliases stand for more than fits in memory."""
+class _LoaderWithoutAliases(yaml.SafeLoader):
+    """Refuses aliases: with aliases of aliases, a text of a few lines expands to more than fits in memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "an alias (*name) is not read here: write it out", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed: write the value out", mark)
         return super().compose_node(parent, index)
 
 
-class PlainUnpickler(pickle._Unpickler):
-    """The base of readers of one kind of pickle each: what they may name is theirs to say, in ``find_class``.
+class RestrictedUnpickler(pickle._Unpickler):
+    """Base of unpicklers for one kind of file each. A subclass lists the names it allows in ``find_class``.
 
-    It is Python's own reader and not the faster one, which makes room for as much as a pickle only says it has.
+    It extends Python's own implementation, because the C implementation allocates as much memory as a pickle claims to need.
     """
 
     stack: list[Any]
@@ -58,8 +63,8 @@ class PlainUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse every name."""
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no plain data")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in this file")
 
 
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+def _refuse_constant(name: str) -> Any:
+    raise ValueError("NaN and Infinity are not allowed")

@@ -63,11 +63,11 @@ class Target:
 def images(place: Path) -> Target:
     """Image files of every format that is written."""
     from mgclip.clip.load import load_backbone
-    from mgclip.images import endings, open_image
+    from mgclip.images import file_extensions, open_image
 
     grey = np.add.outer(np.arange(24), np.arange(32)).astype(np.uint8)
     seeds = []
-    for ending in sorted(endings()):
+    for ending in sorted(file_extensions()):
         for mode in ("L", "RGB", "RGBA", "P", "CMYK", "I;16", "1"):
             made = io.BytesIO()
             try:

@@ -45,10 +45,10 @@ out = _Plain(soft_wrap=True, markup=False, highlight=False)
 
 def require_single_process(command: str) -> None:
     """Refuse a command that works alone in one of several processes."""
-    from mgclip.clip.parallel import launched
+    from mgclip.clip.parallel import is_distributed
     from mgclip.errors import InputError
 
-    if launched():
+    if is_distributed():
         raise InputError(f"mgclip {command} runs in one process: start it without torchrun or accelerate launch.")
 
 

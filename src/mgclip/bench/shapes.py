@@ -10,7 +10,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
-from mgclip.clip.parallel import own_device
+from mgclip.clip.parallel import local_device
 
 VIT = {
     # name: image width, layers, heads, patch; text width, heads; shared dimension
@@ -28,14 +28,14 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         if not shortcut:
             del backbone.model.vision_model.encoder.layers[-1].forward  # the method of its class is in force again
         return backbone
-    from transformers import CLIPImageProcessorPil, CLIPModel
+    from transformers import AutoModel, CLIPImageProcessorPil
 
     torch.manual_seed(0)
-    model: Any = CLIPModel._from_config(make_config(shape), attn_implementation="sdpa")
+    model: Any = AutoModel.from_config(make_config(shape), attn_implementation="sdpa")
     model.float().eval().requires_grad_(False)
     if shortcut:
         compute_class_token_only_in_last_layer(model)
-    return Backbone(model.to(own_device()), openai_tokenizer(), CLIPImageProcessorPil(), shape, "random weights")
+    return Backbone(model.to(local_device()), openai_tokenizer(), CLIPImageProcessorPil(), shape, "random weights")
 
 
 def make_config(shape: str) -> Any:

@@ -19,12 +19,16 @@ TOWERS = {"vision": "vision_model", "text": "text_model"}
 
 
 def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, projections: str = "kv") -> None:
-    """Put fresh adapters into the backbone: A Xavier-uniform from ``seed``, B zero, scale ``alpha / rank``, no dropout.
+    """Attach new adapters to the backbone: A Xavier-uniform, B zero, no dropout. Adapters that it had before are removed.
 
-    ``projections``: letters of k, v, q and o, the attention projections to adapt.
+    B is zero, so the features are those of the pre-trained CLIP. The adapters are the only trainable weights.
 
-    With B zero the encoded features are those of the bare CLIP. The adapters are the only trainable weights; those a backbone
-    had before are taken off.
+    Args:
+        backbone: The CLIP to adapt, in place.
+        rank: Rank of the matrices.
+        alpha: The adapters are scaled by ``alpha / rank``.
+        seed: Seed of A.
+        projections: The attention projections to adapt, as letters of k, v, q and o.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -34,7 +38,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
         r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=[PROJECTIONS[p] for p in projections]
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the two libraries tell each other about names to come
+        warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
         backbone.peft_model = get_peft_model(backbone.model, config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -48,7 +52,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
 
 
 def adapter_weights(backbone: Backbone) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Name and weight of every adapter matrix, named ``tower.layer.k|v|q|o.A|B``: ``(rank, in)`` for A, ``(out, rank)`` for B."""
+    """Yield name and weight of every adapter matrix: ``tower.layer.k|v|q|o.A|B``, ``(rank, in)`` for A, ``(out, rank)`` for B."""
     for tower, module in TOWERS.items():
         for number, layer in enumerate(getattr(backbone.model, module).encoder.layers):
             for short, projection in PROJECTIONS.items():
@@ -60,20 +64,21 @@ def adapter_weights(backbone: Backbone) -> Iterator[tuple[str, torch.nn.Paramete
 
 
 def adapter_state(backbone: Backbone) -> dict[str, Tensor]:
-    """A copy of every adapter matrix, by name."""
+    """Return a copy of every adapter matrix, by name."""
     return {name: weight.detach().clone() for name, weight in adapter_weights(backbone)}
 
 
 def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Overwrite every adapter matrix.
+    """Replace every adapter matrix.
 
-    Raises ``InputError`` where a matrix is missing, unknown or of another shape; then nothing is overwritten.
+    Raises:
+        InputError: If a matrix is missing, unknown or has the wrong shape. Then nothing is replaced.
     """
     weights = dict(adapter_weights(backbone))
     if missing := sorted(weights.keys() - state.keys()):
         raise InputError(f"The adapter lacks {missing[0]} ({len(missing)} of {len(weights)} matrices are missing).")
     if unknown := sorted(state.keys() - weights.keys()):
-        raise InputError(f"The adapter has {unknown[0]}, which this CLIP has no place for.")
+        raise InputError(f"The adapter has {unknown[0]}, which does not exist in this CLIP.")
     for name, weight in weights.items():
         if state[name].shape != weight.shape:
             expected, found = tuple(weight.shape), tuple(state[name].shape)
@@ -86,7 +91,7 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
-    """Switch the adapters off, so that the backbone is the CLIP as it was loaded, within a ``with`` block."""
+    """Disable the adapters in a ``with`` block, so that the backbone computes the features of the pre-trained CLIP."""
     with backbone.peft_model.disable_adapter():
         backbone.weights_changed()
         yield
@@ -94,7 +99,11 @@ def without_adapters(backbone: Backbone) -> Iterator[None]:
 
 
 def read_adapter_file(file: Path) -> dict[str, Tensor]:
-    """Read adapter matrices from safetensors: named ``tower.layer.k|v.A|B``, or as peft names them."""
+    """Read adapter matrices from a safetensors file, which names them as ``adapter_weights`` or as peft does.
+
+    Raises:
+        InputError: If the file does not exist, cannot be read, or contains NaN or infinite values.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -103,9 +112,9 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"There is no adapter file {file}.") from None
     except (OSError, SafetensorError) as error:
-        raise InputError(f"The adapter file {file} cannot be read ({error}): restore it from a copy.") from None
+        raise InputError(f"The adapter file {file} cannot be read ({error}): restore it from a backup.") from None
     if not all(weight.is_floating_point() and bool(weight.isfinite().all()) for weight in state.values()):
-        raise InputError(f"The adapter file {file} holds what is no number: restore it from a copy.")
+        raise InputError(f"The adapter file {file} contains NaN or infinite values: restore it from a backup.")
     return {_short_name(name): weight for name, weight in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""PyTorch and NumPy in their ordinary modes, whatever the calling program has switched on."""
+"""Run code with the ordinary modes of PyTorch and NumPy, whatever modes the calling program has set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class _DefaultDtype:
-    """float32 as the default dtype while any thread is inside: PyTorch has one default for all threads."""
+    """Makes float32 the default dtype while any thread is inside. PyTorch has one default for all threads."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = Lock(), 0, torch.float32
@@ -40,9 +40,9 @@ _FLOAT32 = _DefaultDtype()
 
 @contextlib.contextmanager
 def ordinary_modes() -> Iterator[None]:
-    """Gradients on, no inference mode, no autocast, float32, new tensors on the processor, and NumPy's default error state.
+    """Enable gradients, disable inference mode and autocast, and use float32, the CPU and NumPy's default error state.
 
-    The modes of the caller are active again afterwards.
+    The modes of the caller are restored afterwards.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -58,7 +58,7 @@ def ordinary_modes() -> Iterator[None]:
 
 
 def in_ordinary_modes(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function in the ordinary modes, and leave the caller's modes as they are."""
+    """Decorate a function to run in the ordinary modes. The caller's modes are restored afterwards."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

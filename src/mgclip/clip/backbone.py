@@ -1,4 +1,4 @@
-"""A frozen CLIP and the two things the method asks of it: features of images and features of texts."""
+"""A frozen CLIP, which computes features of images and of texts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ from mgclip.clip.transform import Transform
 class Backbone:
     """A CLIP with its tokenizer and image transform.
 
-    ``model`` is a ``transformers.CLIPModel``, in float32, every weight frozen, in evaluation mode; adapters, once attached,
-    live inside it. ``reference`` is what it was loaded by; ``fingerprint`` names its weights.
+    Attributes:
+        model: A ``transformers.CLIPModel`` in float32 and evaluation mode, with all weights frozen. Adapters are attached to it.
+        tokenizer: Its ``CLIPTokenizer``.
+        processor: Its image processor.
+        reference: The name or path that it was loaded from.
+        fingerprint: Identifies its weights.
+        peft_model: The model with its adapters, once they are attached.
+        compute: Precision and micro-batch.
+        model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
+        weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
     model: Any
@@ -31,17 +39,15 @@ class Backbone:
     peft_model: Any = None
     compute: Compute = field(default_factory=Compute)
     model_number: int = 0
-    """Counts the models this CLIP has served: it carries the adapters of the latest one."""
     weights_number: int = 0
-    """Counts the changes of the adapters, so that cached features can tell that they are stale."""
 
     def weights_changed(self) -> None:
-        """Note that the adapters have changed."""
+        """Record that the adapters have changed."""
         self.weights_number += 1
 
     @cached_property
     def _mean_std(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the colours ``(1, 3, 1, 1)`` the transform takes for 0 and 1."""
+        """Mean and standard deviation ``(1, 3, 1, 1)`` of the colours, with which images are normalised."""
         mean, std = (
             torch.tensor(part, device=self.device) for part in (self.processor.image_mean, self.processor.image_std)
         )
@@ -49,13 +55,13 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         device: torch.device = self.model.logit_scale.device
         return device
 
     @property
     def feature_dim(self) -> int:
-        """Length of a feature: the dimension images and texts share."""
+        """Length of a feature, the same for images and texts."""
         return int(self.model.config.projection_dim)
 
     @property
@@ -65,7 +71,7 @@ class Backbone:
 
     @property
     def logit_scale(self) -> Tensor:
-        """The factor between a cosine and a logit: the exponential of the learned scale, about 100. Scalar."""
+        """The factor from cosines to logits: a scalar, the exponential of the learned scale, about 100."""
         scale: Tensor = self.model.logit_scale.exp()
         return scale
 
@@ -73,12 +79,12 @@ class Backbone:
     def transform(self) -> Transform:
         """CLIP's evaluation transform up to the crop: RGB images -> ``(n, 3, size, size)`` uint8.
 
-        Bytes instead of floats, so that a data set's transformed images can be kept; ``image_features`` does the normalising.
+        Bytes take less memory than floats, so the images of a data set can be kept; ``image_features`` normalises them.
         """
         return Transform.of(self.processor)
 
     def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
-        """Features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
+        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
         values = (pixels.to(self.device).float() / 255 - mean) / std
         with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
@@ -87,10 +93,9 @@ class Backbone:
         return torch.nn.functional.normalize(features, dim=-1) if normalise else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids ``(n, longest)`` of texts, padded to the longest of them only.
+        """Return token ids ``(n, longest)`` of texts, padded to the longest of them. Texts that are too long are cut.
 
-        The text tower is causal and is read at the end-of-text token, so what follows that token changes nothing and
-        need not be computed. A text longer than the tower reads is cut.
+        The text tower is causal and its feature is read at the end-of-text token, so more padding would change nothing.
         """
         longest = int(self.model.config.text_config.max_position_embeddings)
         ids = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
@@ -98,17 +103,20 @@ class Backbone:
         return tokens
 
     def text_features(self, tokens: Tensor) -> Tensor:
-        """L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
+        """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
         with self.compute.autocast(self.device):
             pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
             features: Tensor = self.model.text_projection(pooled).float()  # [n, w] -> [n, d]
         return torch.nn.functional.normalize(features, dim=-1)
 
     def configure(self, *, precision: Precision, micro_batch: int | None, compiled: bool, checkpointing: bool) -> None:
-        """Say how to compute from now on. ``micro_batch`` None: as many images as the estimate says fit.
+        """Set how to compute from now on.
 
-        ``compiled`` compiles both towers at their next use; ``checkpointing`` keeps only each layer's input for the backward
-        pass and computes the rest again.
+        Args:
+            precision: Floating-point type of the towers.
+            micro_batch: Images per forward and backward pass; None estimates how many fit into memory.
+            compiled: Compile both towers at their next use.
+            checkpointing: Keep only the input of each layer for the backward pass, and compute the rest again.
         """
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
         self.compute = Compute(precision, micro_batch or fitting)
@@ -116,17 +124,15 @@ class Backbone:
         _switch_checkpointing(self.model, checkpointing)
         for tower in towers:
             for layer in tower.encoder.layers:
-                layer.training = (
-                    checkpointing  # transformers checkpoints a layer in training mode; what is inside stays in eval
-                )
+                layer.training = checkpointing  # transformers requires it; the modules inside stay in evaluation mode
             if compiled:
                 tower.compile()
             else:
-                tower._compiled_call_impl = None  # there is no public way back
+                tower._compiled_call_impl = None  # there is no public way to undo compile()
 
 
 def _switch_checkpointing(model: Any, on: bool) -> None:
-    """Checkpoint activations from now on, or no more. Until transformers 5.22 it was called gradient checkpointing."""
+    """Switch activation checkpointing on or off. Before transformers 5.22 it was called gradient checkpointing."""
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if on:
         getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
@@ -135,9 +141,9 @@ def _switch_checkpointing(model: Any, on: bool) -> None:
 
 
 def fingerprint(model: Any) -> str:
-    """A name for a model's weights: equal for equal weights, however they were stored.
+    """Return a digest of a model's weights, which does not depend on how they were stored.
 
-    Taken over names, shapes and float32 values of all parameters, before adapters are attached.
+    It covers names, shapes and float32 values of all parameters, before adapters are attached.
     """
     digest = hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):

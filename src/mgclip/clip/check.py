@@ -1,4 +1,4 @@
-"""Whether what was loaded is a CLIP that can be used: sizes that can be, a transform that fits, and a trial of both towers."""
+"""Validate a loaded CLIP: plausible sizes, a matching transform, and one trial pass of both towers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Layers = Annotated[int, Field(ge=1, le=1000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
-MOST_TOKENS = 1 << 14
-"""An image of more is refused: their attention would take minutes and gigabytes."""
-MOST_WEIGHTS = 5_000_000_000
-"""Twice those of the largest CLIP there is."""
+MAX_TOKENS = 1 << 14
+"""With more tokens per image, attention takes minutes and gigabytes."""
+MAX_PARAMETERS = 5_000_000_000
+"""Twice the number of the largest published CLIP."""
 
 
 class _Tower(BaseModel):
@@ -61,37 +61,45 @@ class _Transform(BaseModel):
 
 
 def check_config(config: Any, source: str, stored: int | None = None) -> None:
-    """See that a configuration's sizes can be those of a CLIP, before anything so large is made.
+    """Check that the sizes in a configuration are plausible, before memory is allocated for them.
 
-    ``stored``: bytes of its weights on disk, where that is known. Raises ``InputError``, naming the configuration's ``source``.
+    Args:
+        config: The configuration as plain values.
+        source: What errors call the configuration.
+        stored: Bytes of its weights on disk, if known.
+
+    Raises:
+        InputError: If it is not a valid CLIP configuration.
     """
     try:
         sizes = _Config.model_validate(config)
         vision, text = sizes.vision_config, sizes.text_config
-        if (tokens := (vision.image_size // vision.patch_size) ** 2) > MOST_TOKENS:
-            raise ValueError(f"an image would be {tokens:,} tokens")
-        weights = _weights(vision) + _weights(text) + _embeddings(vision, text)
-        if weights > MOST_WEIGHTS:
-            raise ValueError(f"it asks for {weights:,} weights")
-        if stored is not None and weights > stored:
-            raise ValueError(f"it asks for {weights:,} weights, and only {stored:,} bytes of them are there")
+        if (tokens := (vision.image_size // vision.patch_size) ** 2) > MAX_TOKENS:
+            raise ValueError(f"it implies {tokens:,} tokens per image, more than the limit of {MAX_TOKENS:,}")
+        parameters = _layer_parameters(vision) + _layer_parameters(text) + _embedding_parameters(vision, text)
+        if parameters > MAX_PARAMETERS:
+            raise ValueError(f"it implies {parameters:,} parameters, more than the limit of {MAX_PARAMETERS:,}")
+        if stored is not None and parameters > stored:
+            raise ValueError(f"it implies {parameters:,} parameters, but its weights have only {stored:,} bytes")
     except ValueError as error:
-        reason = _first(error) if isinstance(error, ValidationError) else error
-        raise InputError(f"{source} is no CLIP's ({reason}): restore the model from a copy.") from None
+        reason = _first_problem(error) if isinstance(error, ValidationError) else error
+        raise InputError(
+            f"{source} is not a valid CLIP configuration ({reason}): restore the model from a backup."
+        ) from None
 
 
-def _weights(tower: _Tower) -> int:
-    """The weights of a tower's layers, but for biases and norms."""
+def _layer_parameters(tower: _Tower) -> int:
+    """The parameters of a tower's layers, without biases and norms."""
     return tower.num_hidden_layers * tower.hidden_size * (4 * tower.hidden_size + 2 * tower.intermediate_size)
 
 
-def _embeddings(vision: _Vision, text: _Text) -> int:
+def _embedding_parameters(vision: _Vision, text: _Text) -> int:
     patches = vision.num_channels * vision.patch_size**2 + (vision.image_size // vision.patch_size) ** 2
     return vision.hidden_size * patches + text.hidden_size * (text.vocab_size + text.max_position_embeddings)
 
 
-def check_whole(backbone: Backbone) -> Backbone:
-    """The same backbone, after one image and one text went through it. Raises ``InputError`` where that cannot be."""
+def check_usable(backbone: Backbone) -> Backbone:
+    """Return the backbone after a trial pass of one image and one text. Raises ``InputError`` if the pass fails."""
     name, side, processor = backbone.reference, backbone.image_size, backbone.processor
     try:
         _Transform(
@@ -104,21 +112,25 @@ def check_whole(backbone: Backbone) -> Backbone:
             grey = Image.fromarray(np.full((side + 1, side, 3), 128, dtype=np.uint8))
             pixels = backbone.transform([grey, grey.rotate(90, expand=True)])
             if pixels.shape != (2, 3, side, side):
-                raise ValueError(f"images come out as {tuple(pixels.shape[1:])}, and the tower reads {side} x {side}")
+                raise ValueError(
+                    f"the transform gives {tuple(pixels.shape[1:])}, but the image tower expects {side} x {side}"
+                )
             image = backbone.image_features(pixels[:1])
             text = backbone.text_features(backbone.tokenize(["a photo"]))
         if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):
-            raise ValueError("its features are no numbers, or images and texts have other lengths")
+            raise ValueError("its features contain NaN, or image and text features differ in length")
     except ValidationError as error:
-        raise InputError(f"The CLIP {name} is not whole ({_first(error)}): restore it from a copy.") from None
-    except Exception as error:  # whatever the libraries raise at parts that do not fit
+        raise InputError(
+            f"The CLIP {name} cannot be used ({_first_problem(error)}): restore it from a backup."
+        ) from None
+    except Exception as error:  # the libraries raise many types if parts do not fit
         if out_of_memory(error) or any(word in str(error).upper() for word in ("CUDA", "CUDNN", "CUBLAS", "HIP ERROR")):
             raise  # the machine's fault, not the model's
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"The CLIP {name} is not whole ({reason[:300]}): restore it from a copy.") from error
+        raise InputError(f"The CLIP {name} cannot be used ({reason[:300]}): restore it from a backup.") from error
     return backbone
 
 
-def _first(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}"
+    return ": ".join(part for part in (".".join(map(str, problem["loc"])), problem["msg"]) if part)

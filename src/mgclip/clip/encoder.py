@@ -1,4 +1,4 @@
-"""Images and class texts to features: in batches, no text twice while the weights stay as they are."""
+"""Encode images and class texts in batches, without gradients. Text features are cached until the weights change."""
 
 from __future__ import annotations
 
@@ -11,42 +11,46 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room, prefetch
+from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
 from mgclip.errors import MGCLIPError
 from mgclip.image_lists import image_list
 
 
 class Encoder:
-    """Encodes images and texts without gradients. Text features are cached until the adapters change.
+    """Encodes images and class texts without gradients. Text features are cached until the adapters change.
 
-    Image features are L2-normalised unless ``normalise`` is false; text features always are.
+    Args:
+        backbone: The CLIP.
+        prompt: Template of a class text; ``{}`` stands for the class.
+        batch_size: Images or texts per pass.
+        normalise: L2-normalise image features. Text features always are.
     """
 
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self._texts: dict[str, Tensor] = {}
-        self._together: tuple[tuple[str, ...], Tensor] | None = None
+        self._latest: tuple[tuple[str, ...], Tensor] | None = None
 
     def require_own_adapters(self) -> None:
         """Check that the CLIP still carries the adapters of the model this encoder belongs to.
 
         Raises:
-            MGCLIPError: If the CLIP was given to another model since.
+            MGCLIPError: If another model has been loaded on the same CLIP.
         """
         if self.backbone.model_number != self._model_number:
             raise MGCLIPError(
-                f"The CLIP {self.backbone.reference} now carries the adapters of another model: load a CLIP of its own for "
+                f"The CLIP {self.backbone.reference} now carries the adapters of another model: load a separate CLIP for "
                 "each model."
             )
 
     @in_ordinary_modes
-    def pixels(self, images: Any, keep_bytes: int | Room = KEEP_BYTES) -> PreparedImages:
-        """Images prepared for this CLIP; kept, up to ``keep_bytes``, for those who use them again.
+    def pixels(self, images: Any, keep_bytes: int | MemoryBudget = KEEP_BYTES) -> PreparedImages:
+        """Prepare images for this CLIP. Transformed images are kept, so that they can be used again.
 
         Args:
-            images: What ``image_list`` takes, or images that are prepared already, which are returned unchanged.
-            keep_bytes: Room for the transformed images.
+            images: Anything that ``image_list`` takes, or prepared images, which are returned unchanged.
+            keep_bytes: Memory for the transformed images.
 
         Raises:
             InputError: If these are not images.
@@ -58,47 +62,49 @@ class Encoder:
     @in_ordinary_modes
     @torch.no_grad()
     def images(self, pixels: PreparedImages, *, shared: bool = False) -> Tensor:
-        """Features ``(n, d)`` of prepared images, with the current adapters.
+        """Return features ``(n, d)`` of prepared images, with the current adapters.
 
-        ``shared``: all processes ask for the same images, so each encodes a part of them. Without it a process encodes its images
-        by itself, whatever the others do.
+        Args:
+            pixels: The images.
+            shared: All processes call this with the same images, so each encodes a part of them. Otherwise a process encodes all
+                of its images, independently of the others.
         """
         self.require_own_adapters()
         if len(pixels) == 0:
             return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
-        every = torch.arange(len(pixels))
-        parts = (parallel.shard(every) if shared else every).split(self.batch_size)
+        indices = torch.arange(len(pixels))
+        parts = (parallel.shard(indices) if shared else indices).split(self.batch_size)
         features = [
             self.backbone.image_features(prepared, normalise=self.normalise)
             for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part)))
         ]
-        none = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
-        encoded = torch.cat([none, *features])
+        empty = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)  # a process may have no images
+        encoded = torch.cat([empty, *features])
         return parallel.gather_rows(encoded) if shared else encoded
 
     @in_ordinary_modes
     @torch.no_grad()
     def texts(self, names: Sequence[str]) -> Tensor:
-        """L2-normalised text features ``(len(names), d)`` of classes."""
+        """Return L2-normalised text features ``(len(names), d)`` of classes."""
         self.require_own_adapters()
         if self._weights_number != self.backbone.weights_number:
-            self._texts, self._together = {}, None
+            self._texts, self._latest = {}, None
             self._weights_number = self.backbone.weights_number
-        if self._together is not None and self._together[0] == tuple(names):
-            return self._together[1]
+        if self._latest is not None and self._latest[0] == tuple(names):
+            return self._latest[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]
         for start in range(0, len(new), self.batch_size):
             part = new[start : start + self.batch_size]
             tokens = self.backbone.tokenize([self.prompt.format(name) for name in part])
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
-        self._together = tuple(names), torch.stack([self._texts[name] for name in names])
-        return self._together[1]
+        self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
+        return self._latest[1]
 
     def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
-        """Take these features ``(len(names), d)`` for these texts', until the weights change."""
+        """Cache features ``(len(names), d)`` of classes that were computed elsewhere."""
         self._texts.update(zip(names, features, strict=True))
-        self._together = None
+        self._latest = None
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
-        """Text logits of normalised image features over any classes: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
+        """Return text logits of normalised image features: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
         return self.backbone.logit_scale * features @ self.texts(names).T

@@ -1,25 +1,26 @@
-"""A CLIP on the Hugging Face hub: what is stored of it on this machine, or its files, the configuration before the weights."""
+"""Find a CLIP in the hub's local cache, or download it from the Hugging Face hub: the configuration before the weights."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError, MGCLIPError
 
-WAIT = 4.0
-"""Seconds until a hub that does not answer counts as unreachable."""
+TIMEOUT = 4.0
+"""Seconds after which a hub that does not answer counts as unreachable."""
 OPEN_CLIP = "open_clip_config.json"
-"""Marks a repository or folder of OpenCLIP."""
-SMALL = frozenset({
-    "config.json", OPEN_CLIP, "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
-    "added_tokens.json", "preprocessor_config.json", "processor_config.json",
-})  # fmt: skip
+"""A file that only repositories and folders of OpenCLIP have."""
+NEEDED = re.compile(
+    r"((tokenizer_|preprocessor_|processor_)?config|tokenizer|vocab|special_tokens_map|added_tokens)\.json|merges\.txt"
+)
+"""The names of the files that are needed besides the weights."""
 ADVICE = "or use iconclip, which comes with the package (--base iconclip)"
 
 
-def stored_folder(name: str) -> Path | None:
-    """The folder of a repository in the hub's cache on this machine, complete or not; None if there is none."""
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of a repository in the hub's cache on this machine, which may be incomplete, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json")
@@ -31,7 +32,7 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
 
     Args:
         name: The id of the repository.
-        check: Called with the folder when it holds the configuration only; what it refuses is not downloaded any further.
+        check: Called with the folder once it has the configuration. If it raises, nothing more is downloaded.
 
     Raises:
         InputError: If there is no such repository, or the hub cannot be reached.
@@ -40,10 +41,10 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     def fetch(file: str) -> Path:
-        return Path(hf_hub_download(name, file, etag_timeout=WAIT)).parent
+        return Path(hf_hub_download(name, file, etag_timeout=TIMEOUT)).parent
 
     try:
-        files = [entry.rfilename for entry in HfApi().model_info(name, timeout=WAIT).siblings or []]
+        files = [entry.rfilename for entry in HfApi().model_info(name, timeout=TIMEOUT).siblings or []]
         if "config.json" not in files:
             kind = "OpenCLIP's layout" if OPEN_CLIP in files else "another layout"
             raise InputError(
@@ -53,7 +54,7 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
             fetch(OPEN_CLIP)
         folder = fetch("config.json")
         check(folder)
-        for file in sorted(SMALL.intersection(files)) + _weights(files):
+        for file in sorted(filter(NEEDED.fullmatch, files)) + _weight_files(files):
             fetch(file)
     except MGCLIPError:
         raise
@@ -61,9 +62,9 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
         raise InputError(
             f"The CLIP {name} cannot be loaded ({_first_line(error)}): check the name, and log in if it is gated, {ADVICE}."
         ) from None
-    except Exception as error:  # the libraries raise a dozen kinds if there is no network or the disk is full
+    except Exception as error:  # the libraries raise a dozen types if there is no network or the disk is full
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-            raise  # a file of this machine
+            raise  # it concerns a file on this machine
         raise InputError(
             f"The CLIP {name} is not stored on this machine and cannot be loaded ({_first_line(error)}): check the name and the "
             f"network, {ADVICE}."
@@ -71,8 +72,8 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _weights(files: Sequence[str]) -> list[str]:
-    """The weights among a repository's files, in one format: safetensors if there is such a file."""
+def _weight_files(files: Sequence[str]) -> list[str]:
+    """The weight files of a repository in one format: safetensors if it has them."""
     own = [file for file in files if "/" not in file]
     safe = [
         file for file in own if file.startswith("model") and file.endswith((".safetensors", ".safetensors.index.json"))

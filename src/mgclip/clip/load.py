@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
-from mgclip.clip.check import check_config, check_whole
-from mgclip.clip.hub import ADVICE, OPEN_CLIP, download, stored_folder
+from mgclip.clip.check import check_config, check_usable
+from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
-from mgclip.clip.parallel import own_device
+from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError
 from mgclip.untrusted import read_json
@@ -23,12 +23,15 @@ EMBEDDED = "iconclip"
 
 
 def load_backbone(reference: str | Path, device: str | torch.device | None = None) -> Backbone:
-    """Load, freeze and move a CLIP to ``device`` (a GPU where there is one), in float32.
+    """Load a CLIP in float32 and freeze it.
 
-    ``reference``: a hub id (``openai/clip-vit-base-patch16``), a folder in Hugging Face layout, an OpenAI ``.pt`` file, or
-    ``iconclip``. A CLIP of the hub that is stored on this machine is loaded without asking the hub.
+    Args:
+        reference: A hub id (``openai/clip-vit-base-patch16``), a folder in Hugging Face layout, an OpenAI ``.pt`` file, or
+            ``iconclip``. A CLIP in the hub's cache on this machine is loaded without contacting the hub.
+        device: Where to load it; a GPU by default, if there is one.
 
-    Raises ``InputError`` if there is no such CLIP, or if it is not a CLIP with a ViT whose activation and heads are known.
+    Raises:
+        InputError: If there is no such CLIP, or if it is not a CLIP with a ViT whose activation and heads are known.
     """
     name = str(reference)
     path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(name).expanduser()
@@ -47,23 +50,30 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
             f"layout, an OpenAI .pt file, or {EMBEDDED}."
         )
     model = model.float().eval().requires_grad_(False)
-    mark = fingerprint(model)
+    digest = fingerprint(model)
     compute_class_token_only_in_last_layer(model)
-    model.to(device or own_device())
-    return check_whole(Backbone(model, tokenizer, processor, name, mark))
+    model.to(device or local_device())
+    return check_usable(Backbone(model, tokenizer, processor, name, digest))
 
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
-    """Load the CLIP of the model saved in ``folder``: from ``base`` if that is given, or from where it was.
+    """Load the CLIP that a saved model was trained on.
 
-    Raises ``InputError`` that tells how to give its current place if it is not where it was.
+    Args:
+        folder: The folder of the model.
+        base: The current path of the CLIP; if empty, it is loaded from ``reference``.
+        reference: The name or path that it was loaded from when the model was saved.
+        device: Where to load it.
+
+    Raises:
+        InputError: If the CLIP cannot be loaded.
     """
     try:
         return load_backbone(base or reference, device)
     except InputError as error:
         if base:
             raise
-        reason = str(error).rstrip(".").removesuffix(f", {ADVICE}")  # no other CLIP would do
+        reason = str(error).rstrip(".").removesuffix(f", {ADVICE}")  # another CLIP cannot replace it
         raise InputError(
             f"The CLIP that {folder} was trained on cannot be loaded: {reason}; if it has moved, give "
             "its current path with --base (base= in Python)."
@@ -71,33 +81,33 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
 
 
 def _hub_folder(name: str) -> Path:
-    """The folder with the files of a CLIP of the hub: as stored on this machine, or downloaded now."""
-    stored = stored_folder(name)
+    """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now."""
+    stored = cached_folder(name)
     if stored is not None:
         _check_config_file(stored, name)
         try:
             _check_folder(stored, name)
             return stored
-        except InputError:  # a part of it is stored
+        except InputError:  # the cache is incomplete
             pass
-    folder = download(name, lambda place: _check_config_file(place, name))
+    folder = download(name, lambda folder: _check_config_file(folder, name))
     _check_folder(folder, name)
     return folder
 
 
 def _check_folder(path: Path, name: str) -> None:
-    """Check a folder's files, and report in one sentence what is wrong with them before any library reads them."""
+    """Check the files of a folder before a library reads them, so that errors are one sentence."""
     _check_config_file(path, name)
     if not _weight_files(path):
         raise InputError(f"{name} has no weights: expected model.safetensors next to its config.json.")
     for file in path.glob("model*.safetensors.index.json"):
         if missing := sorted({part for part in _shards(file) if not (path / part).is_file()}):
-            raise InputError(f"{name} has no {missing[0]}, which its {file.name} lists: restore it from a copy.")
+            raise InputError(f"{name} has no {missing[0]}, which its {file.name} lists: restore it from a backup.")
     for file in path.glob("pytorch_model*.bin"):
         try:
             check_archive(file)
         except (ValueError, OSError) as error:
-            raise InputError(f"{file} cannot be read ({error}): restore it from a copy.") from None
+            raise InputError(f"{file} cannot be read ({error}): restore it from a backup.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
         other = "vocab.json" if need == "tokenizer" else "processor_config.json"
         if not any((path / file).is_file() for file in (what, other)):
@@ -108,20 +118,20 @@ def _shards(index: Path) -> list[str]:
     try:
         return [str(part) for part in dict(json.loads(index.read_bytes())["weight_map"]).values()]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise InputError(f"{index} cannot be read ({error}): restore it from a copy.") from None
+        raise InputError(f"{index} cannot be read ({error}): restore it from a backup.") from None
 
 
 def _check_config_file(path: Path, name: str) -> None:
-    """See that a folder's configuration is one of a CLIP, and that nothing of it would have to be guessed."""
+    """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed."""
     config_file = path / "config.json"
     open_clip = (path / OPEN_CLIP).is_file()
     if not config_file.is_file():
-        found = f"it is in OpenCLIP's ({OPEN_CLIP}); convert it" if open_clip else "it has no config.json"
+        found = f"it is in OpenCLIP's layout ({OPEN_CLIP}); convert it" if open_clip else "it has no config.json"
         raise InputError(f"{name} is not a CLIP in Hugging Face layout: {found}.")
     try:
         config = read_json(config_file)
     except (ValueError, OSError) as error:
-        raise InputError(f"{config_file} cannot be read ({error}): restore it from a copy of the model.") from None
+        raise InputError(f"{config_file} cannot be read ({error}): restore it from a backup.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
@@ -129,7 +139,7 @@ def _check_config_file(path: Path, name: str) -> None:
         for key in ("hidden_act", "num_attention_heads"):
             if not isinstance(config.get(tower), dict) or key not in config[tower]:
                 raise InputError(
-                    f"{name} is OpenCLIP's, and its config.json does not say {tower}.{key}: "
+                    f"{name} is an OpenCLIP model and its config.json has no {tower}.{key}: "
                     "add the value that the model was trained with."
                 )
 
@@ -161,13 +171,13 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
             processor = CLIPImageProcessorPil.from_pretrained(folder)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # the libraries raise a dozen kinds, from OSError to pickle errors: all mean "cannot load"
+    except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"The CLIP {name} cannot be loaded ({reason}): restore the folder from a copy.") from error
+        raise InputError(f"The CLIP {name} cannot be loaded ({reason}): restore the folder from a backup.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:
         first = missing[0] if missing else sorted(map(str, info["mismatched_keys"]))[0]
-        raise InputError(f"The weights of {name} do not fit its config.json: {first} is missing or of another shape.")
+        raise InputError(
+            f"The weights of {name} do not fit its config.json: {first} is missing or has a different shape."
+        )
     return model, tokenizer, processor

@@ -1,7 +1,7 @@
-"""Read OpenAI's own CLIP files (``ViT-B-16.pt``): a state dict or a TorchScript archive, converted to transformers' layout.
+"""Read OpenAI's own CLIP files (``ViT-B-16.pt``), a state dict or TorchScript archive, and convert them to transformers' layout.
 
-OpenAI's files hold three counts next to the weights. They are required, because nothing else tells such a file from an OpenCLIP
-checkpoint, whose tensors have the same names: the activation and the number of heads cannot be read from the weights.
+OpenAI's files hold three counts next to the weights. They are required, because only they distinguish such a file from an
+OpenCLIP checkpoint, whose tensors have the same names. The activation and the number of heads cannot be read from the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mgclip.clip.compute import out_of_memory
 from mgclip.clip.torchscript import check_archive, is_torchscript, read_torchscript
 from mgclip.errors import InputError
 
-PLAIN = {
+OUTSIDE_BLOCKS = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -39,30 +39,40 @@ IN_BLOCK = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
-NEEDED = {"visual.conv1.weight", "visual.proj", "visual.positional_embedding", "token_embedding.weight",
-          "positional_embedding", "ln_final.weight", "text_projection", "logit_scale"}  # fmt: skip
+REQUIRED = {
+    "visual.conv1.weight",
+    "visual.proj",
+    "visual.positional_embedding",
+    "token_embedding.weight",
+    "positional_embedding",
+    "ln_final.weight",
+    "text_projection",
+    "logit_scale",
+}
 RESNET = ("visual.layer1.", "visual.attnpool.")
-NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+COUNTS = {"input_resolution", "context_length", "vocab_size"}
 BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:weight|bias))")
 
 
 def load_openai(file: Path) -> tuple[Any, Any, Any]:
-    """Model, tokenizer and image transform of an OpenAI ``.pt`` file. Sizes are read off the weights' shapes.
+    """Return model, tokenizer and image processor of an OpenAI ``.pt`` file, without running code from it.
 
-    A state dict is read with ``weights_only``, a TorchScript archive without running what is in it. Raises ``InputError`` for a
-    missing file, a ResNet CLIP, an OpenCLIP checkpoint, or anything that is not OpenAI's layout.
+    The sizes are those of the weights.
+
+    Raises:
+        InputError: If the file does not exist, or is a ResNet CLIP, an OpenCLIP checkpoint or in any other layout.
     """
-    from transformers import CLIPImageProcessorPil, CLIPModel
+    from transformers import AutoModel, CLIPImageProcessorPil
 
     state = _read_state(file)
     if any(key.startswith(RESNET) for key in state):
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
-    if missing := sorted(NEEDED - state.keys()):
+    if missing := sorted(REQUIRED - state.keys()):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it has no {missing[0]}.")
-    if missing := sorted(NOT_WEIGHTS - state.keys()):
+    if missing := sorted(COUNTS - state.keys()):
         raise InputError(
-            f"{file} is not one of OpenAI's files, for it has no {missing[0]}: its activation and heads are unknown, as in an "
-            "OpenCLIP checkpoint; give the model as a folder in Hugging Face layout, whose config.json says them."
+            f"{file} is not one of OpenAI's files, because it has no {missing[0]}: its activation and heads are unknown, as in "
+            "an OpenCLIP checkpoint; give the model as a folder in Hugging Face layout, whose config.json contains them."
         )
     try:
         tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
@@ -71,15 +81,16 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     except (ValueError, IndexError, TypeError, AttributeError, KeyError, RuntimeError) as error:
         if out_of_memory(error):
             raise
-        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have other shapes.") from None
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have unexpected shapes.") from None
     check_config(config.to_dict(), f"The shape of {file}", file.stat().st_size)
-    model = CLIPModel._from_config(config, attn_implementation="sdpa")
+    model = AutoModel.from_config(config, attn_implementation="sdpa")
     expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
-    wrong = [n for n in sorted(expected.keys() | converted.keys())
-             if n not in converted or converted[n].shape != expected.get(n)]  # fmt: skip
-    if wrong:
-        raise InputError(f"{file} is not a whole CLIP in OpenAI's layout: {wrong[0]} is missing or of another shape.")
-    model.load_state_dict(converted, strict=False)  # strict but for position_ids, just checked name by name
+    found = {name: tensor.shape for name, tensor in converted.items()}
+    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+        raise InputError(
+            f"{file} is not a complete CLIP in OpenAI's layout: {wrong[0]} is missing or has the wrong shape."
+        )
+    model.load_state_dict(converted, strict=False)  # only position_ids may be missing, as checked above
     size = config.vision_config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     return model, tokenizer, processor
@@ -90,7 +101,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         raise InputError(f"There is no CLIP file {file}.")
     try:
         state = _read_archive(file) if is_torchscript(file) else _read_pickle(file)
-    except Exception as error:  # what a damaged pickle meets on its way
+    except Exception as error:  # a damaged pickle can raise anything
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -104,9 +115,11 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
         for name, value in state.items()
     ):
-        raise InputError(f"{file} is not a CLIP in OpenAI's layout: it holds something else than named tensors.")
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: it contains values other than named tensors.")
     if sum(value.numel() for value in state.values()) > file.stat().st_size:
-        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have more numbers than are stored.")
+        raise InputError(
+            f"{file} is not a CLIP in OpenAI's layout: its tensors claim more elements than the file contains."
+        )
     return {name.removeprefix("module."): value.float() for name, value in state.items()}
 
 
@@ -116,12 +129,12 @@ def _read_pickle(file: Path) -> Any:
 
 
 def _read_archive(file: Path) -> dict[str, Tensor]:
-    """What of a TorchScript archive can be a weight: modules keep masks and the like beside them."""
+    """The tensors of a TorchScript archive that can be weights. Modules also hold masks and other buffers."""
     return {name: tensor for name, tensor in read_torchscript(file).items() if _may_be_weight(name)}
 
 
 def _may_be_weight(name: str) -> bool:
-    known = name in PLAIN or name in NEEDED or name.rpartition(".")[0] in PLAIN or name in NOT_WEIGHTS
+    known = name in OUTSIDE_BLOCKS or name in REQUIRED or name.rpartition(".")[0] in OUTSIDE_BLOCKS or name in COUNTS
     return known or BLOCK.fullmatch(name) is not None or name.startswith(RESNET)
 
 
@@ -129,34 +142,37 @@ def _config(state: Mapping[str, Tensor], tokenizer: Any) -> Any:
     from transformers import CLIPConfig
 
     width, _, _, patch = state["visual.conv1.weight"].shape
-    text_width = state["ln_final.weight"].shape[0]
     side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-
-    def depth(prefix: str) -> int:
-        return len({m[2] for key in state if (m := BLOCK.fullmatch(key)) and (m[1] or "") == prefix})
-
     projection = int(state["text_projection"].shape[1])
-    vision = {
-        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth("visual."),
-        "num_attention_heads": max(1, width // 64), "image_size": side * patch, "patch_size": patch,
-        "hidden_act": "quick_gelu", "projection_dim": projection,
-    }  # fmt: skip
+
+    def tower(prefix: str, width: int) -> dict[str, object]:
+        blocks = {match[2] for key in state if (match := BLOCK.fullmatch(key)) and (match[1] or "") == prefix}
+        return {
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_hidden_layers": len(blocks),
+            "num_attention_heads": max(1, width // 64),
+            "hidden_act": "quick_gelu",
+            "projection_dim": projection,
+        }
+
+    vision = {**tower("visual.", width), "image_size": side * patch, "patch_size": patch}
     text = {
-        "vocab_size": int(state["token_embedding.weight"].shape[0]), "hidden_size": text_width,
-        "intermediate_size": 4 * text_width, "num_hidden_layers": depth(""), "hidden_act": "quick_gelu",
-        "num_attention_heads": max(1, text_width // 64), "projection_dim": projection,
+        **tower("", state["ln_final.weight"].shape[0]),
+        "vocab_size": int(state["token_embedding.weight"].shape[0]),
         "max_position_embeddings": int(state["positional_embedding"].shape[0]),
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
+    }
     return CLIPConfig(vision_config=vision, text_config=text, projection_dim=projection)
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenAI's names and layout -> transformers': fused query/key/value split, projections transposed."""
+    """Convert OpenAI's weights to transformers' names and layout: split the fused query/key/value, transpose the projections."""
     converted: dict[str, Tensor] = {}
     for key, value in state.items():
-        if key in NOT_WEIGHTS:
+        if key in COUNTS:
             continue
         if key in ("visual.proj", "text_projection"):
             converted[{"visual.proj": "visual_projection"}.get(key, key) + ".weight"] = value.T.contiguous()
@@ -170,14 +186,14 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 converted[layer + IN_BLOCK.get(part, part) + kind] = value
         else:
             stem, _, kind = key.rpartition(".")
-            converted[PLAIN[key] if key in PLAIN else f"{PLAIN.get(stem, stem)}.{kind}"] = value
+            converted[OUTSIDE_BLOCKS.get(key) or f"{OUTSIDE_BLOCKS.get(stem, stem)}.{kind}"] = value
     if converted["logit_scale"].ndim:
         converted["logit_scale"] = converted["logit_scale"].reshape(())
     return converted
 
 
 def openai_tokenizer(length: int = 77) -> Any:
-    """CLIP's byte-pair tokenizer, built from the merges inside the package: OpenAI's files come without one."""
+    """Build CLIP's byte-pair tokenizer from the merges in the package, because OpenAI's files have no tokenizer."""
     from transformers import CLIPTokenizer
 
     text = gzip.decompress((files("mgclip") / "assets" / "openai_merges.txt.gz").read_bytes()).decode()
@@ -190,7 +206,7 @@ def openai_tokenizer(length: int = 77) -> Any:
 
 
 def _byte_symbols() -> list[str]:
-    """One printable character for each byte, in the order of CLIP's vocabulary: printable bytes first."""
+    """One printable character for each byte, in the order of CLIP's vocabulary, which begins with the printable bytes."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in printable]
-    return [*map(chr, printable), *(chr(256 + place) for place in range(len(rest)))]
+    return [*map(chr, printable), *(chr(256 + number) for number in range(len(rest)))]

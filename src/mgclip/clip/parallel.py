@@ -1,8 +1,7 @@
-"""Several processes as one: their number, sums and rows across all of them. With one process everything here does nothing.
+"""Distributed helpers: rank, sums, gathering. With one process they do nothing.
 
-``accelerate launch`` or ``torchrun`` starts the processes; accelerate connects them (NCCL on GPUs, gloo on processors). Each
-holds the complete model and the same state. Images are shared out, and results are summed or gathered, so that the state stays
-the same everywhere.
+``accelerate launch`` or ``torchrun`` starts the processes; accelerate connects them (NCCL on GPUs, gloo on CPUs). Each process
+has the complete model and the same state. The images are sharded and the results summed or gathered, so the states stay equal.
 """
 
 from __future__ import annotations
@@ -18,55 +17,55 @@ from torch import Tensor
 from mgclip.errors import InputError, MGCLIPError
 
 TIMEOUT = timedelta(hours=2)
-"""How long one process waits for the others. A process that dies ends the others at once; this is for slow disks only."""
+"""How long a process waits for the others. A process that dies ends the others at once, so this matters for slow disks only."""
 
 
-def launched() -> bool:
+def is_distributed() -> bool:
     """Whether this process is one of several that work together.
 
-    The number of processes alone does not tell: clusters and containers set ``WORLD_SIZE`` for ordinary processes, too. It counts
-    in a process that torchrun or accelerate launch started, or that is connected to others already.
+    ``WORLD_SIZE`` alone does not decide, because clusters and containers also set it for ordinary processes. It counts if
+    torchrun or accelerate launch started this process, or if it is already connected to others.
     """
     if _number("WORLD_SIZE", 1) < 2 or not torch.distributed.is_available():
         return False
     return torch.distributed.is_torchelastic_launched() or torch.distributed.is_initialized()
 
 
-def _number(variable: str, otherwise: int) -> int:
-    """The whole number that an environment variable holds."""
+def _number(variable: str, default: int) -> int:
+    """The whole number in an environment variable."""
     value = os.environ.get(variable, "").strip()
-    return int(value) if value.isdecimal() else otherwise
+    return int(value) if value.isdecimal() else default
 
 
 def _state() -> Any:
-    """The processes as accelerate sees them. Raises ``MGCLIPError`` if they did not find each other."""
+    """The state of accelerate. Raises ``MGCLIPError`` if the processes are not connected to each other."""
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and {state.num_processes} processes found each other: start them with "
-            "torchrun or accelerate launch, or unset WORLD_SIZE."
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the number of connected processes is {state.num_processes}: start "
+            "them with torchrun or accelerate launch, or unset WORLD_SIZE."
         )
     return state
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The number of this process, and how many there are."""
-    if not launched():
+    """Return the number of this process and the number of processes."""
+    if not is_distributed():
         return 0, 1
     state = _state()
     return int(state.process_index), int(state.num_processes)
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return not launched() or _number("RANK", 0) == 0
+    """Whether this process is the one that writes files and prints."""
+    return not is_distributed() or _number("RANK", 0) == 0
 
 
 def gather_items(items: Sequence[Any]) -> list[Any]:
-    """The items of all processes in one list, in the order of the processes."""
-    if not launched():
+    """Return the items of all processes in one list, in the order of the processes."""
+    if not is_distributed():
         return list(items)
     from accelerate.utils import gather_object
 
@@ -74,61 +73,61 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
     return list(gather_object(list(items)))
 
 
-def check_shared(what: str, facts: Any) -> None:
-    """See that all processes work on the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
+def check_same_in_all_processes(what: str, facts: Any) -> None:
+    """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
     if any(other != facts for other in gather_items([facts])):
         raise InputError(
-            f"The processes share one {what} and were given different ones: give all of them the same data."
+            f"All processes must be given the same {what}, but theirs differ: give all of them the same data."
         )
 
 
-def own_device() -> torch.device:
-    """The GPU of this process; the processor if there is no GPU."""
+def local_device() -> torch.device:
+    """Return the GPU of this process, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", _number("LOCAL_RANK", 0) % torch.cuda.device_count())
 
 
 def wait() -> None:
-    """Return when all processes have called this."""
-    if launched():
+    """Wait until all processes have called this."""
+    if is_distributed():
         _state().wait_for_everyone()
 
 
 def shard(items: Tensor) -> Tensor:
-    """The part of this process of ``(n,)`` items; parts follow each other in the order of processes, and may be empty."""
+    """Return this process's part of ``(n,)`` items. Parts are consecutive, in the order of the processes, and may be empty."""
     rank, count = rank_and_world_size()
     return items if count == 1 else items.tensor_split(count)[rank]
 
 
-def sum_across(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its sum over all processes, in one exchange."""
-    if not launched() or not tensors:
+def sum_over_processes(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, with one reduction for all of them."""
+    if not is_distributed() or not tensors:
         return
     from accelerate.utils import reduce
 
     flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors]).to(_state().device)
-    whole = reduce(flat, "sum").to(tensors[0].device)
-    for tensor, part in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
+    total = reduce(flat, "sum").to(tensors[0].device)
+    for tensor, part in zip(tensors, total.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.detach().copy_(part.view_as(tensor))
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows ``(m, d)`` of all processes, in their order: the whole of what ``shard`` shared out."""
-    if not launched():
+    """Return the rows ``(m, d)`` of all processes, in the order of the processes. Undoes ``shard``."""
+    if not is_distributed():
         return rows
     from accelerate.utils import gather, pad_across_processes
 
     _, count = rank_and_world_size()
-    here = rows.contiguous().to(_state().device)
-    sizes = gather(torch.tensor([len(here)], device=here.device))
-    padded = gather(pad_across_processes(here, dim=0)).view(count, -1, *rows.shape[1:])
+    own = rows.contiguous().to(_state().device)
+    sizes = gather(torch.tensor([len(own)], device=own.device))
+    padded = gather(pad_across_processes(own, dim=0)).view(count, -1, *rows.shape[1:])
     return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)]).to(rows.device)
 
 
 def broadcast_float(value: float) -> float:
-    """The value that the first process has: for decisions that must not differ by a rounding error."""
-    if not launched():
+    """Return the value of the first process, for decisions that must not differ by a rounding error."""
+    if not is_distributed():
         return value
     from accelerate.utils import broadcast
 

@@ -1,4 +1,4 @@
-"""Images as the encoder wants them: opened, transformed once, kept while there is room."""
+"""Images prepared for the encoder: opened, transformed once, and kept within a memory budget."""
 
 from __future__ import annotations
 
@@ -13,51 +13,56 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mgclip.images import threads, to_rgb
+from mgclip.images import thread_count, to_rgb
 
 KEEP_BYTES = 2 << 30
-"""Transformed images of a set are kept in memory up to this many bytes; those beyond it are transformed at every use."""
+"""Memory for the transformed images of a set. Images that do not fit are transformed at every use."""
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 GROUP = 4
-"""Images that a thread opens and transforms, one after the other, before it reports."""
+"""Images that a thread opens and transforms per task."""
 
 
-class Room:
-    """Memory for the kept images of one or more sets: whoever comes first takes what it needs, the last one what is left."""
+class MemoryBudget:
+    """Memory for the images of one or more sets, taken first come, first served."""
 
     def __init__(self, size: int) -> None:
         self.left = size
 
     def take(self, most: int, each: int) -> int:
-        """Take room for up to ``most`` images of ``each`` bytes; how many fit."""
+        """Take memory for up to ``most`` images of ``each`` bytes, and return how many fit."""
         fitting = max(0, min(most, self.left // each))
         self.left -= fitting * each
         return fitting
 
 
 class PreparedImages:
-    """The transformed images of one set: ``transform`` is asked for each image once, as far as there is room to keep them.
+    """The images of one set, transformed when a batch needs them and kept in memory if they fit.
 
-    ``images`` is any sequence of what ``to_rgb`` takes; it is read an item at a time, only when a batch needs it. ``keep_bytes``:
-    room of its own, or one shared with other sets.
+    Args:
+        images: A sequence of anything that ``to_rgb`` takes, read item by item.
+        transform: Turns RGB images into ``(n, 3, size, size)`` uint8.
+        keep_bytes: Memory for the transformed images, or a budget shared with other sets.
     """
 
     def __init__(
-        self, images: Sequence[Any], transform: Callable[[Sequence[Any]], Tensor], keep_bytes: int | Room = KEEP_BYTES
+        self,
+        images: Sequence[Any],
+        transform: Callable[[Sequence[Any]], Tensor],
+        keep_bytes: int | MemoryBudget = KEEP_BYTES,
     ) -> None:
         self.images, self.transform = images, transform
-        self.room = keep_bytes if isinstance(keep_bytes, Room) else Room(keep_bytes)
+        self.budget = keep_bytes if isinstance(keep_bytes, MemoryBudget) else MemoryBudget(keep_bytes)
         self._kept: Tensor | None = None
         self._used = 0
-        self._row = torch.full((len(images),), -1)  # of each image in those kept
+        self._row = torch.full((len(images),), -1)  # the row of each image in _kept, or -1
         self._lock = Lock()
 
     @classmethod
     def of(cls, transformed: Tensor) -> PreparedImages:
-        """Images that are transformed already, ``(n, 3, size, size)`` uint8."""
+        """Wrap images that are already transformed, ``(n, 3, size, size)`` uint8."""
         pixels = cls(range(len(transformed)), lambda images: transformed[:0])
         pixels._kept, pixels._row = transformed, torch.arange(len(transformed))
         return pixels
@@ -66,64 +71,64 @@ class PreparedImages:
         return len(self.images)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The images at ``indices`` ``(b,)`` -> ``(b, 3, size, size)`` uint8."""
+        """Return the images at ``indices`` ``(b,)`` as ``(b, 3, size, size)`` uint8."""
         with self._lock:
             return self._batch(indices)
 
     def _batch(self, indices: Tensor) -> Tensor:
-        have = self._row[indices] >= 0
-        if self._kept is not None and bool(have.all()):
+        kept = self._row[indices] >= 0
+        if self._kept is not None and bool(kept.all()):
             return self._kept[self._row[indices]]
-        if len(indices) == 0:  # an image of nothing has the shape of the others
+        if len(indices) == 0:  # an empty batch has the shape of the other images
             return self._prepare([0])[:0] if len(self) else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        missing = indices[~have]
+        missing = indices[~kept]
         fresh = self._prepare(missing.tolist())
         if self._kept is None:
-            rows = self.room.take(len(self), fresh[0].numel())
+            rows = self.budget.take(len(self), fresh[0].numel())
             self._kept = torch.empty((rows, *fresh.shape[1:]), dtype=torch.uint8)
         batch = fresh
         if len(missing) < len(indices):
             batch = fresh.new_empty((len(indices), *fresh.shape[1:]))
-            batch[have], batch[~have] = self._kept[self._row[indices[have]]], fresh
-        self._checkpoint_phase_start(missing, fresh, self._kept)
+            batch[kept], batch[~kept] = self._kept[self._row[indices[kept]]], fresh
+        self._store(missing, fresh, self._kept)
         return batch
 
-    def _checkpoint_phase_start(self, places: Tensor, fresh: Tensor, kept: Tensor) -> None:
-        """Keep as many of these images as there are rows left."""
+    def _store(self, positions: Tensor, fresh: Tensor, kept: Tensor) -> None:
+        """Keep as many of these images as there are unused rows."""
         rows = torch.arange(self._used, min(len(kept), self._used + len(fresh)))
-        kept[rows], self._row[places[: len(rows)]] = fresh[: len(rows)], rows
+        kept[rows], self._row[positions[: len(rows)]] = fresh[: len(rows)], rows
         self._used += len(rows)
 
-    def _prepare(self, places: Sequence[int]) -> Tensor:
-        """Open and transform images, on several threads: Pillow works outside Python's lock. A thread holds one open at a time,
-        for photographs take more memory opened than transformed.
+    def _prepare(self, positions: Sequence[int]) -> Tensor:
+        """Open and transform images on several threads; Pillow releases Python's lock. A thread opens one image at a time,
+        because photographs take more memory before they are transformed.
         """
-        groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
-        work = map if len(groups) < 2 or threads() < 2 else _pool().map
-        done = [image for images in work(self._group, groups) for image in images]
-        return torch.cat(done) if len(done) > 1 else done[0]
+        groups = [positions[start : start + GROUP] for start in range(0, len(positions), GROUP)]
+        each = map if len(groups) < 2 or thread_count() < 2 else _pool().map
+        prepared = [image for images in each(self._prepare_group, groups) for image in images]
+        return torch.cat(prepared) if len(prepared) > 1 else prepared[0]
 
-    def _group(self, places: Sequence[int]) -> list[Tensor]:
-        return [self.transform([to_rgb(self.images[place])]) for place in places]
+    def _prepare_group(self, positions: Sequence[int]) -> list[Tensor]:
+        return [self.transform([to_rgb(self.images[position])]) for position in positions]
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
-    """Each item with what ``load`` makes of it; the next one is loaded in the background while this one is used."""
+    """Yield each item with its loaded value. The next value is loaded in the background while this one is used."""
     with ThreadPoolExecutor(1) as loader:
         waiting: deque[tuple[Item, Future[Loaded]]] = deque()
         for item in items:
             waiting.append((item, loader.submit(load, item)))
             if len(waiting) > 1:
-                now, coming = waiting.popleft()
-                yield now, coming.result()
-        for now, coming in waiting:
-            yield now, coming.result()
+                loaded, future = waiting.popleft()
+                yield loaded, future.result()
+        for loaded, future in waiting:
+            yield loaded, future.result()
 
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads())
+    return ThreadPoolExecutor(thread_count())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of the pool's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process does not inherit the pool's threads

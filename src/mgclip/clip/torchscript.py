@@ -1,6 +1,6 @@
-"""The tensors of a TorchScript archive, read without TorchScript, which runs code of the archive when it loads one.
+"""Read the tensors of a TorchScript archive without TorchScript, which would run code of the archive.
 
-An archive is a zip file: ``data.pkl`` has modules within modules as their attributes; ``data/0``, ``data/1``, ... the numbers.
+An archive is a zip file. ``data.pkl`` holds nested modules with their attributes; ``data/0``, ``data/1``, ... hold the numbers.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mgclip.untrusted import PlainUnpickler
+from mgclip.untrusted import RestrictedUnpickler
 
-KINDS = {
-    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
-    "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
-
-
-LONGEST_NAME, DEEPEST = 200, 20
-"""A module's attributes have shorter names, and modules do not lie so deep in each other."""
+STORAGE_TYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+MAX_NAME_LENGTH, MAX_DEPTH = 200, 20
+"""Limits for the names of attributes and the nesting of modules, far above those of any CLIP."""
 
 
 def is_torchscript(file: Path) -> bool:
-    """Whether a file is a zip archive with code in it."""
+    """Whether a file is a zip archive that contains code."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -38,27 +43,29 @@ def is_torchscript(file: Path) -> bool:
 
 
 def check_archive(file: Path) -> None:
-    """See that a zip archive says it holds no more than it takes on disk: PyTorch writes numbers as they are.
+    """Check that a zip archive does not claim more bytes than the file has; PyTorch does not compress. Other files pass.
 
-    PyTorch's own reader takes no more of an entry than the archive says. Raises ``ValueError``; a file that is no zip archive
-    passes.
+    PyTorch reads no more of an entry than the archive claims.
+
+    Raises:
+        ValueError: If it claims more, or is damaged.
     """
     if not zipfile.is_zipfile(file):
         return
     try:
         with zipfile.ZipFile(file) as archive:
-            held = sum(info.file_size for info in archive.infolist())
+            claimed = sum(info.file_size for info in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(str(error)) from None
-    if held > file.stat().st_size:
+    if claimed > file.stat().st_size:
         raise ValueError("it would unpack to more than it is")
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor]:
-    """The tensors of all modules of an archive by name (``visual.conv1.weight``), attributes that are no weights among them.
+    """Return all tensors of an archive by name (``visual.conv1.weight``), including those that are not weights.
 
-    Nothing of the archive is run, and nothing unpacked. Raises ``pickle.UnpicklingError``, ``zipfile.BadZipFile``,
-    ``ValueError``, ``KeyError``, ``TypeError`` or ``RuntimeError`` for what is no such archive.
+    No code of the archive runs, and nothing is unpacked to disk. If the file is not a valid archive, this raises
+    ``pickle.UnpicklingError``, ``zipfile.BadZipFile``, ``ValueError``, ``KeyError``, ``TypeError`` or ``RuntimeError``.
     """
     left = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
@@ -75,17 +82,17 @@ def read_torchscript(file: Path) -> dict[str, Tensor]:
             name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1
         ]
         if len(roots) != 1:
-            raise ValueError("it holds no data.pkl, or several")
-        whole = _Modules(read(f"{roots[0]}/data.pkl"), lambda key: read(f"{roots[0]}/data/{key}")).load()
-        return dict(_tensors(whole, "", 0, set()))
+            raise ValueError("expected one data.pkl")
+        module = _ModuleUnpickler(read(f"{roots[0]}/data.pkl"), lambda key: read(f"{roots[0]}/data/{key}")).load()
+        return dict(_tensors(module, "", 0, set()))
 
 
 class _Module:
-    """Anything of a kind that the archive defines: its attributes, and nothing that runs."""
+    """Stands for an object of any class that the archive defines. It has its attributes, but no code."""
 
 
-class _Modules(PlainUnpickler):
-    """Builds modules without methods, tensors, containers, strings and numbers; every other name is refused."""
+class _ModuleUnpickler(RestrictedUnpickler):
+    """Builds modules without methods, tensors, containers, strings and numbers. It refuses every other name."""
 
     def __init__(self, content: bytes, read: Callable[[str], bytes]) -> None:
         super().__init__(content)
@@ -95,57 +102,59 @@ class _Modules(PlainUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
             return _Module
-        if module == "torch" and name in KINDS:
-            return KINDS[name]
+        if module == "torch" and name in STORAGE_TYPES:
+            return STORAGE_TYPES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if module == "torch.jit._pickle":  # lists and dictionaries with the type of what is in them
+        if module == "torch.jit._pickle":  # lists and dictionaries with the type of their items
             return _untyped
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Tensor:
-        what, kind, key, _, count = pid
-        named = isinstance(key, str) and len(key) < 10 and key.isascii() and key.isdigit()
-        if what != "storage" or not isinstance(kind, torch.dtype) or not named or not _small(count):
-            raise pickle.UnpicklingError("it names something else than a storage")
+        what, dtype, key, _, count = pid
+        valid = isinstance(key, str) and len(key) < 10 and key.isascii() and key.isdigit()
+        if what != "storage" or not isinstance(dtype, torch.dtype) or not valid or not _is_size(count):
+            raise pickle.UnpicklingError("invalid reference to a storage")
         if key not in self.storages:
             raw = bytearray(self.read_storage(key))
-            self.storages[key] = torch.frombuffer(raw, dtype=kind, count=count) if count else torch.empty(0, dtype=kind)
+            self.storages[key] = (
+                torch.frombuffer(raw, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+            )
         return self.storages[key]
 
     def load_build(self) -> None:
-        """Give a module its attributes; nothing else has any."""
+        """Set the attributes of a module. Other objects have none."""
         state = self.stack.pop()
         if type(self.stack[-1]) is not _Module or not isinstance(state, dict):
-            raise pickle.UnpicklingError("it gives attributes to what is no module")
+            raise pickle.UnpicklingError("unexpected BUILD opcode")
         vars(self.stack[-1]).update(state)
 
-    dispatch: ClassVar[dict[int, Any]] = {**PlainUnpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch: ClassVar[dict[int, Any]] = {**RestrictedUnpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
-def _untyped(value: Any, *kind: Any) -> Any:
+def _untyped(value: Any, *types: Any) -> Any:
     return value
 
 
-def _small(number: Any) -> bool:
+def _is_size(number: Any) -> bool:
     return type(number) is int and 0 <= number < 1 << 40
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
     if not all(isinstance(each, tuple) and len(each) <= 8 for each in (size, stride)):
-        raise pickle.UnpicklingError("it holds a tensor of no shape")
-    if not all(map(_small, (offset, *size, *stride))) or math.prod(size) > storage.numel():
-        raise pickle.UnpicklingError("it holds a tensor of more numbers than are stored")
+        raise pickle.UnpicklingError("invalid tensor shape")
+    if not all(map(_is_size, (offset, *size, *stride))) or math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError("a tensor claims more elements than its storage contains")
     return storage.as_strided(size, stride, offset)
 
 
 def _tensors(module: Any, prefix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a module and of those within, each module once."""
+    """Yield the tensors of a module and of the modules in it, visiting each module once."""
     seen.add(id(module))
-    if depth > DEEPEST or not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in vars(module)):
-        raise ValueError("its modules lie too deep in each other, or have names that are too long")
+    if depth > MAX_DEPTH or not all(isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in vars(module)):
+        raise ValueError("its modules are nested too deeply, or an attribute has an invalid name")
     for name, value in vars(module).items():
         if isinstance(value, Tensor):
             yield f"{prefix}{name}", value

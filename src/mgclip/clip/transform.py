@@ -1,4 +1,4 @@
-"""CLIP's image transform up to the crop: resize, centre crop, bytes."""
+"""CLIP's image transform up to normalisation: resize, centre crop, bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Transform:
-    """Resize the shorter side to ``shorter``, or both to ``exact``, then cut ``crop`` from the centre; pairs are width, height.
+    """Resizes the shorter side to ``shorter``, or both sides to ``exact``, then crops the centre to ``crop``.
 
-    Sizes and the place of the crop are rounded as torchvision does, with which CLIP was trained; the image processors of
-    transformers place a quarter of all crops one pixel further up or left.
+    All pairs are width and height. Sizes and crops are rounded as in torchvision, with which CLIP was trained. The image
+    processors of transformers place a quarter of all crops one pixel further up or left.
     """
 
     shorter: int | None
@@ -27,7 +27,7 @@ class Transform:
 
     @classmethod
     def of(cls, processor: Any) -> Transform:
-        """What an image processor of transformers describes. Raises ``ValueError`` for a transform that is not supported."""
+        """Return the transform of an image processor of transformers. Raises ``ValueError`` if it is not supported."""
         size = {key: value for key, value in dict(processor.size or {}).items() if value is not None}
         shorter = exact = None
         if processor.do_resize and set(size) == {"shortest_edge"}:
@@ -36,31 +36,31 @@ class Transform:
             exact = int(size["width"]), int(size["height"])
         elif processor.do_resize:
             raise ValueError(
-                f"it resizes by {', '.join(size) or 'no size'}; supported are shortest_edge, or height and width"
+                f"it resizes to {', '.join(size) or 'no size'}; expected shortest_edge, or height and width"
             )
         crop = None
         if processor.do_center_crop:
             crop = int(processor.crop_size["width"]), int(processor.crop_size["height"])
         if crop is None and exact is None:
-            raise ValueError("its image transform neither crops nor resizes to one size")
+            raise ValueError("its image transform gives images of different sizes")
         resample = Image.Resampling.BICUBIC if processor.resample is None else Image.Resampling(processor.resample)
         return cls(shorter, exact, crop, resample)
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
-        """RGB images -> ``(n, 3, height, width)`` uint8."""
+        """Transform RGB images to ``(n, 3, height, width)`` uint8."""
         width, height = self.crop or self.exact or (0, 0)
-        done = np.empty((len(images), 3, height, width), dtype=np.uint8)
-        for image, place in zip(images, done, strict=True):
-            for colour, band in zip(place, self._cropped(image).split(), strict=True):
-                colour[:] = np.asarray(band)
-        return torch.from_numpy(done)
+        pixels = np.empty((len(images), 3, height, width), dtype=np.uint8)
+        for image, channels in zip(images, pixels, strict=True):
+            for channel, band in zip(channels, self._cropped(image).split(), strict=True):
+                channel[:] = np.asarray(band)
+        return torch.from_numpy(pixels)
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         resized = image.resize(self.size(*image.size), self.resample)
         return resized if self.crop is None else resized.crop(crop_box(resized.size, self.crop))
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """The size of an image after resizing."""
+        """Return the size of an image after resizing."""
         if self.exact is not None:
             return self.exact
         if self.shorter is None:
@@ -71,7 +71,7 @@ class Transform:
 
 
 def crop_box(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a centre crop. A smaller image is centred on black: the box then reaches beyond it."""
+    """Return left, top, right and bottom of a centre crop. The box of a smaller image reaches beyond it."""
     left, top = (
         round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2)
         for side, wanted in zip(size, crop, strict=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import PreparedImages, Room
+from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import Retained
 from mgclip.method.baselines.make import Learner
@@ -47,7 +47,7 @@ def load_held_out(
     Raises:
         InputError: If a data set cannot be loaded or has no test image.
     """
-    held_out, room = {}, Room(keep_bytes)
+    held_out, room = {}, MemoryBudget(keep_bytes)
     for name, path in paths.items():
         data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
         data = replace(data, test=readable(name, data.test))

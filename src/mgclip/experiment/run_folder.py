@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mgclip.disk import fresh_name, write_json, write_text
+from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions
 from mgclip.errors import InputError
 from mgclip.experiment import metrics
@@ -71,11 +71,13 @@ def is_unused(folder: Path) -> bool:
     """Whether a run may start in ``folder``: it does not exist, is empty, or contains only what an interrupted start left."""
     if not folder.exists():
         return True
-    written = {name for name in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (name, fresh_name(name))} - {RECIPE}
+    written = {name for name in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (name, temporary_name(name))} - {
+        RECIPE
+    }
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {fresh_name(DATA)} or checked(Data, read_json(folder / DATA), DATA) is not None
+        return names <= {temporary_name(DATA)} or checked(Data, read_json(folder / DATA), DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 

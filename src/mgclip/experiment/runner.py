@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import KEEP_BYTES, PreparedImages, Room
+from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
@@ -172,7 +172,7 @@ def run(
 
 def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
     """The test images of each task of a stream, prepared; ``keep_bytes`` of them are kept in all."""
-    room = Room(keep_bytes)
+    room = MemoryBudget(keep_bytes)
     return [PreparedImages(task.test.images, backbone.transform, room) for task in stream]
 
 

@@ -9,7 +9,7 @@ import torch
 from mgclip.errors import InputError
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.names import check_alike, find, look
+from mgclip.names import check_distinguishable, index_of, visible_form
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelState:
@@ -18,9 +18,9 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelS
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != place]
-    if find(new, others) is not None:
+    if index_of(new, others) is not None:
         raise InputError(f"The class {new!r} is learned already: give {old!r} another name.")
-    check_alike([new], others)
+    check_distinguishable([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[place], texts[place] = new, new if text is None else text
     return replace(learned, class_names=tuple(names), class_texts=tuple(texts))
@@ -54,12 +54,12 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
 
 
 def _place(learned: ModelState, name: str) -> int:
-    place = find(name, learned.class_names)
+    place = index_of(name, learned.class_names)
     if place is None:
         from difflib import get_close_matches
 
-        close = get_close_matches(look(name), {look(other): other for other in learned.class_names}, 1)
-        named = [other for other in learned.class_names if close and look(other) == close[0]]
+        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned.class_names}, 1)
+        named = [other for other in learned.class_names if close and visible_form(other) == close[0]]
         hint = f"did you mean {named[0]!r}?" if named else f"it knows {len(learned.class_names)} others."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return place

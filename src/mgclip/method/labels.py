@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.names import same
+from mgclip.names import canonical
 
 
 def is_missing(value: Any) -> bool:
@@ -71,8 +71,8 @@ def text_list(texts: Any, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_column(texts: Any, names: tuple[str, ...]) -> None:
     """Refuse a pandas column whose index holds the class names in another order: it is a list, and looks like a mapping."""
-    index = tuple(same(str(key)) for key in getattr(texts, "axes", [()])[0])
-    order = tuple(map(same, names))
+    index = tuple(canonical(str(key)) for key in getattr(texts, "axes", [()])[0])
+    order = tuple(map(canonical, names))
     if index != order and sorted(index) == sorted(order):
         raise InputError(
             "class_texts is a column whose index holds the class names in another order: give class_texts.to_dict() if the index "
@@ -94,16 +94,16 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
     Raises:
         InputError: If a key is not among ``known``, if two keys are the same name, or if a text is missing or empty.
     """
-    allowed = {same(name): name for name in known}
-    keys = Counter(same(str(key)) for key in texts)
-    if unknown := [key for key in texts if same(str(key)) not in allowed]:
+    allowed = {canonical(name): name for name in known}
+    keys = Counter(canonical(str(key)) for key in texts)
+    if unknown := [key for key in texts if canonical(str(key)) not in allowed]:
         close = get_close_matches(str(unknown[0]), allowed.values(), 1)
         hint = f"did you mean {close[0]!r}?" if close else "correct it or leave it out."
         raise InputError(f"class_texts has the key {unknown[0]!r}, which is not a class name: {hint}")
     if twice := [key for key, count in keys.items() if count > 1]:
         raise InputError(f"class_texts has two keys for the class {twice[0]!r}: keep one of them.")
-    given = {same(str(key)): _text(text, str(key)) for key, text in texts.items()}
-    return tuple(given.get(same(name), name) for name in names)
+    given = {canonical(str(key)): _text(text, str(key)) for key, text in texts.items()}
+    return tuple(given.get(canonical(name), name) for name in names)
 
 
 def positions(labels: Any, names: tuple[str, ...]) -> Tensor:
@@ -129,8 +129,8 @@ def positions(labels: Any, names: tuple[str, ...]) -> Tensor:
             raise InputError(
                 f"labels[{int(np.argmax(inverse == number))}] is missing ({value}): give every image a label."
             )
-    place = {same(name): position for position, name in enumerate(names)}
-    named = [place.get(same(str(value))) for value in values]
+    place = {canonical(name): position for position, name in enumerate(names)}
+    named = [place.get(canonical(str(value))) for value in values]
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
     placed = [int(value) for value in values] if whole and all(0 <= value < len(names) for value in values) else None
     if None in named:

@@ -191,8 +191,8 @@ class MGCLIP:
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
         if self.settings.memory:
             replay.check_room(self.settings.memory, len(self.class_names) + len(task.names))
-        if parallel.launched():
-            parallel.check_shared("task", task.facts())
+        if parallel.is_distributed():
+            parallel.check_same_in_all_processes("task", task.facts())
         before, epochs_before = adapter_state(self.backbone), self.epochs
         checkpoints = checkpoints or TaskCheckpoints()
         checkpoints.begin_task(index, lambda: adapter_state(self.backbone))

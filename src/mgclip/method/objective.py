@@ -85,5 +85,5 @@ def backward(
     for weight in trained:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
-    parallel.sum_across([*(weight.grad for weight in trained if weight.grad is not None), total])
+    parallel.sum_over_processes([*(weight.grad for weight in trained if weight.grad is not None), total])
     return total

@@ -14,7 +14,7 @@ from torch import Tensor
 from mgclip.errors import InputError
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
-from mgclip.names import check_alike, same
+from mgclip.names import canonical, check_distinguishable
 
 Floats = NDArray[np.float32]
 
@@ -148,15 +148,15 @@ def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:
     """See that candidates are new names. Raises ``InputError`` naming the first that is not."""
     if not also:
         return
-    known = set(map(same, learned))
-    if again := [name for name in also if same(name) in known]:
+    known = set(map(canonical, learned))
+    if again := [name for name in also if canonical(name) in known]:
         raise InputError(f"The candidate {again[0]!r} is a learned class: leave it out.")
-    counts = Counter(map(same, also))
-    if wrong := [name for name in also if counts[same(name)] > 1 or not name.strip()]:
+    counts = Counter(map(canonical, also))
+    if wrong := [name for name in also if counts[canonical(name)] > 1 or not name.strip()]:
         raise InputError(
             f"The candidate {wrong[0]!r} is empty or named twice: give every candidate one name of its own."
         )
-    check_alike(also, learned)
+    check_distinguishable(also, learned)
 
 
 def _numpy(values: Tensor) -> Floats:

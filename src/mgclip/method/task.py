@@ -13,7 +13,7 @@ from torch import Tensor
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.labels import name_list, positions, text_list
-from mgclip.names import check_alike, same
+from mgclip.names import canonical, check_distinguishable
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def make_task(
     names = name_list(class_names)
     if not names:
         raise InputError("There is no class to learn: class_names is empty.")
-    counted, learned = Counter(map(same, names)), set(map(same, known))
-    if twice := [name for name in names if counted[same(name)] > 1]:
+    counted, learned = Counter(map(canonical, names)), set(map(canonical, known))
+    if twice := [name for name in names if counted[canonical(name)] > 1]:
         raise InputError(f"The class {twice[0]!r} is named twice in this task: give every class one name of its own.")
-    if again := [name for name in names if same(name) in learned]:
+    if again := [name for name in names if canonical(name) in learned]:
         raise InputError(f"The class {again[0]!r} was learned before: leave it out, or give the new one another name.")
-    check_alike(names, known)
+    check_distinguishable(names, known)
     labelled = positions(labels, names)
     if len(labelled) != len(pixels):
         raise InputError(f"Each image needs a label: found {len(pixels)} images and {len(labelled)} labels.")

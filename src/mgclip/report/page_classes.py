@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mgclip.experiment.schemas import Confusion, Example, Final
-from mgclip.images import opened
+from mgclip.images import open_undecoded
 from mgclip.report.figures import Label
 from mgclip.report.page_figures import share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
@@ -181,7 +181,7 @@ def data_uri(folder: Path, name: str) -> str | None:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder.resolve()):
             return None
-        with opened(file) as image:
+        with open_undecoded(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None
             image.thumbnail((SIDE, SIDE))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
-from mgclip.disk import to_disk, write_json
+from mgclip.disk import flush_to_disk, write_json
 from mgclip.errors import InputError
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
@@ -81,7 +81,7 @@ def write_state(
             fill(state)
             for part in (state, *state.rglob("*")):
                 part.chmod(0o755 if part.is_dir() else 0o644)
-                to_disk(part)
+                flush_to_disk(part)
             whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
             write_json(state / MANIFEST, whole)
             activate(folder, whole, versions)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
-from mgclip.images import unreadable
+from mgclip.images import find_unreadable_images
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
 from mgclip.stream.files import holds_files, image_name
@@ -117,6 +117,6 @@ def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:
         on_images(done, total)
 
     for part, split in parts.items():
-        for position, reason in unreadable(split.images, more).items():
+        for position, reason in find_unreadable_images(split.images, more).items():
             found.append(Finding("unreadable", f"{image_name(split.images, position, part)} ({reason})"))
     return found

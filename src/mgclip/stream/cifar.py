@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import NOTHING, FoundDataset
-from mgclip.untrusted import PlainUnpickler
+from mgclip.untrusted import RestrictedUnpickler
 
 ARCHIVE_FOLDER = "cifar-100-python"
 ARCHIVE = f"{ARCHIVE_FOLDER}.tar.gz"
@@ -36,7 +36,7 @@ def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
     return FoundDataset(dataset, str(place))
 
 
-class _Arrays(PlainUnpickler):
+class _Arrays(RestrictedUnpickler):
     """Reads pickles that hold only containers, strings, numbers and NumPy arrays: the archive's, and nothing that runs."""
 
     ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
-from mgclip.images import AsStored
+from mgclip.images import UnrotatedPath
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
@@ -168,7 +168,7 @@ def find_dataset(
         if which.hub is None:
             raise InputError(f"{name} cannot be fetched from here: {_where(which)}.")
         return FoundDataset(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
-    place = AsStored(Path(path).expanduser())
+    place = UnrotatedPath(Path(path).expanduser())
     if which.find is not None and (found := which.find(place, test_only)) is not None:
         return found
     if which.hub is not None and (parquet := parquet_files(place, which.hub, test_only=test_only)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.names import check_alike, look, same
+from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
 from mgclip.stream.layout import NOTHING, FoundDataset, classes_without
@@ -82,7 +82,7 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
             f"{folder} holds folders of folders ({_listed(names)}; {names[0]}/ holds {inside}): "
             "expected one folder of images for each class, so give one of these folders."
         )
-    check_alike(names)
+    check_distinguishable(names)
     return {name: image_files(folder / name) for name in names}
 
 
@@ -152,8 +152,8 @@ def find_folder(path: Path) -> FoundDataset:
     """
     train_part, test_part = both_parts(path)
     train, test = read_classes(train_part), read_classes(test_part)
-    names, of = tuple(train), {same(name): name for name in test}
-    folders = [of.get(same(name), name) for name in names]
+    names, of = tuple(train), {canonical(name): name for name in test}
+    folders = [of.get(canonical(name), name) for name in names]
     dataset = Dataset(
         path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split()
     )
@@ -233,7 +233,7 @@ def misspelling(name: str, others: Iterable[str]) -> str | None:
 
 
 def _word(name: str) -> str:
-    return fold(look(name))
+    return fold(visible_form(name))
 
 
 def _digits(word: str) -> str:

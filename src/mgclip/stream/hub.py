@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.images import AsStored, decode_stored, open_image
+from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split, Subset
 from mgclip.stream.layout import NOTHING
@@ -50,8 +50,8 @@ class ColumnImages(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         stored = self.table[int(index)][self.column]
         if stored["bytes"] is None:
-            return open_image(AsStored(stored["path"]))
-        return decode_stored(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")
+            return open_image(UnrotatedPath(stored["path"]))
+        return decode_unrotated(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")
 
 
 def parquet_files(place: Path, hub: Hub, *, test_only: bool) -> dict[str, list[str]] | None:

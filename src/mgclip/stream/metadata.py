@@ -6,7 +6,7 @@ import gzip
 from functools import cache
 from importlib.resources import files
 
-from mgclip.names import same
+from mgclip.names import canonical
 
 
 def _read(file: str) -> bytes:
@@ -36,4 +36,4 @@ def imagenet_r_test_files() -> frozenset[str]:
 
 def fold(name: str) -> str:
     """A name without case, spaces, underscores and hyphens: what folders and lists of the same class have in common."""
-    return "".join(letter for letter in same(name).casefold() if letter not in " _-")
+    return "".join(letter for letter in canonical(name).casefold() if letter not in " _-")

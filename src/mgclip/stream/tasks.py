@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.names import same
+from mgclip.names import canonical
 from mgclip.stream.data import Dataset, Split, Subset
 
 
@@ -84,8 +84,8 @@ def unique_names(names: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
     told = []
     for name in names:
-        seen[same(name)] += 1
-        number = seen[same(name)]
+        seen[canonical(name)] += 1
+        number = seen[canonical(name)]
         told.append(name if number == 1 else f"{name} #{number}")
     return told
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict
 
 from mgclip.errors import InputError
-from mgclip.images import unreadable
+from mgclip.images import find_unreadable_images
 from mgclip.stream.data import Split, Subset
 from mgclip.stream.files import image_name
 from mgclip.stream.tasks import Task
@@ -68,7 +68,7 @@ def find_unreadable(
         on_images(done, total)
 
     for (task, part, split), positions in zip(parts, own, strict=True):
-        for place, reason in unreadable(Subset(split.images, positions), more).items():
+        for place, reason in find_unreadable_images(Subset(split.images, positions), more).items():
             position = int(positions[place])
             found.append(Skipped(task, part, position, image_name(split.images, position, part), reason))
     return found

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.images import endings
+from mgclip.images import file_extensions
 
 LITTER = frozenset(
     (
@@ -42,7 +42,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its ending, one of those that are read, and not hidden."""
     stem, _, ending = name.rpartition(".")
-    return stem != "" and stem[0] != "." and f".{ending}".lower() in endings()
+    return stem != "" and stem[0] != "." and f".{ending}".lower() in file_extensions()
 
 
 def is_broken(entry: os.DirEntry[str]) -> bool:

@@ -20,7 +20,7 @@ from mgclip.method.labels import is_missing, texts_by_name
 from mgclip.method.learner import MGCLIP, expanded
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
-from mgclip.names import same
+from mgclip.names import canonical
 from mgclip.saving.store import is_saved
 
 FITTED = ("model_", "labels_", "classes_")
@@ -172,7 +172,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return names
         if not isinstance(given, Mapping):
             raise InputError(f"class_texts must be a mapping from label to text; found {type(given).__name__}.")
-        if later and {same(str(key)) for key in given}.issuperset(map(same, names)):
+        if later and {canonical(str(key)) for key in given}.issuperset(map(canonical, names)):
             known = [*known, *map(str, given)]
         return texts_by_name(given, names, known)
 
@@ -249,6 +249,6 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _one_form(self, labels: NDArray[Any]) -> NDArray[Any]:
         """The labels with each text in the form in which it was first given: Unicode may write one name in several forms."""
         given = [*getattr(self, "labels_", ()), *labels.tolist()]
-        first = {same(label): label for label in reversed(given) if isinstance(label, str)}
-        texts = [first[same(label)] if isinstance(label, str) else label for label in labels.tolist()]
+        first = {canonical(label): label for label in reversed(given) if isinstance(label, str)}
+        texts = [first[canonical(label)] if isinstance(label, str) else label for label in labels.tolist()]
         return np.array(texts, dtype=object if labels.dtype.kind == "O" else None)

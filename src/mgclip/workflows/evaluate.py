@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.confusion import Calibration, CalibrationBin, Evaluation, confused, per_class
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
-from mgclip.names import same
+from mgclip.names import canonical
 from mgclip.stream.folder import misspelling
 from mgclip.workflows.measure import Labelled
 
@@ -27,8 +27,8 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 
     Raises ``InputError`` where there is no image, or a class the model has not learned.
     """
-    known = {same(name): place for place, name in enumerate(model.class_names)}
-    if unknown := [name for name in images if same(name) not in known]:
+    known = {canonical(name): place for place, name in enumerate(model.class_names)}
+    if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)
         raise InputError(
             f"The model has not learned the class {unknown[0]!r} ({len(unknown)} of {len(images)} folders are unknown to it)"
@@ -39,7 +39,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     if not len(labelled):
         raise InputError(f"{folder} holds no image to measure on.")
     features = labelled.features(model)
-    truth = np.array([known[same(name)] for name in labelled.truth])
+    truth = np.array([known[canonical(name)] for name in labelled.truth])
     counts = np.bincount(truth, minlength=len(known))
     parts = [model.classify(part) for part in features.split(AT_ONCE)]
     found = np.concatenate([part.labels for part in parts])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mgclip.names import same
+from mgclip.names import canonical
 from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
 from mgclip.untrusted import read_json
 
@@ -27,8 +27,8 @@ def read_held_out(folder: Path) -> dict[str, list[Path]]:
 
 def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, list[Path]], int]:
     """Held-out images of these classes that are still where they were, at most ``MOST``, and how many are gone."""
-    called = {same(name): name for name in classes}
-    remembered = {called[same(n)]: places for n, places in read_held_out(folder).items() if same(n) in called}
+    called = {canonical(name): name for name in classes}
+    remembered = {called[canonical(n)]: places for n, places in read_held_out(folder).items() if canonical(n) in called}
     there = {name: [place for place in places if place.is_file()] for name, places in remembered.items()}
     gone = sum(map(len, remembered.values())) - sum(map(len, there.values()))
     share = max(1, MOST // max(1, len(there)))

@@ -17,7 +17,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
-from mgclip.names import find, same
+from mgclip.names import canonical, index_of
 from mgclip.saving.store import HELD_OUT
 from mgclip.stream.folder import misspelling
 from mgclip.stream.twins import about_twins
@@ -112,11 +112,11 @@ def _tests(
 
     Raises ``InputError`` for a test folder that is probably a misspelling of a class without test images.
     """
-    called = {same(name): files for name, files in given.items()}
-    tests = {name: called[same(name)] for name in train if called.get(same(name))}
+    called = {canonical(name): files for name, files in given.items()}
+    tests = {name: called[canonical(name)] for name in train if called.get(canonical(name))}
     missing = [name for name in train if name not in tests]
-    extra = [name for name in given if find(name, train) is None]
-    strange = [name for name in extra if find(name, model.class_names) is None]
+    extra = [name for name in given if index_of(name, train) is None]
+    strange = [name for name in extra if index_of(name, model.class_names) is None]
     for name in missing:
         if (near := misspelling(name, strange)) is not None:
             raise InputError(
@@ -198,7 +198,7 @@ def learn_folder(
         "tuned": _by_text(model, plan, (new, features[0]), (old, features[1]), kept),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    held = {name: places for name, places in remembered.items() if find(name, model.class_names) is not None}
+    held = {name: places for name, places in remembered.items() if index_of(name, model.class_names) is not None}
     model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
     remove_task_checkpoints(folder)
     return note

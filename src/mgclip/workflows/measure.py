@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.images import unreadable
+from mgclip.images import find_unreadable_images
 from mgclip.method.gap import similarities
 from mgclip.method.learner import MGCLIP
 
@@ -42,7 +42,7 @@ class Labelled:
             for part in torch.arange(len(labelled)).split(model.encoder.batch_size):
                 labelled.pixels.batch(part)
         except InputError:
-            bad = {file for own in images.values() for file in (own[place] for place in unreadable(own))}
+            bad = {file for own in images.values() for file in (own[place] for place in find_unreadable_images(own))}
             left = {name: [file for file in own if file not in bad] for name, own in images.items()}
             return cls.of(model, left), len(bad)
         return labelled, 0

@@ -14,10 +14,10 @@ import torch
 
 from mgclip.clip.pixels import prefetch
 from mgclip.errors import InputError
-from mgclip.images import UnreadableImage, unreadable
+from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
-from mgclip.names import look
+from mgclip.names import visible_form
 
 UNKNOWN = "unknown"
 """The answer for an image that is less like any learned class than the threshold."""
@@ -71,7 +71,7 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
     """See that an unknown image can be told, and its answer told apart from every class."""
     if not model.settings.uses_head:
         raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
-    if same := [name for name in (*model.class_names, *also) if look(name).casefold() == UNKNOWN]:
+    if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
             "(in --also, or with  mgclip relabel), or ask without a threshold (--unknown)."
@@ -128,7 +128,7 @@ def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
     except InputError:
         if not keep_going:
             raise
-    bad |= {good[place]: reason for place, reason in unreadable([chunk[place] for place in good]).items()}
+    bad |= {good[place]: reason for place, reason in find_unreadable_images([chunk[place] for place in good]).items()}
     return _prepared(model, chunk, [place for place in good if place not in bad], bad)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.images import unreadable
-from mgclip.names import check_alike, find, same
+from mgclip.images import find_unreadable_images
+from mgclip.names import canonical, check_distinguishable, index_of
 from mgclip.stream.folder import SPLIT, find_parts, read_classes, why_empty
 from mgclip.workflows.table import Called, read_naming
 
@@ -47,7 +47,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
     train, called = read_classes(parts.train), read_naming(folder, names)
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not text: rename it.")
-    if unknown := sorted(called.keys() - set(map(same, train))):
+    if unknown := sorted(called.keys() - set(map(canonical, train))):
         raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table.")
     _check_full(train, parts.train)
     place = parts.test if test is None else _measured(test)
@@ -91,7 +91,7 @@ def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]
     Raises ``InputError`` for a class of which none can be.
     """
     files = [file for own in images.values() for file in own]
-    found = {files[place]: reason for place, reason in unreadable(files).items()}
+    found = {files[place]: reason for place, reason in find_unreadable_images(files).items()}
     left = {name: [file for file in own if file not in found] for name, own in images.items()}
     if empty := [name for name, own in images.items() if own and not left[name]]:
         raise InputError(f"No image of the class {empty[0]!r} can be read: replace them.")
@@ -106,9 +106,9 @@ def _surrogate(name: str) -> bool:
 def _named(classes: Mapping[str, list[Path]], called: Called, where: Path) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for place, files in classes.items():
-        name = called.get(same(place), (place, place))[0]
-        if find(name, named) is not None:
+        name = called.get(canonical(place), (place, place))[0]
+        if index_of(name, named) is not None:
             raise InputError(f"Two class folders of {where} are called {name!r}: give every class one name of its own.")
         named[name] = files
-    check_alike(list(named))
+    check_distinguishable(list(named))
     return named

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.names import same
+from mgclip.names import canonical
 
 TABLE = "classes.csv"
 COLUMNS = ("folder", "name", "text")
@@ -41,9 +41,9 @@ def read_naming(folder: Path, names: str) -> Called:
     for number, (place, name, text) in _lines(table):
         if not place or not name:
             raise InputError(f"Line {number} of {table} needs a folder and a name, under a first line  folder,name.")
-        if same(place) in called:
+        if canonical(place) in called:
             raise InputError(f"Line {number} of {table} names the folder {place!r} again: give each folder one line.")
-        called[same(place)] = name, text or name
+        called[canonical(place)] = name, text or name
     return called
 
 
@@ -53,9 +53,9 @@ def _from_words(names: str) -> Called:
         place, equals, name = (part.strip() for part in pair.partition("="))
         if not place or not equals or not name:
             raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
-        if same(place) in called:
+        if canonical(place) in called:
             raise InputError(f"--names names the folder {place!r} twice: give each folder one name.")
-        called[same(place)] = name, name
+        called[canonical(place)] = name, name
     return called
 
 

@@ -1,7 +1,10 @@
-"""Images look to the model as they do to a person: on white, upright, and as bright as their file declares."""
+"""The model gets what a viewer displays: on white, upright, and as bright as the file declares."""
 
 import io
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -12,8 +15,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mgclip import MGCLIP
 from mgclip.errors import InputError
-from mgclip.images import AsStored, open_image, to_rgb
-from mgclip.looks import TURNS
+from mgclip.images import UnrotatedPath, open_image, to_rgb
+from mgclip.rgb import TRANSPOSITIONS
 
 GREY = np.add.outer(np.arange(24) * 4, np.arange(40) * 2).astype(np.uint8)
 WHITE = 255
@@ -64,24 +67,24 @@ def assert_shows(image, wanted):
         ("x.jp2", {}),
     ],
 )
-def test_files_with_an_alpha_channel_lie_on_white(tmp_path, glyph, name, options):
+def test_files_with_an_alpha_channel_are_placed_on_white(tmp_path, glyph, name, options):
     black_on_nothing(glyph).save(tmp_path / name, **options)
     assert_shows(tmp_path / name, seen(glyph))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.gif"])
-def test_palettes_with_a_transparent_entry_lie_on_white(tmp_path, glyph, name):
+def test_palettes_with_a_transparent_entry_are_placed_on_white(tmp_path, glyph, name):
     palette(glyph).save(tmp_path / name, transparency=0)
     assert_shows(tmp_path / name, seen(glyph, hard=True))
 
 
-def test_palettes_with_an_alpha_for_each_entry_lie_on_white(tmp_path, glyph):
+def test_palettes_with_an_alpha_for_each_entry_are_placed_on_white(tmp_path, glyph):
     palette(glyph).save(tmp_path / "x.png", transparency=bytes([0, 255]))
     assert_shows(tmp_path / "x.png", seen(glyph, hard=True))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
-def test_pillow_images_lie_on_white(glyph, mode):
+def test_pillow_images_are_placed_on_white(glyph, mode):
     image = black_on_nothing(glyph)
     assert_shows((image.convert("LA") if mode == "La" else image).convert(mode), seen(glyph))
 
@@ -123,13 +126,13 @@ def png_of_greys(values, bits, transparent):
     return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
-def test_arrays_with_alpha_lie_on_white(glyph):
+def test_arrays_with_alpha_are_placed_on_white(glyph):
     array = np.asarray(black_on_nothing(glyph))
     assert_shows(array, seen(glyph))
     assert_shows(np.stack([array, array])[1], seen(glyph))
 
 
-def test_a_model_gets_what_a_person_sees(tiny_clip, tmp_path, glyph):
+def test_a_model_gets_what_a_viewer_displays(tiny_clip, tmp_path, glyph):
     model = MGCLIP.from_pretrained(tiny_clip)
     black_on_nothing(glyph).save(tmp_path / "x.png")
     on_white = Image.fromarray(seen(glyph).astype(np.uint8))
@@ -138,7 +141,7 @@ def test_a_model_gets_what_a_person_sees(tiny_clip, tmp_path, glyph):
     assert (of_file == wanted).all() and (of_array == wanted).all()
 
 
-def test_opaque_pixels_stay_as_they_are():
+def test_opaque_pixels_are_unchanged():
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (20, 30, 4), dtype=np.uint8)
     colours[..., 3] = 255
@@ -157,7 +160,7 @@ def test_sixteen_bits_are_scaled_by_their_type_whatever_the_brightest_pixel(tmp_
     assert_shows(image if name == "array" else tmp_path / name, deep >> 8)
 
 
-def test_sixteen_bits_of_either_byte_order(tmp_path):
+def test_sixteen_bits_are_read_in_either_byte_order(tmp_path):
     deep = GREY.astype(np.uint16) << 8
     assert_shows(Image.frombytes("I;16B", (40, 24), deep.astype(">u2").tobytes()), GREY)
     assert_shows(Image.frombytes("I;16L", (40, 24), deep.astype("<u2").tobytes()), GREY)
@@ -193,7 +196,7 @@ def test_tiff_files_are_scaled_by_the_range_they_declare(tmp_path):
         assert_shows(tmp_path / "x.tif", GREY)
 
 
-def test_a_tiff_file_whose_zero_is_white_is_shown_so(tmp_path):
+def test_a_tiff_file_whose_zero_is_white_is_inverted(tmp_path):
     (tmp_path / "x.tif").write_bytes(tiff(Image.fromarray(GREY.astype(np.uint16) << 8), t262=0))
     with Image.open(tmp_path / "x.tif") as image:
         assert image.tag_v2[262] == 0
@@ -223,8 +226,8 @@ def test_images_are_turned_upright(tmp_path, name, orientation):
     upright[:16, :32] = 20
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     stored = Image.fromarray(upright).convert("RGB")
-    if orientation in TURNS:
-        stored = stored.transpose(back.get(orientation, TURNS[orientation]))
+    if orientation in TRANSPOSITIONS:
+        stored = stored.transpose(back.get(orientation, TRANSPOSITIONS[orientation]))
     exif = Image.Exif()
     exif[274] = orientation
     file = tmp_path / ("x.jpg" if name == "pillow" else name)
@@ -234,19 +237,34 @@ def test_images_are_turned_upright(tmp_path, name, orientation):
     assert shown.getexif().get(274) is None and to_rgb(shown).size == (64, 48)  # once is enough
 
 
-def test_published_images_are_used_as_stored(tmp_path):
+def test_the_orientation_of_published_images_is_ignored(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (30, 20), "red").save(tmp_path / "x.jpg", exif=exif)
     assert open_image(tmp_path / "x.jpg").size == (20, 30)
-    published = AsStored(tmp_path) / "x.jpg"
+    published = UnrotatedPath(tmp_path) / "x.jpg"
     assert open_image(published).size == to_rgb(published).size == (30, 20)
     assert to_rgb(open_image(published)).size == (30, 20)
 
 
-def test_damaged_tags_do_not_cost_the_picture(tmp_path):
+def test_an_image_with_damaged_tags_is_read_without_a_warning(tmp_path, recwarn):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    warnings.simplefilter("always")  # as a program that resets the filters after the import
     assert open_image(tmp_path / "x.jpg").size == (30, 20)
+    filters = list(warnings.filters)
+    assert open_image(tmp_path / "x.jpg").size == to_rgb(Image.open(tmp_path / "x.jpg")).size == (30, 20)
+    assert not recwarn.list
+    assert warnings.filters == filters, "the filter is added once"
+
+
+def test_importing_changes_no_warnings_filter():
+    lines = (
+        "import warnings, numpy, PIL.Image",
+        "before = list(warnings.filters)",
+        "import mgclip.images",
+        "assert warnings.filters == before",
+    )
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], check=True)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "1", "L", "P", "RGBX"])
@@ -257,7 +275,7 @@ def test_other_modes_become_rgb(mode):
     assert np.abs(np.asarray(to_rgb(image)).astype(int) - np.asarray(image.convert("RGB"))).max() == 0
 
 
-def test_what_is_no_image_is_refused_in_one_sentence(tmp_path):
+def test_anything_that_is_not_an_image_is_refused_in_one_sentence(tmp_path):
     Image.effect_noise((64, 64), 50).save(tmp_path / "x.png")
     (tmp_path / "x.png").write_bytes((tmp_path / "x.png").read_bytes()[:1000])
     for image in (

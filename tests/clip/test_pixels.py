@@ -1,4 +1,4 @@
-"""Transformed images: kept as far as there is room, and prepared in forked processes too."""
+"""Transformed images are kept within the memory budget, and can be prepared in forked processes."""
 
 import json
 import multiprocessing
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.pixels import PreparedImages, Room, prefetch
+from mgclip.clip.pixels import MemoryBudget, PreparedImages, prefetch
 
 EACH = 4 * 4 * 3
 
@@ -34,7 +34,7 @@ def shown(pixels, *places):
     return pixels.batch(torch.tensor(places))[:, 0, 0, 0].tolist()
 
 
-def test_a_set_is_kept_as_far_as_there_is_room(counted):
+def test_images_are_kept_until_the_memory_budget_is_used(counted):
     transform, asked = counted
     pixels = PreparedImages(greys(6), transform, keep_bytes=4 * EACH + EACH // 2)
     for _ in range(3):
@@ -43,9 +43,9 @@ def test_a_set_is_kept_as_far_as_there_is_room(counted):
     assert len(asked) == 6 + 2 * 2  # four are kept, two are transformed at every use
 
 
-def test_several_sets_share_one_room(counted):
+def test_several_sets_share_one_memory_budget(counted):
     transform, asked = counted
-    room = Room(7 * EACH)
+    room = MemoryBudget(7 * EACH)
     sets = [PreparedImages(greys(4, first=10 * number), transform, room) for number in range(3)]
     for _ in range(2):
         for number, pixels in enumerate(sets):
@@ -56,7 +56,7 @@ def test_several_sets_share_one_room(counted):
 
 def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
     taken = []
-    monkeypatch.setattr(Room, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
+    monkeypatch.setattr(MemoryBudget, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
     learned.predict(list(icons["x_test"][:3]))
     assert taken == [0]
 
@@ -91,7 +91,7 @@ def test_each_test_image_of_a_stream_is_transformed_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork")
-def test_a_forked_process_answers_after_its_parent_did(learned, icons, tmp_path, monkeypatch):
+def test_a_forked_process_predicts_after_its_parent_did(learned, icons, tmp_path, monkeypatch):
     monkeypatch.setenv("MGCLIP_THREADS", "3")
     images = list(icons["x_test"][:30])
     wanted = learned.predict(images).names
@@ -111,3 +111,23 @@ def test_a_forked_process_answers_after_its_parent_did(learned, icons, tmp_path,
     assert not hangs
     assert json.loads((tmp_path / "answer").read_text()) == [list(wanted), [0, 2, 4]]
     assert os.getpid() != child.pid
+
+
+def test_each_image_is_transformed_once_if_it_is_kept():
+    asked = []
+
+    def transform(images):
+        asked.extend(images)
+        return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
+
+    images = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(6)]
+    pixels = PreparedImages(images, transform)
+    assert pixels.batch(torch.tensor([4, 1]))[:, 0, 0, 0].tolist() == [4, 1]
+    assert pixels.batch(torch.tensor([1, 2, 4]))[:, 0, 0, 0].tolist() == [1, 2, 4]
+    assert pixels.batch(torch.arange(6))[:, 0, 0, 0].tolist() == list(range(6))
+    assert len(asked) == 6
+    asked.clear()
+    small = PreparedImages(images, transform, keep_bytes=10)
+    for _ in range(2):
+        assert small.batch(torch.tensor([3, 0]))[:, 0, 0, 0].tolist() == [3, 0]
+    assert len(asked) == 4

@@ -1,4 +1,4 @@
-"""Resize and crop: at any size what torchvision does, with which CLIP was trained."""
+"""Resizing and cropping equal those of torchvision at any size, because CLIP was trained with it."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import crops
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from mgclip.clip.load import load_backbone
 from mgclip.clip.transform import Transform, crop_box
 
-RECORDED = json.loads((Path(__file__).parent / "crops.json").read_text())
+RECORDED = json.loads((Path(__file__).parents[1] / "crops.json").read_text())
 
 
 def processor(**changes):
@@ -23,7 +24,7 @@ def pixels(transform, image):
     return transform([image])[0].permute(1, 2, 0).numpy()
 
 
-def test_sizes_and_crops_are_torchvisions_at_300_sizes():
+def test_sizes_and_crops_equal_torchvisions_at_300_sizes():
     transform = Transform.of(processor())
     assert len(RECORDED) == 300
     for (width, height), resized, (left, top) in RECORDED:
@@ -61,8 +62,22 @@ def test_a_transform_to_one_size_and_one_without_resizing():
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"size": {"longest_edge": 32}}, "longest_edge"), ({"do_center_crop": False}, "neither crops nor resizes")],
+    [({"size": {"longest_edge": 32}}, "longest_edge"), ({"do_center_crop": False}, "gives images of different sizes")],
 )
 def test_transforms_that_are_not_supported_are_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
         Transform.of(processor(**changes))
+
+
+def test_normalised_pixels_equal_those_of_the_image_processor(tiny_clip):
+    """The stored bytes, normalised, equal what the complete image processor gives, if it crops where torchvision does."""
+    backbone = load_backbone(tiny_clip)
+    rng = np.random.default_rng(0)
+    images = [
+        Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
+        for h, w in [(40, 62), (62, 40), (32, 32), (20, 33)]
+    ]
+    whole = backbone.processor(images, return_tensors="pt")["pixel_values"]
+    mean, std = backbone._mean_std
+    ours = (backbone.transform(images).float() / 255 - mean) / std
+    torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-6)

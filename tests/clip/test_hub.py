@@ -1,4 +1,4 @@
-"""A CLIP from the hub, for which a small server stands in: what is asked of it, and what is not."""
+"""A CLIP from the hub, with a small server as the hub: which files are requested, and which are not."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a download meets: a list of files, and the files; it keeps what is asked of it."""
+    """The part of the hub that a download needs: a list of files, and the files. It records the requests."""
 
     def _answer(self):
         path = self.path.partition("?")[0]
@@ -93,12 +93,12 @@ def test_an_openclip_repository_is_refused_before_its_weights(hub, stated):
         (hub.folder / "config.json").write_text('{"model_type": "clip", "vision_config": {}, "text_config": {}}')
     else:
         (hub.folder / "config.json").unlink()
-    with pytest.raises(InputError, match="OpenCLIP's"):
+    with pytest.raises(InputError, match="OpenCLIP"):
         load_backbone("me/clip")
     assert "model.safetensors" not in hub.asked
 
 
-def test_older_weights_are_all_that_is_asked_for(hub, tiny_clip):
+def test_older_weights_are_downloaded_without_further_requests(hub, tiny_clip):
     import torch
     from safetensors.torch import load_file
 
@@ -116,12 +116,12 @@ def test_a_download_that_stopped_halfway_is_finished(hub, tmp_path):
     for file in (tmp_path / "cache").rglob("model.safetensors"):
         file.unlink()
     hub.asked.clear()
-    assert load_backbone("me/clip").width == 24
+    assert load_backbone("me/clip").feature_dim == 24
     assert "model.safetensors" in hub.asked
 
 
 @pytest.mark.parametrize("how", ["refused", "silent", "offline"])
-def test_a_hub_that_cannot_be_reached_is_told_soon(monkeypatch, tmp_path, mgclip, icons, how):
+def test_an_unreachable_hub_is_reported_within_seconds(monkeypatch, tmp_path, mgclip, icons, how):
     from conftest import month_folders
 
     with socket.socket() as listening:
@@ -142,10 +142,10 @@ def test_a_stored_clip_needs_no_hub(hub, monkeypatch):
     load_backbone("me/clip")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert load_backbone("me/clip").width == 24
+    assert load_backbone("me/clip").feature_dim == 24
 
 
-def test_a_base_that_has_moved_names_the_cure(tiny_clip, tmp_path, icons):
+def test_the_error_about_a_moved_base_names_the_option(tiny_clip, tmp_path, icons):
     shutil.copytree(tiny_clip, tmp_path / "clip")
     model = MGCLIP.from_pretrained(tmp_path / "clip", settings=Settings(epochs=0, head_epochs=1))
     model.learn(icons["x_train"][:24], icons["y_train"][:24], [str(name) for name in icons["class_names"][:2]])
@@ -156,7 +156,7 @@ def test_a_base_that_has_moved_names_the_cure(tiny_clip, tmp_path, icons):
     assert MGCLIP.from_pretrained(tmp_path / "shop", base=tmp_path / "moved").class_names == model.class_names
 
 
-def test_no_other_clip_is_suggested_for_a_saved_model(hub, monkeypatch, tmp_path, icons):
+def test_another_clip_is_not_suggested_for_a_saved_model(hub, monkeypatch, tmp_path, icons):
     model = MGCLIP.from_pretrained("me/clip", settings=Settings(epochs=0, head_epochs=1))
     model.learn(icons["x_train"][:24], icons["y_train"][:24], [str(name) for name in icons["class_names"][:2]])
     model.save_pretrained(tmp_path / "shop")

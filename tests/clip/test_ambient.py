@@ -1,4 +1,4 @@
-"""The public calls under whatever modes the calling program has switched on."""
+"""The public calls give the same results in whatever modes the calling program has set."""
 
 import asyncio
 import contextlib
@@ -96,7 +96,7 @@ def expected(tiny_clip, icons, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_mode_changes_nothing_and_stays(tiny_clip, quick, icons, tmp_path, expected, mode):
+def test_a_mode_of_the_caller_changes_no_result_and_is_kept(tiny_clip, quick, icons, tmp_path, expected, mode):
     with MODES[mode]():
         before = modes()
         found = work(tiny_clip, quick, icons, tmp_path / "shop")
@@ -119,7 +119,7 @@ def test_a_model_made_in_a_mode_learns_outside_it(tiny_clip, quick, icons, mode)
     assert torch.equal(model.head, ordinary.head)
 
 
-def test_modes_are_as_they_were_after_an_error(tiny_clip, quick, icons):
+def test_modes_are_restored_after_an_error(tiny_clip, quick, icons):
     model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
     with torch.inference_mode(), default_dtype(torch.float64):
         before = modes()
@@ -128,7 +128,7 @@ def test_modes_are_as_they_were_after_an_error(tiny_clip, quick, icons):
         assert modes() == before
 
 
-def test_another_thread_and_an_event_loop(tiny_clip, quick, icons, tmp_path, expected):
+def test_calls_work_in_another_thread_and_in_an_event_loop(tiny_clip, quick, icons, tmp_path, expected):
     found = []
     thread = threading.Thread(target=lambda: found.append(work(tiny_clip, quick, icons, tmp_path / "thread")))
     thread.start()

@@ -1,4 +1,4 @@
-"""One process and two give the same run; a run begun by one is finished by two."""
+"""One process and two give the same run; a run started by one process is finished by two."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ WORDS = (
 
 
 def launch(processes, *words):
-    """Run the command in so many processes; what it printed."""
+    """Run the command in N processes and return what it printed."""
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
@@ -39,7 +39,7 @@ def weights(folder, method):
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_run_of_one(tiny_clip, tmp_path):
+def test_two_processes_give_the_run_of_one(tiny_clip, tmp_path):
     for count in (1, 2):
         launch(count, *WORDS, f"clip={tiny_clip}", "--out", tmp_path / str(count))
     for method in ("mg-clip", "rapf", "mg-clip-replay"):
@@ -62,7 +62,7 @@ def test_two_processes_make_the_run_of_one(tiny_clip, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(tiny_clip, tmp_path):
+def test_a_run_resumes_with_another_number_of_processes(tiny_clip, tmp_path):
     words = (*WORDS, f"clip={tiny_clip}")
     launch(1, *words, "--out", tmp_path / "whole")
     launch(1, *words, "--out", tmp_path / "part")
@@ -135,7 +135,6 @@ def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
 SHARES = """
 import json, os, sys
 from mgclip import MGCLIP, MGCLIPClassifier
-from mgclip.clip.parallel import place
 from mgclip.stream import icons
 rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 model = MGCLIP.from_pretrained(sys.argv[1])
@@ -156,8 +155,8 @@ open(f"{sys.argv[2]}-{rank}.json", "w").write(json.dumps(found))
 """
 
 
-def test_each_process_gets_the_answers_of_its_own_images(tiny_clip, tmp_path):
-    """Shares of different lengths, and one process that asks alone: no process waits for another."""
+def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path):
+    """Shards of different lengths, and one process that predicts alone: no process waits for another."""
     from mgclip import MGCLIP, Settings
     from mgclip.stream import icons
 
@@ -204,7 +203,7 @@ def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
     done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
-        assert "given different ones: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
+        assert "but theirs differ: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
 
 
 ENVIRONMENTS = (
@@ -252,7 +251,7 @@ def test_processes_share_the_search_for_unreadable_images():
 
 
 @pytest.mark.slow
-def test_two_processes_leave_out_the_same_images(tiny_clip, tmp_path, icons):
+def test_two_processes_skip_the_same_images(tiny_clip, tmp_path, icons):
     from conftest import month_folders
 
     month_folders(icons, tmp_path / "data", {"train": range(4), "test": range(4)}, 4)
@@ -268,7 +267,7 @@ def test_two_processes_leave_out_the_same_images(tiny_clip, tmp_path, icons):
     assert sorted(each["image"] for each in two) == [str(file) for file in bad]
 
 
-def test_commands_for_one_process_say_so(mgclip, monkeypatch, tmp_path):
+def test_commands_for_one_process_refuse_several(mgclip, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for words in (("learn", tmp_path, "--model", tmp_path / "shop"), ("gap", "iconclip", "icons100")):

@@ -1,15 +1,14 @@
-"""OpenAI's ``.pt`` files from elsewhere: no code of theirs runs, and none makes more than it holds."""
+"""TorchScript archives from other sources: none of their code runs, and they allocate no more than they contain."""
 
 import io
 import pickle
 import time
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
-from openai_clip import OpenAIClip, published_state
+from openai_clip import OpenAIClip, small_openai_clip
 
 from mgclip.clip.load import load_backbone
 from mgclip.clip.torchscript import read_torchscript
@@ -74,15 +73,10 @@ def test_the_tensors_are_those_torchscript_reads(tmp_path):
         assert torch.equal(tensor, theirs[name])
 
 
-def small():
-    torch.manual_seed(0)
-    return OpenAIClip(width=64, layers=1, text_width=8, text_layers=1, vocabulary=49408)
-
-
 @pytest.mark.filterwarnings("ignore")
-def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
+def test_an_archive_that_claims_more_bytes_than_it_has_is_refused(tmp_path):
     example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
-    torch.jit.trace(small().eval(), example, check_trace=False).save(str(tmp_path / "good.pt"))
+    torch.jit.trace(small_openai_clip().eval(), example, check_trace=False).save(str(tmp_path / "good.pt"))
     torch.save({"visual.conv1.weight": torch.zeros(64)}, tmp_path / "state.pt")
     for name in ("good", "state"):
         with (
@@ -149,22 +143,22 @@ def nest():
     ("content", "reason"),
     [
         (b"\x80\x02Nr\xff\xff\xff\xff0" + MODULE[2:] + b"ub.", "it has no ln_final"),
-        (pickled(Stored(nest())), "something else than a storage"),
+        (pickled(Stored(nest())), "invalid reference to a storage"),
         (pickled(Stored("1")), "no item named"),
-        (pickled(Stored(count=1 << 50)), "something else than a storage"),
+        (pickled(Stored(count=1 << 50)), "invalid reference to a storage"),
         (pickled(Stored(count=17)), r"requested buffer length \(17"),
-        (pickled(Rebuilt(("x", 1 << 36))), "more numbers than are stored"),
-        (pickled(Rebuilt((1 << 20, 1 << 20), (0, 0))), "more numbers than are stored"),
+        (pickled(Rebuilt(("x", 1 << 36))), "more elements than its storage contains"),
+        (pickled(Rebuilt((1 << 20, 1 << 20), (0, 0))), "more elements than its storage contains"),
         (pickled(Rebuilt((4,), (6,))), "out of bounds"),
         (pickled(Rebuilt((4,), (1,), offset=13)), "out of bounds"),
-        (pickled(Rebuilt(nest())), "a tensor of no shape"),
+        (pickled(Rebuilt(nest())), "invalid tensor shape"),
         (
             b"\x80\x02c__torch__\nM\n}X\x0c\x00\x00\x00__setstate__ccollections\nOrderedDict\nsb.",
-            "to what is no module",
+            "unexpected BUILD opcode",
         ),
-        (b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR.", r"os\.system, which is no plain data"),
-        (b"\x80\x02cbuiltins\neval\n(X\x01\x00\x00\x001tR.", r"builtins\.eval, which is no plain data"),
-        (MODULE + b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"Nub.", "names that are too long"),
+        (b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR.", r"os\.system is not allowed in this file"),
+        (b"\x80\x02cbuiltins\neval\n(X\x01\x00\x00\x001tR.", r"builtins\.eval is not allowed in this file"),
+        (MODULE + b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"Nub.", "an attribute has an invalid name"),
         (b"\x80\x02K\x05.", "cannot be read"),
         (b"", "cannot be read"),
     ],
@@ -177,7 +171,7 @@ def test_crafted_archives_are_refused_at_once(tmp_path, content, reason):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_nothing_of_an_archive_is_unpacked(tmp_path, compression):
+def test_nothing_of_an_archive_is_unpacked_to_disk(tmp_path, compression):
     file = crafted(tmp_path / "x.pt", bytes(1_000_000), compression)
     content = file.read_bytes()
     for place in (content.find(b"PK\x01\x02"), 0):  # let both headers say that it holds 100 bytes
@@ -188,13 +182,13 @@ def test_nothing_of_an_archive_is_unpacked(tmp_path, compression):
         load_backbone(file)
 
 
-def test_of_several_roots_none_is_taken(tmp_path):
-    with pytest.raises(InputError, match=r"it holds no data\.pkl, or several"):
+def test_an_archive_with_several_roots_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected one data\.pkl"):
         load_backbone(crafted(tmp_path / "x.pt", MODULE + b"ub.", y__data="", **{"y__data.pkl": MODULE + b"ub."}))
 
 
 class Kept(OpenAIClip):
-    """With tensors beside the weights that are none."""
+    """With tensors that are not weights."""
 
     def __init__(self):
         super().__init__(width=64, layers=1, text_width=8, text_layers=1)
@@ -207,60 +201,8 @@ class Kept(OpenAIClip):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tensors_that_are_no_weights_are_left_out(tmp_path):
+def test_tensors_that_are_not_weights_are_ignored(tmp_path):
     example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
     torch.jit.trace(Kept().eval(), example, check_trace=False).save(str(tmp_path / "x.pt"))
     assert "input_resolution" in read_torchscript(tmp_path / "x.pt")
-    assert load_backbone(tmp_path / "x.pt").width == 48
-
-
-def test_tensors_of_more_numbers_than_are_stored_are_refused(tmp_path):
-    state = published_state(small())
-    state["visual.proj"] = torch.zeros(1).expand(100_000, 100_000)
-    torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="its tensors have more numbers than are stored"):
-        load_backbone(tmp_path / "x.pt")
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("visual.conv1.weight", (64, 3)),
-        ("visual.conv1.weight", (100_032, 1, 1, 1)),
-        ("text_projection", (8,)),
-        ("visual.transformer.resblocks.0.attn.in_proj_weight", (2, 64)),
-        ("positional_embedding", ()),
-        ("logit_scale", (3,)),
-    ],
-)
-def test_tensors_of_other_shapes_are_refused(tmp_path, name, shape):
-    state = published_state(small())
-    state[name] = torch.zeros(shape)
-    torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(InputError, match=r"x\.pt "):
-        load_backbone(tmp_path / "x.pt")
-
-
-@pytest.mark.parametrize("state", [{1: torch.zeros(2)}, {"visual.proj": torch.eye(2).to_sparse()}, {"a": "b"}])
-def test_what_is_no_state_is_refused(tmp_path, state):
-    torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="it holds something else than named tensors"):
-        load_backbone(tmp_path / "x.pt")
-
-
-def test_a_folder_whose_configuration_is_larger_than_its_weights_is_refused(tiny_clip, tmp_path):
-    import json
-    import shutil
-
-    shutil.copytree(tiny_clip, tmp_path / "clip")
-    file = Path(tmp_path, "clip", "config.json")
-    good = json.loads(file.read_text())
-    for part, key, value, sentence in (
-        ("vision_config", "hidden_size", 32_768, "it asks for"),
-        ("text_config", "vocab_size", 400_000, "bytes of them are there"),
-        ("vision_config", "image_size", 8_192, "tokens"),
-    ):
-        changed = {**good, part: {**good[part], key: value}}
-        file.write_text(json.dumps(changed))
-        with pytest.raises(InputError, match=sentence):
-            load_backbone(tmp_path / "clip")
+    assert load_backbone(tmp_path / "x.pt").feature_dim == 48

@@ -1,0 +1,123 @@
+"""Convert an image of any mode to what a viewer displays: 8-bit RGB, upright, with white behind transparent parts."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MIN_SAMPLE, MAX_SAMPLE = 258, 262, 274, 340, 341
+"""Tags of TIFF and EXIF; the last two declare the range of the samples."""
+
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The transposition that turns an image with this orientation tag upright."""
+
+
+def silence_exif_warnings() -> None:
+    """Ignore Pillow's warning about damaged EXIF tags, from which it recovers.
+
+    The filter is added once per set of filters. ``warnings.catch_warnings`` would not do here: it is not safe in threads.
+    """
+    ours = ("ignore", re.compile("Corrupt EXIF data", re.IGNORECASE), UserWarning, None, 0)
+    if ours not in warnings.filters:
+        warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+
+
+def displayed(image: Image.Image, *, upright: bool = True) -> Image.Image:
+    """Return a new RGB image, without metadata, of what a viewer displays.
+
+    Args:
+        image: An image of any mode, decoded or not.
+        upright: Apply the orientation tag.
+
+    Raises:
+        ValueError: If the image has more than 8 bits and its range of values is not declared. Decoders raise many other types.
+    """
+    silence_exif_warnings()
+    key = _transparent_grey(image)
+    image.load()  # some formats store their tags after the pixels
+    transposition = _transposition(image) if upright else None
+    rgb = _on_white(_eight_bits(image, key))
+    rgb.info = {}
+    return rgb if transposition is None else rgb.transpose(transposition)
+
+
+def _transposition(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return TRANSPOSITIONS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged tags raise a dozen types, and the image itself may still be good
+        return None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    foreground = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    background = Image.new("RGB", foreground.size, "white")
+    background.paste(foreground, mask=foreground)
+    return background
+
+
+def _transparent_grey(image: Image.Image) -> int | None:
+    """The grey value that a PNG declares transparent. Pillow scales 2-bit and 4-bit pixels to 8 bits, but not this value."""
+    key = image.info.get("transparency")
+    if not isinstance(key, int) or not (image.mode == "L" or _is_deep(image)):
+        return None
+    tile: Any = getattr(image, "tile", None)
+    return key * {"L;2": 85, "L;4": 17}.get(str(tile[0][3]) if tile else "", 1)
+
+
+def _eight_bits(image: Image.Image, key: int | None) -> Image.Image:
+    """Scale deep grey images from their declared range, and make the grey ``key`` transparent."""
+    scaled = _scaled(image) if _is_deep(image) else image
+    if key is None:
+        return scaled
+    opaque = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (scaled, opaque))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the image is grey with more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    low, high = _declared_range(image)
+    steps = high - low + (image.mode != "F")  # of integers the upper 8 bits are kept, as Pillow does for deep colours
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=low)
+    grey = np.floor((values - low) * (256 / steps)).clip(0, 255).astype(np.uint8)
+    white_is_zero = _tags(image).get(PHOTOMETRIC) == 0
+    return Image.fromarray(255 - grey if white_is_zero else grey)
+
+
+def _declared_range(image: Image.Image) -> tuple[float, float]:
+    """The values of black and white, from the type of the image and the tags of its file, never from its pixels."""
+    tags = _tags(image)
+    if MAX_SAMPLE in tags:
+        low, high = (float(np.ravel(tags.get(tag, 0))[0]) for tag in (MIN_SAMPLE, MAX_SAMPLE))
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"its declared range of values is {low:g} to {high:g}")
+        return low, high
+    if image.mode.startswith("I;16"):
+        return 0, 2.0 ** int(np.ravel(tags.get(BITS_PER_SAMPLE, 16))[0]) - 1
+    if image.mode == "I" and getattr(image, "format", None) in ("PNG", "PPM"):  # Pillow stores their 16 bits in 32
+        return 0, 65535
+    kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
+    raise ValueError(
+        f"its {kind} values have no declared range, so black and white are unknown; save it with 8 or 16 bits, unsigned"
+    )
+
+
+def _tags(image: Image.Image) -> Any:
+    return getattr(image, "tag_v2", {})

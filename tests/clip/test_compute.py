@@ -1,0 +1,108 @@
+"""Micro-batches, activation checkpointing, precision and compilation change results by rounding only."""
+
+import pytest
+import torch
+from conftest import task
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip import compute
+from mgclip.clip.adapters import adapter_state
+from mgclip.clip.backbone import Backbone
+from mgclip.errors import MGCLIPError
+
+
+def learn(clip, icons, **changes):
+    losses = []
+    settings = Settings(epochs=2, adapter_batch_size=10, head_epochs=1, seed=2, **changes)
+    model = MGCLIP.from_pretrained(clip, settings=settings)
+    for classes in ([0, 1, 2], [3, 4]):
+        model.learn(*task(icons, classes), on_step=lambda step: losses.append(step.loss))
+    return model, losses
+
+
+def test_activation_checkpointing_changes_no_result(tiny_clip, icons):
+    plain, losses = learn(tiny_clip, icons)
+    lean, again = learn(tiny_clip, icons, activation_checkpointing=True)
+    assert again == losses
+    assert all(
+        torch.equal(weight, adapter_state(lean.backbone)[name])
+        for name, weight in adapter_state(plain.backbone).items()
+    )
+    calls = []
+    for model in (lean, plain):
+        layer = model.backbone.model.vision_model.encoder.layers[0].self_attn
+        hook = layer.register_forward_hook(lambda *_: calls[-1].append(1))
+        calls.append([])
+        model.learn(*task(icons, [5, 6]))
+        hook.remove()
+    assert len(calls[0]) > 1.5 * len(calls[1])  # computed again, so kept less
+    layer = lean.backbone.model.vision_model.encoder.layers[0]
+    assert layer.training
+    assert not any(inside.training for inside in layer.children())  # dropout, where a config has it, stays off
+
+
+def test_memory_that_runs_out_halves_the_micro_batch(tiny_clip, icons, monkeypatch):
+    _, losses = learn(tiny_clip, icons)
+    real = Backbone.image_features
+
+    def scarce(self, pixels, **options):
+        if torch.is_grad_enabled() and len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return real(self, pixels, **options)
+
+    monkeypatch.setattr(Backbone, "image_features", scarce)
+    model, again = learn(tiny_clip, icons, micro_batch_size=10)
+    assert again == pytest.approx(losses, abs=2e-5)
+    assert model.backbone.compute.micro_batch == 2
+
+    def none(self, pixels, **options):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ..."
+            )
+        return real(self, pixels, **options)
+
+    monkeypatch.setattr(Backbone, "image_features", none)
+    with pytest.raises(
+        MGCLIPError, match="Memory ran out with a single image: free memory, set activation_checkpointing"
+    ):
+        learn(tiny_clip, icons)
+
+    def broken(self, pixels, **options):
+        if torch.is_grad_enabled():
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return real(self, pixels, **options)
+
+    monkeypatch.setattr(Backbone, "image_features", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot"):
+        learn(tiny_clip, icons)
+
+
+def test_the_micro_batch_is_estimated_from_the_shape():
+    class ViT:
+        image_size, patch_size, hidden_size, num_hidden_layers = 224, 16, 768, 12
+
+    assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=False) == 8
+    assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=True) == 57
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_learns_about_the_same(tiny_clip, icons, precision):
+    _, losses = learn(tiny_clip, icons)
+    rough, again = learn(tiny_clip, icons, precision=precision)
+    assert again != losses
+    assert again == pytest.approx(losses, rel=0.15, abs=0.15)
+    moved = [weight for name, weight in adapter_state(rough.backbone).items() if name.endswith("B")]
+    assert all(weight.abs().max() > 1e-4 for weight in moved)  # no step was skipped for good
+    assert rough.head.dtype == torch.float32
+    assert (
+        rough.probabilities(rough.encoder.images(rough.encoder.pixels(list(icons["x_test"][:2])))).dtype
+        == torch.float32
+    )
+
+
+@pytest.mark.slow
+def test_compiled_towers_learn_the_same(tiny_clip, icons):
+    _, losses = learn(tiny_clip, icons)
+    _, again = learn(tiny_clip, icons, compile=True)
+    assert again == pytest.approx(losses, abs=1e-4)

@@ -1,0 +1,42 @@
+"""Cached text features follow the weights, and an encoder refuses a CLIP that serves another model."""
+
+import pytest
+import torch
+
+from mgclip.clip.adapters import adapter_state, attach_adapters, set_adapter_state, without_adapters
+from mgclip.clip.encoder import Encoder
+from mgclip.clip.load import load_backbone
+from mgclip.errors import MGCLIPError
+
+
+@pytest.fixture
+def encoder(tiny_clip):
+    backbone = load_backbone(tiny_clip)
+    attach_adapters(backbone, rank=2, alpha=2, seed=0)
+    return Encoder(backbone, prompt="a photo of a {}.", batch_size=2)
+
+
+def test_texts_are_encoded_once_until_the_adapters_change(encoder, monkeypatch):
+    encoded, encode = [], encoder.backbone.text_features
+    monkeypatch.setattr(encoder.backbone, "text_features", lambda tokens: encoded.append(len(tokens)) or encode(tokens))
+    before = encoder.texts(["cat", "dog", "cow"])
+    assert encoder.texts(["dog", "owl"])[0].tolist() == before[1].tolist()
+    assert encoded == [2, 1, 1]
+    torch.manual_seed(0)
+    changed = {name: torch.randn(weight.shape) for name, weight in adapter_state(encoder.backbone).items()}
+    set_adapter_state(encoder.backbone, changed)
+    adapted = encoder.texts(["cat", "dog", "cow"])
+    assert (adapted - before).abs().max() > 1e-3
+    with without_adapters(encoder.backbone):
+        torch.testing.assert_close(encoder.texts(["cat", "dog", "cow"]), before)
+    torch.testing.assert_close(encoder.texts(["cat", "dog", "cow"]), adapted)
+
+
+def test_an_encoder_refuses_a_clip_that_serves_another_model(encoder):
+    attach_adapters(encoder.backbone, rank=2, alpha=2, seed=1)
+    with pytest.raises(
+        MGCLIPError, match="now carries the adapters of another model: load a separate CLIP for each model"
+    ):
+        encoder.texts(["cat"])
+    with pytest.raises(MGCLIPError, match="another model"):
+        encoder.images(encoder.pixels([]))
