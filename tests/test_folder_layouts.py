@@ -8,9 +8,9 @@ from PIL import Image
 from mgclip.errors import InputError
 from mgclip.stream import walk
 from mgclip.stream.datasets import load_dataset
+from mgclip.stream.duplicates import describe_duplicates, find_duplicates
 from mgclip.stream.files import folders_in, images_in
 from mgclip.stream.folder import image_files, load_folder
-from mgclip.stream.twins import about_twins, twins
 from mgclip.workflows.source import read_images, read_source
 
 
@@ -242,9 +242,9 @@ def test_test_images_that_are_training_images_are_reported(tmp_path, mgclip, tin
     write(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/dog/d.png")
     (tmp_path / "test" / "dog" / "d.png").write_bytes((tmp_path / "train" / "cat" / "a.png").read_bytes())
     train, test = image_files(tmp_path / "train"), image_files(tmp_path / "test")
-    assert twins(train, test) == [(test[1], train[0])]
-    assert about_twins(train, test[:1]) is None
-    assert twins([tmp_path / "none"], [tmp_path / "none"]) == []
+    assert find_duplicates(train, test) == [(test[1], train[0])]
+    assert describe_duplicates(train, test[:1]) is None
+    assert find_duplicates([tmp_path / "none"], [tmp_path / "none"]) == []
     code, out, _ = mgclip("learn", tmp_path, "--model", tmp_path / "m", "--base", tiny_clip, "--dry-run")
     assert code == 0
     assert "1 of 2 test images are training images too, such as" in out.replace("\n", " ")

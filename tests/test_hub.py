@@ -15,7 +15,7 @@ from mgclip.errors import InputError
 from mgclip.images import to_rgb
 from mgclip.stream import metadata
 from mgclip.stream.datasets import DATASETS, load_dataset
-from mgclip.stream.hub import Hub
+from mgclip.stream.hub import HubSource
 
 # Folders of parquet files, as the hub has them
 
@@ -69,18 +69,18 @@ def test_the_hub(imagenet_parquet, tmp_path, monkeypatch):
     names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path / "pets", part, "image", "label", names, list(range(37)))
-    pets = replace(DATASETS["oxford-pets"], hub=Hub(str(tmp_path / "pets")))
+    pets = replace(DATASETS["oxford-pets"], hub=HubSource(str(tmp_path / "pets")))
     monkeypatch.setitem(DATASETS, "oxford-pets", pets)
     assert load_dataset("oxford-pets", path=None).train.labels.tolist() == list(range(37))
     for gated, advice in (
         (False, "check the network, or give the folder"),
         (True, "accept its terms at https://hugging"),
     ):
-        missing = replace(pets, hub=Hub(str(tmp_path / "none"), gated=gated))
+        missing = replace(pets, hub=HubSource(str(tmp_path / "none"), gated=gated))
         monkeypatch.setitem(DATASETS, "oxford-pets", missing)
         with pytest.raises(InputError, match=f"oxford-pets cannot be loaded from .*none .*: {advice}"):
             load_dataset("oxford-pets", path=None)
-    monkeypatch.setitem(DATASETS, "oxford-pets", replace(pets, hub=Hub("x/y", image="picture")))
+    monkeypatch.setitem(DATASETS, "oxford-pets", replace(pets, hub=HubSource("x/y", image="picture")))
     with pytest.raises(InputError, match="expected the columns picture and label, the latter with class names"):
         load_dataset("oxford-pets", path=str(tmp_path / "pets"))
 

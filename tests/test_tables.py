@@ -3,7 +3,7 @@
 import pytest
 
 from mgclip.errors import InputError
-from mgclip.workflows.table import read_naming
+from mgclip.workflows.naming import read_naming
 
 
 @pytest.mark.parametrize(

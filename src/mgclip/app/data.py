@@ -9,8 +9,8 @@ import typer
 from mgclip.app.paths import with_home
 
 if TYPE_CHECKING:
-    from mgclip.stream.check import Report
-    from mgclip.stream.datasets import Entry
+    from mgclip.stream.check import DatasetReport
+    from mgclip.stream.datasets import DatasetEntry
 
 app = typer.Typer(help="List the data sets, or check one that you have.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_command(
     if as_json:
         from mgclip.app.streams import print_json
 
-        print_json({name: _facts_of(which) for name, which in DATASETS.items()})
+        print_json({name: _facts_of(entry) for name, entry in DATASETS.items()})
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -38,28 +38,28 @@ def list_command(
     for column in ("classes", "train", "test"):
         table.add_column(column, justify="right")
     table.add_column("what it is")
-    for name, which in DATASETS.items():
-        images = ("-" if part.images is None else f"{part.images:,}" for part in (which.train, which.test))
-        table.add_row(name, f"{which.classes or '-'}", *images, which.about)
+    for name, entry in DATASETS.items():
+        images = ("-" if part.images is None else f"{part.images:,}" for part in (entry.train, entry.test))
+        table.add_row(name, f"{entry.classes or '-'}", *images, entry.about)
     out.print(table)
-    for name, which in DATASETS.items():
+    for name, entry in DATASETS.items():
         out.print(name)
-        if which.hub:
-            out.print(f"  hub     {which.hub.id}{', accept its terms there first' if which.hub.gated else ''}")
-        out.print(f"  from    {which.source}")
-        out.print(f"  layout  {which.layout}")
+        if entry.hub:
+            out.print(f"  hub     {entry.hub.id}{', accept its terms there first' if entry.hub.gated else ''}")
+        out.print(f"  from    {entry.source}")
+        out.print(f"  layout  {entry.layout}")
 
 
-def _facts_of(which: Entry) -> dict[str, Any]:
+def _facts_of(entry: DatasetEntry) -> dict[str, Any]:
     return {
-        "about": which.about,
-        "classes": which.classes,
-        "train_images": which.train.images,
-        "test_images": which.test.images,
-        "test_only": which.test_only,
-        "hub": which.hub.id if which.hub else None,
-        "source": which.source,
-        "layout": which.layout,
+        "about": entry.about,
+        "classes": entry.classes,
+        "train_images": entry.train.images,
+        "test_images": entry.test.images,
+        "test_only": entry.test_only,
+        "hub": entry.hub.id if entry.hub else None,
+        "source": entry.source,
+        "layout": entry.layout,
     }
 
 
@@ -103,7 +103,7 @@ def _spread(counts: list[int]) -> tuple[int, int, float, int]:
     return (sum(counts), min(counts), median(counts), max(counts)) if counts else (0, 0, 0, 0)
 
 
-def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
+def _as_json(report: DatasetReport, recipes: list[str]) -> dict[str, Any]:
     parts = {}
     for part, counts in report.counts.items():
         images, low, middle, high = _spread(counts)
@@ -114,7 +114,7 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
     ]
     return {
         "data": report.data,
-        "place": report.place,
+        "place": report.path,
         "parts": parts,
         "classes": classes,
         "opened": report.opened,
@@ -125,14 +125,14 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
     }
 
 
-def _show(report: Report, recipes: list[str]) -> None:
+def _show(report: DatasetReport, recipes: list[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from mgclip.app.display import out
 
     if report.counts:
-        title = f"{report.data} in {report.place}: {len(report.class_names)} classes"
+        title = f"{report.data} in {report.path}: {len(report.class_names)} classes"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("part")
         for column in ("images", "min / class", "median", "max"):

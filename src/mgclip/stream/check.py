@@ -11,10 +11,10 @@ import numpy as np
 from mgclip.errors import InputError
 from mgclip.images import unreadable
 from mgclip.stream.data import Split
-from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
+from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_entry, find_dataset
+from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.files import holds_files, image_name
-from mgclip.stream.layout import FoundDataset, class_place, classes_without
-from mgclip.stream.twins import about_twins
+from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
 
 OnImages = Callable[[int, int], None]
 """Told while images are opened: how many were, of how many."""
@@ -29,13 +29,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetReport:
     """What a check saw: ``counts`` is, by part, the images of each class; ``opened`` how many images were opened; ``notes``
     what a reader should know that is not wrong.
     """
 
     data: str
-    place: str
+    path: str
     class_names: tuple[str, ...] = ()
     counts: dict[str, list[int]] = field(default_factory=dict)
     opened: int = 0
@@ -46,14 +46,14 @@ class Report:
 def check_dataset(
     name: str, path: str | None, *, test_only: bool = False, quick: bool = False,
     on_images: OnImages = lambda done, total: None,
-) -> Report:  # fmt: skip
+) -> DatasetReport:  # fmt: skip
     """Look through a data set; ``quick`` opens no image, ``test_only`` leaves its train part out.
 
     Raises ``InputError`` for a name or a place that is not there; what is wrong with the data is a finding.
     """
-    which = entry(name)
-    test_only = test_only or which.test_only
-    if path is not None and name in DRAWN:
+    entry = dataset_entry(name)
+    test_only = test_only or entry.test_only
+    if path is not None and name in ICON_SETS:
         raise InputError(f"{name} is drawn from fonts and lies nowhere: leave {path} out.")
     if path is not None and not Path(path).expanduser().exists():
         raise InputError(f"There is no folder {path}.")
@@ -62,33 +62,33 @@ def check_dataset(
     except InputError as error:
         if path is None:  # nothing was given that could be damaged
             raise
-        return Report(name, path, findings=(Finding("layout", str(error)),))
+        return DatasetReport(name, path, findings=(Finding("layout", str(error)),))
     parts = {"test": found.dataset.test} if test_only else {"train": found.dataset.train, "test": found.dataset.test}
-    findings = [*_compare(found, which, parts)]
+    findings = [*_compare(found, entry, parts)]
     notes, opened = [found.note], 0
     if not quick:
         findings += _unreadable(parts, on_images)
         opened = sum(len(split.images) for split in parts.values())
         if all(holds_files(split.images) for split in parts.values()) and not test_only:
-            notes.append(about_twins(parts["train"].images, parts["test"].images))
+            notes.append(describe_duplicates(parts["train"].images, parts["test"].images))
     names = found.dataset.class_names
     counts = {part: np.bincount(split.labels, minlength=len(names)).tolist() for part, split in parts.items()}
-    return Report(name, found.place, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
+    return DatasetReport(name, found.path, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
 
 
-def _compare(found: FoundDataset, which: Entry, parts: dict[str, Split]) -> Iterator[Finding]:
+def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) -> Iterator[Finding]:
     """What can be told without opening an image."""
     names = found.dataset.class_names
-    if which.classes is not None and len(names) != which.classes:
-        yield Finding("wrong count", f"{len(names)} classes; published are {which.classes}")
+    if entry.classes is not None and len(names) != entry.classes:
+        yield Finding("wrong count", f"{len(names)} classes; published are {entry.classes}")
     for part, split in parts.items():
-        published: Published = getattr(which, part)
-        lacking = classes_without(found.dataset, split)
+        published: Published = getattr(entry, part)
+        lacking = empty_classes(found.dataset, split)
         if len(split.labels) == 0:
-            yield Finding("missing class", f"{part}: there is no image of any class in {found.place}")
+            yield Finding("missing class", f"{part}: there is no image of any class in {found.path}")
             continue
         for label in lacking:
-            place = class_place(split, label, found.place)
+            place = class_folder(split, label, found.path)
             yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {place}")
         if published.images is not None and len(split.labels) != published.images:
             yield Finding("wrong count", f"{part}: {len(split.labels):,} images; published are {published.images:,}")
@@ -103,7 +103,7 @@ def _compare(found: FoundDataset, which: Entry, parts: dict[str, Split]) -> Iter
     for folder in found.extra:
         yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:
-        yield Finding("missing file", f"{file} is in the published list and not in {found.place}")
+        yield Finding("missing file", f"{file} is in the published list and not in {found.path}")
 
 
 def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.layout import NOTHING, FoundDataset
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
 from mgclip.untrusted import PlainUnpickler
 
 ARCHIVE_FOLDER = "cifar-100-python"
@@ -32,7 +32,7 @@ def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
         return None
     dataset = _from_archive(place)
     if test_only:
-        dataset = Dataset(dataset.name, dataset.class_names, NOTHING, dataset.test)
+        dataset = Dataset(dataset.name, dataset.class_names, EMPTY_SPLIT, dataset.test)
     return FoundDataset(dataset, str(place))
 
 

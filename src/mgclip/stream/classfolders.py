@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
-from mgclip.stream.layout import NOTHING, FoundDataset, find_place
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
 IMAGENET = "imagenet1k_classes.tsv"
 IMAGENET_R = "imagenet_r_classes.tsv"
@@ -33,7 +33,7 @@ def find_imagenet100(path: Path, test_only: bool) -> FoundDataset | None:
 
 
 def _find_imagenet(name: str, path: Path, own: Sequence[str], classes: int, test_only: bool) -> FoundDataset | None:
-    place = find_place(path, own, lambda p: (p / "train").is_dir() or (p / "val").is_dir())
+    place = find_root(path, own, lambda p: (p / "train").is_dir() or (p / "val").is_dir())
     if place is None:
         return None
     if not folders_in(place / "val") and images_in(place / "val"):
@@ -54,9 +54,9 @@ def find_imagenet_r(path: Path, test_only: bool) -> FoundDataset | None:
     """
     synsets, listed = metadata.column(IMAGENET_R, "wnid"), metadata.imagenet_r_test_files()
     own = ("imagenet-r", "imagenet_r")
-    place = find_place(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p)))
+    place = find_root(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p)))
     if place is None:
-        split = find_place(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p / "test")))
+        split = find_root(path, own, lambda p: not set(synsets).isdisjoint(folders_in(p / "test")))
         if split is None:
             return None
         part = None if test_only else "train"
@@ -71,7 +71,7 @@ def find_imagenet_r(path: Path, test_only: bool) -> FoundDataset | None:
     dataset = Dataset(
         "imagenet-r",
         metadata.class_names(IMAGENET_R),
-        NOTHING if test_only else ClassFiles(place, synsets, train).split(),
+        EMPTY_SPLIT if test_only else ClassFiles(place, synsets, train).split(),
         ClassFiles(place, synsets, test).split(),
     )
     extra = tuple(folder for folder in folders_in(place) if folder not in synsets)
@@ -83,7 +83,7 @@ def find_caltech101(path: Path, test_only: bool) -> FoundDataset | None:
     names = metadata.class_names("caltech101_classes.tsv")
     folded = {metadata.fold(name) for name in names}
     nested = [f"{outer}/101_ObjectCategories" for outer in ("caltech-101", "caltech101")]
-    place = find_place(
+    place = find_root(
         path,
         ["101_ObjectCategories", *nested],
         lambda p: any(metadata.fold(folder) in folded for folder in folders_in(p)),
@@ -100,7 +100,7 @@ def find_vtab(path: Path, test_only: bool) -> FoundDataset | None:
     Raises ``InputError`` if a part has folders named by number and these are not 50, or those of the other part.
     """
     names = metadata.class_names("vtab_classes.tsv")
-    place = find_place(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())
+    place = find_root(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())
     if place is None:
         return None
     parts = {part: _by_number(place / part, len(names)) for part in (("test",) if test_only else ("train", "test"))}
@@ -153,5 +153,5 @@ def _found(
         splits[part] = files.split()
         allowed = {metadata.fold(key) for key in known}
         extra += [f"{part}/{folder}".lstrip("/") for key, folder in folders.items() if key not in allowed]
-    dataset = Dataset(name, tuple(class_names), NOTHING if train is None else splits[train], splits[test])
+    dataset = Dataset(name, tuple(class_names), EMPTY_SPLIT if train is None else splits[train], splits[test])
     return FoundDataset(dataset, str(place), tuple(sorted(extra)))

@@ -14,7 +14,7 @@ from mgclip.stream.data import Split
 from mgclip.stream.files import holds_files
 from mgclip.stream.tasks import Task
 
-LOOKED_AT = 2000
+SIZES_CHECKED = 2000
 """So many files of each part of a task are asked for their size; of all others the name stands for the image."""
 
 
@@ -74,7 +74,7 @@ def _part(split: Split) -> DataPart:
 
 def _marks(images: Sequence[Any]) -> Iterable[bytes]:
     """A mark of every image that is a file: its name, and of some its size. Where the folder lies does not matter."""
-    every = max(1, len(images) // LOOKED_AT)
+    every = max(1, len(images) // SIZES_CHECKED)
     for place in range(len(images) if holds_files(images) else 0):
         image = images[place]
         size = image.stat().st_size if place % every == 0 else 0

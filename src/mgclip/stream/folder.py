@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.names import check_alike, look, same
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
-from mgclip.stream.layout import NOTHING, FoundDataset, classes_without
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, empty_classes
 from mgclip.stream.metadata import fold
 from mgclip.stream.walk import is_image_name, subfolders, walk
 
@@ -22,7 +22,9 @@ TEST_NAMES = ("test", "testing", "testset", "eval", "evaluation", "val", "valid"
 OTHER_NAMES = ("holdout", "unlabeled", "unlabelled", "unsup", "unsupervised")
 """Parts that are neither trained nor measured on."""
 
-SPLIT = "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
+SPLIT_LAYOUT = (
+    "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
+)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def find_parts(folder: Path) -> Parts:
     if len(used) < 2 and strange:
         raise InputError(
             f"{folder} holds {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and {_listed(strange)}"
-            f": expected {SPLIT}, or one folder of images for each class."
+            f": expected {SPLIT_LAYOUT}, or one folder of images for each class."
         )
     return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
 
@@ -135,14 +137,16 @@ def _check_classes_called_like_parts(folder: Path, called: Mapping[str, str]) ->
     """Refuse parts whose images are not sorted into class folders: nobody calls all classes like parts."""
     keys = set(called.values())
     if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
-        raise InputError(f"{folder} holds {_listed(list(called))} without class folders in them: expected {SPLIT}.")
+        raise InputError(
+            f"{folder} holds {_listed(list(called))} without class folders in them: expected {SPLIT_LAYOUT}."
+        )
 
 
 def both_parts(path: Path) -> tuple[Path, Path]:
     """The training part and the test part of a folder. Raises ``InputError`` if one of them is missing."""
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
-        raise InputError(f"{path} must hold {SPLIT}; found {_listed(folders_in(path)) or 'no folder'}.")
+        raise InputError(f"{path} must hold {SPLIT_LAYOUT}; found {_listed(folders_in(path)) or 'no folder'}.")
     return parts.train, parts.test
 
 
@@ -177,7 +181,7 @@ def load_folder(path: Path) -> Dataset:
     train, test = both_parts(path)
     dataset = found.dataset
     for part, split in ((train, dataset.train), (test, dataset.test)):
-        if empty := [dataset.class_names[label] for label in classes_without(dataset, split)]:
+        if empty := [dataset.class_names[label] for label in empty_classes(dataset, split)]:
             others = [name.partition("/")[2] for name in found.extra] if part == test else []
             raise InputError(f"The class {empty[0]!r} has no image in {part}: {why_empty(part, empty[0], others)}.")
     if found.extra:
@@ -194,7 +198,7 @@ def find_test_folder(path: Path) -> FoundDataset:
     classes = read_classes(place)
     names = tuple(classes)
     return FoundDataset(
-        Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place), note=parts.about
+        Dataset(path.name, names, EMPTY_SPLIT, _files(place, names, classes).split()), str(place), note=parts.about
     )
 
 

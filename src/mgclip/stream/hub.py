@@ -15,11 +15,11 @@ from mgclip.errors import InputError
 from mgclip.images import AsStored, decode_stored, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split, Subset
-from mgclip.stream.layout import NOTHING
+from mgclip.stream.layout import EMPTY_SPLIT
 
 
 @dataclass(frozen=True)
-class Hub:
+class HubSource:
     """Where a data set is on the hub, and what its columns and splits are called there.
 
     ``by_index``: the hub writes the class names otherwise, in the same order; where it has more classes, ours are the first.
@@ -54,7 +54,7 @@ class ColumnImages(Sequence[Any]):
         return decode_stored(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")
 
 
-def parquet_files(place: Path, hub: Hub, *, test_only: bool) -> dict[str, list[str]] | None:
+def parquet_files(place: Path, hub: HubSource, *, test_only: bool) -> dict[str, list[str]] | None:
     """The parquet files of each split in a folder or in the folders inside it; ``None`` where a split has none."""
     files = sorted([*place.glob("*.parquet"), *place.glob("*/*.parquet")])
     splits = [hub.test] if test_only else [hub.train, hub.test]
@@ -63,7 +63,12 @@ def parquet_files(place: Path, hub: Hub, *, test_only: bool) -> dict[str, list[s
 
 
 def load_hub(
-    name: str, hub: Hub, class_names: Sequence[str] | None, *, parquet: dict[str, list[str]] | None, test_only: bool
+    name: str,
+    hub: HubSource,
+    class_names: Sequence[str] | None,
+    *,
+    parquet: dict[str, list[str]] | None,
+    test_only: bool,
 ) -> Dataset:
     """A data set from the hub, or from ``parquet``, the files of each split. Labels become positions in ``class_names``,
     or keep the hub's names where ``None`` is given; images of other classes are left out.
@@ -85,10 +90,10 @@ def load_hub(
     names = tuple(theirs if class_names is None else class_names)
     ours = _positions(theirs, names, hub, source)
     splits = {split: _split(name, split, images[split], labels[split], ours) for split in tables}
-    return Dataset(name, names, splits.get(hub.train, NOTHING), splits[hub.test])
+    return Dataset(name, names, splits.get(hub.train, EMPTY_SPLIT), splits[hub.test])
 
 
-def _tables(hub: Hub, parquet: dict[str, list[str]] | None, test_only: bool) -> dict[str, Any]:
+def _tables(hub: HubSource, parquet: dict[str, list[str]] | None, test_only: bool) -> dict[str, Any]:
     from datasets import load_dataset
     from datasets.utils.logging import disable_progress_bar
 
@@ -103,7 +108,7 @@ def _tables(hub: Hub, parquet: dict[str, list[str]] | None, test_only: bool) -> 
     return {split: tables[split] for split in ([hub.test] if test_only else [hub.train, hub.test])}
 
 
-def _positions(theirs: Sequence[str], names: Sequence[str], hub: Hub, source: str) -> NDArray[np.int64]:
+def _positions(theirs: Sequence[str], names: Sequence[str], hub: HubSource, source: str) -> NDArray[np.int64]:
     """The hub's label -> ours, -1 for a class that is not ours. Raises ``InputError`` where the classes are others."""
     ours = np.full(len(theirs), -1, dtype=np.int64)
     if not hub.by_index:
@@ -143,7 +148,7 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _advice(hub: Hub, parquet: dict[str, list[str]] | None) -> str:
+def _advice(hub: HubSource, parquet: dict[str, list[str]] | None) -> str:
     if parquet is not None:
         return f"expected the columns {hub.image} and {hub.label}, the latter with class names"
     folder = "give the folder where you have it (data_path in a recipe)"

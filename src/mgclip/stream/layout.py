@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import ClassFiles
 
-NOTHING = Split([], np.empty(0, dtype=np.int64))
+EMPTY_SPLIT = Split([], np.empty(0, dtype=np.int64))
 """The train part of a data set that is only tested on."""
 
 
@@ -25,24 +25,24 @@ class FoundDataset:
     """
 
     dataset: Dataset
-    place: str
+    path: str
     extra: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     note: str | None = None
 
 
-def find_place(path: Path, own_names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
+def find_root(path: Path, own_names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
     """The data set's own folder: ``path``, or the folder inside it with one of the names it is known by."""
     return next((place for place in (path, *(path / name for name in own_names)) if holds(place)), None)
 
 
-def classes_without(dataset: Dataset, split: Split) -> list[int]:
+def empty_classes(dataset: Dataset, split: Split) -> list[int]:
     """The classes that have no image in a part."""
     counts = np.bincount(split.labels, minlength=len(dataset.class_names))
     return [int(label) for label in np.flatnonzero(counts == 0)]
 
 
-def complete(found: FoundDataset, *, test_only: bool) -> Dataset:
+def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
     """The data set, if each class has an image in each part; ``test_only`` asks for the test part alone.
 
     Raises ``InputError`` naming a class that has none.
@@ -50,23 +50,23 @@ def complete(found: FoundDataset, *, test_only: bool) -> Dataset:
     dataset = found.dataset
     parts = {"test": dataset.test} if test_only else {"training": dataset.train, "test": dataset.test}
     for part, split in parts.items():
-        lacking = classes_without(dataset, split)
+        lacking = empty_classes(dataset, split)
         if len(split.labels) == 0:
             only = " (testing on it needs none)" if part == "training" else ""
             raise InputError(
-                f"There is no {part} image of {dataset.name} in {found.place}{only}: "
+                f"There is no {part} image of {dataset.name} in {found.path}{only}: "
                 "compare it with the layout that  mgclip data list  shows."
             )
         if lacking:
             others = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
             raise InputError(
                 f"The class {dataset.class_names[lacking[0]]!r}{others} of {dataset.name} has no {part} image in "
-                f"{class_place(split, lacking[0], found.place)}:  mgclip data check  lists all that is missing."
+                f"{class_folder(split, lacking[0], found.path)}:  mgclip data check  lists all that is missing."
             )
     return dataset
 
 
-def class_place(split: Split, label: int, otherwise: str) -> str:
+def class_folder(split: Split, label: int, otherwise: str) -> str:
     """Where the images of a class should be."""
     files = split.images
     return str(files.root / files.folders[label]) if isinstance(files, ClassFiles) else otherwise

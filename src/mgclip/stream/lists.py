@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import folders_in, listed_files
-from mgclip.stream.layout import NOTHING, FoundDataset, find_place
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
@@ -26,7 +26,7 @@ def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
     Raises ``InputError`` where the lists do not speak of the same images or name other classes.
     """
     own = ("CUB_200_2011", "cub200/CUB_200_2011")
-    place = find_place(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))
+    place = find_root(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))
     if place is None:
         return None
     names = metadata.class_names("cub200_classes.tsv")
@@ -51,7 +51,7 @@ def find_food101(path: Path, test_only: bool) -> FoundDataset | None:
     """Food-101: ``food-101/images/apple_pie/*.jpg``, split by ``meta/train.txt`` and ``meta/test.txt``."""
     names = metadata.class_names("food101_classes.tsv")
     lists = {part: f"meta/{part}.txt" for part in ("train", "test")}
-    place = find_place(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
+    place = find_root(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
     if place is None:
         return None
     parts = {part: _labelled(place / list_, names, "/", ".jpg") for part, list_ in lists.items()}
@@ -63,7 +63,7 @@ def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
     names = metadata.class_names("oxford_pet_classes.tsv")
     lists = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
     own = ("oxford-iiit-pet", "oxford-pets", "oxford_pets")
-    place = find_place(path, own, lambda p: _has_lists(p, lists))
+    place = find_root(path, own, lambda p: _has_lists(p, lists))
     if place is None:
         return None
     parts = {part: _labelled(place / list_, names, "_", ".jpg") for part, list_ in lists.items()}
@@ -115,7 +115,7 @@ def _found(
     folders: Iterable[str] | None,
 ) -> FoundDataset:  # fmt: skip
     """What the lists name, as far as it is below ``images/``; ``folders``: the class folders there, if there are such."""
-    splits: dict[str, Split] = {"train": NOTHING}
+    splits: dict[str, Split] = {"train": EMPTY_SPLIT}
     absent: list[str] = []
     for part, lines in parts.items():
         if part == "train" and test_only:

@@ -41,7 +41,7 @@ class Skipped:
         return asdict(self)
 
 
-def parts_of(stream: Sequence[Task]) -> list[Part]:
+def stream_parts(stream: Sequence[Task]) -> list[Part]:
     """Task, name and content of every part of a stream."""
     return [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
 
@@ -74,7 +74,7 @@ def find_unreadable(
     return found
 
 
-def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
+def without_skipped(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
     """The stream without some images.
 
     Raises ``InputError`` where a class would be left without a training image, or a task without a test image.
@@ -84,7 +84,7 @@ def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
         places.setdefault((each.task, each.part), set()).add(each.position)
     left = []
     for task in stream:
-        train, test = (rest(getattr(task, part), places.get((task.index, part), set())) for part in PARTS)
+        train, test = (drop_positions(getattr(task, part), places.get((task.index, part), set())) for part in PARTS)
         left.append(replace(task, train=train, test=test))
     for task in left:
         counts = np.bincount(task.train.labels, minlength=len(task.names))
@@ -96,7 +96,7 @@ def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
     return left
 
 
-def rest(split: Split, gone: set[int]) -> Split:
+def drop_positions(split: Split, gone: set[int]) -> Split:
     """A part without the images at these places."""
     if not gone:
         return split

@@ -136,7 +136,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images, labels = self._images(X), self._labels(y)
         if len(images) != len(labels):
             raise ValueError(
-                f"FoundDataset input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
+                f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
             )
         new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.experiment.confusion import Calibration, CalibrationBin, Evaluation, confused, per_class
+from mgclip.experiment.evaluation import Calibration, CalibrationBin, Evaluation, confused, per_class
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import same
 from mgclip.stream.folder import misspelling
-from mgclip.workflows.measure import Labelled
+from mgclip.workflows.measure import LabelledImages
 
 BINS = 10
 AT_ONCE = 4096
@@ -35,7 +35,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
             + (f", but {near!r}" if near else "")
             + ": rename its folder as the model calls it, or say so in classes.csv."
         )
-    labelled = Labelled.of(model, images)
+    labelled = LabelledImages.of(model, images)
     if not len(labelled):
         raise InputError(f"{folder} holds no image to measure on.")
     features = labelled.features(model)

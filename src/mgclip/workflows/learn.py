@@ -19,11 +19,11 @@ from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.names import find, same
 from mgclip.saving.store import HELD_OUT
+from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.folder import misspelling
-from mgclip.stream.twins import about_twins
-from mgclip.workflows.held_out import as_json, held_out_images, read_held_out
-from mgclip.workflows.measure import Labelled, accuracy, gap_of, text_accuracy
-from mgclip.workflows.source import Source
+from mgclip.workflows.held_out import held_out_images, held_out_json, read_held_out
+from mgclip.workflows.measure import LabelledImages, accuracy, gap_of, text_accuracy
+from mgclip.workflows.source import ImageFolder
 from mgclip.workflows.split import hold_out
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -34,7 +34,7 @@ TIMED = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class LearnPlan:
     """What ``learn_folder`` will do.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
         return sum(map(len, self.tests.values()))
 
 
-def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
+def make_plan(model: MGCLIP, source: ImageFolder, *, share: float, seed: int) -> LearnPlan:
     """Decide what is trained on and what is held out, and see that all of it can be learned, before anything is written.
 
     Raises ``InputError`` for what cannot be learned, such as a class the model knows already, for a test folder that looks like
@@ -82,7 +82,7 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         raise InputError(f"The image {gone[0]} is not there, or a link to something that is not: repair or remove it.")
     if source.tests and not tests:
         raise InputError("The test folder has none of the classes to learn: its folders must be called as theirs are.")
-    notes = tuple(note for note in (source.note, *missing, about_twins(files, measured)) if note)
+    notes = tuple(note for note in (source.note, *missing, describe_duplicates(files, measured)) if note)
     texts = tuple(source.texts.get(name, name) for name in train)
     make_task(
         model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
@@ -102,7 +102,7 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
     if len(train) == 1 and not model.settings.memory:  # nothing to tell apart: the adapters are not trained
         once, low, high = True, 0, 0
     passes = [images * (1 + epochs * (TRAINED + (not once))) + others for epochs in (low, high)]
-    return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]), notes)
+    return LearnPlan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]), notes)
 
 
 def _tests(
@@ -131,7 +131,7 @@ def _tests(
     return tests, tuple(notes)
 
 
-def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
+def indistinguishable_texts(model: MGCLIP, plan: LearnPlan) -> list[tuple[str, str]]:
     """Pairs of class texts, one or both of them new, that are the same tokens to this CLIP, which cuts long texts."""
     texts = [*model.class_texts, *plan.texts]
     tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
@@ -147,7 +147,7 @@ def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
 def learn_folder(
     model: MGCLIP,
     folder: Path,
-    plan: Plan,
+    plan: LearnPlan,
     *,
     origin: str,
     retention: Mapping[str, Sequence[Path]] | None = None,
@@ -166,8 +166,8 @@ def learn_folder(
     begun = time.perf_counter()
     remembered = read_held_out(folder)
     old_images, gone = held_out_images(folder, model.class_names)
-    new, (old, torn) = Labelled.of(model, plan.tests), Labelled.readable(model, old_images)
-    kept = Labelled.of(model, retention or {})
+    new, (old, torn) = LabelledImages.of(model, plan.tests), LabelledImages.readable(model, old_images)
+    kept = LabelledImages.of(model, retention or {})
     before = model.classify(old.features(model)).names if len(old) else []
     with without_adapters(model.backbone):
         first = _by_text(model, plan, (new, new.features(model)), (old, old.features(model)), kept)
@@ -199,13 +199,17 @@ def learn_folder(
         "seconds": round(time.perf_counter() - begun, 1),
     }
     held = {name: places for name, places in remembered.items() if find(name, model.class_names) is not None}
-    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
+    model.save_pretrained(folder, note=note, beside={HELD_OUT: held_out_json({**held, **plan.tests})})
     remove_task_checkpoints(folder)
     return note
 
 
 def _by_text(
-    model: MGCLIP, plan: Plan, new: tuple[Labelled, Tensor], old: tuple[Labelled, Tensor], kept: Labelled
+    model: MGCLIP,
+    plan: LearnPlan,
+    new: tuple[LabelledImages, Tensor],
+    old: tuple[LabelledImages, Tensor],
+    kept: LabelledImages,
 ) -> dict[str, Any]:
     """What the text branch makes of images and their features now: the gap on the new classes, and accuracy by texts alone."""
     own = dict(zip(plan.train, plan.texts, strict=True))
@@ -219,7 +223,7 @@ def _by_text(
     }
 
 
-def gap_moved(note: Mapping[str, Any]) -> float | None:
+def relative_gap_change(note: Mapping[str, Any]) -> float | None:
     """By how much the negative similarity of the new classes has moved from the un-tuned CLIP's, as a share of it."""
     before, after = note["untuned"]["gap"], note["tuned"]["gap"]
     if before is None or after is None or before["negative"] == 0:

@@ -20,20 +20,20 @@ from mgclip.method.learner import MGCLIP
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """Images of known classes, opened once and encoded as often as the weights change: ``truth`` names the class of each."""
 
     pixels: PreparedImages
     truth: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> Labelled:
+    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> LabelledImages:
         """From image files by class."""
         files = [file for own in images.values() for file in own]
         return cls(model.encoder.pixels(files), tuple(name for name, own in images.items() for _ in own))
 
     @classmethod
-    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[Labelled, int]:
+    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[LabelledImages, int]:
         """The same without the images that cannot be read any more, and how many these are. All are opened now, and kept as far
         as there is room.
         """

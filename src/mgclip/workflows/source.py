@@ -9,12 +9,12 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.images import unreadable
 from mgclip.names import check_alike, find, same
-from mgclip.stream.folder import SPLIT, find_parts, read_classes, why_empty
-from mgclip.workflows.table import Called, read_naming
+from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
+from mgclip.workflows.naming import Called, read_naming
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageFolder:
     """A folder as read: image files by class name, what prompts call each class, and the test images, if any are given. ``tests``
     may hold classes that ``train`` does not. ``note`` says which part of the folder is measured on, if there was a choice.
     """
@@ -26,7 +26,7 @@ class Source:
     note: str | None = None
 
 
-def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
+def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> ImageFolder:
     """Read a folder of class folders, or one that is split into ``train/`` and ``test/`` (or what others call these).
 
     Args:
@@ -43,7 +43,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
     """
     parts = find_parts(folder)
     if parts.train is None:
-        raise InputError(f"{folder} has no part to train on: expected {SPLIT}.")
+        raise InputError(f"{folder} has no part to train on: expected {SPLIT_LAYOUT}.")
     train, called = read_classes(parts.train), read_naming(folder, names)
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not text: rename it.")
@@ -53,7 +53,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
     place = parts.test if test is None else _measured(test)
     tests = None if place is None else _named(read_classes(place), called, place)
     texts = dict(called.values())
-    return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
+    return ImageFolder(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
@@ -85,7 +85,7 @@ def _check_full(classes: Mapping[str, Sequence[Path]], place: Path) -> None:
         raise InputError(f"The class {empty[0]!r} has no image in {place}: {why_empty(place, empty[0])}.")
 
 
-def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
+def without_unreadable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
     """The image files that can be read, by class, and of the others ``image`` and ``reason``. All are decoded once.
 
     Raises ``InputError`` for a class of which none can be.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def twins(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
+def find_duplicates(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Files with the same content. Only files of equal size are read, and none is decoded.
 
     Args:
@@ -34,9 +34,9 @@ def twins(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]
     return found
 
 
-def about_twins(train: Sequence[Path], test: Sequence[Path]) -> str | None:
+def describe_duplicates(train: Sequence[Path], test: Sequence[Path]) -> str | None:
     """One sentence on the files with the same content, or ``None`` if there is none."""
-    found = twins(train, test)
+    found = find_duplicates(train, test)
     if not found:
         return None
     mine, other = found[0]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgclip.experiment.confusion import confused, per_class
+from mgclip.experiment.evaluation import confused, per_class
 
 
 def test_per_class_and_confusions_worked_out_by_hand():
