@@ -154,8 +154,8 @@ def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
     write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg", "val/cat/c.jpg")
     code, said, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 0
-    assert "note: test/ is measured on; not used: val/" in said
-    assert "note: 2 of 2 test images are training images too, such as" in said
+    assert "note: test/ is tested on; not used: val/" in said
+    assert "note: 2 of 2 test images are also training images, such as" in said
     assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
     assert "4 images opened, nothing wrong; recipes for it: folder" in said
     write(tmp_path, "test/cow/b.jpg")
@@ -190,10 +190,10 @@ def test_check_of_what_is_not_there(tmp_path, mgclip):
     assert (code, error) == (2, f"mgclip: There is no folder {tmp_path / 'none'}.\n")
     code, _, error = mgclip("data", "check", "imagenet-r")
     assert code == 2
-    assert "imagenet-r cannot be fetched from here: get it from" in error
+    assert "imagenet-r cannot be downloaded automatically: get it from" in error
     code, _, error = mgclip("data", "check", "icons100", tmp_path)
     assert code == 2
-    assert "icons100 is drawn from fonts and lies nowhere" in error
+    assert "icons100 is generated from fonts and takes no path" in error
     code, said, _ = mgclip("data", "check", "cub200", tmp_path)
     assert code == 1
     assert f"layout: There is no cub200 at {tmp_path}: get it from" in said

@@ -38,12 +38,12 @@ def split(root, *parts):
         (("training", "testing"), "testing", None),
         (("train_set", "test_set"), "test_set", None),
         (("train", "validation"), "validation", None),
-        (("train", "valid", "test"), "test", "test/ is measured on; not used: valid/"),
-        (("train", "dev", "val"), "val", "val/ is measured on; not used: dev/"),
-        (("train", "test", "unlabeled"), "test", "test/ is measured on; not used: unlabeled/"),
-        (("train", "test", "val", "holdout"), "test", "test/ is measured on; not used: holdout/, val/"),
+        (("train", "valid", "test"), "test", "test/ is tested on; not used: valid/"),
+        (("train", "dev", "val"), "val", "val/ is tested on; not used: dev/"),
+        (("train", "test", "unlabeled"), "test", "test/ is tested on; not used: unlabeled/"),
+        (("train", "test", "val", "holdout"), "test", "test/ is tested on; not used: holdout/, val/"),
         (("train", "test", "__MACOSX", ".cache"), "test", None),
-        (("train", "test", "labels"), "test", "test/ is measured on; not used: labels/"),
+        (("train", "test", "labels"), "test", "test/ is tested on; not used: labels/"),
         (("train",), None, None),
         (("train", "holdout"), None, "not used: holdout/"),
     ],
@@ -72,16 +72,16 @@ def test_parts_are_found_by_their_usual_names(tmp_path, parts, test, note):
     ("names", "sentence"),
     [
         (["train/cat/a.png", "training/cat/a.png"], "train/ and training/, both with class folders"),
-        (["train/cat/a.png", "bus/a.png"], r"holds train/ with class folders in it \(cat\) and bus"),
+        (["train/cat/a.png", "bus/a.png"], r"contains train/ with class folders in it \(cat\) and bus"),
         (["test/cat/a.png", "val/cat/a.png"], "has no part to train on"),
-        (["one/train/cat/a.png", "two/train/cat/a.png"], r"folders of folders \(one, two; one/ holds train\)"),
-        (["fold1/cat/a.png", "fold2/cat/a.png"], r"folders of folders \(fold1, fold2; fold1/ holds cat\)"),
-        (["data/cat/a.png"], r"folders of folders \(data; data/ holds cat\)"),
-        (["train/deep/cat/a.png", "test/deep/cat/a.png"], r"train holds folders of folders \(deep"),
-        (["train/cat/a.png", "train/stray.png", "test/cat/a.png"], "train holds class folders .cat. and images next to them"),
+        (["one/train/cat/a.png", "two/train/cat/a.png"], r"folders of folders \(one, two; one/ contains train\)"),
+        (["fold1/cat/a.png", "fold2/cat/a.png"], r"folders of folders \(fold1, fold2; fold1/ contains cat\)"),
+        (["data/cat/a.png"], r"folders of folders \(data; data/ contains cat\)"),
+        (["train/deep/cat/a.png", "test/deep/cat/a.png"], r"train contains folders of folders \(deep"),
+        (["train/cat/a.png", "train/stray.png", "test/cat/a.png"], "train contains class folders .cat. and images next to them"),
         (["train/cat/a.png", "test/a.png"], "test has no class folder"),
-        (["train/a.png", "test/a.png"], "holds test, train without class folders in them"),
-        (["Train/a.png", "valid/a.png", "unlabeled/a.png"], "holds Train, unlabeled, valid without class folders in them"),
+        (["train/a.png", "test/a.png"], "contains test, train without class folders in them"),
+        (["Train/a.png", "valid/a.png", "unlabeled/a.png"], "contains Train, unlabeled, valid without class folders in them"),
     ],
 )  # fmt: skip
 def test_what_is_not_a_folder_of_class_folders_is_refused(tmp_path, names, sentence):
@@ -97,14 +97,14 @@ def test_a_class_may_be_called_train_and_images_may_lie_deeper(tmp_path):
 
 # Hidden folders and links
 
-LITTER = (
+SYSTEM_FOLDERS = (
     ".ipynb_checkpoints", ".thumbnails", ".Trash-1000/files", ".picasaoriginals", ".dtrash/files", ".git/annex/objects", "@eaDir",
     "__MACOSX", "lost+found", "$RECYCLE.BIN", "#recycle", "@Recycle", "System Volume Information", "deep/.hidden", "deep/@EADIR",
     "@tmp", "Network Trash Folder", "Temporary Items",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LITTER)
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
 def test_hidden_folders_and_litter_are_read_nowhere(tmp_path, name):
     write(tmp_path, "cat/a.png", "cat/deep/b.png", "dog/a.png", f"cat/{name}/x.png", f"{name}/cat/x.png")
     (tmp_path / "deep").is_dir() and (tmp_path / "deep").rename(tmp_path / ".deep")
@@ -150,17 +150,17 @@ def test_broken_links_are_reported(tmp_path, mgclip, tiny_clip):
     )
     code, _, err = mgclip("learn", tmp_path, *words)
     assert code == 2
-    assert "b.png is not there, or a link to something that is not" in err
+    assert "b.png does not exist, or is a broken link" in err
     assert not (tmp_path.parent / "shop").exists()
     code, out, err = mgclip("learn", tmp_path, *words, "--on-bad-image", "skip", "--json")
     assert (code, err) == (0, "")
     assert '"skipped"' in out
     (tmp_path / "fox").symlink_to(tmp_path / "gone")
-    with pytest.raises(InputError, match="fox links to something that is not there"):
+    with pytest.raises(InputError, match="fox is a broken link"):
         read_source(tmp_path)
     (tmp_path / "fox").unlink()
     (tmp_path / "cat" / "more").symlink_to("more")
-    with pytest.raises(InputError, match="more links to something that is not there"):
+    with pytest.raises(InputError, match="more is a broken link"):
         read_source(tmp_path)
 
 
@@ -186,7 +186,7 @@ def test_a_class_without_an_image_says_what_is_there(tmp_path):
     (tmp_path / "dog" / "a.png").rename(tmp_path / "dog" / "a.heic")
     for read in (read_source, read_images):
         with pytest.raises(
-            InputError, match=r"'dog' has no image in .*: its folder holds 1 files \(\.heic\) that are not"
+            InputError, match=r"'dog' has no image in .*: its folder contains 1 file \(\.heic\) and no image"
         ):
             read(tmp_path)
     (tmp_path / "dog" / "a.heic").unlink()
@@ -247,4 +247,4 @@ def test_test_images_that_are_training_images_are_reported(tmp_path, mgclip, tin
     assert find_duplicates([tmp_path / "none"], [tmp_path / "none"]) == []
     code, out, _ = mgclip("learn", tmp_path, "--model", tmp_path / "m", "--base", tiny_clip, "--dry-run")
     assert code == 0
-    assert "1 of 2 test images are training images too, such as" in out.replace("\n", " ")
+    assert "1 of 2 test images are also training images, such as" in out.replace("\n", " ")

@@ -149,7 +149,7 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     assert found["accuracy"] == np.mean(np.array(answers.names) == truth)
     code, _, err = mgclip("evaluate", shop, tmp_path)
     assert code == 2
-    assert "holds folders of folders (april, march" in err
+    assert "contains folders of folders (april, march" in err
 
 
 def test_file_names_that_are_no_utf8_are_learned_and_answered(mgclip, tiny_clip, icons, tmp_path):

@@ -204,7 +204,7 @@ def test_bad_folders(tmp_path):
     ):
         load_folder(tmp_path)
     write_folder(tmp_path, {"cat": 1}, {"cow": 1})
-    with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: the folder is not there"):
+    with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: the folder does not exist"):
         load_folder(tmp_path)
     (tmp_path / "test" / "cat").mkdir()
     with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: its folder is empty"):

@@ -26,7 +26,7 @@ def list_command(
     if as_json:
         from mgclip.app.streams import print_json
 
-        print_json({name: _facts_of(entry) for name, entry in DATASETS.items()})
+        print_json({name: _facts_of(which) for name, which in DATASETS.items()})
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -38,28 +38,28 @@ def list_command(
     for column in ("classes", "train", "test"):
         table.add_column(column, justify="right")
     table.add_column("what it is")
-    for name, entry in DATASETS.items():
-        images = ("-" if part.images is None else f"{part.images:,}" for part in (entry.train, entry.test))
-        table.add_row(name, f"{entry.classes or '-'}", *images, entry.about)
+    for name, which in DATASETS.items():
+        images = ("-" if part.images is None else f"{part.images:,}" for part in (which.train, which.test))
+        table.add_row(name, f"{which.classes or '-'}", *images, which.about)
     out.print(table)
-    for name, entry in DATASETS.items():
+    for name, which in DATASETS.items():
         out.print(name)
-        if entry.hub:
-            out.print(f"  hub     {entry.hub.id}{', accept its terms there first' if entry.hub.gated else ''}")
-        out.print(f"  from    {entry.source}")
-        out.print(f"  layout  {entry.layout}")
+        if which.hub:
+            out.print(f"  hub     {which.hub.id}{', accept its terms there first' if which.hub.gated else ''}")
+        out.print(f"  from    {which.source}")
+        out.print(f"  layout  {which.layout}")
 
 
-def _facts_of(entry: DatasetEntry) -> dict[str, Any]:
+def _facts_of(which: DatasetEntry) -> dict[str, Any]:
     return {
-        "about": entry.about,
-        "classes": entry.classes,
-        "train_images": entry.train.images,
-        "test_images": entry.test.images,
-        "test_only": entry.test_only,
-        "hub": entry.hub.id if entry.hub else None,
-        "source": entry.source,
-        "layout": entry.layout,
+        "about": which.about,
+        "classes": which.classes,
+        "train_images": which.train.images,
+        "test_images": which.test.images,
+        "test_only": which.test_only,
+        "hub": which.hub.id if which.hub else None,
+        "source": which.source,
+        "layout": which.layout,
     }
 
 

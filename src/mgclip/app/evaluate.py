@@ -32,7 +32,7 @@ def evaluate_command(
     from mgclip.saving.store import check_writable
     from mgclip.saving.versions import check_saved
     from mgclip.stream.folder import find_parts
-    from mgclip.workflows.source import read_images, without_unreadable
+    from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
     for file in (csv_file, page):
@@ -41,7 +41,7 @@ def evaluate_command(
     images = read_images(folder, names=names)
     skipped: list[dict[str, str]] = []
     if on_bad_image == "skip":
-        images, skipped = without_unreadable(images)
+        images, skipped = readable(images)
 
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP

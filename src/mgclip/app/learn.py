@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.workflows.learn import LearnPlan
-    from mgclip.workflows.source import ImageFolder
+    from mgclip.workflows.learn import Plan
+    from mgclip.workflows.source import Source
 
 Images = dict[str, list[Path]] | None
 
@@ -66,7 +66,7 @@ def learn_command(
         source, kept, skipped = _readable(source, kept)
 
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.learn import indistinguishable_texts, learn_folder, make_plan
+    from mgclip.workflows.learn import alike_texts, learn_folder, make_plan
 
     def open_model() -> MGCLIP:
         if not is_saved(model):
@@ -76,10 +76,10 @@ def learn_command(
             raise InputError(f"{model} exists and keeps its settings: leave {lasting[0]} out, or give a new folder.")
         return MGCLIP.from_pretrained(model, base=base or None, computing=computing)
 
-    def open_and_plan() -> tuple[MGCLIP, LearnPlan]:
+    def open_and_plan() -> tuple[MGCLIP, Plan]:
         learner = open_model()
         plan = make_plan(learner, source, share=hold_out, seed=learner.settings.seed)
-        for one, other in indistinguishable_texts(learner, plan):
+        for one, other in alike_texts(learner, plan):
             screen.print(
                 f"The texts {one!r} and {other!r} are the same to this CLIP: give shorter ones with --names.",
                 soft_wrap=True,
@@ -120,22 +120,22 @@ def learn_command(
         _report(done)
 
 
-def _readable(source: ImageFolder, kept: Images) -> tuple[ImageFolder, Images, list[dict[str, str]]]:
+def _readable(source: Source, kept: Images) -> tuple[Source, Images, list[dict[str, str]]]:
     """The same without the images that cannot be read, and the list of these."""
     from dataclasses import replace
 
-    from mgclip.workflows.source import without_unreadable
+    from mgclip.workflows.source import readable
 
-    train, skipped = without_unreadable(source.train)
-    tests, more = (None, []) if source.tests is None else without_unreadable(source.tests)
-    rest, others = (None, []) if kept is None else without_unreadable(kept)
+    train, skipped = readable(source.train)
+    tests, more = (None, []) if source.tests is None else readable(source.tests)
+    rest, others = (None, []) if kept is None else readable(kept)
     return replace(source, train=train, tests=tests), rest, [*skipped, *more, *others]
 
 
 DEFAULT = "openai/clip-vit-base-patch16"
 
 
-def _say(plan: LearnPlan, *, as_json: bool, quiet: bool) -> None:
+def _say(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     """What is about to be done."""
     from mgclip.app.display import out
     from mgclip.errors import one_line
@@ -169,7 +169,7 @@ def _minutes(seconds: float) -> str:
 def _report(done: dict[str, Any]) -> None:
     """What changed, in a few lines."""
     from mgclip.app.display import out, percent
-    from mgclip.workflows.learn import relative_gap_change
+    from mgclip.workflows.learn import gap_moved
 
     accuracy, seen = done["accuracy"], done["test_images"]
     out.print(
@@ -193,7 +193,7 @@ def _report(done: dict[str, Any]) -> None:
         out.print(
             f"by class texts alone: {percent(after['by_text'])} %, the CLIP as it was {percent(before['by_text'])} %"
         )
-    if (moved := relative_gap_change(done)) is not None:
+    if (moved := gap_moved(done)) is not None:
         out.print(f"modality gap: the similarity of non-matching pairs moved by {100 * moved:+.1f} %")
     if after["retention"] is not None:
         drop = before["retention"] - after["retention"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.workflows.predict import FilePrediction
+    from mgclip.workflows.predict import Answer
 
 
 def predict_command(
@@ -25,7 +25,7 @@ def predict_command(
         typer.Option(
             min=0,
             max=1,
-            help="FilePrediction 'unknown' where an image is less like any class than this; evaluate suggests it.",
+            help="Answer 'unknown' where an image is less like any class than this; evaluate suggests it.",
         ),
     ] = 0.0,
     also: Annotated[str, typer.Option(help='More classes, by their text alone: "a zebra,a lion".')] = "",
@@ -123,7 +123,7 @@ def _files(places: Sequence[str]) -> tuple[Iterator[Path], int]:
     return iter(files), len(files)
 
 
-def _as_json(answer: FilePrediction, name: str, *, branches: bool) -> dict[str, object]:
+def _as_json(answer: Answer, name: str, *, branches: bool) -> dict[str, object]:
     rows = [
         {key: value for key, value in row.items() if branches or key not in ("text", "image")} for row in answer.best
     ]
@@ -136,7 +136,7 @@ def _as_json(answer: FilePrediction, name: str, *, branches: bool) -> dict[str, 
     return {"image": str(answer.file), **first, "top": rows}
 
 
-def _cells(answer: FilePrediction, name: str, *, branches: bool) -> Iterator[str]:
+def _cells(answer: Answer, name: str, *, branches: bool) -> Iterator[str]:
     for rank, row in enumerate(answer.best):
         cell = f"{name if rank == 0 else row['class']} {row['confidence']:.4f}"
         if branches:

@@ -94,14 +94,12 @@ def relabel_command(
     from mgclip.app.display import out
     from mgclip.names import same
     from mgclip.saving.store import HELD_OUT
-    from mgclip.workflows.held_out import held_out_json, read_held_out
+    from mgclip.workflows.held_out import as_json, read_held_out
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.relabel(old, new, text or None)
         held = read_held_out(model)
-        return {
-            HELD_OUT: held_out_json({new if same(name) == same(old) else name: files for name, files in held.items()})
-        }
+        return {HELD_OUT: as_json({new if same(name) == same(old) else name: files for name, files in held.items()})}
 
     _change(model, base, change, f"called {old} {new}")
     out.print(f"{old} is now called {new}")
@@ -117,12 +115,12 @@ def forget_command(
     from mgclip.names import same
     from mgclip.saving.store import HELD_OUT
     from mgclip.saving.versions import history
-    from mgclip.workflows.held_out import held_out_json, read_held_out
+    from mgclip.workflows.held_out import as_json, read_held_out
 
     def change(learner: MGCLIP) -> dict[str, Any]:
         learner.forget(name)
         held = read_held_out(model)
-        return {HELD_OUT: held_out_json({other: files for other, files in held.items() if same(other) != same(name)})}
+        return {HELD_OUT: as_json({other: files for other, files in held.items() if same(other) != same(name)})}
 
     _change(model, base, change, f"forgot {name}")
     older = [str(version.number) for version in history(model) if not version.active]

@@ -1,4 +1,4 @@
-"""Is a data set whole? Everything that is missing, too much, miscounted or unreadable, not the first of it only."""
+"""Check a data set: report everything missing, extra, miscounted or unreadable, not only the first problem."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mgclip.stream.files import holds_files, image_name
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
 
 OnImages = Callable[[int, int], None]
-"""Told while images are opened: how many were, of how many."""
+"""Called while images are opened, with the number opened so far and the total."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. ``kind``: layout, missing class, extra folder, missing file, wrong count or unreadable."""
+    """One problem. ``kind``: layout, missing class, extra folder, missing file, wrong count or unreadable."""
 
     kind: str
     what: str
@@ -30,8 +30,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a check saw: ``counts`` is, by part, the images of each class; ``opened`` how many images were opened; ``notes``
-    what a reader should know that is not wrong.
+    """The result of a check: the images of each class by part, the number of images opened, the problems, and remarks that
+    are not problems.
     """
 
     data: str
@@ -44,23 +44,35 @@ class DatasetReport:
 
 
 def check_dataset(
-    name: str, path: str | None, *, test_only: bool = False, quick: bool = False,
+    name: str,
+    path: str | None,
+    *,
+    test_only: bool = False,
+    quick: bool = False,
     on_images: OnImages = lambda done, total: None,
-) -> DatasetReport:  # fmt: skip
-    """Look through a data set; ``quick`` opens no image, ``test_only`` leaves its train part out.
+) -> DatasetReport:
+    """Check a data set. Problems of the data are findings, not errors.
 
-    Raises ``InputError`` for a name or a place that is not there; what is wrong with the data is a finding.
+    Args:
+        name: Name of the data set.
+        path: Path of the data; None for the hub, or the icon fonts.
+        test_only: Leave out the training part.
+        quick: Open no image.
+        on_images: Called while images are opened.
+
+    Raises:
+        InputError: If there is no such data set or path.
     """
     entry = dataset_entry(name)
     test_only = test_only or entry.test_only
     if path is not None and name in ICON_SETS:
-        raise InputError(f"{name} is drawn from fonts and lies nowhere: leave {path} out.")
+        raise InputError(f"{name} is generated from fonts and takes no path: leave {path} out.")
     if path is not None and not Path(path).expanduser().exists():
         raise InputError(f"There is no folder {path}.")
     try:
         found = find_dataset(name, path=path, test_only=test_only)
     except InputError as error:
-        if path is None:  # nothing was given that could be damaged
+        if path is None:  # no data of the user's that could be damaged
             raise
         return DatasetReport(name, path, findings=(Finding("layout", str(error)),))
     parts = {"test": found.dataset.test} if test_only else {"train": found.dataset.train, "test": found.dataset.test}
@@ -77,19 +89,18 @@ def check_dataset(
 
 
 def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) -> Iterator[Finding]:
-    """What can be told without opening an image."""
+    """The problems that show without opening an image."""
     names = found.dataset.class_names
     if entry.classes is not None and len(names) != entry.classes:
         yield Finding("wrong count", f"{len(names)} classes; published are {entry.classes}")
     for part, split in parts.items():
         published: Published = getattr(entry, part)
-        lacking = empty_classes(found.dataset, split)
         if len(split.labels) == 0:
             yield Finding("missing class", f"{part}: there is no image of any class in {found.path}")
             continue
-        for label in lacking:
-            place = class_folder(split, label, found.path)
-            yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {place}")
+        for label in empty_classes(found.dataset, split):
+            folder = class_folder(split, label, found.path)
+            yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {folder}")
         if published.images is not None and len(split.labels) != published.images:
             yield Finding("wrong count", f"{part}: {len(split.labels):,} images; published are {published.images:,}")
         if published.each is not None:
@@ -107,16 +118,16 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
 
 
 def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:
-    """Open every image."""
+    """Open every image and list those that cannot be read."""
     found: list[Finding] = []
     total, done = sum(len(split.images) for split in parts.values()), 0
 
-    def more(count: int) -> None:
+    def count_opened(count: int) -> None:
         nonlocal done
         done += count
         on_images(done, total)
 
     for part, split in parts.items():
-        for position, reason in unreadable(split.images, more).items():
+        for position, reason in unreadable(split.images, count_opened).items():
             found.append(Finding("unreadable", f"{image_name(split.images, position, part)} ({reason})"))
     return found

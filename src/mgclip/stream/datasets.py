@@ -1,4 +1,4 @@
-"""Every data set by name: what was published of it, where it comes from, how it lies on disk; and how to load it."""
+"""The table of data sets: published counts, source, layout on disk; and how to load them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mgclip.stream.data import Dataset, Split
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
 
-Find = Callable[[Path, bool], FoundDataset | None]
-"""Looks for a data set at a path, for its test part alone if the flag says so; ``None`` where nothing of the kind is."""
+Finder = Callable[[Path, bool], FoundDataset | None]
+"""Finds a data set at a path, only its test part if the flag is set; returns None if there is none."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a part of a data set was published with: its images in all, and the fewest and the most of a class."""
+    """Published counts of a part: all images, and the fewest and the most of a class. None if unknown."""
 
     images: int | None = None
     each: tuple[int, int] | None = None
@@ -31,8 +31,19 @@ class Published:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A data set of the table. ``layout``: how it lies on disk; ``source``: where a person gets it; ``find``: reads the layout;
-    ``hub``: where it is on the hub; ``table``: the file of facts with its class names. ``test_only``: it has no train part.
+    """A row of the table.
+
+    Attributes:
+        about: What the images show.
+        source: Where to get it.
+        layout: Its folders and files on disk.
+        classes: Number of classes.
+        train: Published counts of the training part.
+        test: Published counts of the test part.
+        find: Reads the layout.
+        hub: Its place on the hub.
+        table: File in ``stream/metadata`` with its class names.
+        test_only: Whether it has no training part.
     """
 
     about: str
@@ -41,7 +52,7 @@ class DatasetEntry:
     classes: int | None = None
     train: Published = Published()
     test: Published = Published()
-    find: Find | None = None
+    find: Finder | None = None
     hub: HubSource | None = None
     table: str | None = None
     test_only: bool = False
@@ -54,15 +65,15 @@ FONTS = "the fonts of the package qtawesome (the extra icons)"
 
 DATASETS: dict[str, DatasetEntry] = {
     "icons100": DatasetEntry(
-        "icons: learned as line drawings, tested as solid ones", FONTS, "drawn when asked for",
+        "icons: learned as line drawings, tested as solid ones", FONTS, "generated",
         100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
     ),
     "icons-concepts": DatasetEntry(
-        "icons of 100 other concepts, by Phosphor", FONTS, "drawn when asked for",
+        "icons of 100 other concepts, by Phosphor", FONTS, "generated",
         100, Published(0), Published(2_000, (20, 20)), test_only=True,
     ),
     "icons-families": DatasetEntry(
-        "icons of 100 further concepts, by other designers", FONTS, "drawn when asked for",
+        "icons of 100 further concepts, by other designers", FONTS, "generated",
         100, Published(0), Published(2_000, (20, 20)), test_only=True,
     ),
     "cifar100": DatasetEntry(
@@ -89,7 +100,7 @@ DATASETS: dict[str, DatasetEntry] = {
     "cub200": DatasetEntry(
         "birds, CUB-200-2011", "https://data.caltech.edu/records/65de6-vp158",
         "CUB_200_2011/images/001.Black_footed_Albatross/*.jpg, with images.txt, image_class_labels.txt, "
-        "train_test_split.txt and classes.txt beside images/",
+        "train_test_split.txt and classes.txt next to images/",
         200, Published(5_994, (29, 30)), Published(5_794, (11, 30)), lists.find_cub200, table="cub200_classes.tsv",
     ),
     "vtab": DatasetEntry(
@@ -124,7 +135,7 @@ ICON_SETS = ("icons100", "icons-concepts", "icons-families")
 
 
 def dataset_entry(name: str) -> DatasetEntry:
-    """A data set's line in the table. Raises ``InputError`` with the nearest name where there is none."""
+    """The entry of a data set. Raises ``InputError`` that suggests the nearest name if there is none."""
     if name in DATASETS:
         return DATASETS[name]
     close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
@@ -136,13 +147,20 @@ def dataset_entry(name: str) -> DatasetEntry:
 def load_dataset(
     name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
 ) -> Dataset:
-    """Load a data set. ``path`` says where it lies; nothing means the hub, where it is there. The counts per class are for
-    the icon data sets, which are drawn to order. ``test_only`` asks for no training image: the train part is then empty.
+    """Load a data set.
 
-    Raises ``InputError`` where it cannot be had or lacks a class, saying what is missing.
+    Args:
+        name: Its name in the table.
+        path: Path of the data; None for the hub, or the icon fonts.
+        train_per_class: Training images per class to generate; icon data sets only.
+        test_per_class: Test images per class to generate; icon data sets only.
+        test_only: Leave the training part empty.
+
+    Raises:
+        InputError: If it cannot be loaded or lacks a class.
     """
     if dataset_entry(name).test_only and not test_only:
-        raise InputError(f"{name} has no training images: it is there to be tested on.")
+        raise InputError(f"{name} has no training images: it can only be tested on.")
     if name == "folder" and not test_only:
         from mgclip.stream.folder import load_folder
 
@@ -156,7 +174,7 @@ def load_dataset(
 def find_dataset(
     name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
 ) -> FoundDataset:
-    """A data set as it is, even where classes have no image. Raises ``InputError`` where it is not there or is damaged."""
+    """Find a data set, even if classes have no image. Takes what ``load_dataset`` takes and raises ``InputError`` as it does."""
     entry = dataset_entry(name)
     if name in ICON_SETS:
         return FoundDataset(_icons(name, train_per_class, test_per_class, test_only), FONTS)
@@ -167,14 +185,14 @@ def find_dataset(
     class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
     if path is None:
         if entry.hub is None:
-            raise InputError(f"{name} cannot be fetched from here: {_where(entry)}.")
+            raise InputError(f"{name} cannot be downloaded automatically: {_where(entry)}.")
         return FoundDataset(load_hub(name, entry.hub, class_names, parquet=None, test_only=test_only), entry.hub.id)
-    place = AsStored(Path(path).expanduser())
-    if entry.find is not None and (found := entry.find(place, test_only)) is not None:
+    root = AsStored(Path(path).expanduser())
+    if entry.find is not None and (found := entry.find(root, test_only)) is not None:
         return found
-    if entry.hub is not None and (parquet := parquet_files(place, entry.hub, test_only=test_only)):
-        return FoundDataset(load_hub(name, entry.hub, class_names, parquet=parquet, test_only=test_only), str(place))
-    raise InputError(f"There is no {name} at {place}: {_where(entry)}.")
+    if entry.hub is not None and (parquet := parquet_files(root, entry.hub, test_only=test_only)):
+        return FoundDataset(load_hub(name, entry.hub, class_names, parquet=parquet, test_only=test_only), str(root))
+    raise InputError(f"There is no {name} at {root}: {_where(entry)}.")
 
 
 def _given(name: str, path: str | None) -> Path:

@@ -35,6 +35,6 @@ def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, lis
     return {name: places[:share] for name, places in there.items() if places}, gone
 
 
-def held_out_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+def as_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     """The same to be written: absolute paths, so that they hold from anywhere."""
     return {name: [str(file.absolute()) for file in files] for name, files in images.items()}

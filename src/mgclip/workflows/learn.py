@@ -21,9 +21,9 @@ from mgclip.names import find, same
 from mgclip.saving.store import HELD_OUT
 from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.folder import misspelling
-from mgclip.workflows.held_out import held_out_images, held_out_json, read_held_out
+from mgclip.workflows.held_out import as_json, held_out_images, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, gap_of, text_accuracy
-from mgclip.workflows.source import ImageFolder
+from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -34,7 +34,7 @@ TIMED = 16
 
 
 @dataclass(frozen=True)
-class LearnPlan:
+class Plan:
     """What ``learn_folder`` will do.
 
     Attributes:
@@ -64,7 +64,7 @@ class LearnPlan:
         return sum(map(len, self.tests.values()))
 
 
-def make_plan(model: MGCLIP, source: ImageFolder, *, share: float, seed: int) -> LearnPlan:
+def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
     """Decide what is trained on and what is held out, and see that all of it can be learned, before anything is written.
 
     Raises ``InputError`` for what cannot be learned, such as a class the model knows already, for a test folder that looks like
@@ -102,7 +102,7 @@ def make_plan(model: MGCLIP, source: ImageFolder, *, share: float, seed: int) ->
     if len(train) == 1 and not model.settings.memory:  # nothing to tell apart: the adapters are not trained
         once, low, high = True, 0, 0
     passes = [images * (1 + epochs * (TRAINED + (not once))) + others for epochs in (low, high)]
-    return LearnPlan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]), notes)
+    return Plan(train, tests, texts, len(model.class_names), (each * passes[0], each * passes[1]), notes)
 
 
 def _tests(
@@ -131,7 +131,7 @@ def _tests(
     return tests, tuple(notes)
 
 
-def indistinguishable_texts(model: MGCLIP, plan: LearnPlan) -> list[tuple[str, str]]:
+def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
     """Pairs of class texts, one or both of them new, that are the same tokens to this CLIP, which cuts long texts."""
     texts = [*model.class_texts, *plan.texts]
     tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
@@ -147,7 +147,7 @@ def indistinguishable_texts(model: MGCLIP, plan: LearnPlan) -> list[tuple[str, s
 def learn_folder(
     model: MGCLIP,
     folder: Path,
-    plan: LearnPlan,
+    plan: Plan,
     *,
     origin: str,
     retention: Mapping[str, Sequence[Path]] | None = None,
@@ -199,14 +199,14 @@ def learn_folder(
         "seconds": round(time.perf_counter() - begun, 1),
     }
     held = {name: places for name, places in remembered.items() if find(name, model.class_names) is not None}
-    model.save_pretrained(folder, note=note, beside={HELD_OUT: held_out_json({**held, **plan.tests})})
+    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**held, **plan.tests})})
     remove_task_checkpoints(folder)
     return note
 
 
 def _by_text(
     model: MGCLIP,
-    plan: LearnPlan,
+    plan: Plan,
     new: tuple[LabelledImages, Tensor],
     old: tuple[LabelledImages, Tensor],
     kept: LabelledImages,
@@ -223,7 +223,7 @@ def _by_text(
     }
 
 
-def relative_gap_change(note: Mapping[str, Any]) -> float | None:
+def gap_moved(note: Mapping[str, Any]) -> float | None:
     """By how much the negative similarity of the new classes has moved from the un-tuned CLIP's, as a share of it."""
     before, after = note["untuned"]["gap"], note["tuned"]["gap"]
     if before is None or after is None or before["negative"] == 0:

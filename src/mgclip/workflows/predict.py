@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class FilePrediction:
+class Answer:
     """What is said of one image: its class, or ``None`` where it is less like any learned class than the threshold and no
     candidate took it; how sure that is; how like the nearest learned class it is; and the best classes with the numbers of
     ``Predictions`` (``image`` is None for a candidate known by its text alone).
@@ -45,7 +45,7 @@ def predict_files(
     threshold: float = 0.0,
     on_bad: Callable[[Path, str], None] | None = None,
     batch: int | None = None,
-) -> Iterator[FilePrediction]:
+) -> Iterator[Answer]:
     """Answers for files, in their order.
 
     Args:
@@ -84,7 +84,7 @@ def _recognise(
     also: Sequence[str],
     threshold: float,
     on_bad: Callable[[Path, str], None] | None,
-) -> Iterator[FilePrediction]:
+) -> Iterator[Answer]:
 
     def load(
         _: int,
@@ -153,7 +153,7 @@ def _no_file(place: Path) -> str:
     return "" if stat.S_ISREG(mode) else "it is a device, a pipe or a socket"
 
 
-def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[FilePrediction]:
+def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
     learned = found.image.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
         rows = tuple(
@@ -168,4 +168,4 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
         )
         likeness = float(found.likeness[place])
         known = likeness >= threshold or best[0] >= learned
-        yield FilePrediction(file, rows[0]["class"] if known else None, rows[0]["confidence"], likeness, rows)
+        yield Answer(file, rows[0]["class"] if known else None, rows[0]["confidence"], likeness, rows)

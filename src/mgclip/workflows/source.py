@@ -14,7 +14,7 @@ from mgclip.workflows.naming import Called, read_naming
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class Source:
     """A folder as read: image files by class name, what prompts call each class, and the test images, if any are given. ``tests``
     may hold classes that ``train`` does not. ``note`` says which part of the folder is measured on, if there was a choice.
     """
@@ -26,7 +26,7 @@ class ImageFolder:
     note: str | None = None
 
 
-def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> ImageFolder:
+def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
     """Read a folder of class folders, or one that is split into ``train/`` and ``test/`` (or what others call these).
 
     Args:
@@ -53,7 +53,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> I
     place = parts.test if test is None else _measured(test)
     tests = None if place is None else _named(read_classes(place), called, place)
     texts = dict(called.values())
-    return ImageFolder(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
+    return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
@@ -85,7 +85,7 @@ def _check_full(classes: Mapping[str, Sequence[Path]], place: Path) -> None:
         raise InputError(f"The class {empty[0]!r} has no image in {place}: {why_empty(place, empty[0])}.")
 
 
-def without_unreadable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
+def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
     """The image files that can be read, by class, and of the others ``image`` and ``reason``. All are decoded once.
 
     Raises ``InputError`` for a class of which none can be.

@@ -19,8 +19,8 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.saving.versions import Version, history, shown
 from mgclip.workflows.learn import learn_folder, make_plan
-from mgclip.workflows.predict import UNKNOWN, FilePrediction, predict_files
-from mgclip.workflows.source import ImageFolder
+from mgclip.workflows.predict import UNKNOWN, Answer, predict_files
+from mgclip.workflows.source import Source
 
 LONGEST_NAME = 200
 """Letters of a class name taken from the page."""
@@ -56,7 +56,7 @@ class StudioModel:
 
     def predict(
         self, files: Sequence[Path], *, also: str = "", threshold: float = 0.0, top: int = 3
-    ) -> tuple[list[FilePrediction], list[str]]:
+    ) -> tuple[list[Answer], list[str]]:
         """Answers, and what is wrong with files that cannot be read. Raises ``InputError`` for too many files or none."""
         self._check(files)
         bad: list[str] = []
@@ -83,7 +83,7 @@ class StudioModel:
         name = " ".join(name.split())
         if not name or len(name) > LONGEST_NAME:
             raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} letters; found {len(name)}.")
-        source = ImageFolder(self.folder, {name: list(files)}, {}, {})
+        source = Source(self.folder, {name: list(files)}, {}, {})
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
             with only_writer(self.folder):
@@ -121,7 +121,7 @@ class StudioModel:
             raise InputError(f"At most {self.most} images at a time; found {len(files)}.")
 
 
-def rows(answers: Sequence[FilePrediction]) -> list[list[Any]]:
+def rows(answers: Sequence[Answer]) -> list[list[Any]]:
     """A table of answers: file, class, confidence, likeness, what texts and head say of it, and the next best."""
     return [
         [
