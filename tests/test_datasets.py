@@ -167,7 +167,7 @@ def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
         load_dataset("vtab", path=str(tmp_path))
     assert len(load_dataset("vtab", path=str(tmp_path), test_only=True).class_names) == 50
     write(tmp_path, "vtab/test/7/a.jpg")
-    with pytest.raises(InputError, match=r"test must hold 50 folders named by number.* found 51 named by number"):
+    with pytest.raises(InputError, match=r"test must contain 50 folders named by number.* found 51 named by number"):
         load_dataset("vtab", path=str(tmp_path))
     (tmp_path / "vtab" / "test" / "50").rename(tmp_path / "vtab" / "test" / "airplane")
     with pytest.raises(InputError, match="found 50 named by number and 1 others"):
@@ -281,7 +281,7 @@ def test_wrong_uses(tmp_path):
     with pytest.raises(InputError, match="There is no data set zzz: there are icons100, icons-concepts"):
         load_dataset("zzz", path=None)
     for name in ("caltech101", "icons-concepts", "icons-families"):
-        with pytest.raises(InputError, match=f"{name} has no training images: it is there to be tested on"):
+        with pytest.raises(InputError, match=f"{name} has no training images: it can only be tested on"):
             load_dataset(name, path=None)
     write(tmp_path, "train/n01440764/a.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(InputError, match="val holds images and no class folder: sort them into nXXXXXXXX/"):
@@ -302,7 +302,12 @@ def test_damaged_lists(tmp_path):
     damaged(
         "classes.txt", "1 001.Black_footed_Albatross", "1 001.Penguin", r"must name class 1 001\.Black_footed_Albatross"
     )
-    damaged("images.txt", "1 001.", "one 001.", r"images\.txt must hold a number and a word a line; found 'one 001\.")
+    damaged(
+        "images.txt",
+        "1 001.",
+        "one 001.",
+        r"images\.txt must contain a number and a word on each line; found 'one 001\.",
+    )
     damaged("images.txt", "3 001.", "9999 001.", r"The lists in .* name different images")
     damaged("images.txt", "3 001.", "2 001.", r"images\.txt must contain each number once; found 2 again")
     damaged("image_class_labels.txt", "5 2", "5 201", "give image 5 no class or no part")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.workflows.evaluate import calibration
+from mgclip.experiment.evaluation import calibration
 from mgclip.workflows.source import read_images, read_source
 from mgclip.workflows.split import hold_out
 
@@ -42,7 +42,7 @@ def test_names_come_from_folders_a_table_or_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ("n01=x,n02=x", "are called 'x': give every class one name of its own"),
+        ("n01=x,n02=x", "have the name 'x': give each class its own name"),
         ("n03=x", "There is no class folder 'n03'"),
         ("n01", "takes a CSV file or folder=name,folder=name; found 'n01'"),
         ("none.csv", "There is no table of class names none.csv"),
@@ -167,7 +167,7 @@ def test_file_names_that_are_no_utf8_are_learned_and_answered(mgclip, tiny_clip,
     assert (code, err) == (0, "")
     assert json.loads(out)["test_images"]["new"] == 2
     (tmp_path / "march" / os.fsdecode(b"k\xe4se")).mkdir()
-    with pytest.raises(InputError, match="is not text: rename it"):
+    with pytest.raises(InputError, match="is not valid UTF-8: rename it"):
         read_source(tmp_path / "march")
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from mgclip import MGCLIP, Settings
 from mgclip.saving.checkpoints import Stopped
 from mgclip.saving.store import is_saved
-from mgclip.workflows.learn import learn_folder, make_plan
+from mgclip.workflows.learn import learn_folder
+from mgclip.workflows.plan import make_plan
 from mgclip.workflows.source import read_source
 
 SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)

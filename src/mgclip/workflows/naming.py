@@ -1,4 +1,4 @@
-"""What classes are called: a table ``classes.csv`` with the columns folder, name and text, or ``folder=name,folder=name``."""
+"""Names of classes: a table ``classes.csv`` with the columns folder, name and text, or ``folder=name,folder=name``."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from mgclip.names import same
 TABLE = "classes.csv"
 COLUMNS = ("folder", "name", "text")
 
-Called = dict[str, tuple[str, str]]
-"""Class folder, in the form in which names are compared -> name and text."""
+Naming = dict[str, tuple[str, str]]
+"""Name and text of the class of each folder, whose name is in the form in which names are compared."""
 
 
-def read_naming(folder: Path, names: str) -> Called:
-    """What class folders are called.
+def read_naming(folder: Path, names: str) -> Naming:
+    """Read the names of the classes.
 
     Args:
-        folder: The folder of class folders; its ``classes.csv`` is read if ``names`` says nothing.
+        folder: The folder of class folders; its ``classes.csv`` is read if ``names`` is empty.
         names: A CSV file, or ``folder=name,folder=name``.
 
     Returns:
-        Name and text of each class folder that has another name.
+        Name and text of the class of each folder that is listed.
 
     Raises:
-        InputError: If there is no such table, or it has another shape, names a folder twice, or leaves a name out.
+        InputError: If there is no such table, its columns are wrong, it lists a folder twice, or a name is missing.
     """
     if names and not names.endswith(".csv"):
-        return _from_words(names)
+        return _parse_pairs(names)
     table = Path(names) if names else folder / TABLE
     if not table.is_file():
         if names:
             raise InputError(f"There is no table of class names {table}.")
         return {}
-    called: Called = {}
+    called: Naming = {}
     for number, (place, name, text) in _lines(table):
         if not place or not name:
-            raise InputError(f"Line {number} of {table} needs a folder and a name, under a first line  folder,name.")
+            raise InputError(
+                f"Line {number} of {table} needs a folder and a name; the first line of the table is  folder,name."
+            )
         if same(place) in called:
             raise InputError(f"Line {number} of {table} names the folder {place!r} again: give each folder one line.")
         called[same(place)] = name, text or name
     return called
 
 
-def _from_words(names: str) -> Called:
-    called: Called = {}
+def _parse_pairs(names: str) -> Naming:
+    called: Naming = {}
     for pair in names.split(","):
         place, equals, name = (part.strip() for part in pair.partition("="))
         if not place or not equals or not name:
@@ -60,11 +62,11 @@ def _from_words(names: str) -> Called:
 
 
 def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
-    """Line number, folder, name and text of each line that is not blank."""
+    """Yield line number, folder, name and text of each line that is not blank."""
     try:
-        written = table.read_bytes().decode("utf-8-sig")
-        spaced = ", " in written.lstrip().partition("\n")[0]  # a table that has a space after each comma
-        reader = csv.reader(io.StringIO(written, newline=""), strict=True, skipinitialspace=spaced)
+        content = table.read_bytes().decode("utf-8-sig")
+        spaced = ", " in content.lstrip().partition("\n")[0]  # this table has a space after each comma
+        reader = csv.reader(io.StringIO(content, newline=""), strict=True, skipinitialspace=spaced)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
@@ -75,10 +77,10 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
         if len(row) > len(columns):
             raise InputError(
                 f"Line {number} of {table} has {len(row)} cells for the {len(columns)} columns {','.join(columns)}: "
-                "put a name that holds a comma in quotation marks."
+                "put a name that contains a comma in quotation marks."
             )
         found = dict(zip(columns, row, strict=False))
-        if found.get("text", "").startswith(" "):  # the rest of a name, as in  n01,tench, Tinca tinca
+        if found.get("text", "").startswith(" "):  # the rest of a name, such as  n01,tench, Tinca tinca
             raise InputError(
                 f"Line {number} of {table} has a space after a comma, so that the comma may belong to a name: put the name "
                 "in quotation marks, or remove the space."
