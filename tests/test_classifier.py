@@ -81,7 +81,7 @@ def test_goes_on_with_a_saved_model(classifier, icons, tmp_path):
 
 def test_what_cannot_be_learned_is_said(classifier, icons):
     x, y = some(icons, [0, 1])
-    with pytest.raises(InputError, match="There is no image"):
+    with pytest.raises(InputError, match="There are no images"):
         classifier.fit(x[:0], y[:0])
     with pytest.raises(InputError, match="no key epoch: did you mean epochs"):
         MGCLIPClassifier("iconclip", settings={"epoch": 1}).fit(x, y)
@@ -96,7 +96,9 @@ def test_a_saved_model_predicts_at_once(classifier, icons, tmp_path):
     assert MGCLIPClassifier(tmp_path / "shop").predict_proba(x) == pytest.approx(classifier.predict_proba(x), abs=1e-6)
     assert MGCLIPClassifier(tmp_path / "shop").score(x, y) == classifier.score(x, y)
     assert MGCLIPClassifier(tmp_path / "shop").classes_.tolist() == classifier.classes_.tolist()
-    with pytest.raises(InputError, match=r"was learned before: give fit other classes, or a CLIP instead of .*shop"):
+    with pytest.raises(
+        InputError, match=r"was learned before: call fit with other classes, or with a CLIP instead of .*shop"
+    ):
         MGCLIPClassifier(tmp_path / "shop").fit(x, y)
     copy = pickle.loads(pickle.dumps(clone(saved)))
     assert "model_" not in vars(copy)

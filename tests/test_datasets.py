@@ -284,7 +284,7 @@ def test_wrong_uses(tmp_path):
         with pytest.raises(InputError, match=f"{name} has no training images: it can only be tested on"):
             load_dataset(name, path=None)
     write(tmp_path, "train/n01440764/a.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
-    with pytest.raises(InputError, match="val holds images and no class folder: sort them into nXXXXXXXX/"):
+    with pytest.raises(InputError, match="val contains images and no class folder: sort them into nXXXXXXXX/"):
         load_dataset("imagenet1k", path=str(tmp_path))
 
 
