@@ -91,3 +91,17 @@ def test_threads_are_the_cores_of_the_process_or_as_set(monkeypatch):
         monkeypatch.setenv("MGCLIP_THREADS", wrong)
         with pytest.raises(InputError, match="MGCLIP_THREADS must be a whole number of at least 1"):
             threads()
+
+
+@pytest.mark.parametrize(("size", "sentence"), [((12000, 11000), "are more than"), ((400, 0), "cannot be read")])
+def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence):
+    from mgclip.images import open_image
+
+    file = tmp_path / "x.png"
+    if size[1]:
+        Image.new("1", size).save(file)
+        assert file.stat().st_size < 1 << 20
+    else:
+        file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(InputError, match=sentence):
+        open_image(file)

@@ -62,6 +62,10 @@ def check_dataset(
 
     Raises:
         InputError: If there is no such data set or path.
+
+    Example:
+        >>> check_dataset("folder", "march", test_only=True).counts
+        {'test': [4, 4]}
     """
     entry = dataset_entry(name)
     test_only = test_only or entry.test_only

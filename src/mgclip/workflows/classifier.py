@@ -49,11 +49,11 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Example:
         >>> import numpy as np
-        >>> images = np.zeros((8, 32, 32, 3), dtype=np.uint8)
-        >>> images[:4, ..., 0] = images[4:, ..., 2] = 255
+        >>> images = np.full((8, 32, 32, 3), 255, dtype=np.uint8)
+        >>> images[:4, 14:18] = images[4:, :, 14:18] = 0
         >>> classifier = MGCLIPClassifier("iconclip", settings={"epochs": 1})
-        >>> classifier.fit(images, ["red"] * 4 + ["blue"] * 4).predict(images[3:5]).tolist()
-        ['red', 'blue']
+        >>> classifier.fit(images, ["minus"] * 4 + ["bar"] * 4).predict(images[3:5]).tolist()
+        ['minus', 'bar']
     """
 
     def __init__(

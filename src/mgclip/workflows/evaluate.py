@@ -32,6 +32,11 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 
     Raises:
         InputError: If there are no images, or the model has not learned one of the classes.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("shop")
+        >>> evaluate_folder(model, read_images(Path("march")), model_name="shop", folder="march")["accuracy"]
+        1.0
     """
     known = {same(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if same(name) not in known]:

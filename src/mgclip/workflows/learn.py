@@ -55,6 +55,12 @@ def learn_folder(
 
     Raises:
         Stopped: If the user asked to stop.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("iconclip", settings={"epochs": 1})
+        >>> plan = make_plan(model, read_source(Path("march")), share=0.2, seed=0)
+        >>> learn_folder(model, Path("shop"), plan, origin="march")["what"]
+        'learned 2 classes'
     """
     begun = time.perf_counter()
     remembered = read_held_out(folder)

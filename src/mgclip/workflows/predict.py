@@ -60,6 +60,11 @@ def predict_files(
     Raises:
         InputError: If a file is unreadable and there is no ``on_bad``; or, before any prediction, if there is a threshold and the
             model has no head or has a class called *unknown*.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("shop")
+        >>> [answer.name for answer in predict_files(model, [Path("march/bar/0.png"), Path("march/minus/0.png")])]
+        ['bar', 'minus']
     """
     if threshold:
         _check_unknown(model, also)

@@ -1,4 +1,4 @@
-"""Images that cannot be read: they stop a command, or are left out and listed, as if they had never been there."""
+"""Unreadable images stop a command, or are skipped and listed, and change nothing else."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def weights(run, method):
     return {str(file.relative_to(state)): file.read_bytes() for file in sorted(state.rglob("*.safetensors"))}
 
 
-def test_a_run_stops_at_a_bad_image_or_leaves_it_out_and_lists_it(folders, tiny_clip, mgclip):
+def test_a_run_stops_at_an_unreadable_image_or_skips_and_lists_it(folders, tiny_clip, mgclip):
     place, bad = folders
     methods = "methods=mg-clip,joint"
     words = (*RUN, methods, f"clip={tiny_clip}")
@@ -58,7 +58,7 @@ def test_a_run_stops_at_a_bad_image_or_leaves_it_out_and_lists_it(folders, tiny_
     assert (first["train_images"], first["test_images"]) == (12, 4)
 
 
-def test_a_resumed_run_leaves_out_what_it_did(folders, tiny_clip, mgclip):
+def test_a_resumed_run_skips_the_same_images(folders, tiny_clip, mgclip):
     place, _ = folders
     words = ("run", *RUN, f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip")
     assert mgclip(*words, "--out", place / "a")[0] == 0
@@ -73,7 +73,7 @@ def test_a_resumed_run_leaves_out_what_it_did(folders, tiny_clip, mgclip):
     assert "skipped.json is damaged" in said
 
 
-def test_a_class_of_which_nothing_can_be_read_is_refused(folders, tiny_clip, mgclip):
+def test_a_class_without_readable_images_is_refused(folders, tiny_clip, mgclip):
     place, _ = folders
     for file in (place / "bad" / "train" / "cow").iterdir():
         file.write_bytes(b"no")
@@ -86,7 +86,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(folders, tiny_clip, mgc
     assert (code, "No image of the class 'cow' can be read" in said, (place / "m").exists()) == (2, True, False)
 
 
-def test_retention_leaves_out_what_cannot_be_read(folders, tiny_clip, mgclip):
+def test_retention_skips_unreadable_images(folders, tiny_clip, mgclip):
     place, bad = folders
     words = ("run", *RUN, "tasks=1", f"clip={tiny_clip}", f"data_path={place / 'whole'}")
     sets = f"retention={{folder: '{place / 'bad'}'}}"
@@ -97,7 +97,7 @@ def test_retention_leaves_out_what_cannot_be_read(folders, tiny_clip, mgclip):
     assert {each["part"] for each in listed} == {"folder"}
 
 
-def test_learn_and_evaluate_leave_out_what_cannot_be_read(folders, tiny_clip, mgclip):
+def test_learn_and_evaluate_skip_unreadable_images(folders, tiny_clip, mgclip):
     place, bad = folders
     learn = ("--base", tiny_clip, "epochs=1", "head_epochs=1", "--json", "--quiet")
     assert mgclip("learn", place / "whole", "--model", place / "a", *learn)[0] == 0
@@ -118,7 +118,7 @@ def test_learn_and_evaluate_leave_out_what_cannot_be_read(folders, tiny_clip, mg
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), OSError(5, "Input/output error")])
-def test_a_fault_of_the_machine_is_no_bad_image(folders, monkeypatch, error):
+def test_a_fault_of_the_machine_is_not_an_unreadable_image(folders, monkeypatch, error):
     from PIL import Image as pillow
 
     from mgclip.images import unreadable
@@ -133,7 +133,7 @@ def test_a_fault_of_the_machine_is_no_bad_image(folders, monkeypatch, error):
         unreadable(sorted((place / "whole").rglob("*.png")))
 
 
-def test_a_lost_list_is_missed(folders, tiny_clip, mgclip):
+def test_a_missing_list_of_skipped_images_is_reported(folders, tiny_clip, mgclip):
     place, _ = folders
     words = ("run", *RUN, "tasks=1", f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip")
     assert mgclip(*words, "--out", place / "a")[0] == 0
@@ -142,7 +142,7 @@ def test_a_lost_list_is_missed(folders, tiny_clip, mgclip):
     assert (code, "leaves out images but has no skipped.json" in said) == (2, True)
 
 
-def test_a_held_out_image_that_was_torn_is_not_measured_on(folders, tiny_clip, mgclip):
+def test_a_damaged_held_out_image_is_not_measured_on(folders, tiny_clip, mgclip):
     place, _ = folders
     march, april = place / "march", place / "april"
     for month, names in ((march, ("cat", "dog")), (april, ("cow", "owl"))):
@@ -160,7 +160,7 @@ def test_a_held_out_image_that_was_torn_is_not_measured_on(folders, tiny_clip, m
     assert json.loads(said)["test_images"]["gone"] == 1
 
 
-def test_somebody_elses_files_are_no_leftover(folders, tiny_clip, mgclip):
+def test_files_of_the_user_are_not_mistaken_for_an_unfinished_run(folders, tiny_clip, mgclip):
     place, _ = folders
     (place / "mine").mkdir()
     (place / "mine" / "data.json").write_text('{"my": "data"}')
@@ -174,7 +174,7 @@ def test_somebody_elses_files_are_no_leftover(folders, tiny_clip, mgclip):
     assert mgclip(*words, place / "left")[0] == 0
 
 
-def test_a_table_goes_through_links_and_into_devices(folders, tiny_clip, mgclip):
+def test_a_table_is_written_through_links_and_into_devices(folders, tiny_clip, mgclip):
     place, _ = folders
     assert mgclip("learn", place / "whole", "--model", place / "m", "--base", tiny_clip, "epochs=1", "--quiet")[0] == 0
     (place / "real.csv").write_text("old")
@@ -187,7 +187,7 @@ def test_a_table_goes_through_links_and_into_devices(folders, tiny_clip, mgclip)
 
 
 @pytest.mark.slow
-def test_two_processes_leave_out_the_same(folders, tiny_clip):
+def test_two_processes_skip_the_same_images(folders, tiny_clip):
     place, bad = folders
     words = [*RUN, f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip", "--out", str(place / "two")]
     launch = [
