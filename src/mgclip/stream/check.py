@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
-from mgclip.images import unreadable
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_entry, find_dataset
 from mgclip.stream.duplicates import describe_duplicates
-from mgclip.stream.files import holds_files, image_name
+from mgclip.stream.files import holds_files
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
+from mgclip.stream.unreadable import NO_TASK, find_unreadable
 
 OnImages = Callable[[int, int], None]
 """Called while images are opened, with the number opened so far and the total."""
@@ -83,7 +83,8 @@ def check_dataset(
     findings = [*_compare(found, entry, parts)]
     notes, opened = [found.note], 0
     if not quick:
-        findings += _unreadable(parts, on_images)
+        skipped = find_unreadable([(NO_TASK, part, split) for part, split in parts.items()], on_images)
+        findings += [Finding("unreadable", f"{each.image} ({each.reason})") for each in skipped]
         opened = sum(len(split.images) for split in parts.values())
         if all(holds_files(split.images) for split in parts.values()) and not test_only:
             notes.append(describe_duplicates(parts["train"].images, parts["test"].images))
@@ -119,19 +120,3 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
         yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:
         yield Finding("missing file", f"{file} is in the published list and not in {found.path}")
-
-
-def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:
-    """Open every image and list those that cannot be read."""
-    found: list[Finding] = []
-    total, done = sum(len(split.images) for split in parts.values()), 0
-
-    def count_opened(count: int) -> None:
-        nonlocal done
-        done += count
-        on_images(done, total)
-
-    for part, split in parts.items():
-        for position, reason in unreadable(split.images, count_opened).items():
-            found.append(Finding("unreadable", f"{image_name(split.images, position, part)} ({reason})"))
-    return found

@@ -41,16 +41,8 @@ def _find_imagenet(name: str, path: Path, usual: Sequence[str], classes: int, te
             f"{root / 'val'} contains images and no class folder: sort them into nXXXXXXXX/, as ImageNet's development kit "
             "describes."
         )
-    synsets = metadata.column(IMAGENET, "wnid")
-    return _found(
-        name,
-        metadata.class_names(IMAGENET)[:classes],
-        synsets[:classes],
-        root,
-        train=None if test_only else "train",
-        test="val",
-        known=synsets,
-    )
+    synsets, names = metadata.column(IMAGENET, "wnid"), metadata.class_names(IMAGENET)[:classes]
+    return _found(name, names, synsets[:classes], root, train=None if test_only else "train", test="val", known=synsets)
 
 
 def find_imagenet_r(path: Path, test_only: bool) -> FoundDataset | None:
@@ -87,12 +79,8 @@ def find_caltech101(path: Path, test_only: bool) -> FoundDataset | None:
     """Caltech-101: ``101_ObjectCategories/accordion/*.jpg``. No split was published: all images are test images."""
     names = metadata.class_names("caltech101_classes.tsv")
     folded = {metadata.fold(name) for name in names}
-    nested = [f"{outer}/101_ObjectCategories" for outer in ("caltech-101", "caltech101")]
-    root = find_root(
-        path,
-        ["101_ObjectCategories", *nested],
-        lambda p: any(metadata.fold(folder) in folded for folder in folders_in(p)),
-    )
+    usual = ("101_ObjectCategories", "caltech-101/101_ObjectCategories", "caltech101/101_ObjectCategories")
+    root = find_root(path, usual, lambda p: any(metadata.fold(folder) in folded for folder in folders_in(p)))
     if root is None:
         return None
     return _found("caltech101", names, names, root, train=None, test="", known=NO_CLASS)
@@ -147,14 +135,8 @@ def _found(
 ) -> FoundDataset:
     """Find a data set of class folders.
 
-    Args:
-        name: Name of the data set.
-        class_names: Names of the classes.
-        keys: Names of the class folders, or these by part. Case, spaces, underscores and hyphens do not count.
-        root: Root folder of the data set.
-        train: Folder of the training part in it, if it is wanted.
-        test: Folder of the test part in it.
-        known: Other folders that may exist.
+    ``keys``: names of the class folders, or these by part; case, spaces, underscores and hyphens do not count. ``train`` and
+    ``test``: folders of the parts below ``root``. ``known``: other folders that may exist.
     """
     splits, extra = {}, []
     for part in (train, test):

@@ -33,17 +33,8 @@ class Published:
 class DatasetEntry:
     """A row of the table.
 
-    Attributes:
-        about: What the images show.
-        source: Where to get it.
-        layout: Its folders and files on disk.
-        classes: Number of classes.
-        train: Published counts of the training part.
-        test: Published counts of the test part.
-        find: Reads the layout.
-        hub: Its place on the hub.
-        table: File in ``stream/metadata`` with its class names.
-        test_only: Whether it has no training part.
+    ``source``: where to get it; ``layout``: its folders and files on disk; ``find``: reads the layout; ``hub``: its place on the
+    hub; ``table``: the file in ``stream/metadata`` with its class names. ``test_only``: it has no training part.
     """
 
     about: str

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mgclip.stream.data import Split
+from mgclip.stream.data import PARTS, Split
 from mgclip.stream.files import holds_files
 from mgclip.stream.tasks import Task
 
 SIZES_CHECKED = 2000
 """Files of each part of a task whose size is checked; of all others, only the name counts."""
-
-
-PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 class DataPart(TypedDict):

@@ -154,11 +154,7 @@ def both_parts(path: Path) -> tuple[Path, Path]:
 def find_folder(path: Path) -> FoundDataset:
     """Find the data set in a folder with both parts, even if classes have no image.
 
-    Args:
-        path: A folder with a training part and a test part.
-
-    Returns:
-        The data set. Its classes are the folders of the training part; ``extra`` are other folders of the test part.
+    Its classes are the folders of the training part; ``extra`` are other folders of the test part.
 
     Raises:
         InputError: If a part is missing or has no class folder.
@@ -175,13 +171,7 @@ def find_folder(path: Path) -> FoundDataset:
 
 
 def load_folder(path: Path) -> Dataset:
-    """Read a folder with both parts. Its classes are the folders of the training part.
-
-    Args:
-        path: A folder with a training part and a test part.
-
-    Returns:
-        Its images as a data set.
+    """Read the data set in a folder with both parts, whose classes are the folders of the training part.
 
     Raises:
         InputError: If a part is missing, a class has no image in one of the parts, or a test folder is not a class.
@@ -214,15 +204,12 @@ def find_test_folder(path: Path) -> FoundDataset:
 
 
 def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:
-    """Explain why a class has no image, and what to do.
+    """Explain in half a sentence why a class has no image, and what to do.
 
     Args:
         part: The folder of class folders.
         name: The class folder without an image.
         others: Folders next to it that are not classes; one may be a misspelling.
-
-    Returns:
-        Half a sentence.
     """
     if (near := misspelling(name, others)) is not None:
         return f"it has {near!r}, which is not a class, so give both folders the same name"

@@ -80,9 +80,6 @@ def load_hub(
         parquet: The files of each split, instead of the hub's.
         test_only: Leave the training part empty.
 
-    Returns:
-        The data set, with labels that are positions in its class names.
-
     Raises:
         InputError: If it cannot be loaded, or has other classes.
     """

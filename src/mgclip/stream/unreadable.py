@@ -10,11 +10,10 @@ from pydantic import ConfigDict
 
 from mgclip.errors import InputError
 from mgclip.images import unreadable
-from mgclip.stream.data import Split, Subset
+from mgclip.stream.data import PARTS, Split, Subset
 from mgclip.stream.files import image_name
 from mgclip.stream.tasks import Task
 
-PARTS = ("train", "test")
 NO_TASK = -1
 """Index used for images of a data set that is not split into tasks."""
 

@@ -18,17 +18,7 @@ SYSTEM_FOLDERS = frozenset(
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """The files and folders in a folder, sorted by name, without hidden and system ones.
-
-    Args:
-        folder: The folder to list.
-
-    Returns:
-        Its entries.
-
-    Raises:
-        InputError: If the folder cannot be read.
-    """
+    """The visible entries of a folder, sorted by name, without system folders. Raises ``InputError`` if it cannot be read."""
     try:
         with os.scandir(folder) as found:
             kept = [entry for entry in found if entry.name[0] != "." and entry.name.casefold() not in SYSTEM_FOLDERS]
@@ -63,12 +53,6 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 def subfolders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted, including links to folders.
 
-    Args:
-        folder: The folder to list.
-
-    Returns:
-        Their names.
-
     Raises:
         InputError: If the folder cannot be read, or contains a broken link.
     """
@@ -83,9 +67,6 @@ def walk(folder: Path) -> list[os.DirEntry[str]]:
 
     Links to folders are followed, but not to the folder itself or to one above it. Each folder is read once, so that circular
     links end.
-
-    Args:
-        folder: The folder to list.
 
     Returns:
         The files, including broken links with the name of an image.

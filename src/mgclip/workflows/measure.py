@@ -29,8 +29,8 @@ class LabelledImages:
     @classmethod
     def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> LabelledImages:
         """Make them from image files by class."""
-        files = [file for own in images.values() for file in own]
-        return cls(model.encoder.pixels(files), tuple(name for name, own in images.items() for _ in own))
+        files, labels = flatten(images)
+        return cls(model.encoder.pixels(files), tuple(labels))
 
     @classmethod
     def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[LabelledImages, int]:
@@ -54,6 +54,11 @@ class LabelledImages:
     def features(self, model: MGCLIP) -> Tensor:
         """Their features ``(n, d)`` with the current weights of the model."""
         return model.encoder.images(self.pixels, shared=True)
+
+
+def flatten(images: Mapping[str, Sequence[Path]]) -> tuple[list[Path], list[str]]:
+    """The files of all classes, and the class of each file."""
+    return [file for own in images.values() for file in own], [name for name, own in images.items() for _ in own]
 
 
 def accuracy(found: Sequence[str] | NDArray[Any], truth: Sequence[str]) -> float | None:

@@ -14,6 +14,7 @@ from mgclip.method.task import make_task
 from mgclip.names import find, same
 from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.folder import misspelling
+from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
 
@@ -72,9 +73,7 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         missing: tuple[str, ...] = ()
     else:
         train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests)
-    files = [file for own in train.values() for file in own]
-    labels = [name for name, own in train.items() for _ in own]
-    measured = [file for own in tests.values() for file in own]
+    (files, labels), (measured, _) = flatten(train), flatten(tests)
     if gone := [file for file in (*files, *measured) if not file.exists()]:
         raise InputError(f"The image {gone[0]} does not exist, or is a broken link: repair or remove it.")
     if source.tests and not tests:
