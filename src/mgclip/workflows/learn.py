@@ -36,10 +36,9 @@ def learn_folder(
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> LearnNote:
-    """Learn as planned, save the next version and return its note.
+    """Learn as planned, save the next version and return its note. The caller holds the lock of the folder.
 
-    The caller has held the lock of the folder since it read the model. If this is interrupted or fails, the active version
-    stays, and the same training run resumes from its last checkpoint.
+    If this is interrupted or fails, the active version stays, and the same training run resumes from its last checkpoint.
 
     Args:
         model: The model, which will be changed.
