@@ -181,7 +181,7 @@ def test_folders_without_classes_or_images_are_refused(tmp_path):
         read_classes(tmp_path)
     with pytest.raises(
         InputError,
-        match=r"must hold the folders train/ and test/ \(or val/, valid/, validation/ ...\).*found no folder",
+        match=r"must contain the folders train/ and test/ \(or val/, valid/, validation/ ...\).*found no folder",
     ):
         load_folder(tmp_path)
     write_folder(tmp_path, {"cat": 1}, {"cow": 1})

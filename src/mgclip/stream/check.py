@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_entry, find_dataset
 from mgclip.stream.duplicates import describe_duplicates
-from mgclip.stream.files import holds_files
+from mgclip.stream.files import are_files
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
 from mgclip.stream.unreadable import NO_TASK, find_unreadable
 
@@ -86,7 +86,7 @@ def check_dataset(
         skipped = find_unreadable([(NO_TASK, part, split) for part, split in parts.items()], on_images)
         findings += [Finding("unreadable", f"{each.image} ({each.reason})") for each in skipped]
         opened = sum(len(split.images) for split in parts.values())
-        if all(holds_files(split.images) for split in parts.values()) and not test_only:
+        if all(are_files(split.images) for split in parts.values()) and not test_only:
             notes.append(describe_duplicates(parts["train"].images, parts["test"].images))
     names = found.dataset.class_names
     counts = {part: np.bincount(split.labels, minlength=len(names)).tolist() for part, split in parts.items()}

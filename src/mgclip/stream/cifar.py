@@ -24,7 +24,7 @@ MAX_BYTES = 400_000_000
 
 
 def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
-    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that holds either.
+    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either.
 
     Class names are spelled as in the data set (``aquarium_fish``).
 

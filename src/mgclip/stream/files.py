@@ -49,14 +49,14 @@ class ClassFiles(Sequence[Path]):
         return Split(self, np.repeat(np.arange(len(self.names), dtype=np.int64), [len(each) for each in self.names]))
 
 
-def holds_files(images: Sequence[Any]) -> bool:
+def are_files(images: Sequence[Any]) -> bool:
     """Whether the items are paths, so that accessing one opens no file."""
     return isinstance(images.items if isinstance(images, Subset) else images, ClassFiles)
 
 
 def image_name(images: Sequence[Any], position: int, part: str) -> str:
     """The name of an image for messages: its path, or its number in the data set if it is not a file."""
-    if holds_files(images):
+    if are_files(images):
         return str(images[position])
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 

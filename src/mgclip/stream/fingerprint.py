@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from mgclip.stream.data import PARTS, Split
-from mgclip.stream.files import holds_files
+from mgclip.stream.files import are_files
 from mgclip.stream.tasks import Task
 
 SIZES_CHECKED = 2000
@@ -72,7 +72,7 @@ def _part(split: Split) -> DataPart:
 def _file_entries(images: Sequence[Any]) -> Iterable[bytes]:
     """Name of every image that is a file, and the size of some. The path of the data does not count, so that it may move."""
     every = max(1, len(images) // SIZES_CHECKED)
-    for index in range(len(images) if holds_files(images) else 0):
+    for index in range(len(images) if are_files(images) else 0):
         image = images[index]
         size = image.stat().st_size if index % every == 0 else 0
         yield os.fsencode(f"{image.parent.name}/{image.name}:{size}\0")

@@ -147,7 +147,7 @@ def both_parts(path: Path) -> tuple[Path, Path]:
     """The training part and the test part of a folder. Raises ``InputError`` if one is missing."""
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
-        raise InputError(f"{path} must hold {SPLIT_LAYOUT}; found {_listed(folders_in(path)) or 'no folder'}.")
+        raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {_listed(folders_in(path)) or 'no folder'}.")
     return parts.train, parts.test
 
 

@@ -20,7 +20,7 @@ def read_held_out(folder: Path) -> dict[str, list[Path]]:
     file = read_manifest(folder)[1] / HELD_OUT
     try:
         found = read_json(file)
-        return {str(name): [Path(str(place)) for place in places] for name, places in found.items()}
+        return {str(name): [Path(str(file)) for file in files] for name, files in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}  # saved by a program, or measured on a given folder: there is no list
 
@@ -36,11 +36,11 @@ def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, lis
         At most ``MAX_IMAGES`` images by class, and the number of listed images that no longer exist.
     """
     called = {same(name): name for name in classes}
-    listed = {called[same(n)]: places for n, places in read_held_out(folder).items() if same(n) in called}
-    existing = {name: [place for place in places if place.is_file()] for name, places in listed.items()}
+    listed = {called[same(n)]: files for n, files in read_held_out(folder).items() if same(n) in called}
+    existing = {name: [file for file in files if file.is_file()] for name, files in listed.items()}
     gone = sum(map(len, listed.values())) - sum(map(len, existing.values()))
     share = max(1, MAX_IMAGES // max(1, len(existing)))
-    return {name: places[:share] for name, places in existing.items() if places}, gone
+    return {name: files[:share] for name, files in existing.items() if files}, gone
 
 
 def as_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:

@@ -38,26 +38,28 @@ def read_naming(folder: Path, names: str) -> Naming:
             raise InputError(f"There is no table of class names {table}.")
         return {}
     called: Naming = {}
-    for number, (place, name, text) in _lines(table):
-        if not place or not name:
+    for number, (class_folder, name, text) in _lines(table):
+        if not class_folder or not name:
             raise InputError(
                 f"Line {number} of {table} needs a folder and a name; the first line of the table is  folder,name."
             )
-        if same(place) in called:
-            raise InputError(f"Line {number} of {table} names the folder {place!r} again: give each folder one line.")
-        called[same(place)] = name, text or name
+        if same(class_folder) in called:
+            raise InputError(
+                f"Line {number} of {table} names the folder {class_folder!r} again: give each folder one line."
+            )
+        called[same(class_folder)] = name, text or name
     return called
 
 
 def _parse_pairs(names: str) -> Naming:
     called: Naming = {}
     for pair in names.split(","):
-        place, equals, name = (part.strip() for part in pair.partition("="))
-        if not place or not equals or not name:
+        class_folder, equals, name = (part.strip() for part in pair.partition("="))
+        if not class_folder or not equals or not name:
             raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
-        if same(place) in called:
-            raise InputError(f"--names names the folder {place!r} twice: give each folder one name.")
-        called[same(place)] = name, name
+        if same(class_folder) in called:
+            raise InputError(f"--names names the folder {class_folder!r} twice: give each folder one name.")
+        called[same(class_folder)] = name, name
     return called
 
 
@@ -85,8 +87,8 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
                 f"Line {number} of {table} has a space after a comma, so that the comma may belong to a name: put the name "
                 "in quotation marks, or remove the space."
             )
-        place, name, text = (found.get(column, "").strip() for column in COLUMNS)
-        yield number, (place, name, text)
+        class_folder, name, text = (found.get(column, "").strip() for column in COLUMNS)
+        yield number, (class_folder, name, text)
 
 
 def _columns(cells: list[str], table: Path) -> list[str]:

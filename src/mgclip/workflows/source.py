@@ -59,8 +59,8 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
             f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names."
         )
     _check_full(train, parts.train)
-    place = parts.test if test is None else _measured(test)
-    tests = None if place is None else _named(read_classes(place), called, place)
+    measured = parts.test if test is None else _measured_folder(test)
+    tests = None if measured is None else _named(read_classes(measured), called, measured)
     texts = dict(called.values())
     return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
 
@@ -78,20 +78,20 @@ def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
     Raises:
         InputError: If there is no class folder, one has no image, a name is given twice, or the table of names is wrong.
     """
-    place = _measured(folder)
-    classes = read_classes(place)
-    _check_full(classes, place)
-    return _named(classes, read_naming(folder, names), place)
+    measured = _measured_folder(folder)
+    classes = read_classes(measured)
+    _check_full(classes, measured)
+    return _named(classes, read_naming(folder, names), measured)
 
 
-def _measured(folder: Path) -> Path:
+def _measured_folder(folder: Path) -> Path:
     parts = find_parts(folder)
     return parts.test or parts.train or folder
 
 
-def _check_full(classes: Mapping[str, Sequence[Path]], place: Path) -> None:
+def _check_full(classes: Mapping[str, Sequence[Path]], folder: Path) -> None:
     if empty := [name for name, files in classes.items() if not files]:
-        raise InputError(f"The class {empty[0]!r} has no image in {place}: {why_empty(place, empty[0])}.")
+        raise InputError(f"The class {empty[0]!r} has no image in {folder}: {why_empty(folder, empty[0])}.")
 
 
 def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[SkippedImage]]:
@@ -121,8 +121,8 @@ def _surrogate(name: str) -> bool:
 
 def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
-    for place, files in classes.items():
-        name = called.get(same(place), (place, place))[0]
+    for class_folder, files in classes.items():
+        name = called.get(same(class_folder), (class_folder, class_folder))[0]
         if find(name, named) is not None:
             raise InputError(f"Two class folders of {where} have the name {name!r}: give each class its own name.")
         named[name] = files
