@@ -24,6 +24,13 @@ def write(root, *names):
         (root / name).write_bytes(PIXEL.getvalue())
 
 
+def write_pictures(root, *names):
+    """Write images that differ from each other."""
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8 + number), (number, len(name), 9)).save(root / name)
+
+
 def write_lines(file, lines):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{line}\n" for line in lines))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.images import open_image, thread_count, to_rgb
+from mgclip.images import open_image, thread_count
 from mgclip.stream.files import is_image_name
 
 
@@ -93,8 +93,15 @@ def test_the_number_of_threads_is_that_of_the_cores_or_as_set(monkeypatch):
             thread_count()
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16", "LA"])
-def test_images_of_any_mode_become_rgb(tmp_path, mode):
-    Image.new(mode, (5, 4)).save(tmp_path / "image.tiff")
-    assert to_rgb(tmp_path / "image.tiff").mode == "RGB"
-    assert to_rgb(str(tmp_path / "image.tiff")).size == (5, 4)
+@pytest.mark.parametrize(("size", "sentence"), [((12000, 11000), "are more than"), ((400, 0), "cannot be read")])
+def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence):
+    from mgclip.images import open_image
+
+    file = tmp_path / "x.png"
+    if size[1]:
+        Image.new("1", size).save(file)
+        assert file.stat().st_size < 1 << 20
+    else:
+        file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(InputError, match=sentence):
+        open_image(file)

@@ -148,7 +148,7 @@ def test_a_rejected_run_leaves_no_folder(small, tmp_path):
         ({"adapter_init": str(tmp_path / "none.safetensors")}, "There is no adapter file"),
         ({"class_order": -1}, "A class_order given as a number must be from 0 to"),
         ({"clip": "nowhere"}, "There is no CLIP at nowhere"),
-        ({"classes_per_task": 101}, "The first task wants 101 classes; the data has 100: lower classes_per_task"),
+        ({"classes_per_task": 101}, "The first task needs 101 classes; the data has 100: lower classes_per_task"),
         ({"initial_classes": 101}, "lower initial_classes"),
         ({"methods": ["mg-clip-replay"], "memory": 5}, "A memory of 5 images has no room for 6 classes: raise memory"),
     ):
@@ -229,7 +229,7 @@ def test_a_run_is_not_resumed_with_changed_data(mgclip, tiny_clip, icons, tmp_pa
     code, _, err = mgclip(*again)
     assert (code, "task 2: 8 train images then, 7 now" in err) == (2, True)
     image.write_bytes(content + b" ")
-    assert "task 2: its train images are others" in mgclip(*again)[2]
+    assert "task 2: its train images are different" in mgclip(*again)[2]
     image.write_bytes(content)
     (tmp_path / "data").rename(tmp_path / "moved")
     (tmp_path / "data").symlink_to(tmp_path / "moved")

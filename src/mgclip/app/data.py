@@ -9,8 +9,8 @@ import typer
 from mgclip.app.paths import with_home
 
 if TYPE_CHECKING:
-    from mgclip.stream.check import Report
-    from mgclip.stream.datasets import Entry
+    from mgclip.stream.check import DatasetReport
+    from mgclip.stream.datasets import DatasetEntry
 
 app = typer.Typer(help="List the data sets, or check one that you have.", no_args_is_help=True)
 
@@ -50,7 +50,7 @@ def list_command(
         out.print(f"  layout  {which.layout}")
 
 
-def _facts_of(which: Entry) -> dict[str, Any]:
+def _facts_of(which: DatasetEntry) -> dict[str, Any]:
     return {
         "about": which.about,
         "classes": which.classes,
@@ -103,7 +103,7 @@ def _spread(counts: list[int]) -> tuple[int, int, float, int]:
     return (sum(counts), min(counts), median(counts), max(counts)) if counts else (0, 0, 0, 0)
 
 
-def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
+def _as_json(report: DatasetReport, recipes: list[str]) -> dict[str, Any]:
     parts = {}
     for part, counts in report.counts.items():
         images, low, middle, high = _spread(counts)
@@ -114,7 +114,7 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
     ]
     return {
         "data": report.data,
-        "place": report.place,
+        "place": report.path,
         "parts": parts,
         "classes": classes,
         "opened": report.opened,
@@ -125,14 +125,14 @@ def _as_json(report: Report, recipes: list[str]) -> dict[str, Any]:
     }
 
 
-def _show(report: Report, recipes: list[str]) -> None:
+def _show(report: DatasetReport, recipes: list[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from mgclip.app.display import out
 
     if report.counts:
-        title = f"{report.data} in {report.place}: {len(report.class_names)} classes"
+        title = f"{report.data} in {report.path}: {len(report.class_names)} classes"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("part")
         for column in ("images", "min / class", "median", "max"):

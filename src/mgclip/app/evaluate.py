@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.experiment.confusion import Evaluation
+    from mgclip.experiment.evaluation import Evaluation
+    from mgclip.experiment.schemas import SkippedImage
 
 
 def evaluate_command(
@@ -39,7 +40,7 @@ def evaluate_command(
         if file is not None and (file.is_file() or not file.exists()):
             check_writable(file.resolve().parent)
     images = read_images(folder, names=names)
-    skipped: list[dict[str, str]] = []
+    skipped: list[SkippedImage] = []
     if on_bad_image == "skip":
         images, skipped = readable(images)
 

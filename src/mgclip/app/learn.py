@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.workflows.learn import Plan
+    from mgclip.experiment.schemas import SkippedImage
+    from mgclip.workflows.note import LearnReport
+    from mgclip.workflows.plan import Plan
     from mgclip.workflows.source import Source
 
 Images = dict[str, list[Path]] | None
@@ -61,12 +63,13 @@ def learn_command(
     settings = build_settings(given)
     source = read_source(folder, names=names, test=test)
     kept = None if retention is None else read_images(retention)
-    skipped: list[dict[str, str]] = []
+    skipped: list[SkippedImage] = []
     if on_bad_image == "skip":
         source, kept, skipped = _readable(source, kept)
 
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.learn import alike_texts, learn_folder, make_plan
+    from mgclip.workflows.learn import learn_folder
+    from mgclip.workflows.plan import alike_texts, make_plan
 
     def open_model() -> MGCLIP:
         if not is_saved(model):
@@ -113,14 +116,14 @@ def learn_command(
             f"Stopped. {model} is as it was; the same command goes on from the last checkpoint.", soft_wrap=True
         )
         raise typer.Exit(1) from None
-    done = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
+    done: LearnReport = {"model": str(model), **note, "classes_in_all": len(learner.class_names)}
     if as_json:
         typer.echo(json.dumps(done))
     elif not quiet:
         _report(done)
 
 
-def _readable(source: Source, kept: Images) -> tuple[Source, Images, list[dict[str, str]]]:
+def _readable(source: Source, kept: Images) -> tuple[Source, Images, list[SkippedImage]]:
     """The same without the images that cannot be read, and the list of these."""
     from dataclasses import replace
 
@@ -166,10 +169,10 @@ def _minutes(seconds: float) -> str:
     )
 
 
-def _report(done: dict[str, Any]) -> None:
+def _report(done: LearnReport) -> None:
     """What changed, in a few lines."""
     from mgclip.app.display import out, percent
-    from mgclip.workflows.learn import gap_moved
+    from mgclip.workflows.note import gap_moved
 
     accuracy, seen = done["accuracy"], done["test_images"]
     out.print(
@@ -195,7 +198,7 @@ def _report(done: dict[str, Any]) -> None:
         )
     if (moved := gap_moved(done)) is not None:
         out.print(f"modality gap: the similarity of non-matching pairs moved by {100 * moved:+.1f} %")
-    if after["retention"] is not None:
+    if before["retention"] is not None and after["retention"] is not None:
         drop = before["retention"] - after["retention"]
         out.print(
             f"zero-shot on what was never trained on: {percent(after['retention'])} %, {percent(drop)} points lost"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.disk import replace_file, write_json
-from mgclip.experiment.confusion import confused, per_class
+from mgclip.experiment.evaluation import confused, per_class
 from mgclip.experiment.run_folder import FINAL
 from mgclip.experiment.schemas import ClassCount, Example, Final
 from mgclip.images import to_rgb

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     write_json(folder / DATA, data)
     (folder / SKIPPED).unlink(missing_ok=True)
     if recipe.on_bad_image == "skip":
-        write_json(folder / SKIPPED, [each.as_json() for each in skipped])
+        write_json(folder / SKIPPED, [asdict(each) for each in skipped])
     write_json(folder / ENVIRONMENT, environment())
     write_text(folder / RECIPE, yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True))
 

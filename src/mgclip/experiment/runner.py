@@ -36,7 +36,15 @@ from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
-from mgclip.stream.unreadable import NO_TASK, Part, Skipped, find_unreadable, parts_of, rest, without
+from mgclip.stream.unreadable import (
+    NO_TASK,
+    Part,
+    Skipped,
+    drop_positions,
+    find_unreadable,
+    stream_parts,
+    without_skipped,
+)
 
 MODEL = "model"
 """Folder of a method's checkpoint: the model as it was after the last finished task."""
@@ -118,10 +126,10 @@ def open_run(
 
     def readable(name: str, split: Split) -> Split:
         look_through([(NO_TASK, name, split)])
-        return rest(split, {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)})
+        return drop_positions(split, {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)})
 
-    look_through(parts_of(stream))
-    stream = without(stream, skipped)
+    look_through(stream_parts(stream))
+    stream = without_skipped(stream, skipped)
     for method in recipe.methods:
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, sum(len(task.names) for task in stream))

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mgclip._version import __version__
 from mgclip.disk import FULL, write_output, write_text
 from mgclip.errors import InputError
-from mgclip.experiment.confusion import CalibrationBin, ClassFigures, Evaluation
+from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation
 from mgclip.report.figures import Label
 from mgclip.report.page_classes import MAX_PAIRS, Bar, class_bars
 from mgclip.report.page_figures import reliability_figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.confusion import CalibrationBin
+from mgclip.experiment.evaluation import CalibrationBin
 from mgclip.experiment.metrics import Matrix
 from mgclip.report.figures import COLOURS, DASHED, SHALLOW, SQUARE, WIDE, Label, Line, draw, paint_lines
 

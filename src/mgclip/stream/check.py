@@ -1,4 +1,4 @@
-"""Is a data set whole? Everything that is missing, too much, miscounted or unreadable, not the first of it only."""
+"""Check a data set: report everything missing, extra, miscounted or unreadable, not only the first problem."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
-from mgclip.images import find_unreadable_images
 from mgclip.stream.data import Split
-from mgclip.stream.datasets import DRAWN, Entry, Published, entry, find_dataset
-from mgclip.stream.files import holds_files, image_name
-from mgclip.stream.layout import FoundDataset, class_place, classes_without
-from mgclip.stream.twins import about_twins
+from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_entry, find_dataset
+from mgclip.stream.duplicates import describe_duplicates
+from mgclip.stream.files import are_files
+from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
+from mgclip.stream.unreadable import NO_TASK, find_unreadable
 
 OnImages = Callable[[int, int], None]
-"""Told while images are opened: how many were, of how many."""
+"""Called while images are opened, with the number opened so far and the total."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. ``kind``: layout, missing class, extra folder, missing file, wrong count or unreadable."""
+    """One problem. ``kind``: layout, missing class, extra folder, missing file, wrong count or unreadable."""
 
     kind: str
     what: str
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a check saw: ``counts`` is, by part, the images of each class; ``opened`` how many images were opened; ``notes``
-    what a reader should know that is not wrong.
+class DatasetReport:
+    """The result of a check: the images of each class by part, the number of images opened, the problems, and remarks that
+    are not problems.
     """
 
     data: str
-    place: str
+    path: str
     class_names: tuple[str, ...] = ()
     counts: dict[str, list[int]] = field(default_factory=dict)
     opened: int = 0
@@ -44,52 +44,68 @@ class Report:
 
 
 def check_dataset(
-    name: str, path: str | None, *, test_only: bool = False, quick: bool = False,
+    name: str,
+    path: str | None,
+    *,
+    test_only: bool = False,
+    quick: bool = False,
     on_images: OnImages = lambda done, total: None,
-) -> Report:  # fmt: skip
-    """Look through a data set; ``quick`` opens no image, ``test_only`` leaves its train part out.
+) -> DatasetReport:
+    """Check a data set. Problems of the data are findings, not errors.
 
-    Raises ``InputError`` for a name or a place that is not there; what is wrong with the data is a finding.
+    Args:
+        name: Name of the data set.
+        path: Path of the data; None for the hub, or the icon fonts.
+        test_only: Leave out the training part.
+        quick: Open no image.
+        on_images: Called while images are opened.
+
+    Raises:
+        InputError: If there is no such data set or path.
+
+    Example:
+        >>> check_dataset("folder", "march", test_only=True).counts
+        {'test': [4, 4]}
     """
-    which = entry(name)
-    test_only = test_only or which.test_only
-    if path is not None and name in DRAWN:
-        raise InputError(f"{name} is drawn from fonts and lies nowhere: leave {path} out.")
+    entry = dataset_entry(name)
+    test_only = test_only or entry.test_only
+    if path is not None and name in ICON_SETS:
+        raise InputError(f"{name} is generated from fonts and takes no path: leave {path} out.")
     if path is not None and not Path(path).expanduser().exists():
         raise InputError(f"There is no folder {path}.")
     try:
         found = find_dataset(name, path=path, test_only=test_only)
     except InputError as error:
-        if path is None:  # nothing was given that could be damaged
+        if path is None:  # no data of the user's that could be damaged
             raise
-        return Report(name, path, findings=(Finding("layout", str(error)),))
+        return DatasetReport(name, path, findings=(Finding("layout", str(error)),))
     parts = {"test": found.dataset.test} if test_only else {"train": found.dataset.train, "test": found.dataset.test}
-    findings = [*_compare(found, which, parts)]
+    findings = [*_compare(found, entry, parts)]
     notes, opened = [found.note], 0
     if not quick:
-        findings += _unreadable(parts, on_images)
+        skipped = find_unreadable([(NO_TASK, part, split) for part, split in parts.items()], on_images)
+        findings += [Finding("unreadable", f"{each.image} ({each.reason})") for each in skipped]
         opened = sum(len(split.images) for split in parts.values())
-        if all(holds_files(split.images) for split in parts.values()) and not test_only:
-            notes.append(about_twins(parts["train"].images, parts["test"].images))
+        if all(are_files(split.images) for split in parts.values()) and not test_only:
+            notes.append(describe_duplicates(parts["train"].images, parts["test"].images))
     names = found.dataset.class_names
     counts = {part: np.bincount(split.labels, minlength=len(names)).tolist() for part, split in parts.items()}
-    return Report(name, found.place, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
+    return DatasetReport(name, found.path, names, counts, opened, tuple(findings), tuple(filter(None, notes)))
 
 
-def _compare(found: FoundDataset, which: Entry, parts: dict[str, Split]) -> Iterator[Finding]:
-    """What can be told without opening an image."""
+def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) -> Iterator[Finding]:
+    """The problems that show without opening an image."""
     names = found.dataset.class_names
-    if which.classes is not None and len(names) != which.classes:
-        yield Finding("wrong count", f"{len(names)} classes; published are {which.classes}")
+    if entry.classes is not None and len(names) != entry.classes:
+        yield Finding("wrong count", f"{len(names)} classes; published are {entry.classes}")
     for part, split in parts.items():
-        published: Published = getattr(which, part)
-        lacking = classes_without(found.dataset, split)
+        published: Published = getattr(entry, part)
         if len(split.labels) == 0:
-            yield Finding("missing class", f"{part}: there is no image of any class in {found.place}")
+            yield Finding("missing class", f"{part}: there is no image of any class in {found.path}")
             continue
-        for label in lacking:
-            place = class_place(split, label, found.place)
-            yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {place}")
+        for label in empty_classes(found.dataset, split):
+            folder = class_folder(split, label, found.path)
+            yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {folder}")
         if published.images is not None and len(split.labels) != published.images:
             yield Finding("wrong count", f"{part}: {len(split.labels):,} images; published are {published.images:,}")
         if published.each is not None:
@@ -103,20 +119,4 @@ def _compare(found: FoundDataset, which: Entry, parts: dict[str, Split]) -> Iter
     for folder in found.extra:
         yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:
-        yield Finding("missing file", f"{file} is in the published list and not in {found.place}")
-
-
-def _unreadable(parts: dict[str, Split], on_images: OnImages) -> list[Finding]:
-    """Open every image."""
-    found: list[Finding] = []
-    total, done = sum(len(split.images) for split in parts.values()), 0
-
-    def more(count: int) -> None:
-        nonlocal done
-        done += count
-        on_images(done, total)
-
-    for part, split in parts.items():
-        for position, reason in find_unreadable_images(split.images, more).items():
-            found.append(Finding("unreadable", f"{image_name(split.images, position, part)} ({reason})"))
-    return found
+        yield Finding("missing file", f"{file} is in the published list and not in {found.path}")

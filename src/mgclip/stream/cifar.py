@@ -1,4 +1,4 @@
-"""CIFAR-100's original python archive. Its pickles are read by a reader that builds arrays and strings only."""
+"""CIFAR-100's original Python archive. Its pickles are read by an unpickler that builds arrays and strings only."""
 
 from __future__ import annotations
 
@@ -13,31 +13,38 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.layout import NOTHING, FoundDataset
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
 from mgclip.untrusted import RestrictedUnpickler
 
 ARCHIVE_FOLDER = "cifar-100-python"
 ARCHIVE = f"{ARCHIVE_FOLDER}.tar.gz"
 
-LARGEST = 400_000_000
-"""The training part takes 155 million bytes."""
+MAX_BYTES = 400_000_000
+"""Limit for an unpacked part of the archive; the training part has 155 million bytes."""
 
 
 def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
-    """CIFAR-100 from ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that holds either; ``None`` where there is
-    neither. Class names are written as the data set writes them (``aquarium_fish``). Raises ``InputError`` where it is damaged.
+    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either.
+
+    Class names are spelled as in the data set (``aquarium_fish``).
+
+    Returns:
+        The data set; None if there is neither.
+
+    Raises:
+        InputError: If it is damaged.
     """
-    place = path / ARCHIVE if (path / ARCHIVE).is_file() else path
-    if not place.is_file() and not any((folder / "meta").is_file() for folder in (path, path / ARCHIVE_FOLDER)):
+    source = path / ARCHIVE if (path / ARCHIVE).is_file() else path
+    if not source.is_file() and not any((folder / "meta").is_file() for folder in (path, path / ARCHIVE_FOLDER)):
         return None
-    dataset = _from_archive(place)
+    dataset = _from_archive(source)
     if test_only:
-        dataset = Dataset(dataset.name, dataset.class_names, NOTHING, dataset.test)
-    return FoundDataset(dataset, str(place))
+        dataset = Dataset(dataset.name, dataset.class_names, EMPTY_SPLIT, dataset.test)
+    return FoundDataset(dataset, str(source))
 
 
 class _Arrays(RestrictedUnpickler):
-    """Reads pickles that hold only containers, strings, numbers and NumPy arrays: the archive's, and nothing that runs."""
+    """Reads pickles of containers, strings, numbers and NumPy arrays; it refuses everything that could run code."""
 
     ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
     HOMES = ("numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric")))
@@ -51,36 +58,36 @@ class _Arrays(RestrictedUnpickler):
         return super().find_class(module, name)
 
 
-def _from_archive(place: Path) -> Dataset:
+def _from_archive(source: Path) -> Dataset:
     try:
-        data = {name: _Arrays(raw, encoding="latin1").load() for name, raw in _members(place).items()}
+        data = {name: _Arrays(raw, encoding="latin1").load() for name, raw in _members(source).items()}
         names = tuple(str(name) for name in data["meta"]["fine_label_names"])
         splits = {}
         for split in ("train", "test"):
             flat: NDArray[np.uint8] = np.asarray(data[split]["data"], dtype=np.uint8)
             images = flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [n, 3072] -> [n, 32, 32, 3]
             splits[split] = Split(list(images), np.asarray(data[split]["fine_labels"], dtype=np.int64))
-    except Exception as error:  # a damaged pickle raises anything from KeyError to MemoryError
+    except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{place} is not the CIFAR-100 python archive ({reason}): fetch it again.") from error
+        raise InputError(f"{source} is not the CIFAR-100 python archive ({reason}): download it again.") from error
     return _checked(names, splits)
 
 
-def _members(place: Path) -> dict[str, bytes]:
+def _members(source: Path) -> dict[str, bytes]:
     wanted = ("meta", "train", "test")
-    if place.is_file():
-        with tarfile.open(place) as archive:
+    if source.is_file():
+        with tarfile.open(source) as archive:
             found = {name: archive.extractfile(f"{ARCHIVE_FOLDER}/{name}") for name in wanted}
             return {name: _limited(part) for name, part in found.items() if part is not None}
-    folder = place if (place / "meta").is_file() else place / ARCHIVE_FOLDER
+    folder = source if (source / "meta").is_file() else source / ARCHIVE_FOLDER
     return {name: (folder / name).read_bytes() for name in wanted}
 
 
 def _limited(part: IO[bytes]) -> bytes:
-    """A member of a compressed archive, unless it unpacks to more than any of CIFAR-100's does."""
-    content = part.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"a part of it unpacks to more than {LARGEST} bytes")
+    """The content of an archive member. Raises ``ValueError`` if it is larger than any part of CIFAR-100."""
+    content = part.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"a part of it unpacks to more than {MAX_BYTES} bytes")
     return content
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,13 @@ class Split:
     labels: NDArray[np.int64]
 
     def named(self, names: Sequence[str]) -> list[str]:
-        """The labels as names: a class may be called by a number, which a learner could take for a position."""
+        """The labels as names. The name of a class may be a number, which the learner could mistake for a position."""
         return [names[label] for label in self.labels]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """``class_names`` in the data set's own order, the one class orders refer to."""
+    """A data set. ``class_names`` are in its own order, to which class orders refer."""
 
     name: str
     class_names: tuple[str, ...]
@@ -33,7 +35,7 @@ class Dataset:
 
 
 class Subset(Sequence[Any]):
-    """Some items of a sequence, looked up when asked for."""
+    """Selected items of a sequence, looked up on access."""
 
     def __init__(self, items: Sequence[Any], positions: NDArray[np.int64]) -> None:
         self.items, self.positions = items, positions

@@ -1,4 +1,4 @@
-"""Every data set by name: what was published of it, where it comes from, how it lies on disk; and how to load it."""
+"""The table of data sets: published counts, source, layout on disk; and how to load them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from mgclip.images import UnrotatedPath
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.hub import Hub, load_hub, parquet_files
-from mgclip.stream.layout import NOTHING, FoundDataset, complete
+from mgclip.stream.hub import HubSource, load_hub, parquet_files
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
 
-Find = Callable[[Path, bool], FoundDataset | None]
-"""Looks for a data set at a path, for its test part alone if the flag says so; ``None`` where nothing of the kind is."""
+Finder = Callable[[Path, bool], FoundDataset | None]
+"""Finds a data set at a path, only its test part if the flag is set; returns None if there is none."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a part of a data set was published with: its images in all, and the fewest and the most of a class."""
+    """Published counts of a part: all images, and the fewest and the most of a class. None if unknown."""
 
     images: int | None = None
     each: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A data set of the table. ``layout``: how it lies on disk; ``source``: where a person gets it; ``find``: reads the layout;
-    ``hub``: where it is on the hub; ``table``: the file of facts with its class names. ``test_only``: it has no train part.
+class DatasetEntry:
+    """A row of the table.
+
+    ``source``: where to get it; ``layout``: its folders and files on disk; ``find``: reads the layout; ``hub``: its place on the
+    hub; ``table``: the file in ``stream/metadata`` with its class names. ``test_only``: it has no training part.
     """
 
     about: str
@@ -41,89 +43,90 @@ class Entry:
     classes: int | None = None
     train: Published = Published()
     test: Published = Published()
-    find: Find | None = None
-    hub: Hub | None = None
+    find: Finder | None = None
+    hub: HubSource | None = None
     table: str | None = None
     test_only: bool = False
 
 
-IMAGENET_HUB = Hub("ILSVRC/imagenet-1k", test="validation", gated=True, by_index=True)
+IMAGENET_HUB = HubSource("ILSVRC/imagenet-1k", test="validation", gated=True, by_index=True)
 IMAGENET_LAYOUT = "train/nXXXXXXXX/*.JPEG, val/nXXXXXXXX/*.JPEG"
 IMAGENET_SOURCE = "https://image-net.org (ILSVRC2012, after registration)"
 FONTS = "the fonts of the package qtawesome (the extra icons)"
 
-DATASETS: dict[str, Entry] = {
-    "icons100": Entry(
-        "icons: learned as line drawings, tested as solid ones", FONTS, "drawn when asked for",
+DATASETS: dict[str, DatasetEntry] = {
+    "icons100": DatasetEntry(
+        "icons: learned as line drawings, tested as solid ones", FONTS, "generated",
         100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
     ),
-    "icons-concepts": Entry(
-        "icons of 100 other concepts, by Phosphor", FONTS, "drawn when asked for",
+    "icons-concepts": DatasetEntry(
+        "icons of 100 other concepts, by Phosphor", FONTS, "generated",
         100, Published(0), Published(2_000, (20, 20)), test_only=True,
     ),
-    "icons-families": Entry(
-        "icons of 100 further concepts, by other designers", FONTS, "drawn when asked for",
+    "icons-families": DatasetEntry(
+        "icons of 100 further concepts, by other designers", FONTS, "generated",
         100, Published(0), Published(2_000, (20, 20)), test_only=True,
     ),
-    "cifar100": Entry(
+    "cifar100": DatasetEntry(
         "small photographs", "https://www.cs.toronto.edu/~kriz/cifar.html",
         "cifar-100-python.tar.gz, or that archive unpacked",
         100, Published(50_000, (500, 500)), Published(10_000, (100, 100)), find_cifar100,
-        Hub("uoft-cs/cifar100", image="img", label="fine_label"),
+        HubSource("uoft-cs/cifar100", image="img", label="fine_label"),
     ),
-    "imagenet-r": Entry(
+    "imagenet-r": DatasetEntry(
         "renditions: art, cartoons, toys ...", "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         "imagenet-r/nXXXXXXXX/*.jpg, or train/nXXXXXXXX/*.jpg and test/nXXXXXXXX/*.jpg",
         200, Published(24_000), Published(6_000), classfolders.find_imagenet_r, table=classfolders.IMAGENET_R,
     ),
-    "imagenet100": Entry(
+    "imagenet100": DatasetEntry(
         "the first 100 classes of ImageNet-1K", IMAGENET_SOURCE, IMAGENET_LAYOUT,
         100, Published(None, (732, 1300)), Published(5_000, (50, 50)), classfolders.find_imagenet100, IMAGENET_HUB,
         classfolders.IMAGENET,
     ),
-    "imagenet1k": Entry(
+    "imagenet1k": DatasetEntry(
         "photographs; its validation part is the test part", IMAGENET_SOURCE, IMAGENET_LAYOUT,
         1000, Published(1_281_167, (732, 1300)), Published(50_000, (50, 50)), classfolders.find_imagenet1k, IMAGENET_HUB,
         classfolders.IMAGENET,
     ),
-    "cub200": Entry(
+    "cub200": DatasetEntry(
         "birds, CUB-200-2011", "https://data.caltech.edu/records/65de6-vp158",
         "CUB_200_2011/images/001.Black_footed_Albatross/*.jpg, with images.txt, image_class_labels.txt, "
-        "train_test_split.txt and classes.txt beside images/",
+        "train_test_split.txt and classes.txt next to images/",
         200, Published(5_994, (29, 30)), Published(5_794, (11, 30)), lists.find_cub200, table="cub200_classes.tsv",
     ),
-    "vtab": Entry(
+    "vtab": DatasetEntry(
         "10 classes each of RESISC45, DTD, Pets, EuroSAT, Flowers",
         "the VTAB archive linked from https://github.com/LAMDA-CL/LAMDA-PILOT",
         "train/NUMBER/*.jpg, test/NUMBER/*.jpg, 50 numbers in the order of the classes; or folders named by class",
         50, Published(1_796), Published(8_619), classfolders.find_vtab, table="vtab_classes.tsv",
     ),
-    "food101": Entry(
+    "food101": DatasetEntry(
         "dishes", "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
         "food-101/images/apple_pie/*.jpg, food-101/meta/train.txt and test.txt",
         101, Published(75_750, (750, 750)), Published(25_250, (250, 250)), lists.find_food101,
-        Hub("ethz/food101", test="validation"), "food101_classes.tsv",
+        HubSource("ethz/food101", test="validation"), "food101_classes.tsv",
     ),
-    "oxford-pets": Entry(
+    "oxford-pets": DatasetEntry(
         "breeds of cats and dogs", "https://www.robots.ox.ac.uk/~vgg/data/pets/",
         "images/Abyssinian_1.jpg, annotations/trainval.txt and test.txt",
-        37, Published(3_680), Published(3_669), lists.find_oxford_pets, Hub("timm/oxford-iiit-pet"), "oxford_pet_classes.tsv",
+        37, Published(3_680), Published(3_669), lists.find_oxford_pets,
+        HubSource("timm/oxford-iiit-pet"), "oxford_pet_classes.tsv",
     ),
-    "caltech101": Entry(
+    "caltech101": DatasetEntry(
         "objects; no published split: all images are test", "https://data.caltech.edu/records/mzrjq-6wc02",
         "101_ObjectCategories/accordion/*.jpg",
         101, Published(0), Published(8_677, (31, 800)), classfolders.find_caltech101, table="caltech101_classes.tsv",
         test_only=True,
     ),
-    "folder": Entry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
+    "folder": DatasetEntry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
 }  # fmt: skip
 
 NAMES = tuple(DATASETS)
-DRAWN = ("icons100", "icons-concepts", "icons-families")
+ICON_SETS = ("icons100", "icons-concepts", "icons-families")
 
 
-def entry(name: str) -> Entry:
-    """A data set's line in the table. Raises ``InputError`` with the nearest name where there is none."""
+def dataset_entry(name: str) -> DatasetEntry:
+    """The entry of a data set. Raises ``InputError`` that suggests the nearest name if there is none."""
     if name in DATASETS:
         return DATASETS[name]
     close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
@@ -135,13 +138,20 @@ def entry(name: str) -> Entry:
 def load_dataset(
     name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
 ) -> Dataset:
-    """Load a data set. ``path`` says where it lies; nothing means the hub, where it is there. The counts per class are for
-    the icon data sets, which are drawn to order. ``test_only`` asks for no training image: the train part is then empty.
+    """Load a data set.
 
-    Raises ``InputError`` where it cannot be had or lacks a class, saying what is missing.
+    Args:
+        name: Its name in the table.
+        path: Path of the data; None for the hub, or the icon fonts.
+        train_per_class: Training images per class to generate; icon data sets only.
+        test_per_class: Test images per class to generate; icon data sets only.
+        test_only: Leave the training part empty.
+
+    Raises:
+        InputError: If it cannot be loaded or lacks a class.
     """
-    if entry(name).test_only and not test_only:
-        raise InputError(f"{name} has no training images: it is there to be tested on.")
+    if dataset_entry(name).test_only and not test_only:
+        raise InputError(f"{name} has no training images: it can only be tested on.")
     if name == "folder" and not test_only:
         from mgclip.stream.folder import load_folder
 
@@ -149,31 +159,31 @@ def load_dataset(
     found = find_dataset(
         name, path=path, train_per_class=train_per_class, test_per_class=test_per_class, test_only=test_only
     )
-    return complete(found, test_only=test_only)
+    return require_complete(found, test_only=test_only)
 
 
 def find_dataset(
     name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
 ) -> FoundDataset:
-    """A data set as it is, even where classes have no image. Raises ``InputError`` where it is not there or is damaged."""
-    which = entry(name)
-    if name in DRAWN:
+    """Find a data set, even if classes have no image. Takes what ``load_dataset`` takes and raises ``InputError`` as it does."""
+    entry = dataset_entry(name)
+    if name in ICON_SETS:
         return FoundDataset(_icons(name, train_per_class, test_per_class, test_only), FONTS)
     if name == "folder":
         from mgclip.stream.folder import find_folder, find_test_folder
 
         return (find_test_folder if test_only else find_folder)(_given(name, path))
-    class_names = None if which.table is None else metadata.class_names(which.table)[: which.classes]
+    class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
     if path is None:
-        if which.hub is None:
-            raise InputError(f"{name} cannot be fetched from here: {_where(which)}.")
-        return FoundDataset(load_hub(name, which.hub, class_names, parquet=None, test_only=test_only), which.hub.id)
-    place = UnrotatedPath(Path(path).expanduser())
-    if which.find is not None and (found := which.find(place, test_only)) is not None:
+        if entry.hub is None:
+            raise InputError(f"{name} cannot be downloaded automatically: {_where(entry)}.")
+        return FoundDataset(load_hub(name, entry.hub, class_names, parquet=None, test_only=test_only), entry.hub.id)
+    root = UnrotatedPath(Path(path).expanduser())
+    if entry.find is not None and (found := entry.find(root, test_only)) is not None:
         return found
-    if which.hub is not None and (parquet := parquet_files(place, which.hub, test_only=test_only)):
-        return FoundDataset(load_hub(name, which.hub, class_names, parquet=parquet, test_only=test_only), str(place))
-    raise InputError(f"There is no {name} at {place}: {_where(which)}.")
+    if entry.hub is not None and (parquet := parquet_files(root, entry.hub, test_only=test_only)):
+        return FoundDataset(load_hub(name, entry.hub, class_names, parquet=parquet, test_only=test_only), str(root))
+    raise InputError(f"There is no {name} at {root}: {_where(entry)}.")
 
 
 def _given(name: str, path: str | None) -> Path:
@@ -182,15 +192,15 @@ def _given(name: str, path: str | None) -> Path:
     return Path(path).expanduser()
 
 
-def _where(which: Entry) -> str:
-    parquet = f", or a folder of parquet files of {which.hub.id}" if which.hub else ""
-    return f"get it from {which.source}, unpack it and give its folder (data_path in a recipe): {which.layout}{parquet}"
+def _where(entry: DatasetEntry) -> str:
+    parquet = f", or a folder of parquet files of {entry.hub.id}" if entry.hub else ""
+    return f"get it from {entry.source}, unpack it and give its folder (data_path in a recipe): {entry.layout}{parquet}"
 
 
 def _icons(name: str, train_per_class: int, test_per_class: int, test_only: bool) -> Dataset:
     from mgclip.stream import icons
 
-    train = NOTHING
+    train = EMPTY_SPLIT
     if name == "icons100":
         drawn, test = icons.load(train_per_class, test_per_class)
         if not test_only:

@@ -1,4 +1,4 @@
-"""Image files on disk: what is in a folder, and a compact index of many files."""
+"""Image files on disk: listing a folder, and a compact index of many files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from mgclip.stream.walk import entries, is_file, is_image_name, subfolders
 
 
 class ClassFiles(Sequence[Path]):
-    """Image files class by class: a compact index, of which an item becomes a ``Path`` when asked for.
+    """A compact index of image files, class by class. Items become ``Path`` objects on access.
 
-    ``names``: for each class the files' names below ``root/folders[class]``. They are kept as one array of bytes a class; as
-    ``Path`` objects the 1.28 million images of ImageNet-1K would take hundreds of megabytes.
+    Names are stored as one array of bytes per class: as ``Path`` objects, the 1.28 million images of ImageNet-1K would take
+    hundreds of megabytes.
+
+    Args:
+        root: The folder of all files.
+        folders: The folder of each class below ``root``.
+        names: For each class, the names of its files below its folder.
     """
 
     def __init__(self, root: Path, folders: Sequence[str], names: Iterable[Sequence[str]]) -> None:
@@ -32,9 +37,11 @@ class ClassFiles(Sequence[Path]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        place = range(len(self))[int(index)]
-        label = int(np.searchsorted(self.ends, place, side="right"))
-        name = self.names[label][place - int(self.ends[label])]  # counted from the class's end
+        position = range(len(self))[int(index)]
+        label = int(np.searchsorted(self.ends, position, side="right"))
+        name = self.names[label][
+            position - int(self.ends[label])
+        ]  # a negative index, counted from the end of the class
         return self.root / self.folders[label] / os.fsdecode(bytes(name))
 
     def split(self) -> Split:
@@ -42,14 +49,14 @@ class ClassFiles(Sequence[Path]):
         return Split(self, np.repeat(np.arange(len(self.names), dtype=np.int64), [len(each) for each in self.names]))
 
 
-def holds_files(images: Sequence[Any]) -> bool:
-    """Whether asking for an image gives its path, and opens nothing."""
+def are_files(images: Sequence[Any]) -> bool:
+    """Whether the items are paths, so that accessing one opens no file."""
     return isinstance(images.items if isinstance(images, Subset) else images, ClassFiles)
 
 
 def image_name(images: Sequence[Any], position: int, part: str) -> str:
-    """What an image of a part of a data set is called: its path, or its number in the data set where it is no file."""
-    if holds_files(images):
+    """The name of an image for messages: its path, or its number in the data set if it is not a file."""
+    if are_files(images):
         return str(images[position])
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 
@@ -67,9 +74,15 @@ def images_in(folder: Path) -> list[str]:
 
 
 def listed_files(root: Path, classes: int, lines: Iterable[tuple[int, str]]) -> tuple[ClassFiles, list[str]]:
-    """Files that a list names, by class, as far as they are there; and those that are not.
+    """Find the files that a list names. Each folder is read once, and no file is checked by itself.
 
-    ``lines``: label, and the file's name below ``root``. Each folder is read once, no file is asked for by itself.
+    Args:
+        root: The folder of all files.
+        classes: Number of classes.
+        lines: Label and name below ``root`` of each file.
+
+    Returns:
+        The files that exist, and the names of the others.
     """
     names: list[list[str]] = [[] for _ in range(classes)]
     there: dict[str, set[str]] = {}

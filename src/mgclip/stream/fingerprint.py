@@ -1,24 +1,21 @@
-"""What a stream is made of, in short: to see that a run goes on with the data it was begun with."""
+"""A digest of a stream's data, to detect changes before a run is resumed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mgclip.stream.data import Split
-from mgclip.stream.files import holds_files
+from mgclip.stream.data import PARTS, Split
+from mgclip.stream.files import are_files
 from mgclip.stream.tasks import Task
 
-LOOKED_AT = 2000
-"""So many files of each part of a task are asked for their size; of all others the name stands for the image."""
-
-
-PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+SIZES_CHECKED = 2000
+"""Files of each part of a task whose size is checked; of all others, only the name counts."""
 
 
 class DataPart(TypedDict):
@@ -37,19 +34,19 @@ class DataTask(TypedDict):
 
 
 def fingerprint(stream: Sequence[Task]) -> dict[str, DataTask]:
-    """For each task its classes, and of each of its parts the number of images and a digest of labels, file names and sizes."""
+    """The classes of each task; and of each of its parts, the number of images and a digest of labels, file names and sizes."""
     return {
         f"task {task.index + 1}": {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
         for task in stream
     }
 
 
-def difference(begun: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> str | None:
-    """What is not as it was, in a few words; None where nothing is."""
-    for name in begun.keys() | now.keys():
-        if name not in begun or name not in now:
-            return f"{len(begun)} tasks then, {len(now)} now"
-    for name, task in begun.items():
+def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> str | None:
+    """The first difference, in a few words; None if there is none."""
+    for name in before.keys() | now.keys():
+        if name not in before or name not in now:
+            return f"{len(before)} tasks then, {len(now)} now"
+    for name, task in before.items():
         was, is_now = task["classes"], now[name]["classes"]
         if was != is_now:
             return f"{name}: its classes were {', '.join(was[:3])}, ... and are {', '.join(is_now[:3])}, ..."
@@ -62,20 +59,20 @@ def difference(begun: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> st
 def _words(part: str, was: DataPart, now: DataPart) -> str:
     if was["images"] != now["images"]:
         return f"{was['images']} {part} images then, {now['images']} now"
-    return f"its {part} images are others, or in another order"
+    return f"its {part} images are different, or in another order"
 
 
 def _part(split: Split) -> DataPart:
     digest = hashlib.sha256(split.labels.tobytes())
-    for mark in _marks(split.images):
-        digest.update(mark)
+    for entry in _file_entries(split.images):
+        digest.update(entry)
     return {"images": len(split.labels), "digest": digest.hexdigest()[:16]}
 
 
-def _marks(images: Sequence[Any]) -> Iterable[bytes]:
-    """A mark of every image that is a file: its name, and of some its size. Where the folder lies does not matter."""
-    every = max(1, len(images) // LOOKED_AT)
-    for place in range(len(images) if holds_files(images) else 0):
-        image = images[place]
-        size = image.stat().st_size if place % every == 0 else 0
+def _file_entries(images: Sequence[Any]) -> Iterable[bytes]:
+    """Name of every image that is a file, and the size of some. The path of the data does not count, so that it may move."""
+    every = max(1, len(images) // SIZES_CHECKED)
+    for index in range(len(images) if are_files(images) else 0):
+        image = images[index]
+        size = image.stat().st_size if index % every == 0 else 0
         yield os.fsencode(f"{image.parent.name}/{image.name}:{size}\0")

@@ -1,4 +1,4 @@
-"""A folder of class folders, alone or split into parts: ``train/`` and ``test/``, or what others call these."""
+"""Read a folder of class folders, or one with a training part and a test part, such as ``train/`` and ``test/``."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from mgclip.errors import InputError
 from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
-from mgclip.stream.layout import NOTHING, FoundDataset, classes_without
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, empty_classes
 from mgclip.stream.metadata import fold
 from mgclip.stream.walk import is_image_name, subfolders, walk
+from mgclip.words import count
 
 TRAIN_NAMES = ("train", "training", "trainset", "trainingset", "trainval")
 TEST_NAMES = ("test", "testing", "testset", "eval", "evaluation", "val", "valid", "validation", "valset", "dev")
-"""Names of the part that is measured on, the preferred one first. Case, spaces, hyphens and underscores do not count."""
+"""Names of the test part, the preferred one first. Case, spaces, hyphens and underscores do not count."""
 OTHER_NAMES = ("holdout", "unlabeled", "unlabelled", "unsup", "unsupervised")
-"""Parts that are neither trained nor measured on."""
+"""Names of parts that are neither trained nor tested on."""
 
-SPLIT = "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
+SPLIT_LAYOUT = (
+    "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
+)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the class folders are: those to train on and those to measure on, if there are such; ``unused`` are the names of
-    other folders next to these.
-    """
+    """The folders of the training classes and of the test classes, if they exist; and the names of other folders next to them."""
 
     train: Path | None
     test: Path | None
@@ -37,39 +38,39 @@ class Parts:
 
     @property
     def about(self) -> str | None:
-        """Which part is measured on and which are not used, if there was a choice."""
+        """Which part is tested on and which are not used, if there was a choice."""
         if not self.unused:
             return None
-        used = "" if self.test is None else f"{self.test.name}/ is measured on; "
+        used = "" if self.test is None else f"{self.test.name}/ is tested on; "
         return f"{used}not used: {', '.join(f'{name}/' for name in self.unused)}"
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files below a folder, by their endings, sorted.
+    """List the image files below a folder, by their extensions, sorted.
 
     Args:
-        folder: The folder to search at any depth; links are followed, hidden folders and litter are not read.
+        folder: The folder to search at any depth. Links are followed; hidden and system folders are skipped.
 
     Returns:
-        Their paths, broken links with the name of an image among them.
+        Their paths, including broken links with the name of an image.
 
     Raises:
-        InputError: If a folder cannot be read, or a link leads nowhere.
+        InputError: If a folder cannot be read, or a link is broken.
     """
     return sorted(Path(entry.path) for entry in walk(folder) if is_image_name(entry.name))
 
 
 def read_classes(folder: Path) -> dict[str, list[Path]]:
-    """The classes of a folder of class folders.
+    """Read the classes of a folder of class folders.
 
     Args:
-        folder: The folder; each folder in it is a class, of all images in it at any depth.
+        folder: The folder. Each folder in it is a class, with all images in it at any depth.
 
     Returns:
         Image files by class name, sorted by name; empty classes are kept.
 
     Raises:
-        InputError: If there is no such folder, it has no class folder, it holds folders of folders, or two names look alike.
+        InputError: If there is no such folder, it has no class folder, it contains folders of folders, or two names look alike.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
@@ -79,22 +80,22 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
     if all(_holds_folders_only(folder / name) for name in names):
         inside = ", ".join(folders_in(folder / names[0])[:3])
         raise InputError(
-            f"{folder} holds folders of folders ({_listed(names)}; {names[0]}/ holds {inside}): "
-            "expected one folder of images for each class, so give one of these folders."
+            f"{folder} contains folders of folders ({_listed(names)}; {names[0]}/ contains {inside}): "
+            "expected one folder of images for each class, so use one of these folders."
         )
     check_distinguishable(names)
     return {name: image_files(folder / name) for name in names}
 
 
 def find_parts(folder: Path) -> Parts:
-    """Find the parts of a folder: folders called like parts that hold folders only, for a class may be called *train*.
+    """Find the parts of a folder: folders with the name of a part that contain only folders, since a class may be called *train*.
 
     Args:
         folder: A folder of class folders, or of parts.
 
     Returns:
-        The folder itself as the training part if it has no parts; otherwise its parts, of several test parts the one whose name
-        comes first in ``TEST_NAMES``.
+        The folder itself as the training part if it has no parts; otherwise its parts. If there are several test parts, the one
+        that comes first in ``TEST_NAMES``.
 
     Raises:
         InputError: If there are two training parts, or other folders next to the only part.
@@ -107,48 +108,56 @@ def find_parts(folder: Path) -> Parts:
     train = [name for name in parts if called[name] in TRAIN_NAMES]
     tests = sorted(
         (name for name in names if called[name] in TEST_NAMES),
-        key=lambda name: (name not in parts, _rank(called[name])),
+        key=lambda name: (name not in parts, TEST_NAMES.index(called[name])),
     )
     mixed = [name for name in names if called[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_both(folder / name)]
     if mixed and len(parts) + len(mixed) > 1:
         raise InputError(
-            f"{folder / mixed[0]} holds class folders ({_listed(folders_in(folder / mixed[0]))}) and images next to them: "
-            "move these images into a class folder, or away."
+            f"{folder / mixed[0]} contains class folders ({_listed(folders_in(folder / mixed[0]))}) and images next to them: "
+            "move these images into a class folder, or out of this folder."
         )
     if not parts:
         _check_classes_called_like_parts(folder, called)
         return Parts(folder, None)
     if len(train) > 1:
-        raise InputError(f"{folder} holds {train[0]}/ and {train[1]}/, both with class folders: move one of them away.")
+        raise InputError(
+            f"{folder} contains {train[0]}/ and {train[1]}/, both with class folders: move one of them away."
+        )
     used = [*train, *tests[:1]]
     unused = tuple(name for name in names if name not in used)
-    strange = [name for name in unused if called[name] not in (*TEST_NAMES, *OTHER_NAMES)]
-    if len(used) < 2 and strange:
+    unexpected = [name for name in unused if called[name] not in (*TEST_NAMES, *OTHER_NAMES)]
+    if len(used) < 2 and unexpected:
         raise InputError(
-            f"{folder} holds {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and {_listed(strange)}"
-            f": expected {SPLIT}, or one folder of images for each class."
+            f"{folder} contains {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and "
+            f"{_listed(unexpected)}: expected {SPLIT_LAYOUT}, or one folder of images for each class."
         )
     return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
 
 
 def _check_classes_called_like_parts(folder: Path, called: Mapping[str, str]) -> None:
-    """Refuse parts whose images are not sorted into class folders: nobody calls all classes like parts."""
+    """Reject parts whose images are not sorted into class folders: nobody gives all classes the names of parts."""
     keys = set(called.values())
     if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
-        raise InputError(f"{folder} holds {_listed(list(called))} without class folders in them: expected {SPLIT}.")
+        raise InputError(
+            f"{folder} contains {_listed(list(called))} without class folders in them: expected {SPLIT_LAYOUT}."
+        )
 
 
 def both_parts(path: Path) -> tuple[Path, Path]:
-    """The training part and the test part of a folder. Raises ``InputError`` if one of them is missing."""
+    """The training part and the test part of a folder. Raises ``InputError`` if one is missing."""
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
-        raise InputError(f"{path} must hold {SPLIT}; found {_listed(folders_in(path)) or 'no folder'}.")
+        raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {_listed(folders_in(path)) or 'no folder'}.")
     return parts.train, parts.test
 
 
 def find_folder(path: Path) -> FoundDataset:
-    """What is in a split folder; classes are the folders of its training part, and ``extra`` the folders of its test part that
-    are not classes. Raises ``InputError`` if one of the two is missing or has no class folder.
+    """Find the data set in a folder with both parts, even if classes have no image.
+
+    Its classes are the folders of the training part; ``extra`` are other folders of the test part.
+
+    Raises:
+        InputError: If a part is missing or has no class folder.
     """
     train_part, test_part = both_parts(path)
     train, test = read_classes(train_part), read_classes(test_part)
@@ -162,13 +171,7 @@ def find_folder(path: Path) -> FoundDataset:
 
 
 def load_folder(path: Path) -> Dataset:
-    """Read a split folder; classes are the folders of its training part.
-
-    Args:
-        path: A folder with a training part and a test part.
-
-    Returns:
-        Its images as a data set.
+    """Read the data set in a folder with both parts, whose classes are the folders of the training part.
 
     Raises:
         InputError: If a part is missing, a class has no image in one of the parts, or a test folder is not a class.
@@ -177,7 +180,7 @@ def load_folder(path: Path) -> Dataset:
     train, test = both_parts(path)
     dataset = found.dataset
     for part, split in ((train, dataset.train), (test, dataset.test)):
-        if empty := [dataset.class_names[label] for label in classes_without(dataset, split)]:
+        if empty := [dataset.class_names[label] for label in empty_classes(dataset, split)]:
             others = [name.partition("/")[2] for name in found.extra] if part == test else []
             raise InputError(f"The class {empty[0]!r} has no image in {part}: {why_empty(part, empty[0], others)}.")
     if found.extra:
@@ -186,42 +189,41 @@ def load_folder(path: Path) -> Dataset:
 
 
 def find_test_folder(path: Path) -> FoundDataset:
-    """The test part alone, as a data set without training images, or the class folders of ``path`` itself if it has no test part.
-    Raises ``InputError`` if there is no class folder.
+    """Find a data set without training images: the test part of a folder, or the folder itself if it has none.
+
+    Raises:
+        InputError: If there is no class folder.
     """
     parts = find_parts(path)
-    place = parts.test or parts.train or path
-    classes = read_classes(place)
+    folder = parts.test or parts.train or path
+    classes = read_classes(folder)
     names = tuple(classes)
     return FoundDataset(
-        Dataset(path.name, names, NOTHING, _files(place, names, classes).split()), str(place), note=parts.about
+        Dataset(path.name, names, EMPTY_SPLIT, _files(folder, names, classes).split()), str(folder), note=parts.about
     )
 
 
 def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:
-    """Why a class has no image, and what to do.
+    """Explain in half a sentence why a class has no image, and what to do.
 
     Args:
         part: The folder of class folders.
         name: The class folder without an image.
-        others: Folders next to it that are not classes, of which one may be a misspelling.
-
-    Returns:
-        Half a sentence.
+        others: Folders next to it that are not classes; one may be a misspelling.
     """
     if (near := misspelling(name, others)) is not None:
-        return f"it has {near!r}, which is not a class, so give both folders one name"
+        return f"it has {near!r}, which is not a class, so give both folders the same name"
     if not (part / name).is_dir():
-        return "the folder is not there, so add it with images"
-    endings = Counter(Path(entry.name).suffix.lower() or "no ending" for entry in walk(part / name))
+        return "the folder does not exist, so add it with images"
+    endings = Counter(Path(entry.name).suffix.lower() or "no extension" for entry in walk(part / name))
     if not endings:
         return "its folder is empty, so add images or remove it"
     kinds = ", ".join(kind for kind, _ in endings.most_common(3))
-    return f"its folder holds {sum(endings.values())} files ({kinds}) that are not images of a format that is read"
+    return f"its folder contains {count(endings.total(), 'file')} ({kinds}) and no image in a supported format"
 
 
 def misspelling(name: str, others: Iterable[str]) -> str | None:
-    """The one of other names that is probably the same word, such as *Star* or *stars* for *star*; ``None`` if there is none."""
+    """The other name that is probably the same word, such as *Star* or *stars* for *star*; None if there is none."""
     word = _word(name)
     words = {_word(other): other for other in others}
     if word in words:
@@ -237,7 +239,7 @@ def _word(name: str) -> str:
 
 
 def _digits(word: str) -> str:
-    """Its digits: *class 1* is not a misspelling of *class 2*."""
+    """The digits of a name: *class 1* is not a misspelling of *class 2*."""
     return "".join(letter for letter in word if letter.isdigit())
 
 
@@ -247,10 +249,6 @@ def _holds_folders_only(folder: Path) -> bool:
 
 def _holds_both(folder: Path) -> bool:
     return bool(folders_in(folder)) and bool(images_in(folder))
-
-
-def _rank(called: str) -> int:
-    return TEST_NAMES.index(called)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -1,10 +1,10 @@
-"""The glyph catalogue: icons drawn by designers, read from the fonts that the package ``qtawesome`` ships.
+"""The glyph catalogue: icons drawn by designers, read from the fonts of the package ``qtawesome``.
 
-Ten fonts of six families draw thousands of concepts in several styles. A glyph's name in its font's character map
-is a concept plus, often, a style word (``bell-ringing-bold``, ``bell-outline``, ``bell-line``); the catalogue takes the
-style word off, so that the same concept drawn by different designers carries one name.
+Ten fonts of six families draw thousands of concepts in several styles. The name of a glyph in its font's character map is a
+concept and often a style word (``bell-ringing-bold``, ``bell-outline``, ``bell-line``). The catalogue removes the style word,
+so that a concept has the same name in all fonts.
 
-qtawesome is never imported (it wants Qt): its folder is found and its font files are read.
+qtawesome is never imported, because it needs Qt: only its font files are read.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ FONTS = (
     ),
     Font("remixicon", "remix", "plain", (("line", "line"), ("fill", "fill"))),
 )
-"""Every font read. The two brand fonts are left out: logos have no concept a text could name."""
+"""All fonts used. The two brand fonts are excluded: a logo is not a concept that a text could name."""
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One drawing: ``concept`` in ``style`` by ``family``."""
+    """A drawing of ``concept`` in ``style`` by ``family``."""
 
     family: str
     style: str
@@ -76,8 +76,8 @@ def _fonts_folder() -> Path:
 def split_style(name: str, font: Font, names: dict[str, str]) -> tuple[str, str]:
     """Split a glyph's name into ``(concept, style)``.
 
-    A last word counts as a style only where the rest is a name of its own (``traffic-light`` is a concept: there is
-    no ``traffic``), or where the font writes a style behind every name, as Remix and Material Design do.
+    A last word counts as a style only if the rest is also a name (``traffic-light`` is a concept, as there is no ``traffic``),
+    or if the font appends a style to every name, as Remix and Material Design do.
     """
     style, concept = font.plain_style, name
     words = dict(font.style_words)
@@ -96,7 +96,7 @@ def split_style(name: str, font: Font, names: dict[str, str]) -> tuple[str, str]
 def _read_font(folder: Path, font: Font) -> Iterator[Glyph]:
     maps, files = sorted(folder.glob(f"{font.stem}-charmap-*.json")), sorted(folder.glob(f"{font.stem}-[0-9]*.ttf"))
     if not maps or not files:
-        raise MissingExtra("icons", f"the font {font.stem}, which this version of qtawesome does not ship")
+        raise MissingExtra("icons", f"the font {font.stem}, which this version of qtawesome does not contain")
     names: dict[str, str] = json.loads(maps[-1].read_text())
     for name, code in sorted(names.items()):
         concept, style = split_style(name, font, names)
@@ -105,10 +105,7 @@ def _read_font(folder: Path, font: Font) -> Iterator[Glyph]:
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Glyph, ...]:
-    """Every glyph of every font, fonts in the order of ``FONTS``, names sorted.
-
-    Raises ``MissingExtra`` where qtawesome is not installed.
-    """
+    """All glyphs, in the order of ``FONTS`` and sorted by name. Raises ``MissingExtra`` if qtawesome is not installed."""
     folder = _fonts_folder()
     return tuple(glyph for font in FONTS for glyph in _read_font(folder, font))
 
@@ -119,9 +116,9 @@ def _open_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
 
 
 def render(glyph: Glyph, canvas: int = CANVAS) -> Image.Image:
-    """Draw a glyph as a coverage mask: a ``canvas`` x ``canvas`` image of mode ``L``, the glyph's box centred.
+    """Draw a glyph as a coverage mask: a ``canvas`` x ``canvas`` image of mode ``L`` with the glyph's box in the centre.
 
-    The glyph is drawn at 80 % of the canvas; one that is wider than its font's square is drawn smaller.
+    The font size is 80 % of the canvas, or less for a glyph that is larger than its font's square.
     """
     text, size = chr(glyph.codepoint), round(canvas * 0.8)
     font = _open_font(glyph.font_file, size)

@@ -1,4 +1,4 @@
-"""Data sets from the Hugging Face hub, or from a folder of the same parquet files: memory-mapped, decoded an image at a time."""
+"""Data sets from the Hugging Face hub, or from a folder of its parquet files: memory-mapped, each image decoded on access."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split, Subset
-from mgclip.stream.layout import NOTHING
+from mgclip.stream.layout import EMPTY_SPLIT
 
 
 @dataclass(frozen=True)
-class Hub:
-    """Where a data set is on the hub, and what its columns and splits are called there.
+class HubSource:
+    """The place of a data set on the hub, and the names of its columns and splits.
 
-    ``by_index``: the hub writes the class names otherwise, in the same order; where it has more classes, ours are the first.
+    ``by_index``: the hub spells the class names differently but has the same order; if it has more classes, ours come first.
     """
 
     id: str
@@ -35,8 +35,9 @@ class Hub:
 
 
 class ColumnImages(Sequence[Any]):
-    """The image column of a memory-mapped table, decoded an item at a time: as stored, without orientation tags, which the
-    library ``datasets`` would apply.
+    """The image column of a memory-mapped table, decoded on access.
+
+    Orientation tags are ignored. The library ``datasets`` would apply them.
     """
 
     def __init__(self, table: Any, column: str) -> None:
@@ -54,21 +55,33 @@ class ColumnImages(Sequence[Any]):
         return decode_unrotated(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")
 
 
-def parquet_files(place: Path, hub: Hub, *, test_only: bool) -> dict[str, list[str]] | None:
-    """The parquet files of each split in a folder or in the folders inside it; ``None`` where a split has none."""
-    files = sorted([*place.glob("*.parquet"), *place.glob("*/*.parquet")])
+def parquet_files(folder: Path, hub: HubSource, *, test_only: bool) -> dict[str, list[str]] | None:
+    """The parquet files of each split in a folder or its direct subfolders; None if a split has none."""
+    files = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
     splits = [hub.test] if test_only else [hub.train, hub.test]
     parts = {split: [str(file) for file in files if file.name.startswith(split)] for split in splits}
     return parts if all(parts.values()) else None
 
 
 def load_hub(
-    name: str, hub: Hub, class_names: Sequence[str] | None, *, parquet: dict[str, list[str]] | None, test_only: bool
+    name: str,
+    hub: HubSource,
+    class_names: Sequence[str] | None,
+    *,
+    parquet: dict[str, list[str]] | None,
+    test_only: bool,
 ) -> Dataset:
-    """A data set from the hub, or from ``parquet``, the files of each split. Labels become positions in ``class_names``,
-    or keep the hub's names where ``None`` is given; images of other classes are left out.
+    """Load a data set from the hub or from parquet files.
 
-    Raises ``InputError`` where it cannot be had, or names other classes.
+    Args:
+        name: Name of the data set.
+        hub: Its place on the hub.
+        class_names: Its classes; images of other classes are left out. None: the classes of the hub.
+        parquet: The files of each split, instead of the hub's.
+        test_only: Leave the training part empty.
+
+    Raises:
+        InputError: If it cannot be loaded, or has other classes.
     """
     source = hub.id if parquet is None else str(Path(next(iter(parquet.values()))[0]).parent)
     try:
@@ -78,24 +91,24 @@ def load_hub(
             split: np.asarray(table.with_format("numpy")[hub.label][:], np.int64) for split, table in tables.items()
         }
         images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
-    except Exception as error:  # network, cache and format errors of many libraries, all meaning "cannot be had"
+    except Exception as error:  # many libraries raise network, cache and format errors of their own
         raise InputError(
             f"{name} cannot be loaded from {source} ({_reason(error)}): {_advice(hub, parquet)}."
         ) from error
     names = tuple(theirs if class_names is None else class_names)
     ours = _positions(theirs, names, hub, source)
     splits = {split: _split(name, split, images[split], labels[split], ours) for split in tables}
-    return Dataset(name, names, splits.get(hub.train, NOTHING), splits[hub.test])
+    return Dataset(name, names, splits.get(hub.train, EMPTY_SPLIT), splits[hub.test])
 
 
-def _tables(hub: Hub, parquet: dict[str, list[str]] | None, test_only: bool) -> dict[str, Any]:
+def _tables(hub: HubSource, parquet: dict[str, list[str]] | None, test_only: bool) -> dict[str, Any]:
     from datasets import load_dataset
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     if parquet is not None:
         tables = load_dataset("parquet", data_files=parquet)
-    elif test_only:  # the files of one split alone: ImageNet's train part is 20 times its test part
+    elif test_only:  # the files of one split: ImageNet's training part is 20 times its test part
         files = {hub.test: f"**/{hub.test}*.parquet"}
         tables = load_dataset(hub.id, data_files=files, verification_mode="no_checks")
     else:
@@ -103,23 +116,21 @@ def _tables(hub: Hub, parquet: dict[str, list[str]] | None, test_only: bool) -> 
     return {split: tables[split] for split in ([hub.test] if test_only else [hub.train, hub.test])}
 
 
-def _positions(theirs: Sequence[str], names: Sequence[str], hub: Hub, source: str) -> NDArray[np.int64]:
-    """The hub's label -> ours, -1 for a class that is not ours. Raises ``InputError`` where the classes are others."""
+def _positions(theirs: Sequence[str], names: Sequence[str], hub: HubSource, source: str) -> NDArray[np.int64]:
+    """Our label for each label of the hub, -1 for other classes. Raises ``InputError`` if the classes do not match."""
     ours = np.full(len(theirs), -1, dtype=np.int64)
     if not hub.by_index:
-        places = {metadata.fold(each): place for place, each in enumerate(theirs)}
+        positions = {metadata.fold(each): position for position, each in enumerate(theirs)}
         for label, name in enumerate(names):
-            if metadata.fold(name) not in places:
-                raise InputError(
-                    f"The classes in {source} are others: {name!r} is not among their {len(theirs)} names."
-                )
-            ours[places[metadata.fold(name)]] = label
+            if metadata.fold(name) not in positions:
+                raise InputError(f"The class names in {source} do not match: {name!r} is missing.")
+            ours[positions[metadata.fold(name)]] = label
         return ours
-    # Two names of one class seldom share no word (4 in 100, "rooster" and "cock"), those of two classes nearly always.
+    # Two names of one class nearly always share a word (96 in 100; not "rooster" and "cock"), names of two classes seldom do.
     agreeing = sum(not _words(a).isdisjoint(_words(b)) for a, b in zip(theirs, names, strict=False))
     if len(theirs) < len(names) or agreeing < 0.75 * len(names):
         raise InputError(
-            f"The classes in {source} are others: {agreeing} of their {len(theirs)} names agree with the {len(names)} expected."
+            f"The class names in {source} do not match: {agreeing} of their {len(theirs)} agree with the {len(names)} expected."
         )
     ours[: len(names)] = np.arange(len(names))
     return ours
@@ -143,7 +154,7 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _advice(hub: Hub, parquet: dict[str, list[str]] | None) -> str:
+def _advice(hub: HubSource, parquet: dict[str, list[str]] | None) -> str:
     if parquet is not None:
         return f"expected the columns {hub.image} and {hub.label}, the latter with class names"
     folder = "give the folder where you have it (data_path in a recipe)"

@@ -1,11 +1,11 @@
-"""icons100: 100 concepts as glyphs; a stream trains on line drawings and is tested on solid ones.
+"""icons100: 100 concepts as icons, with line drawings for training and solid drawings for testing.
 
-The classes are the first hundred concepts (sorted by name) that Phosphor draws in at least five styles, Remix in at
-least one, and some other family knows. Train renditions: Phosphor thin, light, regular and bold, Remix line. Test
-renditions: Phosphor fill and duotone, Remix fill, as far as the installed fonts draw them. Every image varies its glyph
-from a seed: colours, position, scale, rotation, background, noise.
+The classes are the first hundred concepts, sorted by name, that Phosphor draws in at least five styles, Remix in at least one,
+and another family too. Training renditions: Phosphor thin, light, regular and bold, Remix line. Test renditions: Phosphor fill
+and duotone, Remix fill, if the installed fonts have them. A seed varies every image: colours, position, scale, rotation,
+background, noise.
 
-Two more sets of 100 concepts each, none of them in icons100, are there to be tested on: icons-concepts, drawn by Phosphor, and
+Two more sets of 100 concepts, none of them in icons100, are for testing only: icons-concepts, drawn by Phosphor, and
 icons-families, drawn by the families that iconclip was pre-trained on.
 """
 
@@ -58,8 +58,8 @@ def renditions(styles: Sequence[str]) -> Mapping[str, list[Glyph]]:
 
 
 def held_out_glyphs() -> dict[str, list[Glyph]]:
-    """icons-concepts: concepts outside icons100 that Phosphor draws and a family outside the stream knows, 100 of them spread
-    over the alphabet; Phosphor's drawings of each. The training log of iconclip is measured on them too.
+    """Phosphor's drawings of icons-concepts: 100 concepts, spread over the alphabet, that are not in icons100 and that a family
+    outside the stream draws too. The training log of iconclip is measured on them.
     """
     known = {glyph.concept for glyph in catalogue() if glyph.family not in STREAM_FAMILIES} - set(class_names())
     groups = by_concept([g for g in catalogue() if g.family == "phosphor" and g.concept in known])
@@ -68,19 +68,19 @@ def held_out_glyphs() -> dict[str, list[Glyph]]:
 
 
 def family_glyphs() -> dict[str, list[Glyph]]:
-    """icons-families: concepts outside icons100 and icons-concepts that at least two of the other families draw, 100 of them
-    spread evenly over the alphabet; all drawings of these families.
+    """The other families' drawings of icons-families: 100 concepts, spread evenly over the alphabet, that are in neither other
+    set and that at least two of these families draw.
     """
     taken = {*class_names(), *held_out_glyphs()}
     others = [g for g in catalogue() if g.family not in STREAM_FAMILIES and g.concept not in taken]
     groups = by_concept(others)
-    # Two versions of one font are one family: they draw a concept alike.
+    # Two versions of a font count as one family, because their drawings are alike.
     shared = [name for name, drawn in groups.items() if len({g.family.rstrip("0123456789") for g in drawn}) >= 2]
     return {name: groups[name] for name in (shared[k * len(shared) // CLASSES] for k in range(CLASSES))}
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A foreground and a background colour, ``(3,)`` each in 0..1, at least 0.3 apart in luminance."""
+    """Random foreground and background colours, ``(3,)`` in 0..1, that differ by at least 0.3 in luminance."""
     weights = np.array([0.299, 0.587, 0.114])
     while True:
         ink, paper = rng.random(3), rng.random(3)
@@ -89,10 +89,10 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def vary(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Turn a glyph mask into a picture: an RGB image of the mask's size.
+    """Turn a glyph mask into a random picture: an RGB image of the mask's size.
 
-    Scale 0.65..1.05, rotation up to 20 degrees, shift up to 10 % of the side, two contrasting colours, a flat or a
-    graded background, and Gaussian noise up to 8 % of the range.
+    Scale 0.65..1.05, rotation up to 20 degrees, shift up to 10 % of the side, two contrasting colours, a plain or graded
+    background, and Gaussian noise up to 8 % of the range.
     """
     side = mask.width
     scale, angle = rng.uniform(0.65, 1.05), np.deg2rad(rng.uniform(-20, 20))
@@ -116,9 +116,9 @@ def vary(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class IconImages(Sequence[Image.Image]):
-    """The images of one split, drawn when asked for: ``per_class`` of each class, class by class.
+    """The images of one split, ``per_class`` of each class, class by class; drawn on access.
 
-    Image ``i`` depends only on the split, its class and its place in the class.
+    An image depends only on the split, its class and its index in the class.
     """
 
     glyphs: Mapping[str, list[Glyph]]
@@ -136,18 +136,20 @@ class IconImages(Sequence[Image.Image]):
 
 
 def load(train_per_class: int = 100, test_per_class: int = 20) -> tuple[IconImages, IconImages]:
-    """The train and the test images; a class's renditions take turns, so each is seen equally often.
+    """The training and the test images of icons100; the renditions of a class take turns.
 
-    Raises ``MissingExtra`` where qtawesome is not installed.
+    Raises:
+        MissingExtra: If qtawesome is not installed.
     """
     train = IconImages(renditions(TRAIN_STYLES), split=0, per_class=train_per_class)
     return train, IconImages(renditions(TEST_STYLES), split=1, per_class=test_per_class)
 
 
 def load_retention(name: str, test_per_class: int = 20) -> IconImages:
-    """The test images of ``icons-concepts`` or ``icons-families``; a class's drawings take turns.
+    """The test images of ``icons-concepts`` or ``icons-families``; the drawings of a class take turns.
 
-    Raises ``MissingExtra`` where qtawesome is not installed.
+    Raises:
+        MissingExtra: If qtawesome is not installed.
     """
     glyphs, split = {"icons-concepts": (held_out_glyphs, 2), "icons-families": (family_glyphs, 3)}[name]
     return IconImages(glyphs(), split=split, per_class=test_per_class)

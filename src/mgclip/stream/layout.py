@@ -1,4 +1,4 @@
-"""A data set as it was found: seen before any of it is refused, so that a check can tell all that is wrong."""
+"""A data set as found on disk, before it is validated, so that a check can report all its problems."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import ClassFiles
 
-NOTHING = Split([], np.empty(0, dtype=np.int64))
-"""The train part of a data set that is only tested on."""
+EMPTY_SPLIT = Split([], np.empty(0, dtype=np.int64))
+"""The training part of a data set that has none."""
 
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A data set as it lies at ``place``; a class may have no image.
+    """A data set found at ``path``, in which classes may have no image.
 
-    ``extra``: folders that are not a class of it. ``absent``: files its lists name and that are not there. ``note``: what else a
-    reader should know.
+    ``extra``: folders that are not classes. ``absent``: listed files that do not exist. ``note``: a remark for the user.
     """
 
     dataset: Dataset
-    place: str
+    path: str
     extra: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     note: str | None = None
 
 
-def find_place(path: Path, own_names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
-    """The data set's own folder: ``path``, or the folder inside it with one of the names it is known by."""
-    return next((place for place in (path, *(path / name for name in own_names)) if holds(place)), None)
+def find_root(path: Path, own_names: Sequence[str], holds: Callable[[Path], bool]) -> Path | None:
+    """The root folder of a data set: ``path``, or a folder in it with one of the usual names. None if there is none."""
+    return next((root for root in (path, *(path / name for name in own_names)) if holds(root)), None)
 
 
-def classes_without(dataset: Dataset, split: Split) -> list[int]:
+def empty_classes(dataset: Dataset, split: Split) -> list[int]:
     """The classes that have no image in a part."""
     counts = np.bincount(split.labels, minlength=len(dataset.class_names))
     return [int(label) for label in np.flatnonzero(counts == 0)]
 
 
-def complete(found: FoundDataset, *, test_only: bool) -> Dataset:
-    """The data set, if each class has an image in each part; ``test_only`` asks for the test part alone.
+def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
+    """The data set, if each class has an image in each part, or in the test part if ``test_only``.
 
-    Raises ``InputError`` naming a class that has none.
+    Raises:
+        InputError: If a class has none.
     """
     dataset = found.dataset
     parts = {"test": dataset.test} if test_only else {"training": dataset.train, "test": dataset.test}
     for part, split in parts.items():
-        lacking = classes_without(dataset, split)
+        lacking = empty_classes(dataset, split)
         if len(split.labels) == 0:
             only = " (testing on it needs none)" if part == "training" else ""
             raise InputError(
-                f"There is no {part} image of {dataset.name} in {found.place}{only}: "
+                f"There is no {part} image of {dataset.name} in {found.path}{only}: "
                 "compare it with the layout that  mgclip data list  shows."
             )
         if lacking:
             others = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
             raise InputError(
                 f"The class {dataset.class_names[lacking[0]]!r}{others} of {dataset.name} has no {part} image in "
-                f"{class_place(split, lacking[0], found.place)}:  mgclip data check  lists all that is missing."
+                f"{class_folder(split, lacking[0], found.path)}:  mgclip data check  lists everything that is missing."
             )
     return dataset
 
 
-def class_place(split: Split, label: int, otherwise: str) -> str:
-    """Where the images of a class should be."""
+def class_folder(split: Split, label: int, otherwise: str) -> str:
+    """The folder that should contain the images of a class."""
     files = split.images
     return str(files.root / files.folders[label]) if isinstance(files, ClassFiles) else otherwise

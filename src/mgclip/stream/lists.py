@@ -1,6 +1,6 @@
 """Data sets whose parts are lists of files: CUB-200, Food-101, Oxford Pets.
 
-Each function looks at a place and returns what it found there, or ``None`` where nothing of the kind is.
+Each function looks at a path and returns the data set found there, or None if there is none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mgclip.errors import InputError
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import folders_in, listed_files
-from mgclip.stream.layout import NOTHING, FoundDataset, find_place
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
@@ -23,39 +23,40 @@ Lines = Iterable[tuple[int, str]]
 def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
     """CUB-200-2011: ``CUB_200_2011/images/001.Black_footed_Albatross/*.jpg``, split by ``train_test_split.txt``.
 
-    Raises ``InputError`` where the lists do not speak of the same images or name other classes.
+    Raises:
+        InputError: If the lists name different images or other classes.
     """
     own = ("CUB_200_2011", "cub200/CUB_200_2011")
-    place = find_place(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))
-    if place is None:
+    root = find_root(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))
+    if root is None:
         return None
     names = metadata.class_names("cub200_classes.tsv")
-    images, labels, split, classes = (_numbered(place / file) for file in CUB_LISTS)
+    images, labels, split, classes = (_numbered(root / file) for file in CUB_LISTS)
     for number, name in enumerate(names, 1):
         if classes.get(number, "").partition(".")[2] != name:
             raise InputError(
-                f"{place / 'classes.txt'} must name class {number} {number:03}.{name}; "
-                f"found {classes.get(number, 'nothing')}: fetch it again."
+                f"{root / 'classes.txt'} must name class {number} {number:03}.{name}; "
+                f"found {classes.get(number, 'nothing')}: download it again."
             )
     if images.keys() != labels.keys() or images.keys() != split.keys():
-        raise InputError(f"The lists in {place} must speak of the same images: fetch the data again.")
+        raise InputError(f"The lists in {root} name different images: download the data again.")
     parts: dict[str, list[tuple[int, str]]] = {"train": [], "test": []}
     for number, file in images.items():
         if labels[number] not in map(str, range(1, len(names) + 1)) or split[number] not in ("0", "1"):
-            raise InputError(f"The lists in {place} give image {number} no class or no part: fetch the data again.")
+            raise InputError(f"The lists in {root} give image {number} no class or no part: download the data again.")
         parts["train" if split[number] == "1" else "test"].append((int(labels[number]) - 1, file))
-    return _found("cub200", names, place, parts, test_only, set(classes.values()))
+    return _found("cub200", names, root, parts, test_only, set(classes.values()))
 
 
 def find_food101(path: Path, test_only: bool) -> FoundDataset | None:
     """Food-101: ``food-101/images/apple_pie/*.jpg``, split by ``meta/train.txt`` and ``meta/test.txt``."""
     names = metadata.class_names("food101_classes.tsv")
     lists = {part: f"meta/{part}.txt" for part in ("train", "test")}
-    place = find_place(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
-    if place is None:
+    root = find_root(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
+    if root is None:
         return None
-    parts = {part: _labelled(place / list_, names, "/", ".jpg") for part, list_ in lists.items()}
-    return _found("food101", names, place, parts, test_only, names)
+    parts = {part: _labelled(root / list_, names, "/", ".jpg") for part, list_ in lists.items()}
+    return _found("food101", names, root, parts, test_only, names)
 
 
 def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
@@ -63,67 +64,73 @@ def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
     names = metadata.class_names("oxford_pet_classes.tsv")
     lists = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
     own = ("oxford-iiit-pet", "oxford-pets", "oxford_pets")
-    place = find_place(path, own, lambda p: _has_lists(p, lists))
-    if place is None:
+    root = find_root(path, own, lambda p: _has_lists(p, lists))
+    if root is None:
         return None
-    parts = {part: _labelled(place / list_, names, "_", ".jpg") for part, list_ in lists.items()}
-    return _found("oxford-pets", names, place, parts, test_only, None)
+    parts = {part: _labelled(root / list_, names, "_", ".jpg") for part, list_ in lists.items()}
+    return _found("oxford-pets", names, root, parts, test_only, None)
 
 
-def _has_lists(place: Path, lists: Mapping[str, str]) -> bool:
-    return (place / "images").is_dir() and all((place / file).is_file() for file in lists.values())
+def _has_lists(root: Path, lists: Mapping[str, str]) -> bool:
+    return (root / "images").is_dir() and all((root / file).is_file() for file in lists.values())
 
 
 def _lines(file: Path) -> list[str]:
     try:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): fetch it again.") from None
+        raise InputError(f"{file} cannot be read ({error}): download it again.") from None
 
 
 def _numbered(file: Path) -> dict[int, str]:
-    """``NUMBER REST`` a line -> number to rest."""
+    """Read lines ``NUMBER REST`` into a mapping from number to rest."""
     numbered: dict[int, str] = {}
     for line in _lines(file):
         number, _, rest = line.partition(" ")
         if number.isdecimal() and int(number) in numbered:
-            raise InputError(f"{file} must hold each number once; found {number} again: get it again.")
+            raise InputError(f"{file} must contain each number once; found {number} again: download it again.")
         if not number.isdecimal() or not rest.strip():
-            raise InputError(f"{file} must hold a number and a word a line; found {line[:60]!r}: fetch it again.")
+            raise InputError(
+                f"{file} must contain a number and a word on each line; found {line[:60]!r}: download it again."
+            )
         numbered[int(number)] = rest.strip()
     return numbered
 
 
-def _labelled(file: Path, names: Sequence[str], mark: str, ending: str) -> list[tuple[int, str]]:
-    """``CLASS mark IMAGE ...`` a line -> labels and file names. Raises ``InputError`` for a line of no class."""
+def _labelled(file: Path, names: Sequence[str], separator: str, extension: str) -> list[tuple[int, str]]:
+    """Read lines ``CLASS separator IMAGE ...`` into labels and file names. Raises ``InputError`` for an unknown class."""
     labels = {metadata.fold(name): label for label, name in enumerate(names)}
     found, seen = [], set()
     for line in _lines(file):
         image = line.split()[0]
         if image in seen:
-            raise InputError(f"{file} must name each image once; found {image!r} again: get it again.")
+            raise InputError(f"{file} must name each image once; found {image!r} again: download it again.")
         seen.add(image)
-        label = labels.get(metadata.fold(image.rpartition(mark)[0]))
+        label = labels.get(metadata.fold(image.rpartition(separator)[0]))
         if label is None:
-            raise InputError(f"{file} must name images of the data set's classes; found {image!r}: fetch it again.")
-        found.append((label, image + ending))
+            raise InputError(f"{file} must name images of the data set's classes; found {image!r}: download it again.")
+        found.append((label, image + extension))
     return found
 
 
 def _found(
-    name: str, names: Sequence[str], place: Path, parts: Mapping[str, Lines], test_only: bool,
+    name: str,
+    names: Sequence[str],
+    root: Path,
+    parts: Mapping[str, Lines],
+    test_only: bool,
     folders: Iterable[str] | None,
-) -> FoundDataset:  # fmt: skip
-    """What the lists name, as far as it is below ``images/``; ``folders``: the class folders there, if there are such."""
-    splits: dict[str, Split] = {"train": NOTHING}
+) -> FoundDataset:
+    """The listed files that exist below ``images/``; ``folders``: the class folders there, if any."""
+    splits: dict[str, Split] = {"train": EMPTY_SPLIT}
     absent: list[str] = []
     for part, lines in parts.items():
         if part == "train" and test_only:
             continue
-        files, missing = listed_files(place / "images", len(names), lines)
+        files, missing = listed_files(root / "images", len(names), lines)
         splits[part] = files.split()
         absent += missing
     expected = None if folders is None else set(folders)
-    extra = [] if expected is None else [f for f in folders_in(place / "images") if f not in expected]
+    extra = [] if expected is None else [f for f in folders_in(root / "images") if f not in expected]
     dataset = Dataset(name, tuple(names), splits["train"], splits["test"])
-    return FoundDataset(dataset, str(place), tuple(f"images/{folder}" for folder in extra), tuple(absent))
+    return FoundDataset(dataset, str(root), tuple(f"images/{folder}" for folder in extra), tuple(absent))

@@ -1,4 +1,4 @@
-"""Facts of the data sets, as published: class names in their order, synsets, splits. The files are in ``stream/metadata``."""
+"""Published metadata of the data sets: class names in order, synsets, splits. The files are in ``stream/metadata``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def _read(file: str) -> bytes:
 
 @cache
 def column(file: str, name: str) -> tuple[str, ...]:
-    """One column of a table of classes, in the data set's own class order."""
-    head, *rows = (line.split("\t") for line in _read(file).decode("utf-8").splitlines())
-    place = head.index(name)
-    return tuple(row[place] for row in rows)
+    """A column of a table of classes, in the data set's own order."""
+    header, *rows = (line.split("\t") for line in _read(file).decode("utf-8").splitlines())
+    position = header.index(name)
+    return tuple(row[position] for row in rows)
 
 
 def class_names(file: str) -> tuple[str, ...]:
@@ -28,12 +28,12 @@ def class_names(file: str) -> tuple[str, ...]:
 
 @cache
 def imagenet_r_test_files() -> frozenset[str]:
-    """The test images of the published split of ImageNet-R, as ``nXXXXXXXX/FILE``: 6,000; every other image is train."""
+    """The 6,000 test images of the published split of ImageNet-R, as ``nXXXXXXXX/FILE``; all others are training images."""
     listed = gzip.decompress(_read("imagenet_r_test_split.txt.gz")).decode("utf-8").split()
-    # The published list has a 6,001st line, a script that lay in a class folder when it was made.
+    # The published list has a 6,001st line: a script that was in a class folder.
     return frozenset(line for line in listed if line.endswith(".jpg"))
 
 
 def fold(name: str) -> str:
-    """A name without case, spaces, underscores and hyphens: what folders and lists of the same class have in common."""
+    """A name without case, spaces, underscores and hyphens, to match the spellings of a class in folders and lists."""
     return "".join(letter for letter in canonical(name).casefold() if letter not in " _-")

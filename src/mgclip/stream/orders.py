@@ -1,4 +1,4 @@
-"""Class orders: which class comes when."""
+"""Class orders: the order in which a stream presents its classes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ def published_orders() -> dict[str, list[int]]:
 
 
 def class_order(order: str | int | Sequence[int], *, dataset: str, classes: int, seed: int) -> list[int]:
-    """Positions in the stream -> classes of the data set.
+    """The class at each position of a stream.
 
-    ``dataset``: the data set's own order. ``published``: that of the published experiments. ``shuffled``: a permutation from
-    ``seed``. An integer: NumPy's legacy permutation from it, the field's custom (1993). A list: the order itself.
-    Raises ``InputError`` for an order that is not a permutation of the classes.
+    Args:
+        order: ``dataset``: the data set's own order. ``published``: that of the published experiments. ``shuffled``: a
+            permutation from ``seed``. A number: NumPy's legacy permutation with this seed (the field's convention is 1993).
+            A list: the order itself.
+        dataset: Name of the data set.
+        classes: Number of its classes.
+        seed: Seed for ``shuffled``.
+
+    Raises:
+        InputError: If the order is not a permutation of the classes.
     """
     if order == "dataset":
         return list(range(classes))

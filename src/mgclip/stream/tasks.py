@@ -16,9 +16,15 @@ from mgclip.stream.data import Dataset, Split, Subset
 
 @dataclass(frozen=True)
 class Task:
-    """One task. ``names`` are its classes, each name once in the stream, and ``texts`` what a prompt calls them; labels ``(n,)``
-    are positions in ``names``; ``first`` is the stream's label of its first class, so that a class's label in the run is
-    ``first`` plus its position.
+    """One task of a stream.
+
+    Attributes:
+        index: Its position in the stream, from 0.
+        first: The stream's label of its first class; the label of a class in the run is ``first`` plus its position.
+        names: Names of its classes, unique in the stream.
+        texts: What prompts call them.
+        train: Training images; labels ``(n,)`` are positions in ``names``.
+        test: Test images, labelled in the same way.
     """
 
     index: int
@@ -30,14 +36,15 @@ class Task:
 
 
 def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
-    """Classes per task: ``initial`` first (0: like the others), then ``increment`` each; the last task takes what is left.
+    """Classes per task: ``initial`` in the first (0: as in the others), then ``increment`` each; the last task takes the rest.
 
-    Raises ``InputError`` where the numbers do not fit the classes.
+    Raises:
+        InputError: If the first task needs more classes than there are.
     """
     first = initial or increment
     if first > classes:
         key = "initial_classes" if initial else "classes_per_task"
-        raise InputError(f"The first task wants {first} classes; the data has {classes}: lower {key}.")
+        raise InputError(f"The first task needs {first} classes; the data has {classes}: lower {key}.")
     sizes = [first]
     while (left := classes - sum(sizes)) > 0:
         sizes.append(min(increment, left))
@@ -45,7 +52,16 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
 
 
 def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
-    """The tasks of a stream; inside a task, images stand in ascending data set index."""
+    """The tasks of a stream. The images of a task are in the order of the data set.
+
+    Args:
+        dataset: The data set.
+        order: The class at each position of the stream.
+        sizes: Number of classes of each task.
+
+    Raises:
+        InputError: If a class has no training image, or a task no test image.
+    """
     tasks, first, unique = [], 0, unique_names(dataset.class_names)
     for index, size in enumerate(sizes):
         classes = list(order[first : first + size])
@@ -62,7 +78,7 @@ def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> 
 
 
 def join_tasks(tasks: Sequence[Task]) -> Task:
-    """All tasks of a stream as one."""
+    """Merge all tasks of a stream into one."""
     names = tuple(name for task in tasks for name in task.names)
     texts = tuple(text for task in tasks for text in task.texts)
     train, test = ([getattr(task, part) for task in tasks] for part in ("train", "test"))
@@ -71,7 +87,7 @@ def join_tasks(tasks: Sequence[Task]) -> Task:
 
 
 def _join(splits: Sequence[Split], firsts: Sequence[int]) -> Split:
-    """Parts of one split together again, in the data set's order."""
+    """Merge subsets of one split, in the order of the data set."""
     subsets = [split.images for split in splits if isinstance(split.images, Subset)]
     positions = np.concatenate([subset.positions for subset in subsets])
     labels = np.concatenate([split.labels + first for split, first in zip(splits, firsts, strict=True)])
@@ -80,19 +96,19 @@ def _join(splits: Sequence[Split], firsts: Sequence[int]) -> Split:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Names told apart. ImageNet-1K has two classes *missile* and two *sunglasses*: the second becomes ``missile #2``."""
+    """Make names unique. ImageNet-1K has two classes *missile* and two *sunglasses*: the second becomes ``missile #2``."""
     seen: Counter[str] = Counter()
-    told = []
+    unique = []
     for name in names:
         seen[canonical(name)] += 1
         number = seen[canonical(name)]
-        told.append(name if number == 1 else f"{name} #{number}")
-    return told
+        unique.append(name if number == 1 else f"{name} #{number}")
+    return unique
 
 
 def _select(split: Split, classes: Sequence[int]) -> Split:
-    place = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
-    place[list(classes)] = np.arange(len(classes))
-    labels: NDArray[np.int64] = place[split.labels]
+    new_label = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
+    new_label[list(classes)] = np.arange(len(classes))
+    labels: NDArray[np.int64] = new_label[split.labels]
     chosen = np.flatnonzero(labels >= 0)
     return Split(Subset(split.images, chosen), labels[chosen])

@@ -1,32 +1,30 @@
-"""A stream without the images that cannot be read, and the list of these."""
+"""Find the unreadable images of a stream, and leave them out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import ConfigDict
 
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
-from mgclip.stream.data import Split, Subset
+from mgclip.stream.data import PARTS, Split, Subset
 from mgclip.stream.files import image_name
 from mgclip.stream.tasks import Task
 
-PARTS = ("train", "test")
 NO_TASK = -1
-"""Stands for the task of an image of a data set that no task is made of."""
+"""Index used for images of a data set that is not split into tasks."""
 
 
 Part = tuple[int, str, Split]
-"""A task, the name of a part of it, and its content."""
+"""Index of a task, name of one of its parts, and the part."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that is left out: its place in a part (train or test) of a task, what it is called, and why."""
+    """A skipped image: its position in a part (train or test) of a task, its name, and the reason."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -36,13 +34,9 @@ class Skipped:
     image: str
     reason: str
 
-    def as_json(self) -> dict[str, Any]:
-        """The same to be written."""
-        return asdict(self)
 
-
-def parts_of(stream: Sequence[Task]) -> list[Part]:
-    """Task, name and content of every part of a stream."""
+def stream_parts(stream: Sequence[Task]) -> list[Part]:
+    """All parts of a stream."""
     return [(task.index, part, getattr(task, part)) for task in stream for part in PARTS]
 
 
@@ -52,39 +46,40 @@ def find_unreadable(
     *,
     share: tuple[int, int] = (0, 1),
 ) -> list[Skipped]:
-    """Decode every image of some parts once, and list those that cannot be read.
+    """Decode every image once, and list those that cannot be read.
 
     Args:
         parts: The parts of a stream.
-        on_images: Called with how many images were tried, and how many there are to try.
-        share: Which share to try, of how many: ``(0, 1)`` is all of them. The shares of one part follow each other.
+        on_images: Called with the number of images tried so far, and the total.
+        share: Index and number of the shares: only this share of each part is tried. ``(0, 1)`` is everything.
     """
     own = [np.array_split(np.arange(len(split.labels)), share[1])[share[0]] for _, _, split in parts]
     total, done, found = sum(map(len, own)), 0, []
 
-    def more(count: int) -> None:
+    def count_tried(count: int) -> None:
         nonlocal done
         done += count
         on_images(done, total)
 
     for (task, part, split), positions in zip(parts, own, strict=True):
-        for place, reason in find_unreadable_images(Subset(split.images, positions), more).items():
-            position = int(positions[place])
+        for index, reason in find_unreadable_images(Subset(split.images, positions), count_tried).items():
+            position = int(positions[index])
             found.append(Skipped(task, part, position, image_name(split.images, position, part), reason))
     return found
 
 
-def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
-    """The stream without some images.
+def without_skipped(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
+    """The stream without the skipped images.
 
-    Raises ``InputError`` where a class would be left without a training image, or a task without a test image.
+    Raises:
+        InputError: If a class would have no training image left, or a task no test image.
     """
-    places: dict[tuple[int, str], set[int]] = {}
+    positions: dict[tuple[int, str], set[int]] = {}
     for each in skipped:
-        places.setdefault((each.task, each.part), set()).add(each.position)
+        positions.setdefault((each.task, each.part), set()).add(each.position)
     left = []
     for task in stream:
-        train, test = (rest(getattr(task, part), places.get((task.index, part), set())) for part in PARTS)
+        train, test = (drop_positions(getattr(task, part), positions.get((task.index, part), set())) for part in PARTS)
         left.append(replace(task, train=train, test=test))
     for task in left:
         counts = np.bincount(task.train.labels, minlength=len(task.names))
@@ -96,12 +91,12 @@ def without(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
     return left
 
 
-def rest(split: Split, gone: set[int]) -> Split:
-    """A part without the images at these places."""
+def drop_positions(split: Split, gone: set[int]) -> Split:
+    """A part without the images at these positions."""
     if not gone:
         return split
-    keep = np.array([place for place in range(len(split.labels)) if place not in gone], dtype=np.int64)
+    keep = np.array([position for position in range(len(split.labels)) if position not in gone], dtype=np.int64)
     images = split.images
-    if isinstance(images, Subset):  # positions in the data set itself, which joined tasks are sorted by
+    if isinstance(images, Subset):  # keep positions in the data set, by which joined tasks are sorted
         return Split(Subset(images.items, images.positions[keep]), split.labels[keep])
     return Split(Subset(images, keep), split.labels[keep])

@@ -1,4 +1,4 @@
-"""What is in a folder, without what other programs leave there: hidden files, thumbnails, recycle bins, bookkeeping."""
+"""List folders without the files of other programs: hidden files, thumbnails, recycle bins, system folders."""
 
 from __future__ import annotations
 
@@ -8,46 +8,36 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.images import file_extensions
 
-LITTER = frozenset(
+SYSTEM_FOLDERS = frozenset(
     (
         "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler", "__macosx",
         "__pycache__", "lost+found", "lost.dir", "system volume information", "@tmp", "network trash folder", "temporary items",
     )
 )  # fmt: skip
-"""Folders that storage devices, archives and operating systems make, in small letters: their images are copies or deleted."""
+"""Folders made by storage devices, archives and operating systems, in lower case. Their images are copies or deleted."""
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """The files and folders in a folder, sorted by name, without hidden ones and litter.
-
-    Args:
-        folder: The folder to list.
-
-    Returns:
-        Its entries.
-
-    Raises:
-        InputError: If the folder cannot be read.
-    """
+    """The visible entries of a folder, sorted by name, without system folders. Raises ``InputError`` if it cannot be read."""
     try:
         with os.scandir(folder) as found:
-            kept = [entry for entry in found if entry.name[0] != "." and entry.name.casefold() not in LITTER]
+            kept = [entry for entry in found if entry.name[0] != "." and entry.name.casefold() not in SYSTEM_FOLDERS]
     except OSError as error:
         raise InputError(
-            f"The folder {folder} cannot be read ({error.strerror}): allow reading it, or move it away."
+            f"The folder {folder} cannot be read ({error.strerror}): make it readable, or move it away."
         ) from None
     return sorted(kept, key=lambda entry: entry.name)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image by its ending, one of those that are read, and not hidden."""
-    stem, _, ending = name.rpartition(".")
-    return stem != "" and stem[0] != "." and f".{ending}".lower() in file_extensions()
+    """Whether a file is an image, by a supported extension, and not hidden."""
+    stem, _, extension = name.rpartition(".")
+    return stem != "" and stem[0] != "." and f".{extension}".lower() in file_extensions()
 
 
 def is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a link that leads nowhere."""
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110  (an entry is no Path)
+    """Whether an entry is a broken link."""
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110  (an entry is not a Path)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -56,21 +46,15 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a file or a link, even a broken one: opening that names it, so that it is not lost in silence."""
+    """Whether an entry is a file or a broken link: opening a broken link raises an error, so that it is not ignored silently."""
     return is_broken(entry) or entry.is_file()
 
 
 def subfolders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; links to folders count.
-
-    Args:
-        folder: The folder to list.
-
-    Returns:
-        Their names.
+    """The names of the folders in a folder, sorted, including links to folders.
 
     Raises:
-        InputError: If the folder cannot be read, or holds a link to something that is not there.
+        InputError: If the folder cannot be read, or contains a broken link.
     """
     found = entries(folder)
     for entry in found:
@@ -79,17 +63,16 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def walk(folder: Path) -> list[os.DirEntry[str]]:
-    """All files below a folder at any depth, in the order of their paths. Links to folders are followed, each folder is read
-    once, and a link back to the folder itself or to one above it is not followed, so that links in a circle end.
+    """All files below a folder at any depth, in the order of their paths.
 
-    Args:
-        folder: The folder to list.
+    Links to folders are followed, but not to the folder itself or to one above it. Each folder is read once, so that circular
+    links end.
 
     Returns:
-        The files, broken links with the name of an image among them.
+        The files, including broken links with the name of an image.
 
     Raises:
-        InputError: If a folder cannot be read, or a link leads nowhere that may have been a folder.
+        InputError: If a folder cannot be read, or a link is broken that may have been a folder.
     """
     top = Path(os.path.realpath(folder))
     return _walk(folder, top, {top, *top.parents})
@@ -110,6 +93,6 @@ def _walk(folder: Path, real: Path, seen: set[Path]) -> list[os.DirEntry[str]]:
 
 
 def _check_link(entry: os.DirEntry[str]) -> None:
-    """Refuse a broken link that may have been a folder. One called like an image is kept as an image that is not there."""
+    """Reject a broken link that may have been a folder. One with the name of an image counts as a missing image."""
     if is_broken(entry) and not is_image_name(entry.name):
-        raise InputError(f"{entry.path} links to something that is not there: repair or remove the link.")
+        raise InputError(f"{entry.path} is a broken link: repair or remove it.")

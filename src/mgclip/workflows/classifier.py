@@ -1,4 +1,4 @@
-"""MG-CLIP as a scikit-learn classifier of images: ``fit``, ``partial_fit`` for the classes that come later, ``predict_proba``."""
+"""MG-CLIP as a scikit-learn classifier of images: ``fit``, ``partial_fit`` for later classes, ``predict_proba``."""
 
 from __future__ import annotations
 
@@ -24,32 +24,36 @@ from mgclip.names import canonical
 from mgclip.saving.store import is_saved
 
 FITTED = ("model_", "labels_", "classes_")
-"""Attributes of what was learned."""
+"""Attributes of a fitted classifier."""
 
 
 class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier of images. ``X`` is a sequence of Pillow images, paths or uint8 arrays ``(h, w, 3)``, a column of a table, or
-    one array ``(n, h, w, 3)``; ``y`` holds their labels, which prompts use as texts unless ``class_texts`` has others. Labels
-    that mean nothing to a reader, such as numbers, mean nothing to the text branch: give texts, or set ``branches: image``.
+    """A classifier of images that can learn more classes later.
 
-    Parameters
-    ----------
-    clip : str or Path
-        A CLIP (hub id, folder, OpenAI ``.pt`` file, ``iconclip``), or a saved MG-CLIP model, which predicts at once and can
-        learn more classes.
-    settings : mapping or Settings, optional
-        Settings of the method (docs/recipes.md), such as ``{"epochs": 2}``; ``set_params(settings__epochs=2)`` sets one of them.
-    class_texts : mapping, optional
-        What prompts call a label. Keys are labels, as they are or as text; a label without a text is called by its name.
-    sharp : bool
-        ``predict_proba`` gives confidences rather than the method's own flat probabilities; their order may differ in rare cases.
+    ``X`` is a sequence of Pillow images, paths or uint8 arrays ``(h, w, 3)``, a column of a table, or an array ``(n, h, w, 3)``.
+    ``y`` contains their labels, which prompts use as texts unless ``class_texts`` has others. The text branch cannot use labels
+    without meaning, such as numbers: give texts, or set ``branches: image``.
 
-    Attributes
-    ----------
-    classes_ : ndarray
-        Labels learned so far, sorted.
-    model_ : MGCLIP
-        The model itself.
+    Args:
+        clip: A CLIP (hub id, folder, OpenAI ``.pt`` file, ``iconclip``), or a saved MG-CLIP model, which can predict at once and
+            learn more classes.
+        settings: Settings of the method (docs/recipes.md), such as ``{"epochs": 2}``; ``set_params(settings__epochs=2)`` changes
+            one of them.
+        class_texts: What prompts call a label. Keys are labels, as they are or as text; the default is the label itself.
+        sharp: Whether ``predict_proba`` returns confidences instead of the method's own, flatter probabilities; their order may
+            differ in rare cases.
+
+    Attributes:
+        classes_: Labels learned so far, sorted, ``(classes,)``.
+        model_: The model, an ``MGCLIP``.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.full((8, 32, 32, 3), 255, dtype=np.uint8)
+        >>> images[:4, 14:18] = images[4:, :, 14:18] = 0
+        >>> classifier = MGCLIPClassifier("iconclip", settings={"epochs": 1})
+        >>> classifier.fit(images, ["minus"] * 4 + ["bar"] * 4).predict(images[3:5]).tolist()
+        ['minus', 'bar']
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.clip, self.settings, self.class_texts, self.sharp = clip, settings, class_texts, sharp
 
     def set_params(self, **params: Any) -> MGCLIPClassifier:
-        """Set parameters, and single settings of the method as ``settings__NAME``.
+        """Set parameters; ``settings__NAME`` sets one of the method's settings.
 
         Args:
             **params: Parameters by name.
@@ -72,7 +76,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The classifier.
 
         Raises:
-            InputError: If a setting is to be changed and ``settings`` is neither a mapping nor ``Settings``.
+            InputError: If a setting is given and ``settings`` is neither a mapping nor ``Settings``.
         """
         changes = {
             key.removeprefix("settings__"): params.pop(key) for key in list(params) if key.startswith("settings__")
@@ -84,7 +88,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __getattr__(self, name: str) -> Any:
-        """What a saved model has learned is there from the beginning, read at its first use."""
+        """Load the fitted attributes of a saved model at their first use."""
         if name not in FITTED or not is_saved(expanded(self.clip)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         model = self._open()
@@ -96,7 +100,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return "model_" in vars(self) or is_saved(expanded(self.clip))
 
     def fit(self, X: Any, y: ArrayLike) -> MGCLIPClassifier:
-        """Learn all classes of ``y`` at once, from ``clip`` as it is.
+        """Learn all classes of ``y`` at once, starting from ``clip``.
 
         Args:
             X: The images.
@@ -106,7 +110,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The classifier.
 
         Raises:
-            InputError: If this cannot be learned, or if a key of ``class_texts`` is not a label.
+            InputError: If the images cannot be learned, or a key of ``class_texts`` is not a label.
             ValueError: If a label is missing, or the numbers of images and labels differ.
         """
         for name in FITTED:
@@ -114,20 +118,19 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._learn(X, y, later=False, classes=None)
 
     def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> MGCLIPClassifier:
-        """Learn the classes of ``y`` as the next task. A class is learned once: ``y`` must hold new ones only.
+        """Learn the classes of ``y`` as the next task. A class is learned once, so ``y`` must contain new ones only.
 
         Args:
             X: The images.
             y: Their labels.
-            classes: All labels of all calls, as scikit-learn's convention has it. They are not needed, for classes may always
-                be added; keys of ``class_texts`` are checked against them.
+            classes: All labels of all calls, following scikit-learn. They are optional, and only used to check the keys of
+                ``class_texts``.
 
         Returns:
             The classifier.
 
         Raises:
-            InputError: If a class was learned before, if this cannot be learned for another reason, or if a key of
-                ``class_texts`` is not a label.
+            InputError: If a class was learned before, the images cannot be learned, or a key of ``class_texts`` is not a label.
             ValueError: If a label is missing, or the numbers of images and labels differ.
         """
         return self._learn(X, y, later=True, classes=classes)
@@ -136,7 +139,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images, labels = self._images(X), self._labels(y)
         if len(images) != len(labels):
             raise ValueError(
-                f"FoundDataset input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
+                f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
             )
         new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None
@@ -149,7 +152,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             advice = (
                 "partial_fit takes new classes only"
                 if later
-                else f"give fit other classes, or a CLIP instead of {self.clip}"
+                else f"call fit with other classes, or with a CLIP instead of {self.clip}"
             )
             raise InputError(f"The class {again[0]!r} was learned before: {advice}.")
         names = tuple(map(str, new))
@@ -164,8 +167,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _texts(self, names: tuple[str, ...], known: list[str], later: bool) -> tuple[str, ...]:
-        """What prompts call the labels. If more classes come ``later``, keys may be theirs as long as no label lacks a text: a
-        label without one beside a key without a label is likely a misspelling.
+        """What prompts call the labels.
+
+        If more classes can come ``later``, keys may be theirs, unless a label lacks a text: a label without a text and a key
+        without a label are probably a misspelling.
         """
         given = self.class_texts
         if given is None:
@@ -187,7 +192,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: If nothing was learned.
-            InputError: If these are not images.
+            InputError: If ``X`` does not contain images.
         """
         found = self._predict(X)
         return np.asarray(self.labels_[found.labels])
@@ -203,7 +208,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: If nothing was learned.
-            InputError: If these are not images.
+            InputError: If ``X`` does not contain images.
         """
         found = self._predict(X)
         values = np.asarray(found.confidence if self.sharp else found.probabilities, dtype=np.float64)
@@ -223,10 +228,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _images(self, X: Any) -> Sequence[Any]:
-        """The images one by one. Raises ``InputError`` if there is none."""
+        """The images as a sequence. Raises ``InputError`` if it is empty."""
         images = image_list(X)
         if not len(images):
-            raise InputError("There is no image: X is empty.")
+            raise InputError("There are no images: X is empty.")
         return images
 
     def _labels(self, y: Any) -> NDArray[Any]:
@@ -234,20 +239,20 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError("This MGCLIPClassifier estimator requires y to be passed, but the target y is None.")
         listed = y if isinstance(y, list | tuple) else np.asarray(y, dtype=object).ravel()
-        if gaps := [place for place, label in enumerate(listed) if is_missing(label)]:
-            raise ValueError(f"Input y contains NaN: y[{gaps[0]}] is missing; give every image a label.")
-        if hasattr(y, "to_numpy"):  # scikit-learn would make floats of pandas' nullable whole numbers
+        if missing := [index for index, label in enumerate(listed) if is_missing(label)]:
+            raise ValueError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label.")
+        if hasattr(y, "to_numpy"):  # scikit-learn would convert pandas' nullable integers to floats
             y = y.to_numpy()
             if y.dtype == object and all(isinstance(label, int) for label in listed):
                 y = y.astype(np.int64)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         if labels.dtype.kind in "OU":
-            return self._one_form(labels)
+            return self._unify_forms(labels)
         return labels
 
-    def _one_form(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """The labels with each text in the form in which it was first given: Unicode may write one name in several forms."""
+    def _unify_forms(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """The labels, each text in the Unicode form in which it was given first."""
         given = [*getattr(self, "labels_", ()), *labels.tolist()]
         first = {canonical(label): label for label in reversed(given) if isinstance(label, str)}
         texts = [first[canonical(label)] if isinstance(label, str) else label for label in labels.tolist()]

@@ -1,4 +1,4 @@
-"""Measure a model on a folder of labelled images: per class, confusions, calibration, and each branch alone."""
+"""Evaluate a model on a folder of labelled images: each class, confusions, calibration, and each branch alone."""
 
 from __future__ import annotations
 
@@ -10,38 +10,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError
-from mgclip.experiment.confusion import Calibration, CalibrationBin, Evaluation, confused, per_class
+from mgclip.experiment.evaluation import Evaluation, calibration, confused, per_class
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import canonical
 from mgclip.stream.folder import misspelling
-from mgclip.workflows.measure import Labelled
+from mgclip.workflows.measure import LabelledImages
 
-BINS = 10
-AT_ONCE = 4096
+BATCH = 4096
 """Images compared with all classes at a time."""
 
 
 def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str) -> Evaluation:
-    """Everything ``mgclip evaluate`` reports, of image files by class. Accuracies are shares of 1.
+    """Measure everything that ``mgclip evaluate`` reports.
 
-    Raises ``InputError`` where there is no image, or a class the model has not learned.
+    Args:
+        model: The model.
+        images: Image files by class.
+        model_name: Name of the model, for the report.
+        folder: Name of the folder, for messages and the report.
+
+    Raises:
+        InputError: If there are no images, or the model has not learned one of the classes.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("shop")
+        >>> evaluate_folder(model, read_images(Path("march")), model_name="shop", folder="march")["accuracy"]
+        1.0
     """
-    known = {canonical(name): place for place, name in enumerate(model.class_names)}
+    known = {canonical(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)
         raise InputError(
-            f"The model has not learned the class {unknown[0]!r} ({len(unknown)} of {len(images)} folders are unknown to it)"
-            + (f", but {near!r}" if near else "")
-            + ": rename its folder as the model calls it, or say so in classes.csv."
+            f"{len(unknown)} of {len(images)} class folders are not classes of this model (first: {unknown[0]!r}"
+            + (f"; the model knows {near!r}" if near else "")
+            + "): rename them, or give their class names in classes.csv."
         )
-    labelled = Labelled.of(model, images)
+    labelled = LabelledImages.of(model, images)
     if not len(labelled):
-        raise InputError(f"{folder} holds no image to measure on.")
+        raise InputError(f"{folder} contains no image to measure on.")
     features = labelled.features(model)
     truth = np.array([known[canonical(name)] for name in labelled.truth])
     counts = np.bincount(truth, minlength=len(known))
-    parts = [model.classify(part) for part in features.split(AT_ONCE)]
+    parts = [model.classify(part) for part in features.split(BATCH)]
     found = np.concatenate([part.labels for part in parts])
     return {
         "model": model_name,
@@ -65,33 +76,8 @@ def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[A
 
 
 def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:
-    """The likeness that 99, 95 and 90 % of these images reach: thresholds for ``--unknown`` that lose the rest of them."""
+    """Thresholds for unknown images that 99, 95 and 90 % of these images reach."""
     if not model.settings.uses_head:
         return None
     likeness = np.concatenate([part.likeness for part in parts])
     return {str(share): float(np.quantile(likeness, 1 - share / 100)) for share in (99, 95, 90)}
-
-
-def calibration(confidence: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> Calibration:
-    """Confidence against accuracy in bins of equal width, and their mean distance, weighted by images (expected calibration
-    error).
-    """
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    rows: list[CalibrationBin] = []
-    error = 0.0
-    for number in range(bins):
-        inside = place == number
-        count = int(inside.sum())
-        row: CalibrationBin = {
-            "low": number / bins,
-            "high": (number + 1) / bins,
-            "count": count,
-            "confidence": None,
-            "accuracy": None,
-        }
-        if count:
-            mean, share = float(confidence[inside].mean()), float(right[inside].mean())
-            row = {**row, "confidence": mean, "accuracy": share}
-            error += count / len(confidence) * abs(mean - share)
-        rows.append(row)
-    return {"bins": rows, "error": error}

@@ -1,4 +1,4 @@
-"""Which images of the classes learned so far were held out of training: remembered by path, never copied."""
+"""The images of the learned classes that were held out of training: stored by path, never copied."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from mgclip.names import canonical
 from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
 from mgclip.untrusted import read_json
 
-MOST = 2000
-"""Held-out images of earlier classes that are measured on; of more, an equal share of each class."""
+MAX_IMAGES = 2000
+"""Limit of held-out images of earlier classes to measure on; each class gets an equal share."""
 
 
 def read_held_out(folder: Path) -> dict[str, list[Path]]:
-    """Held-out images by class, as the version in force remembers them, there or not; empty where none is remembered."""
+    """Held-out images by class that the active version lists, whether they still exist or not; empty if it has no list."""
     if not is_saved(folder):
         return {}
     file = read_manifest(folder)[1] / HELD_OUT
     try:
         found = read_json(file)
-        return {str(name): [Path(str(place)) for place in places] for name, places in found.items()}
+        return {str(name): [Path(str(file)) for file in files] for name, files in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # a model saved by a program, or measured on a given folder: nothing to go by
+        return {}  # saved by a program, or measured on a given folder: there is no list
 
 
 def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, list[Path]], int]:
-    """Held-out images of these classes that are still where they were, at most ``MOST``, and how many are gone."""
+    """The held-out images that still exist.
+
+    Args:
+        folder: Folder of the model.
+        classes: Names of the classes.
+
+    Returns:
+        At most ``MAX_IMAGES`` images by class, and the number of listed images that no longer exist.
+    """
     called = {canonical(name): name for name in classes}
-    remembered = {called[canonical(n)]: places for n, places in read_held_out(folder).items() if canonical(n) in called}
-    there = {name: [place for place in places if place.is_file()] for name, places in remembered.items()}
-    gone = sum(map(len, remembered.values())) - sum(map(len, there.values()))
-    share = max(1, MOST // max(1, len(there)))
-    return {name: places[:share] for name, places in there.items() if places}, gone
+    listed = {called[canonical(n)]: files for n, files in read_held_out(folder).items() if canonical(n) in called}
+    existing = {name: [file for file in files if file.is_file()] for name, files in listed.items()}
+    gone = sum(map(len, listed.values())) - sum(map(len, existing.values()))
+    share = max(1, MAX_IMAGES // max(1, len(existing)))
+    return {name: files[:share] for name, files in existing.items() if files}, gone
 
 
 def as_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
-    """The same to be written: absolute paths, so that they hold from anywhere."""
+    """The content of the file: absolute paths, which are valid in every working directory."""
     return {name: [str(file.absolute()) for file in files] for name, files in images.items()}

@@ -1,4 +1,4 @@
-"""How well a model does on image files whose classes are known."""
+"""Measure a model on image files whose classes are known."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from torch import Tensor
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
-from mgclip.method.gap import similarities
+from mgclip.method.gap import Gap, similarities
 from mgclip.method.learner import MGCLIP
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Images of known classes, opened once and encoded as often as the weights change: ``truth`` names the class of each."""
+class LabelledImages:
+    """Images and the names of their classes. They are opened once, and encoded again after the weights change."""
 
     pixels: PreparedImages
     truth: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> Labelled:
-        """From image files by class."""
-        files = [file for own in images.values() for file in own]
-        return cls(model.encoder.pixels(files), tuple(name for name, own in images.items() for _ in own))
+    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> LabelledImages:
+        """Make them from image files by class."""
+        files, labels = flatten(images)
+        return cls(model.encoder.pixels(files), tuple(labels))
 
     @classmethod
-    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[Labelled, int]:
-        """The same without the images that cannot be read any more, and how many these are. All are opened now, and kept as far
-        as there is room.
+    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[LabelledImages, int]:
+        """Make them without the images that have become unreadable, and return the number of these.
+
+        All images are opened now; those that fit into memory are kept.
         """
         labelled = cls.of(model, images)
         try:
             for part in torch.arange(len(labelled)).split(model.encoder.batch_size):
                 labelled.pixels.batch(part)
         except InputError:
-            bad = {file for own in images.values() for file in (own[place] for place in find_unreadable_images(own))}
+            bad = {file for own in images.values() for file in (own[index] for index in find_unreadable_images(own))}
             left = {name: [file for file in own if file not in bad] for name, own in images.items()}
             return cls.of(model, left), len(bad)
         return labelled, 0
@@ -51,17 +52,32 @@ class Labelled:
         return len(self.truth)
 
     def features(self, model: MGCLIP) -> Tensor:
-        """Their features ``(n, d)`` as the model's weights are now."""
+        """Their features ``(n, d)`` with the current weights of the model."""
         return model.encoder.images(self.pixels, shared=True)
 
 
+def flatten(images: Mapping[str, Sequence[Path]]) -> tuple[list[Path], list[str]]:
+    """The files of all classes, and the class of each file."""
+    return [file for own in images.values() for file in own], [name for name, own in images.items() for _ in own]
+
+
 def accuracy(found: Sequence[str] | NDArray[Any], truth: Sequence[str]) -> float | None:
-    """Share of equal entries; None where there is nothing to compare."""
+    """Share of correct predictions; None if there are none."""
     return float(np.mean(np.asarray(found) == np.asarray(truth))) if len(truth) else None
 
 
 def text_accuracy(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> float | None:
-    """Share of images ``(n, d)`` whose class the texts alone find, among the classes of ``texts`` (name -> what prompts say)."""
+    """Accuracy of the text branch alone.
+
+    Args:
+        model: The model.
+        features: Features of the images, ``(n, d)``.
+        truth: The class of each image.
+        texts: The candidate classes, and what prompts call them.
+
+    Returns:
+        A share of 1; None if there are no images.
+    """
     if not truth:
         return None
     names = list(texts)
@@ -69,13 +85,14 @@ def text_accuracy(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: 
     return accuracy([names[label] for label in best], truth)
 
 
-def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> dict[str, float] | None:
-    """Mean similarity of images ``(n, d)`` with their own class's text and with the other classes', as logits (docs/method.md 3);
-    None where there is no other class.
+def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> Gap | None:
+    """Modality gap of images (docs/method.md 3), averaged over images; None with a single class or without images.
+
+    Takes what ``text_accuracy`` takes.
     """
     names = list(texts)
     if len(names) < 2 or not truth:
         return None
     labels = torch.tensor([names.index(name) for name in truth], device=features.device)
     own, others = similarities(model.text_logits(features, [texts[name] for name in names]), labels)
-    return {"positive": float(own.mean()), "negative": float(others.mean())}
+    return Gap(float(own.mean()), float(others.mean()))

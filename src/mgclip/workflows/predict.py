@@ -1,4 +1,4 @@
-"""Classify any number of image files, in order, a batch at a time: the next one is opened while this one is encoded."""
+"""Predict image files in order, a batch at a time: the next batch is opened while this one is encoded."""
 
 from __future__ import annotations
 
@@ -47,38 +47,45 @@ def predict_files(
     on_bad: Callable[[Path, str], None] | None = None,
     batch: int | None = None,
 ) -> Iterator[Answer]:
-    """Answers for files, in their order.
+    """Predict the classes of files, in their order.
 
     Args:
-        model: The model that is asked.
-        files: Image files; they may come one by one.
-        top: How many classes an answer shows.
-        also: Classes known by their text alone.
-        threshold: The least likeness to a learned class of an image that is not unknown.
-        on_bad: Called with each file that cannot be read, and the reason; the file is then left out.
-        batch: Images at a time; the model's own number by default.
+        model: The model.
+        files: Image files. They may come from a generator; the answers do not wait for more files than a batch.
+        top: Number of classes in an answer.
+        also: Candidate classes that are recognised by their text only.
+        threshold: Images with a lower likeness to every learned class are unknown.
+        on_bad: Called with each unreadable file and the reason; the file is then skipped.
+        batch: Images per batch; default: the model's setting.
 
     Raises:
-        InputError: If a file cannot be read and there is no ``on_bad``; and at once if there is a threshold and the model has no
-            head, or a class has the name that stands for an unknown image.
+        InputError: If a file is unreadable and there is no ``on_bad``; or, before any prediction, if there is a threshold and the
+            model has no head or has a class called *unknown*.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("shop")
+        >>> [answer.name for answer in predict_files(model, [Path("march/bar/0.png"), Path("march/minus/0.png")])]
+        ['bar', 'minus']
     """
     if threshold:
         _check_unknown(model, also)
-    return _recognise(model, _chunks(files, batch or model.settings.encode_batch_size), top, also, threshold, on_bad)
+    return _predict_chunks(
+        model, _chunks(files, batch or model.settings.encode_batch_size), top, also, threshold, on_bad
+    )
 
 
 def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
-    """See that an unknown image can be told, and its answer told apart from every class."""
+    """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
-        raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
+        raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
     if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
-            f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
-            "(in --also, or with  mgclip relabel), or ask without a threshold (--unknown)."
+            f"The name of the class {same[0]!r} is the answer for unknown images: rename it (in --also, or with  mgclip relabel), or "
+            "predict without a threshold."
         )
 
 
-def _recognise(
+def _predict_chunks(
     model: MGCLIP,
     chunks: Iterator[list[Path]],
     top: int,
@@ -87,9 +94,7 @@ def _recognise(
     on_bad: Callable[[Path, str], None] | None,
 ) -> Iterator[Answer]:
 
-    def load(
-        _: int,
-    ) -> Loaded | None:  # on its own thread: if files come one by one, answers do not wait for more
+    def load(_: int) -> Loaded | None:  # runs in a thread, so that answers do not wait for the next files
         chunk = next(chunks, None)
         return None if chunk is None else _readable(model, chunk, keep_going=on_bad is not None)
 
@@ -107,7 +112,7 @@ def _recognise(
 
 
 Loaded = tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]
-"""Files that could be read, transformed; and those that could not, with the reason."""
+"""Readable files, their transformed images, and unreadable files with the reason."""
 
 
 def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
@@ -117,37 +122,37 @@ def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 
 def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
-    reasons = [_no_file(file) for file in chunk]
-    bad = {place: reason for place, reason in enumerate(reasons) if reason}
+    reasons = [_not_a_file(file) for file in chunk]
+    bad = {index: reason for index, reason in enumerate(reasons) if reason}
     if bad and not keep_going:
-        place = min(bad)
-        raise UnreadableImage(chunk[place], bad[place])
-    good = [place for place in range(len(chunk)) if place not in bad]
+        index = min(bad)
+        raise UnreadableImage(chunk[index], bad[index])
+    good = [index for index in range(len(chunk)) if index not in bad]
     try:
         return _prepared(model, chunk, good, bad)
     except InputError:
         if not keep_going:
             raise
-    bad |= {good[place]: reason for place, reason in find_unreadable_images([chunk[place] for place in good]).items()}
-    return _prepared(model, chunk, [place for place in good if place not in bad], bad)
+    bad |= {good[index]: reason for index, reason in find_unreadable_images([chunk[index] for index in good]).items()}
+    return _prepared(model, chunk, [index for index in good if index not in bad], bad)
 
 
 def _prepared(model: MGCLIP, chunk: list[Path], good: list[int], bad: dict[int, str]) -> Loaded:
-    files = [chunk[place] for place in good]
+    files = [chunk[index] for index in good]
     pixels = model.encoder.pixels(files, keep_bytes=0).batch(torch.arange(len(files)))
-    return files, pixels, [(chunk[place], bad[place]) for place in sorted(bad)]
+    return files, pixels, [(chunk[index], bad[index]) for index in sorted(bad)]
 
 
-def _no_file(place: Path) -> str:
-    """Why something is not a file that can hold an image; empty if it is one, or is missing.
+def _not_a_file(path: Path) -> str:
+    """Why a path is not a regular file; empty if it is one, or does not exist.
 
-    Opening a pipe would wait for whoever writes into it, and a device may never end.
+    Opening a pipe would wait for its writer, and reading a device may never end.
     """
     try:
-        mode = place.stat().st_mode
+        mode = path.stat().st_mode
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError) as error:  # a link to itself, a name too long, a character that no name has
+    except (OSError, ValueError) as error:  # a link to itself, a name that is too long, an invalid character
         return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     if stat.S_ISDIR(mode):
         return "it is a folder"

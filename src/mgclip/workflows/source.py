@@ -1,4 +1,4 @@
-"""The classes of a folder: image files of each class folder, and what the classes are called."""
+"""Read the classes of a folder: the image files of each class folder, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.experiment.schemas import SkippedImage
 from mgclip.images import find_unreadable_images
 from mgclip.names import canonical, check_distinguishable, index_of
-from mgclip.stream.folder import SPLIT, find_parts, read_classes, why_empty
-from mgclip.workflows.table import Called, read_naming
+from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
+from mgclip.workflows.naming import Naming, read_naming
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder as read: image files by class name, what prompts call each class, and the test images, if any are given. ``tests``
-    may hold classes that ``train`` does not. ``note`` says which part of the folder is measured on, if there was a choice.
+    """A folder to learn from.
+
+    Attributes:
+        folder: The folder.
+        train: Training images by class name.
+        texts: What prompts call a class, if not by its name.
+        tests: Test images by class name, if there are any; they may have classes that ``train`` has not.
+        note: Which part of the folder is tested on, if there was a choice.
     """
 
     folder: Path
@@ -27,88 +34,97 @@ class Source:
 
 
 def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
-    """Read a folder of class folders, or one that is split into ``train/`` and ``test/`` (or what others call these).
+    """Read a folder of class folders, or one with a training part and a test part.
 
     Args:
         folder: The folder to learn from.
-        names: What the class folders are called, if not by their own names: a CSV file with the columns folder, name and, if
-            prompts say something else, text; or ``folder=name,folder=name``. Without it, ``classes.csv`` in the folder counts.
+        names: Names of the classes, if not those of their folders: a CSV file with the columns folder, name and, if prompts use
+            another text, text; or ``folder=name,folder=name``. Default: ``classes.csv`` in the folder, if it exists.
         test: A folder to measure on, instead of the folder's own test part.
 
     Returns:
-        The classes and their images.
+        The images by class, and the texts.
 
     Raises:
-        InputError: If a class folder is missing or has no image, a name is given twice, or a table does not fit.
+        InputError: If a class folder is missing or has no image, a name is given twice, or the table of names is wrong.
     """
     parts = find_parts(folder)
     if parts.train is None:
-        raise InputError(f"{folder} has no part to train on: expected {SPLIT}.")
+        raise InputError(f"{folder} has no part to train on: expected {SPLIT_LAYOUT}.")
     train, called = read_classes(parts.train), read_naming(folder, names)
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
-        raise InputError(f"The name of the class folder {undecodable[0]!r} is not text: rename it.")
+        raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
     if unknown := sorted(called.keys() - set(map(canonical, train))):
-        raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table.")
+        raise InputError(
+            f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names."
+        )
     _check_full(train, parts.train)
-    place = parts.test if test is None else _measured(test)
-    tests = None if place is None else _named(read_classes(place), called, place)
+    measured = parts.test if test is None else _measured_folder(test)
+    tests = None if measured is None else _named(read_classes(measured), called, measured)
     texts = dict(called.values())
     return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
-    """Read a folder of class folders to measure on, or the test part of one that is split.
+    """Read a folder of class folders to measure on, or the test part of a folder that has one.
 
     Args:
         folder: The folder.
-        names: What its class folders are called, as ``read_source`` takes it.
+        names: Names of the classes, as ``read_source`` takes them.
 
     Returns:
         Image files by class name.
 
     Raises:
-        InputError: If there is no class folder, one has no image, a name is given twice, or a table does not fit.
+        InputError: If there is no class folder, one has no image, a name is given twice, or the table of names is wrong.
     """
-    place = _measured(folder)
-    classes = read_classes(place)
-    _check_full(classes, place)
-    return _named(classes, read_naming(folder, names), place)
+    measured = _measured_folder(folder)
+    classes = read_classes(measured)
+    _check_full(classes, measured)
+    return _named(classes, read_naming(folder, names), measured)
 
 
-def _measured(folder: Path) -> Path:
+def _measured_folder(folder: Path) -> Path:
     parts = find_parts(folder)
     return parts.test or parts.train or folder
 
 
-def _check_full(classes: Mapping[str, Sequence[Path]], place: Path) -> None:
+def _check_full(classes: Mapping[str, Sequence[Path]], folder: Path) -> None:
     if empty := [name for name, files in classes.items() if not files]:
-        raise InputError(f"The class {empty[0]!r} has no image in {place}: {why_empty(place, empty[0])}.")
+        raise InputError(f"The class {empty[0]!r} has no image in {folder}: {why_empty(folder, empty[0])}.")
 
 
-def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[dict[str, str]]]:
-    """The image files that can be read, by class, and of the others ``image`` and ``reason``. All are decoded once.
+def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]], list[SkippedImage]]:
+    """Find the readable image files by decoding all of them.
 
-    Raises ``InputError`` for a class of which none can be.
+    Args:
+        images: Image files by class.
+
+    Returns:
+        The readable files by class, and the others with the reason.
+
+    Raises:
+        InputError: If no image of a class is readable.
     """
     files = [file for own in images.values() for file in own]
-    found = {files[place]: reason for place, reason in find_unreadable_images(files).items()}
-    left = {name: [file for file in own if file not in found] for name, own in images.items()}
+    reasons = {files[index]: reason for index, reason in find_unreadable_images(files).items()}
+    left = {name: [file for file in own if file not in reasons] for name, own in images.items()}
     if empty := [name for name, own in images.items() if own and not left[name]]:
         raise InputError(f"No image of the class {empty[0]!r} can be read: replace them.")
-    return left, [{"image": str(file), "reason": reason} for file, reason in found.items()]
+    return left, [{"image": str(file), "reason": reason} for file, reason in reasons.items()]
 
 
 def _surrogate(name: str) -> bool:
-    """Whether a file name came from bytes that are no UTF-8."""
+    """Whether a file name was decoded from bytes that are not UTF-8."""
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _named(classes: Mapping[str, list[Path]], called: Called, where: Path) -> dict[str, list[Path]]:
+def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
-    for place, files in classes.items():
-        name = called.get(canonical(place), (place, place))[0]
+    for class_folder, files in classes.items():
+        name = called.get(canonical(class_folder), (class_folder, class_folder))[0]
         if index_of(name, named) is not None:
-            raise InputError(f"Two class folders of {where} are called {name!r}: give every class one name of its own.")
+            raise InputError(f"Two class folders of {where} have the name {name!r}: give each class its own name.")
         named[name] = files
     check_distinguishable(list(named))
     return named

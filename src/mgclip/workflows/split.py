@@ -1,4 +1,4 @@
-"""Hold images out of training, to measure on afterwards."""
+"""Hold out images of training, to measure on them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LEAST = 5
-"""A class with fewer images than this is trained on all of them."""
+MIN_IMAGES = 5
+"""A class with fewer images is trained on all of them."""
 
 
 def hold_out(
     classes: Mapping[str, Sequence[Path]], *, share: float, seed: int
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Images to train on and images held out, by class: ``share`` of each class's, at least one.
+    """Split the images of each class at random.
 
-    An image's turn depends on seed, class name and file name alone, so that a class learned again holds out the same ones.
+    The choice depends only on the seed, the name of the class and the names of the files, so that it can be repeated.
+
+    Args:
+        classes: Image files by class.
+        share: Share of each class to hold out, at least one image; 0 for none.
+        seed: Seed of the choice.
+
+    Returns:
+        Images to train on and images held out, by class.
     """
     kept: dict[str, list[Path]] = {}
     held: dict[str, list[Path]] = {}
     for name, files in classes.items():
-        count = max(1, round(share * len(files))) if share and len(files) >= LEAST else 0
-        out = set(sorted(files, key=lambda file: (_turn(seed, name, file), file))[:count])
+        count = max(1, round(share * len(files))) if share and len(files) >= MIN_IMAGES else 0
+        out = set(sorted(files, key=lambda file: (_sort_key(seed, name, file), file))[:count])
         kept[name] = [file for file in files if file not in out]
         if out:
             held[name] = [file for file in files if file in out]
     return kept, held
 
 
-def _turn(seed: int, name: str, file: Path) -> bytes:
+def _sort_key(seed: int, name: str, file: Path) -> bytes:
     return hashlib.sha256(f"{seed}\0{name}\0{file.name}".encode("utf-8", "surrogateescape")).digest()

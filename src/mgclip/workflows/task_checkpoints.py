@@ -1,4 +1,4 @@
-"""What a learn from folders has done so far: kept beside the model until it is saved, and gone on with by the same learn only."""
+"""Checkpoints of learning from a folder: stored in the model's folder until the model is saved."""
 
 from __future__ import annotations
 
@@ -23,9 +23,18 @@ def open_task_checkpoints(
     every: int,
     stop: Callable[[], bool],
 ) -> TaskCheckpoints:
-    """Checkpoints of this learn in a folder of its own inside ``folder``; those of any other learn are removed.
+    """Open the checkpoints of a training run, and remove those of all others.
 
-    It is the same learn where model, version in force, settings, classes, texts and the names, sizes and times of all files are.
+    A training run is the same if the CLIP, the active version, the settings, classes and texts are the same, and the names, sizes
+    and modification times of all files.
+
+    Args:
+        folder: Folder of the model.
+        model: The model.
+        train: Training images by class.
+        texts: What prompts call each class.
+        every: Steps between checkpoints.
+        stop: Called after each step; if it returns True, the step is saved and ``Stopped`` raised.
     """
     state = read_manifest(folder)[1].name if is_saved(folder) else ""
     digest = hashlib.sha256(
@@ -36,13 +45,13 @@ def open_task_checkpoints(
         for file in files:
             about = file.stat()
             digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}\0"))
-    place = folder / f"{PROGRESS}{digest.hexdigest()[:16]}"
-    remove_task_checkpoints(folder, keep=place)
-    return TaskCheckpoints(place, every, stop)
+    own = folder / f"{PROGRESS}{digest.hexdigest()[:16]}"
+    remove_task_checkpoints(folder, keep=own)
+    return TaskCheckpoints(own, every, stop)
 
 
 def remove_task_checkpoints(folder: Path, keep: Path | None = None) -> None:
-    """Remove what was kept of learns, but for one."""
+    """Remove the checkpoints of all training runs but one."""
     for other in folder.glob(f"{PROGRESS}*"):
         if other != keep:
             shutil.rmtree(other, ignore_errors=True)

@@ -18,7 +18,9 @@ from mgclip.method.training import Step
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.saving.versions import Version, history, shown
-from mgclip.workflows.learn import learn_folder, make_plan
+from mgclip.workflows.learn import learn_folder
+from mgclip.workflows.note import LearnNote
+from mgclip.workflows.plan import make_plan
 from mgclip.workflows.predict import UNKNOWN, Answer, predict_files
 from mgclip.workflows.source import Source
 
@@ -74,7 +76,7 @@ class StudioModel:
             )
         return answers, bad
 
-    def learn_folder(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> dict[str, Any]:
+    def learn_folder(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
         """Learn one class of these images, all of them trained on; the note of the new version.
 
         Raises ``InputError`` for a name or images that cannot be learned, and where another process writes.

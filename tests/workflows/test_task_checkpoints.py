@@ -1,4 +1,4 @@
-"""A learn from folders that was stopped goes on where it was, if it is the same learn."""
+"""Learning from a folder that was stopped resumes exactly, if nothing has changed."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ from PIL import Image
 from mgclip import MGCLIP, Settings
 from mgclip.saving.checkpoints import Stopped
 from mgclip.saving.store import is_saved
-from mgclip.workflows.learn import learn_folder, make_plan
+from mgclip.workflows.learn import learn_folder
+from mgclip.workflows.plan import make_plan
 from mgclip.workflows.source import read_source
 
 SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)
@@ -46,7 +47,7 @@ def tensors(shop):
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
-def test_a_stopped_learn_goes_on_to_the_same_model(months, tiny_clip, stop_after):
+def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, stop_after):
     whole = [learn(months, tiny_clip, month, "whole") for month in ("march", "april")]
     assert all(done for _, done in whole)
     for month, (steps, _) in zip(("march", "april"), whole, strict=True):
@@ -62,7 +63,7 @@ def test_a_stopped_learn_goes_on_to_the_same_model(months, tiny_clip, stop_after
     assert tensors(months / "shop") == tensors(months / "whole")
 
 
-def test_another_learn_begins_anew(months, tiny_clip):
+def test_a_different_training_run_starts_again(months, tiny_clip):
     learn(months, tiny_clip, "march", stop_after=5)
     file = next((months / "march").rglob("1.png"))
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(file)  # another image under the same name
@@ -79,7 +80,7 @@ def test_another_learn_begins_anew(months, tiny_clip):
     assert (steps[0].epoch, steps[0].step) == (1, 1)
 
 
-def test_what_is_kept_makes_no_foreign_folder(months, tiny_clip, mgclip):
+def test_a_folder_with_checkpoints_only_is_accepted(months, tiny_clip, mgclip):
     learn(months, tiny_clip, "march", stop_after=2)
     assert not (months / "shop" / "mgclip.json").exists()
     code, _, said = mgclip(

@@ -1,4 +1,4 @@
-"""Unreadable images stop a command, or are skipped and listed, and the results are those without them."""
+"""Unreadable images stop a command, or are skipped and listed, and change nothing else."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def weights(run, method):
     return {str(file.relative_to(state)): file.read_bytes() for file in sorted(state.rglob("*.safetensors"))}
 
 
-def test_a_run_stops_at_a_bad_image_or_skips_and_lists_it(folders, tiny_clip, mgclip):
+def test_a_run_stops_at_an_unreadable_image_or_skips_and_lists_it(folders, tiny_clip, mgclip):
     place, bad = folders
     methods = "methods=mg-clip,joint"
     words = (*RUN, methods, f"clip={tiny_clip}")
@@ -73,7 +73,7 @@ def test_a_resumed_run_skips_the_same_images(folders, tiny_clip, mgclip):
     assert "skipped.json is damaged" in said
 
 
-def test_a_class_without_a_readable_image_is_refused(folders, tiny_clip, mgclip):
+def test_a_class_without_readable_images_is_refused(folders, tiny_clip, mgclip):
     place, _ = folders
     for file in (place / "bad" / "train" / "cow").iterdir():
         file.write_bytes(b"no")
@@ -118,7 +118,7 @@ def test_learn_and_evaluate_skip_unreadable_images(folders, tiny_clip, mgclip):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), OSError(5, "Input/output error")])
-def test_a_fault_of_the_machine_is_not_a_bad_image(folders, monkeypatch, error):
+def test_a_fault_of_the_machine_is_not_an_unreadable_image(folders, monkeypatch, error):
     from PIL import Image as pillow
 
     from mgclip.images import find_unreadable_images
@@ -133,7 +133,7 @@ def test_a_fault_of_the_machine_is_not_a_bad_image(folders, monkeypatch, error):
         find_unreadable_images(sorted((place / "whole").rglob("*.png")))
 
 
-def test_a_missing_list_of_skipped_images_is_an_error(folders, tiny_clip, mgclip):
+def test_a_missing_list_of_skipped_images_is_reported(folders, tiny_clip, mgclip):
     place, _ = folders
     words = ("run", *RUN, "tasks=1", f"clip={tiny_clip}", f"data_path={place / 'bad'}", "on_bad_image=skip")
     assert mgclip(*words, "--out", place / "a")[0] == 0
@@ -142,7 +142,7 @@ def test_a_missing_list_of_skipped_images_is_an_error(folders, tiny_clip, mgclip
     assert (code, "leaves out images but has no skipped.json" in said) == (2, True)
 
 
-def test_a_damaged_held_out_image_is_not_measured(folders, tiny_clip, mgclip):
+def test_a_damaged_held_out_image_is_not_measured_on(folders, tiny_clip, mgclip):
     place, _ = folders
     march, april = place / "march", place / "april"
     for month, names in ((march, ("cat", "dog")), (april, ("cow", "owl"))):
@@ -160,7 +160,7 @@ def test_a_damaged_held_out_image_is_not_measured(folders, tiny_clip, mgclip):
     assert json.loads(said)["test_images"]["gone"] == 1
 
 
-def test_files_of_another_program_are_not_overwritten(folders, tiny_clip, mgclip):
+def test_files_of_the_user_are_not_mistaken_for_an_unfinished_run(folders, tiny_clip, mgclip):
     place, _ = folders
     (place / "mine").mkdir()
     (place / "mine" / "data.json").write_text('{"my": "data"}')

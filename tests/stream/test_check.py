@@ -1,8 +1,7 @@
-"""The icons to test on, and what ``mgclip data`` lists and finds."""
+"""What ``mgclip data`` lists and reports."""
 
 import io
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,48 +19,11 @@ from layouts import (
 )
 from PIL import Image
 
-from mgclip.stream import check, icons, metadata
+from mgclip.stream import check, metadata
 from mgclip.stream.datasets import NAMES, load_dataset
-from mgclip.stream.glyphs import render
-
-# Icons to test on
 
 
-def test_icons_to_test_on():
-    concepts, families = icons.held_out_glyphs(), icons.family_glyphs()
-    for groups in (concepts, families):
-        assert len(groups) == 100
-        assert list(groups) == sorted(groups)
-        assert set(groups).isdisjoint(icons.class_names())
-    assert set(concepts).isdisjoint(families)
-    assert {g.family for drawings in concepts.values() for g in drawings} == {"phosphor"}
-    for drawings in families.values():
-        drawn = {g.family for g in drawings}
-        assert drawn.isdisjoint(icons.STREAM_FAMILIES)
-        assert len({family.rstrip("56") for family in drawn}) >= 2
-    # The training log of iconclip was measured on these.
-    assert list(concepts)[:4] == ["address book", "airplane landing", "arrow circle down", "arrow circle right"]
-    assert list(concepts)[-1] == "spade"
-    initials = Counter(name[0] for name in families)
-    assert len(initials) >= 15
-    assert max(initials.values()) <= 25
-    for name, groups in (("icons-concepts", concepts), ("icons-families", families)):
-        data = load_dataset(name, path=None, train_per_class=1, test_per_class=7, test_only=True)
-        assert data.class_names == tuple(groups)
-        assert len(data.train.labels) == 0
-        assert data.test.labels.tolist() == [label for label in range(100) for _ in range(7)]
-        few = load_dataset(name, path=None, train_per_class=1, test_per_class=2, test_only=True)
-        assert np.array_equal(np.asarray(few.test.images[2 * 31 + 1]), np.asarray(data.test.images[7 * 31 + 1]))
-        covers = [np.asarray(render(g)).max() for drawings in groups.values() for g in drawings]
-        assert min(covers) > 200
-    first, second = icons.load_retention("icons-concepts", 1), icons.load_retention("icons-families", 1)
-    assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
-
-
-# mgclip data
-
-
-def test_list(mgclip):
+def test_the_list_has_every_data_set(mgclip):
     code, said, _ = mgclip("data", "list")
     assert code == 0
     assert all(name in said for name in NAMES)
@@ -74,7 +36,7 @@ def test_list(mgclip):
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_check_finds_nothing_wrong(copies, as_small, mgclip, name):
+def test_the_check_finds_no_problem_in_a_complete_data_set(copies, as_small, mgclip, name):
     as_small(name)
     quick = ["--quick"] if name in ("imagenet-r", "imagenet1k") else []
     code, said, error = mgclip("data", "check", name, copies / name, "--json", *quick)
@@ -88,7 +50,7 @@ def test_check_finds_nothing_wrong(copies, as_small, mgclip, name):
     assert report["opened"] == (0 if quick else train + test)
 
 
-def test_check_of_all_that_can_be_wrong(tmp_path, as_small, mgclip):
+def test_the_check_reports_every_problem(tmp_path, as_small, mgclip):
     as_small("cub200")
     make_cub(tmp_path)
     place = tmp_path / "CUB_200_2011" / "images"
@@ -126,7 +88,7 @@ def test_check_of_all_that_can_be_wrong(tmp_path, as_small, mgclip):
     assert "unreadable" not in mgclip("data", "check", "cub200", tmp_path, "--quick")[1]
 
 
-def test_check_of_class_folders(tmp_path, mgclip):
+def test_the_check_compares_class_folders_with_the_published_counts(tmp_path, mgclip):
     make_imagenet(tmp_path, IMAGENET[:100])
     write(tmp_path, "train/n00000000/a.JPEG", "val/n01440764/a.JPEG")
     code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json")
@@ -150,12 +112,12 @@ def test_check_of_class_folders(tmp_path, mgclip):
     assert "BACKGROUND" not in said
 
 
-def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
+def test_the_check_reads_a_folder_of_the_user(tmp_path, mgclip):
     write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg", "val/cat/c.jpg")
     code, said, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 0
-    assert "note: test/ is measured on; not used: val/" in said
-    assert "note: 2 of 2 test images are training images too, such as" in said
+    assert "note: test/ is tested on; not used: val/" in said
+    assert "note: 2 of 2 test images are also training images, such as" in said
     assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
     assert "4 images opened, nothing wrong; recipes for it: folder" in said
     write(tmp_path, "test/cow/b.jpg")
@@ -168,7 +130,7 @@ def test_check_of_a_folder_of_ones_own(tmp_path, mgclip):
     assert load_dataset("folder", path=str(tmp_path / "train"), test_only=True).class_names == ("cat", "dog")
 
 
-def test_check_of_icons_and_of_tables(tmp_path, mgclip):
+def test_the_check_reads_icons_and_parquet_files(tmp_path, mgclip):
     code, said, _ = mgclip("data", "check", "icons100", "--quick", "--json")
     assert code == 0
     assert "icons100" in json.loads(said)["recipes"]
@@ -183,25 +145,27 @@ def test_check_of_icons_and_of_tables(tmp_path, mgclip):
     assert json.loads(said)["opened"] == 74
 
 
-def test_check_of_what_is_not_there(tmp_path, mgclip):
+def test_the_check_reports_missing_data(tmp_path, mgclip):
     code, _, error = mgclip("data", "check", "cub20", tmp_path)
     assert (code, error) == (2, "mgclip: There is no data set cub20: did you mean cub200?\n")
     code, _, error = mgclip("data", "check", "cub200", tmp_path / "none")
     assert (code, error) == (2, f"mgclip: There is no folder {tmp_path / 'none'}.\n")
     code, _, error = mgclip("data", "check", "imagenet-r")
     assert code == 2
-    assert "imagenet-r cannot be fetched from here: get it from" in error
+    assert "imagenet-r cannot be downloaded automatically: get it from" in error
     code, _, error = mgclip("data", "check", "icons100", tmp_path)
     assert code == 2
-    assert "icons100 is drawn from fonts and lies nowhere" in error
+    assert "icons100 is generated from fonts and takes no path" in error
     code, said, _ = mgclip("data", "check", "cub200", tmp_path)
     assert code == 1
     assert f"layout: There is no cub200 at {tmp_path}: get it from" in said
 
 
-def test_the_check_opens_images_in_order_and_says_how_far_it_is(copies, as_small):
+def test_the_check_reports_its_progress(copies, as_small):
     as_small("food101")
-    told = []
-    check.check_dataset("food101", str(copies / "food101"), on_images=lambda done, total: told.append((done, total)))
-    assert told[-1] == (303, 303)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    reported = []
+    check.check_dataset(
+        "food101", str(copies / "food101"), on_images=lambda done, total: reported.append((done, total))
+    )
+    assert reported[-1] == (303, 303)
+    assert [done for done, _ in reported] == sorted(done for done, _ in reported)

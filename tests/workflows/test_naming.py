@@ -1,9 +1,9 @@
-"""Tables of class names: every cell counts, and what does not fit is refused with its line."""
+"""Tables of class names: every cell counts, and a wrong line is refused with its number."""
 
 import pytest
 
 from mgclip.errors import InputError
-from mgclip.workflows.table import read_naming
+from mgclip.workflows.naming import read_naming
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from mgclip.workflows.table import read_naming
         ("text,name,folder\n,tench,n01\n", {"n01": ("tench", "tench")}),
     ],
 )
-def test_tables_that_fit(tmp_path, table, called):
+def test_tables_in_every_accepted_form(tmp_path, table, called):
     (tmp_path / "classes.csv").write_bytes(table.encode())
     assert read_naming(tmp_path, "") == called
 
@@ -40,13 +40,13 @@ def test_tables_that_fit(tmp_path, table, called):
         ("folder,name\n,tench\n", "Line 2 of .* needs a folder and a name"),
     ],
 )
-def test_tables_that_do_not_fit(tmp_path, table, sentence):
+def test_wrong_tables_are_refused_with_their_line(tmp_path, table, sentence):
     (tmp_path / "classes.csv").write_bytes(table.encode())
     with pytest.raises(InputError, match=sentence):
         read_naming(tmp_path, "")
 
 
 @pytest.mark.parametrize("names", ["n01=tench,n01=carp", "n01=tench, Tinca tinca", "n01=,n02=x", "=x"])
-def test_names_given_by_the_command_that_do_not_fit(tmp_path, names):
+def test_wrong_names_on_the_command_line_are_refused(tmp_path, names):
     with pytest.raises(InputError, match="--names"):
         read_naming(tmp_path, names)

@@ -49,7 +49,7 @@ def test_learns_classes_one_after_another_and_keeps_columns_in_order(classifier,
         classifier.partial_fit(later, labels)
 
 
-def test_fit_begins_anew_and_takes_pictures_and_paths(classifier, icons, tmp_path):
+def test_fit_starts_again_and_takes_pictures_and_paths(classifier, icons, tmp_path):
     x, y = some(icons, [0, 1])
     classifier.fit(x, y)
     first = classifier.predict_proba(x)
@@ -61,7 +61,7 @@ def test_fit_begins_anew_and_takes_pictures_and_paths(classifier, icons, tmp_pat
     assert classifier.fit([Image.fromarray(image) for image in x], y).predict_proba(x) == pytest.approx(first, abs=1e-6)
 
 
-def test_labels_need_not_be_texts(classifier, icons):
+def test_labels_may_be_numbers(classifier, icons):
     x, y = some(icons, [0, 1])
     numbers = np.where(y == y[0], 7, 3)
     classifier.set_params(class_texts={7: str(y[0])}, sharp=True).fit(x, numbers)
@@ -71,7 +71,7 @@ def test_labels_need_not_be_texts(classifier, icons):
     assert classifier.predict_proba(x).sum(1) == pytest.approx(np.ones(len(x)))
 
 
-def test_goes_on_with_a_saved_model(classifier, icons, tmp_path):
+def test_a_saved_model_learns_more_classes(classifier, icons, tmp_path):
     x, y = some(icons, [0, 1])
     classifier.fit(x, y).model_.save_pretrained(tmp_path / "shop")
     later, labels = some(icons, [2, 3])
@@ -79,9 +79,9 @@ def test_goes_on_with_a_saved_model(classifier, icons, tmp_path):
     assert more.classes_.tolist() == sorted({*y, *labels})
 
 
-def test_what_cannot_be_learned_is_said(classifier, icons):
+def test_what_cannot_be_learned_is_reported(classifier, icons):
     x, y = some(icons, [0, 1])
-    with pytest.raises(InputError, match="There is no image"):
+    with pytest.raises(InputError, match="There are no images"):
         classifier.fit(x[:0], y[:0])
     with pytest.raises(InputError, match="no key epoch: did you mean epochs"):
         MGCLIPClassifier("iconclip", settings={"epoch": 1}).fit(x, y)
@@ -96,7 +96,9 @@ def test_a_saved_model_predicts_at_once(classifier, icons, tmp_path):
     assert MGCLIPClassifier(tmp_path / "shop").predict_proba(x) == pytest.approx(classifier.predict_proba(x), abs=1e-6)
     assert MGCLIPClassifier(tmp_path / "shop").score(x, y) == classifier.score(x, y)
     assert MGCLIPClassifier(tmp_path / "shop").classes_.tolist() == classifier.classes_.tolist()
-    with pytest.raises(InputError, match=r"was learned before: give fit other classes, or a CLIP instead of .*shop"):
+    with pytest.raises(
+        InputError, match=r"was learned before: call fit with other classes, or with a CLIP instead of .*shop"
+    ):
         MGCLIPClassifier(tmp_path / "shop").fit(x, y)
     copy = pickle.loads(pickle.dumps(clone(saved)))
     assert "model_" not in vars(copy)
@@ -107,7 +109,7 @@ def test_a_saved_model_predicts_at_once(classifier, icons, tmp_path):
         _ = MGCLIPClassifier(tmp_path / "elsewhere").classes_
 
 
-def test_the_home_folder_may_be_written_short(classifier, icons, tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(classifier, icons, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     x, y = some(icons, [0, 1])
     model = classifier.fit(x, y).model_
@@ -127,7 +129,7 @@ def test_the_home_folder_may_be_written_short(classifier, icons, tmp_path, monke
         MappingProxyType({"epochs": 0, "seed": 3}),
     ],
 )
-def test_settings_of_either_kind(tiny_clip, icons, settings):
+def test_settings_may_be_a_mapping_or_settings(tiny_clip, icons, settings):
     x, y = some(icons, [0, 1])
     assert MGCLIPClassifier(tiny_clip, settings=settings).fit(x, y).model_.settings == Settings(epochs=0, seed=3)
     if not isinstance(settings, list):
@@ -137,7 +139,7 @@ def test_settings_of_either_kind(tiny_clip, icons, settings):
 
 
 @pytest.mark.parametrize("settings", ["epochs=0", [("epochs", 0)], 3, {"epochs": -1}, {"epoch": 1}])
-def test_settings_of_no_kind_are_refused(tiny_clip, icons, settings):
+def test_other_settings_are_refused(tiny_clip, icons, settings):
     sentence = r"settings must be Settings\(\.\.\.\) or a mapping|In the settings: "
     with pytest.raises(InputError, match=sentence):
         MGCLIPClassifier(tiny_clip, settings=settings).fit(*some(icons, [0, 1]))
@@ -145,7 +147,7 @@ def test_settings_of_no_kind_are_refused(tiny_clip, icons, settings):
         MGCLIP.from_pretrained(tiny_clip, settings=settings)
 
 
-def test_settings_of_memory_and_speed_count_for_a_new_model_too(tiny_clip):
+def test_runtime_settings_apply_to_a_new_model_too(tiny_clip):
     assert MGCLIP.from_pretrained(tiny_clip, computing={"micro_batch_size": 3}).settings.micro_batch_size == 3
     with pytest.raises(InputError, match="may change; found epochs"):
         MGCLIP.from_pretrained(tiny_clip, computing={"epochs": 0})
@@ -168,7 +170,7 @@ def test_a_missing_label_is_named(classifier, icons, kind, missing):
     assert "model_" not in vars(classifier)
 
 
-def test_nullable_whole_numbers_stay_whole(classifier, icons):
+def test_nullable_integers_stay_integers(classifier, icons):
     x, y = some(icons, [0, 1])
     classifier.fit(x, pd.Series((y == y[0]).astype(int), dtype="Int64"))
     assert classifier.classes_.dtype.kind == "i"
@@ -185,7 +187,7 @@ def test_nullable_whole_numbers_stay_whole(classifier, icons):
         ({"a": ""}, "The text of the class 'a' must be words"),
     ],
 )
-def test_texts_that_fit_no_label_are_refused(classifier, icons, texts, sentence):
+def test_texts_without_a_label_are_refused(classifier, icons, texts, sentence):
     x, y = some(icons, [0, 1])
     labels = np.where(y == y[0], "a", "b")
     for learn in (classifier.set_params(class_texts=texts).fit, classifier.partial_fit):
@@ -193,7 +195,7 @@ def test_texts_that_fit_no_label_are_refused(classifier, icons, texts, sentence)
             learn(x, labels)
 
 
-def test_texts_may_have_the_keys_of_a_json_file_and_be_those_of_later_classes(classifier, icons):
+def test_keys_of_texts_may_be_strings_or_labels_of_later_classes(classifier, icons):
     x, y = some(icons, [0, 1])
     numbers = np.where(y == y[0], 0, 1)
     classifier.set_params(class_texts={"0": "first", "1": "second"}).fit(x, numbers)
@@ -206,6 +208,19 @@ def test_texts_may_have_the_keys_of_a_json_file_and_be_those_of_later_classes(cl
         some_texts.partial_fit(x, numbers)
     some_texts.partial_fit(x, numbers, classes=[0, 1, 2])
     assert some_texts.model_.class_texts == ("0", "1")
+
+
+def test_a_series_is_read_by_position(tiny_clip, icons):
+    import pandas as pd
+
+    from mgclip import MGCLIPClassifier
+
+    x, y = [Image.fromarray(image) for image in icons["x_train"][:36]], icons["class_names"][icons["y_train"][:36]]
+    frame = pd.DataFrame({"image": x, "label": y}).sample(frac=1, random_state=0)
+    settings = {"epochs": 1, "head_epochs": 1}
+    shuffled = MGCLIPClassifier(str(tiny_clip), settings=settings).fit(frame.image, frame.label)
+    listed = MGCLIPClassifier(str(tiny_clip), settings=settings).fit(list(frame.image), list(frame.label))
+    assert shuffled.predict_proba(x) == pytest.approx(listed.predict_proba(x), abs=1e-6)
 
 
 class Rows(MGCLIPClassifier):
@@ -235,5 +250,5 @@ NOT_FOR_IMAGES = {
 
 
 @parametrize_with_checks([Rows()], expected_failed_checks=lambda estimator: NOT_FOR_IMAGES)
-def test_scikit_learn(estimator, check):
+def test_the_estimator_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgclip.experiment.confusion import confused, per_class
+from mgclip.experiment.evaluation import calibration, confused, per_class
 
 
 def test_per_class_and_confusions_worked_out_by_hand():
@@ -40,3 +40,14 @@ def test_the_confusions_are_the_images_that_are_not_right(pairs):
     wrong = sum(row["images"] - row["right"] for row in rows)
     assert wrong == sum(row["predicted"] - row["right"] for row in rows)
     assert wrong == sum(pair["count"] for pair in confused("abcde", truth, predicted, most=25))
+
+
+def test_calibration_worked_out_by_hand():
+    found = calibration(np.array([0.95, 0.85, 1.0, 0.15]), np.array([True, False, True, False]))
+    filled = {row["low"]: (row["count"], row["confidence"], row["accuracy"]) for row in found["bins"] if row["count"]}
+    assert filled == {
+        0.1: (1, pytest.approx(0.15), 0.0),
+        0.8: (1, pytest.approx(0.85), 0.0),
+        0.9: (2, pytest.approx(0.975), 1.0),
+    }
+    assert found["error"] == pytest.approx((0.15 + 0.85 + 2 * 0.025) / 4)

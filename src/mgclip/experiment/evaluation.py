@@ -1,4 +1,4 @@
-"""Figures of single classes: images, recall, precision, and the most frequent confusions."""
+"""The evaluation of predictions: recall and precision of each class, the most frequent confusions, calibration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired, TypedDict
 
-from mgclip.experiment.schemas import Confusion
+from mgclip.experiment.schemas import Confusion, SkippedImage
 
 MAX_PAIRS = 20
 """The most frequent confusions that are listed."""
+BINS = 10
+"""Bins of confidence."""
 
 
 class ClassFigures(TypedDict):
@@ -62,7 +64,7 @@ class Evaluation(TypedDict):
     likeness: NotRequired[dict[str, float] | None]
     calibration: Calibration
     note: NotRequired[str]
-    skipped: NotRequired[list[dict[str, str]]]
+    skipped: NotRequired[list[SkippedImage]]
 
 
 def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:
@@ -102,3 +104,28 @@ def confused(
     pairs = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
     ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     return [{"truth": names[a], "predicted": names[b], "count": count} for (a, b), count in ranked[:most]]
+
+
+def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = BINS) -> Calibration:
+    """Compare confidence with accuracy.
+
+    Args:
+        confidence: Confidence of each prediction, ``(n,)``, at least one.
+        right: Whether it is right, ``(n,)``.
+        bins: Number of bins of equal width.
+
+    Returns:
+        The bins, and the expected calibration error: their mean distance, weighted by the number of predictions.
+    """
+    # scikit-learn's calibration_curve drops empty bins and returns no counts, which the error and the report need.
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows: list[CalibrationBin] = []
+    error = 0.0
+    for number in range(bins):
+        inside = index == number
+        count, low, high = int(inside.sum()), number / bins, (number + 1) / bins
+        mean, accuracy = (float(confidence[inside].mean()), float(right[inside].mean())) if count else (None, None)
+        rows.append({"low": low, "high": high, "count": count, "confidence": mean, "accuracy": accuracy})
+        if mean is not None and accuracy is not None:
+            error += count / len(confidence) * abs(mean - accuracy)
+    return {"bins": rows, "error": error}

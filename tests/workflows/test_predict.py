@@ -1,4 +1,4 @@
-"""Answers about many files: in order, with numbers to go by, unknown ones and unreadable ones told."""
+"""Predictions of many files: their order, their scores, unknown images and unreadable files."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def pictures(icons, tmp_path):
     return files
 
 
-def test_answers_are_those_of_predict_in_the_files_order(model, pictures):
+def test_answers_are_those_of_predict_in_the_order_of_the_files(model, pictures):
     whole = model.predict(pictures)
     answers = list(predict_files(model, iter(pictures), top=2))
     assert [answer.file for answer in answers] == pictures
@@ -53,22 +53,22 @@ def test_below_the_threshold_the_answer_is_unknown(model, pictures):
         assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
 
 
-def test_files_that_cannot_be_read_stop_or_are_told_and_left_out(model, pictures):
+def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
     pictures[3].write_bytes(b"no image")
     pictures[12].unlink()
-    told = []
-    answers = list(predict_files(model, pictures, on_bad=lambda file, reason: told.append((file, reason))))
+    reported = []
+    answers = list(predict_files(model, pictures, on_bad=lambda file, reason: reported.append((file, reason))))
     assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
-    assert [file for file, _ in told] == [pictures[3], pictures[12]]
-    assert [reason for _, reason in told] == [
-        "not an image in a supported format",
+    assert [file for file, _ in reported] == [pictures[3], pictures[12]]
+    assert [reason for _, reason in reported] == [
+        "not a picture of a format that is read",
         f"There is no image file {pictures[12]}.",
     ]
     with pytest.raises(InputError, match="cannot be read"):
         list(predict_files(model, pictures))
 
 
-def test_candidates_known_by_text_alone(model, pictures):
+def test_candidates_are_recognised_by_their_text(model, pictures):
     plain, more = model.predict(pictures), model.predict(pictures, also=["a zebra", "a lion"])
     assert more.classes == (*plain.classes, "a zebra", "a lion")
     assert more.image.shape == plain.image.shape
@@ -96,7 +96,7 @@ def test_confidence_is_the_mixture_without_flattening(model, pictures):
     assert found.confidence == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_list_as_it_comes_is_answered_line_by_line(model, pictures):
+def test_a_list_that_arrives_line_by_line_is_answered_line_by_line(model, pictures):
     from threading import Event
 
     asked = Event()

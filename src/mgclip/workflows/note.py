@@ -1,0 +1,69 @@
+"""The note of a version that ``learn_folder`` writes: what was learned, and what it changed."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from mgclip.experiment.schemas import Gap, SkippedImage
+
+
+class TestImages(TypedDict):
+    """Images measured on: of the new classes, of earlier classes, and those of earlier classes that no longer exist."""
+
+    new: int
+    old: int
+    gone: int
+
+
+class Accuracies(TypedDict):
+    """Accuracy on the new classes, on earlier ones after and before learning, and on all. None without images."""
+
+    new: float | None
+    old: float | None
+    old_before: float | None
+    all: float | None
+
+
+class TextMeasures(TypedDict):
+    """The text branch: the gap of the new classes, accuracy on all classes, and zero-shot accuracy. None without images."""
+
+    gap: Gap | None
+    by_text: float | None
+    retention: float | None
+
+
+class Remarks(TypedDict, total=False):
+    """Images that were left out, and what is not used or not measured."""
+
+    skipped: list[SkippedImage]
+    notes: list[str]
+
+
+class LearnNote(Remarks):
+    """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning."""
+
+    what: str
+    origin: str
+    classes: list[str]
+    images: int
+    epochs: int
+    test_images: TestImages
+    accuracy: Accuracies
+    untuned: TextMeasures
+    tuned: TextMeasures
+    seconds: float
+
+
+class LearnReport(LearnNote):
+    """The note with the path of the model and the number of all its classes."""
+
+    model: str
+    classes_in_all: int
+
+
+def gap_moved(note: LearnNote) -> float | None:
+    """Relative change of the negative similarity of the new classes, compared with the pre-trained CLIP."""
+    before, after = note["untuned"]["gap"], note["tuned"]["gap"]
+    if before is None or after is None or not before["negative"] or after["negative"] is None:
+        return None
+    return after["negative"] / before["negative"] - 1

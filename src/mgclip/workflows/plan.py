@@ -1,0 +1,147 @@
+"""Plan a training run: which images are learned and which are measured on, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgclip.errors import InputError
+from mgclip.method.learner import MGCLIP
+from mgclip.method.replay import check_room
+from mgclip.method.task import make_task
+from mgclip.names import canonical, index_of
+from mgclip.stream.duplicates import describe_duplicates
+from mgclip.stream.folder import misspelling
+from mgclip.workflows.measure import flatten
+from mgclip.workflows.source import Source
+from mgclip.workflows.split import hold_out
+
+TRAINING_COST = 2.3
+"""Cost of the forward and backward pass of an image, relative to encoding it (docs/performance.md)."""
+TIMED_IMAGES = 16
+"""Images encoded to measure the speed of this machine."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``learn_folder`` will do.
+
+    Attributes:
+        train: Training images by class.
+        tests: Images to measure on by class, held out or given.
+        texts: What prompts call each class.
+        known: Number of classes the model knows already.
+        seconds: Estimated time for the shortest and the longest adapter phase that the settings allow.
+        notes: What is not used or not measured, one sentence each.
+    """
+
+    train: dict[str, list[Path]]
+    tests: dict[str, list[Path]]
+    texts: tuple[str, ...]
+    known: int
+    seconds: tuple[float, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Number of training images."""
+        return sum(map(len, self.train.values()))
+
+    @property
+    def test_images(self) -> int:
+        """Number of images to measure on."""
+        return sum(map(len, self.tests.values()))
+
+
+def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
+    """Choose the images to train and to measure on, and check that all can be learned, before anything is written.
+
+    Args:
+        model: The model that will learn.
+        source: The folder to learn from.
+        share: Share of the images of each class to hold out, if the folder has no test part.
+        seed: Seed of the choice.
+
+    Raises:
+        InputError: If something cannot be learned, such as a class that the model knows already; if a test folder is probably
+            misspelled; or if an image does not exist or, among those timed, is unreadable.
+    """
+    if source.tests is None:
+        train, tests = hold_out(source.train, share=share, seed=seed)
+        missing: tuple[str, ...] = ()
+    else:
+        train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests)
+    (files, labels), (measured, _) = flatten(train), flatten(tests)
+    if gone := [file for file in (*files, *measured) if not file.exists()]:
+        raise InputError(f"The image {gone[0]} does not exist, or is a broken link: repair or remove it.")
+    if source.tests and not tests:
+        raise InputError(
+            "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
+        )
+    texts = tuple(source.texts.get(name, name) for name in train)
+    make_task(
+        model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
+    )  # raises an error for what cannot be learned
+    if model.settings.memory:
+        check_room(model.settings.memory, len(model.class_names) + len(train))
+    notes = tuple(note for note in (source.note, *missing, describe_duplicates(files, measured)) if note)
+    return Plan(train, tests, texts, len(model.class_names), _seconds(model, len(train), files, len(measured)), notes)
+
+
+def _match_tests(
+    model: MGCLIP, train: Mapping[str, Sequence[Path]], given: Mapping[str, list[Path]]
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """The test images of the classes to learn, under the names of these classes, and notes on what is not measured.
+
+    Raises ``InputError`` for a test folder that is probably a misspelling of a class without test images.
+    """
+    files_of = {canonical(name): files for name, files in given.items()}
+    tests = {name: files_of[canonical(name)] for name in train if files_of.get(canonical(name))}
+    missing = [name for name in train if name not in tests]
+    extra = [name for name in given if index_of(name, train) is None]
+    unknown = [name for name in extra if index_of(name, model.class_names) is None]
+    for name in missing:
+        if (near := misspelling(name, unknown)) is not None:
+            raise InputError(
+                f"The class {name!r} has no test image, and the test folder {near!r} is not a class to learn: "
+                "give both folders the same name, or remove the test folder."
+            )
+    notes = []
+    if missing and tests:
+        notes.append(f"new classes without test images, so not measured: {', '.join(missing)}")
+    if extra and tests:
+        notes.append(f"test folders that are not classes to learn, and not used: {', '.join(extra)}")
+    return tests, tuple(notes)
+
+
+def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> tuple[float, float]:
+    """Estimated seconds for the shortest and the longest adapter phase, from the time to encode a few images."""
+    sample = files[:: max(1, len(files) // TIMED_IMAGES)][:TIMED_IMAGES]
+    model.encoder.images(model.encoder.pixels(sample[:1]))  # the first pass is slower, so it is not timed
+    begun = time.perf_counter()
+    model.encoder.images(model.encoder.pixels(sample))
+    each = (time.perf_counter() - begun) / len(sample)
+    if classes == 1 and not model.settings.memory:  # with nothing to tell apart, the adapters are not trained
+        epochs, probed = (0, 0), False
+    elif model.epochs is not None:
+        epochs, probed = (model.epochs, model.epochs), False
+    else:  # the probe measures after each epoch; if it stops early, the last epoch was too many and training starts again
+        most = model.settings.max_epochs
+        epochs, probed = (min(2, most), max(2, 2 * most - 1)), True
+    low, high = (len(files) * (1 + count * (TRAINING_COST + probed)) + 3 * tests for count in epochs)
+    return each * low, each * high
+
+
+def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
+    """Pairs of class texts, at least one of them new, that become the same tokens, because this CLIP truncates long texts."""
+    texts = [*model.class_texts, *plan.texts]
+    tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
+    first: dict[tuple[int, ...], int] = {}
+    pairs = []
+    for position, (text, row) in enumerate(zip(texts, tokens, strict=True)):
+        earlier = first.setdefault(tuple(row), position)
+        if position >= len(model.class_texts) and earlier != position:
+            pairs.append((texts[earlier], text))
+    return pairs

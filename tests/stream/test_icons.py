@@ -1,0 +1,87 @@
+"""The icon data sets are as defined, and do not depend on how many images are drawn."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mgclip.stream import icons
+from mgclip.stream.datasets import load_dataset
+from mgclip.stream.glyphs import catalogue, render
+
+
+def test_icons100_is_as_defined():
+    names = icons.class_names()
+    assert len(names) == 100
+    assert list(names) == sorted(names)
+    families = {}
+    for glyph in catalogue():
+        families.setdefault(glyph.concept, []).append((glyph.family, glyph.style))
+    for name in names:
+        drawn = families[name]
+        assert sum(family == "phosphor" for family, _ in drawn) >= 5
+        assert any(family == "remix" for family, _ in drawn)
+        assert any(family not in ("phosphor", "remix") for family, _ in drawn)
+    train, test = icons.renditions(icons.TRAIN_STYLES), icons.renditions(icons.TEST_STYLES)
+    assert list(train) == list(test) == list(names)
+    assert {g.style for drawings in train.values() for g in drawings} <= {
+        "thin",
+        "light",
+        "regular",
+        "bold",
+        "line",
+        "plain",
+    }
+    assert {g.style for drawings in test.values() for g in drawings} <= {"fill", "duotone"}
+    assert {g.family for part in (train, test) for drawings in part.values() for g in drawings} == {"phosphor", "remix"}
+
+
+def test_icons_do_not_depend_on_how_many_are_drawn():
+    few, many = icons.load(3, 2), icons.load(7, 5)
+    for short, long, a, b in ((few[0], many[0], 3, 7), (few[1], many[1], 2, 5)):
+        assert np.array_equal(np.asarray(short[4 * a + 1]), np.asarray(long[4 * b + 1]))
+    assert not np.array_equal(np.asarray(many[0][0]), np.asarray(many[0][5]))
+    assert len(many[0]) == 700
+    assert np.asarray(many[0][699]).shape == (64, 64, 3)
+    with pytest.raises(IndexError):
+        many[0][700]
+
+
+def test_every_glyph_of_the_stream_draws_something():
+    for part in (icons.TRAIN_STYLES, icons.TEST_STYLES):
+        for drawings in icons.renditions(part).values():
+            for glyph in drawings:
+                cover = np.asarray(render(glyph))
+                assert cover.max() == 255
+                assert 0.01 < (cover > 127).mean() < 0.8, glyph
+
+
+def test_the_icon_sets_for_testing_are_as_defined():
+    concepts, families = icons.held_out_glyphs(), icons.family_glyphs()
+    for groups in (concepts, families):
+        assert len(groups) == 100
+        assert list(groups) == sorted(groups)
+        assert set(groups).isdisjoint(icons.class_names())
+    assert set(concepts).isdisjoint(families)
+    assert {g.family for drawings in concepts.values() for g in drawings} == {"phosphor"}
+    for drawings in families.values():
+        drawn = {g.family for g in drawings}
+        assert drawn.isdisjoint(icons.STREAM_FAMILIES)
+        assert len({family.rstrip("56") for family in drawn}) >= 2
+    # The training log of iconclip was measured on these.
+    assert list(concepts)[:4] == ["address book", "airplane landing", "arrow circle down", "arrow circle right"]
+    assert list(concepts)[-1] == "spade"
+    initials = Counter(name[0] for name in families)
+    assert len(initials) >= 15
+    assert max(initials.values()) <= 25
+    for name, groups in (("icons-concepts", concepts), ("icons-families", families)):
+        data = load_dataset(name, path=None, train_per_class=1, test_per_class=7, test_only=True)
+        assert data.class_names == tuple(groups)
+        assert len(data.train.labels) == 0
+        assert data.test.labels.tolist() == [label for label in range(100) for _ in range(7)]
+        few = load_dataset(name, path=None, train_per_class=1, test_per_class=2, test_only=True)
+        assert np.array_equal(np.asarray(few.test.images[2 * 31 + 1]), np.asarray(data.test.images[7 * 31 + 1]))
+        covers = [np.asarray(render(g)).max() for drawings in groups.values() for g in drawings]
+        assert min(covers) > 200
+    first, second = icons.load_retention("icons-concepts", 1), icons.load_retention("icons-families", 1)
+    assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
