@@ -8,7 +8,7 @@ import pytest
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe, shipped_recipes
-from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_cells
+from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_runs
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 
@@ -43,16 +43,16 @@ def test_every_table_fits_its_recipes(name, tmp_path):
     assert shipped_tables()[name].read_text().startswith(f"# mgclip reproduce {name}")
     assert set(table.methods or ()) <= set(METHODS)
     assert {entry.recipe for entry in table.published} <= set(table.recipes)
-    cells = table_cells(table, tmp_path, seeds=2, twin=False)
+    cells = table_runs(table, tmp_path, seeds=2, twin=False)
     assert len(cells) == 2 * len(table.recipes) * max(1, sum(map(len, table.vary.values())))
     assert len({cell.folder for cell in cells}) == len(cells)
     if all(load_recipe(recipe).twin for recipe in table.recipes):
-        twins = table_cells(table, tmp_path, seeds=1, twin=True)
+        twins = table_runs(table, tmp_path, seeds=1, twin=True)
         assert all(cell.recipe.data == "icons100" and cell.recipe.clip == "iconclip" for cell in twins)
     else:
         assert name == "icons100"
         with pytest.raises(InputError, match="The recipe icons100 has no twin on icons100: leave --twin out"):
-            table_cells(table, tmp_path, seeds=1, twin=True)
+            table_runs(table, tmp_path, seeds=1, twin=True)
 
 
 def test_every_published_recipe_is_in_a_table():
@@ -135,7 +135,7 @@ def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
 
 
 def test_a_cell_is_finished_only_at_its_end(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None
     with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
         load_table("icons10")
@@ -145,7 +145,7 @@ def test_a_cell_is_finished_only_at_its_end(tmp_path):
 
 
 def test_names_that_could_break_a_table(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])
     assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables
     text = markdown(frame(rows))
@@ -157,7 +157,7 @@ def test_names_that_could_break_a_table(tmp_path):
 
 
 def test_seeds_count_from_the_given_one(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
     assert [cell.recipe.seed for cell in cells] == [7, 8]
     assert [cell.folder.name for cell in cells] == ["seed-7", "seed-8"]
 
@@ -189,7 +189,7 @@ def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):
 def test_published_values_are_shown_for_published_settings_only(tmp_path):
     table = load_table("cifar100")
     for changes, shown in (((), {"87.00", "81.77"}), (("tasks=2",), set())):
-        cells = table_cells(table, tmp_path, seeds=1, twin=False, changes=changes)
+        cells = table_runs(table, tmp_path, seeds=1, twin=False, changes=changes)
         found = frame(collect(cells, [{"mg-clip": SUMMARY}] * len(cells)), table.published)
         columns = set(found.get("published Avg", ()))
         assert columns - {"-"} >= shown

@@ -44,14 +44,14 @@ class Setup(BaseModel):
     alpha: Number | None
 
 
-class Gap(TypedDict):
+class GapRecord(TypedDict):
     """Mean logits of matching and of other pairs; None with a single class."""
 
     positive: Number | None
     negative: Number | None
 
 
-class Probe(TypedDict):
+class ProbeRecord(TypedDict):
     """The gap before the first epoch and after each one, and the epochs that alpha allows."""
 
     positive: Annotated[list[Number], NotEmpty]
@@ -84,7 +84,7 @@ class Measured(TypedDict):
     accuracy: Share
     accuracy_per_task: Annotated[list[Share], NotEmpty]
     next_task_text_accuracy: NotRequired[Share | None]
-    gap: Gap
+    gap: GapRecord
     skipped: NotRequired[list[SkippedImage]]
 
 
@@ -92,7 +92,7 @@ class Trained(TypedDict):
     """How a task was trained: the epochs of the adapters, and the probe if there was one."""
 
     epochs: Count
-    probe: NotRequired[Probe]
+    probe: NotRequired[ProbeRecord]
 
 
 class Record(Measured, Trained):

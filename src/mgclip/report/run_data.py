@@ -14,7 +14,7 @@ from mgclip.experiment.schemas import (
     Ending,
     Environment,
     Final,
-    Probe,
+    ProbeRecord,
     Record,
     Retained,
     Setup,
@@ -49,7 +49,7 @@ class Result:
         return self.method in METHODS and METHODS[self.method].joint
 
     @property
-    def probe(self) -> Probe | None:
+    def probe(self) -> ProbeRecord | None:
         """The record of its probe, if it was probed."""
         return next((probe for record in self.records if (probe := record.get("probe"))), None)
 
