@@ -33,8 +33,8 @@ from mgclip.stream.unreadable import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
-FIRST = {"rapf_init": "identity"}
-"""Settings that the first version did not write because it had no other."""
+FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
+"""Settings that the first version did not write, because only this value existed."""
 
 
 def environment() -> Environment:
@@ -90,7 +90,7 @@ def read_recipe(folder: Path) -> Recipe:
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
     check_format(folder / ENVIRONMENT)
     values = read_yaml(folder / RECIPE)
-    return build_recipe({**FIRST, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE))
+    return build_recipe({**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE))
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:

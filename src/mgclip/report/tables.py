@@ -12,7 +12,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import PublishedResult, TableResult
 
 
-def percent(value: tuple[float, float | None] | None) -> str:
+def mean_and_spread(value: tuple[float, float | None] | None) -> str:
     """Mean and spread in percent: ``83.2 ± 1.3``; a dash for None."""
     if value is None:
         return "-"
@@ -41,7 +41,7 @@ def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()
     lines = []
     for row in rows:
         line = {"recipe": row.recipe, **({"change": row.change or "-"} if changed else {}), "method": row.method}
-        line |= {f"{name} %": percent(row.values.get(name)) for name in columns}
+        line |= {f"{name} %": mean_and_spread(row.values.get(name)) for name in columns}
         if stated:
             line |= _stated(known.pop((row.recipe, row.method), None) if row.as_published else None)
         epochs = sorted(set(row.epochs))
