@@ -134,7 +134,7 @@ def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
 
 
-def test_a_cell_is_finished_only_at_its_end(tmp_path):
+def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None
     with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
@@ -144,7 +144,7 @@ def test_a_cell_is_finished_only_at_its_end(tmp_path):
         load_table(str(tmp_path / "bad.yaml"))
 
 
-def test_names_that_could_break_a_table(tmp_path):
+def test_no_name_breaks_a_table(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])
     assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables

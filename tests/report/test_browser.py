@@ -143,7 +143,7 @@ def test_the_page_has_a_title_and_its_figures_have_descriptions(visit, report):
     assert page.title() == "made-up"
 
 
-def test_an_evaluation(visit, tmp_path):
+def test_an_evaluation_is_readable(visit, tmp_path):
     names = [*HOSTILE, *(f"class {n}" for n in range(50))]
     file = write_evaluation(evaluation(names), tmp_path / "page.html")
     for look in LOOKS.values():
