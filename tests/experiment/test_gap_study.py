@@ -56,8 +56,8 @@ def test_the_command_writes_numbers_and_figures(mgclip, tiny_clip, tmp_path):
     )
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "gap" / "gap.json").read_text())
-    said = json.loads(out)
-    assert said["gap"] == record["gap"]
+    printed = json.loads(out)
+    assert printed["gap"] == record["gap"]
     assert [trace["loss"] for trace in record["traces"]] == ["cross-entropy", "align"]
     assert record["traces"][1]["points"][0] == record["gap"]
     pictures = {file.name for file in (tmp_path / "gap").glob("*.svg")}

@@ -89,19 +89,19 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
         "published: [{recipe: icons100, method: other, avg: 12.5}, {recipe: icons100, method: mg-clip, last: 34}]\n"
     )
     out = tmp_path / "out"
-    code, said, err = reproduce(file, "--out", out, "--seeds", 1)
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 1)
     assert code == 0, err
-    assert "| icons100 | mg-clip |" in said
-    assert "other" not in said  # published values apply to the shipped recipe only, and these runs are much smaller
+    assert "| icons100 | mg-clip |" in printed
+    assert "other" not in printed  # published values apply to the shipped recipe only, and these runs are much smaller
     runs = sorted(str(f.parent.relative_to(out)) for f in out.rglob("recipe.yaml"))
     assert runs == ["icons100-5x10/seed-0", "icons100/seed-0"]
     stamps = {f: f.stat().st_mtime_ns for f in out.rglob("records.jsonl")}
     (out / "icons100" / "seed-0" / "summary.json").unlink()  # as if the run had been stopped
-    code, said, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
     assert (code, err) == (0, "")
     untouched = out / "icons100-5x10" / "seed-0" / "mg-clip" / "records.jsonl"
     assert untouched.stat().st_mtime_ns == stamps[untouched]
-    rows = {(row["recipe"], row["method"]): row for row in json.loads(said)["rows"]}
+    rows = {(row["recipe"], row["method"]): row for row in json.loads(printed)["rows"]}
     assert len(rows) == 6
     lasts = [
         json.loads((out / "icons100" / f"seed-{s}" / "summary.json").read_text())["mg-clip"]["last"] for s in (0, 1)
@@ -126,9 +126,9 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
 
 
 def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
-    code, said, err = reproduce("ablation-beta", "--twin", "--out", tmp_path / "out")
+    code, printed, err = reproduce("ablation-beta", "--twin", "--out", tmp_path / "out")
     assert code == 0, err
-    assert [line.split(" | ")[1] for line in said.splitlines() if line.startswith("| icons100")] == [
+    assert [line.split(" | ")[1] for line in printed.splitlines() if line.startswith("| icons100")] == [
         f"vision_weight={v}" for v in (0, 1, 2, 4, 8)
     ]
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()

@@ -156,8 +156,8 @@ def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "clip")
     for program in programs:
         assert "mgclip" not in program
-        with redirect_stdout(StringIO()) as said:
+        with redirect_stdout(StringIO()) as printed:
             exec(compile(program, "card", "exec"), {})
-        answer, value = said.getvalue().strip().rsplit(" ", 1)
+        answer, value = printed.getvalue().strip().rsplit(" ", 1)
         assert answer == name
         assert float(value) == pytest.approx(probability, abs=1e-5)

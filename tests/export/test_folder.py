@@ -134,12 +134,12 @@ def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, icons, tmp_path):
     tiny.save_pretrained(tmp_path / "months")
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "clip", "--onnx", "--json")
     assert (code, err) == (0, "")
-    said = json.loads(out)
-    assert said["classes"] == 5
-    assert sorted(said["files"]) == sorted(file.name for file in (tmp_path / "clip").iterdir())
-    assert 0 <= said["deviation"] < 1e-5
-    assert 0 <= said["onnx_deviation"] < 1e-5
-    assert said["pushed_to"] is None
+    printed = json.loads(out)
+    assert printed["classes"] == 5
+    assert sorted(printed["files"]) == sorted(file.name for file in (tmp_path / "clip").iterdir())
+    assert 0 <= printed["deviation"] < 1e-5
+    assert 0 <= printed["onnx_deviation"] < 1e-5
+    assert printed["pushed_to"] is None
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "again")
     assert (code, err) == (0, "")
     assert "model.safetensors" in out

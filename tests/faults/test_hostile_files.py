@@ -172,7 +172,7 @@ def shop(tiny_clip, icons, tmp_path):
 def test_a_version_that_cannot_be_loaded_is_not_activated(shop, spoil):
     spoil(shop / json.loads((shop / "mgclip.json").read_text())["versions"][1]["state"])
     before = (shop / "mgclip.json").read_bytes()
-    with pytest.raises(InputError, match=r"Version 2 of .*shop is gone or damaged"):
+    with pytest.raises(InputError, match=r"Version 2 of .*shop is missing or damaged"):
         undo(shop)
     assert (shop / "mgclip.json").read_bytes() == before
     assert undo(shop, 1).number == 1

@@ -53,9 +53,9 @@ def test_a_run_of_the_first_format_is_reported_and_resumed(first, mgclip):
     with pytest.raises(InputError, match=r"was started with memory = 2000, not 50: no"):
         check_same(first / "run", begun.model_copy(update={"memory": 50}), "no")
     before = json.loads((first / "run" / "summary.json").read_text())
-    code, said, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
+    code, printed, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
     assert code == 0
-    assert {m: s["accuracy_after"] for m, s in json.loads(said)["methods"].items()} == {
+    assert {m: s["accuracy_after"] for m, s in json.loads(printed)["methods"].items()} == {
         m: s["accuracy_after"] for m, s in before.items()
     }
     shutil.rmtree(first / "run" / "simplecil")

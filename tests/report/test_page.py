@@ -265,10 +265,10 @@ def test_the_command_writes_the_page(mgclip, tmp_path):
     assert (code, err) == (0, "")
     assert out.strip() == f"report: {runs[0] / 'report.html'}"
     code, out, _ = mgclip("report", runs[0], "--out", tmp_path / "new" / "page.html", "--title", "Mine", "--json")
-    said = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert said["report"] == str(tmp_path / "new" / "page.html")
-    assert said["bytes"] == (tmp_path / "new" / "page.html").stat().st_size
+    assert printed["report"] == str(tmp_path / "new" / "page.html")
+    assert printed["bytes"] == (tmp_path / "new" / "page.html").stat().st_size
     assert read(tmp_path / "new" / "page.html").text.startswith("Mine")
     code, _, err = mgclip("report", tmp_path)
     assert code == 2

@@ -41,8 +41,8 @@ def test_three_months_of_learning_predicting_and_correcting(place):
     learned, alone = [], []
     for number, month in enumerate(MONTHS):
         base = () if number else ("--base", "iconclip")
-        said = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
-        learned.append(json.loads(said))
+        printed = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
+        learned.append(json.loads(printed))
         found = json.loads(mgclip(place, "evaluate", "shop", f"check/{month}", "--json"))
         alone.append(found["accuracy"])
     assert [note["classes_in_all"] for note in learned] == [10, 20, 30]

@@ -90,7 +90,9 @@ def read_recipe(folder: Path) -> Recipe:
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
     check_format(folder / ENVIRONMENT)
     values = read_yaml(folder / RECIPE)
-    return build_recipe({**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE))
+    return build_recipe(
+        {**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE)
+    )
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
