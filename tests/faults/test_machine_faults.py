@@ -1,6 +1,5 @@
 """Faults of the machine: a read-only disk, a killed worker, too little memory, a clock that is set back."""
 
-import errno
 import json
 import re
 import signal
@@ -12,11 +11,9 @@ from datetime import datetime, timezone
 import numpy as np
 import psutil
 import pytest
-import torch
 from full_disk import files, may_mount, operations, prepare, small_disk
 
 from mgclip import MGCLIP, Settings, history, undo
-from mgclip.app.error_messages import describe_error
 from mgclip.saving import store
 
 
@@ -38,35 +35,6 @@ def test_on_a_read_only_disk_writing_fails_with_a_message_and_reading_works(tiny
         assert mgclip("history", disk / "shop")[0] == 0
         assert mgclip("evaluate", disk / "shop", disk / "march")[0] == 0
         assert files(disk) == before
-
-
-def full() -> OSError:
-    return OSError(errno.ENOSPC, "No space left on device", "/data/run/x")
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (full(), "There is no space left on the disk at /data/run/x"),
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "There is no space left on the disk: "),
-        (OSError(errno.EROFS, "Read-only file system", "x"), r"does not allow writing or reading at x"),
-        (OSError(errno.EMFILE, "Too many open files"), "Too many files are open"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "longer than the system allows"),
-        (MemoryError(), "Memory ran out"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out .*smaller micro_batch_size"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "Memory ran out"),
-        (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run  mgclip --debug"),
-    ],
-)  # fmt: skip
-def test_every_failure_has_a_description_in_one_line(error, message):
-    assert re.search(message, describe_error(error))
-    assert "\n" not in describe_error(error)
-
-
-def test_the_description_names_the_cause_of_an_error():
-    error = RuntimeError("it could not be saved")
-    error.__cause__ = full()
-    assert "There is no space left on the disk at /data/run/x" in describe_error(error)
 
 
 def test_a_clock_that_is_set_back_changes_no_order(tiny_clip, tmp_path, monkeypatch):

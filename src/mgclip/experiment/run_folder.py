@@ -24,7 +24,7 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_json,
+    read_run_json,
 )
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -75,7 +75,7 @@ def is_unused(folder: Path) -> bool:
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {fresh_name(DATA)} or checked(Data, read_json(folder / DATA), DATA) is not None
+        return names <= {fresh_name(DATA)} or checked(Data, read_run_json(folder / DATA), DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 
@@ -116,7 +116,7 @@ def check_data(folder: Path, now: Data) -> None:
         InputError: Naming what changed.
     """
     file = folder / DATA
-    recorded = checked(Data, read_json(file), str(file)) if file.is_file() else now
+    recorded = checked(Data, read_run_json(file), str(file)) if file.is_file() else now
     if (changed := difference(recorded, now)) is not None:
         raise InputError(
             f"The data has changed since {folder} was started ({changed}): restore it, or start a new run."
@@ -134,7 +134,7 @@ def read_skipped(folder: Path) -> list[Skipped]:
         raise InputError(
             f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run."
         )
-    found = read_json(file)
+    found = read_run_json(file)
     checked(SkippedList, found, str(file))
     return [Skipped(**entry) for entry in found]  # not the checked copy: a file name need not be UTF-8
 
@@ -157,7 +157,7 @@ def read_summary(folder: Path) -> Summary | None:
         InputError: If it is damaged.
     """
     file = folder / SUMMARY
-    return checked(Summary, read_json(file), str(file)) if file.is_file() else None
+    return checked(Summary, read_run_json(file), str(file)) if file.is_file() else None
 
 
 def read_summaries(folder: Path) -> dict[str, Summary]:
@@ -167,7 +167,7 @@ def read_summaries(folder: Path) -> dict[str, Summary]:
         InputError: If they are damaged.
     """
     file = folder / SUMMARY
-    return checked(dict[str, Summary], read_json(file), str(file)) if file.is_file() else {}
+    return checked(dict[str, Summary], read_run_json(file), str(file)) if file.is_file() else {}
 
 
 def append_record(folder: Path, record: Record) -> None:

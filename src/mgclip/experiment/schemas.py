@@ -191,7 +191,7 @@ SkippedList = list[Skipped]
 Kind = TypeVar("Kind")
 
 
-def read_json(file: Path) -> Any:
+def read_run_json(file: Path) -> Any:
     """The content of a JSON file; None if it does not exist.
 
     Raises:
@@ -211,7 +211,7 @@ def check_format(file: Path) -> Environment:
     Raises:
         InputError: If the file is damaged, or the run's files have a newer format.
     """
-    if (found := read_json(file)) is None and not file.is_file():
+    if (found := read_run_json(file)) is None and not file.is_file():
         return {}
     environment = checked(Environment, found, str(file))
     if (number := environment.get("format", FORMAT)) > FORMAT:

@@ -31,8 +31,8 @@ from mgclip.report.page_tables import (
     full_name,
     matrix_table,
     percent,
+    results_table,
     settings_tables,
-    summary_table,
     timing_table,
     version_tables,
 )
@@ -98,7 +98,7 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "runs": [RunHead(run.label, str(run.folder), _describe(run), _missing(run)) for run in runs],
         "has_joint": any(result.joint for run in runs for result in run.results),
         "columns": [*METRICS, EPOCHS, SECONDS],
-        "summary": summary_table(plan),
+        "summary": results_table(plan),
         "accuracy": _charts("", accuracy_chart(plan), numbers)[0],
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],
         "forgetting": forgetting_table(runs),

@@ -21,7 +21,7 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_json,
+    read_run_json,
 )
 from mgclip.method.baselines.table import METHODS
 
@@ -137,7 +137,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
             raise InputError(
                 f"Line {number} of {folder / run_folder.RECORDS} is not the record of task {number}: restore it from a backup."
             )
-    summary, final = read_json(folder / run_folder.SUMMARY), read_json(folder / run_folder.FINAL)
+    summary, final = read_run_json(folder / run_folder.SUMMARY), read_run_json(folder / run_folder.FINAL)
     ending = checked(Ending, summary or {}, str(folder / run_folder.SUMMARY))
     return Result(
         run=run,
