@@ -1,9 +1,10 @@
-"""Opening and transforming photographs against plain Pillow doing the same, in turn, on one core.
+"""Time opening and transforming photographs, against a plain Pillow script, in turn, on one core.
 
     python benchmarks/open_images.py photos --images 200
 
-Plain is open, convert, resize, crop, to an array, and nothing else; both make the same pixels, which is checked first. Given no
-folder, photographs of 500 x 375 are made. Measured is processor time, on one thread, so that other work disturbs little.
+The script opens, converts, resizes and crops an image and makes an array of it. Both give the same pixels, which is checked first.
+Without a folder, photographs of 500 x 375 pixels are generated. Processor time is measured, on one thread, so that other programs
+disturb it little.
 """
 
 from __future__ import annotations
@@ -40,33 +41,32 @@ def main() -> None:
     args = parser.parse_args()
     os.environ[THREADS] = "1"
     with contextlib.ExitStack() as stack:
-        folder = args.folder or made(Path(stack.enter_context(tempfile.TemporaryDirectory())), args.images)
+        folder = args.folder or generate(Path(stack.enter_context(tempfile.TemporaryDirectory())), args.images)
         files = image_files(folder)[: args.images]
-        for one, other in zip(plain(files[:20]), ours(files[:20]).permute(0, 2, 3, 1).numpy(), strict=True):
-            if not np.array_equal(one, other):
-                raise SystemExit("The pixels differ from plain Pillow's.")
+        if not np.array_equal(np.stack(plain(files[:20])), ours(files[:20]).permute(0, 2, 3, 1).numpy()):
+            raise SystemExit("The pixels differ from those of plain Pillow.")
         pairs = [(timed(plain, files), timed(ours, files)) for _ in range(args.rounds)]
-    theirs, own = (len(files) / statistics.median(times) for times in zip(*pairs, strict=True))
+    plain_rate, our_rate = (len(files) / statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
-    print(json.dumps({"images": len(files), "plain Pillow/s": theirs, "ours/s": own, "ratio": ratio}))
+    print(json.dumps({"images": len(files), "plain Pillow/s": plain_rate, "ours/s": our_rate, "ratio": ratio}))
 
 
-def made(folder: Path, count: int) -> Path:
-    """A folder of JPEG files of 500 x 375: slopes of colour under fine noise."""
+def generate(folder: Path, count: int) -> Path:
+    """A folder of JPEG files of 500 x 375: colour gradients with fine noise."""
     rng = np.random.default_rng(0)
     for number in range(count):
         left, right = rng.uniform(0, 255, (2, 375, 3))
-        slopes = np.linspace(left, right, 500, axis=1)
-        picture = np.clip(slopes + rng.normal(0, 20, (375, 500, 3)), 0, 255).astype(np.uint8)
+        gradients = np.linspace(left, right, 500, axis=1)
+        picture = np.clip(gradients + rng.normal(0, 20, (375, 500, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(picture).save(folder / f"{number:05}.jpg", quality=90)
     return folder
 
 
 def timed(work: Callable[[Sequence[Path]], object], files: Sequence[Path]) -> float:
-    begun = time.process_time()
-    for start in range(0, len(files), BATCH):
-        work(files[start : start + BATCH])
-    return time.process_time() - begun
+    start = time.process_time()
+    for first in range(0, len(files), BATCH):
+        work(files[first : first + BATCH])
+    return time.process_time() - start
 
 
 def ours(files: Sequence[Path]) -> torch.Tensor:

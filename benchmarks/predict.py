@@ -1,9 +1,9 @@
-"""Predicting many files against encoding them and nothing else, in turn; and how long the first answer takes.
+"""Time predicting many files, against only opening and encoding them, in turn; and the time to the first answer.
 
     python benchmarks/predict.py --images 2000
 
-The bare encoder opens, transforms and encodes the same files, batch after batch, loading ahead as prediction does: what
-prediction adds to it is comparing with classes, fusing and writing JSON.
+The encoder alone opens, transforms and encodes the same files, batch after batch, prefetching as prediction does. Prediction adds
+the comparison with the classes, the fusion and the JSON.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ def main() -> None:
         model.learn([data.train.images[i] for i in some], labels, data.class_names)
         model.save_pretrained(Path(place) / "model")
 
-        def bare() -> None:
+        def encode() -> None:
             model.encoder.images(model.encoder.pixels(files, keep_bytes=0))
 
         def predict() -> None:
             for answer in predict_files(model, files, top=3):
                 json.dumps([str(answer.file), answer.name, *answer.best])
 
-        works, times = {"bare": bare, "predict": predict}, {"bare": [0.0] * 0, "predict": [0.0] * 0}
+        works, times = {"encode": encode, "predict": predict}, {"encode": [0.0] * 0, "predict": [0.0] * 0}
         for name in list(works) + list(works) * args.rounds:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             works[name]()
-            times[name].append(time.perf_counter() - begun)
-        pairs = list(zip(times["predict"][1:], times["bare"][1:], strict=True))  # the first round warms up
+            times[name].append(time.perf_counter() - start)
+        pairs = list(zip(times["predict"][1:], times["encode"][1:], strict=True))  # the first round warms up
         starts = []
         for _ in range(3):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             words = [sys.executable, "-m", "mgclip", "predict", str(Path(place) / "model"), str(files[0])]
             subprocess.run(words, check=True, capture_output=True)
-            starts.append(time.perf_counter() - begun)
+            starts.append(time.perf_counter() - start)
     result = {
         "images": len(files),
         "images/s": {name: len(files) / statistics.median(values[1:]) for name, values in times.items()},
-        "predict / bare": statistics.median(a / b for a, b in pairs),
+        "predict / encode": statistics.median(a / b for a, b in pairs),
         "seconds to the first answer": statistics.median(starts),
         "threads": torch.get_num_threads(),
     }

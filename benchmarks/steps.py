@@ -1,4 +1,4 @@
-"""Seconds of a training step in every task of icons100, and the last task's against the first's: the past must cost nothing.
+"""Time a training step in every task of icons100: a step of the last task must not take longer than one of the first.
 
 python benchmarks/steps.py
 """
@@ -28,18 +28,16 @@ def main() -> None:
 
         def note(step: Step, times: list[float] = times, last: list[float] = last) -> None:
             now = time.perf_counter()
-            whole = step.images == recipe.adapter_batch_size
-            if (
-                step.phase == "adapter" and step.epoch > 1 and step.step > 1 and whole
-            ):  # images are opened in the first epoch
+            is_full = step.images == recipe.adapter_batch_size
+            # The first epoch opens the images, and the time of a first step includes what comes before it.
+            if step.phase == "adapter" and step.epoch > 1 and step.step > 1 and is_full:
                 times.append(now - last[0])
             last[0] = now
 
         learner.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts, on_step=note)
         medians.append(statistics.median(times))
-    print(
-        json.dumps({"seconds": medians, "last / first": medians[-1] / medians[0], "threads": torch.get_num_threads()})
-    )
+    result = {"seconds": medians, "last / first": medians[-1] / medians[0], "threads": torch.get_num_threads()}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/api_page.py build/docs
 
-needs the extra `docs`. pdoc alone would find none of these names, because the package imports each when it is first used.
+This needs the extra `docs`. pdoc alone would not find these names, because the package imports each of them on first use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main() -> None:
     import pdoc  # type: ignore[import-not-found]
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", type=Path, help="The folder to write.")
+    parser.add_argument("out", type=Path, help="Folder to write.")
     out = parser.parse_args().out
     for name in mgclip.__all__:
         setattr(mgclip, name, getattr(mgclip, name))

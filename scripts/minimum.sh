@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The fast tests with the oldest of everything that pyproject.toml allows, on the oldest Python: several GB, since old builds of
-# PyTorch bring CUDA.    scripts/minimum.sh [folder for the environment]
+# Run the fast tests on the oldest Python with the oldest dependencies that pyproject.toml allows. The environment takes several
+# gigabytes, because old builds of PyTorch include CUDA.    scripts/minimum.sh [folder for the environment]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${1:-.venv-minimum}"

@@ -1,13 +1,13 @@
-"""Pre-train iconclip, the small CLIP inside the package, on glyph-caption pairs of every family the stream does not use.
+"""Pre-train iconclip, the small CLIP inside the package, on glyphs and captions of every family that icons100 does not use.
 
     python scripts/pretrain_iconclip.py --out runs/iconclip --bf16 --export src/mgclip/assets/iconclip
 
-trains, or goes on where it stopped, and writes the finished model; about an hour on two cores that know bfloat16. Without --bf16 it
-takes about twice as long. It needs the extra `icons`.
+This trains, or resumes from the checkpoint in --out, and writes the finished model. It takes about an hour on two cores with
+bfloat16 units, and about twice as long without --bf16. It needs the extra `icons`.
 
-Contrastive pre-training on pairs of a drawn glyph and a caption: each batch holds distinct concepts, each drawn by one of the
-families that know it. Phosphor and Remix, the families of icons100, are never seen. Accuracy is logged on concepts outside
-icons100, drawn by Phosphor: the stream's own classes are not looked at while training.
+The training is contrastive, on pairs of a drawn glyph and a caption. The concepts of a batch are distinct, and each is drawn by one
+of its families. Phosphor and Remix, the families of icons100, are left out. Accuracy is logged on concepts outside icons100, drawn
+by Phosphor; the classes of icons100 are not used while training.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ SIDE, VOCABULARY = 32, 4096
 
 
 def pretraining_glyphs() -> list[list[Glyph]]:
-    """The glyphs trained on, one list per concept."""
+    """The training glyphs of each concept."""
     seen = [glyph for glyph in catalogue() if glyph.family not in icons.STREAM_FAMILIES]
     return list(icons.by_concept(seen).values())
 
 
 def train_tokenizer(concepts: list[str]) -> CLIPTokenizer:
-    """A byte-level BPE of CLIP's form, trained on the captions of the concepts."""
+    """A byte-level BPE like CLIP's, trained on the captions of the concepts."""
     words = [PLAIN_PROMPT.format(c) for c in concepts]
     words += [
         p.format(name="", style=s, ink=i, paper=i)
@@ -88,13 +88,13 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     )  # fmt: skip
     activation = dict(hidden_act="gelu", projection_dim=128)
     model = CLIPModel(CLIPConfig(vision_config=vision | activation, text_config=text | activation, projection_dim=128))
-    # Where a stroke lies matters from the first step: positions start as loud as the patches, not a tenth of them.
+    # The position of a stroke matters from the first step, so position embeddings start as large as those of patches, not a tenth.
     torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=0.2)
     return model
 
 
 def change_stroke(masks: torch.Tensor, chance: float, rng: torch.Generator) -> torch.Tensor:
-    """Thicken, thin or hollow out some masks ``(n, 1, s, s)``: the difference between one designer's style and another's."""
+    """Thicken, thin or hollow out some masks ``(n, 1, s, s)``, as the styles of designers differ."""
     choice = torch.rand(len(masks), generator=rng)
     thick = F.max_pool2d(masks, 3, 1, 1)
     thin = -F.max_pool2d(-masks, 3, 1, 1)
@@ -108,7 +108,7 @@ def change_stroke(masks: torch.Tensor, chance: float, rng: torch.Generator) -> t
 def draw(
     masks: torch.Tensor, ink: torch.Tensor, paper: torch.Tensor, strength: float, rng: torch.Generator
 ) -> torch.Tensor:
-    """Pictures ``(n, 3, 32, 32)`` in 0..1 of masks ``(n, 64, 64)`` uint8 in colours ``(n, 3)``, varied with ``strength`` 0..1."""
+    """Draw masks ``(n, 64, 64)`` uint8 in colours ``(n, 3)`` as images ``(n, 3, 32, 32)`` in 0..1, varied with ``strength`` 0..1."""
     n = len(masks)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -130,9 +130,9 @@ def draw(
 
 
 def colour_pair(rng: random.Random, strength: float) -> tuple[str, str]:
-    """Two colour names whose luminance differs by at least 0.3: black on white mostly, while ``strength`` is low.
+    """Two colour names whose luminance differs by at least 0.3. While ``strength`` is low, they are mostly black and white.
 
-    Colours are learned in a few steps and shapes in thousands; colours from the start would hide the shapes.
+    Colours are learned in a few steps and shapes in thousands, so colours from the start would hide the shapes.
     """
     if rng.random() > strength:
         return "black", "white"
@@ -164,7 +164,7 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 
 @torch.no_grad()
 def held_out_accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessorPil) -> float:
-    """Zero-shot accuracy on the held-out concepts, every Phosphor style, varied as icons100 varies its images."""
+    """Zero-shot accuracy on the held-out concepts in every style of Phosphor, with the variations of icons100."""
     groups = icons.held_out_glyphs()
     texts = F.normalize(
         model.get_text_features(token_ids(tokenizer, [PLAIN_PROMPT.format(n) for n in groups])).pooler_output, dim=-1
@@ -178,7 +178,7 @@ def held_out_accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLI
 
 
 def variation(progress: float) -> float:
-    """Strength of the augmentation at a share of the run: slowly at first, shapes being new, and full from a third on."""
+    """Strength of the augmentation at a share of the run: low at first, and full from a third on."""
     return float(np.interp(progress, [0, 3 / 14, 5 / 14], [0.1, 5 / 14, 1.0]))
 
 
@@ -187,19 +187,51 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))))
 
 
+def draw_batch(
+    groups: list[list[Glyph]], masks: dict[Glyph, torch.Tensor], size: int, step: int, steps: int, seed: int
+) -> tuple[torch.Tensor, list[str]]:
+    """The images ``(size, 3, 32, 32)`` and captions of a step. Each pass over the concepts has an order of its own."""
+    turn, place = divmod(step, len(groups) // size)
+    order = random.Random(f"{seed} pass {turn}").sample(range(len(groups)), len(groups))
+    rng, noise = random.Random(f"{seed} step {step}"), torch.Generator().manual_seed(seed * 10_000_019 + step)
+    glyphs = []
+    for k in order[place * size : (place + 1) * size]:
+        family = rng.choice(sorted({g.family for g in groups[k]}))
+        glyphs.append(rng.choice([g for g in groups[k] if g.family == family]))
+    strength = variation(step / steps)
+    pairs = [colour_pair(rng, strength) for _ in glyphs]
+    ink, paper = (
+        torch.stack([torch.tensor(COLOURS[p[k]]) for p in pairs])
+        + 0.08 * strength * torch.randn(len(pairs), 3, generator=noise)
+        for k in (0, 1)
+    )
+    pictures = draw(torch.stack([masks[g] for g in glyphs]), ink, paper, strength, noise)
+    return pictures, [caption(g, *pair, rng) for g, pair in zip(glyphs, pairs, strict=True)]
+
+
+def contrastive_loss(model: CLIPModel, pixels: torch.Tensor, tokens: torch.Tensor, *, bf16: bool) -> torch.Tensor:
+    # PyTorch's fused attention has no fast backward for bfloat16 on CPUs: the plain one halves the step's time.
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), sdpa_kernel(SDPBackend.MATH):
+        images = model.get_image_features(pixels).pooler_output
+        texts = model.get_text_features(tokens).pooler_output
+    logits = model.logit_scale.exp() * F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    own = torch.arange(len(logits))
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
 def train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     groups = pretraining_glyphs()
     tokenizer = train_tokenizer([drawings[0].concept for drawings in groups])
     processor = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     masks = {glyph: torch.from_numpy(np.array(render(glyph))) for drawings in groups for glyph in drawings}
-    palette = {name: torch.tensor(rgb) for name, rgb in COLOURS.items()}
     torch.manual_seed(args.seed)
     model = build_model(tokenizer)
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
+    decayed, others = ([p for p in model.parameters() if (p.ndim >= 2) is matrix] for matrix in (True, False))
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98), fused=True
+        [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     checkpoint, first = args.out / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -207,39 +239,15 @@ def train(args: argparse.Namespace) -> None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    print(
-        f"{len(groups)} concepts, {len(masks)} glyphs, {sum(p.numel() for p in model.parameters()):,} parameters, from step {first}",
-        flush=True,
-    )
-    batches_per_pass, begun = len(groups) // args.batch_size, time.monotonic()
+    weights = sum(p.numel() for p in model.parameters())
+    print(f"{len(groups)} concepts, {len(masks)} glyphs, {weights:,} parameters, from step {first}", flush=True)
+    start = time.monotonic()
     for step in range(first, args.steps):
-        turn, place = divmod(step, batches_per_pass)
-        order = random.Random(f"{args.seed} pass {turn}").sample(range(len(groups)), len(groups))
-        rng, noise = (
-            random.Random(f"{args.seed} step {step}"),
-            torch.Generator().manual_seed(args.seed * 10_000_019 + step),
-        )
-        glyphs = []
-        for k in order[place * args.batch_size : (place + 1) * args.batch_size]:
-            family = rng.choice(sorted({g.family for g in groups[k]}))
-            glyphs.append(rng.choice([g for g in groups[k] if g.family == family]))
-        strength = variation(step / args.steps)
-        pairs = [colour_pair(rng, strength) for _ in glyphs]
-        ink, paper = (
-            torch.stack([palette[p[k]] for p in pairs]) + 0.08 * strength * torch.randn(len(pairs), 3, generator=noise)
-            for k in (0, 1)
-        )
-        pictures = draw(torch.stack([masks[g] for g in glyphs]), ink, paper, strength, noise)
-        captions = [caption(g, *pair, rng) for g, pair in zip(glyphs, pairs, strict=True)]
+        pictures, captions = draw_batch(groups, masks, args.batch_size, step, args.steps, args.seed)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.lr)
-        # PyTorch's fused attention has no fast backward for bfloat16 on CPUs: the plain one halves the step's time.
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16), sdpa_kernel(SDPBackend.MATH):
-            seen = model.get_image_features(normalise(pictures, processor)).pooler_output
-            read = model.get_text_features(token_ids(tokenizer, captions)).pooler_output
-        logits = model.logit_scale.exp() * F.normalize(seen.float(), dim=-1) @ F.normalize(read.float(), dim=-1).T
-        own = torch.arange(len(logits))
-        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        tokens = token_ids(tokenizer, captions)
+        loss = contrastive_loss(model, normalise(pictures, processor), tokens, bf16=args.bf16)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -249,14 +257,12 @@ def train(args: argparse.Namespace) -> None:
         if (step + 1) % args.log_every == 0 or step + 1 == args.steps:
             line = dict(step=step + 1, loss=round(loss.item(), 4), logit_scale=round(model.logit_scale.exp().item(), 2))
             line["held_out"] = round(held_out_accuracy(model, tokenizer, processor), 4)
-            line["seconds"] = round(time.monotonic() - begun, 1)
+            line["seconds"] = round(time.monotonic() - start, 1)
             with open(args.out / "log.jsonl", "a") as log:
                 print(json.dumps(line), file=log)
             print(line, flush=True)
-            torch.save(
-                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
-                checkpoint.with_suffix(".new"),
-            )
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
     if args.export:
         for part in (model.half(), tokenizer, processor):

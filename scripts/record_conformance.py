@@ -2,9 +2,9 @@
 
     python scripts/record_conformance.py --out src/mgclip/assets/recording
 
-draws the images and writes the recording, in under a minute on one core. It needs the extra `icons`. The numbers come from
-tests/reference.py, which shares no code with the package. The recording names iconclip as its CLIP, so it holds no weights of a CLIP:
-make it again whenever iconclip changes.
+This draws the images and writes the recording, in less than a minute on one core. It needs the extra `icons`. The numbers come from
+tests/reference.py, which shares no code with the package. The recording names iconclip as its CLIP and contains no weights of it:
+repeat it if iconclip changes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ PROBE = {"max_epochs": 5, "alpha": 0.003, "adapter_batch_size": 12, "adapter_lr"
 CLASSES = (
     "closed captioning", "compass", "disc", "football", "git commit", "leaf", "mouse", "question", "radio", "repeat",
 )  # fmt: skip
-"""Classes that iconclip confuses. Of classes that it tells apart the loss is near zero, and Adam would amplify the gradient's rounding."""
+"""Classes that iconclip confuses. With classes that it separates, the loss is near zero, and Adam would amplify rounding errors."""
 STILL = ("vision.2.k", "vision.3.k")
-"""Projections in which iconclip has a head whose attention no key can change. The true gradient there is zero up to rounding."""
+"""Projections with a head whose attention does not depend on the keys. The true gradient there is zero up to rounding."""
 TRAIN, TEST = 6, 3
 SIZE = (48, 40)
-"""Width and height of the images. They are neither square nor of iconclip's size, so that its transform resizes and crops."""
+"""Width and height of the images. They differ from each other and from the size of iconclip, so that it resizes and crops."""
 
 
 def draw() -> dict[str, Any]:
-    """Images of shape ``(n, height, width, 3)``, uint8, and labels ``(n,)``; the classes take turns, so each batch mixes them."""
+    """Images ``(n, height, width, 3)`` uint8 and labels ``(n,)``. The classes alternate, so that each batch mixes them."""
     names = icons.class_names()
     data: dict[str, Any] = {"class_names": np.array(CLASSES)}
     for part, images, count in zip(("train", "test"), icons.load(TRAIN, TEST), (TRAIN, TEST), strict=True):
@@ -55,7 +55,7 @@ def draw() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="The folder to write; it is made if there is none.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder to write; it is created if it does not exist.")
     record(ICONCLIP, draw(), CONFIG, parser.parse_args().out, probe=PROBE, still=STILL)
 
 

@@ -2,8 +2,9 @@
 
     PYTHONPATH=tests python scripts/record_crops.py tests/crops.json
 
-in an environment with torchvision, which nothing else here needs. tests/clip/test_transform.py compares ours with the recording: the
-size after resizing, and the left and upper edge of the crop. Pixels are not recorded: versions of Pillow resize a little differently.
+This needs torchvision, which nothing else in this project needs. The test of clip/transform.py compares our transform with the
+recording: the size after resizing, and the left and upper edge of the crop. Pixels are not recorded, because versions of Pillow
+resize slightly differently.
 """
 
 import json

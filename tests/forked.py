@@ -1,6 +1,6 @@
-"""Commands and programs in processes of their own, forked from one that has imported what takes seconds.
+"""Run commands and programs in processes forked from one that has already imported the slow modules.
 
-What is forked is new in everything a command can see: arguments, folder, environment, its three files. Only the imports are done.
+A forked process has its own arguments, folder, environment, and standard input, output and error. It saves only the imports.
 """
 
 import multiprocessing
@@ -25,12 +25,12 @@ SERVER.set_forkserver_preload(
 
 
 def mgclip(*words: object, cwd: Path | None = None, given: str = "") -> subprocess.CompletedProcess[str]:
-    """``mgclip WORDS``, as typed in a folder: its exit code and what it printed."""
+    """Run ``mgclip WORDS`` in a folder; returns its exit code and output."""
     return _forked(_command, [str(word) for word in words], cwd, given)
 
 
 def program(text: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """``python -c TEXT``."""
+    """Run ``python -c TEXT``."""
     return _forked(_program, [text], cwd, "")
 
 

@@ -1,4 +1,4 @@
-"""Runs of a recipe, and what they leave in their folders, for the tests."""
+"""Run recipes, and read the folders of runs."""
 
 from mgclip.experiment import run_folder, runner
 
@@ -9,7 +9,7 @@ def run(recipe, folder, resume=False, **watchers):
 
 
 def read(folder, method):
-    """The records without their timings, and the weights that were saved, as bytes."""
+    """The records without their times, and the saved weights as bytes."""
     kept = [{k: v for k, v in record.items() if k != "seconds"} for record in run_folder.read_records(folder / method)]
     state = next((folder / method / "model").glob("mgclip-state-*"))
     weights = [(state / name).read_bytes() for name in ("head.safetensors", "adapter/adapter_model.safetensors")]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mgclip.experiment.evaluation import calibration, confused, per_class
 
 
-def test_per_class_and_confusions_worked_out_by_hand():
+def test_figures_and_confusions_agree_with_counts_by_hand():
     truth, found = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
     rows = per_class(["a", "b", "c"], truth, found)
     assert [(row["images"], row["right"], row["predicted"]) for row in rows] == [(3, 1, 2), (2, 1, 4), (1, 0, 0)]
@@ -21,7 +21,7 @@ def test_per_class_and_confusions_worked_out_by_hand():
     ]
 
 
-def test_classes_without_images_and_a_single_class():
+def test_undefined_figures_are_none():
     truth, predicted = np.array([2, 2]), np.array([2, 0])
     assert [(row["images"], row["recall"], row["precision"]) for row in per_class("abc", truth, predicted)] == [
         (0, None, 0.0),

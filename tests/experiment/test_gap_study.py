@@ -49,15 +49,15 @@ def test_the_last_measurement_is_of_the_trained_adapters(study):
     assert Study(learner, study.sample).measure().negative == pytest.approx(trace.points[-1].negative, abs=1e-6)
 
 
-def test_the_command(mgclip, tiny_clip, tmp_path):
+def test_the_command_writes_numbers_and_figures(mgclip, tiny_clip, tmp_path):
     words = ("gap", tiny_clip, "icons100", "adapter_batch_size=150", "--classes", 4, "--per-class", 4)
     code, out, err = mgclip(
         *words, "--track", "--epochs", 2, "--points", 2, "--out", tmp_path / "gap", "--quiet", "--json"
     )
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "gap" / "gap.json").read_text())
-    said = json.loads(out)
-    assert said["gap"] == record["gap"]
+    printed = json.loads(out)
+    assert printed["gap"] == record["gap"]
     assert [trace["loss"] for trace in record["traces"]] == ["cross-entropy", "align"]
     assert record["traces"][1]["points"][0] == record["gap"]
     pictures = {file.name for file in (tmp_path / "gap").glob("*.svg")}
@@ -70,7 +70,7 @@ def test_the_command(mgclip, tiny_clip, tmp_path):
     assert [file.name for file in sorted((tmp_path / "once").iterdir())] == ["gap.json", "projection.svg"]
 
 
-def test_a_saved_model_and_a_folder(mgclip, tiny_clip, icons, tmp_path, quick):
+def test_a_saved_model_and_a_folder_can_be_measured(mgclip, tiny_clip, icons, tmp_path, quick):
     model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
     model.learn(*task(icons, [0, 1, 2]))
     model.save_pretrained(tmp_path / "shop")

@@ -11,7 +11,7 @@ from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
 MATRIX = np.array([[0.9, 0.3, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
 
 
-def test_metrics_by_hand():
+def test_the_metrics_agree_with_a_calculation_by_hand():
     sizes = [10, 10, 20]
     assert metrics.accuracy_after(MATRIX, sizes).tolist() == pytest.approx([0.9, 0.75, (6 + 9 + 10) / 40])
     assert metrics.last(MATRIX, sizes) == pytest.approx(0.625)
@@ -26,7 +26,7 @@ def test_metrics_by_hand():
 
 
 @given(st.integers(2, 6), st.integers(0, 2**31))
-def test_metrics_hold_together(tasks, seed):
+def test_the_metrics_are_consistent(tasks, seed):
     rng = np.random.default_rng(seed)
     matrix, sizes = rng.random((tasks, tasks)), rng.integers(1, 50, tasks).tolist()
     after = metrics.accuracy_after(matrix, sizes)

@@ -8,7 +8,7 @@ import pytest
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe, shipped_recipes
-from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_cells
+from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_runs
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 
@@ -43,16 +43,16 @@ def test_every_table_fits_its_recipes(name, tmp_path):
     assert shipped_tables()[name].read_text().startswith(f"# mgclip reproduce {name}")
     assert set(table.methods or ()) <= set(METHODS)
     assert {entry.recipe for entry in table.published} <= set(table.recipes)
-    cells = table_cells(table, tmp_path, seeds=2, twin=False)
+    cells = table_runs(table, tmp_path, seeds=2, twin=False)
     assert len(cells) == 2 * len(table.recipes) * max(1, sum(map(len, table.vary.values())))
     assert len({cell.folder for cell in cells}) == len(cells)
     if all(load_recipe(recipe).twin for recipe in table.recipes):
-        twins = table_cells(table, tmp_path, seeds=1, twin=True)
+        twins = table_runs(table, tmp_path, seeds=1, twin=True)
         assert all(cell.recipe.data == "icons100" and cell.recipe.clip == "iconclip" for cell in twins)
     else:
         assert name == "icons100"
         with pytest.raises(InputError, match="The recipe icons100 has no twin on icons100: leave --twin out"):
-            table_cells(table, tmp_path, seeds=1, twin=True)
+            table_runs(table, tmp_path, seeds=1, twin=True)
 
 
 def test_every_published_recipe_is_in_a_table():
@@ -89,19 +89,19 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
         "published: [{recipe: icons100, method: other, avg: 12.5}, {recipe: icons100, method: mg-clip, last: 34}]\n"
     )
     out = tmp_path / "out"
-    code, said, err = reproduce(file, "--out", out, "--seeds", 1)
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 1)
     assert code == 0, err
-    assert "| icons100 | mg-clip |" in said
-    assert "other" not in said  # published values apply to the shipped recipe only, and these runs are much smaller
+    assert "| icons100 | mg-clip |" in printed
+    assert "other" not in printed  # published values apply to the shipped recipe only, and these runs are much smaller
     runs = sorted(str(f.parent.relative_to(out)) for f in out.rglob("recipe.yaml"))
     assert runs == ["icons100-5x10/seed-0", "icons100/seed-0"]
     stamps = {f: f.stat().st_mtime_ns for f in out.rglob("records.jsonl")}
     (out / "icons100" / "seed-0" / "summary.json").unlink()  # as if the run had been stopped
-    code, said, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
     assert (code, err) == (0, "")
     untouched = out / "icons100-5x10" / "seed-0" / "mg-clip" / "records.jsonl"
     assert untouched.stat().st_mtime_ns == stamps[untouched]
-    rows = {(row["recipe"], row["method"]): row for row in json.loads(said)["rows"]}
+    rows = {(row["recipe"], row["method"]): row for row in json.loads(printed)["rows"]}
     assert len(rows) == 6
     lasts = [
         json.loads((out / "icons100" / f"seed-{s}" / "summary.json").read_text())["mg-clip"]["last"] for s in (0, 1)
@@ -126,16 +126,16 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
 
 
 def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
-    code, said, err = reproduce("ablation-beta", "--twin", "--out", tmp_path / "out")
+    code, printed, err = reproduce("ablation-beta", "--twin", "--out", tmp_path / "out")
     assert code == 0, err
-    assert [line.split(" | ")[1] for line in said.splitlines() if line.startswith("| icons100")] == [
+    assert [line.split(" | ")[1] for line in printed.splitlines() if line.startswith("| icons100")] == [
         f"vision_weight={v}" for v in (0, 1, 2, 4, 8)
     ]
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
 
 
-def test_a_cell_is_finished_only_at_its_end(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None
     with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
         load_table("icons10")
@@ -144,8 +144,8 @@ def test_a_cell_is_finished_only_at_its_end(tmp_path):
         load_table(str(tmp_path / "bad.yaml"))
 
 
-def test_names_that_could_break_a_table(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=1, twin=False)
+def test_no_name_breaks_a_table(tmp_path):
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])
     assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables
     text = markdown(frame(rows))
@@ -157,7 +157,7 @@ def test_names_that_could_break_a_table(tmp_path):
 
 
 def test_seeds_count_from_the_given_one(tmp_path):
-    cells = table_cells(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
     assert [cell.recipe.seed for cell in cells] == [7, 8]
     assert [cell.folder.name for cell in cells] == ["seed-7", "seed-8"]
 
@@ -189,7 +189,7 @@ def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):
 def test_published_values_are_shown_for_published_settings_only(tmp_path):
     table = load_table("cifar100")
     for changes, shown in (((), {"87.00", "81.77"}), (("tasks=2",), set())):
-        cells = table_cells(table, tmp_path, seeds=1, twin=False, changes=changes)
+        cells = table_runs(table, tmp_path, seeds=1, twin=False, changes=changes)
         found = frame(collect(cells, [{"mg-clip": SUMMARY}] * len(cells)), table.published)
         columns = set(found.get("published Avg", ()))
         assert columns - {"-"} >= shown

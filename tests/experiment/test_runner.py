@@ -174,7 +174,7 @@ def test_published_values_apply_only_to_published_settings():
         ("data.json", "{", r"data\.json is not JSON"),
         ("data.json", '{"task 1": {"classes": "ab"}}', r"data\.json is damaged \(task 1\.classes"),
         ("mg-clip/summary.json", '{"last": 1e999}', r"summary\.json is damaged"),
-        ("mg-clip/run_folder.jsonl", '{"task": 0}\n{}\n', r"Line 1 of .*records\.jsonl is damaged"),
+        ("mg-clip/records.jsonl", '{"task": 0}\n{}\n', r"Line 1 of .*records\.jsonl is damaged"),
         ("recipe.yaml", "[" * 5000, r"recipe\.yaml is not YAML"),
         ("recipe.yaml", "a: 2000-99-99", r"recipe\.yaml is not YAML"),
     ],

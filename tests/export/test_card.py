@@ -148,7 +148,8 @@ def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypat
     } <= set(exported.files)
     assert exported.deviation < 1e-5
     assert exported.onnx_deviation < 1e-5
-    wide = Image.fromarray(icons["x_test"][17]).resize((90, 61))
+    # Of this size the processor of transformers cuts the same crop; of some sizes it is one pixel off (docs/export.md).
+    wide = Image.fromarray(icons["x_test"][17]).resize((94, 61))
     wide.save(tmp_path / "clip" / "image.png")
     ((name, probability),) = next(model.predict([wide]).top(1))
     programs = re.findall(r"^```python\n(.*?)^```", (tmp_path / "clip" / "README.md").read_text(), re.M | re.S)
@@ -156,8 +157,8 @@ def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "clip")
     for program in programs:
         assert "mgclip" not in program
-        with redirect_stdout(StringIO()) as said:
+        with redirect_stdout(StringIO()) as printed:
             exec(compile(program, "card", "exec"), {})
-        answer, value = said.getvalue().strip().rsplit(" ", 1)
+        answer, value = printed.getvalue().strip().rsplit(" ", 1)
         assert answer == name
         assert float(value) == pytest.approx(probability, abs=1e-5)

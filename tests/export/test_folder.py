@@ -45,7 +45,7 @@ def test_the_folder_is_an_ordinary_clip_and_the_model_is_unchanged(model, icons,
     assert (bare - own).abs().max() > 1e-3  # the adapters do something, so an export without them would be noticed
 
 
-def test_head_and_classes(tiny, tmp_path):
+def test_the_folder_has_the_head_and_the_classes(tiny, tmp_path):
     export_clip(tiny, tmp_path / "clip")
     head = load_file(tmp_path / "clip" / HEAD)
     assert torch.equal(head["rows"], tiny.head)
@@ -130,16 +130,16 @@ def test_a_deviating_export_is_rejected(tiny, tmp_path, weight):
         check_export(tiny, tmp_path / "clip")
 
 
-def test_the_command(onnx, mgclip, tiny, icons, tmp_path):
+def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, icons, tmp_path):
     tiny.save_pretrained(tmp_path / "months")
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "clip", "--onnx", "--json")
     assert (code, err) == (0, "")
-    said = json.loads(out)
-    assert said["classes"] == 5
-    assert sorted(said["files"]) == sorted(file.name for file in (tmp_path / "clip").iterdir())
-    assert 0 <= said["deviation"] < 1e-5
-    assert 0 <= said["onnx_deviation"] < 1e-5
-    assert said["pushed_to"] is None
+    printed = json.loads(out)
+    assert printed["classes"] == 5
+    assert sorted(printed["files"]) == sorted(file.name for file in (tmp_path / "clip").iterdir())
+    assert 0 <= printed["deviation"] < 1e-5
+    assert 0 <= printed["onnx_deviation"] < 1e-5
+    assert printed["pushed_to"] is None
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "again")
     assert (code, err) == (0, "")
     assert "model.safetensors" in out

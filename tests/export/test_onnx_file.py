@@ -44,7 +44,7 @@ def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, 
     assert onnx_deviation(others, file) > 1e-2  # a wrong branch would be noticed
 
 
-def test_onnx_of_iconclip(onnx, iconclip, tmp_path):
+def test_iconclip_can_be_exported_to_onnx(onnx, iconclip, tmp_path):
     assert export_onnx(iconclip, tmp_path / "model.onnx") < 1e-5
     with pytest.raises(InputError, match=r"model\.onnx already exists"):
         export_onnx(iconclip, tmp_path / "model.onnx")

@@ -60,7 +60,7 @@ def small(tmp_path):
     return folder
 
 
-def test_pushing(hub, small):
+def test_a_folder_is_pushed_to_the_hub(hub, small):
     assert push(small, "me/months", private=True) == f"{hub.address}/me/months"
     paths = [path for path, *_ in hub.asked]
     assert paths[0] == "/api/repos/create"

@@ -1,10 +1,11 @@
-"""Kill a run at random moments, go on with it, and see that nothing of it differs from one that was left alone.
+"""Kill a run at random moments, resume it, and check that its result equals that of an uninterrupted run.
 
     python tests/faults/campaign.py --kills 60
 
-Every trial starts an icons100 run in a process of its own, kills it with SIGKILL and resumes it to the end. Every other one is
-killed at a seeded random time between its start and its end, the rest in one phase of training after the other, at a random step. All models must then be equal byte for byte, and all records but for their seconds. Says how many
-trials were, in which phase each was hit, and exits with 1 if any differs.
+Every trial starts an icons100 run in a process of its own, kills it with SIGKILL and resumes it to the end. Half of the trials are
+killed at a seeded random time, the others at a random step of one training phase after the other. All models must then be equal
+byte for byte, and all records except for their times. The script prints the phase in which each trial was killed, and exits with 1
+if a trial differs.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ RECIPE = (
 )  # fmt: skip
 FEWER = {"methods=mg-clip,mg-clip-replay": "methods=mg-clip", "tasks=3": "tasks=2"}
 SMALL = tuple(FEWER.get(word, word) for word in RECIPE if word != "balanced=true")
-"""One method and two tasks only: for a few trials in little time."""
+"""One method and two tasks, for a few quick trials."""
 EVERY = ("--checkpoint-every", "2")
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """A run in a process of its own."""
+    """Start a run in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "mgclip", "run", *words, *EVERY, "--quiet"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -43,32 +44,32 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def finished(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a run that should come to it."""
-    _, said = process.communicate(timeout=600)
+    """Wait for a run to end without an error."""
+    _, errors = process.communicate(timeout=600)
     if process.returncode:
-        raise SystemExit(f"a run failed: {said.decode()}")
+        raise SystemExit(f"a run failed: {errors.decode()}")
 
 
 def outcome(run: Path) -> dict[str, object]:
-    """What a run leaves: every model file's content, its classes, the records without their seconds."""
-    left: dict[str, object] = {}
+    """The result of a run: the content of every model file, the manifest, and the records without their times."""
+    result: dict[str, object] = {}
     for method in sorted(entry for entry in run.iterdir() if (entry / "records.jsonl").is_file()):
         lines = [json.loads(line) for line in (method / "records.jsonl").read_text().splitlines()]
-        left[f"{method.name} records"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+        result[f"{method.name} records"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
         manifest = json.loads((method / "model" / "mgclip.json").read_text())
         state = method / "model" / manifest.pop("state")
-        left[f"{method.name} manifest"] = manifest
+        result[f"{method.name} manifest"] = manifest
         for file in sorted(state.rglob("*.safetensors")):
-            left[f"{method.name} {file.relative_to(state)}"] = file.read_bytes()
-        left[f"{method.name} final"] = (method / "final.json").read_text()
-        left[f"{method.name} left over"] = sorted(p.name for p in method.glob("*progress*"))
-    return left
+            result[f"{method.name} {file.relative_to(state)}"] = file.read_bytes()
+        result[f"{method.name} final"] = (method / "final.json").read_text()
+        result[f"{method.name} leftovers"] = sorted(p.name for p in method.glob("*progress*"))
+    return result
 
 
 def where(run: Path) -> str:
-    """The place in which a run was killed: method, tasks done, and the phase of its newest checkpoint."""
+    """Where a run was killed: the method, the number of finished tasks, and the phase of the newest checkpoint."""
     if not (run / "recipe.yaml").is_file():
-        return "before the run's folder"
+        return "before the folder of the run"
     methods = [entry for entry in run.iterdir() if entry.is_dir()]
     if not methods:
         return "before the first method"
@@ -76,17 +77,17 @@ def where(run: Path) -> str:
     records = last / "records.jsonl"
     done = len(records.read_text().splitlines()) if records.is_file() else 0
     found = newest(last)
-    return f"{last.name}, {done} tasks done, {found.phase if found else 'between phases'}"
+    return f"{last.name}, {done} tasks finished, {found.phase if found else 'between phases'}"
 
 
 def newest(method: Path) -> Checkpoint | None:
-    """The newest checkpoint inside a task of a method."""
-    there = [c for c in (read_checkpoint(method / name) for name in FILES) if c is not None]
-    return max(there, key=lambda c: c.number, default=None)
+    """The newest checkpoint of a method inside a task."""
+    saved = [c for c in (read_checkpoint(method / name) for name in FILES) if c is not None]
+    return max(saved, key=lambda c: c.number, default=None)
 
 
 def until(phase: str, count: int, run: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait for so many checkpoints in a phase, or for the end of the run."""
+    """Wait for ``count`` checkpoints in a phase, or for the end of the run."""
     seen = set()
     while len(seen) < count and process.poll() is None:
         for method in run.glob("*/"):
@@ -96,13 +97,15 @@ def until(phase: str, count: int, run: Path, process: subprocess.Popen[bytes]) -
 
 
 def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIPE) -> Counter[str]:
-    """Kill and resume so many times, as many trials at once as there are cores; the places hit. Ends the program where a resumed
-    run differs.
+    """Kill and resume ``kills`` runs, one per core at a time. Ends the program if a resumed run differs.
+
+    Returns:
+        The number of kills at each place.
     """
     begun = time.monotonic()
-    finished(start(place / "whole", *recipe, "--out", "whole"))
+    finished(start(place / "uninterrupted", *recipe, "--out", "uninterrupted"))
     length = time.monotonic() - begun
-    expected = outcome(place / "whole")
+    expected = outcome(place / "uninterrupted")
     phases = ORDER if "balanced=true" in recipe else [phase for phase in ORDER if not phase.startswith("balance")]
 
     def trial(number: int) -> str:
@@ -116,7 +119,7 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
                 until(phase, draw.randint(1, 6), run, process)
             if process.poll() is None:
                 break
-            shutil.rmtree(run)  # it had ended before: not a kill
+            shutil.rmtree(run)  # it ended before it could be killed
         process.kill()
         process.communicate()
         hit = where(run)
@@ -129,10 +132,10 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
         return hit
 
     places = Counter[str]()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as hands:
-        for number, hit in enumerate(hands.map(trial, range(kills)), start=1):
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        for number, hit in enumerate(threads.map(trial, range(kills)), start=1):
             places[hit] += 1
-            print(f"{number}/{kills}: {hit}: the same", flush=True)
+            print(f"{number}/{kills}: {hit}: equal", flush=True)
     return places
 
 
@@ -143,11 +146,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         places = campaign(args.kills, args.seed, Path(place))
-    print(
-        json.dumps(
-            {"kills": args.kills, "the same": sum(places.values()), "places": dict(sorted(places.items()))}, indent=1
-        )
-    )
+    result = {"kills": args.kills, "equal": sum(places.values()), "places": dict(sorted(places.items()))}
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

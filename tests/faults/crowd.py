@@ -1,9 +1,9 @@
-"""Many processes at one model folder: learning, going back, predicting, all at once. No update may be lost or half there.
+"""Several processes learn, undo and predict with one model folder at once. No update may be lost or partial.
 
     python tests/faults/crowd.py --operations 1000 --processes 4
 
-Every learn is made under the folder's lock from the version then in force; every read takes the folder as it finds it. In the end
-each learn that was made is a version, whose classes are its parent's and its own.
+Learning takes the folder's lock and continues from the active version; reading takes no lock. At the end, every learned class has a
+version, whose classes are those of its parent and its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WAIT = 300.0
 
 
 def work(folder: Path, clip: str, who: int, operations: int, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    """One process's share; puts what it did, or the error that ended it, into ``results``."""
+    """The operations of one process. It reports their numbers, and the error that ended it if there was one."""
     import torch
 
     from mgclip import MGCLIP, history, undo
@@ -66,7 +66,11 @@ def work(folder: Path, clip: str, who: int, operations: int, results: multiproce
 
 
 def crowd(folder: Path, clip: str, operations: int, processes: int) -> Counter[str]:
-    """Run so many operations in all; how many of each were made. Raises ``AssertionError`` where anything was lost."""
+    """Run ``operations`` operations in all and check that nothing is lost.
+
+    Returns:
+        The number of operations of each kind.
+    """
     from mgclip import MGCLIP, Settings, history, undo
 
     model = MGCLIP.from_pretrained(clip, settings=Settings(epochs=0, head_epochs=0))
@@ -75,14 +79,14 @@ def crowd(folder: Path, clip: str, operations: int, processes: int) -> Counter[s
     model.save_pretrained(folder, note={"what": "first", "classes": list(model.class_names)})
     results = SERVER.Queue()
     shares = [operations // processes] * processes
-    crew = [SERVER.Process(target=work, args=(folder, clip, who, n, results)) for who, n in enumerate(shares)]
-    for each in crew:
+    workers = [SERVER.Process(target=work, args=(folder, clip, who, n, results)) for who, n in enumerate(shares)]
+    for each in workers:
         each.start()
-    ended = [results.get(timeout=3600) for _ in crew]
-    for each in crew:
+    reports = [results.get(timeout=3600) for _ in workers]
+    for each in workers:
         each.join()
-    assert not [error for _, _, error in ended if error], ended
-    done = sum((Counter(did) for _, did, _ in ended), Counter[str]())
+    assert not [error for _, _, error in reports if error], reports
+    done = sum((Counter(counts) for _, counts, _ in reports), Counter[str]())
     versions = history(folder)
     assert [version.number for version in versions] == list(range(1, done["learn"] + 2))
     by_number = {version.number: version for version in versions}

@@ -1,10 +1,10 @@
-"""Run out of disk at every write: on a file system with room for so many pages more, then one more, and so for files.
+"""Run out of disk space at every write.
 
     python tests/faults/full_disk.py
 
-Each operation is done on a small tmpfs that is full after 0, 1, 2, ... pages of 4 KiB, and then after 0, 1, 2, ... new files, until
-it is done without a failure. Every failure must be one sentence, leave what was there byte for byte, and be made good by
-the same command once there is room. Needs the right to mount.
+Each command runs on a small tmpfs with room for 0, 1, 2, ... more pages of 4 KiB, and then for 0, 1, 2, ... more files, until it
+succeeds. Every failure must be reported in one sentence and leave existing files unchanged, and the same command must succeed once
+there is room. The script needs the right to mount.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ Bytes = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that writes. ``kept``: what lies in a place and may not change where it fails; ``result``: what it should be in
-    the end; ``again``: the words that make a failure good, from what it left.
+    """A command that writes.
+
+    ``words`` is the command line in a folder, and ``again`` the one that repeats it after a failure, if it differs. ``kept`` reads
+    what a failure must not change, and ``result`` what the command must produce.
     """
 
     name: str
@@ -46,24 +48,24 @@ class Operation:
 
 
 def files(folder: Path) -> Bytes:
-    """Every file below a folder but locks, and what an unfinished learn keeps."""
-    aside = (".mgclip-lock", ".mgclip-progress")
+    """Every file below a folder, except locks and the checkpoints of an interrupted command."""
+    temporary = (".mgclip-lock", ".mgclip-progress")
     found = (
-        file for file in sorted(folder.rglob("*")) if file.is_file() and not any(word in str(file) for word in aside)
+        file for file in sorted(folder.rglob("*")) if file.is_file() and not any(t in str(file) for t in temporary)
     )
     return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
 
 def learned(shop: Path) -> object:
-    """What a model folder's version in force holds: classes, and its tensors byte for byte."""
+    """The active version of a model folder: its classes, its tensors byte for byte, and the number of versions."""
     manifest = json.loads((shop / "mgclip.json").read_text())
     state = shop / manifest["state"]
     tensors = {str(f.relative_to(state)): f.read_bytes() for f in sorted(state.rglob("*.safetensors"))}
     return manifest["class_names"], tensors, len(manifest["versions"]), len(list(shop.glob("mgclip-state-*")))
 
 
-def run_is_whole(place: Path) -> object:
-    """Of a run that failed: every model there loads, every record but a last one cut short is whole."""
+def check_run(place: Path) -> object:
+    """Check that every model and every record of a failed run can be read. (A last record may be cut short.)"""
     from mgclip import MGCLIP
     from mgclip.experiment.run_folder import read_records
 
@@ -71,20 +73,20 @@ def run_is_whole(place: Path) -> object:
         read_records(method)
         if (method / "model" / "mgclip.json").is_file():
             MGCLIP.from_pretrained(method / "model")
-    return "whole"
+    return "readable"
 
 
 def operations(clip: Path) -> list[Operation]:
-    """All that writes."""
+    """All commands that write."""
     shop = lambda *words: lambda place: [words[0], str(place / "shop"), *words[1:]]  # noqa: E731
     run = [
         "run", "icons100", "tasks=2", "classes_per_task=2", "train_per_class=3", "test_per_class=1", "epochs=1",
         f"clip={clip}", "--quiet", "--checkpoint-every", "1",
     ]  # fmt: skip
 
-    def go_on(place: Path) -> list[str]:
-        begun = (place / "run" / "recipe.yaml").is_file()
-        return ["run", "--resume", str(place / "run"), "--quiet"] if begun else [*run, "--out", str(place / "run")]
+    def resume(place: Path) -> list[str]:
+        started = (place / "run" / "recipe.yaml").is_file()
+        return ["run", "--resume", str(place / "run"), "--quiet"] if started else [*run, "--out", str(place / "run")]
 
     def model(place: Path) -> object:
         return files(place / "shop")
@@ -92,10 +94,10 @@ def operations(clip: Path) -> list[Operation]:
     def result(place: Path) -> object:
         return learned(place / "shop")
 
-    def made(name: str) -> Callable[[Path], object]:
+    def written(name: str) -> Callable[[Path], object]:
         return lambda place: sorted(files(place / name)) if (place / name).is_dir() else (place / name).read_bytes()
 
-    def nothing(name: str) -> Callable[[Path], object]:
+    def absent(name: str) -> Callable[[Path], object]:
         return lambda place: ((place / name).exists(), model(place))
 
     return [
@@ -115,36 +117,36 @@ def operations(clip: Path) -> list[Operation]:
         Operation("relabel", shop("relabel", "first", "premier"), model, result),
         Operation("forget", shop("forget", "first"), model, result),
         Operation("history --keep", shop("history", "--keep", "1"), lambda place: learned(place / "shop")[:2], result),
-        Operation("run", lambda place: [*run, "--out", str(place / "run")], run_is_whole, lambda p: outcome(p / "run"), go_on),
-        Operation("export", lambda p: shop("export", "--to", str(p / "out"))(p), nothing("out"), made("out")),
+        Operation("run", lambda place: [*run, "--out", str(place / "run")], check_run, lambda p: outcome(p / "run"), resume),
+        Operation("export", lambda p: shop("export", "--to", str(p / "out"))(p), absent("out"), written("out")),
         Operation(
             "evaluate --page",
             lambda p: ["evaluate", str(p / "shop"), str(p / "march"), "--page", str(p / "e.html"), "--csv", str(p / "e.csv")],
-            nothing("e.html"),
-            made("e.csv"),
+            absent("e.html"),
+            written("e.csv"),
         ),
-        Operation("report", lambda p: ["report", str(p / "old-run"), "--out", str(p / "r.html")], nothing("r.html"), made("r.html")),
+        Operation("report", lambda p: ["report", str(p / "old-run"), "--out", str(p / "r.html")], absent("r.html"), written("r.html")),
     ]  # fmt: skip
 
 
 def mgclip(*words: str) -> tuple[int, str]:
-    """A command in this process: its exit code and all it said."""
+    """Run a command in this process; returns its exit code and what it wrote to standard error."""
     from mgclip.app import main as command
 
-    said, given = io.StringIO(), sys.argv
+    errors, argv = io.StringIO(), sys.argv
     sys.argv = ["mgclip", *words]
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
             command.main()
     except SystemExit as end:
-        return int(end.code or 0), said.getvalue()
+        return int(end.code or 0), errors.getvalue()
     finally:
-        sys.argv = given
-    return 0, said.getvalue()
+        sys.argv = argv
+    return 0, errors.getvalue()
 
 
 def prepare(place: Path, clip: Path) -> None:
-    """A model with two versions, images of two months, and a run that is done."""
+    """Create a model with two versions, images of two months, and a finished run."""
     import numpy as np
     from PIL import Image
 
@@ -169,7 +171,7 @@ def prepare(place: Path, clip: Path) -> None:
 
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[Callable[[str], None]]:
-    """A tmpfs at ``place``, and how to change its limits."""
+    """Mount a tmpfs at ``place``; yields a function that changes its limits."""
 
     def limits(options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True, capture_output=True)
@@ -193,7 +195,7 @@ def may_mount() -> bool:
 
 
 def room_for(place: Path, what: str, count: int) -> str:
-    """Mount options that leave room for so many pages or files more than there are."""
+    """Mount options that leave room for ``count`` more pages or files."""
     now = os.statvfs(place)
     if what == "pages":
         return f"size={(now.f_blocks - now.f_bfree) * now.f_frsize + count * PAGE},nr_inodes=100000"
@@ -203,39 +205,43 @@ def room_for(place: Path, what: str, count: int) -> str:
 def sweep(
     operation: Operation, what: str, disk: Path, limits: Callable[[str], None], prepared: Path, stride: int
 ) -> int:
-    """Fail an operation with less room than it needs, in steps; how often it failed. Raises ``AssertionError`` at a fault."""
+    """Run an operation with more room each time until it succeeds, checking every failure.
 
-    def afresh() -> None:
+    Returns:
+        The number of failures.
+    """
+
+    def reset() -> None:
         limits(ROOMY)
         for old in disk.iterdir():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         shutil.copytree(prepared, disk, dirs_exist_ok=True)
 
-    afresh()
-    code, said = mgclip(*operation.words(disk))
-    assert code == 0, said
+    reset()
+    code, message = mgclip(*operation.words(disk))
+    assert code == 0, message
     expected, failures = operation.result(disk), 0
     while True:
-        afresh()
+        reset()
         before = operation.kept(disk)
         limits(room_for(disk, what, failures * stride))
-        code, said = mgclip(*operation.words(disk))
+        code, message = mgclip(*operation.words(disk))
         limits(ROOMY)
         if code == 0:
             assert operation.result(disk) == expected
             return failures
         where = f"{operation.name}, room for {failures * stride} {what}"
-        assert code == 1, f"{where}: exit code {code}: {said}"
-        assert "no space left" in said and "Traceback" not in said, f"{where}: {said}"
-        assert operation.kept(disk) == before, f"{where}: what was there has changed"
-        code, said = mgclip(*(operation.again or operation.words)(disk))
-        assert code == 0, f"{where}: not made good: {said}"
-        assert operation.result(disk) == expected, f"{where}: made good to something else"
+        assert code == 1, f"{where}: exit code {code}: {message}"
+        assert "no space left" in message and "Traceback" not in message, f"{where}: {message}"
+        assert operation.kept(disk) == before, f"{where}: existing files have changed"
+        code, message = mgclip(*(operation.again or operation.words)(disk))
+        assert code == 0, f"{where}: the command failed again: {message}"
+        assert operation.result(disk) == expected, f"{where}: the repeated command gave another result"
         failures += 1
 
 
 def full_disk(place: Path, stride: int = 1, only: str = "") -> Counter[str]:
-    """Every operation on every size of disk; the failures of each."""
+    """Sweep over every operation; returns the number of failures of each."""
     clip, prepared, found = place / "clip", place / "prepared", Counter[str]()
     for folder in (clip, prepared):
         folder.mkdir()
@@ -245,23 +251,20 @@ def full_disk(place: Path, stride: int = 1, only: str = "") -> Counter[str]:
         for operation in operations(clip):
             if only in operation.name:
                 for what in ("pages", "files"):
-                    found[f"{operation.name}, {what}"] = sweep(
-                        operation, what, place / "disk", limits, prepared, stride
-                    )
-                    print(
-                        f"{operation.name}: {found[f'{operation.name}, {what}']} sizes too small in {what}", flush=True
-                    )
+                    count = sweep(operation, what, place / "disk", limits, prepared, stride)
+                    found[f"{operation.name}, {what}"] = count
+                    print(f"{operation.name}: failed with {count} limits of {what}", flush=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stride", type=int, default=1, help="pages or files between one size and the next")
-    parser.add_argument("--only", default="", help="operations whose name holds this")
+    parser.add_argument("--only", default="", help="operations whose name contains this")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = full_disk(Path(place), args.stride, args.only)
-    print(json.dumps({"failures, all made good": sum(found.values()), **found}, indent=1))
+    print(json.dumps({"failures, all repaired": sum(found.values()), **found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Feed what reads input from elsewhere with changed input, led by what of our code it reaches (atheris).
+"""Fuzz the code that reads untrusted files, guided by coverage (atheris).
 
     python tests/faults/fuzz.py --runs 100000
 
-Every target has a process of its own, its seeds, a time limit for each input and a watch over what Python does meanwhile: nothing may be
-written outside the target's folder, no process started, no connection opened, no object of a pickle looked up but plain arrays. Prints
-for each target how many inputs were fed and what was found; exits with 1 if anything was. Needs atheris (Linux).
+Every target runs in a process of its own, with its seeds, a time limit per input, and an audit hook. The hook reports a file written
+outside the folder of the target, a started process, an opened connection, and any global of a pickle except those of arrays. The
+script prints the number of inputs and the findings of each target, and exits with 1 if there are findings. It needs atheris (Linux).
 """
 
 from __future__ import annotations
@@ -26,36 +26,21 @@ SHARES = {
     "images": 0.4, "recipes": 0.2, "models": 0.1, "clips": 0.02, "runs": 0.06, "archives": 0.1, "sources": 0.06,
     "openai-files": 0.01, "scripts": 0.05,
 }  # fmt: skip
-"""Part of all inputs that each target gets: those that are read in a thousandth of a second get more than those that take ten."""
+"""The share of all inputs for each target; fast ones get more."""
 LIMIT = 20
-"""Seconds an input may take."""
+"""Time limit of an input, in seconds."""
 MEMORY = 6144
-"""Megabytes a target may take."""
-WRITES = (
-    "os.rename",
-    "os.remove",
-    "os.mkdir",
-    "os.rmdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.chmod",
-    "shutil.move",
-)
-NEVER = (
-    "subprocess.Popen",
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "os.fork",
-    "socket.connect",
-    "socket.getaddrinfo",
-)
-PLAIN = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer", "encode"}
+"""Memory limit of a target, in megabytes."""
+WRITES = {"rename", "remove", "mkdir", "rmdir", "link", "symlink", "truncate", "chmod"}
+WRITES = {*(f"os.{name}" for name in WRITES), "shutil.move"}
+"""Audit events that are allowed inside the folder of the target."""
+FORBIDDEN = {f"os.{name}" for name in ("system", "exec", "posix_spawn", "fork")}
+FORBIDDEN |= {"subprocess.Popen", "socket.connect", "socket.getaddrinfo"}
+PICKLE_GLOBALS = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer", "encode"}
 
 
 class Watch:
-    """What Python did that no input may make it do, while ``on``."""
+    """An audit hook that records what no input may cause, while it is ``on``."""
 
     def __init__(self, place: Path) -> None:
         self.place, self.active, self.seen = place.resolve(), False, []
@@ -63,7 +48,7 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Watch; raises ``AssertionError`` at the end where something was seen."""
+        """Watch; raises ``AssertionError`` at the end if something was recorded."""
         self.active = True
         try:
             yield
@@ -74,7 +59,7 @@ class Watch:
     def _note(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.active:
             return
-        if event in NEVER or (event == "pickle.find_class" and args[1] not in PLAIN):
+        if event in FORBIDDEN or (event == "pickle.find_class" and args[1] not in PICKLE_GLOBALS):
             self.seen.append((event, str(args)[:200]))
         elif event == "open" and isinstance(args[0], str | bytes | os.PathLike) and _writes(args[1], args[2]):
             self._inside(event, args[0])
@@ -83,7 +68,7 @@ class Watch:
                 self._inside(event, path)
 
     def _inside(self, event: str, path: Any) -> None:
-        if isinstance(path, int):  # something that is open already
+        if isinstance(path, int):  # the descriptor of an open file
             return
         if not Path(os.fsdecode(path)).resolve().is_relative_to(self.place) and os.fsdecode(path) != os.devnull:
             self.seen.append((event, os.fsdecode(path)))
@@ -96,7 +81,7 @@ def _writes(mode: str | None, flags: int) -> bool:
 
 
 def work(name: str, runs: int, seed: int, place: Path) -> None:
-    """Feed one target; ends the process with libFuzzer's code."""
+    """Fuzz one target; ends the process with the exit code of libFuzzer."""
     import atheris
 
     with atheris.instrument_imports(include=["mgclip", "PIL", "yaml"], exclude=["mgclip.experiment.metrics"]):
@@ -109,7 +94,7 @@ def work(name: str, runs: int, seed: int, place: Path) -> None:
     for number, data in enumerate(target.seeds()):
         (corpus / str(number)).write_bytes(data)
     for data in target.seeds():
-        target.feed(data)  # whatever is loaded late is loaded now
+        target.feed(data)  # imports what is imported on first use, before the hook watches
     os.chdir(folder)
     watch = Watch(folder)
 
@@ -124,7 +109,11 @@ def work(name: str, runs: int, seed: int, place: Path) -> None:
 
 
 def fuzz(name: str, runs: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
-    """Feed one target in a process of its own: inputs fed, seconds, and what was found, its input put into ``keep``."""
+    """Fuzz one target in a process of its own.
+
+    Returns:
+        The number of inputs, the seconds, and the findings. Their inputs are copied to ``keep``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place, begun = Path(folder), time.monotonic()
         words = [sys.executable, __file__, "--work", name, "--runs", str(runs), "--seed", str(seed), "--place", folder]
@@ -136,17 +125,17 @@ def fuzz(name: str, runs: int, seed: int, keep: Path | None = None) -> dict[str,
     return {"fed": int(fed[-1]) if fed else 0, "seconds": round(time.monotonic() - begun), "found": found}
 
 
-def _finding(said: str) -> str:
-    lines = [line for line in said.splitlines() if not re.match(r"#\d+\s|INFO:|stat::|\s*$|Writing model", line)]
+def _finding(output: str) -> str:
+    lines = [line for line in output.splitlines() if not re.match(r"#\d+\s|INFO:|stat::|\s*$|Writing model", line)]
     return "\n".join(lines[-40:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100_000, help="inputs in all, or of the one target")
+    parser.add_argument("--runs", type=int, default=100_000, help="number of inputs in all, or of the only target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=sorted(SHARES))
-    parser.add_argument("--keep", type=Path, help="folder for inputs that something was found with")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs of findings")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -163,11 +152,8 @@ def main() -> None:
             print(name, json.dumps(results[name]), flush=True)
             for finding in results[name]["found"]:
                 print(finding, file=sys.stderr)
-    print(
-        json.dumps(
-            {"fed": sum(r["fed"] for r in results.values()), "found": sum(len(r["found"]) for r in results.values())}
-        )
-    )
+    fed, found = (sum(r["fed"] for r in results.values()), sum(len(r["found"]) for r in results.values()))
+    print(json.dumps({"fed": fed, "found": found}))
     sys.exit(any(r["found"] for r in results.values()))
 
 

@@ -1,7 +1,6 @@
-"""What takes input from elsewhere, each as a function of bytes: it may refuse them with one of our errors, and nothing else.
+"""Fuzz targets: every reader of untrusted input as a function of bytes, which may raise our own errors only.
 
-A target begins with valid input, its seeds. Where input is a folder, the first byte of the data chooses the file that the rest
-replaces.
+The seeds of a target are valid input. If the input is a folder, the first byte of the data selects the file that the rest replaces.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from small_clip import make_small_clip
 
 @dataclass
 class Target:
-    """One kind of input: ``files`` below ``place`` that data may replace (one: the data are the file), and what reads them."""
+    """One kind of input: the ``files`` below ``place`` that data may replace, and the function that reads them."""
 
     place: Path
     files: Sequence[str]
@@ -39,13 +38,13 @@ class Target:
         self.kept = {name: (self.place / name).read_bytes() for name in self.files}
 
     def seeds(self) -> list[bytes]:
-        """Valid data, and some that is known to be hard."""
+        """Valid data, and some difficult data."""
         if len(self.files) == 1:
             return [self.kept[self.files[0]], *self.extra]
         return [bytes([number]) + content for number, content in enumerate(self.kept.values())] + list(self.extra)
 
     def feed(self, data: bytes) -> None:
-        """Put data in place and read it; then put back what was there. Raises whatever is no error of ours."""
+        """Write data, read it, and restore the file. Raises every error that is not ours."""
         from mgclip.errors import MGCLIPError
 
         single = len(self.files) == 1
@@ -61,7 +60,7 @@ class Target:
 
 
 def images(place: Path) -> Target:
-    """Image files of every format that is written."""
+    """Image files in every format that Pillow can write."""
     from mgclip.clip.load import load_backbone
     from mgclip.images import file_extensions, open_image
 
@@ -87,12 +86,14 @@ def images(place: Path) -> Target:
     for size in ((1, 20_000), (20_000, 1), (199, 1), (1, 1)):
         Image.new("RGB", size).save(made := io.BytesIO(), "PNG")
         seeds.append(made.getvalue())
-    seeds.append(b"II\x2b\x00\x08\x00\x00\x00" + (1 << 50).to_bytes(8, "little"))  # a TIFF that looks beyond any file
+    seeds.append(
+        b"II\x2b\x00\x08\x00\x00\x00" + (1 << 50).to_bytes(8, "little")
+    )  # a TIFF whose offset is beyond the end of any file
     return Target(place, ["x.png"], lambda there: transform([open_image(there / "x.png")]), sorted(set(seeds)))
 
 
 def recipes(place: Path) -> Target:
-    """Recipe files, and changes to them."""
+    """Recipe files and changes to them."""
     from mgclip.experiment.recipe import load_recipe, shipped_recipes
 
     def read(there: Path) -> None:
@@ -158,7 +159,7 @@ def clips(place: Path) -> Target:
 
 
 def runs(place: Path) -> Target:
-    """Folders of runs, as a report and ``--resume`` read them."""
+    """Run folders, as a report and ``--resume`` read them."""
     from mgclip.experiment import run_folder
     from mgclip.report.page import write_report
 
@@ -180,7 +181,7 @@ def runs(place: Path) -> Target:
 
 
 def archives(place: Path) -> Target:
-    """The data set that comes as an archive of pickles."""
+    """CIFAR-100, an archive of pickles."""
     import pickle
 
     from mgclip.stream.datasets import load_dataset
@@ -191,7 +192,9 @@ def archives(place: Path) -> Target:
         entry.size = len(raw)
         archive.addfile(entry, io.BytesIO(raw))
 
-    with tarfile.open(place / "cifar-100-python.tar.gz", "w") as archive:  # not packed, so that what is changed is read
+    with tarfile.open(
+        place / "cifar-100-python.tar.gz", "w"
+    ) as archive:  # uncompressed, so that a change reaches the reader
         pixels = np.zeros((2, 3072), dtype=np.uint8)
         add(archive, "meta", {"fine_label_names": [f"c{i}" for i in range(100)]})
         for part in ("train", "test"):
@@ -200,7 +203,7 @@ def archives(place: Path) -> Target:
 
 
 def sources(place: Path) -> Target:
-    """Tables of class names beside class folders."""
+    """Tables of class names next to class folders."""
     from mgclip.workflows.source import read_source
 
     for name in ("a", "b"):
@@ -218,7 +221,7 @@ def sources(place: Path) -> Target:
 
 
 def openai_files(place: Path) -> Target:
-    """OpenAI's ``.pt`` files: the one kind of pickle that is read, for weights only."""
+    """OpenAI's ``.pt`` files, whose pickles are read for weights only."""
     import torch
     from openai_clip import OpenAIClip, published_state
 
@@ -236,7 +239,7 @@ def openai_files(place: Path) -> Target:
 
 
 def scripts(place: Path) -> Target:
-    """Modules in OpenAI's TorchScript archives: pickles that are read without running what they name."""
+    """The modules of OpenAI's TorchScript archives: pickles that are read without calling what they name."""
     import torch
 
     from mgclip.clip.load import load_backbone

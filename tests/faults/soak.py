@@ -1,10 +1,10 @@
-"""Learn for a long time: is memory flat, is a task's time flat, are files as large as promised?
+"""Learn many tasks: do memory and the time of a task stay constant, and have the files the documented size?
 
     python tests/faults/soak.py --tasks 200
 
-A small CLIP learns 5 classes a task, is saved as a version and read again, task after task, in one process; then the same 5
-classes as often. Says how memory and time
-went from task to task (memory: a straight line through the second half) and how large the last version is.
+In one process, a small CLIP learns 5 classes per task, is saved as a version and loaded again. Then new models learn the same 5
+classes as often. The script prints memory per task (the slope of a line through the second half), the time of the first and the
+last tasks, and the size of the last version.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE = 4096
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
@@ -37,12 +37,12 @@ def size(folder: Path) -> int:
 
 
 def slope(values: list[float]) -> float:
-    """Of the straight line through values, from one to the next."""
+    """The slope of the straight line through equally spaced values."""
     return float(np.polyfit(range(len(values)), values, 1)[0])
 
 
 def soak(tasks: int, place: Path) -> dict[str, Any]:
-    """Learn so many tasks; what memory, time and files did."""
+    """Learn ``tasks`` tasks; returns the measurements of memory, time and files."""
     from mgclip import MGCLIP, Settings
     from mgclip.clip.load import load_backbone
 
@@ -66,7 +66,7 @@ def soak(tasks: int, place: Path) -> dict[str, Any]:
         memory.append(resident())
     assert len(model.class_names) == tasks * CLASSES
     again: list[float] = []
-    for _ in range(tasks):  # the same without more classes: what grows now is lost
+    for _ in range(tasks):  # without new classes, any growth is a leak
         model = MGCLIP(backbone, settings)
         model.learn(images, np.arange(CLASSES).repeat(IMAGES), names)
         model.save_pretrained(place / "again")
@@ -77,13 +77,13 @@ def soak(tasks: int, place: Path) -> dict[str, Any]:
         "tasks": tasks,
         "classes": tasks * CLASSES,
         "memory MiB, first and last": [round(memory[warm] / 2**20, 1), round(memory[-1] / 2**20, 1)],
-        "memory KiB a task": round(slope(memory[tasks // 2 :]) / 1024, 2),
-        "memory KiB a task, the same classes over and over": round(slope(again[tasks // 2 :]) / 1024, 2),
+        "memory KiB per task": round(slope(memory[tasks // 2 :]) / 1024, 2),
+        "memory KiB per task, same classes": round(slope(again[tasks // 2 :]) / 1024, 2),
         "seconds to learn, first and last tenth": [round(float(np.median(part)), 3) for part in (learning[warm : 2 * warm], learning[-warm:])],
-        "seconds to save and read, first and last tenth": [round(float(np.median(part)), 3) for part in (saving[warm : 2 * warm], saving[-warm:])],
+        "seconds to save and load, first and last tenth": [round(float(np.median(part)), 3) for part in (saving[warm : 2 * warm], saving[-warm:])],
         "adapter bytes": size(state / "adapter"),
         "head bytes": (state / "head.safetensors").stat().st_size,
-        "head bytes promised": 4 * backbone.feature_dim * tasks * CLASSES,
+        "head bytes expected": 4 * backbone.feature_dim * tasks * CLASSES,
         "manifest bytes": (state / "mgclip.json").stat().st_size,
     }  # fmt: skip
 

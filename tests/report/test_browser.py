@@ -36,11 +36,11 @@ def visit(browser):
     def go(file, size=DESK, **look):
         page = browser.new_page(viewport=size)
         pages.append(page)
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("dialog", lambda dialog: (page.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: page.asked.append(request.url))
+        page.messages, page.requests = [], []
+        page.on("console", lambda message: page.messages.append(message.text))
+        page.on("pageerror", lambda error: page.messages.append(str(error)))
+        page.on("dialog", lambda dialog: (page.messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: page.requests.append(request.url))
         page.emulate_media(**(look or LOOKS["light"]))
         page.goto(file.as_uri())
         return page
@@ -84,8 +84,8 @@ FAINT = """
 def test_nothing_runs_and_everything_is_shown(visit, report, look):
     page = visit(report, **LOOKS[look])
     page.wait_for_timeout(100)
-    assert page.said == []
-    assert [url for url in page.asked if not url.startswith("data:")] == [report.as_uri()]
+    assert page.messages == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [report.as_uri()]
     assert page.locator("h2").count() == 9
     assert page.locator("section svg[role=img]").count() >= 5
     for name in HOSTILE:
@@ -143,10 +143,10 @@ def test_the_page_has_a_title_and_its_figures_have_descriptions(visit, report):
     assert page.title() == "made-up"
 
 
-def test_an_evaluation(visit, tmp_path):
+def test_an_evaluation_is_readable(visit, tmp_path):
     names = [*HOSTILE, *(f"class {n}" for n in range(50))]
     file = write_evaluation(evaluation(names), tmp_path / "page.html")
     for look in LOOKS.values():
         page = visit(file, **look)
-        assert page.said == []
+        assert page.messages == []
         assert page.get_by_role("img", name="Accuracy against confidence").is_visible()

@@ -18,7 +18,7 @@ from mgclip.report.page_classes import data_uri
 from mgclip.report.run_data import labels, read_runs
 
 
-def test_one_run(tmp_path):
+def test_the_page_of_a_run_shows_its_numbers(tmp_path):
     run = make_run(tmp_path / "run", methods=("zero-shot", "mg-clip", "joint"))
     file = write_report([run], run / "report.html")
     assert file == run / "report.html"
@@ -59,7 +59,7 @@ def test_one_run(tmp_path):
     assert cells(text, "Seconds")[2] == ["mg-clip", "6.8 + 1.5", *["2.2 + 0.5"] * 3]
 
 
-def test_the_best_of_a_column_is_the_best(tmp_path):
+def test_the_best_value_of_each_column_is_marked(tmp_path):
     runs = [
         make_run(tmp_path / f"seed-{seed}", methods=("zero-shot", "fine-tune", "mg-clip"), seed=seed)
         for seed in range(2)
@@ -72,13 +72,13 @@ def test_the_best_of_a_column_is_the_best(tmp_path):
         assert {values[n] for n, row in enumerate(rows) if "best" in row[column]} == {best(values)}
 
 
-def test_runs_with_other_tasks_are_not_compared(tmp_path):
+def test_runs_with_different_tasks_are_not_compared(tmp_path):
     runs = [make_run(tmp_path / f"by-{n}", per_task=n) for n in (2, 3)]
     rows = cells(write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8"), "Accuracies")[1:]
     assert [sum("best" in row[1] for row in rows[half]) for half in (slice(0, 2), slice(2, 4))] == [1, 1]
 
 
-def test_matrix_forgetting_and_gap(tmp_path):
+def test_the_page_shows_matrix_forgetting_and_gap(tmp_path):
     run = make_run(tmp_path / "run", methods=("mg-clip",))
     text = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
     expected = matrix(3, 0)
@@ -117,7 +117,7 @@ def test_a_lone_surrogate_in_a_name_is_replaced(tmp_path):
     assert "caf?" in page.text
 
 
-def test_twenty_runs(tmp_path):
+def test_twenty_runs_get_a_figure_each(tmp_path):
     runs = [
         make_run(tmp_path / f"run-{n}", methods=("zero-shot", "mg-clip", "joint"), tasks=10, seed=n, rank=2 + n % 3)
         for n in range(20)
@@ -136,7 +136,7 @@ def test_twenty_runs(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "groups"), [(5, 1), (40, 1), (41, 2), (1000, 2)])
-def test_few_and_many_classes(tmp_path, count, groups):
+def test_few_classes_get_a_bar_each_and_many_a_histogram(tmp_path, count, groups):
     run = make_run(tmp_path / "run", tasks=1, per_task=count, methods=("mg-clip",))
     file = write_report([run], tmp_path / "page.html")
     page, text = read(file), file.read_text(encoding="utf-8")
@@ -154,14 +154,14 @@ def test_few_and_many_classes(tmp_path, count, groups):
     assert file.stat().st_size < 1_500_000
 
 
-def test_many_tasks(tmp_path):
+def test_a_matrix_of_many_tasks_is_a_figure(tmp_path):
     run = make_run(tmp_path / "run", tasks=40)
     page = read(write_report([run], tmp_path / "page.html"))
     titles = [attrs["id"] for attrs in page.all("title") if "id" in attrs]
     assert {"matrix-0-0-title", "matrix-0-1-title"} <= set(titles)
 
 
-def test_an_unfinished_run(tmp_path):
+def test_an_unfinished_run_is_reported_as_far_as_it_is(tmp_path):
     run = make_run(tmp_path / "run", methods=("zero-shot", "mg-clip", "ranpac"), done={"mg-clip": 2, "ranpac": 0})
     with (run / "mg-clip" / "records.jsonl").open("a") as file:
         file.write('{"method": "mg-clip", "ta')
@@ -175,7 +175,7 @@ def test_an_unfinished_run(tmp_path):
     assert not any("best" in cell for cell in rows[1])
 
 
-def test_a_single_task_and_missing_measurements(tmp_path):
+def test_a_single_task_with_missing_measurements_is_reported(tmp_path):
     run = make_run(tmp_path / "run", tasks=1, per_task=1, methods=("mg-clip",), final=False)
     file = run / "mg-clip" / "records.jsonl"
     record = json.loads(file.read_text()) | {"gap": {"positive": None, "negative": None}}
@@ -231,7 +231,7 @@ def test_labels_of_runs_are_distinct(tmp_path):
     assert labels(folders[1:]) == ["seed-0", "seed-1"]
 
 
-def test_an_evaluation(tmp_path):
+def test_the_page_of_an_evaluation_shows_its_numbers(tmp_path):
     names = [*HOSTILE, *(f"class {n}" for n in range(50))]
     file = write_evaluation(evaluation(names), tmp_path / "page.html")
     page, text = read(file), file.read_text(encoding="utf-8")
@@ -249,7 +249,7 @@ def test_an_evaluation(tmp_path):
     assert "4.0 % confident, 75.0 % right, 20 images." in text
 
 
-def test_an_evaluation_of_one_branch_without_predictions(tmp_path):
+def test_an_evaluation_of_one_branch_without_predictions_is_reported(tmp_path):
     bare = {"bins": [], "error": 0.0}
     bare = evaluation(["a", "b"], text_accuracy=None, image_accuracy=None, confused=[], calibration=bare)
     page = read(write_evaluation(bare, tmp_path / "page.html", title="mine"))
@@ -259,23 +259,23 @@ def test_an_evaluation_of_one_branch_without_predictions(tmp_path):
     assert "Accuracy of the branches" not in page.text
 
 
-def test_the_command(mgclip, tmp_path):
+def test_the_command_writes_the_page(mgclip, tmp_path):
     runs = [make_run(tmp_path / f"run-{n}", seed=n) for n in range(2)]
     code, out, err = mgclip("report", *runs)
     assert (code, err) == (0, "")
     assert out.strip() == f"report: {runs[0] / 'report.html'}"
     code, out, _ = mgclip("report", runs[0], "--out", tmp_path / "new" / "page.html", "--title", "Mine", "--json")
-    said = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert said["report"] == str(tmp_path / "new" / "page.html")
-    assert said["bytes"] == (tmp_path / "new" / "page.html").stat().st_size
+    assert printed["report"] == str(tmp_path / "new" / "page.html")
+    assert printed["bytes"] == (tmp_path / "new" / "page.html").stat().st_size
     assert read(tmp_path / "new" / "page.html").text.startswith("Mine")
     code, _, err = mgclip("report", tmp_path)
     assert code == 2
     assert "is not a run: it has no recipe.yaml" in err
 
 
-def test_it_needs_no_torch(tmp_path):
+def test_a_report_does_not_import_torch(tmp_path):
     run = make_run(tmp_path / "run")
     program = (
         "import sys; from pathlib import Path; from mgclip.report.page import write_report; "

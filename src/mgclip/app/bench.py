@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mgclip.bench.measure import BenchResult
+    from mgclip.bench.stream import Stream
 
 
 def bench_command(
@@ -23,8 +27,9 @@ def bench_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure training, features and prediction, and compose a stream of them, beside the plain method in turn."""
-    from mgclip.bench.measure import Stream, bench, prediction_overhead
+    from mgclip.bench.measure import bench, prediction_overhead
     from mgclip.bench.shapes import SHAPES
+    from mgclip.bench.stream import Stream
     from mgclip.errors import InputError
 
     if shape not in SHAPES:
@@ -45,7 +50,7 @@ def bench_command(
         _show(result)
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: BenchResult) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -63,8 +68,8 @@ def _show(result: dict[str, Any]) -> None:
         units.add_row(
             name.replace("_", " "), *(f"{1e3 * t[w]:.2f}" for w in ("ours", "plain")), f"{t['plain'] / t['ours']:.2f}"
         )
-    for name, t in result["composed"].items():
-        composed.add_row(name, f"{t['ours']:,.2f}", f"{t['plain']:,.2f}", f"{t['ratio']:.2f}")
+    for name, each in result["composed"].items():
+        composed.add_row(name, f"{each['ours']:,.2f}", f"{each['plain']:,.2f}", f"{each['ratio']:.2f}")
     out.print(units)
     out.print(composed)
     speed, share = result["images_per_second"], result["share_of_peak"]
@@ -81,7 +86,7 @@ def _show(result: dict[str, Any]) -> None:
         out.print(f"training at batch {peak['batch']} takes {peak['peak'] / 2**30:.2f} GiB at its peak")
 
 
-def _estimate(shape: str, stream: Any, *, as_json: bool) -> None:
+def _estimate(shape: str, stream: Stream, *, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mgclip.experiment.gap_study import GapRecord, Loss, Study, Trace
+    from mgclip.experiment.gap_study import Loss, Study, StudyRecord, StudyTrace
 
 
 def gap_command(
@@ -37,7 +37,7 @@ def gap_command(
     from mgclip.app.display import require_single_process
     from mgclip.disk import write_json
     from mgclip.errors import InputError
-    from mgclip.experiment.gap_study import Study, gap_record, load_sample
+    from mgclip.experiment.gap_study import Study, load_sample, study_record
     from mgclip.experiment.recipe import build_settings
     from mgclip.saving.store import check_writable, is_saved
 
@@ -61,7 +61,7 @@ def gap_command(
     title = f"{data}: images and texts of {Path(clip).name}"
     projection_figure(*study.projection(), sample.test.labels, folder / "projection.svg", title=title)
     traces = _track(study, folder, epochs, points, quiet=quiet) if track else []
-    record = gap_record(initial, traces)
+    record = study_record(initial, traces)
     write_json(folder / "gap.json", {"clip": clip, "data": data, "classes": list(sample.names), **record})
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **record}))
@@ -69,13 +69,13 @@ def gap_command(
         _print(record, folder)
 
 
-def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool) -> list[Trace]:
+def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool) -> list[StudyTrace]:
     """Fine-tune with both losses and draw every quantity."""
     from mgclip.app.display import RunDisplay
     from mgclip.experiment.gap_study import QUANTITIES
     from mgclip.report.file_figures import track_figure
 
-    traces: list[Trace] = []
+    traces: list[StudyTrace] = []
     losses: tuple[Loss, ...] = ("cross-entropy", "align")
     with RunDisplay(len(losses), quiet=quiet) as display:
         for loss in losses:
@@ -88,7 +88,7 @@ def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool)
     return traces
 
 
-def _print(record: GapRecord, folder: Path) -> None:
+def _print(record: StudyRecord, folder: Path) -> None:
     from rich.table import Table
 
     from mgclip.app.display import out

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgclip.experiment.reproduce import Cell, Published, Row
+    from mgclip.experiment.reproduce import PublishedResult, TableResult, TableRun
     from mgclip.experiment.schemas import Summary
 
 
@@ -28,7 +28,7 @@ def reproduce_command(
 ) -> None:
     """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
-    from mgclip.experiment.reproduce import collect, finished, load_table, table_cells
+    from mgclip.experiment.reproduce import collect, finished, load_table, table_runs
     from mgclip.saving.store import check_writable
 
     if table is None:
@@ -37,16 +37,16 @@ def reproduce_command(
     known = load_table(table)
     name = f"{Path(table).stem}{'-twin' if twin else ''}"
     folder = out or Path("runs") / name
-    cells = table_cells(known, folder, seeds=seeds, twin=twin, changes=changes or ())
-    for cell in cells:
-        finished(cell)  # rejects a folder with other settings before the first run, not after hours
+    runs = table_runs(known, folder, seeds=seeds, twin=twin, changes=changes or ())
+    for run in runs:
+        finished(run)  # rejects a folder with other settings before the first run, not after hours
     check_writable(folder)
 
     from mgclip.clip.parallel import is_main
 
     quiet = quiet or not is_main()
     try:
-        summaries = [_run(cell, quiet=quiet) for cell in cells]
+        summaries = [_run(run, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
         screen.print(
             "Stopped. Finished runs and tasks are saved: run the same command again to resume.", soft_wrap=True
@@ -54,7 +54,7 @@ def reproduce_command(
         raise typer.Exit(1) from None
     if not is_main():
         return
-    rows = collect(cells, summaries)
+    rows = collect(runs, summaries)
     written = _write(name, folder, rows, known.published)
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "rows": [vars(row) for row in rows]}))
@@ -66,25 +66,25 @@ def reproduce_command(
         results.print(f"wrote {', '.join(file.name for file in written)} in {folder}")
 
 
-def _run(cell: Cell, *, quiet: bool) -> dict[str, Summary]:
-    """The summaries of a cell, which is run or resumed if it has not finished."""
+def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
+    """The summaries of a run of the table. It is started, or resumed, if it has not finished."""
     from mgclip.app.display import RunDisplay, screen
     from mgclip.experiment.reproduce import finished
     from mgclip.experiment.run_folder import RECIPE
 
-    if (done := finished(cell)) is not None:
+    if (done := finished(planned)) is not None:
         return done
 
     from mgclip.experiment.runner import open_run, run
 
     if not quiet:
-        screen.print(f"{cell.recipe.name}  {cell.change}  seed {cell.recipe.seed}")
-    opened = open_run(cell.recipe, cell.folder, resume=(cell.folder / RECIPE).is_file())
-    with RunDisplay(len(opened.stream) * len(cell.recipe.methods), quiet=quiet) as display:
+        screen.print(f"{planned.recipe.name}  {planned.change}  seed {planned.recipe.seed}")
+    opened = open_run(planned.recipe, planned.folder, resume=(planned.folder / RECIPE).is_file())
+    with RunDisplay(len(opened.stream) * len(planned.recipe.methods), quiet=quiet) as display:
         return run(opened, on_step=display.on_step, on_task=display.on_task)
 
 
-def _write(name: str, folder: Path, rows: Sequence[Row], published: Sequence[Published]) -> list[Path]:
+def _write(name: str, folder: Path, rows: Sequence[TableResult], published: Sequence[PublishedResult]) -> list[Path]:
     """Write the table, and a figure for each recipe; returns the files."""
     from mgclip.report.file_figures import change_figure, curves_figure
     from mgclip.report.tables import write_tables

@@ -1,17 +1,20 @@
-"""What a stream would cost on other machines, computed and not measured (docs/performance.md)."""
+"""The cost of a stream on other machines, computed and not measured (docs/performance.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from mgclip.bench.flops import image_tower, text_tower
-from mgclip.bench.measure import Stream, steps
+from mgclip.bench.flops import image_flops, text_flops
+from mgclip.bench.stream import Stream, steps
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Processors of one kind: ``flops`` each sustains on these towers, ``link`` bytes a second between two of them."""
+    """Equal processors.
+
+    ``flops``: operations per second that each sustains on these towers; ``link``: bytes per second between two of them.
+    """
 
     name: str
     processors: int
@@ -24,44 +27,54 @@ MACHINES = (
     Machine("1 GPU, bfloat16", 1, 120e12, 0),
     Machine("8 GPUs, bfloat16", 8, 120e12, 100e9),
 )
-"""Rates an A100 sustains on matrix products of this size: about 70 % of 19.5 float32 and 40 % of 312 bfloat16 TFLOP/s."""
+"""An A100 sustains about 70 % of its 19.5 TFLOP/s in float32, and 40 % of 312 in bfloat16, on matrix products of this size."""
 
 PROMPT_TOKENS = 12
 
 
 def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: int) -> dict[str, float]:
-    """Seconds of the whole stream by phase, and bytes: formulas in the code below.
+    """Estimate a complete stream.
 
-    ``config``: a ``CLIPConfig``; ``adapter_numbers``: trained numbers, summed across processors in every step.
+    Args:
+        config: A ``CLIPConfig``.
+        stream: The size of the stream.
+        machine: The machine.
+        adapter_numbers: Number of trained weights, which are summed across the processors in every step.
+
+    Returns:
+        Seconds of each phase and in all; bytes of the saved model and of the text features of all classes; and the time of
+        comparing an image with all classes, as a share of encoding it.
     """
-    images, texts = image_tower(config.vision_config), text_tower(config.text_config, PROMPT_TOKENS)
+    encode, encode_text = image_flops(config, training=False), text_flops(config, PROMPT_TOKENS, training=False)
+    train, train_text = image_flops(config, training=True), text_flops(config, PROMPT_TOKENS, training=True)
     rate, classes = machine.flops * machine.processors, stream.classes * stream.tasks
     n, training_steps = stream.images, stream.epochs * steps(stream.images, stream.batch)
-    # Each processor encodes the task's texts in every step: that part is not shared out.
-    train = stream.tasks * (
-        stream.epochs * n * images.training() / rate
-        + training_steps * stream.classes * texts.training() / machine.flops
+    # Every processor encodes all texts of the task in each step; only the images are divided among them.
+    training = stream.tasks * (
+        stream.epochs * n * train / rate + training_steps * stream.classes * train_text / machine.flops
     )
-    features = stream.tasks * n * images.forward() / rate
+    features = stream.tasks * n * encode / rate
     per_task = stream.classes * stream.test_per_class
     tests = sum(min(t + 2, stream.tasks) * per_task for t in range(stream.tasks))
-    evaluation = tests * images.forward() / rate + stream.tasks * classes * texts.forward() / machine.flops
-    # A ring passes each number twice, but for one part in `processors`.
-    passed = 2 * (machine.processors - 1) / machine.processors * 4 * adapter_numbers * training_steps * stream.tasks
-    width = config.projection_dim
+    evaluation = tests * encode / rate + stream.tasks * classes * encode_text / machine.flops
+    # A ring all-reduce sends (p - 1) / p of the numbers twice.
+    sent = 2 * (machine.processors - 1) / machine.processors * 4 * adapter_numbers * training_steps * stream.tasks
+    communication = sent / machine.link if machine.link else 0.0
+    text_features = 4.0 * classes * config.projection_dim
     return {
-        "training": train,
+        "training": training,
         "features": features,
         "evaluation": evaluation,
-        "communication": passed / machine.link if machine.link else 0.0,
-        "total": train + features + evaluation + (passed / machine.link if machine.link else 0.0),
-        "model_bytes": 4.0 * (adapter_numbers + classes * width),
-        "class_texts_bytes": 4.0 * classes * width,
-        "classify_share": 4.0 * classes * width / images.forward(),
+        "communication": communication,
+        "total": training + features + evaluation + communication,
+        "model_bytes": 4.0 * adapter_numbers + text_features,  # the head has the shape of the text features
+        "class_texts_bytes": text_features,
+        "classify_share": text_features
+        / encode,  # two operations per number, for texts and head: 4, as bytes per number
     }
 
 
 def adapter_count(config: Any, rank: int = 8, projections: int = 2) -> int:
-    """Numbers in the adapters of both towers: A ``(rank, w)`` and B ``(w, rank)`` for each projection of each layer."""
+    """Number of adapter weights in both towers: A ``(rank, w)`` and B ``(w, rank)`` per projection and layer."""
     towers = (config.vision_config, config.text_config)
     return sum(tower.num_hidden_layers * projections * 2 * rank * tower.hidden_size for tower in towers)

@@ -1,58 +1,64 @@
-"""Arithmetic of the two towers, counted from their shapes; one multiply-add is two operations (docs/performance.md)."""
+"""Floating-point operations of the two towers, as PyTorch counts them (docs/performance.md).
+
+The CLIP is built on the meta device: its tensors have shapes but no values, so counting takes neither memory nor time. One
+multiply-add is two operations.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from functools import lru_cache
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-@dataclass(frozen=True)
-class Tower:
-    """A transformer tower: ``tokens`` of width ``width`` through ``layers``; ``embed`` operations before the first layer.
+from mgclip.clip.adapters import PROJECTIONS
+from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
+from mgclip.method.settings import Settings
 
-    ``pooled_last``: the last layer computes one token only (``clip/last_layer.py``).
+
+def image_flops(config: Any, *, training: bool) -> int:
+    """Operations of the image tower for one image.
+
+    Args:
+        config: A ``CLIPConfig``.
+        training: Whether to count the backward pass to the adapters too.
     """
-
-    layers: int
-    width: int
-    mlp: int
-    tokens: int
-    embed: float
-    pooled_last: bool
-
-    def linear(self) -> float:
-        """Operations of all linear maps, forward, for one item."""
-        attention, mlp = 8 * self.width**2, 4 * self.width * self.mlp  # q, k, v, o; up and down: per token
-        whole = self.layers * self.tokens * (attention + mlp)
-        if not self.pooled_last:
-            return whole
-        return whole - (self.tokens - 1) * (attention / 2 + mlp)  # keys and values are still those of all tokens
-
-    def mixing(self) -> float:
-        """Operations of the attention's two products, forward, for one item."""
-        rows = self.layers * self.tokens - (self.tokens - 1 if self.pooled_last else 0)
-        return 4 * rows * self.tokens * self.width
-
-    def forward(self) -> float:
-        """Operations of one item without training."""
-        return self.embed + self.linear() + self.mixing()
-
-    def training(self) -> float:
-        """Operations of one item forward and backward. Weights are frozen: a linear map's backward is its input's gradient
-        alone, as much as its forward; each attention product has two. The adapters, under 1 %, are not counted.
-        """
-        return self.embed + 2 * self.linear() + 3 * self.mixing()
+    return _count(config.to_json_string(use_diff=False), tokens=0, training=training)
 
 
-def image_tower(vision: Any, *, pooled_last: bool = True) -> Tower:
-    """The image tower of a ``CLIPVisionConfig``."""
-    patches = (vision.image_size // vision.patch_size) ** 2
-    embed = 2.0 * patches * 3 * vision.patch_size**2 * vision.hidden_size
-    return Tower(
-        vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size, patches + 1, embed, pooled_last
-    )
+def text_flops(config: Any, tokens: int, *, training: bool) -> int:
+    """Operations of the text tower for one text of ``tokens`` tokens; see ``image_flops``."""
+    return _count(config.to_json_string(use_diff=False), tokens=tokens, training=training)
 
 
-def text_tower(text: Any, tokens: int) -> Tower:
-    """The text tower of a ``CLIPTextConfig`` on texts of so many tokens."""
-    return Tower(text.num_hidden_layers, text.hidden_size, text.intermediate_size, tokens, 0.0, False)
+@lru_cache
+def _count(config_json: str, *, tokens: int, training: bool) -> int:
+    """Count a pass of the text tower, or without tokens of the image tower. The key is JSON, because a config has no hash."""
+    model = _adapted_clip(config_json)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
+        if tokens:
+            pooled = model.text_model(input_ids=torch.zeros(1, tokens, dtype=torch.long)).pooler_output
+        else:
+            side = model.config.vision_config.image_size
+            pooled = model.vision_model(pixel_values=torch.zeros(1, 3, side, side)).pooler_output
+        if training:
+            pooled.sum().backward()
+    return int(counter.get_total_flops())
+
+
+@lru_cache
+def _adapted_clip(config_json: str) -> Any:
+    """A CLIP on the meta device with the adapters of the default settings, which computes as the package does."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import CLIPConfig, CLIPModel
+
+    settings = Settings()
+    adapters = LoraConfig(r=settings.rank, target_modules=[PROJECTIONS[each] for each in settings.projections])
+    with torch.device("meta"):
+        model: Any = CLIPModel._from_config(CLIPConfig.from_dict(json.loads(config_json)), attn_implementation="sdpa")
+        model.requires_grad_(False)
+        compute_class_token_only_in_last_layer(model)
+        get_peft_model(model, adapters)  # replaces the projections inside the model
+    return model

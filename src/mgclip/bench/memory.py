@@ -5,12 +5,22 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import TypedDict
 
 
-def training_peak(shape: str, batch: int, *, steps: int = 1) -> dict[str, Any]:
-    """The highest memory, bytes, of a process that makes training steps at a batch size: resident, or allocated on the GPU."""
+class Peak(TypedDict):
+    """The peak memory of training at a batch size, in bytes; NaN if the system stopped the process for lack of memory."""
+
+    batch: int
+    micro_batch: int
+    peak: float
+
+
+def training_peak(shape: str, batch: int, *, steps: int = 1) -> Peak:
+    """The peak memory of a process that makes training steps: resident, or allocated on the GPU."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_train, args=(shape, batch, steps, send))
@@ -19,15 +29,16 @@ def training_peak(shape: str, batch: int, *, steps: int = 1) -> dict[str, Any]:
     try:
         peak, micro_batch = receive.recv()
     except EOFError:
-        peak, micro_batch = float("nan"), 0  # the system ended it: more memory than there is
+        peak, micro_batch = float("nan"), 0
     process.join()
     return {"batch": batch, "micro_batch": micro_batch, "peak": peak}
 
 
-def _train(shape: str, batch: int, steps: int, send: Any) -> None:
+def _train(shape: str, batch: int, steps: int, send: Connection) -> None:
     import torch
 
     from mgclip.bench.shapes import make_backbone
+    from mgclip.clip.pixels import PreparedImages
     from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
     from mgclip.method.learner import MGCLIP
     from mgclip.method.settings import Settings
@@ -35,24 +46,19 @@ def _train(shape: str, batch: int, steps: int, send: Any) -> None:
 
     backbone, settings = make_backbone(shape), Settings(adapter_batch_size=batch, epochs=1)
     model = MGCLIP(backbone, settings)
-    from mgclip.clip.pixels import PreparedImages
-
     side, count = backbone.image_size, batch * steps
     pixels = PreparedImages.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
     names = tuple(f"class number {i}" for i in range(10))
     task = TaskData(0, pixels, torch.arange(count) % 10, names, names)
     objective = task_objective(backbone, task, settings)
     train_adapters(model.backbone, objective, adapter_phase(settings, 0, 1), on_step=lambda step: None)
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resident_peak()
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident_peak()
     send.send((float(peak), min(backbone.compute.micro_batch, batch)))
 
 
 def resident_peak() -> int:
-    """The most memory, bytes, that this process has had: not what it inherited, where the system tells them apart."""
+    """The peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():
+    if status.is_file():  # getrusage would include the memory inherited from the parent process
         return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""CLIPs of a given shape with random weights, to measure speed on; what they compute means nothing."""
+"""CLIPs of published shapes with random weights, to measure speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mgclip.clip.openai import openai_tokenizer
 from mgclip.clip.parallel import local_device
 
 VIT = {
-    # name: image width, layers, heads, patch; text width, heads; shared dimension
+    # image width, layers, heads and patch; text width and heads; dimension of the features
     "vit-b-32": (768, 12, 12, 32, 512, 8, 512),
     "vit-b-16": (768, 12, 12, 16, 512, 8, 512),
     "vit-l-14": (1024, 24, 16, 14, 768, 12, 768),
@@ -22,11 +22,16 @@ SHAPES = (*VIT, "iconclip")
 
 
 def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
-    """A backbone of a shape of ``SHAPES``; without ``shortcut`` as transformers runs it."""
+    """Build a backbone.
+
+    Args:
+        shape: A shape of ``SHAPES``.
+        shortcut: Whether the last layer of the image tower computes the class token only, as the package does.
+    """
     if shape == "iconclip":
         backbone = load_backbone("iconclip")
         if not shortcut:
-            del backbone.model.vision_model.encoder.layers[-1].forward  # the method of its class is in force again
+            del backbone.model.vision_model.encoder.layers[-1].forward  # restores the method of its class
         return backbone
     from transformers import AutoModel, CLIPImageProcessorPil
 
@@ -44,16 +49,26 @@ def make_config(shape: str) -> Any:
 
     if shape == "iconclip":
         return load_backbone("iconclip").model.config
-    width, layers, heads, patch, text_width, text_heads, shared = VIT[shape]
+    width, layers, heads, patch, text_width, text_heads, feature_dim = VIT[shape]
     tokenizer = openai_tokenizer()
+    shared = {"projection_dim": feature_dim, "hidden_act": "quick_gelu"}
     vision = {
-        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "patch_size": patch, "image_size": 224, "projection_dim": shared, "hidden_act": "quick_gelu",
-    }  # fmt: skip
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "patch_size": patch,
+        "image_size": 224,
+    }
     text = {
-        "hidden_size": text_width, "intermediate_size": 4 * text_width, "num_hidden_layers": 12,
-        "num_attention_heads": text_heads, "vocab_size": len(tokenizer), "max_position_embeddings": 77,
-        "projection_dim": shared, "hidden_act": "quick_gelu", "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
-    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=shared)
+        "hidden_size": text_width,
+        "intermediate_size": 4 * text_width,
+        "num_hidden_layers": 12,
+        "num_attention_heads": text_heads,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return CLIPConfig(vision_config=vision | shared, text_config=text | shared, projection_dim=feature_dim)

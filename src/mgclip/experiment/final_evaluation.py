@@ -40,7 +40,7 @@ def write_final(
     images = [(task, position) for task in stream for position in range(len(task.test.labels))]
     (folder / "examples").mkdir(exist_ok=True)
     examples: list[Example] = []
-    for number, index in enumerate([*_some(predicted == truth), *_some(predicted != truth)]):
+    for number, index in enumerate([*_evenly_spread(predicted == truth), *_evenly_spread(predicted != truth)]):
         task, position = images[index]
         picture = to_rgb(task.test.images[position])
         picture.thumbnail((SIDE, SIDE))
@@ -61,7 +61,7 @@ def write_final(
     write_json(folder / FINAL, final)
 
 
-def _some(which: NDArray[np.bool_], most: int = EXAMPLES) -> list[int]:
+def _evenly_spread(which: NDArray[np.bool_], most: int = EXAMPLES) -> list[int]:
     """Indices of at most ``most`` true values, evenly spread."""
     indices = np.flatnonzero(which)
     return [int(index) for index in indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]]

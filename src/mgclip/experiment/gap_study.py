@@ -52,7 +52,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Trace:
+class StudyTrace:
     """The geometry before the first step (step 0) and after each measured one, while fine-tuning with a loss."""
 
     loss: str
@@ -61,7 +61,7 @@ class Trace:
     steps_per_epoch: int
 
 
-class TraceRecord(TypedDict):
+class StudyTraceRecord(TypedDict):
     """A trace in ``gap.json``; each point is a geometry, with null for what was not measured."""
 
     loss: str
@@ -70,11 +70,11 @@ class TraceRecord(TypedDict):
     points: list[dict[str, float | None]]
 
 
-class GapRecord(TypedDict):
+class StudyRecord(TypedDict):
     """The numbers of a study in ``gap.json``."""
 
     gap: dict[str, float | None]
-    traces: list[TraceRecord]
+    traces: list[StudyTraceRecord]
 
 
 def load_sample(data: str, path: str | None, *, classes: int, per_class: int, train: bool) -> Sample:
@@ -151,7 +151,7 @@ class Study:
         """Image and text features projected onto a plane, ``(n, 2)`` and ``(c, 2)``."""
         return project(*self.features())
 
-    def track(self, loss: Loss, *, epochs: int, points: int, on_step: OnStep = lambda step: None) -> Trace:
+    def track(self, loss: Loss, *, epochs: int, points: int, on_step: OnStep = lambda step: None) -> StudyTrace:
         """Fine-tune the adapters with a loss and measure the geometry meanwhile. The adapters are restored at the end.
 
         Args:
@@ -187,10 +187,10 @@ class Study:
             train_adapters(model.backbone, objective, adapter_phase(settings, 0, epochs), on_step=measure_some)
         finally:
             set_adapter_state(model.backbone, before)
-        return Trace(loss, tuple(steps), tuple(measured), per_epoch)
+        return StudyTrace(loss, tuple(steps), tuple(measured), per_epoch)
 
 
-def gap_record(initial: Geometry, traces: Sequence[Trace]) -> GapRecord:
+def study_record(initial: Geometry, traces: Sequence[StudyTrace]) -> StudyRecord:
     """All numbers of a study; null for what was not measured."""
     return {
         "gap": _numbers(initial),

@@ -1,7 +1,7 @@
-"""How a CLIP's images and texts lie in their shared space: the modality gap seen from several sides (docs/gap.md).
+"""The geometry of a CLIP's image and text features: measures of the modality gap from the literature (docs/gap.md).
 
-The gap as the method measures it is in ``gap.py``; these are the ways the literature looks at it (Liang et al., *Mind the Gap:
-Understanding the Modality Gap in Multi-modal Contrastive Representation Learning*, NeurIPS 2022).
+The gap as the method measures it is in ``method/gap.py``. The measures here follow Liang et al., *Mind the Gap: Understanding the
+Modality Gap in Multi-modal Contrastive Representation Learning*, NeurIPS 2022.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from mgclip.method.gap import similarities
 
 @dataclass(frozen=True)
 class Geometry:
-    """Numbers of one set of images and texts. Similarities are cosines, times the logit scale for the method's logits.
+    """The measures of one set of images and texts. Similarities are cosines; times the logit scale they are the method's logits.
 
-    ``positive``, ``negative``: mean cosine of an image with its own class's text, and with the others'. ``centroid_distance``:
-    Euclidean distance of the mean image and the mean text. ``image_cone``, ``text_cone``: mean cosine of two different images,
-    and of two different texts; near 1 in a narrow cone. ``separability``: balanced accuracy, on texts and images it was not
-    fitted on, of a linear classifier that tells the modalities apart; 0.5 where they mix; NaN below four texts or images.
-    ``accuracy``: zero-shot accuracy.
+    Attributes:
+        positive: Mean cosine of an image with the text of its class.
+        negative: Mean cosine of an image with the texts of other classes.
+        logit_scale: The logit scale of the CLIP.
+        centroid_distance: Euclidean distance of the mean image and the mean text.
+        image_cone: Mean cosine of two different images; near 1 in a narrow cone.
+        text_cone: Mean cosine of two different texts.
+        separability: Cross-validated balanced accuracy of a linear classifier of images against texts; 0.5 if they mix, NaN with
+            fewer than four images or texts.
+        accuracy: Zero-shot accuracy.
     """
 
     positive: float
@@ -38,17 +43,17 @@ class Geometry:
 
 
 def cone(features: Tensor) -> float:
-    """Mean cosine of two different ones of normalised features ``(n, d)``; NaN for fewer than two."""
+    """Mean cosine of two different rows of normalised features ``(n, d)``; NaN for fewer than two."""
     count = len(features)
     if count < 2:
         return float("nan")
-    # The sum of all pairwise cosines is the squared length of the sum; the n on the diagonal are 1 each.
+    # The squared length of the sum is the sum of all pairwise cosines, including those of each row with itself.
     total = features.double().sum(0).square().sum().item()
     return (total - features.double().square().sum().item()) / (count * (count - 1))
 
 
 def separability(images: Tensor, texts: Tensor, *, folds: int = 5) -> float:
-    """Balanced accuracy, cross-validated, of logistic regression between images ``(n, d)`` and texts ``(c, d)``."""
+    """Cross-validated balanced accuracy of a logistic regression of images ``(n, d)`` against texts ``(c, d)``."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
@@ -63,7 +68,7 @@ def separability(images: Tensor, texts: Tensor, *, folds: int = 5) -> float:
 
 
 def geometry(images: Tensor, labels: Tensor, texts: Tensor, *, logit_scale: float) -> Geometry:
-    """Measure normalised image features ``(n, d)`` with labels ``(n,)`` against normalised text features ``(c, d)``."""
+    """Measure normalised image features ``(n, d)`` with labels ``(n,)``, and normalised text features ``(c, d)``."""
     cosines = images @ texts.T
     own, others = similarities(cosines, labels)
     return Geometry(
@@ -79,9 +84,9 @@ def geometry(images: Tensor, labels: Tensor, texts: Tensor, *, logit_scale: floa
 
 
 def projection(images: Tensor, texts: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Images ``(n, d)`` and texts ``(c, d)`` in the plane: ``(n, 2)`` and ``(c, 2)``.
+    """Project images ``(n, d)`` and texts ``(c, d)`` onto a plane: ``(n, 2)`` and ``(c, 2)``.
 
-    Principal axes of both together, each modality weighing the same, so that the gap shows if it is there.
+    The axes are the principal axes of both together. Each modality has the same weight, so that a gap is visible.
     """
     together = torch.cat([images * (1 / len(images)) ** 0.5, texts * (1 / len(texts)) ** 0.5]).double()
     middle = (images.mean(0) + texts.mean(0)).double() / 2

@@ -1,6 +1,6 @@
 """Tables of experiments: recipes, each with several seeds and changes, run or resumed, and aggregated.
 
-A table is a YAML file in ``recipes/tables``. Each of its cells is an ordinary run in its own folder. So a table that was stopped
+A table is a YAML file in ``recipes/tables``. Each of its runs is an ordinary run in its own folder. So a table that was stopped
 resumes where it stopped, and a table that is run again with more seeds runs only what is missing.
 """
 
@@ -24,7 +24,7 @@ from mgclip.experiment.schemas import Summary
 Scalar = str | int | float | bool | None
 
 
-class Published(BaseModel):
+class PublishedResult(BaseModel):
     """A published result of a method in a recipe, to compare with: Avg and Last in percent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,8 +35,8 @@ class Published(BaseModel):
     last: float | None = None
 
 
-class Table(BaseModel):
-    """The runs of a table: its recipes with its methods, unchanged, or with one key set to each of several values."""
+class TableSpec(BaseModel):
+    """The content of a table's file: recipes and methods, and optionally one key with the values to try."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,12 +48,12 @@ class Table(BaseModel):
     """Changes to all recipes."""
     vary: dict[str, list[Scalar]] = Field(default_factory=dict)
     """Key -> values; one run for each value."""
-    published: list[Published] = Field(default_factory=list)
+    published: list[PublishedResult] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One recipe with one change (or none) and one seed, and its folder inside the folder of the table."""
+class TableRun:
+    """One run of a table: a recipe with one change (or none) and one seed, and its folder inside that of the table."""
 
     recipe: Recipe
     change: str
@@ -61,8 +61,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a finished table: a method in a recipe with a change, over seeds.
+class TableResult:
+    """The result of a method in a recipe with a change, over seeds: a row of a finished table.
 
     Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over seeds, None for a single seed.
     """
@@ -86,7 +86,7 @@ def shipped_tables() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def load_table(name: str) -> Table:
+def load_table(name: str) -> TableSpec:
     """Load a table.
 
     Args:
@@ -100,14 +100,16 @@ def load_table(name: str) -> Table:
     if not file.is_file():
         raise InputError(f"There is no table {name}{nearest(name, tables)}")
     try:
-        return Table.model_validate(read_yaml(file))
+        return TableSpec.model_validate(read_yaml(file))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
         raise InputError(f"In table {name}: {problems}.") from None
 
 
-def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[Cell]:
-    """The cells of a table, seed by seed, so that a table that is stopped early has complete seeds.
+def table_runs(
+    table: TableSpec, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()
+) -> list[TableRun]:
+    """The runs of a table, seed by seed, so that a table that is stopped early has complete seeds.
 
     Args:
         table: The table.
@@ -123,7 +125,7 @@ def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: 
     varied = [f"{key}={json.dumps(value)}" for key, values in table.vary.items() for value in values] or [""]
     own = [f"methods={','.join(table.methods)}"] if table.methods else []
     own += [f"{key}={json.dumps(value)}" for key, value in table.changes.items()]
-    cells = []
+    runs = []
     for seed in range(seeds):
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)
@@ -131,8 +133,8 @@ def table_cells(table: Table, folder: Path, *, seeds: int, twin: bool, changes: 
                 words = [*([change] if change else []), f"seed={base.seed + seed}"]
                 recipe = change_recipe(base, words, source=source)
                 name = f"{recipe.name} {change.replace('/', '-')}".rstrip()
-                cells.append(Cell(recipe, change, folder / name / f"seed-{recipe.seed}"))
-    return cells
+                runs.append(TableRun(recipe, change, folder / name / f"seed-{recipe.seed}"))
+    return runs
 
 
 def _twin(name: str) -> str:
@@ -142,27 +144,27 @@ def _twin(name: str) -> str:
     return twin
 
 
-def finished(cell: Cell) -> dict[str, Summary] | None:
-    """The summaries of a finished cell; None if it has not finished.
+def finished(run: TableRun) -> dict[str, Summary] | None:
+    """The summaries of the methods of a run; None if it has not finished.
 
     Raises:
-        InputError: If its folder contains a run with other settings.
+        InputError: If its folder contains a run with different settings.
     """
-    if not (cell.folder / run_folder.RECIPE).is_file():
+    if not (run.folder / run_folder.RECIPE).is_file():
         return None
-    run_folder.check_same(cell.folder, cell.recipe, "give another --out, or remove that folder")
-    return run_folder.read_summaries(cell.folder) or None
+    run_folder.check_same(run.folder, run.recipe, "give another --out, or remove that folder")
+    return run_folder.read_summaries(run.folder) or None
 
 
-def collect(cells: Sequence[Cell], summaries: Sequence[Mapping[str, Summary]]) -> list[Row]:
-    """Aggregate the summaries of cells over seeds: one row per recipe, change and method, in order of first appearance."""
+def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:
+    """Aggregate the summaries of runs over seeds: one result per recipe, change and method, in order of first appearance."""
     groups: dict[tuple[str, str, str], list[Summary]] = {}
-    recipes = {cell.recipe.name: cell.recipe for cell in cells}
-    for cell, summary in zip(cells, summaries, strict=True):
+    recipes = {run.recipe.name: run.recipe for run in runs}
+    for run, summary in zip(runs, summaries, strict=True):
         for method, found in summary.items():
-            groups.setdefault((cell.recipe.name, cell.change, method), []).append(found)
+            groups.setdefault((run.recipe.name, run.change, method), []).append(found)
     return [
-        Row(
+        TableResult(
             *key,
             seeds=len(found),
             values={

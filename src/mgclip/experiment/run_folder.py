@@ -25,7 +25,7 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_json,
+    read_run_json,
 )
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -34,8 +34,8 @@ from mgclip.stream.unreadable import Skipped
 
 RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
-FIRST = {"rapf_init": "identity"}
-"""Settings that the first version did not write because it had no other."""
+FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
+"""Settings that the first version did not write, because only this value existed."""
 
 
 def environment() -> Environment:
@@ -78,7 +78,7 @@ def is_unused(folder: Path) -> bool:
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {temporary_name(DATA)} or checked(Data, read_json(folder / DATA), DATA) is not None
+        return names <= {temporary_name(DATA)} or checked(Data, read_run_json(folder / DATA), DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 
@@ -93,7 +93,9 @@ def read_recipe(folder: Path) -> Recipe:
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
     check_format(folder / ENVIRONMENT)
     values = read_yaml(folder / RECIPE)
-    return build_recipe({**FIRST, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE))
+    return build_recipe(
+        {**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE)
+    )
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
@@ -117,7 +119,7 @@ def check_data(folder: Path, now: Data) -> None:
         InputError: Naming what changed.
     """
     file = folder / DATA
-    recorded = checked(Data, read_json(file), str(file)) if file.is_file() else now
+    recorded = checked(Data, read_run_json(file), str(file)) if file.is_file() else now
     if (changed := difference(recorded, now)) is not None:
         raise InputError(
             f"The data has changed since {folder} was started ({changed}): restore it, or start a new run."
@@ -135,7 +137,7 @@ def read_skipped(folder: Path) -> list[Skipped]:
         raise InputError(
             f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run."
         )
-    found = read_json(file)
+    found = read_run_json(file)
     checked(SkippedList, found, str(file))
     return [Skipped(**entry) for entry in found]  # not the checked copy: a file name need not be UTF-8
 
@@ -158,7 +160,7 @@ def read_summary(folder: Path) -> Summary | None:
         InputError: If it is damaged.
     """
     file = folder / SUMMARY
-    return checked(Summary, read_json(file), str(file)) if file.is_file() else None
+    return checked(Summary, read_run_json(file), str(file)) if file.is_file() else None
 
 
 def read_summaries(folder: Path) -> dict[str, Summary]:
@@ -168,7 +170,7 @@ def read_summaries(folder: Path) -> dict[str, Summary]:
         InputError: If they are damaged.
     """
     file = folder / SUMMARY
-    return checked(dict[str, Summary], read_json(file), str(file)) if file.is_file() else {}
+    return checked(dict[str, Summary], read_run_json(file), str(file)) if file.is_file() else {}
 
 
 def append_record(folder: Path, record: Record) -> None:

@@ -22,7 +22,7 @@ from mgclip.experiment import run_folder
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
-from mgclip.experiment.schemas import Measured, Probe, Record, Seconds, Summary, Trained
+from mgclip.experiment.schemas import Measured, ProbeRecord, Record, Seconds, Summary, Trained
 from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
@@ -308,5 +308,5 @@ def _trained(learned: LearnResult) -> Trained:
         return {"epochs": learned.epochs}
     gaps = [learned.probe.initial, *learned.probe.after_epoch]
     positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
-    probe: Probe = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
+    probe: ProbeRecord = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
     return {"epochs": learned.epochs, "probe": probe}

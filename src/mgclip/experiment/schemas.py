@@ -44,14 +44,14 @@ class Setup(BaseModel):
     alpha: Number | None
 
 
-class Gap(TypedDict):
+class GapRecord(TypedDict):
     """Mean logits of matching and of other pairs; None with a single class."""
 
     positive: Number | None
     negative: Number | None
 
 
-class Probe(TypedDict):
+class ProbeRecord(TypedDict):
     """The gap before the first epoch and after each one, and the epochs that alpha allows."""
 
     positive: Annotated[list[Number], NotEmpty]
@@ -84,7 +84,7 @@ class Measured(TypedDict):
     accuracy: Share
     accuracy_per_task: Annotated[list[Share], NotEmpty]
     next_task_text_accuracy: NotRequired[Share | None]
-    gap: Gap
+    gap: GapRecord
     skipped: NotRequired[list[SkippedImage]]
 
 
@@ -92,7 +92,7 @@ class Trained(TypedDict):
     """How a task was trained: the epochs of the adapters, and the probe if there was one."""
 
     epochs: Count
-    probe: NotRequired[Probe]
+    probe: NotRequired[ProbeRecord]
 
 
 class Record(Measured, Trained):
@@ -191,7 +191,7 @@ SkippedList = list[Skipped]
 Kind = TypeVar("Kind")
 
 
-def read_json(file: Path) -> Any:
+def read_run_json(file: Path) -> Any:
     """The content of a JSON file; None if it does not exist.
 
     Raises:
@@ -211,7 +211,7 @@ def check_format(file: Path) -> Environment:
     Raises:
         InputError: If the file is damaged, or the run's files have a newer format.
     """
-    if (found := read_json(file)) is None and not file.is_file():
+    if (found := read_run_json(file)) is None and not file.is_file():
         return {}
     environment = checked(Environment, found, str(file))
     if (number := environment.get("format", FORMAT)) > FORMAT:

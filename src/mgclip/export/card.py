@@ -16,6 +16,7 @@ from mgclip.export.merged import base_name, check_learned, hub_id
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import history, shown
+from mgclip.words import count
 
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
 HIDDEN_SETTINGS = {"adapter_init", *RUNTIME_SETTINGS}
@@ -94,7 +95,7 @@ def model_card(
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters.update(escape=escape, percent=_percent)
+    environment.filters.update(count=count, escape=escape, percent=_percent)
     template = environment.from_string((files("mgclip") / "export" / "card.md.j2").read_text(encoding="utf-8"))
     rows, evaluation = [_row(note) for note in notes], evaluation or {}
     return template.render(
@@ -103,7 +104,7 @@ def model_card(
         base_id=hub_id(model.backbone),
         fingerprint=model.backbone.fingerprint,
         tasks=list(_tasks(model)),
-        count=len(model.class_names),
+        model_classes=len(model.class_names),
         notes=rows,
         measured=any(row.measured for row in rows) or "accuracy" in evaluation,
         evaluation=evaluation,

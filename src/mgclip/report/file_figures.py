@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.experiment.gap_study import LOGITS, QUANTITIES, Trace
+from mgclip.experiment.gap_study import LOGITS, QUANTITIES, StudyTrace
 from mgclip.experiment.geometry import Geometry
-from mgclip.experiment.reproduce import Row
+from mgclip.experiment.reproduce import TableResult
 from mgclip.report.figures import COLOURS, JOINT_STYLE, STYLES, Line, curve_style, paint_lines, save_figure
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def accuracy_figure(
     )
 
 
-def curves_figure(rows: Sequence[Row], file: Path) -> None:
+def curves_figure(rows: Sequence[TableResult], file: Path) -> None:
     """Write a figure of the accuracy after each task for every method of one recipe: mean and spread over seeds."""
     after = {row.method: np.array(row.accuracy_after) for row in rows}
     means = {method: values.mean(0).tolist() for method, values in after.items()}
@@ -60,7 +60,7 @@ def curves_figure(rows: Sequence[Row], file: Path) -> None:
     accuracy_figure(means, file, title=title, spread=spread)
 
 
-def change_figure(rows: Sequence[Row], file: Path) -> None:
+def change_figure(rows: Sequence[TableResult], file: Path) -> None:
     """Write a figure of Avg and Last of each method of one recipe against the changed setting, with spread over seeds."""
     changes = list(dict.fromkeys(row.change for row in rows))
     key = changes[0].split("=")[0]
@@ -107,7 +107,9 @@ def paint_projection(axes: Axes, images: Points, texts: Points, labels: NDArray[
     axes.legend(frameon=False)
 
 
-def track_figure(traces: Sequence[Trace], file: Path, *, quantity: str, title: str, alpha: float | None = None) -> None:
+def track_figure(
+    traces: Sequence[StudyTrace], file: Path, *, quantity: str, title: str, alpha: float | None = None
+) -> None:
     """Write a figure of one quantity against optimizer steps, with a line per loss and epochs as ticks above.
 
     Args:

@@ -61,7 +61,7 @@ class ChartSpec:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChartPlan:
     """The styles of curves on a page, by label of the result, and whether each run has its own figures."""
 
     runs: Sequence[Run]
@@ -73,7 +73,7 @@ class Plan:
         return result.method if self.split else result.label
 
 
-def make_plan(runs: Sequence[Run]) -> Plan:
+def plan_charts(runs: Sequence[Run]) -> ChartPlan:
     """Give each result a style if one figure holds them all, otherwise each method."""
     results = [result for run in runs for result in run.results]
     split = len(runs) > 1 and len(results) > MAX_CURVES
@@ -82,37 +82,37 @@ def make_plan(runs: Sequence[Run]) -> Plan:
     for result in results:
         style, colour = curve_style(keys.index(result.method if split else result.label))
         styles[result.label] = (JOINT_STYLE if result.joint else style, colour)
-    return Plan(runs, styles, split)
+    return ChartPlan(runs, styles, split)
 
 
-def accuracy_curves(plan: Plan) -> list[Curve]:
+def accuracy_curves(plan: ChartPlan) -> list[Curve]:
     """Accuracy over all classes seen, after each task, in percent."""
     results = [result for run in plan.runs for result in run.results]
     return [Curve(each, plan.name(each), [100 * share for share in each.summary["accuracy_after"]]) for each in results]
 
 
-def accuracy_chart(plan: Plan) -> Chart | None:
+def accuracy_chart(plan: ChartPlan) -> Chart | None:
     """Accuracy over all classes seen, as a chart."""
     axis_labels = "tasks learned", "accuracy, %"
     spec = ChartSpec("accuracy", "Accuracy over all classes seen, after each task", axis_labels, " %")
     return _chart(plan, accuracy_curves(plan), spec)
 
 
-def gap_curves(plan: Plan, side: Side) -> list[Curve]:
+def gap_curves(plan: ChartPlan, side: Side) -> list[Curve]:
     """A similarity after each task, of the results for which it was measured."""
     results = [result for run in plan.runs for result in run.results]
     curves = [Curve(each, plan.name(each), [record["gap"][side] for record in each.records]) for each in results]
     return [curve for curve in curves if any(value is not None for value in curve.values)]
 
 
-def gap_chart(plan: Plan, side: Side) -> Chart | None:
+def gap_chart(plan: ChartPlan, side: Side) -> Chart | None:
     """A similarity after each task."""
     axis_labels = "tasks learned", f"{side} similarity"
     spec = ChartSpec(f"gap-{side}", f"The {side} similarity after each task", axis_labels)
     return _chart(plan, gap_curves(plan, side), spec)
 
 
-def probe_curves(plan: Plan, side: Side, *, relative: bool) -> list[Curve]:
+def probe_curves(plan: ChartPlan, side: Side, *, relative: bool) -> list[Curve]:
     """A similarity during each probe, as logits or as change in percent of the first value. Equal probes of a run appear once."""
     seen: dict[tuple[str, str], list[Result]] = {}
     for result in (result for run in plan.runs for result in run.results):
@@ -131,7 +131,7 @@ def probe_curves(plan: Plan, side: Side, *, relative: bool) -> list[Curve]:
     return curves
 
 
-def probe_chart(plan: Plan, side: Side) -> Chart | None:
+def probe_chart(plan: ChartPlan, side: Side) -> Chart | None:
     """The change of a similarity over the epochs of the probe; for the negative one with the limits set by alpha."""
 
     def levels(run: Run) -> list[float]:
@@ -144,7 +144,7 @@ def probe_chart(plan: Plan, side: Side) -> Chart | None:
     return _chart(plan, probe_curves(plan, side, relative=True), spec)
 
 
-def _chart(plan: Plan, curves: Sequence[Curve], spec: ChartSpec) -> Chart | None:
+def _chart(plan: ChartPlan, curves: Sequence[Curve], spec: ChartSpec) -> Chart | None:
     if not curves:
         return None
     shown = [run for run in plan.runs if any(curve.result.run == run.label for curve in curves)]
@@ -172,7 +172,7 @@ def _chart(plan: Plan, curves: Sequence[Curve], spec: ChartSpec) -> Chart | None
     return Chart(panels, _legend(plan, curves, spec.ident), pale)
 
 
-def _lines(plan: Plan, curves: Sequence[Curve]) -> list[Line]:
+def _lines(plan: ChartPlan, curves: Sequence[Curve]) -> list[Line]:
     """Curves with their styles. The one of mg-clip is the strongest if there are other methods."""
     several = len({curve.result.method for curve in curves}) > 1
     return [
@@ -188,7 +188,7 @@ def _label(spec: ChartSpec, number: int, caption: str, curves: Sequence[Curve], 
     return Label(f"{spec.ident}-{number}", f"{spec.title}, {caption}" if caption else spec.title, description)
 
 
-def _legend(plan: Plan, curves: Sequence[Curve], ident: str) -> list[tuple[Markup, str]]:
+def _legend(plan: ChartPlan, curves: Sequence[Curve], ident: str) -> list[tuple[Markup, str]]:
     """Each name once; in a single figure, in the order of the last values, the highest first."""
     first: dict[str, Curve] = {}
     for curve in curves:

@@ -11,14 +11,14 @@ from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
     Chart,
+    ChartPlan,
     Curve,
-    Plan,
     Side,
     accuracy_chart,
     accuracy_curves,
     gap_chart,
     gap_curves,
-    make_plan,
+    plan_charts,
     probe_chart,
     probe_curves,
 )
@@ -26,18 +26,18 @@ from mgclip.report.page_classes import class_table, class_views
 from mgclip.report.page_figures import matrix_figure
 from mgclip.report.page_tables import (
     Table,
-    count,
     curves_table,
     forgetting_table,
     full_name,
     matrix_table,
     percent,
+    results_table,
     settings_tables,
-    summary_table,
     timing_table,
     version_tables,
 )
 from mgclip.report.run_data import Result, Run
+from mgclip.words import count
 
 MAX_CELLS = 25
 """An accuracy matrix of more tasks is a figure instead of a table."""
@@ -91,14 +91,14 @@ class RunHead:
 
 def report_content(runs: Sequence[Run]) -> dict[str, object]:
     """Everything that ``report.html.j2`` shows."""
-    plan = make_plan(runs)
+    plan = plan_charts(runs)
     numbers = curves_table("Accuracy after each task, %", accuracy_curves(plan), column="task", digits=1)
     return {
         "several": len(runs) > 1,
         "runs": [RunHead(run.label, str(run.folder), _describe(run), _missing(run)) for run in runs],
         "has_joint": any(result.joint for run in runs for result in run.results),
         "columns": [*METRICS, EPOCHS, SECONDS],
-        "summary": summary_table(plan),
+        "summary": results_table(plan),
         "accuracy": _charts("", accuracy_chart(plan), numbers)[0],
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],
         "forgetting": forgetting_table(runs),
@@ -137,13 +137,13 @@ def _charts(title: str, chart: Chart | None, numbers: Table) -> list[ChartSectio
     return [ChartSection(title, chart, numbers)] if chart else []
 
 
-def _probe(plan: Plan, side: Side) -> list[ChartSection]:
+def _probe(plan: ChartPlan, side: Side) -> list[ChartSection]:
     curves = probe_curves(plan, side, relative=False)
     table = curves_table(f"The {side} similarity, logits", curves, column="epoch", digits=3)
     return _charts(f"{side.capitalize()} similarity", probe_chart(plan, side), table)
 
 
-def _gap(plan: Plan, side: Side) -> list[ChartSection]:
+def _gap(plan: ChartPlan, side: Side) -> list[ChartSection]:
     table = curves_table(f"The {side} similarity, logits", gap_curves(plan, side), column="task", digits=2)
     return _charts(f"{side.capitalize()} similarity", gap_chart(plan, side), table)
 
@@ -166,7 +166,7 @@ def _alphas(runs: Sequence[Run]) -> str:
     return "alpha = " + ", ".join("null: no limit" if alpha is None else f"{alpha:g}" for alpha in alphas)
 
 
-def _allowed(plan: Plan) -> str:
+def _allowed(plan: ChartPlan) -> str:
     """The number of epochs that each probe allowed, in words."""
     allowed: dict[int, list[Curve]] = {}
     for curve in probe_curves(plan, "negative", relative=False):

@@ -17,8 +17,9 @@ from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
-from mgclip.report.page_charts import Curve, Plan
+from mgclip.report.page_charts import ChartPlan, Curve
 from mgclip.report.run_data import Result, Run
+from mgclip.words import count
 
 MAX_CHARACTERS = 300
 """Characters of a setting that are shown."""
@@ -60,7 +61,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
-def summary_table(plan: Plan) -> Table:
+def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
     drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
@@ -92,11 +93,6 @@ def summary_table(plan: Plan) -> Table:
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
     return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """A number and its noun: ``1 task``, ``3 tasks``, ``2 classes``. ``many`` is the plural if it is irregular."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def full_name(curve: Curve) -> str:

@@ -14,14 +14,14 @@ from mgclip.experiment.schemas import (
     Ending,
     Environment,
     Final,
-    Probe,
+    ProbeRecord,
     Record,
     Retained,
     Setup,
     Summary,
     check_format,
     checked,
-    read_json,
+    read_run_json,
 )
 from mgclip.method.baselines.table import METHODS
 
@@ -49,7 +49,7 @@ class Result:
         return self.method in METHODS and METHODS[self.method].joint
 
     @property
-    def probe(self) -> Probe | None:
+    def probe(self) -> ProbeRecord | None:
         """The record of its probe, if it was probed."""
         return next((probe for record in self.records if (probe := record.get("probe"))), None)
 
@@ -137,7 +137,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
             raise InputError(
                 f"Line {number} of {folder / run_folder.RECORDS} is not the record of task {number}: restore it from a backup."
             )
-    summary, final = read_json(folder / run_folder.SUMMARY), read_json(folder / run_folder.FINAL)
+    summary, final = read_run_json(folder / run_folder.SUMMARY), read_run_json(folder / run_folder.FINAL)
     ending = checked(Ending, summary or {}, str(folder / run_folder.SUMMARY))
     return Result(
         run=run,

@@ -9,10 +9,10 @@ import pandas as pd
 
 from mgclip.disk import write_text
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.reproduce import Published, Row
+from mgclip.experiment.reproduce import PublishedResult, TableResult
 
 
-def percent(value: tuple[float, float | None] | None) -> str:
+def mean_and_spread(value: tuple[float, float | None] | None) -> str:
     """Mean and spread in percent: ``83.2 ± 1.3``; a dash for None."""
     if value is None:
         return "-"
@@ -20,18 +20,20 @@ def percent(value: tuple[float, float | None] | None) -> str:
     return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
 
 
-def published_values(rows: Sequence[Row], published: Sequence[Published]) -> dict[tuple[str, str], Published]:
+def published_values(
+    rows: Sequence[TableResult], published: Sequence[PublishedResult]
+) -> dict[tuple[str, str], PublishedResult]:
     """Published values by recipe and method: those of the table, and those that recipes contain for mg-clip."""
     found = {(entry.recipe, entry.method): entry for entry in published}
     for name in {row.recipe for row in rows if row.as_published}:
         recipe = load_recipe(name)
         if recipe.expected_avg is not None or recipe.expected_last is not None:
-            stated = Published(recipe=name, method="mg-clip", avg=recipe.expected_avg, last=recipe.expected_last)
+            stated = PublishedResult(recipe=name, method="mg-clip", avg=recipe.expected_avg, last=recipe.expected_last)
             found.setdefault((name, "mg-clip"), stated)
     return found
 
 
-def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
+def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()) -> pd.DataFrame:
     """The table as text: a line for each row, and one for each published method that was not run."""
     known = published_values(rows, published)
     columns = list(dict.fromkeys(name for row in rows for name in row.values))
@@ -39,7 +41,7 @@ def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFr
     lines = []
     for row in rows:
         line = {"recipe": row.recipe, **({"change": row.change or "-"} if changed else {}), "method": row.method}
-        line |= {f"{name} %": percent(row.values.get(name)) for name in columns}
+        line |= {f"{name} %": mean_and_spread(row.values.get(name)) for name in columns}
         if stated:
             line |= _stated(known.pop((row.recipe, row.method), None) if row.as_published else None)
         epochs = sorted(set(row.epochs))
@@ -55,7 +57,7 @@ def frame(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFr
     return pd.DataFrame([*lines, *others]).fillna("-")
 
 
-def _stated(entry: Published | None) -> dict[str, str]:
+def _stated(entry: PublishedResult | None) -> dict[str, str]:
     values = (None, None) if entry is None else (entry.avg, entry.last)
     return {
         f"published {name}": "-" if value is None else f"{value:.2f}"
@@ -71,7 +73,7 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def numbers(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.DataFrame:
+def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()) -> pd.DataFrame:
     """The table as numbers in percent: means, and the spreads in ``sd`` columns."""
     known, lines = published_values(rows, published), []
     for row in rows:
@@ -85,7 +87,9 @@ def numbers(rows: Sequence[Row], published: Sequence[Published] = ()) -> pd.Data
     return pd.DataFrame(lines)
 
 
-def write_tables(rows: Sequence[Row], published: Sequence[Published], folder: Path, name: str) -> list[Path]:
+def write_tables(
+    rows: Sequence[TableResult], published: Sequence[PublishedResult], folder: Path, name: str
+) -> list[Path]:
     """Write a finished table in three formats.
 
     Args:

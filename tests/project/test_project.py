@@ -1,4 +1,4 @@
-"""What a contributor meets: the make targets, continuous integration, commit hooks and issue forms fit one another."""
+"""The make targets, continuous integration, commit hooks and issue forms are consistent."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ import yaml
 
 from mgclip import __version__
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split())
 
 
@@ -18,19 +18,19 @@ def read(name):
 
 
 def commands():
-    """Every command that continuous integration runs, by job."""
+    """Every command of continuous integration, with its job."""
     jobs = read(".github/workflows/ci.yml")["jobs"]
     return [(job, step["run"]) for job, what in jobs.items() for step in what["steps"] if "run" in step]
 
 
 @pytest.mark.parametrize(("job", "command"), commands())
-def test_continuous_integration_runs_what_a_contributor_runs(job, command):
+def test_continuous_integration_runs_make_targets_and_scripts(job, command):
     words = shlex.split(command)
     if words[0] == "make":
         assert {word for word in words[1:] if "=" not in word} <= TARGETS
         assert {word.partition("=")[0] for word in words[1:] if "=" in word} <= {"PYTHON", "PINS"}
     else:
-        assert (ROOT / words[0]).stat().st_mode & 0o100, "not a script that can be run"
+        assert (ROOT / words[0]).stat().st_mode & 0o100, "the script is not executable"
 
 
 def test_every_supported_python_is_tested():

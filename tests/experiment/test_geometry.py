@@ -1,4 +1,4 @@
-"""The geometry of the modality gap, each number against a plain computation."""
+"""Every measure of the modality gap agrees with a direct computation."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def units(count, width, seed, middle=0.0):
     return torch.nn.functional.normalize(points, dim=-1)
 
 
-def test_geometry_by_hand():
+def test_the_measures_agree_with_a_direct_computation():
     images, texts, labels = units(12, 5, 0, 1.0), units(4, 5, 1), torch.arange(12) % 4
     found = geometry(images, labels, texts, logit_scale=50.0)
     x, t = images.numpy().astype(float), texts.numpy().astype(float)
@@ -32,7 +32,7 @@ def test_geometry_by_hand():
     assert np.isnan(cone(images[:1]))
 
 
-def test_separability_tells_apart_what_is_apart():
+def test_separability_is_1_for_distant_modalities_and_near_half_for_mixed_ones():
     assert separability(units(60, 6, 0, 8.0), units(20, 6, 1, -8.0)) == 1.0
     assert 0.3 < separability(units(400, 6, 2), units(200, 6, 3)) < 0.7
     assert np.isnan(separability(units(9, 6, 0), units(3, 6, 1)))

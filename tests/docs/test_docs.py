@@ -1,4 +1,4 @@
-"""Every command and every program in README.md, CONTRIBUTING.md and docs/ is run, here or by the Makefile it shows."""
+"""Every command and program in README.md, CONTRIBUTING.md and docs/ runs. Those of the Makefile must be in the Makefile."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from forked import mgclip
 from forked import program as run_program
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -26,8 +26,8 @@ def blocks(language):
     return [(page.name, text) for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == language]
 
 
-def made_by_make():
-    """The Makefile's own commands, as a person would type them in the project's folder."""
+def makefile_commands():
+    """The commands of the Makefile, as a person would type them in the folder of the project."""
     lines = [line.strip() for line in MAKEFILE.splitlines() if line.startswith("\t")]
     lines = [line.replace("$(PIP)", "$(VENV)/bin/pip").replace("$(PYTHON)", "python3") for line in lines]
     lines = [line.replace("$(PINS)", "-c constraints.txt") for line in lines]
@@ -50,29 +50,29 @@ def workplace(icons, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_only_known_languages():
+def test_code_blocks_are_in_a_language_that_is_tested():
     assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python", "csv"}
 
 
-def test_commands(workplace):
-    """Page beside page, each page's commands in its order."""
+def test_every_command_runs(workplace):
+    """The pages run in parallel, the commands of a page in their order."""
     pages = {}
     for page, text in blocks("sh"):
-        pages.setdefault(page, []).extend(line for line in text.splitlines() if line not in made_by_make())
+        pages.setdefault(page, []).extend(line for line in text.splitlines() if line not in makefile_commands())
     with ThreadPoolExecutor(os.cpu_count() or 1) as readers:
         ran = sum(readers.map(lambda page: run_all(page, pages[page]), sorted(pages, key=lambda p: -len(pages[p]))))
     assert ran >= 40
 
 
 def run_all(page, lines):
-    """Run a page's commands; how many there were."""
+    """Run the commands of a page; returns their number."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     for line in lines:
         words = shlex.split(line)
-        assert words[0] in ("mgclip", "torchrun"), f"{page} shows a command nothing runs: {line}"
+        assert words[0] in ("mgclip", "torchrun"), f"{page} shows a command that no test runs: {line}"
         if words[:2] == ["mgclip", "studio"]:
-            opens_a_page(words, path)
+            check_studio(words, path)
             continue
         if words[0] == "mgclip":
             done = mgclip(*words[1:])
@@ -82,8 +82,8 @@ def run_all(page, lines):
     return len(lines)
 
 
-def opens_a_page(words, path):
-    """Start what does not end by itself, see that it answers, and end it."""
+def check_studio(words, path):
+    """Start the studio, check that it answers, and stop it."""
     if find_spec("gradio") is None:
         return
     words += ["--port", str(18861 + os.getpid() % 1000)]
@@ -97,7 +97,7 @@ def opens_a_page(words, path):
                 except OSError:
                     assert studio.poll() is None, studio.stderr.read()
                     time.sleep(0.5)
-            raise AssertionError("the studio did not come up in a minute")
+            raise AssertionError("the studio did not start within a minute")
         finally:
             studio.terminate()
 
@@ -115,13 +115,13 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(workplace):
 
 
 @pytest.mark.parametrize(("page", "program"), blocks("python"))
-def test_programs(workplace, page, program):
+def test_every_program_runs(workplace, page, program):
     done = run_program(program)
     assert done.returncode == 0, f"{page}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_and_file_names_exist(page):
     text = page.read_text()
     for file, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
         heads = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
@@ -130,7 +130,7 @@ def test_links_lead_somewhere(page):
         )
     for target in re.findall(r"\]\((?!http)([^)#]+)", text) + re.findall(r'src="(?!http)([^"]+)"', text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
-    for source in re.findall(r"`((?:stream|clip|method|experiment|scripts|tests)/[\w/]+\.py)`", text):
+    for source in re.findall(r"`(?:python )?(\w+/[\w/]+\.(?:py|sh))", text):
         assert (ROOT / "src" / "mgclip" / source).exists() or (ROOT / source).exists(), f"{page.name} names {source}"
 
 

@@ -1,4 +1,4 @@
-"""Files made to do harm: long images, links, programs in place of pictures, text that unfolds, versions that go in circles."""
+"""Hostile files: very long images, links, programs with image names, YAML bombs, and cyclic versions."""
 
 import json
 import time
@@ -38,20 +38,20 @@ def test_an_image_too_long_to_be_resized_is_refused(tmp_path):
             to_rgb(image)
 
 
-def test_long_images_are_left_out_or_named_by_predict(tiny_clip, icons, tmp_path, mgclip):
+def test_predict_skips_or_reports_long_images(tiny_clip, icons, tmp_path, mgclip):
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1, head_epochs=1))
     model.learn(icons["x_train"][:24], icons["y_train"][:24], [str(name) for name in icons["class_names"][:2]])
     model.save_pretrained(tmp_path / "shop")
     (tmp_path / "see").mkdir()
     Image.new("RGB", (1, 20_000)).save(tmp_path / "see" / "long.png")
     Image.new("RGB", (30, 30)).save(tmp_path / "see" / "square.png")
-    code, _, said = mgclip("predict", tmp_path / "shop", tmp_path / "see")
-    assert (code, "long.png cannot be read" in said) == (2, True)
+    code, _, message = mgclip("predict", tmp_path / "shop", tmp_path / "see")
+    assert (code, "long.png cannot be read" in message) == (2, True)
     code, out, _ = mgclip("predict", tmp_path / "shop", tmp_path / "see", "--on-bad-image", "skip")
     assert (code, "square.png" in out, "long.png" in out) == (0, True, False)
 
 
-def test_a_program_called_a_picture_is_not_started_by_a_report(tmp_path, monkeypatch):
+def test_a_report_does_not_run_a_program_with_the_name_of_an_image(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run")
     started = []
     monkeypatch.setattr("PIL.EpsImagePlugin.EpsImageFile.load", lambda *_, **__: started.append(1))
@@ -75,7 +75,7 @@ def test_links_in_a_run_are_not_written_through(tmp_path, mgclip):
     assert (mine.read_text(), (run / "report.html").is_symlink()) == ("mine", False)
     (tmp_path / "page.html").symlink_to(mine)
     assert mgclip("report", run, "--out", tmp_path / "page.html")[0] == 0
-    assert mine.read_text().startswith("<!doctype html>")  # what somebody names is followed
+    assert mine.read_text().startswith("<!doctype html>")  # a link that the user names is followed
 
 
 def test_links_among_examples_are_replaced(tmp_path):
@@ -91,14 +91,14 @@ def test_links_among_examples_are_replaced(tmp_path):
     assert np.asarray(Image.open(tmp_path / "run" / "examples" / "000.png")).max() == 7
 
 
-def test_a_run_whose_folders_lead_elsewhere_is_not_gone_on_with(tmp_path, mgclip):
+def test_a_run_with_linked_folders_is_not_resumed(tmp_path, mgclip):
     run = tmp_path / "run"
     words = ("icons100", "tasks=2", "train_per_class=1", "test_per_class=1", "methods=zero-shot")
     assert mgclip("run", *words, "--quiet", "--out", run)[0] == 0
     (run / "zero-shot").rename(tmp_path / "elsewhere")
     (run / "zero-shot").symlink_to(tmp_path / "elsewhere")
-    code, _, said = mgclip("run", "--resume", run)
-    assert (code, "zero-shot is a symbolic link" in said) == (2, True)
+    code, _, message = mgclip("run", "--resume", run)
+    assert (code, "zero-shot is a symbolic link" in message) == (2, True)
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -109,7 +109,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     "text", [BOMB + "name: *l\n", BOMB + "about: *l\n", "a: &a {b: 1}\nc: &c {<<: [*a, *a]}\nname: x\n"]
 )
-def test_yaml_that_unfolds_is_refused_at_once(tmp_path, text):
+def test_a_yaml_bomb_is_refused_at_once(tmp_path, text):
     file, begun = tmp_path / "x.yaml", time.monotonic()
     file.write_text(text)
     run = make_run(tmp_path / "run")
@@ -123,17 +123,17 @@ def test_yaml_that_unfolds_is_refused_at_once(tmp_path, text):
 
 
 @pytest.mark.parametrize("value", ["2024-13-45", "[" * 3000, "*x", "a: b: c"])
-def test_a_change_that_is_no_yaml_is_text(value):
+def test_a_change_that_is_not_yaml_is_text(value):
     assert load_recipe("icons100", [f"about={value}"]).about == value
 
 
-def test_long_values_are_cut_in_errors():
+def test_long_values_are_shortened_in_errors():
     with pytest.raises(InputError) as error:
         load_recipe("icons100", [f"seed=[{'1,' * 100_000}1]"])
     assert len(str(error.value)) < 1000
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+def test_an_archive_that_unpacks_to_too_many_bytes_is_refused(tmp_path, monkeypatch):
     import io
     import tarfile
 
@@ -169,10 +169,10 @@ def shop(tiny_clip, icons, tmp_path):
     ],
     ids=["no format", "newer", "no head", "no adapter", "link"],
 )  # fmt: skip
-def test_a_version_that_cannot_be_opened_is_not_put_in_force(shop, spoil):
+def test_a_version_that_cannot_be_loaded_is_not_activated(shop, spoil):
     spoil(shop / json.loads((shop / "mgclip.json").read_text())["versions"][1]["state"])
     before = (shop / "mgclip.json").read_bytes()
-    with pytest.raises(InputError, match=r"Version 2 of .*shop is gone or damaged"):
+    with pytest.raises(InputError, match=r"Version 2 of .*shop is missing or damaged"):
         undo(shop)
     assert (shop / "mgclip.json").read_bytes() == before
     assert undo(shop, 1).number == 1
@@ -182,27 +182,27 @@ def test_a_version_that_cannot_be_opened_is_not_put_in_force(shop, spoil):
     "entry",
     [{"parent": 3}, {"parent": 7}, {"parent": [1]}, {"number": 2}, {"number": "3"}, {"note": 5}, {"state": "mgclip-state-../x"}],
 )  # fmt: skip
-def test_versions_that_cannot_be_are_refused(shop, tmp_path, entry, mgclip):
+def test_contradictory_versions_are_refused(shop, tmp_path, entry, mgclip):
     manifest = json.loads((shop / "mgclip.json").read_text())
     manifest["versions"][2].update(entry)
     (shop / "mgclip.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="is damaged"):
         history(shop)
     for words in (("history", shop), ("undo", shop), ("export", shop, "--to", tmp_path / "out")):
-        code, _, said = mgclip(*words)
-        assert (code, "is damaged" in said, "unexpected" in said) == (2, True, False)
+        code, _, message = mgclip(*words)
+        assert (code, "is damaged" in message, "unexpected" in message) == (2, True, False)
 
 
 @pytest.mark.parametrize(
     "note",
     [{"accuracy": 0.93}, {"accuracy": []}, {"classes": 5}, {"what": 3}, {"accuracy": {"new": "x"}, "images": "all"}],
 )
-def test_a_note_may_be_anything(shop, tmp_path, note, mgclip):
+def test_a_note_may_have_any_content(shop, tmp_path, note, mgclip):
     MGCLIP.from_pretrained(shop).save_pretrained(shop, note=note)
     assert history(shop)[-1].note == note
     for words in (("history", shop), ("export", shop, "--to", tmp_path / "out"), ("undo", shop)):
-        code, _, said = mgclip(*words)
-        assert (code, said.count("unexpected")) == (0, 0)
+        code, _, message = mgclip(*words)
+        assert (code, message.count("unexpected")) == (0, 0)
 
 
 def test_only_settings_of_memory_and_speed_may_change(shop):

@@ -1,4 +1,4 @@
-"""Three months in the life of a model, as its owner would live them, through the command line."""
+"""A model in daily use: three months of new classes, corrections and predictions, through the command line."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from mgclip.images import to_rgb
 
 MONTHS = ("march", "april", "may")
 FORGETTING = 0.10
-"""icons100 forgets 9.6 points over ten tasks (docs/results.md): over three it should not be more."""
+"""The largest loss allowed: icons100 forgets 9.6 points over ten tasks (docs/results.md), and three must not forget more."""
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def mgclip(place, *words, given=""):
     return done.stdout
 
 
-def test_three_months(place):
+def test_three_months_of_learning_predicting_and_correcting(place):
     learned, alone = [], []
     for number, month in enumerate(MONTHS):
         base = () if number else ("--base", "iconclip")
-        said = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
-        learned.append(json.loads(said))
+        printed = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
+        learned.append(json.loads(printed))
         found = json.loads(mgclip(place, "evaluate", "shop", f"check/{month}", "--json"))
         alone.append(found["accuracy"])
     assert [note["classes_in_all"] for note in learned] == [10, 20, 30]
@@ -67,7 +67,7 @@ def test_three_months(place):
 
     newest = json.loads(mgclip(place, "history", "shop", "--json"))["versions"]
     assert [(v["number"], v["active"]) for v in newest] == [(1, False), (2, False), (3, True)]
-    assert "version 2 of shop is in force" in mgclip(place, "undo", "shop")
+    assert "version 2" in mgclip(place, "undo", "shop")
     assert json.loads(mgclip(place, "evaluate", "shop", "check/april", "--json"))["accuracy"] == alone[1]
     mgclip(place, "undo", "shop", "--to", "3")
 
@@ -75,8 +75,7 @@ def test_three_months(place):
     mgclip(place, "relabel", "shop", first, "<b>wake & up</b> ⏰", "--text", first)
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] == "<b>wake & up</b> ⏰"
-    said = mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")
-    assert "stays" in said
+    assert "adapters" in mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")  # they cannot forget
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] != "<b>wake & up</b> ⏰"
     page = place / "evaluation.html"
@@ -84,7 +83,7 @@ def test_three_months(place):
     assert page.read_text().count("<svg") >= 1
 
 
-def test_a_failed_first_learn_is_not_in_the_way_of_the_next(place):
+def test_after_a_failed_first_learn_the_next_one_works(place):
     bad = place / "bad" / "one"
     bad.mkdir(parents=True)
     for name in ("a", "b"):

@@ -1,9 +1,8 @@
-"""The plain method, to measure against: the same results, as a straightforward script gets them (docs/performance.md).
+"""MG-CLIP as a straightforward script computes it: the same results, with repeated work (docs/performance.md).
 
-Every text is padded to the text tower's full length; all classes seen so far are encoded in every training step and in every
-evaluation batch; the gap's origin is measured on every task; image features are computed anew for the class means and in each
-head epoch; images are opened and transformed at every use, unless ``keep_bytes`` keeps them; the image tower's last layer
-computes all tokens.
+It pads every text to the full length of the text tower. It encodes all classes seen so far in every training step and every
+evaluation batch, measures the gap before every task, and encodes the images again for the class means and in each epoch of the
+head. It opens and transforms images at every use, unless ``keep_bytes`` keeps them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgclip.bench.measure import full_length_tokens
 from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import PreparedImages
@@ -27,7 +27,7 @@ from mgclip.stream.tasks import Task
 
 
 class NaiveMGCLIP:
-    """MG-CLIP without any saving. A backbone made without the shortcut belongs to it."""
+    """MG-CLIP without optimisations. Give it a backbone made with ``shortcut=False``."""
 
     def __init__(self, backbone: Backbone, settings: Settings, *, keep_bytes: int = 0) -> None:
         self.backbone, self.settings, self.keep_bytes = backbone, settings, keep_bytes
@@ -41,16 +41,14 @@ class NaiveMGCLIP:
         return full_length_tokens(self.backbone, [self.settings.prompt.format(text) for text in texts])
 
     def logits(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        """Text logits ``(b, len(texts))`` of images, all texts encoded for this one batch."""
+        """Text logits ``(b, len(texts))`` of images. All texts are encoded for this batch."""
         images = self.backbone.image_features(pixels)
         return self.backbone.logit_scale * images @ self.backbone.text_features(self.tokens(texts)).T
 
     def learn(self, task: Task) -> list[float]:
-        """Learn one task; returns the losses of all steps, of the probe's first."""
-        pixels, labels = (
-            PreparedImages(task.train.images, self.backbone.transform, self.keep_bytes),
-            torch.from_numpy(task.train.labels),
-        )
+        """Learn a task. Returns the losses of all steps, those of the probe first."""
+        pixels = PreparedImages(task.train.images, self.backbone.transform, self.keep_bytes)
+        labels = torch.from_numpy(task.train.labels)
         first, self.texts = len(self.texts), (*self.texts, *task.texts)
         losses: list[float] = []
         initial, origin = adapter_state(self.backbone), self._negative(pixels, labels + first)
@@ -128,7 +126,7 @@ class NaiveMGCLIP:
 
     @torch.no_grad()
     def predict(self, images: Sequence[object]) -> Tensor:
-        """The class of each image ``(n,)``, texts encoded for every batch."""
+        """The class of each image ``(n,)``. All texts are encoded for every batch."""
         pixels, found = PreparedImages(images, self.backbone.transform, self.keep_bytes), []
         for part in torch.arange(len(pixels)).split(self.settings.encode_batch_size):
             features = self.backbone.image_features(pixels.batch(part))
@@ -138,13 +136,3 @@ class NaiveMGCLIP:
             )
             found.append(both.argmax(1))
         return torch.cat(found)
-
-
-def full_length_tokens(backbone: Backbone, texts: Sequence[str]) -> Tensor:
-    """Token ids of texts padded to all the tokens the text tower reads, ``(n, full length)``."""
-    longest = int(backbone.model.config.text_config.max_position_embeddings)
-    ids = backbone.tokenizer(
-        list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
-    )
-    tokens: Tensor = ids["input_ids"].to(backbone.device)
-    return tokens

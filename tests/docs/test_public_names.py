@@ -1,4 +1,4 @@
-"""The public names: their examples run, and a page is built from their docstrings."""
+"""The public names have docstrings, their examples run, and the API page shows them."""
 
 import doctest
 import inspect
@@ -10,7 +10,7 @@ import pytest
 
 import mgclip
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = [name for name in mgclip.__all__ if not name.startswith("_")]
 
 

@@ -1,74 +1,40 @@
-"""Faults of the machine that are no crash: a read-only disk, a killed worker, no memory, a clock that is set back."""
+"""Faults of the machine: a read-only disk, a killed worker, too little memory, a clock that is set back."""
 
-import errno
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-import torch
+from full_disk import files, may_mount, operations, prepare, small_disk
 
 from mgclip import MGCLIP, Settings, history, undo
-from mgclip.app.error_messages import describe_error
 from mgclip.saving import store
-
-sys.path.insert(0, str(Path(__file__).parent / "faults"))
-from full_disk import files, may_mount, operations, prepare, small_disk
 
 
 @pytest.mark.skipif(not may_mount(), reason="a small file system cannot be mounted here")
-def test_a_disk_that_became_read_only_is_said_to_be_and_can_be_read(tiny_clip, tmp_path, mgclip):
+def test_on_a_read_only_disk_writing_fails_with_a_message_and_reading_works(tiny_clip, tmp_path, mgclip):
     with small_disk(tmp_path / "disk") as limits:
         disk = tmp_path / "disk"
         prepare(disk, tiny_clip)
         before = files(disk)
         limits("ro")
         for operation in operations(tiny_clip):
-            code, _, said = mgclip(*operation.words(disk))
+            code, _, message = mgclip(*operation.words(disk))
             assert code in (1, 2), operation.name
-            assert said.count("\n") == 1 and "unexpected" not in said, f"{operation.name}: {said}"
-            assert "does not allow" in said or "cannot be written" in said, f"{operation.name}: {said}"
+            assert message.count("\n") == 1 and "unexpected" not in message, f"{operation.name}: {message}"
+            assert re.search("does not allow|cannot be written|no write permission", message), (
+                f"{operation.name}: {message}"
+            )
         assert mgclip("predict", disk / "shop", disk / "march", "--quiet")[0] == 0
         assert mgclip("history", disk / "shop")[0] == 0
         assert mgclip("evaluate", disk / "shop", disk / "march")[0] == 0
         assert files(disk) == before
-
-
-def full() -> OSError:
-    return OSError(errno.ENOSPC, "No space left on device", "/data/run/x")
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (full(), "There is no space left on the disk at /data/run/x"),
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "There is no space left on the disk: "),
-        (OSError(errno.EROFS, "Read-only file system", "x"), r"does not allow writing or reading at x"),
-        (OSError(errno.EMFILE, "Too many open files"), "Too many files are open"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "longer than the system allows"),
-        (MemoryError(), "Memory ran out"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out .*smaller micro_batch_size"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "Memory ran out"),
-        (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run  mgclip --debug"),
-    ],
-)  # fmt: skip
-def test_what_failures_are_called(error, said):
-    import re
-
-    assert re.search(said, describe_error(error))
-    assert "\n" not in describe_error(error)
-
-
-def test_a_failure_is_found_behind_another_one():
-    error = RuntimeError("it could not be saved")
-    error.__cause__ = full()
-    assert "There is no space left on the disk at /data/run/x" in describe_error(error)
 
 
 def test_a_clock_that_is_set_back_changes_no_order(tiny_clip, tmp_path, monkeypatch):
@@ -93,13 +59,13 @@ def test_a_clock_that_is_set_back_changes_no_order(tiny_clip, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_run_and_it_goes_on(tiny_clip, tmp_path):
+def test_a_killed_worker_ends_the_run_and_the_run_can_be_resumed(tiny_clip, tmp_path):
     words = (
         "run", "icons100", "tasks=3", "classes_per_task=3", "train_per_class=40", "test_per_class=3", "adapter_batch_size=8", "epochs=4",
         f"clip={tiny_clip}", "--quiet", "--checkpoint-every", "2",
     )  # fmt: skip
     python = [sys.executable, "-m"]
-    subprocess.run([*python, "mgclip", *words, "--out", str(tmp_path / "whole")], check=True, timeout=300)
+    subprocess.run([*python, "mgclip", *words, "--out", str(tmp_path / "uninterrupted")], check=True, timeout=300)
     launch = [*python, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mgclip"]
     run = subprocess.Popen([*launch, *words, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE)
     for _ in range(1200):
@@ -109,12 +75,12 @@ def test_a_killed_worker_ends_the_run_and_it_goes_on(tiny_clip, tmp_path):
         time.sleep(0.05)
     worker = max(psutil.Process(run.pid).children(), key=lambda child: child.pid)
     worker.send_signal(signal.SIGKILL)
-    run.communicate(timeout=120)  # no worker waits for the dead one for ever
+    run.communicate(timeout=120)  # no worker waits for the dead one forever
     assert run.returncode != 0
     subprocess.run([*python, "mgclip", "run", "--resume", str(tmp_path / "run"), "--quiet"], check=True, timeout=300)
     first, second = (
         [json.loads(line)["accuracy_per_task"] for line in (tmp_path / name / "mg-clip" / "records.jsonl").open()]
-        for name in ("whole", "run")
+        for name in ("uninterrupted", "run")
     )
     assert len(first) == len(second) == 3
     np.testing.assert_allclose(np.concatenate(first), np.concatenate(second), atol=0.12)

@@ -1,19 +1,15 @@
-"""What comes from elsewhere, changed at random: it is used or refused in one sentence, and nothing else happens."""
+"""Untrusted files with random changes are either used or refused in one sentence, and nothing else happens."""
 
 import copy
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from fuzz import LIMIT, SHARES, Watch, fuzz
+from fuzz_targets import TARGETS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
-
-sys.path.insert(0, str(Path(__file__).parent / "faults"))
-from fuzz import LIMIT, SHARES, Watch, fuzz
-from fuzz_targets import TARGETS
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(10**18, 10**30) | st.floats() | st.text(max_size=20)
@@ -37,7 +33,7 @@ LONG = settings(QUICK, max_examples=5_000)
 
 
 def places(tree):
-    """Every place in a tree of lists and dictionaries: what holds it, and its key there."""
+    """Every entry in a tree of lists and dictionaries: its container, and its key there."""
     found, waiting = [], [tree]
     while waiting:
         holder = waiting.pop()
@@ -49,12 +45,12 @@ def places(tree):
 
 
 def changed(tree, changes):
-    """A tree with some places changed."""
+    """A tree with some entries changed."""
     tree = copy.deepcopy(tree)
     for where, how, value in changes:
-        if not (there := places(tree)):
+        if not (entries := places(tree)):
             continue
-        holder, key = there[where % len(there)]
+        holder, key = entries[where % len(entries)]
         if how == "replace":
             holder[key] = value
         elif how == "remove":
@@ -67,7 +63,7 @@ def changed(tree, changes):
 
 
 def rewritten(name, content, changes):
-    """A file with its content's tree changed, as bytes; None where it holds none."""
+    """The content of a file with its tree changed, as bytes; None for a file without a tree."""
     if name.endswith(".json"):
         return json.dumps(changed(json.loads(content), changes)).encode()
     if name.endswith(".jsonl"):
@@ -95,7 +91,7 @@ def rewritten(name, content, changes):
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
-    """Targets, made once each, with the watch over each."""
+    """A function that returns a target and its audit hook; each target is created once."""
     made = {}
 
     def get(name):
@@ -122,18 +118,18 @@ NAMES = ["models", "runs", "recipes", "clips"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_changed_values(ready, name):
+def test_files_with_changed_values_are_used_or_refused(ready, name):
     QUICK(given(st.integers(0, 99), CHANGES)(lambda which, changes: feed_changed(ready, name, which, changes)))()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_many_changed_values(ready, name):
+def test_files_with_many_changed_values_are_used_or_refused(ready, name):
     LONG(given(st.integers(0, 99), CHANGES)(lambda which, changes: feed_changed(ready, name, which, changes)))()
 
 
 @pytest.mark.parametrize("name", [name for name in SHARES if name not in ("clips", "openai-files")])
-def test_seeds_and_torn_seeds(ready, name):
+def test_valid_and_truncated_files_are_used_or_refused(ready, name):
     target, watch = ready(name)
     for seed in target.seeds():
         for data in (seed, seed[: len(seed) // 2], seed[:3], seed[:-1] + b"\xff"):
@@ -141,7 +137,7 @@ def test_seeds_and_torn_seeds(ready, name):
                 target.feed(data)
 
 
-def test_the_watch_sees_what_is_forbidden(tmp_path):
+def test_the_audit_hook_reports_what_is_forbidden(tmp_path):
     watch = Watch(tmp_path)
     (tmp_path.parent / "outside").touch()
     for forbidden in (
@@ -159,8 +155,8 @@ def test_the_watch_sees_what_is_forbidden(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_inputs_led_by_coverage():
-    pytest.importorskip("atheris", reason="atheris is not installed here: it is for Linux only")
+def test_a_hundred_thousand_inputs_guided_by_coverage_find_nothing():
+    pytest.importorskip("atheris", reason="atheris is not installed (it needs Linux)")
     fed = 0
     for name, share in SHARES.items():
         result = fuzz(name, round(100_000 * share), seed=1)

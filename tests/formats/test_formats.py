@@ -1,4 +1,4 @@
-"""What the first released version wrote must be read for ever: a model with two versions, and a run. Never change these files."""
+"""Files of the first released version can still be read: a model with two versions, and a run. Never change these files."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from mgclip.experiment.run_folder import check_same, read_recipe
 from mgclip.report.page import write_report
 from mgclip.workflows.held_out import read_held_out
 
-FIRST = Path(__file__).parent / "formats" / "1"
+FIRST = Path(__file__).parent / "1"
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def first(tmp_path):
     return shutil.copytree(FIRST, tmp_path / "first")
 
 
-def test_a_model_of_the_first_format_answers_as_it_did(first):
+def test_a_model_of_the_first_format_gives_the_same_predictions(first):
     with np.load(first / "images.npz") as kept:
         images = list(kept["images"])
     answers = json.loads((first / "answers.json").read_text())
@@ -30,39 +30,39 @@ def test_a_model_of_the_first_format_answers_as_it_did(first):
     assert found.probabilities == pytest.approx(np.array(answers["probabilities"]), abs=1e-4)
 
 
-def test_a_model_of_the_first_format_goes_on(first):
+def test_a_model_of_the_first_format_learns_more_classes(first):
     model = MGCLIP.from_pretrained(first / "model")
     assert [version.number for version in history(first / "model")] == [1, 2]
     assert len(model.class_names) == 4
     assert list(read_held_out(first / "model")) == [model.class_names[2]]
     with np.load(first / "images.npz") as kept:
         model.learn(list(kept["images"][:4]), [0, 0, 1, 1], ["fifth", "sixth"])
-    model.save_pretrained(first / "model", note={"what": "went on"})
+    model.save_pretrained(first / "model", note={"what": "continued"})
     assert len(MGCLIP.from_pretrained(first / "model").class_names) == 6
     undo(first / "model", 1)
     assert MGCLIP.from_pretrained(first / "model").class_names == model.class_names[:2]
 
 
-def test_a_run_of_the_first_format_is_reported_and_gone_on_with(first, mgclip):
+def test_a_run_of_the_first_format_is_reported_and_resumed(first, mgclip):
     page = write_report([first / "run"], first / "page.html").read_text()
     assert "simplecil" in page
     begun = read_recipe(first / "run")
     assert (begun.rank, begun.memory, begun.rapf_init) == (1, 2000, "identity")
-    # The memory had to be given then, and a recipe had no other start of RAPF: the run is still one of the same settings.
+    # Recipes had to set the memory then, and RAPF had one initialisation only. Such a run still has the same settings as a new one.
     check_same(first / "run", begun.model_copy(update={"memory": 0, "rapf_init": "default"}), "no")
     with pytest.raises(InputError, match=r"was started with memory = 2000, not 50: no"):
         check_same(first / "run", begun.model_copy(update={"memory": 50}), "no")
     before = json.loads((first / "run" / "summary.json").read_text())
-    code, said, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
+    code, printed, _ = mgclip("run", "--resume", first / "run", "--quiet", "--json")
     assert code == 0
-    assert {m: s["accuracy_after"] for m, s in json.loads(said)["methods"].items()} == {
+    assert {m: s["accuracy_after"] for m, s in json.loads(printed)["methods"].items()} == {
         m: s["accuracy_after"] for m, s in before.items()
     }
     shutil.rmtree(first / "run" / "simplecil")
     assert mgclip("run", "--resume", first / "run", "--quiet")[0] == 0
 
 
-def test_newer_formats_are_refused_with_what_to_do(first):
+def test_newer_formats_are_refused_with_advice(first):
     for file, reads in (
         (first / "model" / "mgclip.json", lambda: MGCLIP.from_pretrained(first / "model")),
         (first / "run" / "environment.json", lambda: read_recipe(first / "run")),
