@@ -22,9 +22,7 @@ from mgclip.saving.checkpoints import TaskCheckpoints, restore_training, trainin
 def adapter_phase(settings: Settings, task: int, epochs: int, name: str = "adapter") -> Phase:
     """The published schedule: from ``adapter_lr`` down to 1 % of it, cosine annealing stepped per epoch."""
     rate = settings.adapter_lr
-    return Phase(
-        name, task, epochs, rate, 0.01 * rate, settings.adapter_batch_size, settings.seed, settings.shuffle
-    )  # fmt: skip
+    return Phase(name, task, epochs, rate, 0.01 * rate, settings.adapter_batch_size, settings.seed, settings.shuffle)
 
 
 def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
@@ -40,7 +38,7 @@ def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Ob
             return 1 - (images * texts[labels]).sum(-1)
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
+    tokens = backbone.tokenize(settings.prompts(task.texts))
     return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
 
 

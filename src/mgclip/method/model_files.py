@@ -7,16 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
 from mgclip.errors import InputError
+from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.saving.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.saving.store import (
+    MANIFEST,
+    base_entry,
+    check_base,
+    damaged,
+    expanded,
+    is_saved,
+    read_manifest,
+    read_tensors,
+    write_state,
+)
 from mgclip.saving.versions import Version, activate_version
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -123,6 +136,38 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
     return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, mark)
+
+
+def open_model(
+    reference: str | Path,
+    settings: Settings | Mapping[str, Any] | None,
+    base: str | Path | Backbone | None,
+    device: str | torch.device | None,
+    computing: Mapping[str, Any] | None,
+) -> tuple[Backbone, Settings, LoadedModel | None]:
+    """Load what ``MGCLIP.from_pretrained`` is given, with its checks.
+
+    Returns:
+        The CLIP, the settings, and the saved model unless a new one is made.
+    """
+    reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
+    if not isinstance(computing, Mapping | None):
+        raise InputError(f"computing must be a mapping of settings; found {type(computing).__name__}.")
+    if not is_saved(reference):
+        chosen = as_settings(settings).changed(computing or {})
+        if base is not None:
+            raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
+        return load_backbone(reference, device), chosen, None
+    if settings is not None:
+        raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
+    folder = Path(reference)
+    found = read(folder)
+    backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
+    check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
+    if found.state.head.shape[1] != backbone.feature_dim:
+        rows, width = found.state.head.shape[1], backbone.feature_dim
+        raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
+    return backbone, found.state.settings.changed(computing or {}), found
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from mgclip.method.settings import Settings
 from mgclip.names import check_alike, same
 
 Floats = NDArray[np.float32]
+ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 
 class Predictions:
@@ -142,6 +144,30 @@ class Predictions:
         """For each image its ``k`` best classes, name and probability, best first."""
         for row, best in zip(self.probabilities, self.order(k), strict=True):
             yield [(self.classes[label], float(row[label])) for label in best]
+
+
+def candidate_texts(also: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:
+    """The texts of candidates.
+
+    Args:
+        also: The texts.
+        learned: The learned classes.
+
+    Raises:
+        InputError: If nothing was learned, if this is not a list of texts, or as in ``check_candidates``.
+    """
+    if not learned:
+        raise InputError("This model has learned no class yet: call learn first.")
+    texts = (also,) if isinstance(also, str) or not isinstance(also, Iterable) else tuple(also)
+    if texts == (also,) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"also must be a list of texts; found {also!r}.")
+    check_candidates(texts, learned)
+    return texts
+
+
+def without_article(text: str) -> str:
+    """The text without its article, because the prompt has its own."""
+    return ARTICLE.sub("", text)
 
 
 def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:

@@ -66,23 +66,30 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Preserved:
-    """What ``preserve`` did: the epochs trained on this task, and the probe if this task was probed."""
+class LearnResult:
+    """What learning one task did.
 
+    Attributes:
+        task: The index of the task.
+        epochs: Epochs of its adapter phase.
+        probe: What the probe measured, if this task was probed.
+    """
+
+    task: int
     epochs: int
-    probe: Probe | None
+    probe: Probe | None = None
 
 
 def preserve(
     backbone: Backbone,
     task: TaskData,
     settings: Settings,
-    *,
     epochs: int | None,
-    replayed: Objective | None = None,
     on_step: OnStep,
     checkpoints: TaskCheckpoints,
-) -> Preserved:
+    *,
+    replayed: Objective | None = None,
+) -> LearnResult:
     """Train the adapters on a task for as long as the modality gap allows (docs/method.md 4 and 5).
 
     Args:
@@ -90,9 +97,9 @@ def preserve(
         task: The task's images, labels and class texts.
         settings: The method's settings.
         epochs: The length of the adapter phase; None if it is not known yet, and the probe finds it.
-        replayed: The objective to train instead of the task's own, if old images are replayed.
         on_step: Called after each step.
         checkpoints: Where progress is saved, and resumed from.
+        replayed: The objective to train instead of the task's own, if old images are replayed.
     """
     probed, before = None, adapter_state(backbone)
     alone = len(task.names) == 1
@@ -118,7 +125,7 @@ def preserve(
         set_adapter_state(backbone, before)
     if not trained_by_probe or checkpoints.is_past("adapter"):
         checkpoints.run("adapter", train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
-    return Preserved(epochs or 0, probed)
+    return LearnResult(task.index, epochs or 0, probed)
 
 
 def probe(

@@ -10,12 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgclip.clip.adapters import set_adapter_state
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
+from mgclip.method.adapter_phase import train_adapters
+from mgclip.method.compensation import train_rows
 from mgclip.method.objective import Objective, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import Phase
+from mgclip.method.training import OnStep, Phase
+from mgclip.saving.checkpoints import TaskCheckpoints
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, s
 
 
 def replay_objective(
-    backbone: Backbone, task: TaskData, memory: Memory, tokens: Tensor, *, first: int, settings: Settings
+    backbone: Backbone, task: TaskData, memory: Memory, tokens: Tensor, first: int, settings: Settings
 ) -> Objective:
     """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
 
@@ -106,25 +112,52 @@ def replay_objective(
     return Objective(count + len(memory), pixels, tokens, weights, losses)
 
 
-def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Objective:
-    """Cross-entropy of memory images over all classes so far, whose ``tokens`` are given."""
+def balance_adapters(
+    backbone: Backbone,
+    memory: Memory,
+    tokens: Tensor,
+    settings: Settings,
+    task: int,
+    on_step: OnStep,
+    checkpoints: TaskCheckpoints,
+) -> None:
+    """Fine-tune the adapters on the memory, with cross-entropy over all classes so far, whose ``tokens`` are given."""
 
     def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
         labels = memory.labels[picked].to(images.device)
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    return Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
+    def train() -> None:
+        objective = Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
+        train_adapters(backbone, objective, phase, on_step=on_step, checkpoints=checkpoints)
+
+    rate = 0.01 * settings.adapter_lr
+    phase = _balanced_phase(settings, task, "balance-adapter", rate, 0.1 * rate)
+    checkpoints.run(phase.name, train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
 
 
-def balanced_phase(settings: Settings, task: int, name: str) -> Phase:
-    """The schedule of balanced fine-tuning, of the adapters or of the head, as in the published code.
+def balance_head(
+    head: Tensor,
+    memory: Memory,
+    encoder: Encoder,
+    settings: Settings,
+    task: int,
+    on_step: OnStep,
+    checkpoints: TaskCheckpoints,
+) -> Tensor:
+    """The head ``(c, d)`` with all its rows fine-tuned on the memory."""
 
-    Adapters: 1 % of their rate, down to 0.1 % of it. Head: 10 % of its rate, down to 1 % of the adapters' rate. Both take
-    ``balanced_epochs`` and the adapters' batch size.
-    """
-    of_head = name == "balance-head"
-    rate = 0.1 * settings.head_lr if of_head else 0.01 * settings.adapter_lr
-    lowest = 0.01 * settings.adapter_lr if of_head else 0.1 * rate
-    return Phase(
-        name, task, settings.balanced_epochs, rate, lowest, settings.adapter_batch_size, settings.seed, settings.shuffle
-    )  # fmt: skip
+    def train() -> Tensor:
+        features = encoder.images(PreparedImages.of(memory.pixels), shared=True)
+        return train_rows(head, features, memory.labels.to(head.device), phase, on_step)
+
+    # The lowest rate is a share of the adapters' rate, as in the published code.
+    phase = _balanced_phase(settings, task, "balance-head", 0.1 * settings.head_lr, 0.01 * settings.adapter_lr)
+    checkpoints.carried["head"] = head
+    return checkpoints.run(phase.name, train, recall=lambda done: done.tensors["head"])
+
+
+def _balanced_phase(settings: Settings, task: int, name: str, rate: float, lowest: float) -> Phase:
+    """Balanced fine-tuning of the adapters and of the head take the same epochs and the adapters' batch size."""
+    size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
+    return Phase(name, task, settings.balanced_epochs, rate, lowest, size, seed, shuffle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -131,6 +131,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             raise InputError(f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}.") from None
+
+    def prompts(self, texts: Iterable[str]) -> list[str]:
+        """The prompts of classes with these texts."""
+        return [self.prompt.format(text) for text in texts]
 
     @property
     def uses_head(self) -> bool:

@@ -35,6 +35,11 @@ WAIT = 60.0
 """Seconds that saving waits for another process to finish writing."""
 
 
+def expanded(path: str | Path) -> str | Path:
+    """A path with ``~`` replaced by the home folder; a hub id stays unchanged."""
+    return Path(path).expanduser() if str(path).startswith("~") else path
+
+
 def is_saved(reference: str | Path) -> bool:
     """Whether there is a saved model at ``reference``."""
     return (Path(reference) / MANIFEST).is_file()

@@ -19,9 +19,8 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
-from mgclip.method.learner import LearnResult
-from mgclip.method.prepare import prepare
-from mgclip.method.preservation import Preserved, preserve
+from mgclip.method.prepare import adapters_restored_on_failure, prepare
+from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
@@ -63,31 +62,26 @@ class FrozenLearner:
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
         """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` save the training of the adapters, if any."""
-        pixels = images if isinstance(images, PreparedImages) else self.encoder.pixels(images)
+        self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, preserved = adapter_state(self.backbone), Preserved(0, None)
-        checkpoints = checkpoints or TaskCheckpoints()
-        checkpoints.begin_task(index, lambda: adapter_state(self.backbone))
-        try:
-            if self.adapt_first and task.index == 0:
+        task = make_task(
+            self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts
+        )
+        result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
+        with adapters_restored_on_failure(self.backbone, index, checkpoints):
+            if self.adapt_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
-                preserved = preserve(
-                    self.backbone, task, self.settings, epochs=epochs, on_step=on_step, checkpoints=checkpoints
-                )
+                result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
             features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
             own = task.labels.to(features.device) + first
-            self.classifier.learn(FeatureTask(task.index, first, features, own, texts), on_step)
-        except BaseException:
-            set_adapter_state(self.backbone, before)
-            raise
-        self.epochs = preserved.epochs or self.epochs
+            self.classifier.learn(FeatureTask(index, first, features, own, texts), on_step)
+        self.epochs = result.epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return LearnResult(task.index, preserved.epochs, preserved.probe)
+        return result
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
@@ -103,6 +97,7 @@ class FrozenLearner:
         """Write all that was learned. Whole or not at all."""
         from safetensors.torch import save_file
 
+        self.encoder.require_own_adapters()
         tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
         tensors |= {f"classifier.{name}": value for name, value in self.classifier.state().items()}
         cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
