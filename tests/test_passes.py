@@ -87,7 +87,7 @@ def learn(clip, icons, **changes):
 def batch(tiny_clip, icons):
     """A model in the middle of things, one batch of its objective, and its gradient as autograd gives it in one pass."""
     from mgclip.clip.adapters import adapter_weights
-    from mgclip.method.preservation import task_objective
+    from mgclip.method.adapter_phase import task_objective
     from mgclip.method.replay import remember, replay_objective
     from mgclip.method.task import make_task
 

@@ -87,10 +87,12 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
     """Switch the adapters off, so that the backbone is the CLIP as it was loaded, within a ``with`` block."""
-    with backbone.peft_model.disable_adapter():
+    try:
+        with backbone.peft_model.disable_adapter():
+            backbone.weights_changed()
+            yield
+    finally:
         backbone.weights_changed()
-        yield
-    backbone.weights_changed()
 
 
 def read_adapter_file(file: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Changes to what was learned that need no training: another name for a class, a class dropped."""
+"""Edit a learned model without training: rename or remove a class."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mgclip.names import check_alike, find, look
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelState:
-    """Give a class another name and text. Raises ``InputError`` where the old one was not learned, or the new one was."""
-    place = _place(learned, old)
+    """Rename a class, as ``MGCLIP.relabel`` does."""
+    place = _position(learned, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != place]
@@ -27,22 +27,15 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelS
 
 
 def forget(learned: ModelState, name: str) -> ModelState:
-    """Drop a class from head, names and memory; later classes move up. Raises ``InputError`` where it was not learned."""
-    place = _place(learned, name)
+    """Remove a class from head, names and memory, as ``MGCLIP.forget`` does; later classes move up."""
+    place = _position(learned, name)
     names, texts, sizes = list(learned.class_names), list(learned.class_texts), list(learned.task_sizes)
     del names[place], texts[place]
     task = next(t for t in range(len(sizes)) if place < sum(sizes[: t + 1]))
-    sizes[task] -= 1  # a task may end up with no class: its number, of which seeds are made, stays
+    sizes[task] -= 1  # a task without a class stays, because seeds depend on the number of tasks
     head = torch.cat([learned.head[:place], learned.head[place + 1 :]])
-    return ModelState(
-        learned.settings,
-        learned.epochs,
-        tuple(sizes),
-        tuple(names),
-        tuple(texts),
-        head,
-        _without(learned.memory, place),
-    )
+    memory = _without(learned.memory, place)
+    return ModelState(learned.settings, learned.epochs, tuple(sizes), tuple(names), tuple(texts), head, memory)
 
 
 def _without(memory: Memory | None, label: int) -> Memory | None:
@@ -53,7 +46,7 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
     return Memory(memory.pixels[kept], labels - (labels > label).long()) if len(labels) else None
 
 
-def _place(learned: ModelState, name: str) -> int:
+def _position(learned: ModelState, name: str) -> int:
     place = find(name, learned.class_names)
     if place is None:
         from difflib import get_close_matches

@@ -27,7 +27,7 @@ from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.saving.store import expanded
+from mgclip.saving.store import Note, expanded
 
 
 class MGCLIP:
@@ -49,17 +49,17 @@ class MGCLIP:
         >>> from mgclip import MGCLIP
         >>> red, green, blue = 255 * np.eye(3, dtype=np.uint8)[:, None, None].repeat(32, 1).repeat(32, 2)  # three images
         >>> model = MGCLIP.from_pretrained("iconclip", settings={"epochs": 1})
-        >>> model.learn([red, blue], ["red", "blue"], class_names=["red", "blue"]).epochs
+        >>> model.learn([red, green], ["red", "green"], class_names=["red", "green"]).epochs
         1
-        >>> result = model.learn([green], ["green"], class_names=["green"])
-        >>> model.predict([red, green]).names
-        ['red', 'green']
+        >>> model.predict([green, red]).names
+        ['green', 'red']
+        >>> result = model.learn([blue], ["blue"], class_names=["blue"])
         >>> model.save_pretrained("colors")
         >>> model = MGCLIP.from_pretrained("colors")
         >>> model.relabel("red", "scarlet")
-        >>> model.forget("blue")
+        >>> model.forget("green")
         >>> model.class_names
-        ('scarlet', 'green')
+        ('scarlet', 'blue')
     """
 
     @in_ordinary_modes
@@ -108,7 +108,7 @@ class MGCLIP:
 
     @in_ordinary_modes
     def save_pretrained(
-        self, folder: str | Path, *, note: Mapping[str, Any] | None = None, beside: Mapping[str, Any] | None = None
+        self, folder: str | Path, *, note: Note | None = None, beside: Mapping[str, Any] | None = None
     ) -> None:
         """Write the model, completely or not at all: peft adapter, head, classes, settings, and which CLIP it needs.
 

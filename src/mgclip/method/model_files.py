@@ -1,4 +1,4 @@
-"""A saved MG-CLIP model: classes, settings and the CLIP it needs in the manifest; peft adapter, head and memory as files."""
+"""The files of a saved model: classes, settings and its CLIP in the manifest; peft adapter, head and memory next to it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
 from mgclip.saving.store import (
     MANIFEST,
+    RESTORE,
+    Note,
     base_entry,
     check_base,
     damaged,
@@ -39,7 +41,7 @@ MEMORY = "memory.safetensors"
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a model has learned besides its adapter: ``head`` is ``(classes, d)``, ``epochs`` None while undecided."""
+    """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``."""
 
     settings: Settings
     epochs: int | None
@@ -52,7 +54,7 @@ class ModelState:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A saved model as read: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
+    """A saved model: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
 
     state: ModelState
     adapter: dict[str, Tensor]
@@ -64,24 +66,19 @@ def save(
     folder: Path,
     backbone: Backbone,
     learned: ModelState,
-    note: Mapping[str, Any] | None = None,
+    note: Note | None = None,
     beside: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model into ``folder``, in place of a model that is there; with a ``note``, or among versions, as a new version.
-    Interrupted or failed, the old one stays. ``beside``: JSON files to lie with it, by name.
-
-    Raises ``InputError`` where ``folder`` cannot take a model.
-    """
+    """Write a model, as ``MGCLIP.save_pretrained`` does."""
     from safetensors.torch import save_file
 
     def fill(state: Path) -> None:
-        # Without the last word peft asks the hub whether the vocabulary has grown.
+        # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
         save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
-
         for name, content in (beside or {}).items():
             write_json(state / name, content)
 
@@ -97,9 +94,10 @@ def save(
 
 
 def read(folder: Path) -> LoadedModel:
-    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one.
+    """Read a saved model; if it is replaced while it is read, which may remove its files, read the new one.
 
-    A state that is replaced while it is read may lose its files: then the new one is read.
+    Raises:
+        InputError: If a file is missing or damaged, or its format is newer.
     """
     while True:
         manifest, state = read_manifest(folder)
@@ -111,17 +109,18 @@ def read(folder: Path) -> LoadedModel:
 
 
 def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedModel:
-    """One state of a saved model, in force or not; the manifest's ``file`` is named where it cannot be.
+    """Read one state of a saved model, active or not, from its manifest, whose ``file`` errors name.
 
-    Raises ``InputError`` where a file is missing or damaged.
+    Raises:
+        InputError: If a file is missing or damaged.
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."
+            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  can use it."
         )
     try:
         settings = Settings(**manifest["settings"])
-        reference, mark = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
+        reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
         names, sizes, epochs = tuple(manifest["class_names"]), tuple(manifest["task_sizes"]), manifest["epochs"]
         if len(names) != sum(sizes) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
@@ -135,7 +134,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
-    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, mark)
+    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
 
 
 def open_model(
@@ -191,7 +190,7 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
 def _read_head(file: Path, *, rows: int) -> Tensor:
     weight: Tensor | None = read_tensors(file, "head").get("weight")
     if weight is not None and not (weight.is_floating_point() and bool(weight.isfinite().all())):
-        raise InputError(f"{file} holds what is no number: restore the model from a copy.")
+        raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
         raise InputError(f"{file} has shape {found}; one row for each of {rows} classes is expected.")

@@ -1,4 +1,4 @@
-"""Modality gap preservation: train the adapters only as long as the gap stays where it began (docs/method.md 4)."""
+"""Preservation: train the adapters only as long as the modality gap stays near its initial value (docs/method.md 4)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def preserve(
         checkpoints.notes["probe"] = probed.to_json()
         epochs = probed.epochs
     if alone and replayed is None and settings.adapter_loss != "align":
-        epochs = 0  # the cross-entropy of a class that has nothing to be told from is zero
+        epochs = 0  # the cross-entropy of a single class is zero
 
     def train() -> None:
         if epochs:
@@ -137,11 +137,12 @@ def probe(
     """
 
     def gap() -> Gap:
+        images, texts = encoder.images(task.pixels, shared=True), encoder.texts(task.texts)
+        size, scale = settings.adapter_batch_size, backbone.logit_scale
         measured = measure_gap(
-            encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts), logit_scale=backbone.logit_scale,
-            batch_size=settings.adapter_batch_size, average=settings.gap_average,
-        )  # fmt: skip
-        # A difference of rounding between processes must not let one stop and another continue.
+            images, task.labels, texts, logit_scale=scale, batch_size=size, average=settings.gap_average
+        )
+        # Processes round differently, and must not disagree on when to stop.
         return Gap(*(parallel.broadcast_float(value) for value in (measured.positive, measured.negative)))
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
@@ -159,8 +160,8 @@ def probe(
         return allowed() is None
 
     phase = adapter_phase(settings, task.index, settings.max_epochs, "probe")
+    objective = task_objective(backbone, task, settings)
     completed = train_adapters(
-        backbone, task_objective(backbone, task, settings), phase,
-        on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints,
-    )  # fmt: skip
+        backbone, objective, phase, on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints
+    )
     return Probe(initial, tuple(after), allowed() or settings.max_epochs, completed)

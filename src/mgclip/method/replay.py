@@ -1,4 +1,4 @@
-"""The replay variant: a small memory of old images, trained on beside each new task (docs/method.md 8). Off by default."""
+"""Replay: a small memory of old images, trained on together with each new task (docs/method.md 8). Off by default."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
 from mgclip.method.training import OnStep, Phase
 from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.store import RESTORE
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Images kept of the classes learned: transformed ``pixels`` ``(m, 3, s, s)`` uint8, and ``labels`` ``(m,)``, positions
-    among all classes learned. A class's images lie in the random order in which they were chosen.
+    """Old images: transformed ``pixels`` ``(m, 3, s, s)`` uint8 and ``labels`` ``(m,)``, positions in all learned classes.
+
+    The images of a class are in the random order in which they were chosen.
     """
 
     pixels: Tensor
@@ -42,21 +44,23 @@ class Memory:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Memory:
-        """From named tensors. Raises ``InputError`` where they are not a memory."""
+        """From named tensors. Raises ``InputError`` if they are not a memory."""
         try:
             pixels, labels = tensors["pixels"], tensors["labels"]
         except KeyError as error:
-            raise InputError(f"The model's memory lacks {error}: restore the model from a copy.") from None
+            raise InputError(f"The model's memory lacks {error}: {RESTORE}") from None
         if pixels.ndim != 4 or labels.shape != pixels.shape[:1]:
             shapes = f"{tuple(pixels.shape)} images, {tuple(labels.shape)} labels"
-            raise InputError(f"The model's memory does not fit together ({shapes}): restore the model from a copy.")
+            raise InputError(f"The model's memory is inconsistent ({shapes}): {RESTORE}")
         return cls(pixels, labels)
 
 
 def check_room(limit: int, classes: int) -> None:
-    """See that every class gets a place. Raises ``InputError`` where there are more classes than places."""
+    """Check that a memory of ``limit`` images can hold one of every class. Raises ``InputError`` if it cannot."""
     if classes > limit:
-        raise InputError(f"A memory of {limit} images has no room for {classes} classes: raise memory, or set it to 0.")
+        raise InputError(
+            f"memory = {limit} is smaller than the number of classes ({classes}): raise it or set it to 0."
+        )
 
 
 def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, seed: int) -> Memory:
@@ -84,7 +88,7 @@ def replay_objective(
     """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
 
     Items are the task's images, then the memory's; ``tokens`` are of all classes so far, the task's from ``first`` on. The
-    second term weighs ``replay_weight``; a batch without images of a kind has no term of it.
+    second term has the weight ``replay_weight``; a batch without images of one kind has no term for it.
     """
     count = len(task.labels)
 

@@ -1,4 +1,4 @@
-"""One task as tensors, all of it checked before anything is learned from it."""
+"""One task as tensors, checked completely before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from mgclip.names import check_alike, same
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes; ``texts`` is what a
-    prompt calls them.
-    """
+    """One task: ``labels`` ``(n,)`` are positions in ``names``, its classes; ``texts`` are what prompts call them."""
 
     index: int
     pixels: PreparedImages
@@ -29,7 +27,7 @@ class TaskData:
     texts: tuple[str, ...]
 
     def facts(self) -> tuple[object, ...]:
-        """What tells this task from others: its classes, its labels, and its first and last image."""
+        """What identifies this task: its classes, its labels, and its first and last image."""
         ends = self.pixels.batch(torch.tensor([0, len(self.pixels) - 1]))
         return self.names, self.texts, self.labels.tolist(), ends.numpy().tobytes()
 
@@ -59,7 +57,7 @@ def make_task(
 
     Raises:
         InputError: If a class has no name or no image, is named twice or was learned before; if labels, images and names do
-            not fit each other; or if whole-number labels are names and positions of different classes.
+            not match; or if whole-number labels are names and positions of different classes.
     """
     names = name_list(class_names)
     if not names:

@@ -154,15 +154,15 @@ def _no_file(place: Path) -> str:
 
 
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
-    learned = found.image.shape[1]
+    learned = found.head_cosines.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
         rows = tuple(
             {
                 "class": found.classes[label],
                 "probability": float(found.probabilities[place, label]),
                 "confidence": float(found.confidence[place, label]),
-                "text": float(found.text[place, label]),
-                "image": float(found.image[place, label]) if label < learned else None,
+                "text": float(found.text_probabilities[place, label]),
+                "image": float(found.head_cosines[place, label]) if label < learned else None,
             }
             for label in best
         )

@@ -1,4 +1,4 @@
-"""A learner that leaves CLIP alone and learns a classifier on its features, with the face the runner knows from ``MGCLIP``."""
+"""A learner that keeps CLIP frozen and learns a classifier on its features, with the interface of ``MGCLIP``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STATE = "baseline.safetensors"
 
 
 class FrozenLearner:
-    """A named baseline over a ``classifier``; with ``adapt_first`` CLIP's adapters are trained on the first task, then frozen."""
+    """A baseline with its ``classifier``; with ``adapt_first`` the adapters are trained on the first task, then frozen."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class FrozenLearner:
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` save the training of the adapters, if any."""
+        """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` are of the training of the adapters, if any."""
         self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
         task = make_task(
@@ -90,11 +90,11 @@ class FrozenLearner:
 
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
-        """Logits ``(b, len(class_texts))`` of the texts alone, over any classes."""
+        """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
         return self.encoder.logits(F.normalize(self.classifier.adapt(features), dim=-1), class_texts)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write all that was learned. Whole or not at all."""
+        """Write everything learned, completely or not at all."""
         from safetensors.torch import save_file
 
         self.encoder.require_own_adapters()
@@ -114,7 +114,7 @@ class FrozenLearner:
         parallel.wait()
 
     def restore(self, folder: Path) -> None:
-        """Go on with what ``save_pretrained`` wrote. Raises ``InputError`` where it is damaged or another method's."""
+        """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""
         manifest, state = read_manifest(folder)
         try:
             if manifest["baseline"] != self.name:
@@ -129,6 +129,6 @@ class FrozenLearner:
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
-        # In the groups in which they were encoded first: a batch of another size rounds differently.
+        # Encode them in the same groups as before, because a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):
             self.encoder.texts(texts[last - size : last])
