@@ -45,7 +45,7 @@ def test_peft_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
 
 def test_a_different_clip_is_refused(learned, tmp_path):
     learned.save_pretrained(tmp_path / "shop")
-    with pytest.raises(InputError, match=r"was trained on the CLIP .* iconclip is another one"):
+    with pytest.raises(InputError, match=r"was trained on the CLIP .* iconclip is a different CLIP"):
         MGCLIP.from_pretrained(tmp_path / "shop", base="iconclip")
 
 

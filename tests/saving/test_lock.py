@@ -4,22 +4,17 @@ import json
 import multiprocessing
 
 import pytest
+from lock_holder import hold_lock
 
 from mgclip import history
 from mgclip.errors import InputError
 from mgclip.saving.lock import only_writer
 
 
-def _hold(folder, holding, enough):
-    with only_writer(folder):
-        holding.set()
-        enough.wait(60)
-
-
 def test_one_process_writes_at_a_time_and_a_killed_one_releases_the_lock(shop):
     context = multiprocessing.get_context("spawn")
     holding, enough = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(shop, holding, enough))
+    other = context.Process(target=hold_lock, args=(shop, holding, enough))
     other.start()
     assert holding.wait(60)
     with pytest.raises(InputError, match=f"is being written by process {other.pid} on "), only_writer(shop):

@@ -47,19 +47,21 @@ class MGCLIP:
     Example:
         >>> import numpy as np
         >>> from mgclip import MGCLIP
-        >>> red, green, blue = 255 * np.eye(3, dtype=np.uint8)[:, None, None].repeat(32, 1).repeat(32, 2)  # three images
+        >>> x, y = np.mgrid[-16:16, -16:16]
+        >>> shapes = np.hypot(x, y) < 10, (abs(x) < 4) | (abs(y) < 4), abs(np.hypot(x, y) - 10) < 3
+        >>> circle, plus, ring = (np.uint8(255 * ~shape)[..., None].repeat(3, 2) for shape in shapes)
         >>> model = MGCLIP.from_pretrained("iconclip", settings={"epochs": 1})
-        >>> model.learn([red, green], ["red", "green"], class_names=["red", "green"]).epochs
+        >>> model.learn([circle, plus], ["circle", "plus"], class_names=["circle", "plus"]).epochs
         1
-        >>> model.predict([green, red]).names
-        ['green', 'red']
-        >>> result = model.learn([blue], ["blue"], class_names=["blue"])
-        >>> model.save_pretrained("colors")
-        >>> model = MGCLIP.from_pretrained("colors")
-        >>> model.relabel("red", "scarlet")
-        >>> model.forget("green")
+        >>> result = model.learn([ring], ["ring"], class_names=["ring"])
+        >>> model.predict([plus, ring, circle]).names
+        ['plus', 'ring', 'circle']
+        >>> model.save_pretrained("shapes")
+        >>> model = MGCLIP.from_pretrained("shapes")
+        >>> model.relabel("circle", "disc")
+        >>> model.forget("plus")
         >>> model.class_names
-        ('scarlet', 'blue')
+        ('disc', 'ring')
     """
 
     @in_ordinary_modes
@@ -114,8 +116,8 @@ class MGCLIP:
 
         Args:
             folder: Folder of the model; ``~`` is expanded.
-            note: A note of what was done. With it, or if the folder keeps versions, this is a new version
-                (``saving/versions.py``); otherwise it replaces the model in the folder.
+            note: What was done. With a note, or if the folder keeps versions, this is a new version (``saving/versions.py``);
+                otherwise it replaces the model in the folder.
             beside: JSON files to store next to it, by name.
 
         Raises:
@@ -129,13 +131,13 @@ class MGCLIP:
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
-        names, texts, sizes = self.class_names, self.class_texts, self.task_sizes
-        return model_files.ModelState(self.settings, self.epochs, sizes, names, texts, self.head, self.memory)
+        classes = self.task_sizes, self.class_names, self.class_texts
+        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory)
 
     def _load_state(self, state: model_files.ModelState) -> None:
         """Replace everything learned by this state."""
         self.head, self.memory, self.epochs = state.head.to(self.backbone.device), state.memory, state.epochs
-        self.class_names, self.class_texts, self.task_sizes = state.class_names, state.class_texts, state.task_sizes
+        self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
 
     @in_ordinary_modes
     def learn(
@@ -164,7 +166,7 @@ class MGCLIP:
             checkpoints: Checkpoints from which the same task resumes if the same model learns it again.
 
         Returns:
-            The task's index, its epochs and its probe.
+            The index of the task, its epochs and its probe.
 
         Raises:
             InputError: If this cannot be learned.
@@ -240,8 +242,7 @@ class MGCLIP:
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Rename a learned class; prompts call it ``text``, by default its new name.
 
-        Raises:
-            InputError: If ``old`` was not learned, or if ``new`` is empty or learned already.
+        Raises ``InputError`` if ``old`` was not learned, or if ``new`` is empty or was learned.
         """
         self._load_state(class_edits.relabel(self._state(), old, new, text))
 
@@ -249,8 +250,7 @@ class MGCLIP:
     def forget(self, name: str) -> None:
         """Remove a class: its row of the head, its name, its images in the memory; not what they taught the adapters.
 
-        Raises:
-            InputError: If it was not learned.
+        Raises ``InputError`` if it was not learned.
         """
         self._load_state(class_edits.forget(self._state(), name))
 

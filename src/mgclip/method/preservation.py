@@ -67,13 +67,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class LearnResult:
-    """What learning one task did.
-
-    Attributes:
-        task: The index of the task.
-        epochs: Epochs of its adapter phase.
-        probe: What the probe measured, if this task was probed.
-    """
+    """What learning a task did: its index, the epochs of its adapter phase, and what the probe measured if it was probed."""
 
     task: int
     epochs: int

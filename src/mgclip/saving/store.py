@@ -42,15 +42,7 @@ Note = Mapping[str, Any]
 
 
 class VersionEntry(BaseModel):
-    """A version in the manifest.
-
-    Attributes:
-        number: Its number, from 1.
-        parent: Number of the version it was made from.
-        state: Name of the folder of its files.
-        time: When it was saved (ISO, UTC).
-        note: What was done.
-    """
+    """A ``Version`` (``saving/versions.py``) in the manifest; ``state`` is the name of the folder of its files."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -81,11 +73,7 @@ def is_saved(reference: str | Path) -> bool:
 
 
 def check_place(folder: Path) -> None:
-    """Check that a model can be saved at ``folder``, without writing anything.
-
-    Raises:
-        InputError: If something else is there, or nothing may be written.
-    """
+    """Check, without writing, that a model can be saved at ``folder``. Raises ``InputError`` if it cannot."""
     if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(map(_foreign, folder.iterdir()))):
         raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
     check_writable(folder)
@@ -97,11 +85,7 @@ def _foreign(entry: Path) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Check that a folder can be created or written into, without writing anything.
-
-    Raises:
-        InputError: If it cannot.
-    """
+    """Check, without writing, that a folder can be created or written into. Raises ``InputError`` if it cannot."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
@@ -234,11 +218,7 @@ def base_entry(backbone: Backbone) -> dict[str, str]:
 
 
 def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint: str) -> None:
-    """Check that a CLIP is the one on which a model was trained.
-
-    Raises:
-        InputError: If it is a different one.
-    """
+    """Check that a CLIP is the one on which a model was trained. Raises ``InputError`` if it is not."""
     if backbone.fingerprint != fingerprint:
         raise InputError(
             f"{folder} was trained on the CLIP {reference} (fingerprint {fingerprint[:8]}); "
@@ -247,10 +227,9 @@ def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint:
 
 
 def read_tensors(file: Path, what: str) -> dict[str, Any]:
-    """Copies of the named tensors of a safetensors file, which are not aligned there: unaligned arithmetic rounds differently.
+    """The named tensors of a safetensors file. Raises ``InputError`` if it is missing or damaged.
 
-    Raises:
-        InputError: If the file is missing or damaged.
+    They are copies, because the file does not align them, and arithmetic on unaligned memory rounds differently.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -153,11 +153,7 @@ def prune(folder: str | Path, keep: int) -> list[int]:
 
 
 def check_saved(folder: Path) -> None:
-    """Check that there is a saved model.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Check that there is a saved model. Raises ``InputError`` if there is none."""
     if not is_saved(folder):
         raise InputError(
             f"{folder} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +32,10 @@ class FeatureTask:
 class FeatureClassifier(Protocol):
     """A baseline on features of a CLIP that it does not change. The features it gets are not normalised."""
 
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the attributes, all of them tensors, that hold what it has learned."""
+
     def learn(self, task: FeatureTask, on_step: OnStep) -> None:
         """Learn one task. If this is interrupted or fails, the classifier is unchanged."""
 
@@ -41,9 +44,3 @@ class FeatureClassifier(Protocol):
 
     def adapt(self, features: Tensor) -> Tensor:
         """The features ``(b, d)`` that its text branch compares with texts; unchanged if it has none."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything learned, as named tensors."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Replace everything learned by what ``state`` returned."""

@@ -99,7 +99,7 @@ class FrozenLearner:
 
         self.encoder.require_own_adapters()
         tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
-        tensors |= {f"classifier.{name}": value for name, value in self.classifier.state().items()}
+        tensors |= {f"classifier.{name}": getattr(self.classifier, name) for name in self.classifier.learned}
         cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         manifest = {
             "baseline": self.name,
@@ -125,7 +125,8 @@ class FrozenLearner:
             tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
             adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
             set_adapter_state(self.backbone, adapters)
-            self.classifier.restore({n.removeprefix("classifier."): t for n, t in tensors.items()})
+            for name in self.classifier.learned:
+                setattr(self.classifier, name, tensors[f"classifier.{name}"])
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs

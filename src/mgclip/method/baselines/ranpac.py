@@ -5,8 +5,6 @@ McDonnell et al., *RanPAC: Random Projections and Pre-trained Models for Continu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +26,8 @@ class RanPAC:
     R ``(d, M)`` is drawn from N(0, 1) by the seed; ``gram`` is G ``(M, M)``, ``targets`` Q ``(M, c)``, ``weights`` ``(M, c)``.
     Everything is in double precision, but no ridge is used that single precision could not resolve (``least_ridge``).
     """
+
+    learned = ("gram", "targets", "weights")  # the projection comes from the seed
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
         width, self.settings = peers.ranpac_width, settings
@@ -99,14 +99,6 @@ class RanPAC:
     def adapt(self, features: Tensor) -> Tensor:
         """It has no text branch."""
         return features
-
-    def state(self) -> dict[str, Tensor]:
-        """The sums and the weights; the projection comes from the seed."""
-        return {"gram": self.gram, "targets": self.targets, "weights": self.weights}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Replace everything learned by what ``state`` returned."""
-        self.gram, self.targets, self.weights = state["gram"], state["targets"], state["weights"]
 
 
 def least_ridge(gram: Tensor) -> float:

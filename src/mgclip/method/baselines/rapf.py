@@ -6,7 +6,6 @@ arXiv 2407.14143.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -27,6 +26,8 @@ class RAPF:
     """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``; ``means`` ``(c, d)`` and ``covariances``
     ``(c, d, d)`` are those of the un-adapted features of each class.
     """
+
+    learned = ("adapter", "means", "covariances")
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
         width, device = backbone.feature_dim, backbone.device
@@ -104,14 +105,6 @@ class RAPF:
     def adapt(self, features: Tensor) -> Tensor:
         """A f / |A f|: ``(b, d)`` -> ``(b, d)``."""
         return F.normalize(features @ self.adapter.T, dim=-1)
-
-    def state(self) -> dict[str, Tensor]:
-        """The adapter and the Gaussians of the classes."""
-        return {"adapter": self.adapter, "means": self.means, "covariances": self.covariances}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Replace everything learned by what ``state`` returned."""
-        self.adapter, self.means, self.covariances = state["adapter"], state["means"], state["covariances"]
 
 
 def initial_adapter(width: int, init: Literal["default", "identity"], seed: int) -> Tensor:
