@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from torch import Tensor
 
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
@@ -117,9 +118,9 @@ def write_state(
             for part in (state, *state.rglob("*")):
                 part.chmod(0o755 if part.is_dir() else 0o644)
                 to_disk(part)
-            whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
-            write_json(state / MANIFEST, whole)
-            activate(folder, whole, versions)
+            complete = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
+            write_json(state / MANIFEST, complete)
+            activate(folder, complete, versions)
         except BaseException:
             if not is_saved(folder) or read_manifest(folder)[1] != state:  # an interruption may come right after
                 shutil.rmtree(state, ignore_errors=True)
@@ -226,7 +227,7 @@ def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint:
         )
 
 
-def read_tensors(file: Path, what: str) -> dict[str, Any]:
+def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
     """The named tensors of a safetensors file. Raises ``InputError`` if it is missing or damaged.
 
     They are copies, because the file does not align them, and arithmetic on unaligned memory rounds differently.
