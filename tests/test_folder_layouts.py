@@ -1,5 +1,6 @@
 """Folders as people have them: split into parts of any name, with hidden folders, links, and classes that lack images."""
 
+import json
 import os
 
 import pytest
@@ -233,6 +234,18 @@ def test_a_test_part_that_lacks_a_class(tmp_path, mgclip, tiny_clip, change, ref
     assert code == 2
     assert ("'other' is in" if change == "extra" else "The class 'star' has no image in") in err
     assert ("'star' " if change == "star " else change if change in ("Star", "stars") else "") in err
+
+
+def test_a_measured_folder_that_lacks_a_class(tmp_path, mgclip, tiny_clip):
+    write(tmp_path / "d", "cat/a.png", "dog/b.png", "star/c.png")
+    words = ("--model", tmp_path / "m", "--base", tiny_clip, "--hold-out", "0", "--quiet", "epochs=0", "head_epochs=1")
+    assert mgclip("learn", tmp_path / "d", *words)[0] == 0
+    assert "not measured" not in mgclip("evaluate", tmp_path / "m", tmp_path / "d")[1]
+    (tmp_path / "d" / "star").rename(tmp_path / "elsewhere")
+    code, out, _ = mgclip("evaluate", tmp_path / "m", tmp_path / "d")
+    assert code == 0
+    assert "learned classes without images here, so not measured: star" in out
+    assert json.loads(mgclip("evaluate", tmp_path / "m", tmp_path / "d", "--json")[1])["unmeasured"] == ["star"]
 
 
 # The same images in training and test

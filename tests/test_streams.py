@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mgclip import MGCLIP, Settings
+from mgclip import MGCLIP, Settings, history
 
 NAMES = ("čaj", "猫", "crème")
 
@@ -158,14 +158,19 @@ def test_the_home_folder_in_every_path(shop, tiny_clip, tmp_path, mgclip, monkey
         ("run", "folder", "data_path=~/stream", "clip=~/clip", "methods=zero-shot", "classes_per_task=3", "class_order=[0,1,2]", "--out=~/run",
          "--quiet"),
         ("report", "~/run", "--out", "~/report.html"),
+        ("reproduce", "~/table.yaml", "--seeds=1", "--out=~/table", "--quiet"),
     ]  # fmt: skip
     for part in ("train", "test"):
         shutil.copytree(home / "photos", home / "stream" / part)
+    (home / "table.yaml").write_text(
+        "{about: one run, recipes: [folder], methods: [zero-shot], "
+        "changes: {data_path: ~/stream, clip: ~/clip, classes_per_task: 3}}"
+    )
     for words in commands:
         code, _, err = mgclip(*words)
         assert code == 0, (words, err)
     assert not list(work.iterdir())
-    assert {"shop", "out", "gap", "run", "classes.csv", "page.html", "report.html"} <= {
+    assert {"shop", "out", "gap", "run", "table", "classes.csv", "page.html", "report.html"} <= {
         path.name for path in home.iterdir()
     }
     assert (
@@ -174,9 +179,10 @@ def test_the_home_folder_in_every_path(shop, tiny_clip, tmp_path, mgclip, monkey
     )
     MGCLIP.from_pretrained("~/shop").save_pretrained("~/again")
     assert (home / "again" / "mgclip.json").is_file()
+    assert history("~/shop") == history(home / "shop") != []
 
 
-@pytest.mark.parametrize("name", ["unknown", "Unknown"])
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "\uff55nknown"])
 def test_a_class_called_unknown_is_told_from_the_answer(shop, tmp_path, mgclip, name):
     shutil.copytree(shop / "m", tmp_path / "m")
     photos = shop / "photos"

@@ -84,6 +84,9 @@ def _print(found: Evaluation) -> None:
 
     if "note" in found:
         out.print(one_line(found["note"]))
+    if missing := found.get("unmeasured"):
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        out.print(one_line(f"learned classes without images here, so not measured: {', '.join(missing[:5])}{more}"))
     table = Table(title=f"{found['model']} on {found['folder']}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("class", "images", "right", "recall %", "precision %"):
         table.add_column(column, justify="left" if column == "class" else "right")

@@ -46,7 +46,8 @@ class Calibration(TypedDict):
 class Evaluation(TypedDict):
     """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
 
-    ``note``: which part of the folder was measured; ``skipped``: images that could not be read.
+    ``unmeasured``: learned classes without images; ``note``: which part of the folder was measured; ``skipped``: images that
+    could not be read.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Evaluation(TypedDict):
     accuracy: float
     text_accuracy: float | None
     image_accuracy: float | None
+    unmeasured: NotRequired[list[str]]
     classes: list[ClassFigures]
     confused: list[Confusion]
     likeness: NotRequired[dict[str, float] | None]

@@ -10,6 +10,7 @@ from mgclip.errors import InputError
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.names import check_alike, find, look
+from mgclip.words import count
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelState:
@@ -53,6 +54,10 @@ def _position(learned: ModelState, name: str) -> int:
 
         close = get_close_matches(look(name), {look(other): other for other in learned.class_names}, 1)
         named = [other for other in learned.class_names if close and look(other) == close[0]]
-        hint = f"did you mean {named[0]!r}?" if named else f"it knows {len(learned.class_names)} others."
+        hint = (
+            f"did you mean {named[0]!r}?"
+            if named
+            else f"it has learned {count(len(learned.class_names), 'class', 'classes')}."
+        )
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return place

@@ -33,6 +33,7 @@ from mgclip.saving.store import (
     write_state,
 )
 from mgclip.saving.versions import Version, activate_version
+from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -123,10 +124,10 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
         reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
         names, sizes, epochs = tuple(manifest["class_names"]), tuple(manifest["task_sizes"]), manifest["epochs"]
         if len(names) != sum(sizes) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
+            raise ValueError(f"{count(len(names), 'class name')} for {count(sum(sizes), 'class', 'classes')}")
         texts = tuple(manifest.get("class_texts", names))
         if len(texts) != len(names) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{len(texts)} class texts for {len(names)} classes")
+            raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -193,5 +194,5 @@ def _read_head(file: Path, *, rows: int) -> Tensor:
         raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
-        raise InputError(f"{file} has shape {found}; one row for each of {rows} classes is expected.")
+        raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all.")
     return weight.float()

@@ -14,6 +14,7 @@ from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.labels import name_list, positions, text_list
 from mgclip.names import check_alike, same
+from mgclip.words import count
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ def make_task(
     check_alike(names, known)
     labelled = positions(labels, names)
     if len(labelled) != len(pixels):
-        raise InputError(f"Each image needs a label: found {len(pixels)} images and {len(labelled)} labels.")
+        raise InputError(
+            f"Each image needs a label: found {count(len(pixels), 'image')} and {count(len(labelled), 'label')}."
+        )
     texts = text_list(class_texts, names)
-    counts = torch.bincount(labelled, minlength=len(names))
-    if empty := [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]:
+    images = torch.bincount(labelled, minlength=len(names)).tolist()
+    if empty := [name for name, number in zip(names, images, strict=True) if number == 0]:
         raise InputError(f"The class {empty[0]!r} has no image: give it at least one, or leave its name out.")
     return TaskData(index, pixels, labelled, names, texts)

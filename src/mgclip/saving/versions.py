@@ -72,7 +72,7 @@ def history(folder: str | Path) -> list[Version]:
         >>> undo("shop").number
         1
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     active = read_manifest(folder)[1].name
     return [Version(v.number, v.parent, v.time, v.note, v.state == active) for v in known_versions(folder)]
@@ -92,7 +92,7 @@ def activate_version(
     Raises:
         InputError: If there is no such version, or its files are missing or damaged.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):
@@ -139,7 +139,7 @@ def prune(folder: str | Path, keep: int) -> list[int]:
     Raises:
         InputError: If there is no saved model, or nothing may be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):

@@ -17,6 +17,7 @@ from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, unreadable
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
+from mgclip.names import look
 
 UNKNOWN = "unknown"
 """The answer for an image that is less like any learned class than the threshold."""
@@ -70,10 +71,10 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
     """See that an unknown image can be told, and its answer told apart from every class."""
     if not model.settings.uses_head:
         raise InputError("This model predicts by texts alone (branches: text), so nothing tells what it does not know.")
-    if same := [name for name in (*model.class_names, *also) if name.strip().casefold() == UNKNOWN]:
+    if same := [name for name in (*model.class_names, *also) if look(name).casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
-            "(mgclip relabel), or ask without a threshold (--unknown)."
+            "(in --also, or with  mgclip relabel), or ask without a threshold (--unknown)."
         )
 
 
