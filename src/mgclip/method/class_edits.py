@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 
 import torch
 
@@ -15,27 +16,27 @@ from mgclip.words import count
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelState:
     """Rename a class, as ``MGCLIP.relabel`` does."""
-    place = _position(learned, old)
+    position = _position(learned, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
-    others = [name for other, name in enumerate(learned.class_names) if other != place]
+    others = [name for other, name in enumerate(learned.class_names) if other != position]
     if find(new, others) is not None:
         raise InputError(f"The class {new!r} is learned already: give {old!r} another name.")
     check_alike([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
-    names[place], texts[place] = new, new if text is None else text
+    names[position], texts[position] = new, new if text is None else text
     return replace(learned, class_names=tuple(names), class_texts=tuple(texts))
 
 
 def forget(learned: ModelState, name: str) -> ModelState:
     """Remove a class from head, names and memory, as ``MGCLIP.forget`` does; later classes move up."""
-    place = _position(learned, name)
+    position = _position(learned, name)
     names, texts, sizes = list(learned.class_names), list(learned.class_texts), list(learned.task_sizes)
-    del names[place], texts[place]
-    task = next(t for t in range(len(sizes)) if place < sum(sizes[: t + 1]))
+    del names[position], texts[position]
+    task = next(t for t in range(len(sizes)) if position < sum(sizes[: t + 1]))
     sizes[task] -= 1  # a task without a class stays, because seeds depend on the number of tasks
-    head = torch.cat([learned.head[:place], learned.head[place + 1 :]])
-    memory = _without(learned.memory, place)
+    head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
+    memory = _without(learned.memory, position)
     return ModelState(learned.settings, learned.epochs, tuple(sizes), tuple(names), tuple(texts), head, memory)
 
 
@@ -48,16 +49,12 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
 
 
 def _position(learned: ModelState, name: str) -> int:
-    place = find(name, learned.class_names)
-    if place is None:
-        from difflib import get_close_matches
-
+    """The position of a class. Raises ``InputError`` if it was not learned."""
+    position = find(name, learned.class_names)
+    if position is None:
         close = get_close_matches(look(name), {look(other): other for other in learned.class_names}, 1)
         named = [other for other in learned.class_names if close and look(other) == close[0]]
-        hint = (
-            f"did you mean {named[0]!r}?"
-            if named
-            else f"it has learned {count(len(learned.class_names), 'class', 'classes')}."
-        )
+        known = count(len(learned.class_names), "class", "classes")
+        hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
-    return place
+    return position
