@@ -9,7 +9,7 @@ from small_clip import make_small_clip
 
 # The tests' tensors are so small that threads only wait for one another; read when PyTorch is imported, here and in the commands run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-pytest_plugins = ["layouts"]
+pytest_plugins = ["layouts", "learned"]
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,9 @@ def test_the_examples_of_the_docstrings_run(name, tmp_path, monkeypatch):
         assert not failed, "".join(report)
 
 
-def test_the_settings_have_an_example():
-    assert [test.name for test in examples("Settings")] == ["Settings"]
+@pytest.mark.parametrize("name", ["MGCLIP", "Predictions", "Settings", "history"])
+def test_these_names_have_an_example(name):
+    assert [test.name for test in examples(name)] == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)

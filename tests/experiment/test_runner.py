@@ -150,13 +150,16 @@ def test_a_rejected_run_leaves_no_folder(small, tmp_path):
         ({"clip": "nowhere"}, "There is no CLIP at nowhere"),
         ({"classes_per_task": 101}, "The first task needs 101 classes; the data has 100: lower classes_per_task"),
         ({"initial_classes": 101}, "lower initial_classes"),
-        ({"methods": ["mg-clip-replay"], "memory": 5}, "A memory of 5 images has no room for 6 classes: raise memory"),
+        (
+            {"methods": ["mg-clip-replay"], "memory": 5},
+            "memory = 5 is smaller than the number of classes (6): raise it",
+        ),
     ):
         with pytest.raises(InputError, match=sentence):
             runner.open_run(small.model_copy(update=changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"file/run cannot be written, because .*file does not allow it"):
+    with pytest.raises(InputError, match=r"file/run cannot be written: no write permission in .*file"):
         runner.open_run(small, tmp_path / "file" / "run")
 
 

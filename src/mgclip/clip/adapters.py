@@ -92,10 +92,12 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
     """Disable the adapters in a ``with`` block, so that the backbone computes the features of the pre-trained CLIP."""
-    with backbone.peft_model.disable_adapter():
+    try:
+        with backbone.peft_model.disable_adapter():
+            backbone.weights_changed()
+            yield
+    finally:
         backbone.weights_changed()
-        yield
-    backbone.weights_changed()
 
 
 def read_adapter_file(file: Path) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from mgclip.experiment.schemas import Measured, ProbeRecord, Record, Seconds, Su
 from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.gap import similarities
-from mgclip.method.learner import LearnResult
+from mgclip.method.preservation import LearnResult
 from mgclip.method.replay import check_room
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints

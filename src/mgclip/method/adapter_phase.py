@@ -22,16 +22,13 @@ from mgclip.saving.checkpoints import TaskCheckpoints, restore_training, trainin
 def adapter_phase(settings: Settings, task: int, epochs: int, name: str = "adapter") -> Phase:
     """The published schedule: from ``adapter_lr`` down to 1 % of it, cosine annealing stepped per epoch."""
     rate = settings.adapter_lr
-    return Phase(
-        name, task, epochs, rate, 0.01 * rate, settings.adapter_batch_size, settings.seed, settings.shuffle
-    )  # fmt: skip
+    return Phase(name, task, epochs, rate, 0.01 * rate, settings.adapter_batch_size, settings.seed, settings.shuffle)
 
 
 def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Objective:
-    """Cross-entropy over the task's own classes, whose texts are the only ones encoded.
+    """Cross-entropy over the classes of the task, whose texts are the only ones encoded.
 
-    With ``adapter_loss: align`` it is 1 - <f(x), g(y)> instead, which pulls each image to its class's text and pushes nothing
-    away.
+    With ``adapter_loss: align`` it is 1 - <f(x), g(y)> instead, which pulls each image to the text of its class.
     """
 
     def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
@@ -40,7 +37,7 @@ def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Ob
             return 1 - (images * texts[labels]).sum(-1)
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    tokens = backbone.tokenize([settings.prompt.format(text) for text in task.texts])
+    tokens = backbone.tokenize(settings.prompts(task.texts))
     return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
 
 
@@ -74,6 +71,10 @@ def train_adapters(
     optimizer = torch.optim.Adam(trained, lr=phase.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, phase.epochs, eta_min=phase.lowest)
     scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.compute.precision == "float16")
+
+    def saved_state() -> dict[str, Tensor]:
+        return training_state(names, optimizer, scaler, checkpoints)
+
     saved = checkpoints.checkpoint_in(phase.name)
     first, done = (saved.epoch, saved.step) if saved is not None else (1, 0)
     if saved is not None:
@@ -92,10 +93,7 @@ def train_adapters(
             scaler.update()
             backbone.weights_changed()
             on_step(made)
-            checkpoints.after_step(
-                phase.name, epoch, step, lambda: training_state(names, optimizer, scaler, checkpoints),
-                last=step == made.steps,
-            )  # fmt: skip
+            checkpoints.after_step(phase.name, epoch, step, saved_state, last=step == made.steps)
         done = 0
         schedule.step()
         if not on_epoch(epoch):

@@ -1,4 +1,4 @@
-"""Settings made of what a person wrote: everything that is wrong in one sentence, with the nearest valid key."""
+"""Settings from what a person wrote: one sentence names everything that is wrong, with the nearest valid key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT.maxstring = SHORT.maxother = 200
 
 
 def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
-    """The method's settings.
+    """The settings of the method.
 
     Args:
         given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
@@ -41,7 +41,7 @@ def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
 
 
 def build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
-    """Settings of a kind. Raises ``InputError`` that names all that is wrong and begins with ``source``."""
+    """Settings of a kind. The ``InputError`` it raises names everything that is wrong and begins with ``source``."""
     try:
         return kind(**{str(key): value for key, value in values.items()})
     except ValidationError as error:
@@ -50,7 +50,7 @@ def build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all there are."""
+    """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
@@ -60,7 +60,7 @@ def _messages(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
     found: dict[str, str] = {}
     for problem in error.errors():
         message = problem["msg"].removeprefix("Value error, ")
-        key = str(problem["loc"][0]) if problem["loc"] else message  # no place: the keys do not fit each other
+        key = str(problem["loc"][0]) if problem["loc"] else message  # without a location, keys contradict each other
         if problem["type"] == "extra_forbidden":
             found[key] = f"there is no key {key}{nearest(key, known)}"
         elif not problem["loc"]:

@@ -12,7 +12,7 @@ from mgclip.method.training import OnStep, Phase
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean of each class's normalised features, not normalised again: ``(n, d)`` and ``(n,)`` -> ``(classes, d)``."""
+    """Mean of the normalised features of each class, not normalised again: ``(n, d)``, ``(n,)`` -> ``(classes, d)``."""
     return torch.stack([features[labels == label].mean(0) for label in range(classes)])
 
 
@@ -23,17 +23,15 @@ def cosines(features: Tensor, rows: Tensor) -> Tensor:
 
 def head_phase(settings: Settings, task: int) -> Phase:
     """The published schedule: from ``head_lr`` down to 1 % of it."""
-    rate = settings.head_lr
-    return Phase(
-        "head", task, settings.head_epochs, rate, 0.01 * rate, settings.head_batch_size, settings.seed, settings.shuffle
-    )  # fmt: skip
+    rate, size = settings.head_lr, settings.head_batch_size
+    return Phase("head", task, settings.head_epochs, rate, 0.01 * rate, size, settings.seed, settings.shuffle)
 
 
 def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
-    """The head's rows for one task ``(classes, d)``, from its image features ``(n, d)``.
+    """The rows of the head for one task ``(classes, d)``, from its image features ``(n, d)``.
 
-    Rows start as class means; cross-entropy over the task's own classes. Rows of earlier classes would get no gradient, so they
-    are not touched.
+    Rows start as class means and are trained with cross-entropy over the classes of the task. Rows of earlier classes would get
+    no gradient.
     """
     labels = task.labels.to(features.device)
     rows = class_means(features, labels, len(task.names))
@@ -42,10 +40,8 @@ def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: On
     return train_rows(rows, features, labels, head_phase(settings, task.index), on_step)
 
 
-def append_rows(
-    head: Tensor, features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep
-) -> Tensor:  # fmt: skip
-    """The head ``(c, d)`` with the task's rows below it; without ``features``, for a model that predicts from texts, zeros."""
+def append_rows(head: Tensor, features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
+    """The head ``(c, d)`` with the rows of a task appended; zeros without ``features``, for a model that predicts from texts."""
     if features is None:
         return torch.cat([head, head.new_zeros(len(task.names), head.shape[1])])
     return torch.cat([head, train_head(features, task, settings, on_step)])

@@ -25,7 +25,7 @@ def fuse(
 
 
 def branch_probabilities(text_logits: Tensor | None, cosines: Tensor, settings: Settings) -> Tensor:
-    """Probabilities ``(b, c)`` from the branches the settings name. ``text_logits`` may be left out where texts take no part."""
+    """Probabilities ``(b, c)`` from the branches named in the settings. The image branch alone needs no ``text_logits``."""
     if settings.branches == "image" or text_logits is None:
         return cosines.softmax(-1)
     if settings.branches == "text":
@@ -41,8 +41,8 @@ def confidences(
     vision_weight: float,
     branches: Literal["both", "text", "image"],
 ) -> Tensor:
-    """The same mixture with CLIP's own temperature on both sides, ``(b, c)``: one softmax of the text logits, and of the head's
-    cosines times the logit scale. Not part of the method: a number people can read.
+    """The same mixture with the temperature of CLIP in both branches, ``(b, c)``: one softmax of the text logits, and one of the
+    cosines times the logit scale. It is not part of the method, but a number that people can read.
     """
     text, image = text_logits.softmax(-1), (scale * cosines).softmax(-1)
     if branches != "both":

@@ -11,10 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean logit of an image with its own class's text, and with the texts of the other classes.
-
-    ``negative`` is NaN where there is only one class.
-    """
+    """Mean logit of an image with the text of its class, and with the texts of all other classes (NaN if there are none)."""
 
     positive: float
     negative: float

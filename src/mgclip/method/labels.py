@@ -1,4 +1,4 @@
-"""Labels, class names and class texts as people give them: read in the one way they can mean, or refused in one sentence."""
+"""Labels, class names and class texts as people give them: read if they have one meaning, refused in one sentence if not."""
 
 from __future__ import annotations
 

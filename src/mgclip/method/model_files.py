@@ -1,4 +1,4 @@
-"""A saved MG-CLIP model: classes, settings and the CLIP it needs in the manifest; peft adapter, head and memory as files."""
+"""The files of a saved model: classes, settings and its CLIP in the manifest; peft adapter, head and memory next to it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
 from mgclip.errors import InputError
+from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
-from mgclip.saving.store import MANIFEST, base_entry, damaged, read_manifest, read_tensors, write_state
+from mgclip.saving.store import (
+    MANIFEST,
+    RESTORE,
+    Note,
+    base_entry,
+    check_base,
+    damaged,
+    expanded,
+    is_saved,
+    read_manifest,
+    read_tensors,
+    write_state,
+)
 from mgclip.saving.versions import Version, activate_version
+from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -26,7 +42,7 @@ MEMORY = "memory.safetensors"
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a model has learned besides its adapter: ``head`` is ``(classes, d)``, ``epochs`` None while undecided."""
+    """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``."""
 
     settings: Settings
     epochs: int | None
@@ -39,7 +55,7 @@ class ModelState:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A saved model as read: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
+    """A saved model: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
 
     state: ModelState
     adapter: dict[str, Tensor]
@@ -51,24 +67,19 @@ def save(
     folder: Path,
     backbone: Backbone,
     learned: ModelState,
-    note: Mapping[str, Any] | None = None,
+    note: Note | None = None,
     beside: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model into ``folder``, in place of a model that is there; with a ``note``, or among versions, as a new version.
-    Interrupted or failed, the old one stays. ``beside``: JSON files to lie with it, by name.
-
-    Raises ``InputError`` where ``folder`` cannot take a model.
-    """
+    """Write a model, as ``MGCLIP.save_pretrained`` does."""
     from safetensors.torch import save_file
 
     def fill(state: Path) -> None:
-        # Without the last word peft asks the hub whether the vocabulary has grown.
+        # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
         save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
-
         for name, content in (beside or {}).items():
             write_json(state / name, content)
 
@@ -84,9 +95,10 @@ def save(
 
 
 def read(folder: Path) -> LoadedModel:
-    """Read a saved model. Raises ``InputError`` where a file is missing or damaged, or its format is a newer one.
+    """Read a saved model; if it is replaced while it is read, which may remove its files, read the new one.
 
-    A state that is replaced while it is read may lose its files: then the new one is read.
+    Raises:
+        InputError: If a file is missing or damaged, or its format is newer.
     """
     while True:
         manifest, state = read_manifest(folder)
@@ -98,23 +110,24 @@ def read(folder: Path) -> LoadedModel:
 
 
 def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedModel:
-    """One state of a saved model, in force or not; the manifest's ``file`` is named where it cannot be.
+    """Read one state of a saved model, active or not, from its manifest, whose ``file`` errors name.
 
-    Raises ``InputError`` where a file is missing or damaged.
+    Raises:
+        InputError: If a file is missing or damaged.
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  goes on with it."
+            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  can use it."
         )
     try:
         settings = Settings(**manifest["settings"])
-        reference, mark = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
+        reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
         names, sizes, epochs = tuple(manifest["class_names"]), tuple(manifest["task_sizes"]), manifest["epochs"]
         if len(names) != sum(sizes) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"{len(names)} class names for {sum(sizes)} classes")
+            raise ValueError(f"{count(len(names), 'class name')} for {count(sum(sizes), 'class', 'classes')}")
         texts = tuple(manifest.get("class_texts", names))
         if len(texts) != len(names) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{len(texts)} class texts for {len(names)} classes")
+            raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -122,7 +135,39 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
-    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, mark)
+    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
+
+
+def open_model(
+    reference: str | Path,
+    settings: Settings | Mapping[str, Any] | None,
+    base: str | Path | Backbone | None,
+    device: str | torch.device | None,
+    computing: Mapping[str, Any] | None,
+) -> tuple[Backbone, Settings, LoadedModel | None]:
+    """Load what ``MGCLIP.from_pretrained`` is given, with its checks.
+
+    Returns:
+        The CLIP, the settings, and the saved model unless a new one is made.
+    """
+    reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
+    if not isinstance(computing, Mapping | None):
+        raise InputError(f"computing must be a mapping of settings; found {type(computing).__name__}.")
+    if not is_saved(reference):
+        chosen = as_settings(settings).changed(computing or {})
+        if base is not None:
+            raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
+        return load_backbone(reference, device), chosen, None
+    if settings is not None:
+        raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
+    folder = Path(reference)
+    found = read(folder)
+    backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
+    check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
+    if found.state.head.shape[1] != backbone.feature_dim:
+        rows, width = found.state.head.shape[1], backbone.feature_dim
+        raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
+    return backbone, found.state.settings.changed(computing or {}), found
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:
@@ -146,8 +191,8 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
 def _read_head(file: Path, *, rows: int) -> Tensor:
     weight: Tensor | None = read_tensors(file, "head").get("weight")
     if weight is not None and not (weight.is_floating_point() and bool(weight.isfinite().all())):
-        raise InputError(f"{file} holds what is no number: restore the model from a copy.")
+        raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
-        raise InputError(f"{file} has shape {found}; one row for each of {rows} classes is expected.")
+        raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all.")
     return weight.float()

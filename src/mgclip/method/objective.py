@@ -1,4 +1,4 @@
-"""What a training phase of the adapters minimises, and one exact gradient of it in as many passes as memory needs."""
+"""The loss of an adapter phase, and its exact gradient accumulated over micro-batches."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.compute import retry_halving_micro_batch
 
 TEXTS_AT_ONCE = 256
-"""Texts that keep their activations for the backward pass together; more are passed part by part, twice in a step."""
+"""Texts encoded with their activations at once. More texts are encoded part by part, twice in a step."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of a batch of items is the sum over its items of weight times loss.
+    """A loss over items: the loss of a batch is the sum of weight times loss over its items.
 
-    Items are positions in 0..``count``. ``pixels``: positions ``(b,)`` -> images ``(b, 3, s, s)`` uint8. ``tokens``: the texts it
-    compares with. ``weights``: positions of the whole batch ``(b,)`` -> ``(b,)``. ``losses``: image features ``(m, d)``, text
-    features ``(c, d)`` and the positions ``(m,)`` of some items -> ``(m,)``.
+    Attributes:
+        count: The number of items; an item is a position below it.
+        pixels: Items ``(b,)`` -> images ``(b, 3, s, s)`` uint8.
+        tokens: Token ids of the texts.
+        weights: All items of a batch ``(b,)`` -> their weights ``(b,)``.
+        losses: Image features ``(m, d)`` of some items, text features ``(c, d)`` and these items ``(m,)`` -> losses ``(m,)``.
     """
 
     count: int
@@ -47,10 +50,19 @@ def backward(
     trained: Sequence[Tensor],
     scaler: Any,
 ) -> Tensor:
-    """Put the gradient of a batch's loss into ``trained`` and return the loss, a scalar.
+    """Compute the gradient of the loss of a batch, summed over processes: images pass in micro-batches, texts once.
 
-    ``picked``: the batch; ``own``: this process's share of it, whose ``pixels`` are given. Images pass in micro-batches, texts
-    once; the gradient is that of the whole batch, summed over processes.
+    Args:
+        backbone: The CLIP.
+        objective: The loss.
+        picked: The items of the batch.
+        own: The items of this process.
+        pixels: The images of ``own``.
+        trained: The weights that get the gradient.
+        scaler: The gradient scaler.
+
+    Returns:
+        The loss of the batch, a scalar.
     """
     weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
     weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)
@@ -59,7 +71,7 @@ def backward(
     def attempt(micro_batch: int) -> Tensor:
         for weight in trained:
             weight.grad = None
-        # Many texts would fill the memory that images need: then they are encoded without a gradient first, part by part.
+        # Many texts would fill the memory that images need, so they are first encoded without a gradient, part by part.
         with torch.set_grad_enabled(len(parts_of_texts) == 1):
             texts = torch.cat([backbone.text_features(part) for part in parts_of_texts])  # [c, d]
         leaf = texts.detach().requires_grad_()

@@ -1,9 +1,10 @@
-"""What ``predict`` returns."""
+"""What ``predict`` returns, and the checks on further candidates."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,21 +18,32 @@ from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable
 
 Floats = NDArray[np.float32]
+ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 
 class Predictions:
-    """Predictions for ``n`` images over ``c`` classes: those learned, then the candidates known by text alone.
+    """Predictions for ``n`` images over ``c`` classes: the learned ones, then the candidates known by their text alone.
 
-    Texts say how much of each image belongs to the candidates; the learned classes share the rest as they would without them.
-    Every number is computed when it is first asked for.
+    The text branch decides the total probability of the candidates; learned classes share the rest in the usual proportions.
+    Values are computed on first access.
 
     Args:
-        learned: The classes learned.
+        learned: The learned classes.
         also: The candidates.
         text_logits: Logits of the text branch ``(n, c)``.
-        cosines: The head's cosines ``(n, len(learned))``.
+        cosines: Cosines of the head ``(n, len(learned))``.
         scale: The logit scale of the CLIP.
-        settings: The model's settings.
+        settings: The settings of the model.
+
+    Example:
+        >>> import torch
+        >>> from mgclip import Predictions, Settings
+        >>> logits, cosines = torch.tensor([[30.0, 25.0, 20.0]]), torch.tensor([[0.9, 0.8]])
+        >>> found = Predictions(("cat", "dog"), ("fox",), logits, cosines, scale=100.0, settings=Settings())
+        >>> found.classes, found.names, found.likeness.tolist() == found.head_cosines.max(1).tolist()
+        (('cat', 'dog', 'fox'), ['cat'], True)
+        >>> [[name for name, probability in best] for best in found.top(2)]
+        [['cat', 'dog']]
     """
 
     def __init__(
@@ -57,34 +69,31 @@ class Predictions:
 
     @cached_property
     def probabilities(self) -> Floats:
-        """The method's own numbers ``(n, c)``, columns in the order of ``classes`` (docs/method.md 7): flat by design, so their
-        order says more than their size.
-        """
+        """Probabilities ``(n, c)`` as published (docs/method.md 7): flat by design, so only their order is meaningful."""
         return self._with_candidates(branch_probabilities(self._own, self._cosines, self._settings))
 
     @cached_property
     def confidence(self) -> Floats:
         """The same mixture without the flattening, ``(n, c)``."""
-        settings = self._settings
-        return self._with_candidates(
-            confidences(
-                self._own, self._cosines, scale=self._scale,
-                vision_weight=settings.vision_weight, branches=settings.branches,
-            )
-        )  # fmt: skip
+        weight, branches = self._settings.vision_weight, self._settings.branches
+        own = confidences(self._own, self._cosines, scale=self._scale, vision_weight=weight, branches=branches)
+        return self._with_candidates(own)
 
     @cached_property
-    def text(self) -> Floats:
-        """The text branch's probability, ``(n, c)``."""
+    def text_probabilities(self) -> Floats:
+        """Probabilities of the text branch alone, ``(n, c)``."""
         return _numpy(self._logits.softmax(-1))
 
     @cached_property
-    def image(self) -> Floats:
-        """The head's cosine, ``(n, learned)``."""
+    def head_cosines(self) -> Floats:
+        """Cosines of the head, ``(n, learned)``."""
         return _numpy(self._cosines)
 
+    text = property(lambda self: self.text_probabilities, doc="Former name of ``text_probabilities``.")
+    image = property(lambda self: self.head_cosines, doc="Former name of ``head_cosines``.")
+
     def _with_candidates(self, own: Tensor) -> Floats:
-        """Values of the learned classes ``(n, learned)`` as shares beside the candidates' ``(n, c)``."""
+        """Values of the learned classes ``(n, learned)``, scaled to leave the candidates their share, ``(n, c)``."""
         learned = own.shape[1]
         if learned == len(self.classes):
             return _numpy(own)
@@ -94,37 +103,33 @@ class Predictions:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """Position of each image's class, ``(n,)``: the most probable learned one, unless texts alone prefer a candidate to every
-        learned class.
+        """Position of the class of each image, ``(n,)``: the most probable learned class, or a candidate if the text branch
+        prefers it to every learned class.
         """
         learned = self._cosines.shape[1]
         best = np.asarray(self.probabilities[:, :learned].argmax(1), dtype=np.int64)
         if learned == len(self.classes):
             return best
-        by_text = np.asarray(self.text.argmax(1), dtype=np.int64)
+        by_text = np.asarray(self.text_probabilities.argmax(1), dtype=np.int64)
         return np.where(by_text >= learned, by_text, best)
 
     @property
     def names(self) -> list[str]:
-        """Name of each image's class."""
+        """Name of the class of each image."""
         return [self.classes[label] for label in self.labels]
 
     @property
     def top_confidence(self) -> Floats:
-        """Confidence in each image's class, ``(n,)``."""
+        """Confidence in the class of each image, ``(n,)``."""
         return np.asarray(np.take_along_axis(self.confidence, self.labels[:, None], 1)[:, 0], dtype=np.float32)
 
     @property
     def likeness(self) -> Floats:
-        """How much each image is like the learned class nearest to it in image space, its head's largest cosine, ``(n,)``: what
-        tells images of no learned class best (docs/learn.md).
-        """
-        return np.asarray(self.image.max(1), dtype=np.float32)
+        """The largest head cosine of each image, ``(n,)``: low if the image belongs to no learned class (docs/learn.md)."""
+        return np.asarray(self.head_cosines.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
-        """Positions of each image's ``k`` best classes, best first, ``(n, k)``: its class, then by probability; the earlier of
-        equal ones first.
-        """
+        """Positions of the ``k`` best classes of each image, ``(n, k)``: its class, then by probability, stable for ties."""
         if k == 1:
             return self.labels[:, None]
         cost = -self.probabilities
@@ -133,19 +138,35 @@ class Predictions:
             return np.argsort(cost, axis=1, kind="stable")[:, :k]
         highest = np.partition(cost, k - 1, axis=1)[:, k - 1]
         best = np.empty((len(cost), k), dtype=np.int64)
-        for place, row in enumerate(cost):  # sorted are only the k best and those that equal the last of them
+        for place, row in enumerate(cost):  # only the k best, and those equal to the last of them, are sorted
             able = np.flatnonzero(~(row > highest[place]))
             best[place] = able[np.argsort(row[able], kind="stable")[:k]]
         return best
 
     def top(self, k: int) -> Iterator[list[tuple[str, float]]]:
-        """For each image its ``k`` best classes, name and probability, best first."""
+        """Name and probability of the ``k`` best classes of each image, best first."""
         for row, best in zip(self.probabilities, self.order(k), strict=True):
             yield [(self.classes[label], float(row[label])) for label in best]
 
 
+def candidate_texts(also: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:
+    """The texts of candidates, checked. Raises ``InputError`` if they cannot be used, or if nothing was learned."""
+    if not learned:
+        raise InputError("This model has learned no class yet: call learn first.")
+    texts = (also,) if isinstance(also, str) or not isinstance(also, Iterable) else tuple(also)
+    if texts == (also,) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"also must be a list of texts; found {also!r}.")
+    check_candidates(texts, learned)
+    return texts
+
+
+def without_article(text: str) -> str:
+    """The text without its article, because the prompt has its own."""
+    return ARTICLE.sub("", text)
+
+
 def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:
-    """See that candidates are new names. Raises ``InputError`` naming the first that is not."""
+    """Check that candidates are new names. Raises ``InputError`` naming the first that is not."""
     if not also:
         return
     known = set(map(canonical, learned))

@@ -1,18 +1,22 @@
-"""Make a backbone ready for a learner: fresh adapters, and how to compute."""
+"""Make a backbone ready for a learner, and its adapters safe while a task is learned."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from mgclip.clip.adapters import attach_adapters, read_adapter_file, set_adapter_state
+from mgclip.clip.adapters import adapter_state, attach_adapters, read_adapter_file, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.method.settings import Settings
+from mgclip.saving.checkpoints import TaskCheckpoints
 
 
 def prepare(backbone: Backbone, settings: Settings) -> None:
-    """Attach the adapters that the settings describe, in place of those that were there, and configure the arithmetic.
+    """Attach fresh adapters, replacing any that are attached, and configure precision, micro-batches and compilation.
 
-    Raises ``InputError`` where the file of initial adapters cannot be read or does not fit.
+    Raises:
+        InputError: If the file of initial adapters cannot be read or does not fit.
     """
     attach_adapters(
         backbone,
@@ -29,3 +33,15 @@ def prepare(backbone: Backbone, settings: Settings) -> None:
         compiled=settings.compile,
         checkpointing=settings.activation_checkpointing,
     )
+
+
+@contextlib.contextmanager
+def adapters_restored_on_failure(backbone: Backbone, task: int, checkpoints: TaskCheckpoints) -> Iterator[None]:
+    """Learn a task with its checkpoints; if that fails or is interrupted, the adapters are those from before."""
+    before = adapter_state(backbone)
+    checkpoints.begin_task(task, lambda: adapter_state(backbone))
+    try:
+        yield
+    except BaseException:
+        set_adapter_state(backbone, before)
+        raise

@@ -1,4 +1,4 @@
-"""Modality gap preservation: train the adapters only as long as the gap stays where it began (docs/method.md 4)."""
+"""Preservation: train the adapters only as long as the modality gap stays near its initial value (docs/method.md 4)."""
 
 from __future__ import annotations
 
@@ -66,23 +66,24 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Preserved:
-    """What ``preserve`` did: the epochs trained on this task, and the probe if this task was probed."""
+class LearnResult:
+    """What learning a task did: its index, the epochs of its adapter phase, and what the probe measured if it was probed."""
 
+    task: int
     epochs: int
-    probe: Probe | None
+    probe: Probe | None = None
 
 
 def preserve(
     backbone: Backbone,
     task: TaskData,
     settings: Settings,
-    *,
     epochs: int | None,
-    replayed: Objective | None = None,
     on_step: OnStep,
     checkpoints: TaskCheckpoints,
-) -> Preserved:
+    *,
+    replayed: Objective | None = None,
+) -> LearnResult:
     """Train the adapters on a task for as long as the modality gap allows (docs/method.md 4 and 5).
 
     Args:
@@ -90,9 +91,9 @@ def preserve(
         task: The task's images, labels and class texts.
         settings: The method's settings.
         epochs: The length of the adapter phase; None if it is not known yet, and the probe finds it.
-        replayed: The objective to train instead of the task's own, if old images are replayed.
         on_step: Called after each step.
         checkpoints: Where progress is saved, and resumed from.
+        replayed: The objective to train instead of the task's own, if old images are replayed.
     """
     probed, before = None, adapter_state(backbone)
     alone = len(task.names) == 1
@@ -105,7 +106,7 @@ def preserve(
         checkpoints.notes["probe"] = probed.to_json()
         epochs = probed.epochs
     if alone and replayed is None and settings.adapter_loss != "align":
-        epochs = 0  # the cross-entropy of a class that has nothing to be told from is zero
+        epochs = 0  # the cross-entropy of a single class is zero
 
     def train() -> None:
         if epochs:
@@ -118,7 +119,7 @@ def preserve(
         set_adapter_state(backbone, before)
     if not trained_by_probe or checkpoints.is_past("adapter"):
         checkpoints.run("adapter", train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
-    return Preserved(epochs or 0, probed)
+    return LearnResult(task.index, epochs or 0, probed)
 
 
 def probe(
@@ -130,11 +131,12 @@ def probe(
     """
 
     def gap() -> Gap:
+        images, texts = encoder.images(task.pixels, shared=True), encoder.texts(task.texts)
+        size, scale = settings.adapter_batch_size, backbone.logit_scale
         measured = measure_gap(
-            encoder.images(task.pixels, shared=True), task.labels, encoder.texts(task.texts), logit_scale=backbone.logit_scale,
-            batch_size=settings.adapter_batch_size, average=settings.gap_average,
-        )  # fmt: skip
-        # A difference of rounding between processes must not let one stop and another continue.
+            images, task.labels, texts, logit_scale=scale, batch_size=size, average=settings.gap_average
+        )
+        # Processes round differently, and must not disagree on when to stop.
         return Gap(*(parallel.broadcast_float(value) for value in (measured.positive, measured.negative)))
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
@@ -152,8 +154,8 @@ def probe(
         return allowed() is None
 
     phase = adapter_phase(settings, task.index, settings.max_epochs, "probe")
+    objective = task_objective(backbone, task, settings)
     completed = train_adapters(
-        backbone, task_objective(backbone, task, settings), phase,
-        on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints,
-    )  # fmt: skip
+        backbone, objective, phase, on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints
+    )
     return Probe(initial, tuple(after), allowed() or settings.max_epochs, completed)

@@ -1,4 +1,4 @@
-"""The replay variant: a small memory of old images, trained on beside each new task (docs/method.md 8). Off by default."""
+"""Replay: a small memory of old images, trained on together with each new task (docs/method.md 8). Off by default."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgclip.clip.adapters import set_adapter_state
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
+from mgclip.method.adapter_phase import train_adapters
+from mgclip.method.compensation import train_rows
 from mgclip.method.objective import Objective, mean_weights
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
-from mgclip.method.training import Phase
+from mgclip.method.training import OnStep, Phase
+from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.store import RESTORE
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Images kept of the classes learned: transformed ``pixels`` ``(m, 3, s, s)`` uint8, and ``labels`` ``(m,)``, positions
-    among all classes learned. A class's images lie in the random order in which they were chosen.
+    """Old images: transformed ``pixels`` ``(m, 3, s, s)`` uint8 and ``labels`` ``(m,)``, positions in all learned classes.
+
+    The images of a class are in the random order in which they were chosen.
     """
 
     pixels: Tensor
@@ -36,21 +44,23 @@ class Memory:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Memory:
-        """From named tensors. Raises ``InputError`` where they are not a memory."""
+        """From named tensors. Raises ``InputError`` if they are not a memory."""
         try:
             pixels, labels = tensors["pixels"], tensors["labels"]
         except KeyError as error:
-            raise InputError(f"The model's memory lacks {error}: restore the model from a copy.") from None
+            raise InputError(f"The model's memory lacks {error}: {RESTORE}") from None
         if pixels.ndim != 4 or labels.shape != pixels.shape[:1]:
             shapes = f"{tuple(pixels.shape)} images, {tuple(labels.shape)} labels"
-            raise InputError(f"The model's memory does not fit together ({shapes}): restore the model from a copy.")
+            raise InputError(f"The model's memory is inconsistent ({shapes}): {RESTORE}")
         return cls(pixels, labels)
 
 
 def check_room(limit: int, classes: int) -> None:
-    """See that every class gets a place. Raises ``InputError`` where there are more classes than places."""
+    """Check that a memory of ``limit`` images can hold one of every class. Raises ``InputError`` if it cannot."""
     if classes > limit:
-        raise InputError(f"A memory of {limit} images has no room for {classes} classes: raise memory, or set it to 0.")
+        raise InputError(
+            f"memory = {limit} is smaller than the number of classes ({classes}): raise it or set it to 0."
+        )
 
 
 def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, seed: int) -> Memory:
@@ -73,12 +83,12 @@ def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, s
 
 
 def replay_objective(
-    backbone: Backbone, task: TaskData, memory: Memory, tokens: Tensor, *, first: int, settings: Settings
+    backbone: Backbone, task: TaskData, memory: Memory, tokens: Tensor, first: int, settings: Settings
 ) -> Objective:
     """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
 
     Items are the task's images, then the memory's; ``tokens`` are of all classes so far, the task's from ``first`` on. The
-    second term weighs ``replay_weight``; a batch without images of a kind has no term of it.
+    second term has the weight ``replay_weight``; a batch without images of one kind has no term for it.
     """
     count = len(task.labels)
 
@@ -106,25 +116,52 @@ def replay_objective(
     return Objective(count + len(memory), pixels, tokens, weights, losses)
 
 
-def balanced_objective(backbone: Backbone, memory: Memory, tokens: Tensor) -> Objective:
-    """Cross-entropy of memory images over all classes so far, whose ``tokens`` are given."""
+def balance_adapters(
+    backbone: Backbone,
+    memory: Memory,
+    tokens: Tensor,
+    settings: Settings,
+    task: int,
+    on_step: OnStep,
+    checkpoints: TaskCheckpoints,
+) -> None:
+    """Fine-tune the adapters on the memory, with cross-entropy over all classes so far, whose ``tokens`` are given."""
 
     def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
         labels = memory.labels[picked].to(images.device)
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    return Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
+    def train() -> None:
+        objective = Objective(len(memory), lambda picked: memory.pixels[picked], tokens, mean_weights, losses)
+        train_adapters(backbone, objective, phase, on_step=on_step, checkpoints=checkpoints)
+
+    rate = 0.01 * settings.adapter_lr
+    phase = _balanced_phase(settings, task, "balance-adapter", rate, 0.1 * rate)
+    checkpoints.run(phase.name, train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
 
 
-def balanced_phase(settings: Settings, task: int, name: str) -> Phase:
-    """The schedule of balanced fine-tuning, of the adapters or of the head, as in the published code.
+def balance_head(
+    head: Tensor,
+    memory: Memory,
+    encoder: Encoder,
+    settings: Settings,
+    task: int,
+    on_step: OnStep,
+    checkpoints: TaskCheckpoints,
+) -> Tensor:
+    """The head ``(c, d)`` with all its rows fine-tuned on the memory."""
 
-    Adapters: 1 % of their rate, down to 0.1 % of it. Head: 10 % of its rate, down to 1 % of the adapters' rate. Both take
-    ``balanced_epochs`` and the adapters' batch size.
-    """
-    of_head = name == "balance-head"
-    rate = 0.1 * settings.head_lr if of_head else 0.01 * settings.adapter_lr
-    lowest = 0.01 * settings.adapter_lr if of_head else 0.1 * rate
-    return Phase(
-        name, task, settings.balanced_epochs, rate, lowest, settings.adapter_batch_size, settings.seed, settings.shuffle
-    )  # fmt: skip
+    def train() -> Tensor:
+        features = encoder.images(PreparedImages.of(memory.pixels), shared=True)
+        return train_rows(head, features, memory.labels.to(head.device), phase, on_step)
+
+    # The lowest rate is a share of the adapters' rate, as in the published code.
+    phase = _balanced_phase(settings, task, "balance-head", 0.1 * settings.head_lr, 0.01 * settings.adapter_lr)
+    checkpoints.carried["head"] = head
+    return checkpoints.run(phase.name, train, recall=lambda done: done.tensors["head"])
+
+
+def _balanced_phase(settings: Settings, task: int, name: str, rate: float, lowest: float) -> Phase:
+    """Balanced fine-tuning of the adapters and of the head take the same epochs and the adapters' batch size."""
+    size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
+    return Phase(name, task, settings.balanced_epochs, rate, lowest, size, seed, shuffle)

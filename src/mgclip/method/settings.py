@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,7 +13,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 RUNTIME_SETTINGS = {"encode_batch_size", "micro_batch_size", "activation_checkpointing", "compile"}
-"""Settings of memory and speed, which change no result beyond rounding."""
+"""Settings of memory and speed, which change results by rounding only."""
 
 
 class Settings(BaseModel):
@@ -51,9 +51,9 @@ class Settings(BaseModel):
     epochs: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves CLIP as it is."""
     max_epochs: Positive = 10
-    """The probe trains no longer than this."""
+    """Largest number of epochs of the probe."""
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.1
-    """The probe stops when the negative similarity has moved by more than this share; null: never."""
+    """The probe stops when the negative similarity has changed by more than this share; null: never."""
     gap_average: Literal["published", "exact"] = "published"
     """Average of per-batch means, or the exact mean over images."""
     adapter_loss: Literal["cross-entropy", "align"] = "cross-entropy"
@@ -62,37 +62,35 @@ class Settings(BaseModel):
     adapter_batch_size: Positive = 128
 
     branches: Literal["both", "text", "image"] = "both"
-    """What predicts: the text classifier, the image-space head, or both (the method)."""
+    """What predicts: the texts, the image-space head, or both (the method)."""
     head_epochs: Annotated[int, Field(ge=0)] = 3
     """0 leaves the head at the class means."""
     head_lr: Rate = 5e-4
     head_batch_size: Positive = 64
     vision_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
-    """beta: weight of the head's branch against the text branch's 1."""
+    """beta: weight of the image branch; the text branch has weight 1."""
     fusion: Literal["published", "single-softmax"] = "published"
 
     memory: Annotated[int, Field(ge=0)] = 0
-    """Images kept of all classes together, for the replay variant; 0: none, the method as published."""
+    """Old images to keep, of all classes together; 0: none, the method as published."""
     replay_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    """Weight of the memory images' loss."""
+    """Weight of the loss of the memory images."""
     balanced: bool = False
-    """From the second task on, fine-tune gently on the memory, all classes weighing the same."""
+    """From the second task on, fine-tune on the memory, in which all classes weigh the same."""
     balanced_epochs: Positive = 1
-    """Epochs of that, of the adapters and of the head each."""
+    """Epochs of balanced fine-tuning, of the adapters and of the head each."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
-    """False: images are trained on in the order given, as the recorded runs are."""
+    """False: train on images in the order given, as in recorded runs."""
     encode_batch_size: Positive = 128
-    """Images per pass where nothing is trained. Changes memory and speed only."""
+    """Images per pass when nothing is trained. Changes memory and speed only."""
     micro_batch_size: Positive | None = None
-    """Images per pass where something is trained; null: as many as should fit, fewer when memory runs out. Changes no result
-    beyond rounding.
-    """
+    """Images per pass in training; null: as many as should fit, fewer when memory runs out. Changes results by rounding only."""
     activation_checkpointing: bool = False
-    """Keep less for the backward pass and compute it again: about a third slower, several times the images per pass."""
+    """Recompute activations in the backward pass: about a third slower, several times the images per pass."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """The towers' arithmetic. Everything published is float32."""
+    """Arithmetic of the towers. Everything published is float32."""
     compile: bool = False
     """Compile both towers with ``torch.compile`` at their first use."""
 
@@ -100,7 +98,7 @@ class Settings(BaseModel):
     @classmethod
     def _one_place(cls, prompt: str) -> str:
         if prompt.count("{}") != 1 or prompt.replace("{}", "").count("{") or prompt.replace("{}", "").count("}"):
-            raise ValueError("must hold {} once, where the class name goes, and no other brace")
+            raise ValueError("must contain {} once, for the class name, and no other brace")
         return prompt
 
     @field_validator("projections")
@@ -119,11 +117,11 @@ class Settings(BaseModel):
         return self
 
     def runtime(self) -> dict[str, Any]:
-        """Those of memory and speed: they may change from one task to the next."""
+        """The settings of memory and speed, which may change from one task to the next."""
         return {key: getattr(self, key) for key in RUNTIME_SETTINGS}
 
     def changed(self, computing: Mapping[str, Any]) -> Settings:
-        """The same with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
+        """A copy with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
         if others := sorted(computing.keys() - RUNTIME_SETTINGS):
             raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
         try:
@@ -131,6 +129,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             raise InputError(f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}.") from None
+
+    def prompts(self, texts: Iterable[str]) -> list[str]:
+        """The prompts of classes with these texts."""
+        return [self.prompt.format(text) for text in texts]
 
     @property
     def uses_head(self) -> bool:

@@ -1,4 +1,4 @@
-"""One task as tensors, all of it checked before anything is learned from it."""
+"""One task as tensors, checked completely before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.labels import name_list, positions, text_list
 from mgclip.names import canonical, check_distinguishable
+from mgclip.words import count
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task while it is learned: ``labels`` ``(n,)`` are positions in ``names``, the task's own classes; ``texts`` is what a
-    prompt calls them.
-    """
+    """One task: ``labels`` ``(n,)`` are positions in ``names``, its classes; ``texts`` are what prompts call them."""
 
     index: int
     pixels: PreparedImages
@@ -29,7 +28,7 @@ class TaskData:
     texts: tuple[str, ...]
 
     def facts(self) -> tuple[object, ...]:
-        """What tells this task from others: its classes, its labels, and its first and last image."""
+        """What identifies this task: its classes, its labels, and its first and last image."""
         ends = self.pixels.batch(torch.tensor([0, len(self.pixels) - 1]))
         return self.names, self.texts, self.labels.tolist(), ends.numpy().tobytes()
 
@@ -59,7 +58,7 @@ def make_task(
 
     Raises:
         InputError: If a class has no name or no image, is named twice or was learned before; if labels, images and names do
-            not fit each other; or if whole-number labels are names and positions of different classes.
+            not match; or if whole-number labels are names and positions of different classes.
     """
     names = name_list(class_names)
     if not names:
@@ -72,9 +71,11 @@ def make_task(
     check_distinguishable(names, known)
     labelled = positions(labels, names)
     if len(labelled) != len(pixels):
-        raise InputError(f"Each image needs a label: found {len(pixels)} images and {len(labelled)} labels.")
+        raise InputError(
+            f"Each image needs a label: found {count(len(pixels), 'image')} and {count(len(labelled), 'label')}."
+        )
     texts = text_list(class_texts, names)
-    counts = torch.bincount(labelled, minlength=len(names))
-    if empty := [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]:
+    images = torch.bincount(labelled, minlength=len(names)).tolist()
+    if empty := [name for name, number in zip(names, images, strict=True) if number == 0]:
         raise InputError(f"The class {empty[0]!r} has no image: give it at least one, or leave its name out.")
     return TaskData(index, pixels, labelled, names, texts)

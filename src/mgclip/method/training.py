@@ -1,4 +1,4 @@
-"""What all training phases share: their settings, the order of their images, their steps, and the check on the loss."""
+"""What all training phases share: their settings, the order of images, steps, and the check on the loss."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from mgclip.errors import MGCLIPError
 
 PHASE_SEEDS = {"probe": 1, "adapter": 1, "head": 2, "balance-adapter": 3, "balance-head": 4, "rapf": 5, "ranpac": 6}
-"""Part of the key from which a phase's order of images is drawn. Never change it: saved runs resume by it.
+"""Part of the key from which the order of images of a phase is drawn. Never change it: saved runs depend on it.
 
-The probe shares the number of the adapter phase, so a probe that runs to its end has trained exactly what that phase would.
+The probe has the number of the adapter phase, so a completed probe has trained exactly what that phase would.
 """
 
 
@@ -26,7 +26,7 @@ class Phase:
     Attributes:
         name: A key of ``PHASE_SEEDS``.
         task: The task's index in the stream.
-        epochs: How often all images pass.
+        epochs: Passes over all images.
         rate: Adam's learning rate at the start.
         lowest: The rate at which cosine annealing ends.
         batch_size: Images of one optimizer step.

@@ -21,18 +21,31 @@ from mgclip.clip import parallel
 from mgclip.disk import replace_file
 
 ORDER = ("probe", "adapter", "balance-adapter", "head", "balance-head")
+"""The phases of a task."""
+ABOUT = ("number", "task", "phase", "epoch", "step", "notes")
+"""What a checkpoint holds besides tensors."""
 Result = TypeVar("Result")
 
 FILES = ("progress-a.safetensors", "progress-b.safetensors")
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked to stop; everything up to this step is saved."""
+    """The user asked to stop. Everything up to this step is saved."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A position in a task: ``step`` steps of ``epoch`` (from 1) of ``phase`` are done. ``notes``: results of finished phases."""
+    """A position in a task.
+
+    Attributes:
+        number: Counts the checkpoints of the folder, so that the latest one is known.
+        task: The index of the task.
+        phase: The phase, one of ``ORDER``.
+        epoch: The epoch of the phase, from 1.
+        step: How many of its steps are done.
+        notes: Results of finished phases.
+        tensors: Adapters and Adam's moments by name; in later phases also the head.
+    """
 
     number: int
     task: int
@@ -53,10 +66,10 @@ class TaskCheckpoints:
 
     Attributes:
         folder: Where they are written; without a folder nothing is.
-        every: Steps between two of them, besides one at the start of each phase and after each epoch (0: phases only).
-        stop: Asked after each step; if it returns true, the step is saved and ``Stopped`` raised.
+        every: Steps between checkpoints, besides those at the start of each phase and after each epoch (0: phases only).
+        stop: Called after each step; if it returns true, the step is saved and ``Stopped`` raised.
         notes: Results of finished phases, saved with every checkpoint.
-        carried: Tensors that every further checkpoint of this task holds too.
+        carried: Tensors to add to every further checkpoint of this task.
         found: The checkpoint from which the task resumes.
     """
 
@@ -83,10 +96,19 @@ class TaskCheckpoints:
             self.notes = dict(self.found.notes)
 
     def run(self, phase: str, work: Callable[[], Result], *, recall: Callable[[Checkpoint], Result]) -> Result:
-        """Do the work of a phase; if the checkpoint is of a later phase, ``recall`` its result from there instead."""
+        """Run a phase, whose start is saved; if the task resumes in a later phase, take its result from the checkpoint.
+
+        Args:
+            phase: Its name, one of ``ORDER``.
+            work: Runs it, and returns its result.
+            recall: Returns its result from a checkpoint of a later phase.
+
+        Returns:
+            The result.
+        """
         if self.found is not None and self.is_past(phase):
             return recall(self.found)
-        if self.checkpoint_in(phase) is None:
+        if self.folder is not None and self.checkpoint_in(phase) is None:
             self.notes.pop("scaler", None)  # each phase has its own
             adapters = {f"adapter/{name}": weight for name, weight in self._weights().items()}
             self.save(phase, 1, 0, {**adapters, **self.carried})
@@ -150,7 +172,7 @@ def restore_training(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Restore adapters and Adam's moments."""
+    """Restore the adapters, Adam's moments and the state of the gradient scaler."""
     saved = {key: checkpoint.part(key) for key in ("adapter", "step", "exp_avg", "exp_avg_sq")}
     with torch.no_grad():
         for name, weight in weights.items():
@@ -166,41 +188,30 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    about = {
-        key: getattr(checkpoint, key) for key in ("number", "task", "phase", "epoch", "step", "notes")
-    }  # fmt: skip
-    said = json.dumps(about, allow_nan=True)
-    content = save(tensors, {"about": said, "checksum": _checksum(said, tensors)})
-    replace_file(file, content)
+    about = json.dumps({key: getattr(checkpoint, key) for key in ABOUT}, allow_nan=True)
+    replace_file(file, save(tensors, {"about": about, "checksum": _checksum(about, tensors)}))
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
-    """A checkpoint; None where there is none, or it is damaged."""
+    """A checkpoint; None if there is none, or it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:
-            said = opened.metadata() or {}
+            metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-        if said.get("checksum") != _checksum(said.get("about", ""), tensors):
+        if metadata.get("checksum") != _checksum(metadata.get("about", ""), tensors):
             return None
-        found = Checkpoint(**json.loads(said["about"]), tensors=tensors)
+        found = Checkpoint(**json.loads(metadata["about"]), tensors=tensors)
         counts = (found.number, found.task, found.epoch, found.step)
-        whole = found.phase in ORDER and isinstance(found.notes, dict) and all(isinstance(n, int) for n in counts)
-        return found if whole else None
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ):  # torch: replaced while it was read
-        return None
+        valid = found.phase in ORDER and isinstance(found.notes, dict) and all(isinstance(n, int) for n in counts)
+        return found if valid else None
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
+        return None  # torch raises a RuntimeError if the file is replaced while it is read
 
 
-def _checksum(said: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(said.encode())
+def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())

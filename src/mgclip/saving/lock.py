@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a folder, with its owner named. It falls open when its owner ends, however that was."""
+"""One writer at a time: a lock on a folder that names its owner. It is released when its owner exits, even by a crash."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ OWNER = f"{LOCK}-owner"
 
 @contextlib.contextmanager
 def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Be the only process and thread that writes into ``folder``; whoever has the lock already, goes through.
+    """Hold the lock of a folder; the process that holds it already may enter again.
 
-    Waits up to ``wait`` seconds. Raises ``InputError`` naming the owner where another one keeps it longer.
+    Args:
+        folder: The folder, created if it does not exist.
+        wait: Seconds to wait for another owner.
+
+    Raises:
+        InputError: If another owner, whom it names, holds the lock for longer.
     """
     from filelock import FileLock, Timeout
 

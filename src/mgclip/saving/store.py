@@ -1,8 +1,8 @@
-"""A folder that holds one state in force: a JSON manifest, and beside it the folder with the files it names.
+"""A model folder: a JSON manifest, and next to it one folder of files for each saved state.
 
-Saving becomes true in the one moment in which the manifest is replaced; interrupted or failed, the state before stays in force.
-States that were saved as versions (``saving/versions.py``) are kept; others make room for the next one. What else lies in the
-folder is not touched.
+A save takes effect atomically, when the manifest is replaced. If it is interrupted or fails, the previous state stays active.
+States saved as versions (``saving/versions.py``) are kept; others are removed by the next save. Other files in the folder are
+not touched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from torch import Tensor
 
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
@@ -30,9 +31,41 @@ MANIFEST = "mgclip.json"
 STATE = "mgclip-state-"
 PROGRESS = ".mgclip-progress-"
 HELD_OUT = "held-out.json"
-"""Which images were held out of training, where that is known."""
+"""Names the images that were held out of training, if any were."""
 WAIT = 60.0
-"""Seconds that saving waits for another process to finish writing."""
+"""Seconds that a save waits for another process to finish writing."""
+
+RESTORE = "restore the model from a backup, or train it again."
+"""The end of a sentence about a damaged file."""
+
+Note = Mapping[str, Any]
+"""A note on a version. ``mgclip learn`` writes what, classes, images, epochs and accuracy; other programs write anything."""
+
+
+class VersionEntry(BaseModel):
+    """A ``Version`` (``saving/versions.py``) in the manifest; ``state`` is the name of the folder of its files."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    number: int
+    parent: int | None = None
+    state: str
+    time: str
+    note: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _parent_is_earlier(self) -> VersionEntry:
+        if self.parent is not None and self.parent >= self.number:
+            raise ValueError(f"its parent {self.parent} is not an earlier version")
+        return self
+
+
+_VERSIONS = TypeAdapter(list[VersionEntry])
+
+
+def expanded(path: str | Path) -> str | Path:
+    """A path with ``~`` replaced by the home folder; a hub id stays unchanged."""
+    return Path(path).expanduser() if str(path).startswith("~") else path
 
 
 def is_saved(reference: str | Path) -> bool:
@@ -41,34 +74,37 @@ def is_saved(reference: str | Path) -> bool:
 
 
 def check_place(folder: Path) -> None:
-    """See that a model can be saved at ``folder``, without writing anything.
-
-    Raises ``InputError`` where something else stands in the way, or nothing may be written.
-    """
+    """Check, without writing, that a model can be saved at ``folder``. Raises ``InputError`` if it cannot."""
     if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(map(_foreign, folder.iterdir()))):
         raise InputError(f"{folder} exists and is not a saved model: give another folder, or empty this one.")
     check_writable(folder)
 
 
 def _foreign(entry: Path) -> bool:
-    """Whether something in a folder is not what an interrupted first save left there."""
+    """Whether something in a folder was not left there by an interrupted first save."""
     return not entry.name.startswith((STATE, LOCK, PROGRESS, f".{MANIFEST}"))
 
 
 def check_writable(folder: Path) -> None:
-    """See that a folder can be made, or written into, without writing anything. Raises ``InputError`` where it cannot."""
+    """Check, without writing, that a folder can be created or written into. Raises ``InputError`` if it cannot."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} cannot be written, because {there} does not allow it: give another folder.")
+        raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
 
 
 def write_state(
-    folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Mapping[str, Any] | None = None
+    folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Note | None = None
 ) -> None:
-    """Put a new state in force: ``fill`` writes its files into an empty folder, ``manifest`` describes it.
+    """Save a new state and make it the active one.
 
-    With a ``note``, or where versions are kept already, it becomes a version of its own, and the one in force stays beside it.
-    One process writes at a time. Raises ``InputError`` as ``check_place`` does, and where another process keeps writing.
+    Args:
+        folder: The model folder.
+        manifest: Describes the state.
+        fill: Writes its files into an empty folder.
+        note: Saves it as a version with this note. If the folder has versions already, it is a version in any case.
+
+    Raises:
+        InputError: If the folder cannot take a model, or if another process does not stop writing into it.
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,73 +118,51 @@ def write_state(
             for part in (state, *state.rglob("*")):
                 part.chmod(0o755 if part.is_dir() else 0o644)
                 flush_to_disk(part)
-            whole = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
-            write_json(state / MANIFEST, whole)
-            activate(folder, whole, versions)
+            complete = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
+            write_json(state / MANIFEST, complete)
+            activate(folder, complete, versions)
         except BaseException:
             if not is_saved(folder) or read_manifest(folder)[1] != state:  # an interruption may come right after
                 shutil.rmtree(state, ignore_errors=True)
             raise
-        remove_states(folder, keep={state.name, *(version["state"] for version in versions)})
+        remove_states(folder, keep={state.name, *(version.state for version in versions)})
 
 
-def activate(folder: Path, manifest: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> None:
-    """Make a state whose files are written the one in force."""
-    kept = {"versions": list(versions)} if versions else {}
+def activate(folder: Path, manifest: Mapping[str, Any], versions: Sequence[VersionEntry]) -> None:
+    """Make a state, whose files are written, the active one."""
+    kept = {"versions": [version.model_dump(exclude_unset=True) for version in versions]} if versions else {}
     write_json(folder / MANIFEST, {**manifest, **kept})
 
 
 def remove_states(folder: Path, keep: Collection[str]) -> None:
-    """Remove all states but these, those that an interruption left behind among them."""
+    """Remove all states but these, including those that an interrupted save left behind."""
     for old in folder.glob(f"{STATE}*"):
         if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
 
 
 def _own_state(name: object) -> bool:
-    """Whether this is the name of a folder of states inside the model's own."""
+    """Whether this is the name of a state inside the model folder, and not a path to elsewhere."""
     return isinstance(name, str) and name.startswith(STATE) and Path(name).name == name
 
 
-def known_versions(folder: Path) -> list[dict[str, Any]]:
-    """The versions a folder keeps, oldest first: ``number``, ``parent``, ``state``, ``time`` and ``note`` of each. None where
-    the state in force was saved without one.
-    """
+def known_versions(folder: Path) -> list[VersionEntry]:
+    """The versions of a model folder, oldest first; none if its model was saved without versions."""
     if not is_saved(folder):
         return []
-    versions = read_manifest(folder)[0].get("versions", [])
     try:
-        checked = _VERSIONS.validate_python(versions)
+        versions = _VERSIONS.validate_python(read_manifest(folder)[0].get("versions", []))
     except ValidationError as error:
         problem = error.errors()[0]
         raise damaged(folder / MANIFEST, f"versions: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-    numbers = [version.number for version in checked]
-    if numbers != sorted(set(numbers)) or not all(_own_state(version.state) for version in checked):
-        raise damaged(folder / MANIFEST, "versions that are not in their order, or not its own")
-    return list(versions)
+    numbers = [version.number for version in versions]
+    if numbers != sorted(set(numbers)) or not all(_own_state(version.state) for version in versions):
+        raise damaged(folder / MANIFEST, "versions that are out of order, or in other folders")
+    return versions
 
 
-class _Version(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    number: int
-    parent: int | None = None
-    state: str
-    time: str
-    note: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _parent_is_earlier(self) -> _Version:
-        if self.parent is not None and self.parent >= self.number:
-            raise ValueError(f"its parent {self.parent} is no earlier one")
-        return self
-
-
-_VERSIONS = TypeAdapter(list[_Version])
-
-
-def _first_version(folder: Path) -> list[dict[str, Any]]:
-    """Make the state in force, saved without versions, the first of them."""
+def _first_version(folder: Path) -> list[VersionEntry]:
+    """Make the active state, which was saved without versions, the first version."""
     if not is_saved(folder):
         return []
     manifest, state = read_manifest(folder)
@@ -156,28 +170,34 @@ def _first_version(folder: Path) -> list[dict[str, Any]]:
     return [next_version(folder, [], state.name, {"what": "saved"})]
 
 
-def next_version(
-    folder: Path, versions: Sequence[Mapping[str, Any]], state: str, note: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The entry of a new version after those there are."""
+def next_version(folder: Path, versions: Sequence[VersionEntry], state: str, note: Note) -> VersionEntry:
+    """The entry of a new version, made from the active one."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    force = read_manifest(folder)[1].name if versions else None
-    parent = next((version["number"] for version in versions if version["state"] == force), None)
-    number = 1 + max((version["number"] for version in versions), default=0)
-    return {"number": number, "parent": parent, "state": state, "time": now, "note": dict(note)}
+    active = read_manifest(folder)[1].name if versions else None
+    parent = next((version.number for version in versions if version.state == active), None)
+    number = 1 + max((version.number for version in versions), default=0)
+    return VersionEntry(number=number, parent=parent, state=state, time=now, note=dict(note))
 
 
 def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, Any], Path]:
-    """The manifest of the state in force, or of the ``version`` kept as a state of that name, and the folder of its files.
+    """Read the manifest of the active state, or of another one.
 
-    Raises ``InputError`` where it cannot be read, its format is a newer one, or it names a folder that is not its own.
+    Args:
+        folder: The model folder.
+        version: The name of the other state.
+
+    Returns:
+        The manifest, and the folder of the files.
+
+    Raises:
+        InputError: If it cannot be read, its format is newer, or it names a folder elsewhere.
     """
     file = (folder if version is None else folder / version) / MANIFEST
     try:
         manifest = dict(read_json(file))
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): restore the model from a copy.") from None
+        raise InputError(f"{file} cannot be read ({error}): {RESTORE}") from None
     if number != FORMAT:
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
@@ -187,30 +207,30 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
 
 
 def damaged(file: Path, reason: object) -> InputError:
-    """The error of a manifest whose content cannot be."""
-    return InputError(f"{file} is damaged ({str(reason).splitlines()[0]}): restore the model from a copy.")
+    """The error of a manifest whose content cannot be right."""
+    return InputError(f"{file} is damaged ({str(reason).splitlines()[0]}): {RESTORE}")
 
 
 def base_entry(backbone: Backbone) -> dict[str, str]:
-    """How a manifest names the CLIP a model was trained on; a path is made absolute, so that it holds from anywhere."""
+    """How a manifest names the CLIP of a model. A path is made absolute, so that it works from any folder."""
     reference, path = backbone.reference, Path(backbone.reference).expanduser()
     lasting = str(path.resolve()) if reference != EMBEDDED and path.exists() else reference
     return {"reference": lasting, "fingerprint": backbone.fingerprint}
 
 
 def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint: str) -> None:
-    """See that a backbone is the one a model was trained on. Raises ``InputError`` where it is another."""
+    """Check that a CLIP is the one on which a model was trained. Raises ``InputError`` if it is not."""
     if backbone.fingerprint != fingerprint:
         raise InputError(
             f"{folder} was trained on the CLIP {reference} (fingerprint {fingerprint[:8]}); "
-            f"{backbone.reference} is another one ({backbone.fingerprint[:8]}): give the one it was trained on."
+            f"{backbone.reference} is a different CLIP ({backbone.fingerprint[:8]}): load the one the model was trained on."
         )
 
 
-def read_tensors(file: Path, what: str) -> dict[str, Any]:
-    """Named tensors of a safetensors file. Raises ``InputError`` where it is missing or damaged.
+def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
+    """The named tensors of a safetensors file. Raises ``InputError`` if it is missing or damaged.
 
-    They are copies: in the file they lie where they fit, and arithmetic on unaligned memory rounds differently.
+    They are copies, because the file does not align them, and arithmetic on unaligned memory rounds differently.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -218,4 +238,4 @@ def read_tensors(file: Path, what: str) -> dict[str, Any]:
     try:
         return {name: tensor.clone() for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"The {what} {file} cannot be read ({error}): restore the model from a copy.") from None
+        raise InputError(f"The {what} {file} cannot be read ({error}): {RESTORE}") from None

@@ -1,4 +1,4 @@
-"""The versions a model folder keeps: what each one was, back to one of them, and fewer of them."""
+"""The versions of a model folder: list, activate and prune them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import (
     MANIFEST,
     WAIT,
+    Note,
+    VersionEntry,
     activate,
     check_writable,
     is_saved,
@@ -23,36 +25,57 @@ from mgclip.saving.store import (
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its ``number`` and that of the version it was made from, when (ISO, UTC), what was done, and whether it is the
-    one in force.
+    """One version of a model.
+
+    Attributes:
+        number: Its number, from 1.
+        parent: Number of the version it was made from.
+        time: When it was saved (ISO, UTC).
+        note: What was done.
+        active: Whether it is the version that loading the folder gives.
     """
 
     number: int
     parent: int | None
     time: str
-    note: Mapping[str, Any]
+    note: Note
     active: bool
 
 
-def shown(note: Mapping[str, Any]) -> dict[str, Any]:
-    """A note without what cannot be shown: programs may write any, and ``mgclip learn`` writes these kinds."""
+def shown(note: Note) -> dict[str, Any]:
+    """A note without values that cannot be shown, because programs may write any."""
     kinds: dict[str, type] = {"what": str, "classes": list, "images": int, "epochs": int, "accuracy": dict}
-    kept: dict[str, Any] = {key: value for key, value in note.items() if isinstance(value, kinds.get(key, object))}
-    accuracy = kept.get("accuracy", {})
+    kept = {key: value for key, value in note.items() if isinstance(value, kinds.get(key, object))}
+    accuracy = note["accuracy"] if "accuracy" in kept else {}
     return {**kept, "accuracy": {key: value for key, value in accuracy.items() if isinstance(value, float)}}
 
 
 def history(folder: str | Path) -> list[Version]:
-    """All versions of a saved model, oldest first; empty where it was saved without versions.
+    """The versions of a saved model.
 
-    Raises ``InputError`` where there is no saved model.
+    Args:
+        folder: Folder of the model.
+
+    Returns:
+        The versions, oldest first; none if it was saved without versions.
+
+    Raises:
+        InputError: If there is no saved model.
+
+    Example:
+        >>> from mgclip import MGCLIP, history, undo
+        >>> model = MGCLIP.from_pretrained("iconclip")
+        >>> for note in ({"what": "first"}, {"what": "second"}):
+        ...     model.save_pretrained("shop", note=note)
+        >>> [(version.number, version.note["what"], version.active) for version in history("shop")]
+        [(1, 'first', False), (2, 'second', True)]
+        >>> undo("shop").number
+        1
     """
     folder = Path(folder).expanduser()
     check_saved(folder)
-    force = read_manifest(folder)[1].name
-    return [
-        Version(v["number"], v.get("parent"), v["time"], v["note"], v["state"] == force) for v in known_versions(folder)
-    ]
+    active = read_manifest(folder)[1].name
+    return [Version(v.number, v.parent, v.time, v.note, v.state == active) for v in known_versions(folder)]
 
 
 def activate_version(
@@ -76,50 +99,61 @@ def activate_version(
         versions = known_versions(folder)
         found = _target(folder, versions, to)
         try:
-            manifest, state = read_manifest(folder, found["state"])
+            manifest, state = read_manifest(folder, found.state)
             check(state / MANIFEST, manifest, state)
         except InputError as error:
-            raise InputError(f"Version {found['number']} of {folder} is missing or damaged: {error}") from None
+            raise InputError(f"Version {found.number} of {folder} is missing or damaged: {error}") from None
         activate(folder, manifest, versions)
     return next(version for version in history(folder) if version.active)
 
 
-def _target(folder: Path, versions: Sequence[dict[str, Any]], to: int | None) -> dict[str, Any]:
-    force = read_manifest(folder)[1].name
-    now = next((version for version in versions if version["state"] == force), None)
-    if now is None:
+def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> VersionEntry:
+    state = read_manifest(folder)[1].name
+    active = next((version for version in versions if version.state == state), None)
+    if active is None:
         raise InputError(f"{folder} keeps no versions: there is nothing to go back to.")
-    wanted = now.get("parent") if to is None else to
-    found = next((version for version in versions if version["number"] == wanted), None)
+    wanted = active.parent if to is None else to
+    found = next((version for version in versions if version.number == wanted), None)
     if found is None and wanted is None:
-        raise InputError(f"Version {now['number']} of {folder} is the first one: there is nothing before it.")
+        raise InputError(f"Version {active.number} of {folder} is the first one: there is nothing before it.")
     if found is None and to is None:
         raise InputError(
-            f"Version {wanted} of {folder}, from which {now['number']} was made, was removed: choose with --to."
+            f"Version {wanted} of {folder}, from which {active.number} was made, was removed: choose with --to."
         )
     if found is None:
-        numbers = ", ".join(str(version["number"]) for version in versions)
+        numbers = ", ".join(str(version.number) for version in versions)
         raise InputError(f"{folder} has no version {to}: there are {numbers}.")
     return found
 
 
 def prune(folder: str | Path, keep: int) -> list[int]:
-    """Remove all but the ``keep`` latest versions and the one in force, for good; the numbers of those removed."""
+    """Permanently delete all versions but the latest ones and the active one.
+
+    Args:
+        folder: Folder of the model.
+        keep: How many of the latest to keep.
+
+    Returns:
+        The numbers of the deleted versions.
+
+    Raises:
+        InputError: If there is no saved model, or nothing may be written.
+    """
     folder = Path(folder).expanduser()
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):
-        manifest, force = read_manifest(folder)
+        manifest, active = read_manifest(folder)
         versions = known_versions(folder)
         latest = versions[max(0, len(versions) - keep) :]
-        kept = [version for version in versions if version in latest or version["state"] == force.name]
+        kept = [version for version in versions if version in latest or version.state == active.name]
         activate(folder, {k: v for k, v in manifest.items() if k != "versions"}, kept)
-        remove_states(folder, keep={force.name, *(version["state"] for version in kept)})
-    return [version["number"] for version in versions if version not in kept]
+        remove_states(folder, keep={active.name, *(version.state for version in kept)})
+    return [version.number for version in versions if version not in kept]
 
 
 def check_saved(folder: Path) -> None:
-    """See that there is a saved model. Raises ``InputError`` where there is none."""
+    """Check that there is a saved model. Raises ``InputError`` if there is none."""
     if not is_saved(folder):
         raise InputError(
             f"{folder} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."

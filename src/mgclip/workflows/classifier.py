@@ -17,11 +17,11 @@ from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings
 from mgclip.image_lists import image_list
 from mgclip.method.labels import is_missing, texts_by_name
-from mgclip.method.learner import MGCLIP, expanded
+from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
 from mgclip.names import canonical
-from mgclip.saving.store import is_saved
+from mgclip.saving.store import expanded, is_saved
 
 FITTED = ("model_", "labels_", "classes_")
 """Attributes of a fitted classifier."""

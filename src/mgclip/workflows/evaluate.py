@@ -59,7 +59,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "folder": folder,
         "images": len(truth),
         "accuracy": float((found == truth).mean()),
-        "text_accuracy": float((np.concatenate([part.text.argmax(1) for part in parts]) == truth).mean()),
+        "text_accuracy": float((np.concatenate([part.text_probabilities.argmax(1) for part in parts]) == truth).mean()),
         "image_accuracy": _head_accuracy(model, parts, truth),
         "unmeasured": [name for name, count in zip(model.class_names, counts, strict=True) if count == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
@@ -72,7 +72,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:
     if not model.settings.uses_head:
         return None
-    return float((np.concatenate([part.image.argmax(1) for part in parts]) == truth).mean())
+    return float((np.concatenate([part.head_cosines.argmax(1) for part in parts]) == truth).mean())
 
 
 def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from mgclip.experiment.schemas import Gap, SkippedImage
+from mgclip.experiment.schemas import GapRecord, SkippedImage
 
 
 class TestImages(TypedDict):
@@ -27,7 +27,7 @@ class Accuracies(TypedDict):
 class TextMeasures(TypedDict):
     """The text branch: the gap of the new classes, accuracy on all classes, and zero-shot accuracy. None without images."""
 
-    gap: Gap | None
+    gap: GapRecord | None
     by_text: float | None
     retention: float | None
 

@@ -80,8 +80,8 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
         raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
     if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
-            f"The name of the class {same[0]!r} is the answer for unknown images: rename it (in --also, or with  mgclip relabel), "
-            "or predict without a threshold."
+            f"The name of the class {same[0]!r} is the answer for unknown images: rename it (in --also, or with "
+            " mgclip relabel), or predict without a threshold."
         )
 
 
@@ -160,15 +160,15 @@ def _not_a_file(path: Path) -> str:
 
 
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
-    learned = found.image.shape[1]
+    learned = found.head_cosines.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
         rows = tuple(
             {
                 "class": found.classes[label],
                 "probability": float(found.probabilities[place, label]),
                 "confidence": float(found.confidence[place, label]),
-                "text": float(found.text[place, label]),
-                "image": float(found.image[place, label]) if label < learned else None,
+                "text": float(found.text_probabilities[place, label]),
+                "image": float(found.head_cosines[place, label]) if label < learned else None,
             }
             for label in best
         )

@@ -1,1 +1,1 @@
-"""What MG-CLIP is compared with: its parts alone, the plain ways, and its peers, one file each; ``table.py`` lists them."""
+"""What MG-CLIP is compared with. ``table.py`` lists every method; RanPAC and RAPF have a file each."""

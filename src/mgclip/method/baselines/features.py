@@ -1,8 +1,7 @@
-"""What a baseline on features of a frozen CLIP is given, and what it must answer."""
+"""The interface of a baseline that learns from features of a frozen CLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,10 +12,14 @@ from mgclip.method.training import OnStep
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """One task as a classifier on frozen features sees it.
+    """One task as features.
 
-    ``features`` ``(n, d)`` are not normalised; ``labels`` ``(n,)`` are positions among all classes so far, the task's own from
-    ``first`` on; ``texts`` ``(c, d)`` are the normalised text features of all classes so far.
+    Attributes:
+        index: The index of the task.
+        first: The label of its first class.
+        features: Image features ``(n, d)``, not normalised.
+        labels: Positions among all classes so far ``(n,)``.
+        texts: Normalised text features of all classes so far ``(c, d)``.
     """
 
     index: int
@@ -27,19 +30,17 @@ class FeatureTask:
 
 
 class FeatureClassifier(Protocol):
-    """A baseline that learns from features of a CLIP it leaves alone. All features given to it are not normalised."""
+    """A baseline on features of a CLIP that it does not change. The features it gets are not normalised."""
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the attributes, all of them tensors, that hold what it has learned."""
 
     def learn(self, task: FeatureTask, on_step: OnStep) -> None:
-        """Learn one task. Interrupted or failed, it leaves the classifier as it was."""
+        """Learn one task. If this is interrupted or fails, the classifier is unchanged."""
 
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:
-        """Scores ``(b, c)`` over all classes so far, of features ``(b, d)``; ``texts`` ``(c, d)`` are those classes'."""
+        """Scores ``(b, c)`` of features ``(b, d)`` over all classes so far, whose text features are ``texts`` ``(c, d)``."""
 
     def adapt(self, features: Tensor) -> Tensor:
-        """The features ``(b, d)`` its text branch compares with texts; those given, where it has no such branch."""
-
-    def state(self) -> dict[str, Tensor]:
-        """All it has learned, as named tensors."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave."""
+        """The features ``(b, d)`` that its text branch compares with texts; unchanged if it has none."""

@@ -1,4 +1,4 @@
-"""A learner that leaves CLIP alone and learns a classifier on its features, with the face the runner knows from ``MGCLIP``."""
+"""A learner that keeps CLIP frozen and learns a classifier on its features, with the interface of ``MGCLIP``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
-from mgclip.method.learner import LearnResult
-from mgclip.method.prepare import prepare
-from mgclip.method.preservation import Preserved, preserve
+from mgclip.method.prepare import adapters_restored_on_failure, prepare
+from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
@@ -32,7 +31,7 @@ STATE = "baseline.safetensors"
 
 
 class FrozenLearner:
-    """A named baseline over a ``classifier``; with ``adapt_first`` CLIP's adapters are trained on the first task, then frozen."""
+    """A baseline with its ``classifier``; with ``adapt_first`` the adapters are trained on the first task, then frozen."""
 
     def __init__(
         self,
@@ -62,32 +61,27 @@ class FrozenLearner:
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` save the training of the adapters, if any."""
-        pixels = images if isinstance(images, PreparedImages) else self.encoder.pixels(images)
+        """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` are of the training of the adapters, if any."""
+        self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts)
-        before, preserved = adapter_state(self.backbone), Preserved(0, None)
-        checkpoints = checkpoints or TaskCheckpoints()
-        checkpoints.begin_task(index, lambda: adapter_state(self.backbone))
-        try:
-            if self.adapt_first and task.index == 0:
+        task = make_task(
+            self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts
+        )
+        result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
+        with adapters_restored_on_failure(self.backbone, index, checkpoints):
+            if self.adapt_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
-                preserved = preserve(
-                    self.backbone, task, self.settings, epochs=epochs, on_step=on_step, checkpoints=checkpoints
-                )
+                result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
             features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
             own = task.labels.to(features.device) + first
-            self.classifier.learn(FeatureTask(task.index, first, features, own, texts), on_step)
-        except BaseException:
-            set_adapter_state(self.backbone, before)
-            raise
-        self.epochs = preserved.epochs or self.epochs
+            self.classifier.learn(FeatureTask(index, first, features, own, texts), on_step)
+        self.epochs = result.epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
-        return LearnResult(task.index, preserved.epochs, preserved.probe)
+        return result
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
@@ -96,15 +90,16 @@ class FrozenLearner:
 
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
-        """Logits ``(b, len(class_texts))`` of the texts alone, over any classes."""
+        """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
         return self.encoder.logits(F.normalize(self.classifier.adapt(features), dim=-1), class_texts)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write all that was learned. Whole or not at all."""
+        """Write everything learned, completely or not at all."""
         from safetensors.torch import save_file
 
+        self.encoder.require_own_adapters()
         tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
-        tensors |= {f"classifier.{name}": value for name, value in self.classifier.state().items()}
+        tensors |= {f"classifier.{name}": getattr(self.classifier, name) for name in self.classifier.learned}
         cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         manifest = {
             "baseline": self.name,
@@ -119,7 +114,7 @@ class FrozenLearner:
         parallel.wait()
 
     def restore(self, folder: Path) -> None:
-        """Go on with what ``save_pretrained`` wrote. Raises ``InputError`` where it is damaged or another method's."""
+        """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""
         manifest, state = read_manifest(folder)
         try:
             if manifest["baseline"] != self.name:
@@ -130,10 +125,11 @@ class FrozenLearner:
             tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
             adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
             set_adapter_state(self.backbone, adapters)
-            self.classifier.restore({n.removeprefix("classifier."): t for n, t in tensors.items()})
+            for name in self.classifier.learned:
+                setattr(self.classifier, name, tensors[f"classifier.{name}"])
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
-        # In the groups in which they were encoded first: a batch of another size rounds differently.
+        # Encode them in the same groups as before, because a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):
             self.encoder.texts(texts[last - size : last])

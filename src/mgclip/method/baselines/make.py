@@ -1,4 +1,4 @@
-"""Make the learner of a method, fresh or from what it saved."""
+"""Make the learner of a method, new or from what it saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mgclip.method.settings import Settings
 from mgclip.saving.store import is_saved
 
 Learner = MGCLIP | FrozenLearner
-"""What the runner asks to learn, to predict and to be saved."""
+"""What the runner works with."""
 
 CLASSIFIERS: dict[str, Callable[[Backbone, Settings, BaselineSettings], FeatureClassifier]] = {
     "ranpac": RanPAC,
@@ -28,7 +28,7 @@ CLASSIFIERS: dict[str, Callable[[Backbone, Settings, BaselineSettings], FeatureC
 def make_learner(
     method: str, backbone: Backbone, settings: Settings, peers: BaselineSettings, saved: Path | None = None
 ) -> Learner:
-    """A learner of a method; where one of its kind was saved in ``saved``, it goes on with that."""
+    """The learner of a method, resumed from ``saved`` if something was saved there."""
     settings = method_settings(method, settings)
     found = saved if saved is not None and is_saved(saved) else None
     if not METHODS[method].frozen:

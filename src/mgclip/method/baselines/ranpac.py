@@ -1,11 +1,9 @@
-"""RanPAC: ridge regression on randomly projected features, from running sums that no order of tasks can change.
+"""RanPAC: ridge regression on randomly projected features, from running sums that do not depend on the order of tasks.
 
 McDonnell et al., *RanPAC: Random Projections and Pre-trained Models for Continual Learning*, NeurIPS 2023, arXiv 2307.02251.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +24,10 @@ class RanPAC:
     """h = relu(f R); running sums G = sum of h h^T and Q = sum of h y^T; weights = (G + lambda I)^-1 Q.
 
     R ``(d, M)`` is drawn from N(0, 1) by the seed; ``gram`` is G ``(M, M)``, ``targets`` Q ``(M, c)``, ``weights`` ``(M, c)``.
-    All in double precision, though no ridge is taken that single precision could not resolve (``least_ridge``).
+    Everything is in double precision, but no ridge is used that single precision could not resolve (``least_ridge``).
     """
+
+    learned = ("gram", "targets", "weights")  # the projection comes from the seed
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
         width, self.settings = peers.ranpac_width, settings
@@ -43,12 +43,11 @@ class RanPAC:
 
     def learn(self, task: FeatureTask, on_step: OnStep) -> None:
         """Add a task to the sums and solve for the weights over all classes so far."""
-        # The first four fifths must hold every class, and a data set's own order often runs class by class.
+        # The first four fifths must contain every class, and data sets are often sorted by class.
         settings = self.settings
-        order = image_order(
-            len(task.labels), "ranpac", task=task.index, epoch=0, seed=settings.seed, shuffle=settings.shuffle
-        )  # fmt: skip
-        features, classes = task.features[order], len(task.texts)
+        count, classes, seed = len(task.labels), len(task.texts), settings.seed
+        order = image_order(count, "ranpac", task=task.index, epoch=0, seed=seed, shuffle=settings.shuffle)
+        features = task.features[order]
         labels = F.one_hot(task.labels[order], classes).double()  # [n, c]
         gram = self.gram.clone()
         targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
@@ -61,8 +60,7 @@ class RanPAC:
         self.gram, self.targets = gram, targets
 
     def choose_ridge(self, features: Tensor, labels: Tensor, *, least: float = 0.0) -> float:
-        """The ridge that, fit on the first 80 % of a task's samples, has the least squared error on the rest; none below
-        ``least``.
+        """The ridge, not below ``least``, that fitted on the first 80 % of the samples has the least squared error on the rest.
 
         All ridges share one eigendecomposition, of whichever of H H^T and H^T H is smaller: (H^T H + l I)^-1 H^T equals
         H^T (H H^T + l I)^-1.
@@ -99,23 +97,15 @@ class RanPAC:
         return self.project(features) @ self.weights
 
     def adapt(self, features: Tensor) -> Tensor:
-        """It has no text branch of its own."""
+        """It has no text branch."""
         return features
-
-    def state(self) -> dict[str, Tensor]:
-        """The sums and the weights; the projection comes from the seed."""
-        return {"gram": self.gram, "targets": self.targets, "weights": self.weights}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave."""
-        self.gram, self.targets, self.weights = state["gram"], state["targets"], state["weights"]
 
 
 def least_ridge(gram: Tensor) -> float:
-    """The least ridge that single precision can tell from none beside sums ``(M, M)`` of this size.
+    """The smallest ridge that single precision can resolve next to sums ``(M, M)`` of this size.
 
     The published code computes in single precision, so it never picks a smaller one: its solution would be noise. In double
-    precision the smallest ridges look best on a task's own few samples, and then fail where the samples so far reach M in number.
+    precision the smallest ridges look best on the few samples of a task, and fail once there are about M samples.
     """
     return float(torch.finfo(torch.float32).eps * gram.trace())
 
@@ -125,6 +115,6 @@ def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
     system = gram.clone()
     system.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(system)
-    # Rounding may leave a tiny negative eigenvalue, more than a tiny ridge lifts.
+    # Rounding may leave a negative eigenvalue that a tiny ridge does not make positive.
     weights: Tensor = torch.linalg.solve(system, targets) if failed else torch.cholesky_solve(targets, factor)
     return weights

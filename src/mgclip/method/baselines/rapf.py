@@ -6,7 +6,6 @@ arXiv 2407.14143.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -25,8 +24,10 @@ LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
 
 class RAPF:
     """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``; ``means`` ``(c, d)`` and ``covariances``
-    ``(c, d, d)`` are those of each class's un-adapted features.
+    ``(c, d, d)`` are those of the un-adapted features of each class.
     """
+
+    learned = ("adapter", "means", "covariances")
 
     def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
         width, device = backbone.feature_dim, backbone.device
@@ -37,7 +38,7 @@ class RAPF:
         self.covariances = torch.empty(0, width, width, device=device)
 
     def learn(self, task: FeatureTask, on_step: OnStep) -> None:
-        """Train the adapter on the task and on samples of old classes, then fuse it with the adapter before."""
+        """Train the adapter on the task and on samples of old classes, then fuse it with the previous adapter."""
         adapter = self._train(task, on_step)
         if task.first:
             adapter = fuse_adapters(self.adapter, adapter, bias=self.peers.rapf_bias)
@@ -49,10 +50,9 @@ class RAPF:
 
     def _train(self, task: FeatureTask, on_step: OnStep) -> Tensor:
         peers, seed, first = self.peers, self.settings.seed, task.first
-        count, lowest = len(task.labels), LR * DECAY ** len(MILESTONES)
-        phase = Phase(
-            "rapf", task.index, peers.rapf_epochs, LR, lowest, peers.rapf_batch_size, seed, self.settings.shuffle
-        )  # fmt: skip
+        count, size, shuffle = len(task.labels), peers.rapf_batch_size, self.settings.shuffle
+        lowest = LR * DECAY ** len(MILESTONES)
+        phase = Phase("rapf", task.index, peers.rapf_epochs, LR, lowest, size, seed, shuffle)
         key = int(np.random.default_rng([seed, task.index]).integers(2**62))
         generator = torch.Generator(self.adapter.device).manual_seed(key)
         factors = (
@@ -66,7 +66,7 @@ class RAPF:
             assert factors is not None
             noise = torch.randn(len(classes), count, self.means.shape[1], generator=generator, device=self.means.device)
             drawn = torch.empty_like(noise)
-            for label in classes.unique().tolist():  # not a copy of its d x d factor for each time a class occurs
+            for label in classes.unique().tolist():  # one d x d factor for each class, however often it occurs
                 mine = classes == label
                 drawn[mine] = self.means[label] + noise[mine] @ factors[label].T
             return drawn.flatten(0, 1)
@@ -106,19 +106,11 @@ class RAPF:
         """A f / |A f|: ``(b, d)`` -> ``(b, d)``."""
         return F.normalize(features @ self.adapter.T, dim=-1)
 
-    def state(self) -> dict[str, Tensor]:
-        """The adapter and the classes' Gaussians."""
-        return {"adapter": self.adapter, "means": self.means, "covariances": self.covariances}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave."""
-        self.adapter, self.means, self.covariances = state["adapter"], state["means"], state["covariances"]
-
 
 def initial_adapter(width: int, init: Literal["default", "identity"], seed: int) -> Tensor:
     """The adapter before the first task ``(d, d)``.
 
-    ``default``: U(-1/sqrt(d), 1/sqrt(d)), which is how a linear layer starts in PyTorch and in the published code. With
+    ``default`` is U(-1/sqrt(d), 1/sqrt(d)), the initialisation of a linear layer in PyTorch and in the published code. With
     ``identity`` the untrained method is CLIP itself.
     """
     if init == "identity":
@@ -141,7 +133,7 @@ def sampling_factor(covariance: Tensor, *, shrink: bool) -> Tensor:
         covariance = covariance + covariance.diagonal().mean() * eye + (off.mean() if len(off) else 0.0) * (1 - eye)
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed:  # not positive definite, by rounding or by shrinkage: leave out the directions that are not
+    if failed:  # not positive definite, by rounding or shrinkage: drop the negative directions
         values, vectors = torch.linalg.eigh(covariance)
         factor = vectors * values.clamp(min=0).sqrt()
     return factor
@@ -160,7 +152,7 @@ def hinge(unit: Tensor, texts: Tensor) -> Tensor:
 
 
 def fuse_adapters(old: Tensor, new: Tensor, *, bias: float) -> Tensor:
-    """Keep of the new adapter what moved most, along the old one's singular directions: ``(d, d)``.
+    """Fuse two adapters: keep what changed most in the singular directions of the old one, ``(d, d)``.
 
     With old = U S V and P = U^T new: m = |P - S V|, m = min(1, m / max(m) + bias), fused = U (P m + (S V)(1 - m)).
     """

@@ -1,4 +1,4 @@
-"""Settings of the baselines that have their own, with the values their authors give for CIFAR-100."""
+"""Settings of RAPF and RanPAC, with the values of their authors for CIFAR-100."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class BaselineSettings(BaseModel):
     rapf_beta: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] = 2
     """Scales how many samples are drawn: int(10 beta) of an old class, int(20 beta) for a pair of close texts."""
     rapf_bias: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """b: the least share of the new adapter that fusion keeps."""
+    """b: the smallest share of the new adapter that fusion keeps."""
     rapf_tau: Annotated[float, Field(ge=0, le=2)] = 0.55
-    """An old and a new class are a hard pair where their texts are closer than this."""
+    """An old and a new class are a hard pair if their texts are closer than this."""
     rapf_old_classes: Positive = 2
     """k: old classes sampled for each batch."""
     rapf_shrinkage: bool = False

@@ -1,4 +1,4 @@
-"""What ``predict`` returns: the numbers of the method, each computed when asked for, and the best classes in a stable order."""
+"""What ``predict`` returns: the values of the method, computed on first access, and the best classes in a stable order."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def all_sorted(found):
 
 @pytest.mark.parametrize("also", [0, 7])
 @pytest.mark.parametrize("levels", [1, 2, 5, 1000])
-def test_the_best_classes_are_those_of_a_full_stable_sort(also, levels):
+def test_the_best_classes_are_those_of_a_complete_stable_sort(also, levels):
     for seed in range(5):
         found, *_ = made(also=also, levels=levels, seed=seed)
         expected = all_sorted(found)
@@ -60,16 +60,17 @@ def test_the_numbers_are_those_of_the_formulas(branches, fusion):
         (found.probabilities, mixed(twice, cosines.softmax(1))), (found.confidence, mixed(once, (100 * cosines).softmax(1))),
     ):  # fmt: skip
         np.testing.assert_allclose(given, torch.cat([share * expected, text[:, 40:]], 1), rtol=1e-5)
-    np.testing.assert_allclose(found.text, text, rtol=1e-6)
-    np.testing.assert_array_equal(found.image, cosines)
+    np.testing.assert_allclose(found.text_probabilities, text, rtol=1e-6)
+    np.testing.assert_array_equal(found.head_cosines, cosines)
     np.testing.assert_array_equal(found.likeness, cosines.max(1).values)
     np.testing.assert_array_equal(found.top_confidence, found.confidence[np.arange(30), found.labels])
     assert all(
-        values.dtype == np.float32 for values in (found.probabilities, found.confidence, found.text, found.image)
+        values.dtype == np.float32
+        for values in (found.probabilities, found.confidence, found.text_probabilities, found.head_cosines)
     )
 
 
-def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
+def test_only_the_values_that_are_read_are_computed(monkeypatch):
     found, *_ = made()
     monkeypatch.setattr(module, "confidences", None)
     monkeypatch.setattr(np, "argsort", None)
@@ -77,7 +78,7 @@ def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()
 
 
-def test_the_bench_times_what_a_model_does(monkeypatch):
+def test_the_bench_times_the_code_that_a_model_runs(monkeypatch):
     calls = []
     real = module.branch_probabilities
     monkeypatch.setattr(module, "branch_probabilities", lambda *given: calls.append(given[0].shape) or real(*given))

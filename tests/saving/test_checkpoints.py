@@ -1,11 +1,11 @@
-"""Inside a task: stopped anywhere, a learn goes on to the very same weights."""
+"""Checkpoints within a task: stopped anywhere, training resumes to exactly the same weights."""
 
 import shutil
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
+from conftest import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
@@ -15,12 +15,6 @@ PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=
 PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
 WHOLE = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 2, "alpha": None})
 REPLAY = PLAIN.model_copy(update={"memory": 12, "balanced": True, "balanced_epochs": 2})
-
-
-def task(icons, classes):
-    picked = np.isin(icons["y_train"], classes)
-    names = [str(icons["class_names"][c]) for c in classes]
-    return icons["x_train"][picked], [str(icons["class_names"][c]) for c in icons["y_train"][picked]], names
 
 
 class Stop:
@@ -46,8 +40,55 @@ def state(model):
     return {**adapter_state(model.backbone), "head": model.head}
 
 
+def begun(folder, task=0):
+    """The checkpoints of a task whose adapters are a single matrix."""
+    checkpoints = TaskCheckpoints(folder)
+    checkpoints.begin_task(task, lambda: {"a": torch.ones(2)})
+    return checkpoints
+
+
+def refuse(*_):
+    raise AssertionError("must not be called")
+
+
+def test_a_phase_runs_and_its_start_is_saved(tmp_path):
+    checkpoints = begun(tmp_path)
+    checkpoints.notes["scaler"] = {"scale": 2.0}
+    checkpoints.carried["head"] = torch.zeros(3)
+    assert checkpoints.run("adapter", lambda: "done", recall=refuse) == "done"
+    (saved,) = filter(None, (read_checkpoint(tmp_path / name) for name in FILES))
+    assert (saved.task, saved.phase, saved.epoch, saved.step) == (0, "adapter", 1, 0)
+    assert set(saved.tensors) == {"adapter/a", "head"}
+    assert saved.notes == {}  # each phase has a gradient scaler of its own
+
+
+def test_a_finished_phase_is_recalled_and_the_current_one_runs_without_another_checkpoint(tmp_path):
+    begun(tmp_path).run("head", lambda: None, recall=refuse)
+    resumed = begun(tmp_path)
+    assert resumed.run("adapter", refuse, recall=lambda done: done.part("adapter")["a"].tolist()) == [1.0, 1.0]
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert resumed.run("head", lambda: "done", recall=refuse) == "done"
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert resumed.run("balance-head", lambda: "done", recall=refuse) == "done"
+    assert begun(tmp_path).is_past("head")
+
+
+def test_another_task_or_one_without_a_folder_runs_every_phase(tmp_path):
+    begun(tmp_path).run("head", lambda: None, recall=refuse)
+    assert begun(tmp_path, task=1).run("adapter", lambda: "done", recall=refuse) == "done"
+    nowhere = TaskCheckpoints()
+    nowhere.begin_task(0, refuse)  # adapters that nothing saves are not copied
+    assert nowhere.run("adapter", lambda: "done", recall=refuse) == "done"
+
+
+def test_a_failed_phase_runs_again(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        begun(tmp_path).run("adapter", lambda: 1 / 0, recall=refuse)
+    assert begun(tmp_path).run("adapter", lambda: "done", recall=refuse) == "done"
+
+
 @pytest.mark.parametrize("settings", [PLAIN, PROBED, WHOLE, REPLAY], ids=["plain", "probed", "whole", "replay"])
-def test_stopped_after_any_step_the_same_weights_come_out(tiny_clip, icons, tmp_path, settings):
+def test_training_stopped_after_any_step_resumes_to_the_same_weights(tiny_clip, icons, tmp_path, settings):
     steps, phases = [], []
     model = fresh(tiny_clip, settings, icons, tmp_path / "model")
     learned = model.learn(*task(icons, [2, 3, 4]), on_step=lambda step: steps.append(step))
@@ -83,7 +124,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
-def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, icons, tmp_path, monkeypatch):
+def test_a_phase_killed_at_its_start_resumes_with_a_fresh_gradient_scaler(tiny_clip, icons, tmp_path, monkeypatch):
     large = partial(torch.amp.GradScaler, init_scale=2.0**24)  # so large that the first phase leaves another
     monkeypatch.setattr("torch.amp.GradScaler", large)
     settings = REPLAY.model_copy(update={"precision": "float16"})
@@ -108,7 +149,7 @@ def test_killed_at_the_beginning_of_a_phase_its_scaler_begins_anew(tiny_clip, ic
 
 
 @pytest.mark.parametrize("phase", ["head", "balance-head"])
-def test_killed_while_the_head_is_trained_the_same_weights_come_out(tiny_clip, icons, tmp_path, phase):
+def test_training_killed_in_the_head_resumes_to_the_same_weights(tiny_clip, icons, tmp_path, phase):
     def learn(kill, progress):
         model = fresh(tiny_clip, REPLAY, icons, tmp_path / "model")
 
@@ -128,7 +169,7 @@ def test_killed_while_the_head_is_trained_the_same_weights_come_out(tiny_clip, i
     assert all(torch.equal(whole[name], value) for name, value in found.items())
 
 
-def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, tmp_path):
+def test_checkpoints_are_written_every_n_steps_and_discarded(tiny_clip, icons, tmp_path):
     model = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     progress = TaskCheckpoints(tmp_path / "run", every=2)
     numbers = []
@@ -144,7 +185,7 @@ def test_checkpoints_come_every_so_many_steps_and_are_removed(tiny_clip, icons, 
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny_clip, icons, tmp_path):
+def test_a_damaged_checkpoint_is_ignored(tiny_clip, icons, tmp_path):
     whole = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     whole.learn(*task(icons, [0, 1, 2]))
     for damage in (
@@ -168,7 +209,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_clip, icons, tmp_path):
             assert all(torch.equal(state(whole)[name], value) for name, value in state(again).items())
 
 
-def test_a_checkpoint_of_another_task_is_not_gone_on_from(tiny_clip, icons, tmp_path):
+def test_a_checkpoint_of_another_task_is_ignored(tiny_clip, icons, tmp_path):
     begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     with pytest.raises(Stopped):
         begun.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(tmp_path, 1, Stop(3)))

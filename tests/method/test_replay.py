@@ -1,4 +1,4 @@
-"""The replay variant against a slow independent computation; off, it is the plain method."""
+"""Replay against a slow independent computation; without a memory it is the plain method."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def test_replay_equals_a_slow_reference(tiny_clip, icons, balanced):
     assert model.predict(tests).labels.tolist() == slow.predict(tests, names)
 
 
-def test_the_memory_is_shared_equally_and_trimmed_as_classes_come(tiny_clip, icons):
+def test_the_memory_is_shared_equally_and_shrinks_per_class(tiny_clip, icons):
     model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=17))
     before = None
     for classes in STREAM:
@@ -133,7 +133,7 @@ def test_the_memory_is_shared_equally_and_trimmed_as_classes_come(tiny_clip, ico
         before = places, len(model.class_names)
 
 
-def test_a_class_with_few_images_keeps_them_all(tiny_clip, icons):
+def test_a_class_with_few_images_keeps_all_of_them(tiny_clip, icons):
     model = MGCLIP.from_pretrained(tiny_clip)
     images, labels, names = task(icons, [0, 1])
     few = make_task(model.encoder.pixels(images[9:]), labels[9:], names, index=0, known=())
@@ -141,7 +141,7 @@ def test_a_class_with_few_images_keeps_them_all(tiny_clip, icons):
     assert torch.bincount(memory.labels).tolist() == [3, 10]
 
 
-def test_off_is_the_plain_method_bit_for_bit(tiny_clip, icons):
+def test_without_a_memory_the_result_is_the_plain_method_bit_for_bit(tiny_clip, icons):
     changes = {"memory": 0, "replay_weight": 5.0}
     plain = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=2, adapter_batch_size=10, seed=1))
     off = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=2, adapter_batch_size=10, seed=1, **changes))
@@ -162,7 +162,7 @@ def test_off_is_the_plain_method_bit_for_bit(tiny_clip, icons):
     assert plain.predict(images).probabilities.tobytes() == off.predict(images).probabilities.tobytes()
 
 
-def test_a_model_with_a_memory_is_saved_and_goes_on_the_same(tiny_clip, icons, tmp_path):
+def test_a_loaded_model_with_a_memory_learns_like_the_saved_one(tiny_clip, icons, tmp_path):
     model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=20, balanced=True))
     model.learn(*task(icons, [0, 1]))
     model.save_pretrained(tmp_path / "shop")
@@ -176,10 +176,10 @@ def test_a_model_with_a_memory_is_saved_and_goes_on_the_same(tiny_clip, icons, t
         MGCLIP.from_pretrained(tmp_path / "shop")
 
 
-def test_what_cannot_be(tiny_clip, icons):
+def test_settings_of_the_memory_that_cannot_work_are_refused(tiny_clip, icons):
     model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=4))
     model.learn(*task(icons, [0, 1, 2]))
-    with pytest.raises(InputError, match="A memory of 4 images has no room for 5 classes: raise memory"):
+    with pytest.raises(InputError, match="memory = 4 is smaller than the number of classes \\(5\\): raise it"):
         model.learn(*task(icons, [3, 4]))
     with pytest.raises(ValueError, match="balanced fine-tuning needs a memory: set memory, 2000"):
         Settings(balanced=True)

@@ -1,4 +1,4 @@
-"""Labels, class names and class texts: the one meaning they can have, or a sentence."""
+"""Labels, class names and class texts are read if they have one meaning, and refused in one sentence if not."""
 
 import unicodedata
 
@@ -76,7 +76,7 @@ def test_labels_in_other_containers(labels, expected):
         ([0, 5], r"The label 5 is not a position in class_names, which holds 2 \(0 to 1\)"),
     ],
 )
-def test_labels_that_mean_nothing_are_refused(labels, sentence):
+def test_labels_without_a_meaning_are_refused(labels, sentence):
     with pytest.raises(InputError, match=sentence):
         read(labels, ["a", "b"])
 
@@ -103,7 +103,7 @@ def test_two_forms_of_one_name_are_one_name():
         pd.DataFrame({"a": ["x"]}),
     ],
 )
-def test_class_names_are_a_list_of_names(names):
+def test_class_names_that_are_not_a_list_of_names_are_refused(names):
     with pytest.raises(InputError, match=r"class_names must be a list|A class needs a name; found"):
         name_list(names)
 
@@ -171,4 +171,4 @@ def test_a_stream_of_classes_called_by_numbers_is_learned_by_name(tiny_clip, ico
     assert model.class_texts == ("one", "zero")
     words = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=0, branches="image"))
     words.learn(split.images, split.labels, ["one", "zero"])
-    assert np.array_equal(words.predict(split.images).image, model.predict(split.images).image)
+    assert np.array_equal(words.predict(split.images).head_cosines, model.predict(split.images).head_cosines)

@@ -1,0 +1,94 @@
+"""The methods that only change settings, against their formulas, and every method through the runner."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+from runs import read, run
+
+from mgclip import MGCLIP, Settings
+from mgclip.clip.adapters import adapter_state
+from mgclip.errors import InputError
+from mgclip.method.baselines.make import make_learner
+from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.table import METHODS, method_settings
+
+
+def test_simplecil_is_the_nearest_class_mean(backbone, icons):
+    model = make_learner("simplecil", backbone, Settings(), BaselineSettings())
+    for classes in ([0, 1, 2], [3, 4]):
+        model.learn(*task(icons, classes))
+    with torch.no_grad():
+        features = model.encoder.images(model.encoder.pixels(list(icons["x_train"][:60]))).numpy()
+        tests = model.encoder.images(model.encoder.pixels(list(icons["x_test"][:20]))).numpy()
+    means = np.stack([features[icons["y_train"][:60] == c].mean(0) for c in range(5)])
+    nearest = (tests @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(1)
+    assert model.predict(list(icons["x_test"][:20])).labels.tolist() == nearest.tolist()
+
+
+def test_the_alignment_loss_is_one_minus_the_cosine_of_own_pairs(tiny_clip, icons):
+    settings = method_settings("align", Settings(adapter_batch_size=36, shuffle=False)).model_copy(update={"epochs": 1})
+    model, losses = MGCLIP.from_pretrained(tiny_clip, settings=settings), []
+    images, labels, names = task(icons, [0, 1, 2])
+    features, texts = model.encoder.images(model.encoder.pixels(images)), model.encoder.texts(names)
+    model.learn(images, labels, names, on_step=lambda step: losses.append(step.loss))
+    cosines = [float(features[i] @ texts[y]) for i, y in enumerate(labels)]
+    assert losses == [pytest.approx(1 - np.mean(cosines), abs=1e-6)]
+    before = adapter_state(model.backbone)
+    model.learn(*task(icons, [3]))  # a single class has a text to be pulled to
+    assert any(not torch.equal(before[name], weight) for name, weight in adapter_state(model.backbone).items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
+    recipe = small.model_copy(update={"methods": [method]})
+    whole = run(recipe, tmp_path / "whole")
+
+    first = 2
+
+    class Stopped(Exception):
+        pass
+
+    def stop(name, done, tasks, record):
+        if done == first:
+            raise Stopped
+
+    if METHODS[method].joint:
+        assert whole[method]["tasks"] == 1
+        assert whole[method]["classes"] == 6
+        first = 1
+    with pytest.raises(Stopped):
+        run(recipe, tmp_path / "part", on_task=stop)
+    again = run(recipe, tmp_path / "part", resume=True)
+    assert {**again[method], "seconds": 0} == {**whole[method], "seconds": 0}
+    if METHODS[method].frozen:
+        states = [
+            next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "whole")
+        ]
+        assert states[0].read_bytes() == states[1].read_bytes()
+        with pytest.raises(InputError, match=rf"holds the baseline {method}: only  mgclip run --resume"):
+            MGCLIP.from_pretrained(tmp_path / "whole" / method / "model")
+    else:
+        assert read(tmp_path / "part", method) == read(tmp_path / "whole", method)
+
+
+def test_retention_is_the_text_branch_on_other_data(small, tmp_path):
+    summaries = run(small.model_copy(update={"methods": ["zero-shot", "fine-tune", "rapf"]}), tmp_path / "run")
+    kept = {method: summary["retention"]["icons-concepts"] for method, summary in summaries.items()}
+    assert kept["zero-shot"]["drop"] == 0
+    for found in kept.values():
+        assert found["untuned"] == kept["zero-shot"]["accuracy"]
+        assert found["drop"] == pytest.approx(found["untuned"] - found["accuracy"])
+    model = MGCLIP.from_pretrained(tmp_path / "run" / "fine-tune" / "model")
+    from mgclip.stream.datasets import load_dataset
+
+    data = load_dataset("icons-concepts", path=None, test_per_class=4, test_only=True)
+    features = model.encoder.images(model.encoder.pixels(data.test.images))
+    right = model.text_logits(features, data.class_names).argmax(1).numpy() == data.test.labels
+    assert kept["fine-tune"]["accuracy"] == pytest.approx(right.mean())
+    assert (
+        json.loads((tmp_path / "run" / "rapf" / "summary.json").read_text())["retention"]["icons-concepts"]
+        == kept["rapf"]
+    )

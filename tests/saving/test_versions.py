@@ -1,0 +1,82 @@
+"""The versions of a model folder: stored, listed, activated and pruned."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import task
+from learned import same
+
+from mgclip import MGCLIP, history, undo
+from mgclip.errors import InputError
+from mgclip.saving.versions import prune
+
+
+def test_undo_goes_back_and_forward(shop, icons):
+    first, second = history(shop)
+    assert (first.number, first.parent, first.active, first.note) == (1, None, False, {"what": "month 1"})
+    assert (second.number, second.parent, second.active) == (2, 1, True)
+    newest = MGCLIP.from_pretrained(shop)
+    assert undo(shop).number == 1
+    older = MGCLIP.from_pretrained(shop)
+    assert len(older.class_names) == 2
+    assert torch.equal(older.head, newest.head[:2])
+    with pytest.raises(InputError, match="is the first one"):
+        undo(shop)
+    older.learn(*task(icons, [4, 5]))
+    older.save_pretrained(shop, note={"what": "another month"})
+    assert [(v.number, v.parent, v.active) for v in history(shop)] == [(1, None, False), (2, 1, False), (3, 1, True)]
+    assert undo(shop, 2).note == {"what": "month 2"}
+    assert same(MGCLIP.from_pretrained(shop), newest)
+    with pytest.raises(InputError, match=r"has no version 7: there are 1, 2, 3"):
+        undo(shop, 7)
+
+
+def test_a_save_without_a_note_keeps_all_versions(shop):
+    MGCLIP.from_pretrained(shop).save_pretrained(shop)
+    assert [v.note["what"] for v in history(shop)] == ["month 1", "month 2", "saved"]
+
+
+def test_a_model_has_no_versions_until_one_is_saved_with_a_note(tiny_clip, quick, icons, tmp_path):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    model.learn(*task(icons, [0, 1]))
+    for _ in range(2):
+        model.save_pretrained(tmp_path / "plain")
+    assert history(tmp_path / "plain") == []
+    assert len(list((tmp_path / "plain").glob("mgclip-state-*"))) == 1
+    with pytest.raises(InputError, match="keeps no versions"):
+        undo(tmp_path / "plain")
+    model.learn(*task(icons, [2, 3]))
+    model.save_pretrained(tmp_path / "plain", note={"what": "month"})
+    assert [v.note["what"] for v in history(tmp_path / "plain")] == ["saved", "month"]
+    undo(tmp_path / "plain")
+    assert len(MGCLIP.from_pretrained(tmp_path / "plain").class_names) == 2
+
+
+def test_prune_keeps_the_latest_versions_and_the_active_one(shop):
+    model = MGCLIP.from_pretrained(shop)
+    for number in (3, 4, 5):
+        model.save_pretrained(shop, note={"what": f"version {number}"})
+    undo(shop, 2)
+    assert prune(shop, 2) == [1, 3]
+    assert [v.number for v in history(shop)] == [2, 4, 5]
+    assert len(list(shop.glob("mgclip-state-*"))) == 3
+    assert same(MGCLIP.from_pretrained(shop), model)
+    assert [v.number for v in history(shop) if v.active] == [2]
+
+
+def test_a_version_with_missing_files_is_not_activated(shop):
+    state = json.loads((shop / "mgclip.json").read_text())["versions"][0]["state"]
+    shutil.rmtree(shop / state)
+    newest = MGCLIP.from_pretrained(shop)
+    with pytest.raises(InputError, match=r"Version 1 of .* is missing or damaged"):
+        undo(shop)
+    assert same(MGCLIP.from_pretrained(shop), newest)
+
+
+def test_undo_to_a_removed_parent_is_refused(shop):
+    MGCLIP.from_pretrained(shop).save_pretrained(shop, note={"what": "third"})
+    prune(shop, 1)
+    with pytest.raises(InputError, match=r"Version 2 of .*, from which 3 was made, was removed"):
+        undo(shop)
