@@ -17,8 +17,9 @@ import torch
 from mgclip.bench.plain import NaiveMGCLIP
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.runner import build_stream, evaluate, test_pixels
+from mgclip.experiment.task_record import evaluate, prepare_test_images
 from mgclip.method.learner import MGCLIP
 
 
@@ -36,7 +37,7 @@ def main() -> None:
         NaiveMGCLIP(make_backbone("iconclip", shortcut=False), settings, keep_bytes=KEEP_BYTES if args.keep else 0),
     )
     total = {"ours": 0.0, "plain": 0.0}
-    pixels = test_pixels(ours.backbone, mine, KEEP_BYTES)
+    pixels = prepare_test_images(ours.backbone, mine, KEEP_BYTES)
     equal = compared = 0
     for task, same in zip(mine, theirs, strict=True):
         begun = time.perf_counter()

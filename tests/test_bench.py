@@ -13,7 +13,7 @@ from mgclip.bench.flops import image_tower, text_tower
 from mgclip.bench.plain import NaiveMGCLIP
 from mgclip.bench.shapes import make_backbone, make_config
 from mgclip.clip.load import load_backbone
-from mgclip.experiment.runner import build_stream
+from mgclip.experiment.open_run import build_stream
 from mgclip.method.prepare import prepare
 
 

@@ -94,7 +94,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(tmp_path, number, whol
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert b"All steps so far are kept" in said
+    assert b"Progress is saved" in said
     assert b"mgclip run --resume run" in said
     assert b"Traceback" not in said
     finished(start(tmp_path / "run", "--resume", "run"))
@@ -122,7 +122,7 @@ def test_an_interrupted_learn_leaves_the_version_in_force(icons, tmp_path):
     assert owner.is_file()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert (process.returncode, b"is as it was" in said, b"Traceback" in said) == (1, True, False)
+    assert (process.returncode, b"shop is unchanged" in said, b"Traceback" in said) == (1, True, False)
     after = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
     assert {f: b for f, b in after.items() if "lock" not in f.name and "progress" not in str(f)} == {
         f: b for f, b in before.items() if "lock" not in f.name

@@ -173,7 +173,7 @@ def test_the_recording_in_the_package_finds_a_changed_setting(tmp_path, setting,
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "record_conformance.py"))
+    return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "record_conformance.py"))
 
 
 def test_the_script_draws_the_images_of_the_recording_in_the_package(script):
@@ -213,5 +213,5 @@ def test_a_recording_names_no_other_clip(tmp_path):
     trace = json.loads((changed / "trace.json").read_text())
     trace["config"]["clip"] = "somebody/else"
     (changed / "trace.json").write_text(json.dumps(trace))
-    with pytest.raises(InputError, match=r"in it config\.clip: Input should be 'clip-mini' or 'iconclip'"):
+    with pytest.raises(InputError, match=r"not valid \(config\.clip: Input should be 'clip-mini' or 'iconclip'"):
         conform(changed)

@@ -17,8 +17,9 @@ from mgclip.report.figures import Label
 from mgclip.report.page_classes import MAX_PAIRS, Bar, class_bars
 from mgclip.report.page_figures import reliability_figure
 from mgclip.report.page_sections import report_content, report_title
-from mgclip.report.page_tables import Cell, Row, Table, count, percent
+from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import read_runs
+from mgclip.words import count
 
 
 def write_report(runs: Sequence[Path], file: Path | None = None, *, title: str | None = None) -> Path:

@@ -26,7 +26,6 @@ from mgclip.report.page_classes import class_table, class_views
 from mgclip.report.page_figures import matrix_figure
 from mgclip.report.page_tables import (
     Table,
-    count,
     curves_table,
     forgetting_table,
     full_name,
@@ -38,6 +37,7 @@ from mgclip.report.page_tables import (
     version_tables,
 )
 from mgclip.report.run_data import Result, Run
+from mgclip.words import count
 
 MAX_CELLS = 25
 """An accuracy matrix of more tasks is a figure instead of a table."""

@@ -19,6 +19,7 @@ from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import Curve, Plan
 from mgclip.report.run_data import Result, Run
+from mgclip.words import count
 
 MAX_CHARACTERS = 300
 """Characters of a setting that are shown."""
@@ -92,11 +93,6 @@ def summary_table(plan: Plan) -> Table:
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
     return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """A number and its noun: ``1 task``, ``3 tasks``, ``2 classes``. ``many`` is the plural if it is irregular."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def full_name(curve: Curve) -> str:

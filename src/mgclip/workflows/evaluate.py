@@ -63,7 +63,7 @@ def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[A
 
 
 def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:
-    """The likeness that 99, 95 and 90 % of these images reach: thresholds for ``--unknown`` that lose the rest of them."""
+    """The likeness that 99, 95 and 90 % of these images reach: thresholds for ``--unknown-below`` that lose the rest of them."""
     if not model.settings.uses_head:
         return None
     likeness = np.concatenate([part.likeness for part in parts])

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,23 +15,7 @@ from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, unreadable
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
-
-UNKNOWN = "unknown"
-"""The answer for an image that is less like any learned class than the threshold."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one image: its class, or ``None`` where it is less like any learned class than the threshold and no
-    candidate took it; how sure that is; how like the nearest learned class it is; and the best classes with the numbers of
-    ``Predictions`` (``image`` is None for a candidate known by its text alone).
-    """
-
-    file: Path
-    name: str | None
-    confidence: float
-    likeness: float
-    best: tuple[dict[str, Any], ...]
+from mgclip.workflows.answers import UNKNOWN, Answer, RankedClass
 
 
 def predict_files(
@@ -73,7 +55,7 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
     if same := [name for name in (*model.class_names, *also) if name.strip().casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
-            "(mgclip relabel), or ask without a threshold (--unknown)."
+            "(mgclip relabel), or ask without a threshold (--unknown-below)."
         )
 
 
@@ -156,16 +138,16 @@ def _no_file(place: Path) -> str:
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
     learned = found.image.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
-        rows = tuple(
-            {
-                "class": found.classes[label],
-                "probability": float(found.probabilities[place, label]),
-                "confidence": float(found.confidence[place, label]),
-                "text": float(found.text[place, label]),
-                "image": float(found.image[place, label]) if label < learned else None,
-            }
+        classes = tuple(
+            RankedClass(
+                found.classes[label],
+                float(found.probabilities[place, label]),
+                float(found.confidence[place, label]),
+                float(found.text[place, label]),
+                float(found.image[place, label]) if label < learned else None,
+            )
             for label in best
         )
         likeness = float(found.likeness[place])
         known = likeness >= threshold or best[0] >= learned
-        yield Answer(file, rows[0]["class"] if known else None, rows[0]["confidence"], likeness, rows)
+        yield Answer(file, classes[0].name if known else None, likeness, classes)

@@ -1,0 +1,68 @@
+"""Rename or remove a class of a saved model, as a new version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mgclip.method.learner import MGCLIP
+from mgclip.names import same
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import HELD_OUT, WAIT
+from mgclip.saving.versions import check_saved, history
+from mgclip.workflows.held_out import as_json, read_held_out
+
+HeldOut = Mapping[str, Sequence[Path]]
+
+
+def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> None:
+    """Rename a class of a saved model.
+
+    Args:
+        folder: The folder of the model.
+        old: The name of a learned class.
+        new: Its new name.
+        text: The word for it in prompts; the new name by default.
+        base: The path of the model's CLIP, if it has moved.
+
+    Raises:
+        InputError: If there is no such class, or the new name is taken.
+    """
+
+    def rename(model: MGCLIP, held_out: HeldOut) -> HeldOut:
+        model.relabel(old, new, text or None)
+        return {new if same(name) == same(old) else name: files for name, files in held_out.items()}
+
+    _save_edited(folder, base, rename, f"called {old} {new}")
+
+
+def forget_class(folder: Path, name: str, *, base: str = "") -> list[int]:
+    """Remove a class from a saved model.
+
+    Args:
+        folder: The folder of the model.
+        name: The name of a learned class.
+        base: The path of the model's CLIP, if it has moved.
+
+    Returns:
+        The numbers of the other versions, which may still contain the class.
+
+    Raises:
+        InputError: If there is no such class.
+    """
+
+    def remove(model: MGCLIP, held_out: HeldOut) -> HeldOut:
+        model.forget(name)
+        return {other: files for other, files in held_out.items() if same(other) != same(name)}
+
+    _save_edited(folder, base, remove, f"forgot {name}")
+    return [version.number for version in history(folder) if not version.active]
+
+
+def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], HeldOut], what: str) -> None:
+    """Load a model, edit it and its held-out images, and save a new version, with the folder locked."""
+    check_saved(folder)
+    with only_writer(folder, wait=WAIT):
+        model = MGCLIP.from_pretrained(folder, base=base or None)
+        held_out = edit(model, read_held_out(folder))
+        model.save_pretrained(folder, note={"what": what}, beside={HELD_OUT: as_json(held_out)})
