@@ -112,7 +112,7 @@ def test_the_command(mgclip):
     assert "8 GPUs" in out
     code, _, err = mgclip("bench", "--shape", "vit-h")
     assert code == 2
-    assert "There is no shape vit-h: there are vit-b-32, vit-b-16, vit-l-14, iconclip" in err
+    assert "There is no shape vit-h: use one of vit-b-32, vit-b-16, vit-l-14, iconclip" in err
 
 
 @pytest.mark.slow

@@ -56,13 +56,13 @@ def bench_command(
 def _show(result: dict[str, Any]) -> None:
     from mgclip.app.display import make_table, out
 
-    columns = ("ours", "plain", "plain / ours")
+    columns = ("ours", "naive", "naive / ours")
     title = f"{result['shape']}, {count(result['threads'], 'thread')}: milliseconds"
     units = make_table("step", *columns, title=title)
     composed = make_table("stream", *columns, title="extrapolated, seconds")
     for name, t in result["units"].items():
-        ours, plain = t["ours"], t["plain"]
-        units.add_row(name.replace("_", " "), f"{1e3 * ours:.2f}", f"{1e3 * plain:.2f}", f"{plain / ours:.2f}")
+        ours, naive = t["ours"], t["plain"]
+        units.add_row(name.replace("_", " "), f"{1e3 * ours:.2f}", f"{1e3 * naive:.2f}", f"{naive / ours:.2f}")
     for name, t in result["composed"].items():
         composed.add_row(name, f"{t['ours']:,.2f}", f"{t['plain']:,.2f}", f"{t['ratio']:.2f}")
     out.print(units)

@@ -50,6 +50,11 @@ def conform(folder: Path) -> dict[str, float]:
 
     Raises:
         InputError: If the folder is not a recording.
+
+    Example:
+        >>> from mgclip.experiment.recording import EMBEDDED
+        >>> conform(EMBEDDED)["ok"]
+        True
     """
     recording, deviations = read_recording(folder), Deviations()
     _replay(recording, deviations)

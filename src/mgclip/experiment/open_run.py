@@ -45,13 +45,7 @@ def build_stream(recipe: Recipe) -> list[Task]:
 class OpenRun:
     """A run that is about to start or resume. Everything that could be wrong has been checked.
 
-    Attributes:
-        recipe: The recipe.
-        folder: The folder of the run.
-        stream: The tasks, without the images in ``skipped``.
-        backbone: The CLIP.
-        held_out: Data sets to measure retention on.
-        skipped: Images that cannot be read.
+    ``held_out``: data sets to measure retention on; ``skipped``: images that cannot be read and that ``stream`` is without.
     """
 
     recipe: Recipe
@@ -98,12 +92,6 @@ def open_run(
     recipe: Recipe, folder: Path, *, resume: bool = False, on_images: OnImages = lambda done, total: None
 ) -> OpenRun:
     """Load data and CLIP. Then create the folder of the run, or check that the existing one belongs to the recipe.
-
-    Args:
-        recipe: The recipe.
-        folder: The folder of the run.
-        resume: Whether to resume the run in the folder.
-        on_images: Called while images are opened, if the recipe skips unreadable ones.
 
     Raises:
         InputError: If data or CLIP cannot be loaded, the folder is used, or its run has another recipe. Nothing was written.

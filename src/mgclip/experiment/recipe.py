@@ -126,6 +126,10 @@ def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
 
     Raises:
         InputError: If there is no such recipe, or naming every wrong key (with the nearest valid one) and value.
+
+    Example:
+        >>> load_recipe("icons100", ["epochs=2", "methods=mg-clip,zero-shot"]).methods
+        ['mg-clip', 'zero-shot']
     """
     return build_recipe({**_read(reference, ()), **dict(map(parse_change, changes))}, source=reference)
 

@@ -16,17 +16,21 @@ HeldOut = Mapping[str, Sequence[Path]]
 
 
 def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> None:
-    """Rename a class of a saved model.
-
-    Args:
-        folder: The folder of the model.
-        old: The name of a learned class.
-        new: Its new name.
-        text: The word for it in prompts; the new name by default.
-        base: The path of the model's CLIP, if it has moved.
+    """Rename a class of a saved model. ``text``: the word for it in prompts, by default the new name.
 
     Raises:
         InputError: If there is no such class, or the new name is taken.
+
+    Example:
+        >>> import mgclip, numpy as np
+        >>> model = mgclip.MGCLIP.from_pretrained("iconclip", settings={"epochs": 0, "head_epochs": 0})
+        >>> learned = model.learn(np.zeros((2, 32, 32, 3), np.uint8), ["cat", "dog"], ["cat", "dog"])
+        >>> model.save_pretrained("pets", note={"what": "learned pets"})
+        >>> relabel_class(Path("pets"), "dog", "puppy")
+        >>> forget_class(Path("pets"), "cat")
+        [1, 2]
+        >>> mgclip.MGCLIP.from_pretrained("pets").class_names
+        ('puppy',)
     """
 
     def rename(model: MGCLIP, held_out: HeldOut) -> HeldOut:
@@ -38,11 +42,6 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
 
 def forget_class(folder: Path, name: str, *, base: str = "") -> list[int]:
     """Remove a class from a saved model.
-
-    Args:
-        folder: The folder of the model.
-        name: The name of a learned class.
-        base: The path of the model's CLIP, if it has moved.
 
     Returns:
         The numbers of the other versions, which may still contain the class.

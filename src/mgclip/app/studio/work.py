@@ -61,16 +61,7 @@ class StudioModel:
     def predict(
         self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 3
     ) -> tuple[list[Answer], list[str]]:
-        """Answers for image files.
-
-        Args:
-            files: The files.
-            candidates: Extra classes recognised by their text, separated by commas.
-            threshold: The least likeness of an image that is not unknown.
-            top: How many classes an answer shows.
-
-        Returns:
-            The answers, and a sentence for each file that cannot be read.
+        """Answers for image files, and a sentence for each file that cannot be read; ``candidates`` are separated by commas.
 
         Raises:
             InputError: If there are no files or too many.
@@ -91,15 +82,7 @@ class StudioModel:
         return answers, bad
 
     def learn(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> dict[str, Any]:
-        """Learn a class from images, all of which are used for training.
-
-        Args:
-            name: The name of the class.
-            files: Its images.
-            on_step: Called after each optimizer step.
-
-        Returns:
-            The note of the new version.
+        """Learn a class from images, all of which are used for training. Returns the note of the new version.
 
         Raises:
             InputError: If the name or the images cannot be used, or another process writes the model.
