@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mgclip.workflows.learn import Plan
 
 
+Retention = Annotated[
+    Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
+]
+
+
 def learn_command(
     folder: Annotated[
         Path,
@@ -34,10 +39,7 @@ def learn_command(
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of each class's images to measure on instead of training.")
     ] = 0.2,
-    retention: Annotated[
-        Path | None,
-        typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy."),
-    ] = None,
+    retention: Retention = None,
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
@@ -122,14 +124,13 @@ def _print_changes(done: Mapping[str, Any]) -> None:
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:
-        held_out = count(measured["new"], "held-out image")
-        out.print(f"accuracy on the new classes: {percent(accuracy['new'])} % of {held_out}")
-    if accuracy["old"] is not None:
-        gone = f" ({count(measured['gone'], 'held-out image')} no longer available)" if measured["gone"] else ""
         out.print(
-            f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'held-out image')}{gone}; "
-            f"before: {percent(accuracy['old_before'])} %"
+            f"accuracy on the new classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
         )
+    if accuracy["old"] is not None:
+        old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
+        missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read)" if measured["gone"] else ""
+        out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
     elif done["classes_in_all"] > len(done["classes"]):
         out.print("accuracy on earlier classes: not measured: none of their held-out images are left")
     before, after = done["untuned"], done["tuned"]

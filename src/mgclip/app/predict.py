@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from mgclip.workflows.answers import Answer
 
 
+UnknownBelow = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one."
+    ),
+]
+Candidates = Annotated[
+    str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')
+]
+
+
 def predict_command(
     model: SavedModel,
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Show the N most probable classes of each image.")] = 1,
-    unknown_below: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one.",
-        ),
-    ] = 0.0,
-    candidates: Annotated[
-        str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')
-    ] = "",
+    unknown_below: UnknownBelow = 0.0,
+    candidates: Candidates = "",
     branches: Annotated[
         bool, typer.Option("--branches", help="Also show the scores of the text branch and of the head.")
     ] = False,
