@@ -15,11 +15,7 @@ CHUNK = 1 << 16
 
 
 def given_files(places: Sequence[str]) -> tuple[Iterator[Path], int | None]:
-    """The image files that a command is given.
-
-    Args:
-        places: Files and folders of images, or ``-`` for a list on standard input, one file per line or separated by null
-            characters.
+    """The image files in ``places``: files, folders, or ``-`` for a list on standard input, by line or by null character.
 
     Returns:
         The files, and their number; None for a list, whose files are read as they arrive.

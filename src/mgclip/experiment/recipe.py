@@ -160,11 +160,7 @@ def _is_file(name: str | Path) -> bool:
 
 
 def read_yaml(file: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        InputError: If it cannot be read or is not YAML.
-    """
+    """The content of a YAML file. Raises ``InputError`` if it cannot be read or is not YAML."""
     try:
         return parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -189,11 +185,7 @@ def meaning(recipe: Recipe) -> dict[str, Any]:
 
 
 def parse_change(change: str) -> tuple[str, Any]:
-    """``key=value`` -> the key, and the value parsed as YAML.
-
-    Raises:
-        InputError: If it has no ``=`` or no key.
-    """
+    """``key=value`` -> the key, and the value parsed as YAML."""
     key, equals, value = change.partition("=")
     if not equals or not key:
         raise InputError(f"A change is written key=value; found {change!r}.")
@@ -209,11 +201,7 @@ def change_recipe(recipe: Recipe, changes: Iterable[str], *, source: str) -> Rec
 
 
 def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
-    """Make a recipe from settings.
-
-    Raises:
-        InputError: Naming every wrong key and value.
-    """
+    """Make a recipe from settings. An error names every wrong key and value."""
     return build(Recipe, values, source=f"In recipe {source}")
 
 

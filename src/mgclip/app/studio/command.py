@@ -64,11 +64,7 @@ def studio_command(
 
 
 def check_address(host: str, port: int) -> None:
-    """Check that the page can be served at an address.
-
-    Raises:
-        InputError: Naming the host or the port that cannot be used.
-    """
+    """Raise ``InputError``, naming the host or the port, if the page cannot be served at an address."""
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as trial:
