@@ -17,8 +17,9 @@ from naive_learner import NaiveMGCLIP
 
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.runner import build_stream, evaluate, test_pixels
+from mgclip.experiment.task_record import evaluate, prepare_test_images
 from mgclip.method.learner import MGCLIP
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     model, keep = MGCLIP(make_backbone("iconclip"), settings), KEEP_BYTES if args.keep else 0
     naive = NaiveMGCLIP(make_backbone("iconclip", shortcut=False), settings, keep_bytes=keep)
     total = {"this package": 0.0, "naive": 0.0}
-    pixels = test_pixels(model.backbone, stream, KEEP_BYTES)
+    pixels = prepare_test_images(model.backbone, stream, KEEP_BYTES)
     equal = compared = 0
     for task, naive_task in zip(stream, naive_stream, strict=True):
         start = time.perf_counter()

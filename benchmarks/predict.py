@@ -47,7 +47,7 @@ def main() -> None:
 
         def predict() -> None:
             for answer in predict_files(model, files, top=3):
-                json.dumps([str(answer.file), answer.name, *answer.best])
+                json.dumps(answer.as_json(branches=True))
 
         works, times = {"encode": encode, "predict": predict}, {"encode": [0.0] * 0, "predict": [0.0] * 0}
         for name in list(works) + list(works) * args.rounds:

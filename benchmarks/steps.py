@@ -12,8 +12,8 @@ import time
 import torch
 
 from mgclip.bench.shapes import make_backbone
+from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.runner import build_stream
 from mgclip.method.learner import MGCLIP
 from mgclip.method.training import Step
 

@@ -1,11 +1,12 @@
 """Run recipes, and read the folders of runs."""
 
 from mgclip.experiment import run_folder, runner
+from mgclip.experiment.open_run import open_run
 
 
 def run(recipe, folder, resume=False, **watchers):
     """Run a recipe, or resume it; returns the summaries."""
-    return runner.run(runner.open_run(recipe, folder, resume=resume), **watchers)
+    return runner.run(open_run(recipe, folder, resume=resume), **watchers)
 
 
 def read(folder, method):

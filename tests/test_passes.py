@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mgclip.clip.backbone import Backbone
-from mgclip.experiment import runner
+from mgclip.experiment.open_run import open_run
 from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.runner import run
 
 TRAIN, TEST, CLASSES, TASKS = 6, 4, 3, 3
 
@@ -61,7 +62,7 @@ TRIED = 1  # one image and one text, when the CLIP is loaded
 def test_a_run_makes_exactly_these_passes(
     tiny_clip, tmp_path, passes, method, changes, trained, encoded, texts_trained, texts
 ):
-    runner.run(runner.open_run(recipe(tiny_clip, method, **changes), tmp_path / "run"))
+    run(open_run(recipe(tiny_clip, method, **changes), tmp_path / "run"))
     assert passes["images trained"] == trained
     assert passes["images"] == encoded + EVALUATED + TRIED
     assert passes["texts trained"] == texts_trained

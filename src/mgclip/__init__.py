@@ -1,6 +1,6 @@
 """MG-CLIP: teach CLIP new classes, task after task, without forgetting the old ones.
 
-The public face is loaded when first asked for, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
+The public names are imported when they are first used, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MGCLIP", "MGCLIPClassifier", "Predictions", "Settings", "__version__", "history", "undo"]
 
-_HOMES = {
+_MODULES = {
     "MGCLIP": "mgclip.method.learner",
     "MGCLIPClassifier": "mgclip.workflows.classifier",
     "Predictions": "mgclip.method.predictions",
@@ -30,8 +30,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mgclip' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

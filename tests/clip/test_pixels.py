@@ -72,21 +72,21 @@ def learned(tiny_clip, icons):
 def test_each_test_image_of_a_stream_is_transformed_once(tmp_path, monkeypatch):
     """Room for all test images together is room enough, however many tasks there are."""
     from mgclip.clip.transform import Transform
-    from mgclip.experiment import runner
+    from mgclip.experiment.open_run import open_run
     from mgclip.experiment.recipe import load_recipe
+    from mgclip.experiment.task_record import evaluate, prepare_test_images
 
     changes = ["tasks=3", "train_per_class=2", "test_per_class=2", "epochs=1", "head_epochs=1", "methods=zero-shot"]
-    opened = runner.open_run(load_recipe("icons100", changes), tmp_path / "run")
+    opened = open_run(load_recipe("icons100", changes), tmp_path / "run")
     tests, seen = sum(len(task.test.labels) for task in opened.stream), []
-    monkeypatch.setattr(runner, "KEEP_BYTES", tests * 3 * opened.backbone.image_size**2)
     transform = Transform.__call__
     monkeypatch.setattr(Transform, "__call__", lambda self, images: seen.extend(images) or transform(self, images))
-    pixels = runner.test_pixels(opened.backbone, opened.stream, runner.KEEP_BYTES)
+    pixels = prepare_test_images(opened.backbone, opened.stream, tests * 3 * opened.backbone.image_size**2)
     learner = opened.learner("zero-shot")
     for task in opened.stream:
         learner.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
         before = len(seen)
-        runner.evaluate(learner, opened.stream, task, pixels)
+        evaluate(learner, opened.stream, task, pixels)
         assert len(seen) - before == (2 if task.index == 0 else 1 if task.index == 1 else 0) * tests // 3
 
 

@@ -37,7 +37,7 @@ CONFIG = {
 PROBE = {"max_epochs": 4, "alpha": 0.007, "adapter_batch_size": 20, "adapter_lr": 0.002}
 
 
-def test_published_code(golden):
+def test_the_recording_of_the_published_code_is_replayed(golden):
     result = conform(golden)
     assert {kind: result[kind] for kind in LIMITS if result[kind] > LIMITS[kind]} == {}
     assert result["predictions_equal"] == 1.0
@@ -52,8 +52,8 @@ def recording(tiny_clip, icons, tmp_path_factory):
     return folder
 
 
-def test_slow_reference(recording):
-    """Base 4 then increments of 3, another order, rank, prompt and other sizes: still the same run."""
+def test_the_recording_of_the_slow_reference_is_replayed(recording):
+    """It starts with 4 classes, adds 3 at a time, and has another order, rank, prompt and other sizes."""
     trace = json.loads((recording / "trace.json").read_text())
     assert [len(task["classes"]) for task in trace["tasks"]] == [4, 3, 3]
     result = conform(recording)
@@ -90,7 +90,7 @@ def test_a_deviation_fails_the_command(recording, tmp_path, kind, change):
     assert found[kind] < 1 if kind == "predictions_equal" else found[kind] > LIMITS[kind]
 
 
-def test_not_a_recording(tmp_path):
+def test_a_folder_that_is_not_a_recording_is_rejected(tmp_path):
     with pytest.raises(InputError, match=r"trace\.json of the recording cannot be read"):
         conform(tmp_path)
     (tmp_path / "trace.json").write_text('{"config": {}, "tasks": []}')
@@ -173,7 +173,7 @@ def test_the_recording_in_the_package_finds_a_changed_setting(tmp_path, setting,
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "record_conformance.py"))
+    return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "record_conformance.py"))
 
 
 def test_the_script_draws_the_images_of_the_recording_in_the_package(script):
@@ -188,7 +188,7 @@ def test_the_script_draws_the_images_of_the_recording_in_the_package(script):
 
 
 def test_the_script_records_the_numbers_of_the_recording_in_the_package(script, tmp_path):
-    """On the committed images: see above. Rounding differs between processors, so nothing is compared more closely than in a replay."""
+    """Rounding differs between processors, so nothing is compared more closely than in a replay."""
     with np.load(EMBEDDED / "photos.npz") as photos:
         record(script["ICONCLIP"], dict(photos), script["CONFIG"], tmp_path, script["PROBE"], script["STILL"])
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in EMBEDDED.iterdir()}
@@ -213,5 +213,5 @@ def test_a_recording_names_no_other_clip(tmp_path):
     trace = json.loads((changed / "trace.json").read_text())
     trace["config"]["clip"] = "somebody/else"
     (changed / "trace.json").write_text(json.dumps(trace))
-    with pytest.raises(InputError, match=r"in it config\.clip: Input should be 'clip-mini' or 'iconclip'"):
+    with pytest.raises(InputError, match=r"not valid \(config\.clip: Input should be 'clip-mini' or 'iconclip'"):
         conform(changed)

@@ -1,4 +1,4 @@
-"""The runner: what a run writes, resumes and refuses."""
+"""The runner: what a run writes, how it resumes, and what it rejects."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from PIL import Image
 from runs import read, run
 
 from mgclip.errors import InputError
-from mgclip.experiment import run_folder, runner
+from mgclip.experiment import open_run, run_folder, runner
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
 
 
@@ -106,7 +106,7 @@ def test_a_used_folder_is_refused(small, tmp_path):
 
 def test_resuming_with_other_settings_is_refused(small, tmp_path):
     run_folder.begin(tmp_path, small, {})
-    with pytest.raises(InputError, match=r"was started with seed = 0, not 5: go on with the same settings"):
+    with pytest.raises(InputError, match=r"was started with seed = 0, not 5: resume with the same settings"):
         run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
 
 
@@ -122,7 +122,7 @@ def test_settings_of_memory_and_speed_may_change_when_resuming(small, tmp_path):
     with pytest.raises(Stopped):
         run(small, tmp_path / "run", on_task=stop)
     other = small.model_copy(update={"micro_batch_size": 1, "encode_batch_size": 3, "activation_checkpointing": True})
-    opened = runner.open_run(other, tmp_path / "run", resume=True)
+    opened = open_run.open_run(other, tmp_path / "run", resume=True)
     assert opened.learner("mg-clip", tmp_path / "run" / "mg-clip" / "model").backbone.compute.micro_batch == 1
     summaries = runner.run(opened)
     assert summaries["mg-clip"]["last"] == pytest.approx(complete["mg-clip"]["last"], abs=0.1)
@@ -133,7 +133,7 @@ def test_settings_of_memory_and_speed_may_change_when_resuming(small, tmp_path):
 def test_a_saved_model_has_the_accuracy_of_its_run(small, tmp_path):
     """The saved model, loaded again, gives the recorded accuracies."""
     from mgclip import MGCLIP
-    from mgclip.experiment.runner import build_stream
+    from mgclip.experiment.open_run import build_stream
 
     run(small, tmp_path / "run")
     model = MGCLIP.from_pretrained(tmp_path / "run" / "mg-clip" / "model")
@@ -156,11 +156,11 @@ def test_a_rejected_run_leaves_no_folder(small, tmp_path):
         ),
     ):
         with pytest.raises(InputError, match=sentence):
-            runner.open_run(small.model_copy(update=changes), tmp_path / "run")
+            open_run.open_run(small.model_copy(update=changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"file/run cannot be written: no write permission in .*file"):
-        runner.open_run(small, tmp_path / "file" / "run")
+        open_run.open_run(small, tmp_path / "file" / "run")
 
 
 def test_published_values_apply_only_to_published_settings():
@@ -193,7 +193,7 @@ def test_a_run_with_damaged_files_is_not_resumed(small, tmp_path, file, content,
 def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypatch):
     recipe = small.model_copy(update={"methods": ["zero-shot"], "class_order": "dataset"})
     run(recipe, tmp_path / "run")
-    real = runner.load_dataset
+    real = open_run.load_dataset
 
     def moved(*args, **options):
         data = real(*args, **options)
@@ -202,7 +202,7 @@ def test_data_that_changed_before_resuming_is_refused(small, tmp_path, monkeypat
     for summary in (tmp_path / "run").rglob("summary.json"):
         summary.unlink()  # as if the run had been stopped
 
-    monkeypatch.setattr(runner, "load_dataset", moved)
+    monkeypatch.setattr(open_run, "load_dataset", moved)
     with pytest.raises(InputError, match=r"The data has changed since .*its classes were .* and are"):
         run(recipe, tmp_path / "run", resume=True)
 

@@ -62,12 +62,12 @@ def test_three_months_of_learning_predicting_and_correcting(place):
     right = sum(row["class"] in row["image"] for row in rows[::2]) / len(listed)
     assert right > 0.6
     least = json.loads(mgclip(place, "evaluate", "shop", "check/may", "--json"))["likeness"]["90"]
-    unsure = mgclip(place, "predict", "shop", "check/may", "--unknown", least).splitlines()
+    unsure = mgclip(place, "predict", "shop", "check/may", "--unknown-below", least).splitlines()
     assert sum("\tunknown " in line for line in unsure) == len(unsure) // 10
 
     newest = json.loads(mgclip(place, "history", "shop", "--json"))["versions"]
     assert [(v["number"], v["active"]) for v in newest] == [(1, False), (2, False), (3, True)]
-    assert "version 2" in mgclip(place, "undo", "shop")
+    assert "version 2 of shop is active" in mgclip(place, "undo", "shop")
     assert json.loads(mgclip(place, "evaluate", "shop", "check/april", "--json"))["accuracy"] == alone[1]
     mgclip(place, "undo", "shop", "--to", "3")
 
@@ -75,7 +75,8 @@ def test_three_months_of_learning_predicting_and_correcting(place):
     mgclip(place, "relabel", "shop", first, "<b>wake & up</b> ⏰", "--text", first)
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] == "<b>wake & up</b> ⏰"
-    assert "adapters" in mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")  # they cannot forget
+    said = mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")
+    assert "cannot be removed" in said
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] != "<b>wake & up</b> ⏰"
     page = place / "evaluation.html"

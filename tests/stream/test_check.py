@@ -84,7 +84,7 @@ def test_the_check_reports_every_problem(tmp_path, as_small, mgclip):
     assert report["parts"]["train"] == {"images": 199, "min": 0, "median": 1, "max": 1}
     code, said, _ = mgclip("data", "check", "cub200", tmp_path)
     assert code == 1
-    assert "596 images opened, 11 found wrong; recipes for it:" in said
+    assert "596 images opened, 11 problems found; recipes for it:" in said
     assert "unreadable" not in mgclip("data", "check", "cub200", tmp_path, "--quick")[1]
 
 
@@ -119,7 +119,7 @@ def test_the_check_reads_a_folder_of_the_user(tmp_path, mgclip):
     assert "note: test/ is tested on; not used: val/" in said
     assert "note: 2 of 2 test images are also training images, such as" in said
     assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
-    assert "4 images opened, nothing wrong; recipes for it: folder" in said
+    assert "4 images opened, no problems; recipes for it: folder" in said
     write(tmp_path, "test/cow/b.jpg")
     (tmp_path / "train" / "cat" / "a.jpg").write_bytes(b"")
     code, said, _ = mgclip("data", "check", "folder", tmp_path)

@@ -36,7 +36,7 @@ def test_answers_are_those_of_predict_in_the_order_of_the_files(model, pictures)
     assert [answer.name for answer in answers] == whole.names
     for answer, sure, best in zip(answers, whole.top_confidence, whole.top(2), strict=True):
         assert answer.confidence == pytest.approx(float(sure), abs=1e-5)
-        assert [row["class"] for row in answer.best] == [name for name, _ in best]
+        assert [each.name for each in answer.best] == [name for name, _ in best]
 
 
 def test_below_the_threshold_the_answer_is_unknown(model, pictures):

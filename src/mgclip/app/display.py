@@ -1,4 +1,4 @@
-"""What a person sees while something runs, and the tables at the end."""
+"""What a command shows on a terminal: progress, and tables of results."""
 
 from __future__ import annotations
 
@@ -22,29 +22,34 @@ from rich.table import Table
 from rich.text import Text
 
 from mgclip.errors import one_line
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
+from mgclip.words import count
 
 if TYPE_CHECKING:
+    from mgclip.experiment.schemas import Record, Summary
     from mgclip.method.training import Step
 
 Item = TypeVar("Item")
 
 
-class _Plain(Console):
-    """A console on which a text, or a table's title, which may hold anybody's names, is one visible line."""
+class _OneLineConsole(Console):
+    """A console that prints a text or the title of a table, which may contain any name, as one visible line."""
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        for table in (what for what in objects if isinstance(what, Table) and isinstance(what.title, str)):
-            table.title = one_line(str(table.title))
-        super().print(*(one_line(what) if isinstance(what, str) else what for what in objects), **how)
+    def print(self, *objects: Any, **options: Any) -> None:
+        for table in objects:
+            if isinstance(table, Table) and isinstance(table.title, str):
+                table.title = one_line(table.title)
+        super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 
 
-screen = _Plain(stderr=True, markup=False, highlight=False)
-"""Progress goes to standard error, results to standard output."""
-out = _Plain(soft_wrap=True, markup=False, highlight=False)
+screen = _OneLineConsole(stderr=True, soft_wrap=True, markup=False, highlight=False)
+"""Standard error: progress and notes."""
+out = _OneLineConsole(soft_wrap=True, markup=False, highlight=False)
+"""Standard output: results."""
 
 
 def require_single_process(command: str) -> None:
-    """Refuse a command that works alone in one of several processes."""
+    """Raise ``InputError`` if a command that uses one process was is_distributed in several."""
     from mgclip.clip.parallel import is_distributed
     from mgclip.errors import InputError
 
@@ -53,7 +58,7 @@ def require_single_process(command: str) -> None:
 
 
 class _Speed(ProgressColumn):
-    """Images per second of a row that counts images."""
+    """Images per second of a bar that counts images."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -61,94 +66,101 @@ class _Speed(ProgressColumn):
 
 
 class RunDisplay:
-    """Two bars: the whole run with its time left, and the phase at work with task, epoch, speed and time left."""
+    """Two bars: the run with its remaining time, and the current phase with its task, epoch and speed."""
 
     def __init__(self, total_tasks: int, *, quiet: bool) -> None:
-        self.bars = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-            _Speed(), TimeRemainingColumn(), console=screen, disable=quiet, transient=True,
-        )  # fmt: skip
-        self.whole = self.bars.add_task("whole run", total=total_tasks)
-        self.phase = self.bars.add_task("loading", total=None, images=True)
-        self.at: tuple[int, str] | None = None
+        percentage = TextColumn("{task.percentage:>3.0f}%")
+        columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), percentage, _Speed()
+        self._bars = Progress(*columns, TimeRemainingColumn(), console=screen, disable=quiet, transient=True)
+        self._run = self._bars.add_task("run", total=total_tasks)
+        self._phase = self._bars.add_task("loading", total=None, images=True)
+        self._current: tuple[int, str] | None = None
 
     def __enter__(self) -> RunDisplay:
-        self.bars.start()
+        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        self._bars.stop()
 
     def on_step(self, step: Step) -> None:
-        """Move the phase's bar by one optimizer step."""
-        if self.at != (step.task, step.phase):
-            self.at = step.task, step.phase
-            total = step.steps * step.epochs * step.images
-            self.bars.reset(self.phase, total=total, images=True)
+        """Advance the bar of the phase by one optimizer step."""
+        if self._current != (step.task, step.phase):
+            self._current = step.task, step.phase
+            self._bars.reset(self._phase, total=step.steps * step.epochs * step.images, images=True)
         label = f"task {step.task + 1}  {step.phase}  epoch {step.epoch}/{step.epochs}"
-        self.bars.update(self.phase, advance=step.images, description=label)
+        self._bars.update(self._phase, advance=step.images, description=label)
 
-    def on_task(self, method: str, done: int, tasks: int, record: Mapping[str, Any]) -> None:
-        """Count a finished task and say how it went."""
-        self.bars.update(self.whole, advance=1)
-        if not self.bars.disable:
-            screen.print(
-                f"{method:<18} task {done:>2}/{tasks}  {record['classes_seen']:>4} classes  "
-                f"accuracy {100 * record['accuracy']:5.1f} %"
-            )
+    def advance(self) -> None:
+        """Advance the bar of the run by one task."""
+        self._bars.update(self._run, advance=1)
+
+    def on_task(self, method: str, done: int, tasks: int, record: Record) -> None:
+        """Advance the bar of the run, and print the accuracy after the task."""
+        self.advance()
+        if not self._bars.disable:
+            seen = count(record["classes_seen"], "class", "classes")
+            screen.print(f"{method:<18} task {done:>2}/{tasks}  {seen:>11}  accuracy {100 * record['accuracy']:5.1f} %")
 
 
-def with_progress_bar(answers: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
-    """The same items, counted before the eyes of whoever waits; nothing is shown where output is not to a screen."""
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.completed} images"), BarColumn(), _Speed(), TimeRemainingColumn(),
-        console=screen, disable=quiet or not screen.is_terminal, transient=True,
-    ) as bar:  # fmt: skip
+def with_progress_bar(items: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
+    """Yield the items while showing a progress bar on a terminal."""
+    columns = SpinnerColumn(), TextColumn("{task.completed} images"), BarColumn(), _Speed(), TimeRemainingColumn()
+    hidden = quiet or not screen.is_terminal
+    with Progress(*columns, console=screen, disable=hidden, transient=True) as bar:
         row = bar.add_task("images", total=total, images=True)
-        for answer in answers:
-            yield answer
+        for item in items:
+            yield item
             bar.update(row, advance=1)
 
 
 @contextmanager
 def opening_images(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar while images are opened before anything else; it is told how many were, of how many."""
-    with Progress(
-        TextColumn("opening images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=screen, transient=True, disable=quiet or not screen.is_terminal,
-    ) as bar:  # fmt: skip
+    """A bar while images are opened before anything else. Yields a function that takes the number opened and the total."""
+    columns = TextColumn("opening images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    hidden = quiet or not screen.is_terminal
+    with Progress(*columns, console=screen, disable=hidden, transient=True) as bar:
         row = bar.add_task("", total=None, visible=False)
         yield lambda done, total: bar.update(row, completed=done, total=total, visible=True)
 
 
 def percent(share: float | None) -> str:
-    """A share of 1 as percent; a dash where there is none."""
+    """A share of 1 in percent; a dash for None."""
     return "-" if share is None else f"{100 * share:.2f}"
 
 
-def summary_table(title: str, summaries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The final table of a run: one row per method."""
+def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None) -> Table:
+    """An empty table. Its first column and those in ``text`` contain text, the others numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("method", no_wrap=True)
-    for column in ("Avg %", "Last %", "forget", "BWT", "FWT", "E", "seconds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for method, s in summaries.items():
-        transfers = [percent(s[key]) for key in ("forgetting", "backward_transfer", "forward_transfer")]
-        accuracy = [percent(s["average"]), percent(s["last"])]
-        table.add_row(method, *accuracy, *transfers, str(s["epochs"]), f"{s['seconds']:.0f}")
+    for column in columns:
+        if column in (columns[0], *text):
+            table.add_column(column)
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def retention_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Zero-shot accuracy on data never trained on, and its drop from the un-tuned CLIP's; None where it was not measured."""
-    sets = list(dict.fromkeys(name for s in summaries.values() for name in s.get("retention", {})))
+def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
+    """The final table of a run: one row per method, the columns of every table of methods."""
+    columns = [*METRICS, EPOCHS, SECONDS]
+    table = make_table("method", *(metric.column for metric in columns), title=title)
+    for method, summary in summaries.items():
+        table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
+    return table
+
+
+def _cell(metric: Metric, value: float | None) -> str:
+    return f"{value:.0f}" if metric in (EPOCHS, SECONDS) and value is not None else percent(value)
+
+
+def retention_table(summaries: Mapping[str, Summary]) -> Table | None:
+    """Zero-shot accuracy on data never trained on, and the drop from the pre-trained CLIP; None if it was not measured."""
+    sets = list(dict.fromkeys(name for summary in summaries.values() for name in summary.get("retention", {})))
     if not sets:
         return None
-    table = Table(title="zero-shot on data never trained on, % (drop)", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("method", *sets):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for method, s in summaries.items():
-        kept = s.get("retention", {})
+    table = make_table("method", *sets, title="zero-shot accuracy on data never trained on, % (drop)")
+    for method, summary in summaries.items():
+        kept = summary.get("retention", {})
         cells = [f"{percent(kept[n]['accuracy'])} ({percent(kept[n]['drop'])})" if n in kept else "-" for n in sets]
         table.add_row(method, *cells)
     return table

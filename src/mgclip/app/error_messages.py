@@ -1,4 +1,4 @@
-"""What a failure of the machine is called: one sentence with what happened and what to do."""
+"""Describe an unexpected error in one sentence: what happened and what to do."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def describe_error(error: BaseException) -> str:
-    """A sentence for an error nobody has foreseen, of one that the system names as far as it can be told."""
+    """Describe an unexpected error in one sentence, more precisely if it came from the operating system."""
     what = " ".join(str(error).split()) or "no message"
     number, place = _system_error(error)
     if number in FULL:
         return (
-            f"There is no space left on the disk{place}: what was there is as it was; free some and do the same again."
+            f"There is no space left on the disk{place}: existing files are unchanged; "
+            "free some space and run the command again."
         )
     if number in FORBIDDEN:
-        return f"The system does not allow writing or reading{place} ({what}): allow it and do the same again."
+        return f"The system does not allow reading or writing{place} ({what}): fix the permissions and run the command again."
     if number == errno.ENAMETOOLONG:
-        return f"A file name is longer than the system allows ({what}): give a shorter one."
+        return f"A file name is longer than the system allows ({what}): use a shorter one."
     if number == errno.EMFILE:
-        return "Too many files are open at once: raise the limit (ulimit -n) and do the same again."
+        return "Too many files are open at once: raise the limit (ulimit -n) and run the command again."
     if _memory_ran_out(error):
         return f"Memory ran out ({what}): free some, or set a smaller micro_batch_size or encode_batch_size."
     return f"unexpected {type(error).__name__}: {what} (run  mgclip --debug ...  for the traceback)"
 
 
 def _system_error(error: BaseException) -> tuple[int | None, str]:
-    """The system's number of an error, of itself or of what it came from, and where it was met, if that is known."""
+    """The system's number of an error or of its cause, and the path, if these are known."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno is not None:
             return seen.errno, f" at {seen.filename}" if seen.filename else ""
-        if found := re.search(r"\(os error (\d+)\)", str(seen)):  # of a library that is not written in Python
+        if found := re.search(r"\(os error (\d+)\)", str(seen)):  # a library written in Rust
             return int(found[1]), ""
         seen = seen.__cause__ or seen.__context__
     return None, ""

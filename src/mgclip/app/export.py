@@ -7,32 +7,32 @@ from typing import Annotated
 
 import typer
 
+from mgclip.app.options import Base, Json, Quiet, SavedModel
+from mgclip.words import count
+
 
 def export_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
+    model: SavedModel,
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, probabilities out.")] = False,
     repo: Annotated[
         str | None, typer.Option("--push", metavar="REPO", help="Upload it to the Hugging Face hub as user/name.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-    base: Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
+    base: Base = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write an ordinary CLIP folder that transformers loads by itself, with head, classes and model card; check it."""
+    """Write a plain CLIP folder that transformers can load, with head, classes and model card, and check it."""
     from mgclip.app.display import out, require_single_process
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
-    from mgclip.saving.store import is_saved
+    from mgclip.saving.versions import check_saved
 
     require_single_process("export")
     if private and repo is None:
         raise InputError("--private applies to --push only: add --push REPO, or leave --private out.")
-    if not is_saved(model):
-        raise InputError(
-            f"{model} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."
-        )
+    check_saved(model)
 
     from mgclip.export.card import version_notes
     from mgclip.export.folder import export_folder
@@ -47,16 +47,16 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
-    exported, count = export_folder(learner, to, onnx=onnx, notes=version_notes(model)), len(learner.class_names)
+    exported, classes = export_folder(learner, to, onnx=onnx, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
         out.print(f"wrote {to}: {', '.join(exported.files)}")
-        classes = "1 class" if count == 1 else f"{count} classes"
-        out.print(f"{classes}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
+        known = count(classes, "class", "classes")
+        out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
         if exported.onnx_deviation is not None:
             out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
     address = push(to, repo, private) if repo is not None else None
     if as_json:
-        result = {"folder": str(to), "files": exported.files, "classes": count, "deviation": exported.deviation}
+        result = {"folder": str(to), "files": exported.files, "classes": classes, "deviation": exported.deviation}
         print_json({**result, "onnx_deviation": exported.onnx_deviation, "pushed_to": address})
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mgclip.app.options import Changes, Json, Quiet
 
 if TYPE_CHECKING:
     from mgclip.experiment.gap_study import Loss, Study, StudyRecord, StudyTrace
@@ -15,26 +16,24 @@ if TYPE_CHECKING:
 def gap_command(
     clip: Annotated[str, typer.Argument(help="A CLIP (hub id, folder, .pt file, iconclip), or a saved model.")],
     data: Annotated[str, typer.Argument(help="A data set's name, or a folder of class folders.")],
-    changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as rank=4.")
-    ] = None,
+    changes: Changes = None,
     path: Annotated[str | None, typer.Option(help="Path of the data set.")] = None,
     classes: Annotated[int, typer.Option(min=0, help="Use the first N classes; 0 for all.")] = 10,
-    per_class: Annotated[int, typer.Option(min=1, help="Test images of each class.")] = 50,
+    per_class: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 50,
     track: Annotated[
-        bool,
-        typer.Option("--track", help="Also fine-tune with both losses and track every measure."),
+        bool, typer.Option("--track", help="Also fine-tune with both losses and track every measure.")
     ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of --track.")] = 10,
     points: Annotated[int, typer.Option(min=1, help="Approximate number of measurements of --track.")] = 20,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the numbers and figures; default runs/gap-CLIP-DATA.")
+        Path | None, typer.Option(help="Folder of the numbers and figures; default: runs/gap-CLIP-DATA.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the modality gap: similarities, centroids, cones, a modality classifier, a projection; track it in training."""
     from mgclip.app.display import require_single_process
+    from mgclip.app.streams import print_json
     from mgclip.disk import write_json
     from mgclip.errors import InputError
     from mgclip.experiment.gap_study import Study, load_sample, study_record
@@ -64,7 +63,7 @@ def gap_command(
     record = study_record(initial, traces)
     write_json(folder / "gap.json", {"clip": clip, "data": data, "classes": list(sample.names), **record})
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **record}))
+        print_json({"folder": str(folder), **record})
     elif not quiet:
         _print(record, folder)
 
@@ -80,7 +79,7 @@ def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool)
     with RunDisplay(len(losses), quiet=quiet) as display:
         for loss in losses:
             traces.append(study.track(loss, epochs=epochs, points=points, on_step=display.on_step))
-            display.bars.update(display.whole, advance=1)
+            display.advance()
     for quantity, label in QUANTITIES.items():
         band = study.model.settings.alpha if quantity == "negative" else None
         file = folder / f"{quantity.replace('_', '-')}.svg"
@@ -89,16 +88,11 @@ def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool)
 
 
 def _print(record: StudyRecord, folder: Path) -> None:
-    from rich.table import Table
-
-    from mgclip.app.display import out
+    from mgclip.app.display import make_table, out
     from mgclip.experiment.gap_study import LOGITS, QUANTITIES
 
-    table = Table()
-    table.add_column("measure")
-    table.add_column("before" if record["traces"] else "value", justify="right")
-    for trace in record["traces"]:
-        table.add_column(f"after {trace['loss']}", justify="right")
+    after = [f"after {trace['loss']}" for trace in record["traces"]]
+    table = make_table("measure", "before" if after else "value", *after)
     for name, label in QUANTITIES.items():
         values = [record["gap"][name], *(trace["points"][-1][name] for trace in record["traces"])]
         unit = ", cosine" if name in LOGITS else ""

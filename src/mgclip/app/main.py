@@ -24,11 +24,10 @@ from mgclip.app import (
     run,
     versions,
 )
-from mgclip.app.error_messages import describe_error
+from mgclip.app.options import CommandWithOldNames
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
-from mgclip.environment import installed_versions
 from mgclip.errors import MGCLIPError
 
 app = typer.Typer(
@@ -37,32 +36,40 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, which does not wait for rich to be imported
 )
-app.command("run")(with_home(run.run_command))
-app.command("reproduce")(with_home(reproduce.reproduce_command))
-app.command("learn")(with_home(learn.learn_command))
-app.command("predict")(with_home(predict.predict_command))
-app.command("evaluate")(with_home(evaluate.evaluate_command))
-app.command("history")(with_home(versions.history_command))
-app.command("undo")(with_home(versions.undo_command))
-app.command("relabel")(with_home(versions.relabel_command))
-app.command("forget")(with_home(versions.forget_command))
-app.command("report")(with_home(report.report_command))
-app.command("export")(with_home(export.export_command))
-app.command("studio")(with_home(studio.studio_command))
-app.command("gap")(with_home(gap.gap_command))
-app.command("bench")(with_home(bench.bench_command))
-app.command("conform")(with_home(conform.conform_command))
-app.command("recipes")(with_home(recipes.recipes_command))
+for command in (
+    run.run_command,
+    reproduce.reproduce_command,
+    learn.learn_command,
+    predict.predict_command,
+    evaluate.evaluate_command,
+    versions.history_command,
+    versions.undo_command,
+    versions.relabel_command,
+    versions.forget_command,
+    report.report_command,
+    export.export_command,
+    studio.studio_command,
+    gap.gap_command,
+    bench.bench_command,
+    conform.conform_command,
+    recipes.recipes_command,
+):
+    app.command(command.__name__.removesuffix("_command"), cls=CommandWithOldNames)(with_home(command))
 app.add_typer(data.app, name="data")
 
 
 def _version(context: typer.Context, wanted: bool) -> None:
-    if wanted:
-        typer.echo(
-            json.dumps(installed_versions(), indent=1) if context.params.get("as_json") else f"mgclip {__version__}"
-        )
-        raise typer.Exit
+    if not wanted:
+        return
+    if context.params.get("as_json"):
+        from mgclip.environment import installed_versions
+
+        typer.echo(json.dumps(installed_versions(), indent=1))
+    else:
+        typer.echo(f"mgclip {__version__}")
+    raise typer.Exit
 
 
 _debug = False
@@ -71,24 +78,22 @@ _debug = False
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, help="Show the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, help="Print the version and exit.")] = False,
     as_json: Annotated[
         bool,
-        typer.Option(
-            "--json", is_eager=True, help="With --version: show all versions that a bug report needs, as JSON."
-        ),
+        typer.Option("--json", is_eager=True, help="With --version: print all versions that a bug report needs."),
     ] = False,
 ) -> None:
     global _debug
     _debug = debug
     if as_json:
         raise typer.BadParameter(
-            "it belongs to --version here; for a command's output put it after the command.", param_hint="--json"
+            "before a command it applies to --version only: put it after the command.", param_hint="--json"
         )
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code: 0, 1 (failure) or 2 (wrong input)."""
     prepare_streams()
     try:
         app()
@@ -97,8 +102,10 @@ def main() -> None:
             raise
         typer.echo(f"mgclip: {error}", err=True)
         sys.exit(error.exit_code)
-    except Exception as error:  # a fault of ours or of the machine: one line too, the traceback on request
+    except Exception as error:  # a bug, or a fault of the machine: one line too, unless --debug asks for the traceback
         if _debug:
             raise
+        from mgclip.app.error_messages import describe_error
+
         typer.echo(f"mgclip: {describe_error(error)}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""``~`` in the paths that commands take: the home folder, also where the shell does not replace it (quoted, or after ``=``)."""
+"""``~`` in the paths given to commands stands for the home folder, even if the shell left it (quoted, or after ``=``)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments", "table"})
-"""Parameters that are texts because they take other things too, such as the name of a data set or recipe."""
+MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments"})
+"""Parameters of type ``str`` that can be paths or other things, such as the name of a data set or recipe."""
 
 
 def with_home(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command, which expands ``~`` in all its paths."""
+    """The command, with ``~`` expanded in all its paths."""
 
     @wraps(command)
     def expanding(**given: Any) -> Any:

@@ -1,66 +1,69 @@
-"""``mgclip predict``: class and confidence of images."""
+"""``mgclip predict``: the class of each image, and the confidence."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mgclip.app.options import Base, OnBadImage, SavedModel
+
 if TYPE_CHECKING:
-    from mgclip.workflows.predict import Answer
+    from mgclip.workflows.answers import Answer
+
+
+UnknownBelow = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one."
+    ),
+]
+Candidates = Annotated[
+    str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')
+]
 
 
 def predict_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
+    model: SavedModel,
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="Show so many classes for each image.")] = 1,
-    unknown: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Answer 'unknown' where an image is less like any class than this; evaluate suggests it.",
-        ),
-    ] = 0.0,
-    also: Annotated[str, typer.Option(help='More classes, by their text alone: "a zebra,a lion".')] = "",
+    top: Annotated[int, typer.Option(min=1, help="Show the N most probable classes of each image.")] = 1,
+    unknown_below: UnknownBelow = 0.0,
+    candidates: Candidates = "",
     branches: Annotated[
-        bool, typer.Option("--branches", help="Also show what texts and head say by themselves.")
+        bool, typer.Option("--branches", help="Also show the scores of the text branch and of the head.")
     ] = False,
-    base: Annotated[str, typer.Option(help="Where the model's CLIP is now, if it has moved.")] = "",
-    on_bad_image: Annotated[
-        Literal["error", "skip"], typer.Option(help="What to do about a file that cannot be read.")
-    ] = "error",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each image.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one line for each image and class.")] = False,
+    base: Base = "",
+    on_bad_image: OnBadImage = "error",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one line per image and class.")] = False,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time; 1 answers a list on standard input line by line.")
+        int | None, typer.Option(min=1, help="Images per batch; 1 answers a list on standard input line by line.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Classify images among all classes a model has learned."""
+    """Classify images among all classes that a model has learned."""
     from mgclip.app.display import screen, with_progress_bar
-    from mgclip.app.stdin_list import listed_files
-    from mgclip.app.streams import print_json
-    from mgclip.errors import InputError, one_line
+    from mgclip.app.image_arguments import given_files
+    from mgclip.errors import InputError
     from mgclip.saving.versions import check_saved
+    from mgclip.words import count
 
     if as_json and as_csv:
         raise InputError("Give --json or --csv, not both.")
-    files, total = (listed_files(images), None) if "-" in images else _files(images)
+    files, total = given_files(images)
     check_saved(model)
-    candidates = [text.strip() for text in also.split(",")] if also else []
 
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.predict import UNKNOWN, predict_files
+    from mgclip.workflows.predict import predict_files
 
-    if not is_main():  # one process answers: predicting is not shared
+    if not is_main():  # the work is not shared: one process answers
         return
     skipped: list[Path] = []
 
@@ -72,73 +75,33 @@ def predict_command(
         MGCLIP.from_pretrained(model, base=base or None),
         files,
         top=top,
-        also=candidates,
-        threshold=unknown,
+        also=[text.strip() for text in candidates.split(",")] if candidates else [],
+        threshold=unknown_below,
         on_bad=skip if on_bad_image == "skip" else None,
         batch=batch,
     )
-    write = csv.writer(sys.stdout)
-    if as_csv:
-        write.writerow(
-            ["image", "rank", "class", "probability", "confidence", "likeness", *(["text", "image_cosine"] * branches)]
-        )
+    show = _writer("json" if as_json else "csv" if as_csv else "text", branches=branches)
     for answer in with_progress_bar(answers, total, quiet=quiet):
-        name = UNKNOWN if answer.name is None else answer.name
-        if as_json:
-            print_json(_as_json(answer, name, branches=branches))
-        elif as_csv:
-            for rank, row in enumerate(answer.best, start=1):
-                named = name if rank == 1 else row["class"]
-                more = [row["text"], row["image"]] if branches else []
-                write.writerow(
-                    [answer.file, rank, named, row["probability"], row["confidence"], answer.likeness, *more]
-                )
-        else:
-            shown = str(answer.file)
-            cells = [
-                one_line(shown) if sys.stdout.isatty() else shown,
-                *map(one_line, _cells(answer, name, branches=branches)),
-            ]
-            print("\t".join(cells), flush=True)
+        show(answer)
     if skipped and not quiet:
-        screen.print(f"{len(skipped)} files were skipped")
+        screen.print(f"skipped {count(len(skipped), 'file')}")
 
 
-def _files(places: Sequence[str]) -> tuple[Iterator[Path], int]:
-    """Image files of files and folders, and how many these are.
+def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
+    """A function that prints an answer as JSON, as CSV (whose header is printed now) or as a line of text."""
+    from mgclip.app.streams import print_json
+    from mgclip.errors import one_line
+    from mgclip.workflows.answers import BRANCHES, COLUMNS
 
-    Raises ``InputError`` for a place that is not there or a folder without an image.
-    """
-    from mgclip.errors import InputError
-    from mgclip.stream.folder import image_files
+    if form == "json":
+        return lambda answer: print_json(answer.as_json(branches=branches))
+    if form == "csv":
+        table = csv.writer(sys.stdout)
+        table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
+        return lambda answer: table.writerows(answer.as_table(branches=branches))
 
-    files: list[Path] = []
-    for place in map(Path, places):
-        found = image_files(place) if place.is_dir() else [place]
-        if not found:
-            raise InputError(f"{place} holds no image file.")
-        files += found
-    if missing := [file for file in files if not file.is_file()]:
-        raise InputError(f"There is no image file {missing[0]}.")
-    return iter(files), len(files)
+    def print_line(answer: Answer) -> None:
+        file = one_line(str(answer.file)) if sys.stdout.isatty() else str(answer.file)
+        print("\t".join([file, *map(one_line, answer.as_words(branches=branches))]), flush=True)
 
-
-def _as_json(answer: Answer, name: str, *, branches: bool) -> dict[str, object]:
-    rows = [
-        {key: value for key, value in row.items() if branches or key not in ("text", "image")} for row in answer.best
-    ]
-    first = {
-        "class": name,
-        "probability": rows[0]["probability"],
-        "confidence": answer.confidence,
-        "likeness": answer.likeness,
-    }
-    return {"image": str(answer.file), **first, "top": rows}
-
-
-def _cells(answer: Answer, name: str, *, branches: bool) -> Iterator[str]:
-    for rank, row in enumerate(answer.best):
-        cell = f"{name if rank == 0 else row['class']} {row['confidence']:.4f}"
-        if branches:
-            cell += f" (text {row['text']:.4f}, image {'-' if row['image'] is None else format(row['image'], '.4f')})"
-        yield cell
+    return print_line

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mgclip.app.options import Json, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +23,13 @@ def reproduce_command(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting with the recipe's own.")] = 1,
     twin: Annotated[bool, typer.Option("--twin", help="Run the twin of each recipe on icons100 instead.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default runs/TABLE.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default: runs/TABLE.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
+    from mgclip.app.streams import print_json
     from mgclip.experiment.reproduce import collect, finished, load_table, table_runs
     from mgclip.saving.store import check_writable
 
@@ -48,16 +50,14 @@ def reproduce_command(
     try:
         summaries = [_run(run, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
-        screen.print(
-            "Stopped. Finished runs and tasks are saved: run the same command again to resume.", soft_wrap=True
-        )
+        screen.print("Stopped. Finished runs and tasks are saved: run the same command again to resume.")
         raise typer.Exit(1) from None
     if not is_main():
         return
     rows = collect(runs, summaries)
     written = _write(name, folder, rows, known.published)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), "rows": [vars(row) for row in rows]}))
+        print_json({"folder": str(folder), "rows": [vars(row) for row in rows]})
     elif not quiet:
         from mgclip.app.display import out as results
 
@@ -75,7 +75,8 @@ def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
     if (done := finished(planned)) is not None:
         return done
 
-    from mgclip.experiment.runner import open_run, run
+    from mgclip.experiment.open_run import open_run
+    from mgclip.experiment.runner import run
 
     if not quiet:
         screen.print(f"{planned.recipe.name}  {planned.change}  seed {planned.recipe.seed}")
@@ -99,13 +100,10 @@ def _write(name: str, folder: Path, rows: Sequence[TableResult], published: Sequ
 
 
 def _list() -> None:
-    from rich.table import Table
-
-    from mgclip.app.display import out
+    from mgclip.app.display import make_table, out
     from mgclip.experiment.reproduce import load_table, shipped_tables
 
-    shown = Table("table", "content")
-    shown.columns[0].no_wrap = True
+    tables = make_table("table", "content", text=("content",))
     for name in shipped_tables():
-        shown.add_row(name, load_table(name).about)
-    out.print(shown)
+        tables.add_row(name, load_table(name).about)
+    out.print(tables)

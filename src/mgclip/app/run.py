@@ -2,18 +2,90 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mgclip.app.options import CheckpointEvery, Json, Quiet
+from mgclip.words import count
+
 if TYPE_CHECKING:
+    from mgclip.experiment.open_run import OpenRun
+    from mgclip.experiment.recipe import Recipe
     from mgclip.experiment.schemas import Summary
 
 
-def free_folder(name: str) -> Path:
+def run_command(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...", help="Name or file of a recipe (default: icons100), and changes to it."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: runs/RECIPE, or the first unused runs/RECIPE-N.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
+    checkpoint_every: CheckpointEvery = 100,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
+    from mgclip.app.display import opening_images, screen
+    from mgclip.app.streams import print_json
+    from mgclip.errors import InputError
+
+    words = arguments or []
+    names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    if len(names) > 1:
+        raise InputError(f"One recipe at a time; found {' and '.join(names)}.")
+    if resume is not None and out is not None:
+        raise InputError("Give --out for a new run or --resume for an old one, not both.")
+    recipe, folder = _recipe_and_folder("".join(names), changes, out=out, resume=resume)
+
+    from mgclip.clip.parallel import is_main
+    from mgclip.experiment.open_run import open_run
+    from mgclip.report.page import write_report
+    from mgclip.stream.folder import find_parts
+
+    quiet = quiet or not is_main()
+    with opening_images(quiet=quiet) as on_images:
+        opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
+    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
+        screen.print(note)
+    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
+    summaries = _run(opened, again, checkpoint_every=checkpoint_every, quiet=quiet)
+    if not is_main():
+        return
+    _draw(folder, summaries, recipe.name)
+    page = write_report([folder])
+    if as_json:
+        print_json({"run": str(folder), "methods": summaries})
+    elif not quiet:
+        _print(opened, summaries, page)
+
+
+def _recipe_and_folder(
+    name: str, changes: Sequence[str], *, out: Path | None, resume: Path | None
+) -> tuple[Recipe, Path]:
+    """The recipe and folder of a new run, or of the one to resume."""
+    from mgclip.errors import InputError
+    from mgclip.experiment.recipe import change_recipe, load_recipe
+    from mgclip.experiment.run_folder import read_recipe
+
+    if resume is None:
+        recipe = load_recipe(name or "icons100", changes)
+        return recipe, out or unused_folder(recipe.name)
+    started = read_recipe(resume)
+    if name and load_recipe(name).name != started.name:
+        raise InputError(f"{resume} is a run of {started.name}, not of {name}.")
+    return change_recipe(started, changes, source=str(resume)), resume
+
+
+def unused_folder(name: str) -> Path:
     """The first unused of ``runs/NAME``, ``runs/NAME-2``, ..."""
     folder, number = Path("runs") / name, 1
     while folder.exists():
@@ -22,59 +94,18 @@ def free_folder(name: str) -> Path:
     return folder
 
 
-def run_command(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe's name or file (icons100), and changes to it."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE, the first unused.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between checkpoints inside a task; there is one at each phase anyway.")
-    ] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the result of --json.")] = False,
-) -> None:
-    """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
-    from mgclip.app.display import RunDisplay, opening_images, retention_table, screen, summary_table
-    from mgclip.app.display import out as results
+def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> dict[str, Summary]:
+    """Run with progress bars; if the run is stopped or fails, print the command ``again`` that resumes it."""
+    from mgclip.app.display import RunDisplay, screen
     from mgclip.app.signals import stop_on_signal
-    from mgclip.errors import InputError, MGCLIPError
-    from mgclip.experiment.recipe import as_shipped, change_recipe, load_recipe
-    from mgclip.experiment.run_folder import read_recipe
-
-    words = arguments or []
-    names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
-    if len(names) > 1:
-        raise InputError(f"One recipe at a time; found {' and '.join(names)}.")
-    if resume is not None and out is not None:
-        raise InputError("Give --out for a new run or --resume for an old one, not both.")
-    if resume is None:
-        recipe = load_recipe(names[0] if names else "icons100", changes)
-        folder = out or free_folder(recipe.name)
-    else:
-        folder, begun = resume, read_recipe(resume)
-        if names and load_recipe(names[0]).name != begun.name:
-            raise InputError(f"{folder} is a run of {begun.name}, not of {names[0]}.")
-        recipe = change_recipe(begun, changes, source=str(folder))
-
-    from mgclip.clip.parallel import is_main
-    from mgclip.experiment.runner import open_run, run
-    from mgclip.report.page import write_report
+    from mgclip.errors import MGCLIPError
+    from mgclip.experiment.runner import run
     from mgclip.saving.checkpoints import Stopped
-    from mgclip.stream.folder import find_parts
 
-    quiet = quiet or not is_main()
-    with opening_images(quiet=quiet) as on_images:
-        opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
-    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
-        screen.print(note, soft_wrap=True)
-    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
+    total = len(opened.stream) * len(opened.recipe.methods)
     try:
-        with RunDisplay(len(opened.stream) * len(recipe.methods), quiet=quiet) as display, stop_on_signal() as stop:
-            summaries = run(
+        with RunDisplay(total, quiet=quiet) as display, stop_on_signal() as stop:
+            return run(
                 opened,
                 on_step=display.on_step,
                 on_task=display.on_task,
@@ -82,47 +113,40 @@ def run_command(
                 stop=stop,
             )
     except KeyboardInterrupt as stopped:
-        kept = "All steps so far are kept" if isinstance(stopped, Stopped) else "What the last checkpoint holds is kept"
-        screen.print(f"Stopped. {kept}: go on with  {again}", soft_wrap=True)
+        saved = "Progress" if isinstance(stopped, Stopped) else "Progress up to the last checkpoint"
+        screen.print(f"Stopped. {saved} is saved; resume with:  {again}")
         raise typer.Exit(1) from None
     except MGCLIPError:
         raise
     except Exception:
-        screen.print(f"What the last checkpoint holds is kept: go on with  {again}", soft_wrap=True)
+        screen.print(f"Progress up to the last checkpoint is saved; resume with:  {again}")
         raise
-    if not is_main():
-        return
-    _figure(folder, summaries, recipe.name)
-    page = write_report([folder])
-    if as_json:
-        typer.echo(json.dumps({"run": str(folder), "methods": summaries}))
-    elif not quiet:
-        results.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
-        if (table := retention_table(summaries)) is not None:
-            results.print(table)
-        if as_shipped(recipe):
-            _compare(recipe, summaries)
-        if opened.skipped:
-            results.print(f"{len(opened.skipped)} images cannot be read and were left out: {folder / 'skipped.json'}")
-        results.print(f"records, models and accuracy.svg: {folder}; all of it to look at: {page}")
 
 
-def _figure(folder: Path, summaries: dict[str, Summary], name: str) -> None:
+def _draw(folder: Path, summaries: Mapping[str, Summary], name: str) -> None:
     from mgclip.report.file_figures import accuracy_figure
 
     curves = {method: summary["accuracy_after"] for method, summary in summaries.items()}
     accuracy_figure(curves, folder / "accuracy.svg", title=f"{name}: accuracy over all classes seen")
 
 
-def _compare(recipe: Any, summaries: dict[str, Summary]) -> None:
-    """Published accuracy beside the measured one, where the recipe knows it."""
-    from mgclip.app.display import out, percent
+def _print(opened: OpenRun, summaries: Mapping[str, Summary], page: Path) -> None:
+    from mgclip.app.display import out, percent, retention_table, summary_table
+    from mgclip.experiment.recipe import as_shipped
+    from mgclip.experiment.run_folder import SKIPPED
 
-    if (summary := summaries.get("mg-clip")) is None:
-        return
-    for name, published, measured in (
-        ("Avg", recipe.expected_avg, summary["average"]),
-        ("Last", recipe.expected_last, summary["last"]),
-    ):
-        if published is not None:
-            out.print(f"mg-clip {name}: published {published:.2f}, measured {percent(measured)}")
+    recipe, folder = opened.recipe, opened.folder
+    out.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
+    if (table := retention_table(summaries)) is not None:
+        out.print(table)
+    if as_shipped(recipe) and (summary := summaries.get("mg-clip")) is not None:
+        for name, published, measured in (
+            ("Avg", recipe.expected_avg, summary["average"]),
+            ("Last", recipe.expected_last, summary["last"]),
+        ):
+            if published is not None:
+                out.print(f"mg-clip {name}: published {published:.2f}, measured {percent(measured)}")
+    if opened.skipped:
+        out.print(f"skipped {count(len(opened.skipped), 'unreadable image')}: {folder / SKIPPED}")
+    out.print(f"records, models and accuracy.svg: {folder}")
+    out.print(f"report: {page}")

@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, or by the system."""
+"""Stop gracefully on SIGINT (Ctrl-C) and SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came meanwhile. The first lets the step at work end, a second one stops at once."""
-    asked: list[int] = []
+    """Yield a function that returns whether a signal came.
+
+    The first signal lets the current step end, a second one stops at once.
+    """
+    received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _: object) -> None:
-        asked.append(number)
+        received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     try:
         for number in before:
             signal.signal(number, note)
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The standard streams of a command: any encoding, closed or not, and JSON in it."""
+"""The standard streams of a command: any encoding, open or closed, and JSON output."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 
 def prepare_streams() -> None:
-    """Make output safe: what an encoding cannot hold is written as an escape, and a closed stream as nowhere.
+    """Make the standard streams accept anything: escape characters that the encoding lacks, and replace closed streams.
 
-    File names need not be UTF-8: their bytes are written as they are.
+    File names need not be UTF-8; their bytes are written unchanged.
     """
     codecs.register_error("mgclip", _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this; its number must not become a file's
+        if stream is None:  # closed by the caller; otherwise the next file opened would get its number
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape" if mode == "r" else "mgclip")
@@ -26,7 +26,7 @@ def prepare_streams() -> None:
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
     if isinstance(error, UnicodeEncodeError):
-        error.end = error.start + 1  # letter by letter, for each may be of another kind
+        error.end = error.start + 1  # one character at a time, because each may need another escape
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -34,6 +34,6 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on standard output; letters as they are if the encoding can hold all of them, or as JSON's escapes."""
+    """Print one line of JSON. Characters outside ASCII are escaped unless the encoding of the output has all of them."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     print(json.dumps(value, ensure_ascii=not encoding.startswith("utf")), flush=True)

@@ -1,4 +1,4 @@
-"""Recipes: an experiment as one flat list of typed settings, read from YAML and changed by ``key=value``."""
+"""Recipes: an experiment as one flat list of typed settings, read from YAML and changed with ``key=value``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mgclip.untrusted import parse_yaml
 
 
 class Recipe(Settings, BaselineSettings):
-    """What to learn, from which data, in which order, with which methods; the methods' own settings stand beside them."""
+    """The data, the order of its classes, the methods, and the settings of the methods."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,23 +32,23 @@ class Recipe(Settings, BaselineSettings):
     data: str = "icons100"
     data_path: str | None = None
     train_per_class: Positive = 100
-    """icons100 only: images drawn of each class."""
+    """icons100 only: images drawn per class."""
     test_per_class: Positive = 20
     class_order: str | int | list[int] = "shuffled"
     initial_classes: Annotated[int, Field(ge=0)] = 0
     """Classes of the first task; 0 means classes_per_task."""
     classes_per_task: Positive = 10
     tasks: Positive | None = None
-    """Stop after so many tasks."""
+    """Stop after this number of tasks."""
     methods: list[str] = Field(default_factory=lambda: ["mg-clip"])
     retention: dict[str, str | None] = Field(default_factory=dict)
-    """Data sets to measure zero-shot retention on after the stream, each with the path of its data or null."""
+    """Data sets to measure zero-shot retention on after the stream -> the path of their data, or null."""
     memory: Annotated[int, Field(ge=0)] = 0
-    """Images kept in all by mg-clip-replay, 0 for the published 2,000; the other methods keep none."""
+    """Total number of images that mg-clip-replay keeps, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """An image that cannot be read stops the run; or all are looked at first, and such are left out and listed."""
+    """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
     twin: str | None = None
-    """The recipe that shows the same protocol on icons100."""
+    """The recipe with the same protocol on icons100."""
     expected_avg: float | None = None
     """Published average accuracy of mg-clip, percent."""
     expected_last: float | None = None
@@ -92,13 +92,13 @@ class Recipe(Settings, BaselineSettings):
 
     @model_validator(mode="after")
     def _memory_fits(self) -> Recipe:
-        """In place of the check of a model's own settings: here only a method that replays has a memory."""
+        """Replaces the check of a model's own settings, because here only a method with replay has a memory."""
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
         return self
 
     def settings(self) -> Settings:
-        """The settings that all methods share, checked already; ``method_settings`` makes those of one method of them."""
+        """The settings that all methods share, already checked. ``method_settings`` derives those of one method from them."""
         return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
 
     def peers(self) -> BaselineSettings:
@@ -112,11 +112,24 @@ def shipped_recipes() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
-    """A recipe by name or file, with ``key=value`` changes, values read as YAML.
+def recipes_for(data: str) -> list[str]:
+    """The names of the shipped recipes that use a data set."""
+    return [name for name in shipped_recipes() if load_recipe(name).data == data]
 
-    A recipe that ``extends`` another one takes from it what it does not set itself. Raises ``InputError`` naming every wrong key
-    and value at once, with the nearest valid key.
+
+def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
+    """Load a recipe. One that ``extends`` another recipe inherits every setting that it does not set itself.
+
+    Args:
+        reference: The name of a shipped recipe, or a file.
+        changes: Changes to it, ``key=value`` with the value in YAML.
+
+    Raises:
+        InputError: If there is no such recipe, or naming every wrong key (with the nearest valid one) and value.
+
+    Example:
+        >>> load_recipe("icons100", ["epochs=2", "methods=mg-clip,zero-shot"]).methods
+        ['mg-clip', 'zero-shot']
     """
     return build_recipe({**_read(reference, ()), **dict(map(parse_change, changes))}, source=reference)
 
@@ -130,24 +143,24 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     values = read_yaml(file)
     if not isinstance(values, Mapping):
-        raise InputError(f"{file} must hold settings, one key: value a line; found {type(values).__name__}.")
-    below: dict[str, Any] = {}
+        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
+    inherited: dict[str, Any] = {}
     if "extends" in values:
         other = values["extends"]
         if not isinstance(other, str):
-            raise InputError(f"{file} extends {type(other).__name__}: give a recipe's name or file.")
-        beside = str(file.parent / other)
-        below = _read(beside if _is_file(beside) else other, (*chain, reference))
-    return {**below, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
+            raise InputError(f"{file} extends a value of type {type(other).__name__}: give a recipe's name or file.")
+        sibling = str(file.parent / other)
+        inherited = _read(sibling if _is_file(sibling) else other, (*chain, reference))
+    return {**inherited, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
 
 
 def _is_file(name: str | Path) -> bool:
-    """Whether there is such a file; a name that no file can have is none."""
-    return os.path.isfile(name)  # noqa: PTH113  (pathlib's raises where a name is too long)
+    """Whether there is such a file."""
+    return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML file holds. Raises ``InputError`` where it is none."""
+    """The content of a YAML file. Raises ``InputError`` if it cannot be read or is not YAML."""
     try:
         return parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -155,11 +168,11 @@ def read_yaml(file: Path) -> Any:
 
 
 NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
-"""What may differ from a shipped recipe without making another experiment of it."""
+"""Settings that may differ from a shipped recipe: it is still the same experiment."""
 
 
 def as_shipped(recipe: Recipe) -> bool:
-    """Whether a recipe is one of the shipped ones in all that matters: published accuracies then fit it."""
+    """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
     if recipe.name not in shipped_recipes():
         return False
     here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
@@ -167,12 +180,12 @@ def as_shipped(recipe: Recipe) -> bool:
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's settings, to be compared: two that mean the same are equal."""
+    """A recipe's settings for comparison: they are equal if two recipes mean the same."""
     return {**recipe.model_dump(), "memory": recipe.memory or MEMORY}
 
 
 def parse_change(change: str) -> tuple[str, Any]:
-    """``key=value`` -> key, and the value read as YAML."""
+    """``key=value`` -> the key, and the value parsed as YAML."""
     key, equals, value = change.partition("=")
     if not equals or not key:
         raise InputError(f"A change is written key=value; found {change!r}.")
@@ -183,12 +196,12 @@ def parse_change(change: str) -> tuple[str, Any]:
 
 
 def change_recipe(recipe: Recipe, changes: Iterable[str], *, source: str) -> Recipe:
-    """A recipe with ``key=value`` changes made to it."""
+    """A copy of a recipe with ``key=value`` changes."""
     return build_recipe({**recipe.model_dump(), **dict(map(parse_change, changes))}, source=source)
 
 
 def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
-    """Check settings and make the recipe of them; all that is wrong is said in one error."""
+    """Make a recipe from settings. An error names every wrong key and value."""
     return build(Recipe, values, source=f"In recipe {source}")
 
 
@@ -196,14 +209,14 @@ def build_settings(given: Settings | Mapping[str, Any] | Iterable[str] | None) -
     """The method's settings.
 
     Args:
-        given: Settings, a mapping of some of them by name, or changes of the defaults written ``key=value``.
+        given: Settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
 
     Returns:
         The settings.
 
     Raises:
-        InputError: If this is something else, or a key or a value is wrong; keys that only recipes have are wrong too.
+        InputError: If it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
     """
     if isinstance(given, list | tuple) and all(isinstance(change, str) for change in given):
         return as_settings(dict(map(parse_change, given)))
-    return as_settings(given)  # type: ignore[arg-type]  # it refuses anything else
+    return as_settings(given)  # type: ignore[arg-type]  # as_settings refuses anything else

@@ -1,153 +1,43 @@
-"""Run a recipe: for each method, for each task: learn, evaluate, record, checkpoint."""
+"""Run a recipe: for each method, for each task: learn, evaluate, record, save."""
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from mgclip.clip import parallel
-from mgclip.clip.backbone import Backbone
-from mgclip.clip.load import load_backbone
-from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
+from mgclip.clip.pixels import KEEP_BYTES, PreparedImages
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.final_evaluation import write_final
-from mgclip.experiment.recipe import Recipe
-from mgclip.experiment.retention import HeldOut, load_held_out, retention, zero_shot_accuracy
-from mgclip.experiment.schemas import Measured, ProbeRecord, Record, Seconds, Summary, Trained
-from mgclip.method.baselines.make import Learner, make_learner
-from mgclip.method.baselines.table import METHODS, method_settings
-from mgclip.method.gap import similarities
-from mgclip.method.preservation import LearnResult
-from mgclip.method.replay import check_room
+from mgclip.experiment.open_run import OpenRun
+from mgclip.experiment.retention import retention, zero_shot_accuracy
+from mgclip.experiment.schemas import Record, Seconds, Summary
+from mgclip.experiment.task_record import evaluate, prepare_test_images, trained
+from mgclip.method.baselines.make import Learner
+from mgclip.method.baselines.table import METHODS
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.saving.store import check_writable
-from mgclip.stream.data import Split
-from mgclip.stream.datasets import load_dataset
-from mgclip.stream.fingerprint import fingerprint
-from mgclip.stream.orders import class_order
-from mgclip.stream.tasks import Task, join_tasks, make_tasks, task_sizes
-from mgclip.stream.unreadable import (
-    NO_TASK,
-    Part,
-    Skipped,
-    drop_positions,
-    find_unreadable,
-    stream_parts,
-    without_skipped,
-)
+from mgclip.stream.tasks import join_tasks
 
 MODEL = "model"
-"""Folder of a method's checkpoint: the model as it was after the last finished task."""
-
-Answers = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Label and probability of each test image's answer, ``(n,)`` and ``(n,)``, task after task."""
+"""Name of the folder with the model of a method as it was after the last finished task."""
 
 OnTask = Callable[[str, int, int, Record], None]
-"""Told after each task: method, tasks done, tasks in all, the task's record."""
-
-
-def build_stream(recipe: Recipe) -> list[Task]:
-    """The tasks of a recipe."""
-    dataset = load_dataset(
-        recipe.data, path=recipe.data_path,
-        train_per_class=recipe.train_per_class, test_per_class=recipe.test_per_class,
-    )  # fmt: skip
-    classes = len(dataset.class_names)
-    order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
-    sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    return make_tasks(dataset, order, sizes[: recipe.tasks])
+"""Called after each task with the method, the number of tasks done, the number of all tasks, and the record."""
 
 
 @dataclass(frozen=True)
-class OpenRun:
-    """A run about to start or to go on: all that could be refused has been."""
+class _Callbacks:
+    """What is called during a run, and how often it is checkpointed."""
 
-    recipe: Recipe
-    folder: Path
-    stream: Sequence[Task]
-    backbone: Backbone
-    held_out: Mapping[str, HeldOut]
-    skipped: Sequence[Skipped] = ()
-    """Images that cannot be read, which ``stream`` is without."""
-
-    def learner(self, method: str, saved: Path | None = None) -> Learner:
-        """A learner of a method of this run, fresh or going on with what is saved."""
-        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
-
-
-def open_run(
-    recipe: Recipe,
-    folder: Path,
-    *,
-    resume: bool = False,
-    on_images: Callable[[int, int], None] = lambda done, total: None,
-) -> OpenRun:
-    """Load data and CLIP, then make the run's folder, or see that the one to go on with belongs to the recipe.
-    ``on_images`` is told how many images were looked at, of how many, where the recipe leaves out those that cannot be read.
-
-    Raises ``InputError`` for data or a CLIP that cannot be had, a folder already used, or a run of another recipe; then
-    nothing was written.
-    """
-    if resume:
-        run_folder.check_same(folder, recipe, "go on with the same settings, or start a new run")
-        run_folder.check_own(folder, recipe.methods)
-    elif not run_folder.is_unused(folder):
-        again = (
-            f"go on with it by --resume {shlex.quote(str(folder))}, or "
-            if (folder / run_folder.RECIPE).is_file()
-            else ""
-        )
-        raise InputError(f"{folder} is already used: {again}give another --out.")
-    else:
-        check_writable(folder)
-    stream = build_stream(recipe)
-    mark = fingerprint(stream)
-    if resume:
-        run_folder.check_data(folder, mark)
-    skip = recipe.on_bad_image == "skip"
-    skipped = run_folder.read_skipped(folder) if resume and skip else []
-
-    def look_through(parts: Sequence[Part]) -> None:
-        """List what of these parts cannot be read; a run that goes on has its list."""
-        if skip and not resume:  # each process tries a share, and all leave out the same images
-            found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.rank_and_world_size()))
-            order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
-            skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
-
-    def readable(name: str, split: Split) -> Split:
-        look_through([(NO_TASK, name, split)])
-        return drop_positions(split, {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)})
-
-    look_through(stream_parts(stream))
-    stream = without_skipped(stream, skipped)
-    for method in recipe.methods:
-        if memory := method_settings(method, recipe.settings()).memory:
-            check_room(memory, sum(len(task.names) for task in stream))
-    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
-    plain = opened.learner("mg-clip")  # what is wrong with the adapter settings shows here
-    held_out = load_held_out(
-        recipe.retention,
-        plain.encoder,
-        test_per_class=recipe.test_per_class,
-        keep_bytes=max(0, KEEP_BYTES - _test_bytes(opened)),  # the stream's own are used more often
-        readable=readable,
-    )
-    opened = replace(opened, held_out=held_out)
-    parallel.wait()  # until every process has seen the folder as it was
-    if not resume and parallel.is_main():
-        run_folder.begin(folder, recipe, mark, skipped)
-    parallel.wait()
-    return opened
+    on_step: OnStep
+    on_task: OnTask
+    checkpoint_every: int
+    stop: Callable[[], bool]
 
 
 def run(
@@ -158,34 +48,33 @@ def run(
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Summary]:
-    """Run every method of a recipe into ``folder/METHOD`` and return their summaries.
+    """Run every method of a recipe that has not finished, each in ``folder/METHOD``.
 
-    ``checkpoint_every``: steps between checkpoints inside a task; ``stop`` is asked after each step, and raises ``Stopped`` when
-    everything up to it is on disk.
+    Args:
+        opened: The run.
+        on_step: Called after each optimizer step.
+        on_task: Called after each task.
+        checkpoint_every: Steps between checkpoints within a task.
+        stop: Called after each step; returns whether to stop.
+
+    Returns:
+        The summary of each method.
+
+    Raises:
+        Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
-    tests = test_pixels(opened.backbone, opened.stream, KEEP_BYTES)
+    callbacks = _Callbacks(on_step, on_task, checkpoint_every, stop)
+    tests = prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES)
     finished = {method: run_folder.read_summary(opened.folder / method) for method in opened.recipe.methods}
     untuned, summaries = {}, {}
     if not all(finished.values()):
-        bare = opened.learner("zero-shot")
-        untuned = {name: zero_shot_accuracy(bare, part) for name, part in opened.held_out.items()}
+        zero_shot = opened.learner("zero-shot")
+        untuned = {name: zero_shot_accuracy(zero_shot, part) for name, part in opened.held_out.items()}
     for method in opened.recipe.methods:
-        summaries[method] = finished[method] or _run_method(
-            opened, method, tests, untuned, on_step, on_task, (checkpoint_every, stop)
-        )
+        summaries[method] = finished[method] or _run_method(opened, method, tests, untuned, callbacks)
     if parallel.is_main():
         write_json(opened.folder / run_folder.SUMMARY, summaries)
     return summaries
-
-
-def test_pixels(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
-    """The test images of each task of a stream, prepared; ``keep_bytes`` of them are kept in all."""
-    room = MemoryBudget(keep_bytes)
-    return [PreparedImages(task.test.images, backbone.transform, room) for task in stream]
-
-
-def _test_bytes(opened: OpenRun) -> int:
-    return sum(len(task.test.labels) for task in opened.stream) * 3 * opened.backbone.image_size**2
 
 
 def _run_method(
@@ -193,51 +82,41 @@ def _run_method(
     method: str,
     tests: Sequence[PreparedImages],
     untuned: Mapping[str, float],
-    on_step: OnStep,
-    on_task: OnTask,
-    checkpoints: tuple[int, Callable[[], bool]],
+    callbacks: _Callbacks,
 ) -> Summary:
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
-        tests = test_pixels(opened.backbone, stream, 0)  # used once
-    learner, done = _start(opened, method, folder)
-    progress = TaskCheckpoints(folder, *checkpoints)
+        tests = prepare_test_images(opened.backbone, stream, 0)  # they are used only once
+    learner, done = _resume(opened, method, folder)
+    checkpoints = TaskCheckpoints(folder, callbacks.checkpoint_every, callbacks.stop)
     parallel.wait()  # until every process has read what one of them is about to write
     if parallel.is_main():
-        run_folder.write_records(folder, done)  # without those that no checkpoint vouches for
-    last = None
+        run_folder.write_records(folder, done)  # drop records newer than the checkpoint
+    answers = None
     for task in stream[len(done) :]:
-        begun = time.monotonic()
+        images, names, texts = task.train.images, task.names, task.texts
+        labels = task.train.named(names)
+        start = time.monotonic()
         learned = learner.learn(
-            task.train.images,
-            task.train.named(task.names),
-            task.names,
-            class_texts=task.texts,
-            on_step=on_step,
-            checkpoints=progress,
+            images, labels, names, class_texts=texts, on_step=callbacks.on_step, checkpoints=checkpoints
         )
         middle = time.monotonic()
-        measured, last = evaluate(learner, stream, task, tests)
-        seconds: Seconds = {"learn": middle - begun, "evaluate": time.monotonic() - middle}
-        record: Record = {"method": method, **measured, **_trained(learned), "seconds": seconds}
+        measured, answers = evaluate(learner, stream, task, tests)
+        seconds: Seconds = {"learn": middle - start, "evaluate": time.monotonic() - middle}
+        record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
         if opened.recipe.on_bad_image == "skip":
-            own = [
-                each
-                for each in opened.skipped
-                if each.task == task.index or (METHODS[method].joint and each.task != NO_TASK)
-            ]
-            record["skipped"] = [{"image": each.image, "reason": each.reason} for each in own]
+            record["skipped"] = opened.skipped_in(method, task)
         if parallel.is_main():
             run_folder.append_record(folder, record)
         learner.save_pretrained(folder / MODEL)
-        progress.discard()
+        checkpoints.discard()
         done.append(record)
-        on_task(method, len(done), len(stream), record)
-    if last is None:  # stopped between the last task and here
-        _, last = evaluate(learner, stream, stream[-1], tests)
+        callbacks.on_task(method, len(done), len(stream), record)
+    if answers is None:  # the run was stopped after its last task
+        _, answers = evaluate(learner, stream, stream[-1], tests)
     if parallel.is_main():
-        write_final(folder, stream, *last)
+        write_final(folder, stream, *answers)
     summary = run_folder.summarise(done)
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
@@ -246,67 +125,12 @@ def _run_method(
     return summary
 
 
-def _start(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:
-    """The learner and the records to go on from: fresh ones, or those of the last finished task."""
+def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:
+    """The learner and the records after the last finished task, or new ones."""
     learner = opened.learner(method, folder / MODEL)
     names = [name for task in opened.stream for name in task.names]
     if learner.class_names != tuple(names[: len(learner.class_names)]):
-        raise InputError(f"The data has changed since {folder} was begun: its classes are others now. Start a new run.")
+        raise InputError(
+            f"The data has changed since {folder} was started: its classes are different now. Start a new run."
+        )
     return learner, run_folder.kept_records(folder, len(learner.task_sizes))
-
-
-@torch.no_grad()
-def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
-) -> tuple[Measured, Answers]:
-    """The record of one finished task: accuracy on every task so far, the gap on their test images, and zero-shot accuracy on
-    the next task (docs/method.md 3, 9); and the answers it was made of.
-
-    ``tests``: the test images of each task, as ``test_pixels`` prepares them.
-    """
-
-    def features(which: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        encoded = learner.encoder.images(tests[which.index], shared=True)
-        return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
-
-    for each in stream:  # task by task, whatever comes next: a batch of another size rounds differently
-        learner.encoder.texts(each.texts)
-    accuracies, right, images, gaps, answers = [], 0, 0, [], []
-    for earlier in stream[: task.index + 1]:
-        encoded, labels = features(earlier)
-        sure, found = learner.probabilities(encoded).max(1)
-        answers.append((found.cpu().numpy(), sure.cpu().numpy()))
-        hits = int((found == labels).sum())
-        accuracies.append(hits / len(labels) if len(labels) else 0.0)
-        right, images = right + hits, images + len(labels)
-        if len(learner.class_names) > 1:
-            gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
-    positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
-    next_task = None
-    if task.index + 1 < len(stream):
-        encoded, labels = features(stream[task.index + 1])
-        texts = [text for each in stream for text in each.texts]
-        next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
-    record: Measured = {
-        "task": task.index,
-        "classes": list(task.names),
-        "classes_seen": len(learner.class_names),
-        "train_images": len(task.train.labels),
-        "test_images": len(task.test.labels),
-        "accuracy": right / images,
-        "accuracy_per_task": accuracies,
-        "next_task_text_accuracy": next_task,
-        "gap": {"positive": positive, "negative": negative},
-    }
-    found_in_all, sure_in_all = (np.concatenate(part) for part in zip(*answers, strict=True))
-    return record, (found_in_all, sure_in_all)
-
-
-def _trained(learned: LearnResult) -> Trained:
-    """The part of a record that says how long was trained and what the probe saw."""
-    if learned.probe is None:
-        return {"epochs": learned.epochs}
-    gaps = [learned.probe.initial, *learned.probe.after_epoch]
-    positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
-    probe: ProbeRecord = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
-    return {"epochs": learned.epochs, "probe": probe}

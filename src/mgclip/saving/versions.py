@@ -50,6 +50,13 @@ def shown(note: Note) -> dict[str, Any]:
     return {**kept, "accuracy": {key: value for key, value in accuracy.items() if isinstance(value, float)}}
 
 
+def describe(note: Mapping[str, Any], most: int = 4) -> str:
+    """What a note says was done, with at most ``most`` of the classes."""
+    readable = shown(note)
+    what, names = readable.get("what", "saved"), [str(name) for name in readable.get("classes", [])]
+    return f"{what}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}" if names else str(what)
+
+
 def history(folder: str | Path) -> list[Version]:
     """The versions of a saved model.
 

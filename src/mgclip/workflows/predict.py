@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,23 +16,7 @@ from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import visible_form
-
-UNKNOWN = "unknown"
-"""The answer for an image that is less like any learned class than the threshold."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one image: its class, or ``None`` where it is less like any learned class than the threshold and no
-    candidate took it; how sure that is; how like the nearest learned class it is; and the best classes with the numbers of
-    ``Predictions`` (``image`` is None for a candidate known by its text alone).
-    """
-
-    file: Path
-    name: str | None
-    confidence: float
-    likeness: float
-    best: tuple[dict[str, Any], ...]
+from mgclip.workflows.answers import UNKNOWN, Answer, RankedClass
 
 
 def predict_files(
@@ -80,8 +62,8 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
         raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
     if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
-            f"The name of the class {same[0]!r} is the answer for unknown images: rename it (in --also, or with "
-            " mgclip relabel), or predict without a threshold."
+            f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
+            "(mgclip relabel), or ask without a threshold (--unknown-below)."
         )
 
 
@@ -162,16 +144,16 @@ def _not_a_file(path: Path) -> str:
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
     learned = found.head_cosines.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
-        rows = tuple(
-            {
-                "class": found.classes[label],
-                "probability": float(found.probabilities[place, label]),
-                "confidence": float(found.confidence[place, label]),
-                "text": float(found.text_probabilities[place, label]),
-                "image": float(found.head_cosines[place, label]) if label < learned else None,
-            }
+        classes = tuple(
+            RankedClass(
+                found.classes[label],
+                float(found.probabilities[place, label]),
+                float(found.confidence[place, label]),
+                float(found.text[place, label]),
+                float(found.image[place, label]) if label < learned else None,
+            )
             for label in best
         )
         likeness = float(found.likeness[place])
         known = likeness >= threshold or best[0] >= learned
-        yield Answer(file, rows[0]["class"] if known else None, rows[0]["confidence"], likeness, rows)
+        yield Answer(file, classes[0].name if known else None, likeness, classes)

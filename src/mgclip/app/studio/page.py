@@ -1,4 +1,4 @@
-"""The studio's page, in Gradio: drop images, teach a class, look back, see the gap."""
+"""The studio's page, in Gradio: predict, learn a class, go back to a version, see the modality gap."""
 
 from __future__ import annotations
 
@@ -11,125 +11,132 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.work import StudioModel, rows, version_rows
+from mgclip.app.studio.work import StudioModel, answer_rows, version_rows
 from mgclip.errors import MGCLIPError
 from mgclip.method.training import Step
+from mgclip.words import count
 
-ANSWERS = ["image", "class", "sure", "alike", "texts", "head", "next best"]
-WIDTHS = ["19%", "23%", "9%", "9%", "9%", "9%", "22%"]
+ANSWERS = ["image", "class", "confidence", "similarity", "text branch", "head", "next best"]
+ANSWER_WIDTHS = ["19%", "22%", "10%", "10%", "10%", "9%", "20%"]
 VERSIONS = ["version", "", "when (UTC)", "what", "images"]
-KINDS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
+VERSION_WIDTHS = ["11%", "11%", "18%", "48%", "12%"]
+EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
 
 
-def build(workshop: StudioModel) -> gr.Blocks:
-    """All of the page. Class and file names go into tables and text boxes, which show them as text."""
+def build(model: StudioModel) -> gr.Blocks:
+    """Build the page. Class and file names appear in tables and text boxes only, which show them as text."""
     with gr.Blocks(title="MG-CLIP studio", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown("# MG-CLIP studio")
         known = gr.Textbox(label="Classes it knows", interactive=False, lines=2, max_lines=6, elem_id="known")
-        with gr.Tab("Ask", id="ask"):
-            _ask(workshop)
-        with gr.Tab("Teach", id="teach"):
-            taught = _teach(workshop)
+        with gr.Tab("Predict", id="predict"):
+            _predict_tab(model)
+        with gr.Tab("Learn", id="learn"):
+            after_learning = _learn_tab(model)
         with gr.Tab("Versions", id="versions"):
-            table, went = _versions(workshop)
+            table, after_activation = _versions_tab(model)
         with gr.Tab("Gap", id="gap"):
-            _gap(workshop)
+            _gap_tab(model)
 
-        def now() -> tuple[str, list[list[Any]]]:
-            names = workshop.classes()
-            said = f"{len(names)}: {', '.join(names)}" if names else "none yet: teach it one"
-            return said, version_rows(workshop.history())
+        def refresh() -> tuple[str, list[list[Any]]]:
+            names = model.classes()
+            known = f"{len(names)}: {', '.join(names)}" if names else "none yet"
+            return known, version_rows(model.history())
 
-        for event in (page.load, taught, went):
-            event(now, outputs=[known, table], show_progress="hidden")
+        for event in (page.load, after_learning, after_activation):
+            event(refresh, outputs=[known, table], show_progress="hidden")
     return page
 
 
 def _images(name: str) -> gr.File:
-    return gr.File(label="Images", file_count="multiple", file_types=KINDS, elem_id=name)
+    return gr.File(label="Images", file_count="multiple", file_types=EXTENSIONS, elem_id=name)
 
 
-def _ask(workshop: StudioModel) -> None:
-    images = _images("ask-images")
-    with gr.Row():
-        also = gr.Textbox(label="Classes known by their text alone", placeholder="a zebra, a lion", elem_id="also")
-        threshold = gr.Slider(0, 1, 0, step=0.01, label="Unknown if less like any class than this")
-    button = gr.Button("Classify", variant="primary", elem_id="ask-button")
-    table = gr.Dataframe(
-        headers=ANSWERS, datatype="str", interactive=False, wrap=True, elem_id="answers", column_widths=WIDTHS
+def _message(name: str) -> gr.Textbox:
+    return gr.Textbox(label="Message", interactive=False, elem_id=name)
+
+
+def _table(headers: list[str], widths: list[str], name: str) -> gr.Dataframe:
+    return gr.Dataframe(
+        headers=headers, datatype="str", interactive=False, wrap=True, elem_id=name, column_widths=widths
     )
-    said = gr.Textbox(label="Message", interactive=False, elem_id="ask-said")
-
-    def ask(files: list[str] | None, texts: str, least: float) -> tuple[list[list[Any]], str]:
-        answers, bad = workshop.predict(_paths(files), also=texts, threshold=least)
-        return rows(answers), "; ".join(bad) or f"{len(answers)} images classified"
-
-    button.click(_safely(ask, [[]]), [images, also, threshold], [table, said])
 
 
-def _teach(workshop: StudioModel) -> Callable[..., Any]:
+def _predict_tab(model: StudioModel) -> None:
+    images = _images("predict-images")
+    with gr.Row():
+        candidates = gr.Textbox(
+            label="Candidate classes, recognised by their text only",
+            placeholder="a zebra, a lion",
+            elem_id="candidates",
+        )
+        threshold = gr.Slider(0, 1, 0, step=0.01, label="Answer unknown if the similarity is below")
+    button = gr.Button("Predict", variant="primary", elem_id="predict-button")
+    table = _table(ANSWERS, ANSWER_WIDTHS, "answers")
+    message = _message("predict-message")
+
+    def predict(files: list[str] | None, texts: str, least: float) -> tuple[list[list[Any]], str]:
+        answers, problems = model.predict(_paths(files), candidates=texts, threshold=least)
+        return answer_rows(answers), "; ".join(problems) or f"{count(len(answers), 'image')} classified"
+
+    button.click(_safely(predict, [[]]), [images, candidates, threshold], [table, message])
+
+
+def _learn_tab(model: StudioModel) -> Callable[..., Any]:
     name = gr.Textbox(label="Name of the class", max_length=200, elem_id="class-name")
-    images = _images("teach-images")
-    button = gr.Button("Teach it", variant="primary", elem_id="teach-button")
-    said = gr.Textbox(label="Message", interactive=False, elem_id="teach-said")
+    images = _images("learn-images")
+    button = gr.Button("Learn", variant="primary", elem_id="learn-button")
+    message = _message("learn-message")
 
-    def teach(called: str, files: list[str] | None, progress: Any = gr.Progress()) -> tuple[str]:  # noqa: B008
+    def learn(class_name: str, files: list[str] | None, progress: Any = gr.Progress()) -> tuple[str]:  # noqa: B008
         def on_step(step: Step) -> None:
             share = ((step.epoch - 1) * step.steps + step.step) / (step.epochs * step.steps)
             progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
 
-        progress(0, desc="looking at the images")
-        note = workshop.learn_folder(called, _paths(files), on_step)
-        return (f"{note['what']} from {note['images']} images in {note['seconds']} s: ask it now.",)
+        progress(0, desc="reading the images")
+        note = model.learn(class_name, _paths(files), on_step)
+        return (f"{note['what']} from {count(note['images'], 'image')} in {note['seconds']} s",)
 
-    then: Callable[..., Any] = button.click(_safely(teach, []), [name, images], [said]).then
+    then: Callable[..., Any] = button.click(_safely(learn, []), [name, images], [message]).then
     return then
 
 
-def _versions(workshop: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
-    table = gr.Dataframe(
-        headers=VERSIONS,
-        datatype="str",
-        interactive=False,
-        wrap=True,
-        elem_id="versions",
-        column_widths=["11%", "11%", "18%", "48%", "12%"],
-    )
+def _versions_tab(model: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
+    table = _table(VERSIONS, VERSION_WIDTHS, "versions")
     with gr.Row():
         number = gr.Number(
-            label="Go to version; 0: the one before", precision=0, value=0, minimum=0, elem_id="to-version"
+            label="Version to go to; 0: the previous one", precision=0, value=0, minimum=0, elem_id="to-version"
         )
         button = gr.Button("Go", elem_id="undo-button")
-    said = gr.Textbox(label="Message", interactive=False, elem_id="undo-said")
+    message = _message("undo-message")
 
-    def go(to: float | None) -> tuple[str]:
-        return (f"version {workshop.undo(int(to or 0) or None).number} is in force",)
+    def undo(to: float | None) -> tuple[str]:
+        return (f"version {model.undo(int(to or 0) or None).number} is active",)
 
-    then: Callable[..., Any] = button.click(_safely(go, []), [number], [said]).then
+    then: Callable[..., Any] = button.click(_safely(undo, []), [number], [message]).then
     return table, then
 
 
-def _gap(workshop: StudioModel) -> None:
+def _gap_tab(model: StudioModel) -> None:
     gr.Markdown(
-        "Where these images lie, and where the texts of all classes do: the distance between them is the modality gap."
+        "These images and the texts of all classes, in one plane: the distance between them is the modality gap."
     )
     images = _images("gap-images")
     button = gr.Button("Draw", elem_id="gap-button")
     picture = gr.Plot(show_label=False, elem_id="gap-picture")
-    said = gr.Textbox(label="Message", interactive=False, elem_id="gap-said")
+    message = _message("gap-message")
 
     def draw(files: list[str] | None) -> tuple[Any, str]:
         from matplotlib.figure import Figure
 
         from mgclip.report.file_figures import paint_projection
 
-        found, texts, labels, names = workshop.gap_points(_paths(files))
+        found, texts, labels, names = model.gap_points(_paths(files))
         figure = Figure(figsize=(8, 5), layout="constrained")
         paint_projection(figure.subplots(), found, texts, labels)
-        return figure, f"{len(found)} images, {len(names)} class texts"
+        return figure, f"{count(len(found), 'image')}, {count(len(names), 'class text')}"
 
-    button.click(_safely(draw, [None]), [images], [picture, said])
+    button.click(_safely(draw, [None]), [images], [picture, message])
 
 
 def _paths(files: list[str] | None) -> list[Path]:
@@ -137,18 +144,18 @@ def _paths(files: list[str] | None) -> list[Path]:
 
 
 _UPLOADED = re.compile(rf"{re.escape(tempfile.gettempdir())}/\S*/")
-"""Where an upload was put: nobody's business on the page."""
+"""Temporary upload paths, which are not to be shown on the page."""
 
 
-def _safely(work: Callable[..., tuple[Any, ...]], nothing: list[Any]) -> Callable[..., Any]:
-    """The same work, whose errors are a sentence in the message box beside ``nothing`` for the other outputs."""
+def _safely(work: Callable[..., tuple[Any, ...]], empty: list[Any]) -> Callable[..., Any]:
+    """A function of the page whose errors become the message. Its other outputs are then ``empty``."""
 
     @wraps(work)
     def safe(*given: Any, **more: Any) -> Any:
         try:
             done = work(*given, **more)
         except MGCLIPError as error:
-            done = (*nothing, _UPLOADED.sub("", str(error)))
+            done = (*empty, _UPLOADED.sub("", str(error)))
         return done if len(done) > 1 else done[0]
 
     return safe

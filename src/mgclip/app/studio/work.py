@@ -1,4 +1,4 @@
-"""What the studio does, without its page: one model folder, read again whenever another version is in force."""
+"""What the studio does, without its page: one model folder, read again whenever another version becomes active."""
 
 from __future__ import annotations
 
@@ -11,40 +11,44 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.experiment.geometry import projection
-from mgclip.experiment.recipe import build_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
-from mgclip.saving.versions import Version, history, shown
+from mgclip.saving.versions import Version, describe, history, shown
+from mgclip.words import count
+from mgclip.workflows.answers import Answer
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import make_plan
-from mgclip.workflows.predict import UNKNOWN, Answer, predict_files
+from mgclip.workflows.predict import predict_files
 from mgclip.workflows.source import Source
 
 LONGEST_NAME = 200
-"""Letters of a class name taken from the page."""
+"""Characters of the longest class name."""
 
 
 class StudioModel:
-    """A model folder at work: several may ask, one at a time uses the model, one process at a time writes.
+    """The model of a folder, shared by the threads of the studio: one thread at a time uses the model.
 
-    ``base`` is the CLIP a new model starts from; ``most`` how many images are taken at once.
+    Args:
+        folder: The folder of the model, which may not exist yet.
+        base: The CLIP that a new model starts from, or the path of a saved model's CLIP if it has moved.
+        max_images: The largest number of images per request.
     """
 
-    def __init__(self, folder: Path, *, base: str, most: int) -> None:
-        self.folder, self.base, self.most = folder, base, most
+    def __init__(self, folder: Path, *, base: str, max_images: int) -> None:
+        self.folder, self.base, self.max_images = folder, base, max_images
         self._lock = Lock()
         self._model: MGCLIP | None = None
         self._state = ""
 
-    def model(self) -> MGCLIP:
-        """The model of the version in force; a new one where there is none yet."""
+    def _load(self) -> MGCLIP:
+        """The model of the active version; a new one if nothing is saved. The lock must be held."""
         if not is_saved(self.folder):
             if self._model is None or self._model.class_names:
-                self._model = MGCLIP.from_pretrained(self.base, settings=build_settings({}))
+                self._model = MGCLIP.from_pretrained(self.base)
             return self._model
         state = read_manifest(self.folder)[1].name
         if self._model is None or state != self._state:
@@ -52,65 +56,73 @@ class StudioModel:
         return self._model
 
     def classes(self) -> list[str]:
-        """Names of all classes learned."""
+        """The names of all learned classes."""
         with self._lock:
-            return list(self.model().class_names)
+            return list(self._load().class_names)
 
     def predict(
-        self, files: Sequence[Path], *, also: str = "", threshold: float = 0.0, top: int = 3
+        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 3
     ) -> tuple[list[Answer], list[str]]:
-        """Answers, and what is wrong with files that cannot be read. Raises ``InputError`` for too many files or none."""
+        """Answers for image files, and a sentence for each file that cannot be read; ``candidates`` are separated by commas.
+
+        Raises:
+            InputError: If there are no files or too many.
+        """
         self._check(files)
         bad: list[str] = []
-        candidates = [text.strip() for text in also.split(",") if text.strip()]
         with self._lock:
             answers = list(
                 predict_files(
-                    self.model(),
+                    self._load(),
                     files,
                     top=top,
-                    also=candidates,
+                    also=[text.strip() for text in candidates.split(",") if text.strip()],
                     threshold=threshold,
                     on_bad=lambda file, _: bad.append(f"{file.name} cannot be read as an image"),
                 )
             )
         return answers, bad
 
-    def learn_folder(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
-        """Learn one class of these images, all of them trained on; the note of the new version.
+    def learn(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
+        """Learn a class from images, all of which are used for training. Returns the note of the new version.
 
-        Raises ``InputError`` for a name or images that cannot be learned, and where another process writes.
+        Raises:
+            InputError: If the name or the images cannot be used, or another process writes the model.
         """
         self._check(files)
         name = " ".join(name.split())
         if not name or len(name) > LONGEST_NAME:
-            raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} letters; found {len(name)}.")
+            raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(name)}.")
         source = Source(self.folder, {name: list(files)}, {}, {})
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
             with only_writer(self.folder):
-                model = self.model()
+                model = self._load()
                 plan = make_plan(model, source, share=0.0, seed=model.settings.seed)
                 try:
-                    note = learn_folder(model, self.folder, plan, origin="studio", on_step=on_step)
+                    return learn_folder(model, self.folder, plan, origin="studio", on_step=on_step)
                 finally:
-                    self._model = None  # what was learned halfway is not kept: the folder says what is in force
-        return note
+                    self._model = None  # it may be trained only in part: load the active version again
 
     def undo(self, to: int | None) -> Version:
-        """Another version in force."""
+        """Activate a version, the previous one by default, and return it."""
         with self._lock:
             return undo(self.folder, to)
 
     def history(self) -> list[Version]:
-        """All versions; none where nothing was learned yet."""
+        """All versions; none if nothing was learned yet."""
         return history(self.folder) if is_saved(self.folder) else []
 
     def gap_points(self, files: Sequence[Path]) -> tuple[Any, Any, Any, tuple[str, ...]]:
-        """Images and class texts in the plane, the class answered for each image, and the names: for the picture of the gap."""
+        """Images and class texts in one plane, to draw the modality gap.
+
+        Returns:
+            Points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
+            names of the classes.
+        """
         self._check(files)
         with self._lock:
-            model = self.model()
+            model = self._load()
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(features, model.encoder.texts(model.class_texts))
@@ -119,21 +131,21 @@ class StudioModel:
     def _check(self, files: Sequence[Path]) -> None:
         if not files:
             raise InputError("There is no image: drop some first.")
-        if len(files) > self.most:
-            raise InputError(f"At most {self.most} images at a time; found {len(files)}.")
+        if len(files) > self.max_images:
+            raise InputError(f"At most {count(self.max_images, 'image')} per request; found {len(files)}.")
 
 
-def rows(answers: Sequence[Answer]) -> list[list[Any]]:
-    """A table of answers: file, class, confidence, likeness, what texts and head say of it, and the next best."""
+def answer_rows(answers: Sequence[Answer]) -> list[list[Any]]:
+    """A table of answers: file, class, confidence, likeness, scores of both branches, and the next best classes."""
     return [
         [
             answer.file.name,
-            UNKNOWN if answer.name is None else answer.name,
+            answer.shown_name,
             round(answer.confidence, 4),
             round(answer.likeness, 4),
-            round(answer.best[0]["text"], 4),
-            "" if answer.best[0]["image"] is None else round(answer.best[0]["image"], 4),
-            ", ".join(f"{row['class']} {row['confidence']:.2f}" for row in answer.best[1:]),
+            round(answer.best[0].text, 4),
+            "" if answer.best[0].image is None else round(answer.best[0].image, 4),
+            ", ".join(f"{each.name} {each.confidence:.2f}" for each in answer.best[1:]),
         ]
         for answer in answers
     ]
@@ -144,10 +156,10 @@ def version_rows(versions: Sequence[Version]) -> list[list[Any]]:
     return [
         [
             version.number,
-            "in force" if version.active else "",
+            "active" if version.active else "",
             version.time[:16].replace("T", " "),
-            f"{note.get('what', 'saved')} {', '.join(map(str, note.get('classes', [])[:6]))}".strip(),
-            note.get("images", ""),
+            describe(version.note, most=6),
+            shown(version.note).get("images", ""),
         ]
-        for version, note in ((version, shown(version.note)) for version in reversed(versions))
+        for version in reversed(versions)
     ]

@@ -1,4 +1,4 @@
-"""Recipes: every shipped one, what they extend, what is published of them, and what is refused."""
+"""Recipes: the shipped ones, inheritance, published values, and errors."""
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_every_published_cell_has_its_recipe():
             assert recipe.data == "icons100"
 
 
-def test_published_settings():
+def test_recipes_have_the_published_settings():
     cifar = load_recipe("cifar100")
     for name, published in {
         "cifar100": (1, 128, 1e-3, 5e-4, 64, 42),
@@ -121,7 +121,7 @@ def test_rapf_runs_with_its_authors_settings_for_each_protocol(name):
     assert (*found, r.rapf_epochs, r.rapf_init) == (*RAPF[name], 15, "default")
 
 
-def test_changes_are_typed():
+def test_changes_are_parsed_as_yaml():
     recipe = load_recipe(
         "icons100", ["epochs=3", "methods=mg-clip,zero-shot", "class_order=[1,0]", "seed=7", "prompt=a {}"]
     )
@@ -155,30 +155,30 @@ def test_changes_are_typed():
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
-def test_wrong_recipes(reference, changes, sentence):
+def test_a_wrong_recipe_is_rejected_with_a_sentence(reference, changes, sentence):
     with pytest.raises(InputError, match=sentence):
         load_recipe(reference, changes)
 
 
-def test_all_errors_are_said_at_once():
+def test_all_errors_are_reported_at_once():
     with pytest.raises(InputError) as error:
         load_recipe("icons100", ["epoch=3", "seed=x", "alpha=0"])
     assert all(part in str(error.value) for part in ("no key epoch", "seed = 'x'", "alpha = 0"))
 
 
-def test_recipe_files(tmp_path):
+def test_a_recipe_can_be_a_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("data: icons100\nepochs: 2\n")
     assert load_recipe(str(file)).name == "mine"
     file.write_text("- a list")
-    with pytest.raises(InputError, match="must hold settings, one key: value a line; found list"):
+    with pytest.raises(InputError, match="must contain settings, one key: value per line; found list"):
         load_recipe(str(file))
     file.write_text("a: [")
     with pytest.raises(InputError, match=r"mine\.yaml is not YAML"):
         load_recipe(str(file))
 
 
-def test_methods():
+def test_the_settings_of_each_method():
     plain = Settings(epochs=4)
     assert method_settings("mg-clip", plain) == plain
     with_memory = Settings(epochs=4, memory=50, balanced=True)
@@ -210,7 +210,7 @@ def test_the_alignment_loss_can_be_used_by_every_method_without_a_memory():
         Settings(adapter_loss="align", memory=50)
 
 
-def test_the_replaying_method_has_a_memory_and_balances_it_when_asked():
+def test_the_replay_method_has_a_memory_and_can_balance_it():
     for changes, memory in (([], 2000), (["memory=300"], 300)):
         recipe = load_recipe("icons100", ["methods=mg-clip-replay", "balanced=true", *changes])
         made = Settings(**method_settings("mg-clip-replay", recipe.settings()).model_dump())

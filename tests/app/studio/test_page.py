@@ -1,4 +1,4 @@
-"""The studio in a real browser: ask, teach, go back, and what a hostile visitor might try."""
+"""The studio in a real browser: predict, learn, go back, and what a hostile visitor might try."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from mgclip import MGCLIP, Settings, history
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 CHROMIUM = os.environ.get("MGCLIP_CHROMIUM") or shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: install it or set MGCLIP_CHROMIUM")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: install it or set MGCLIP_CHROMIUM")
 HOSTILE = "<img src=x onerror=alert(1)> 🦓 שלום"
 WAIT = 60_000
 
@@ -46,10 +46,10 @@ def page(address):
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.troubles, page.outside = [], []
-        page.on("console", lambda said: page.troubles.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.on("dialog", lambda dialog: (page.troubles.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.problems, page.outside = [], []
+        page.on("console", lambda line: page.problems.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("dialog", lambda dialog: (page.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
         page.on(
             "request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else page.outside.append(r.url)
         )
@@ -59,7 +59,7 @@ def page(address):
         browser.close()
 
 
-def says(page, box, text):
+def shows(page, box, text):
     playwright.expect(page.locator(f"#{box} textarea")).to_have_value(text, timeout=WAIT)
 
 
@@ -77,78 +77,78 @@ def keep(page, place, name):
         page.screenshot(path=f"{os.environ['MGCLIP_SHOTS']}/studio-{name}.png", full_page=True)
 
 
-def test_ask_teach_and_go_back(page, place):
+def test_predict_learn_and_go_back(page, place):
     import re
 
-    says(page, "known", re.compile("^2: "))
+    shows(page, "known", re.compile("^2: "))
     assert HOSTILE in page.locator("#known textarea").input_value()
     files = [place / f"class2-{i}.png" for i in range(2)]
-    upload(page, "ask-images", [*files, place / "class0-0.png"])
-    page.locator("#ask-button").click()
-    says(page, "ask-said", "3 images classified")
+    upload(page, "predict-images", [*files, place / "class0-0.png"])
+    page.locator("#predict-button").click()
+    shows(page, "predict-message", "3 images classified")
     playwright.expect(page.locator("#answers")).to_contain_text(HOSTILE)  # as text
-    keep(page, place, "ask")
+    keep(page, place, "predict")
     before = page.locator("#answers").inner_text()
     assert "new thing" not in before
 
-    page.get_by_role("tab", name="Teach").click()
+    page.get_by_role("tab", name="Learn").click()
     page.locator("#class-name input, #class-name textarea").first.fill("new thing")
-    upload(page, "teach-images", [place / f"class2-{i}.png" for i in range(2, 8)])
-    page.locator("#teach-button").click()
-    says(page, "teach-said", re.compile("learned 1 class from 6 images"))
-    says(page, "known", re.compile("^3: .*new thing"))
-    keep(page, place, "teach")
+    upload(page, "learn-images", [place / f"class2-{i}.png" for i in range(2, 8)])
+    page.locator("#learn-button").click()
+    shows(page, "learn-message", re.compile("learned 1 class from 6 images"))
+    shows(page, "known", re.compile("^3: .*new thing"))
+    keep(page, place, "learn")
 
-    page.get_by_role("tab", name="Ask").click()
-    page.locator("#ask-button").click()
+    page.get_by_role("tab", name="Predict").click()
+    page.locator("#predict-button").click()
     playwright.expect(page.locator("#answers")).to_contain_text("new thing", timeout=WAIT)
     assert MGCLIP.from_pretrained(place / "shop").predict(files).names == ["new thing", "new thing"]
 
     page.get_by_role("tab", name="Versions").click()
-    playwright.expect(page.locator("#versions")).to_contain_text("learned 1 class new thing")
+    playwright.expect(page.locator("#versions")).to_contain_text("learned 1 class: new thing")
     keep(page, place, "versions")
     page.locator("#undo-button").click()
-    says(page, "undo-said", "version 1 is in force")
-    says(page, "known", re.compile("^2: "))
+    shows(page, "undo-message", "version 1 is active")
+    shows(page, "known", re.compile("^2: "))
 
     page.get_by_role("tab", name="Gap").click()
     upload(page, "gap-images", [place / f"class0-{i}.png" for i in range(5)])
     page.locator("#gap-button").click()
-    says(page, "gap-said", "5 images, 2 class texts")
+    shows(page, "gap-message", "5 images, 2 class texts")
     page.locator("#gap-picture img").wait_for(timeout=WAIT)
     keep(page, place, "gap")
-    assert page.troubles == []
+    assert page.problems == []
     assert page.outside == []
 
 
-def test_what_is_wrong_is_said_and_changes_nothing(page, place):
+def test_wrong_input_is_reported_and_changes_nothing(page, place):
     import re
 
     versions, outside = len(history(place / "shop")), sorted(place.iterdir())
-    page.locator("#ask-button").click()
-    says(page, "ask-said", "There is no image: drop some first.")
-    upload(page, "ask-images", [place / "class0-0.png", place / "not-an-image.png"])
-    page.locator("#ask-button").click()
-    says(page, "ask-said", "not-an-image.png cannot be read as an image")
-    page.get_by_role("tab", name="Teach").click()
+    page.locator("#predict-button").click()
+    shows(page, "predict-message", "There is no image: drop some first.")
+    upload(page, "predict-images", [place / "class0-0.png", place / "not-an-image.png"])
+    page.locator("#predict-button").click()
+    shows(page, "predict-message", "not-an-image.png cannot be read as an image")
+    page.get_by_role("tab", name="Learn").click()
     for name, files, sentence in (
-        ("", [place / "class2-0.png"], "A class needs a name of 1 to 200 letters"),
+        ("", [place / "class2-0.png"], "A class needs a name of 1 to 200 characters"),
         (HOSTILE, [], "was learned before"),
         ("../../evil", [place / "not-an-image.png"], "cannot be read"),
     ):
         page.locator("#class-name input, #class-name textarea").first.fill(name)
         if files:
             if page.locator(
-                "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
+                "#learn-images button[aria-label='Clear'], #learn-images button[aria-label='Remove file']"
             ).count():
                 page.locator(
-                    "#teach-images button[aria-label='Clear'], #teach-images button[aria-label='Remove file']"
+                    "#learn-images button[aria-label='Clear'], #learn-images button[aria-label='Remove file']"
                 ).first.click()
-            upload(page, "teach-images", files)
-        page.locator("#teach-button").click()
-        says(page, "teach-said", re.compile(re.escape(sentence)))
-    assert "/" not in page.locator("#teach-said textarea").input_value()
+            upload(page, "learn-images", files)
+        page.locator("#learn-button").click()
+        shows(page, "learn-message", re.compile(re.escape(sentence)))
+    assert "/" not in page.locator("#learn-message textarea").input_value()
     keep(page, place, "refused")
     assert len(history(place / "shop")) == versions
     assert sorted(place.iterdir()) == outside
-    assert not [trouble for trouble in page.troubles if "dialog" in trouble]
+    assert not [problem for problem in page.problems if "dialog" in problem]

@@ -1,4 +1,4 @@
-"""The studio under hostile uploads, without a browser between: too large, no images, names that are paths, fifty at once."""
+"""The studio under hostile uploads, without a browser: too large, not images, names that are paths, fifty at once."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def place(icons, tiny_clip, tmp_path_factory):
     model.learn(icons["x_train"][picked], icons["y_train"][picked], ["first", "second"])
     model.save_pretrained(folder / "shop", note={"what": "learned"})
     Image.fromarray(icons["x_train"][0]).save(folder / "good.png")
-    Image.new("L", (11_000, 11_000)).save(folder / "wide.png")  # 121 million pixels in some thousand bytes
+    Image.new("L", (11_000, 11_000)).save(folder / "wide.png")  # 121 million pixels in a few thousand bytes
     return folder
 
 
@@ -41,7 +41,7 @@ def address(place):
 
 
 def files_of(place):
-    """Every file but uploads, the log and locks."""
+    """Every file except uploads, the log and locks."""
     kept = (file for file in place.rglob("*") if file.is_file() and "lock" not in file.name)
     return {str(f): f.read_bytes() for f in kept if f.name != "log" and not f.is_relative_to(place / "uploads")}
 
@@ -50,12 +50,12 @@ def upload(address, name, content):
     return requests.post(f"{address}gradio_api/upload", files={"files": (name, content)}, timeout=60)
 
 
-def ask(address, function, data):
-    """Call a function of the page as its script does; what it answers, or the error of the page."""
-    begun = requests.post(f"{address}gradio_api/call/{function}", json={"data": data}, timeout=60)
-    if begun.status_code != 200:
-        return begun.status_code, begun.text
-    said = requests.get(f"{address}gradio_api/call/{function}/{begun.json()['event_id']}", timeout=120).text
+def call(address, function, data):
+    """Call a function of the page as its script does; returns its last event and data, or the status and text of an error."""
+    started = requests.post(f"{address}gradio_api/call/{function}", json={"data": data}, timeout=60)
+    if started.status_code != 200:
+        return started.status_code, started.text
+    said = requests.get(f"{address}gradio_api/call/{function}/{started.json()['event_id']}", timeout=120).text
     return re.findall(r"^event: (\w+)", said, re.MULTILINE)[-1], re.findall(r"^data: (.*)", said, re.MULTILINE)[-1]
 
 
@@ -74,14 +74,14 @@ def test_names_that_are_paths_stay_in_the_folder_of_uploads(place, address):
     assert not Path("/etc/cron.d/evil.png").exists()
 
 
-def test_what_is_too_large_is_refused(place, address):
+def test_uploads_that_are_too_large_are_refused(place, address):
     answer = upload(address, "large.png", os.urandom(3 << 20))
     assert answer.status_code == 413
     kept = sum(file.stat().st_size for file in (place / "uploads").rglob("*") if file.is_file())
     assert kept < 2 << 20
 
 
-def test_fifty_uploads_and_questions_at_once(place, address):
+def test_fifty_uploads_and_requests_at_once(place, address):
     before, good = files_of(place), (place / "good.png").read_bytes()
     bad = [b"", b"<html>", good[:100], os.urandom(10_000), (place / "wide.png").read_bytes()]
 
@@ -90,36 +90,36 @@ def test_fifty_uploads_and_questions_at_once(place, address):
         answer = upload(address, name, content)
         if answer.status_code != 200:
             return answer.status_code, answer.text
-        return ask(address, "ask", [[as_file(answer.json()[0])], "", 0.0])
+        return call(address, "predict", [[as_file(answer.json()[0])], "", 0.0])
 
     with ThreadPoolExecutor(50) as crowd:
         answers = list(crowd.map(visit, range(50)))
     good_ones = [json.loads(text) for event, text in answers[::2] if event == "complete"]
     assert good_ones
-    assert all(said == "1 images classified" for _, said in good_ones)
+    assert all(message == "1 image classified" for _, message in good_ones)
     refused = [text for event, text in answers[1::2] if event == "complete"]
     assert refused
     assert all("cannot be read as an image" in text for text in refused)
     print(Counter(event for event, _ in answers))
-    for event, text in answers:  # the rest were more than wait in line
+    for event, text in answers:  # the others found the queue full
         assert event == "complete" or "queue" in str(text).lower() or event in (429, 503), (event, text)
     assert requests.get(address).status_code == 200
     assert files_of(place) == before
     assert "Traceback" not in (place / "log").read_text()
 
 
-def test_more_images_than_are_taken(place, address):
+def test_more_images_than_the_limit_are_refused(place, address):
     sent = [upload(address, f"{n}.png", (place / "good.png").read_bytes()).json()[0] for n in range(11)]
-    event, said = ask(address, "ask", [[as_file(path) for path in sent], "", 0.0])
-    assert (event, json.loads(said)[1]) == ("complete", "At most 10 images at a time; found 11.")
-    event, said = ask(address, "learn_folder", ["third", [as_file(path) for path in sent]])
-    assert (event, json.loads(said)[-1]) == ("complete", "At most 10 images at a time; found 11.")
+    event, said = call(address, "predict", [[as_file(path) for path in sent], "", 0.0])
+    assert (event, json.loads(said)[1]) == ("complete", "At most 10 images per request; found 11.")
+    event, said = call(address, "learn", ["third", [as_file(path) for path in sent]])
+    assert (event, json.loads(said)[-1]) == ("complete", "At most 10 images per request; found 11.")
     assert len(history(place / "shop")) == 1
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "shop/mgclip.json", "../../etc/passwd"])
-def test_files_of_the_machine_are_no_uploads(place, address, path):
-    event, said = ask(address, "ask", [[as_file(path)], "", 0.0])
+def test_files_of_the_machine_are_not_uploads(place, address, path):
+    event, said = call(address, "predict", [[as_file(path)], "", 0.0])
     assert event == "error" or event >= 400
     assert "root:" not in said
     assert requests.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
@@ -128,17 +128,17 @@ def test_files_of_the_machine_are_no_uploads(place, address, path):
 def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
     before = files_of(place)
     for function, data in (
-        ("ask", []),
-        ("ask", [None, None, "x"]),
-        ("ask", [[1, 2], {"a": 1}, -5]),
-        ("learn_folder", [5, []]),
-        ("learn_folder", ["x" * 10_000, None]),
-        ("go", ["many"]),
-        ("go", [1e308]),
+        ("predict", []),
+        ("predict", [None, None, "x"]),
+        ("predict", [[1, 2], {"a": 1}, -5]),
+        ("learn", [5, []]),
+        ("learn", ["x" * 10_000, None]),
+        ("undo", ["many"]),
+        ("undo", [1e308]),
         ("draw", [{}]),
         ("no_such_function", []),
     ):
-        event, said = ask(address, function, data)
+        event, said = call(address, function, data)
         assert event in ("error", "complete") or event >= 400
         assert "Traceback" not in said and 'File "/' not in said
     assert requests.get(address).status_code == 200

@@ -1,0 +1,41 @@
+"""Arguments and options that several commands share, each declared once; and option names of earlier versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
+Base = Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")]
+NewBase = Annotated[
+    str, typer.Option(help="CLIP that a new model starts from; for a saved model: path of its CLIP, if it has moved.")
+]
+Names = Annotated[str, typer.Option(help="Class names: a CSV file (folder,name,text), or folder=name,folder=name.")]
+OnBadImage = Annotated[
+    Literal["error", "skip"], typer.Option(help="Stop at an image that cannot be read, or skip and list such images.")
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(min=1, help="Steps between checkpoints within a task. A stopped command resumes from the latest one."),
+]
+Changes = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")]
+
+OLD_NAMES = {"--unknown": "--unknown-below", "--also": "--candidates"}
+"""Option names of version 0.1, which one more release accepts -> their names now."""
+
+
+class CommandWithOldNames(TyperCommand):
+    """A command that accepts the old names of its options too. The help shows only the new ones."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace old option names, then parse as usual."""
+        options = args[: args.index("--")] if "--" in args else args
+        renamed = ["=".join([OLD_NAMES.get(name, name), *value]) for name, *value in (a.split("=", 1) for a in options)]
+        return list(super().parse_args(ctx, [*renamed, *args[len(options) :]]))

@@ -1,0 +1,148 @@
+"""Open a run: load its data and its CLIP, check everything that can be wrong, then create or check its folder."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mgclip.clip import parallel
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.load import load_backbone
+from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.errors import InputError
+from mgclip.experiment import run_folder
+from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.retention import HeldOut, load_held_out
+from mgclip.experiment.schemas import SkippedImage
+from mgclip.method.baselines.make import Learner, make_learner
+from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.replay import check_room
+from mgclip.saving.store import check_writable
+from mgclip.stream.data import Split
+from mgclip.stream.datasets import load_dataset
+from mgclip.stream.fingerprint import fingerprint
+from mgclip.stream.orders import class_order
+from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.stream.unreadable import (
+    NO_TASK,
+    Part,
+    Skipped,
+    drop_positions,
+    find_unreadable,
+    stream_parts,
+    without_skipped,
+)
+
+OnImages = Callable[[int, int], None]
+"""Called while images are opened, with the number opened and the total."""
+
+
+def build_stream(recipe: Recipe) -> list[Task]:
+    """The tasks of a recipe."""
+    train, test = recipe.train_per_class, recipe.test_per_class
+    dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test)
+    classes = len(dataset.class_names)
+    order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
+    sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
+    return make_tasks(dataset, order, sizes[: recipe.tasks])
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is about to start or resume. Everything that could be wrong has been checked.
+
+    ``held_out``: data sets to measure retention on; ``skipped``: images that cannot be read and that ``stream`` is without.
+    """
+
+    recipe: Recipe
+    folder: Path
+    stream: Sequence[Task]
+    backbone: Backbone
+    held_out: Mapping[str, HeldOut]
+    skipped: Sequence[Skipped] = ()
+
+    def learner(self, method: str, saved: Path | None = None) -> Learner:
+        """A learner of a method of this run, new or loaded from ``saved``."""
+        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
+
+    def skipped_in(self, method: str, task: Task) -> list[SkippedImage]:
+        """The images that were skipped in a task of a method, for its record."""
+        joint = METHODS[method].joint
+        own = [each for each in self.skipped if each.task == task.index or (joint and each.task != NO_TASK)]
+        return [{"image": each.image, "reason": each.reason} for each in own]
+
+
+class _UnreadableImages:
+    """The list of the images that cannot be read, and splits without them. A resumed run brings its list."""
+
+    def __init__(self, skipped: list[Skipped], *, search: bool, on_images: OnImages) -> None:
+        self.skipped, self._search, self._on_images = skipped, search, on_images
+
+    def search(self, parts: Sequence[Part]) -> None:
+        """Add the unreadable images of some parts to the list."""
+        if not self._search:
+            return
+        # Each process opens its share of the images, and all skip the same ones.
+        share = parallel.rank_and_world_size()
+        found = parallel.gather_items(find_unreadable(parts, self._on_images, share=share))
+        order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
+        self.skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
+
+    def readable(self, name: str, split: Split) -> Split:
+        """A split that belongs to no task, without its unreadable images."""
+        self.search([(NO_TASK, name, split)])
+        return drop_positions(
+            split, {each.position for each in self.skipped if (each.task, each.part) == (NO_TASK, name)}
+        )
+
+
+def open_run(
+    recipe: Recipe, folder: Path, *, resume: bool = False, on_images: OnImages = lambda done, total: None
+) -> OpenRun:
+    """Load data and CLIP. Then create the folder of the run, or check that the existing one belongs to the recipe.
+
+    Raises:
+        InputError: If data or CLIP cannot be loaded, the folder is used, or its run has another recipe. Nothing was written.
+    """
+    _check_folder(recipe, folder, resume=resume)
+    stream = build_stream(recipe)
+    digest = fingerprint(stream)
+    if resume:
+        run_folder.check_data(folder, digest)
+    skip = recipe.on_bad_image == "skip"
+    known = run_folder.read_skipped(folder) if resume and skip else []
+    unreadable = _UnreadableImages(known, search=skip and not resume, on_images=on_images)
+    unreadable.search(stream_parts(stream))
+    stream = without_skipped(stream, unreadable.skipped)
+    for method in recipe.methods:
+        if memory := method_settings(method, recipe.settings()).memory:
+            check_room(memory, sum(len(task.names) for task in stream))
+    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, unreadable.skipped)
+    test_bytes = sum(len(task.test.labels) for task in stream) * 3 * opened.backbone.image_size**2
+    held_out = load_held_out(
+        recipe.retention,
+        opened.learner("mg-clip").encoder,  # also checks the settings of the adapters
+        test_per_class=recipe.test_per_class,
+        keep_bytes=max(0, KEEP_BYTES - test_bytes),  # the images of the stream are used more often
+        readable=unreadable.readable,
+    )
+    opened = replace(opened, held_out=held_out)
+    parallel.wait()  # until every process has checked the folder
+    if not resume and parallel.is_main():
+        run_folder.begin(folder, recipe, digest, unreadable.skipped)
+    parallel.wait()
+    return opened
+
+
+def _check_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
+    if resume:
+        run_folder.check_same(folder, recipe, "resume with the same settings, or start a new run")
+        run_folder.check_own(folder, recipe.methods)
+    elif not run_folder.is_unused(folder):
+        is_run = (folder / run_folder.RECIPE).is_file()
+        advice = f"resume its run with --resume {shlex.quote(str(folder))}, or " if is_run else ""
+        raise InputError(f"{folder} is already used: {advice}give another --out.")
+    else:
+        check_writable(folder)

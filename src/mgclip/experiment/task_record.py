@@ -1,0 +1,91 @@
+"""Evaluate a learner after a task, as the task's record (docs/method.md 3, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.pixels import MemoryBudget, PreparedImages
+from mgclip.experiment.schemas import Measured, ProbeRecord, Trained
+from mgclip.method.baselines.make import Learner
+from mgclip.method.gap import similarities
+from mgclip.method.preservation import LearnResult
+from mgclip.stream.tasks import Task
+
+Answers = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Predicted label of each test image and its probability, ``(n,)`` and ``(n,)``, task after task."""
+
+
+def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
+    """The test images of each task, prepared. At most ``keep_bytes`` of all of them are kept in memory."""
+    room = MemoryBudget(keep_bytes)
+    return [PreparedImages(task.test.images, backbone.transform, room) for task in stream]
+
+
+@torch.no_grad()
+def evaluate(
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
+) -> tuple[Measured, Answers]:
+    """Evaluate a learner that has just learned ``task``.
+
+    Args:
+        learner: The learner.
+        stream: All tasks.
+        task: The task that was learned last.
+        tests: The test images of each task, as ``prepare_test_images`` returns them.
+
+    Returns:
+        The measurements: accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task. And
+        the predictions they were computed from.
+    """
+
+    def features(which: Task) -> tuple[Tensor, Tensor]:
+        encoded = learner.encoder.images(tests[which.index], shared=True)
+        return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
+
+    for each in stream:  # always one task at a time, because a batch of another size rounds differently
+        learner.encoder.texts(each.texts)
+    accuracies, right, images, gaps, answers = [], 0, 0, [], []
+    for earlier in stream[: task.index + 1]:
+        encoded, labels = features(earlier)
+        probability, predicted = learner.probabilities(encoded).max(1)
+        answers.append((predicted.cpu().numpy(), probability.cpu().numpy()))
+        hits = int((predicted == labels).sum())
+        accuracies.append(hits / len(labels) if len(labels) else 0.0)
+        right, images = right + hits, images + len(labels)
+        if len(learner.class_names) > 1:
+            gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
+    positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
+    next_task = None
+    if task.index + 1 < len(stream):
+        encoded, labels = features(stream[task.index + 1])
+        texts = [text for each in stream for text in each.texts]
+        next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
+    measured: Measured = {
+        "task": task.index,
+        "classes": list(task.names),
+        "classes_seen": len(learner.class_names),
+        "train_images": len(task.train.labels),
+        "test_images": len(task.test.labels),
+        "accuracy": right / images,
+        "accuracy_per_task": accuracies,
+        "next_task_text_accuracy": next_task,
+        "gap": {"positive": positive, "negative": negative},
+    }
+    all_predicted, all_probabilities = (np.concatenate(part) for part in zip(*answers, strict=True))
+    return measured, (all_predicted, all_probabilities)
+
+
+def trained(learned: LearnResult) -> Trained:
+    """The part of a record about training: the epochs, and the gaps that the probe measured."""
+    if learned.probe is None:
+        return {"epochs": learned.epochs}
+    gaps = [learned.probe.initial, *learned.probe.after_epoch]
+    positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
+    probe: ProbeRecord = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
+    return {"epochs": learned.epochs, "probe": probe}

@@ -1,0 +1,89 @@
+"""The answer for one image, and the rows of JSON, CSV and text it is written as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+UNKNOWN = "unknown"
+"""The answer for an image whose likeness to every learned class is below the threshold."""
+COLUMNS = ("image", "rank", "class", "probability", "confidence", "likeness")
+BRANCHES = ("text", "image_cosine")
+"""Columns of a table of answers, and more columns for the two branches."""
+
+Row = dict[str, str | float | None]
+
+
+@dataclass(frozen=True)
+class RankedClass:
+    """One of the best classes of an image, with the numbers of ``Predictions``.
+
+    Attributes:
+        name: The name of the class.
+        probability: The method's probability.
+        confidence: The same mixture without the flattening.
+        text: The probability of the text branch.
+        image: The cosine of the head; None for a candidate, which is known by its text only.
+    """
+
+    name: str
+    probability: float
+    confidence: float
+    text: float
+    image: float | None
+
+    def as_row(self, *, branches: bool = True) -> Row:
+        """A row of JSON."""
+        row: Row = {"class": self.name, "probability": self.probability, "confidence": self.confidence}
+        return {**row, "text": self.text, "image": self.image} if branches else row
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one image.
+
+    Attributes:
+        file: The file of the image.
+        name: The class; None if the likeness is below the threshold and no candidate is the answer.
+        likeness: Cosine to the nearest learned class in image space.
+        best: The best classes, best first. Even for an unknown image the first one is a class.
+    """
+
+    file: Path
+    name: str | None
+    likeness: float
+    best: tuple[RankedClass, ...]
+
+    @property
+    def shown_name(self) -> str:
+        """The class, or ``UNKNOWN``."""
+        return UNKNOWN if self.name is None else self.name
+
+    @property
+    def confidence(self) -> float:
+        """Confidence in the best class."""
+        return self.best[0].confidence
+
+    def as_json(self, *, branches: bool) -> dict[str, object]:
+        """The answer as an object of JSON; ``branches``: with the numbers of each branch."""
+        first = {**self.best[0].as_row(branches=False), "class": self.shown_name, "likeness": self.likeness}
+        return {"image": str(self.file), **first, "top": [each.as_row(branches=branches) for each in self.best]}
+
+    def as_table(self, *, branches: bool) -> list[list[object]]:
+        """The rows of the answer in a table with the columns ``COLUMNS`` and, if asked for, ``BRANCHES``."""
+        rows: list[list[object]] = []
+        for rank, each in enumerate(self.best, start=1):
+            numbers = [each.probability, each.confidence, self.likeness, *([each.text, each.image] * branches)]
+            rows.append([self.file, rank, self.shown_name if rank == 1 else each.name, *numbers])
+        return rows
+
+    def as_words(self, *, branches: bool) -> list[str]:
+        """The best classes as words: ``cat 0.9731``."""
+        words = [
+            f"{self.shown_name if n == 0 else each.name} {each.confidence:.4f}" for n, each in enumerate(self.best)
+        ]
+        if branches:
+            cosines = ["-" if each.image is None else f"{each.image:.4f}" for each in self.best]
+            texts = [f"(text {each.text:.4f}, image {cosine})" for each, cosine in zip(self.best, cosines, strict=True)]
+            words = [" ".join(pair) for pair in zip(words, texts, strict=True)]
+        return words

@@ -1,0 +1,38 @@
+"""Unexpected errors, described in one sentence."""
+
+import errno
+import re
+
+import pytest
+import torch
+
+from mgclip.app.error_messages import describe_error
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", "/data/run/x")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (full(), "There is no space left on the disk at /data/run/x"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "There is no space left on the disk: "),
+        (OSError(errno.EROFS, "Read-only file system", "x"), r"does not allow reading or writing at x"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many files are open"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "longer than the system allows"),
+        (MemoryError(), "Memory ran out"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out .*smaller micro_batch_size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "Memory ran out"),
+        (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run  mgclip --debug"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_that_names_it(error, sentence):
+    assert re.search(sentence, describe_error(error))
+    assert "\n" not in describe_error(error)
+
+
+def test_the_cause_of_an_error_is_described():
+    error = RuntimeError("it could not be saved")
+    error.__cause__ = full()
+    assert "There is no space left on the disk at /data/run/x" in describe_error(error)

@@ -1,0 +1,101 @@
+"""The command ``mgclip`` itself: its help, its exit codes, and old names of options."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+from mgclip import __version__
+from mgclip.app import main as command
+from mgclip.app.main import app
+from mgclip.app.options import OLD_NAMES
+
+
+def test_help_is_instant():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = [sys.executable, "-X", "importtime", "-m", "mgclip", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert {"run", "reproduce", "learn", "predict", "gap", "data", "bench", "conform", "recipes"} <= set(
+        done.stdout.split()
+    )
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.5, "seconds of processor time, which a busy machine does not change"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "transformers", "peft", "datasets", "matplotlib", "numpy", "rich"}
+
+
+def commands(group=None, path=()):
+    """Every command: its words, and its options and arguments."""
+    group = group or get_command(app)
+    for name, inner in group.commands.items():
+        if hasattr(inner, "commands"):
+            yield from commands(inner, (*path, name))
+        else:
+            yield (*path, name), inner.params
+
+
+@pytest.mark.parametrize(("words", "parameters"), commands())
+def test_every_option_of_every_command_is_explained(mgclip, words, parameters):
+    code, out, _ = mgclip(*words, "--help")
+    shown = " ".join(out.split())
+    assert code == 0
+    for parameter in parameters:
+        assert parameter.help, f"{words}: {parameter.name} has no help"
+        assert " ".join(parameter.help.split()) in shown
+
+
+def test_the_help_shows_the_new_names_of_options_only(mgclip):
+    words = mgclip("predict", "--help")[1].split()
+    assert not set(OLD_NAMES) & set(words)
+    assert set(OLD_NAMES.values()) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "icon100"], "There is no recipe icon100: did you mean icons100?"),
+        (
+            ["run", "icons100", "methods=mg-clip-replay", "adapter_loss=align"],
+            "leave mg-clip-replay out of methods",
+        ),
+        (
+            ["gap", "iconclip", "icons100", "balanced=true"],
+            "In the settings: balanced fine-tuning needs a memory: set memory",
+        ),
+        (["run", "icons100", "epoch=1"], "there is no key epoch: did you mean epochs"),
+        (["run", "icons100", "cifar100"], "One recipe at a time; found icons100 and cifar100."),
+        (["run", "--out", "a", "--resume", "b"], "not both"),
+        (["run", "folder"], "The data set folder needs data_path"),
+        (["run", "icons100", "clip=nowhere"], "There is no CLIP at nowhere"),
+        (["learn", "none", "--model", "shop"], "There is no folder none."),
+        (["predict", "none", "a.png"], "There is no image file a.png."),
+        (["conform", "none"], "none/trace.json of the recording cannot be read"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_2(mgclip, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = mgclip(*words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unexpected_errors_are_one_line_and_exit_1(mgclip, monkeypatch, tmp_path):
+    def fail(folder):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr("mgclip.experiment.conformance.conform", fail)
+    code, _, err = mgclip("conform", tmp_path)
+    assert code == 1
+    assert err == "mgclip: unexpected RuntimeError: out of luck (run  mgclip --debug ...  for the traceback)\n"
+    monkeypatch.setattr(sys, "argv", ["mgclip", "--debug", "conform", str(tmp_path)])
+    with pytest.raises(RuntimeError, match="out of"):
+        command.main()
+
+
+def test_version(mgclip):
+    assert mgclip("--version")[1] == f"mgclip {__version__}\n"

@@ -1,0 +1,46 @@
+"""``~`` in the paths given to commands."""
+
+import shutil
+
+from mgclip import MGCLIP
+
+
+def test_the_home_folder_is_expanded_in_every_path(shop, tiny_clip, tmp_path, mgclip, monkeypatch):
+    home = tmp_path / "home"
+    shutil.copytree(shop / "photos", home / "photos")
+    shutil.copytree(tiny_clip, home / "clip")
+    (home / "names.csv").write_text(
+        "folder,name,text\n" + "".join(f"{each.name},{each.name},{each.name}\n" for each in (home / "photos").iterdir())
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(home))
+    commands = [
+        ("learn", "~/photos", "--model=~/shop", "--base", "~/clip", "--names", "~/names.csv", "--test=~/photos", "--retention=~/photos",
+         "epochs=0", "head_epochs=1", "--quiet"),
+        ("predict", "~/shop", "~/photos", "--quiet"),
+        ("evaluate", "~/shop", "~/photos", "--csv", "~/classes.csv", "--page=~/page.html"),
+        ("export", "~/shop", "--to=~/out", "--base=~/clip", "--quiet"),
+        ("gap", "~/clip", "~/photos", "--out=~/gap", "--quiet"),
+        ("relabel", "~/shop", "crème", "~/x"),
+        ("history", "~/shop"),
+        ("run", "folder", "data_path=~/stream", "clip=~/clip", "methods=zero-shot", "classes_per_task=3", "class_order=[0,1,2]", "--out=~/run",
+         "--quiet"),
+        ("report", "~/run", "--out", "~/report.html"),
+    ]  # fmt: skip
+    for part in ("train", "test"):
+        shutil.copytree(home / "photos", home / "stream" / part)
+    for words in commands:
+        code, _, err = mgclip(*words)
+        assert code == 0, (words, err)
+    assert not list(work.iterdir())
+    assert {"shop", "out", "gap", "run", "classes.csv", "page.html", "report.html"} <= {
+        path.name for path in home.iterdir()
+    }
+    assert (
+        MGCLIP.from_pretrained("~/shop").class_names == ("~/x", "čaj", "猫")
+        or "~/x" in MGCLIP.from_pretrained("~/shop").class_names
+    )
+    MGCLIP.from_pretrained("~/shop").save_pretrained("~/again")
+    assert (home / "again" / "mgclip.json").is_file()

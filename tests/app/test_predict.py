@@ -1,0 +1,65 @@
+"""``mgclip predict``: the answer *unknown*, and candidates."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from mgclip.app.studio.work import StudioModel
+from mgclip.errors import InputError
+from mgclip.workflows.answers import BRANCHES, COLUMNS
+
+
+@pytest.mark.parametrize("name", ["unknown", "Unknown"])
+def test_a_threshold_is_rejected_if_a_class_is_called_unknown(shop, tmp_path, mgclip, name):
+    shutil.copytree(shop / "m", tmp_path / "m")
+    photos = shop / "photos"
+    code, out, err = mgclip(
+        "predict", tmp_path / "m", photos, "--unknown-below", "0.5", "--candidates", f"a zebra,{name}", "--csv"
+    )
+    assert (code, out) == (2, "")
+    assert f"A class is called '{name}', as is the answer for an image of no class" in err
+    assert mgclip("relabel", tmp_path / "m", "čaj", name)[0] == 0
+    code, out, _ = mgclip("predict", tmp_path / "m", photos, "--csv", "--top", "3", "--quiet")
+    assert name in {row["class"] for row in csv.DictReader(out.splitlines())}
+    for form in ((), ("--json",), ("--csv",)):
+        code, out, err = mgclip("predict", tmp_path / "m", photos, "--unknown-below", "0.5", *form)
+        assert (code, out) == (2, "")
+        assert f"A class is called '{name}'" in err
+    studio = StudioModel(tmp_path / "m", base="", max_images=10)
+    files = sorted(photos.glob("*/*.png"))
+    with pytest.raises(InputError, match=f"A class is called '{name}'"):
+        studio.predict(files, threshold=0.5)
+    assert len(studio.predict(files)[0]) == len(files)
+
+
+def test_old_names_of_options_work_for_one_more_release(shop, mgclip):
+    new = mgclip("predict", shop / "m", shop / "photos", "--unknown-below", "0.9", "--candidates=a zebra", "--json")
+    old = mgclip("predict", shop / "m", shop / "photos", "--unknown", "0.9", "--also=a zebra", "--json")
+    assert new == old
+    assert new[0] == 0
+    assert mgclip("predict", shop / "m", shop / "photos", "--json")[1] != new[1], "the options have an effect"
+
+
+def test_json_csv_and_text_give_the_same_answers(shop, mgclip):
+    words = ("predict", shop / "m", shop / "photos", "--top", 4, "--branches", "--candidates", "a zebra")
+    found = [json.loads(line) for line in mgclip(*words, "--json")[1].splitlines()]
+    rows = list(csv.DictReader(mgclip(*words, "--csv")[1].splitlines()))
+    lines = mgclip(*words)[1].splitlines()
+    assert list(rows[0]) == [*COLUMNS, *BRANCHES]
+    assert len(found) == len(lines) == len(rows) / 4 == 6
+    for number, (answer, line) in enumerate(zip(found, lines, strict=True)):
+        assert list(answer) == ["image", "class", "probability", "confidence", "likeness", "top"]
+        words = []
+        for rank, best in enumerate(answer["top"]):
+            row = rows[4 * number + rank]
+            assert [row["image"], row["rank"], row["class"]] == [answer["image"], str(rank + 1), best["class"]]
+            assert [float(row[key]) for key in ("probability", "confidence", "text")] == [
+                best[key] for key in ("probability", "confidence", "text")
+            ]
+            assert row["image_cosine"] == ("" if best["image"] is None else str(best["image"]))
+            cosine = "-" if best["image"] is None else f"{best['image']:.4f}"
+            words.append(f"{best['class']} {best['confidence']:.4f} (text {best['text']:.4f}, image {cosine})")
+        assert line == "\t".join([answer["image"], *words])
+        assert [best["class"] for best in answer["top"] if best["image"] is None] == ["a zebra"]

@@ -1,0 +1,79 @@
+"""``mgclip run``: its output, how it resumes, and what it prints if it is stopped."""
+
+import json
+import shlex
+
+from conftest import month_folders
+
+from mgclip.app.display import RunDisplay
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+
+QUICK = ("tasks=2", "train_per_class=2", "test_per_class=2", "epochs=1")
+
+
+def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=zero-shot,mg-clip")
+    code, out, err = mgclip(*words, "--out", tmp_path / "run")
+    assert code == 0
+    header, _, *rows = out[out.index(" method ") :].splitlines()[:4]
+    columns = [metric.column for metric in (*METRICS, EPOCHS, SECONDS)]
+    assert header.split() == ["method", *" ".join(columns).split()]
+    assert [row.split()[0] for row in rows] == ["zero-shot", "mg-clip"]
+    assert "task  2/2" in err
+    assert "20 classes" in err
+    assert (tmp_path / "run" / "accuracy.svg").read_text().startswith("<?xml")
+    code, out, err = mgclip(*words, "--out", tmp_path / "again", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    first = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for method, summary in json.loads(out)["methods"].items():
+        assert summary["accuracy_after"] == first[method]["accuracy_after"]
+    code, _, err = mgclip(*words, "--out", tmp_path / "run")
+    assert code == 2
+    assert err.startswith("mgclip: ")
+    assert "is already used" in err
+    code, out, _ = mgclip("run", "--resume", tmp_path / "run", "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["methods"] == first
+    code, out, _ = mgclip("run", "icons100", "epochs=1", "--resume", tmp_path / "run", "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["methods"] == first
+    for words, sentence in (
+        (("cifar100",), "is a run of icons100, not of cifar100"),
+        (("epochs=2",), "was started with epochs = 1, not 2"),
+    ):
+        code, _, err = mgclip("run", *words, "--resume", tmp_path / "run")
+        assert code == 2
+        assert sentence in err
+
+
+def test_a_stopped_run_prints_the_command_that_resumes_it(mgclip, tiny_clip, tmp_path, monkeypatch):
+    def stop(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDisplay, "on_task", stop)
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=mg-clip")
+    code, _, err = mgclip(*words, "--out", tmp_path / "run")
+    assert code == 1
+    assert f"Progress up to the last checkpoint is saved; resume with:  mgclip run --resume {tmp_path / 'run'}" in err
+    monkeypatch.undo()
+    assert mgclip(*shlex.split(err.partition("resume with:")[2])[1:])[0] == 0
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_the_command_that_resumes_repeats_the_changes_given_to_it(mgclip, icons, tiny_clip, tmp_path, monkeypatch):
+    month_folders(icons, tmp_path / "a", {"train": (0, 1), "test": (0, 1)}, 3)
+    words = ("run", "folder", f"clip={tiny_clip}", "classes_per_task=1", "epochs=1", "methods=mg-clip")
+    words += ("--out", tmp_path / "run")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mgclip.experiment.runner.run", interrupted)
+        assert mgclip(*words, f"data_path={tmp_path / 'a'}")[0] == 1
+        (tmp_path / "a").rename(tmp_path / "b c")
+        code, _, err = mgclip("run", "--resume", tmp_path / "run", f"data_path={tmp_path / 'b c'}")
+        assert code == 1
+    again = shlex.split(err.partition("resume with:")[2])
+    assert again[:2] == ["mgclip", "run"]
+    assert mgclip(*again[1:])[0] == 0
