@@ -182,7 +182,7 @@ def test_a_class_called_unknown_is_told_from_the_answer(shop, tmp_path, mgclip, 
     photos = shop / "photos"
     code, out, err = mgclip("predict", tmp_path / "m", photos, "--unknown", "0.5", "--also", f"a zebra,{name}", "--csv")
     assert (code, out) == (2, "")
-    assert f"The name of the class '{name}' is the answer for unknown images" in err
+    assert f"A class is called '{name}', which is the answer for unknown images" in err
     assert mgclip("relabel", tmp_path / "m", "čaj", name)[0] == 0
     code, out, _ = mgclip("predict", tmp_path / "m", photos, "--csv", "--top", "3", "--quiet")
     assert name in {row["class"] for row in csv.DictReader(out.splitlines())}

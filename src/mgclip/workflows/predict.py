@@ -79,8 +79,8 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
         raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
     if same := [name for name in (*model.class_names, *also) if name.strip().casefold() == UNKNOWN]:
         raise InputError(
-            f"The name of the class {same[0]!r} is the answer for unknown images: rename the class (mgclip relabel), or predict "
-            "without a threshold."
+            f"A class is called {same[0]!r}, which is the answer for unknown images: rename the class (mgclip relabel), or "
+            "predict without a threshold."
         )
 
 
