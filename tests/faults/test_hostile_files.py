@@ -137,7 +137,7 @@ def test_an_archive_that_unpacks_to_too_many_bytes_is_refused(tmp_path, monkeypa
     import io
     import tarfile
 
-    monkeypatch.setattr("mgclip.stream.cifar.LARGEST", 1000)
+    monkeypatch.setattr("mgclip.stream.cifar.MAX_BYTES", 1000)
     with tarfile.open(tmp_path / "cifar-100-python.tar.gz", "w:gz") as archive:
         for name in ("meta", "train", "test"):
             entry = tarfile.TarInfo(f"cifar-100-python/{name}")

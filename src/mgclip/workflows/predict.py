@@ -62,8 +62,8 @@ def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
         raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
     if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
-            f"A class is called {same[0]!r}, as is the answer for an image of no class: give the class another name "
-            "(mgclip relabel), or ask without a threshold (--unknown-below)."
+            f"A class is called {same[0]!r}, which is the answer for unknown images: rename it (among the candidates, or with "
+            "mgclip relabel), or predict without a threshold."
         )
 
 
