@@ -152,7 +152,7 @@ def test_a_rejected_run_leaves_no_folder(small, tmp_path):
         ({"initial_classes": 101}, "lower initial_classes"),
         (
             {"methods": ["mg-clip-replay"], "memory": 5},
-            "memory = 5 is smaller than the number of classes (6): raise it",
+            r"memory = 5 is smaller than the number of classes \(6\): raise it",
         ),
     ):
         with pytest.raises(InputError, match=sentence):
