@@ -89,7 +89,7 @@ def check_studio(words, path):
     words += ["--port", str(18861 + os.getpid() % 1000)]
     with subprocess.Popen(words, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True) as studio:
         try:
-            for _ in range(120):
+            for _ in range(600):
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{words[-1]}/", timeout=5) as answer:
                         assert b"MG-CLIP studio" in answer.read()
@@ -97,7 +97,7 @@ def check_studio(words, path):
                 except OSError:
                     assert studio.poll() is None, studio.stderr.read()
                     time.sleep(0.5)
-            raise AssertionError("the studio did not start within a minute")
+            raise AssertionError("the studio did not start within five minutes")
         finally:
             studio.terminate()
 
