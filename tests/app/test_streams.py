@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mgclip.app.streams import prepare_streams
+
 NAMES = ("čaj", "猫", "crème")
 
 
@@ -55,3 +57,13 @@ def test_a_closed_pipe_or_output_causes_no_message(shop):
         command = f'exec "{sys.executable}" -m mgclip {" ".join(words)} >&-'
         done = subprocess.run(["sh", "-c", command], cwd=shop, stderr=subprocess.PIPE, timeout=120)
         assert (done.returncode, done.stderr) == (0, b""), words
+
+
+def test_a_closed_stream_accepts_any_file_name(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    prepare_streams()
+    for stream in (sys.stdout, sys.stderr):
+        print(os.fsdecode(b"b\xe9.png"), file=stream, flush=True)
+        stream.close()
+    sys.stdin.close()

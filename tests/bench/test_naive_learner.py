@@ -6,8 +6,8 @@ from naive_learner import NaiveMGCLIP
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
+from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import Recipe
-from mgclip.experiment.runner import build_stream
 
 
 @pytest.mark.parametrize("epochs", [2, "auto"])

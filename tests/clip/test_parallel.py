@@ -149,6 +149,8 @@ found = {
     "classifier": [model.class_names.index(name) for name in classifier.predict(images)],
     "encoder": model.classify(model.encoder.images(model.encoder.pixels(images))).labels.tolist(),
 }
+if rank == 0:
+    model.save_pretrained(f"{sys.argv[2]}-saved")  # the other process does not
 if rank == 1:
     found["alone"] = model.predict(images[:3]).labels.tolist()
 open(f"{sys.argv[2]}-{rank}.json", "w").write(json.dumps(found))
@@ -176,6 +178,7 @@ def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path
         right = [whole[i] for i in found["own"]]
         assert (found["predict"], found["classifier"], found["encoder"]) == (right, right, right)
     assert found["alone"] == whole[5:8]
+    assert MGCLIP.from_pretrained(tmp_path / "found-saved").class_names == model.class_names
 
 
 DIFFERENT = """

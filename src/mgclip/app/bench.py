@@ -65,7 +65,7 @@ def _show(result: BenchResult) -> None:
     for name, t in result["units"].items():
         ours, naive = t["ours"], t["plain"]
         units.add_row(name.replace("_", " "), f"{1e3 * ours:.2f}", f"{1e3 * naive:.2f}", f"{naive / ours:.2f}")
-    for name, each in resuleach["composed"].items():
+    for name, each in result["composed"].items():
         composed.add_row(name, f"{each['ours']:,.2f}", f"{each['plain']:,.2f}", f"{each['ratio']:.2f}")
     out.print(units)
     out.print(composed)

@@ -89,7 +89,10 @@ def _print_plan(model: MGCLIP, plan: Plan, *, as_json: bool, quiet: bool) -> Non
     from mgclip.workflows.plan import alike_texts
 
     for one, other in alike_texts(model, plan):
-        screen.print(f"The texts {one!r} and {other!r} are the same to this CLIP: give shorter ones with --names.")
+        screen.print(
+            f"The texts {one!r} and {other!r} are the same to this CLIP, which ignores case and cuts long texts: give others "
+            "with --names."
+        )
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
         notes = {"notes": plan.notes} if plan.notes else {}

@@ -17,11 +17,11 @@ def prepare_streams() -> None:
     """
     codecs.register_error("mgclip", _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
+        stream, errors = getattr(sys, name), "surrogateescape" if mode == "r" else "mgclip"
         if stream is None:  # closed by the caller; otherwise the next file opened would get its number
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8", errors=errors))  # noqa: PTH123, SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape" if mode == "r" else "mgclip")
+            stream.reconfigure(errors=errors)
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -110,6 +110,7 @@ def _run_method(
         if parallel.is_main():
             run_folder.append_record(folder, record)
         learner.save_pretrained(folder / MODEL)
+        parallel.wait()  # until the model is on disk
         checkpoints.discard()
         done.append(record)
         callbacks.on_task(method, len(done), len(stream), record)

@@ -114,6 +114,8 @@ class MGCLIP:
     ) -> None:
         """Write the model, completely or not at all: peft adapter, head, classes, settings, and which CLIP it needs.
 
+        Of several processes only the first one writes. The others may call this too, and do not wait for it.
+
         Args:
             folder: Folder of the model; ``~`` is expanded.
             note: What was done. With a note, or if the folder keeps versions, this is a new version (``saving/versions.py``);
@@ -127,7 +129,6 @@ class MGCLIP:
         self.encoder.require_own_adapters()
         if parallel.is_main():
             model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, beside)
-        parallel.wait()
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""

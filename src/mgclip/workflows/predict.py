@@ -149,8 +149,8 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
                 found.classes[label],
                 float(found.probabilities[place, label]),
                 float(found.confidence[place, label]),
-                float(found.text[place, label]),
-                float(found.image[place, label]) if label < learned else None,
+                float(found.text_probabilities[place, label]),
+                float(found.head_cosines[place, label]) if label < learned else None,
             )
             for label in best
         )

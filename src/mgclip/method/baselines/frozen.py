@@ -111,7 +111,6 @@ class FrozenLearner:
         }
         if parallel.is_main():
             write_state(Path(folder), manifest, lambda state: save_file(cpu, state / STATE))
-        parallel.wait()
 
     def restore(self, folder: Path) -> None:
         """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""
