@@ -30,6 +30,7 @@ def studio_command(
 
     require_single_process("studio")
     check_place(model)
+    host = host.removeprefix("[").removesuffix("]")
     check_address(host, port)
     try:
         import gradio
@@ -44,8 +45,9 @@ def studio_command(
     studio.classes()  # a model that cannot be loaded is reported before the page is served
     page = build(studio).queue(default_concurrency_limit=1, max_size=32)
     check_address(host, port)  # again, because loading took a while
+    shown = f"[{host}]" if ":" in host else host  # brackets go around an IPv6 address in a URL
     page.launch(
-        server_name=host,
+        server_name=shown,
         server_port=port,
         theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css=CSS,
@@ -58,7 +60,6 @@ def studio_command(
         footer_links=[],
         prevent_thread_lock=True,
     )
-    shown = f"[{host}]" if ":" in host else host
     out.print(f"the studio of {model}: http://{shown}:{port}  (Ctrl-C to stop)")
     page.block_thread()
 
