@@ -24,7 +24,7 @@ from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.stream.tasks import join_tasks
 
 MODEL = "model"
-"""Name of the folder with the model of a method as it was after the last finished task."""
+"""Name of the folder with the model of a method after its last finished task."""
 
 OnTask = Callable[[str, int, int, Record], None]
 """Called after each task with the method, the number of tasks done, the number of all tasks, and the record."""

@@ -153,7 +153,7 @@ class MGCLIP:
     ) -> LearnResult:
         """Learn one task: all its classes at once, none of them learned before.
 
-        If it is interrupted or fails, the model stays as it was.
+        If it is interrupted or fails, the model is unchanged.
 
         Args:
             images: Paths, Pillow images or uint8 arrays, one for each label; also a column of a table, a generator, or one

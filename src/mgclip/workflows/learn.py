@@ -63,9 +63,8 @@ def learn_folder(
     with without_adapters(model.backbone):
         untuned = _by_text(model, plan, images, images.features(model))
     checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
-    learned = model.learn(
-        *flatten(plan.train), list(plan.train), class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints
-    )
+    train, names = flatten(plan.train), list(plan.train)
+    learned = model.learn(*train, names, class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints)
     features = images.features(model)
     note: LearnNote = {
         "what": f"learned {count(len(plan.train), 'class', 'classes')}",
@@ -80,10 +79,9 @@ def learn_folder(
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    listed = {
-        name: files for name, files in read_held_out(folder).items() if index_of(name, model.class_names) is not None
-    }
-    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json({**listed, **plan.tests})})
+    listed, known = read_held_out(folder), model.class_names
+    held_out = {name: files for name, files in listed.items() if index_of(name, known) is not None} | plan.tests
+    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json(held_out)})
     remove_task_checkpoints(folder)
     return note
 
