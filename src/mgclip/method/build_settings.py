@@ -53,7 +53,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
+    return f": did you mean {close[0]}?" if close else f"; choose from {', '.join(known)}"
 
 
 def _messages(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
