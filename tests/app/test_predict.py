@@ -19,7 +19,7 @@ def test_a_threshold_is_rejected_if_a_class_is_called_unknown(shop, tmp_path, mg
         "predict", tmp_path / "m", photos, "--unknown-below", "0.5", "--candidates", f"a zebra,{name}", "--csv"
     )
     assert (code, out) == (2, "")
-    assert f"A class is called '{name}', as is the answer for an image of no class" in err
+    assert f"A class is called '{name}', which is the answer for unknown images" in err
     assert mgclip("relabel", tmp_path / "m", "čaj", name)[0] == 0
     code, out, _ = mgclip("predict", tmp_path / "m", photos, "--csv", "--top", "3", "--quiet")
     assert name in {row["class"] for row in csv.DictReader(out.splitlines())}

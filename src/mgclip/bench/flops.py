@@ -52,12 +52,12 @@ def _count(config_json: str, *, tokens: int, training: bool) -> int:
 def _adapted_clip(config_json: str) -> Any:
     """A CLIP on the meta device with the adapters of the default settings, which computes as the package does."""
     from peft import LoraConfig, get_peft_model
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import AutoModel, CLIPConfig
 
     settings = Settings()
     adapters = LoraConfig(r=settings.rank, target_modules=[PROJECTIONS[each] for each in settings.projections])
     with torch.device("meta"):
-        model: Any = CLIPModel._from_config(CLIPConfig.from_dict(json.loads(config_json)), attn_implementation="sdpa")
+        model: Any = AutoModel.from_config(CLIPConfig.from_dict(json.loads(config_json)), attn_implementation="sdpa")
         model.requires_grad_(False)
         compute_class_token_only_in_last_layer(model)
         get_peft_model(model, adapters)  # replaces the projections inside the model
