@@ -95,6 +95,9 @@ def _print(found: Evaluation) -> None:
         numbers = [str(row["images"]), str(row["right"]), percent(row["recall"]), percent(row["precision"])]
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
+    if unmeasured := found.get("unmeasured"):
+        more = f" and {len(unmeasured) - 5} more" if len(unmeasured) > 5 else ""
+        out.print(one_line(f"learned classes without images here, so not measured: {', '.join(unmeasured[:5])}{more}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

@@ -63,7 +63,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "accuracy": float((found == truth).mean()),
         "text_accuracy": float((np.concatenate([part.text_probabilities.argmax(1) for part in parts]) == truth).mean()),
         "image_accuracy": _head_accuracy(model, parts, truth),
-        "unmeasured": [name for name, count in zip(model.class_names, counts, strict=True) if count == 0],
+        "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
         "likeness": _likeness(model, parts),
