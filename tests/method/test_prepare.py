@@ -125,7 +125,7 @@ def test_a_model_whose_clip_serves_a_second_model_is_refused(learned, icons, tmp
         with pytest.raises(MGCLIPError) as refused:
             use()
         assert str(refused.value) == (
-            f"The CLIP {learned.backbone.reference} now carries the adapters of another model: load a CLIP of its own for each "
+            f"The CLIP {learned.backbone.reference} now carries the adapters of another model: load a separate CLIP for each "
             "model."
         )
     assert state(second) == before

@@ -29,7 +29,7 @@ def test_undo_goes_back_and_forward(shop, icons):
     assert [(v.number, v.parent, v.active) for v in history(shop)] == [(1, None, False), (2, 1, False), (3, 1, True)]
     assert undo(shop, 2).note == {"what": "month 2"}
     assert same(MGCLIP.from_pretrained(shop), newest)
-    with pytest.raises(InputError, match=r"has no version 7: there are 1, 2, 3"):
+    with pytest.raises(InputError, match=r"has no version 7: choose from 1, 2, 3"):
         undo(shop, 7)
 
 

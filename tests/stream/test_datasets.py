@@ -125,7 +125,7 @@ def test_missing_data_is_reported_with_its_source(tmp_path, name):
 def test_wrong_names_and_layouts_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"There is no data set imagenet_r: did you mean imagenet-r\?"):
         load_dataset("imagenet_r", path=None)
-    with pytest.raises(InputError, match="There is no data set zzz: there are icons100, icons-concepts"):
+    with pytest.raises(InputError, match="There is no data set zzz; choose from icons100, icons-concepts"):
         load_dataset("zzz", path=None)
     for name in ("caltech101", "icons-concepts", "icons-families"):
         with pytest.raises(InputError, match=f"{name} has no training images: it can only be tested on"):

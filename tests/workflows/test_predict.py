@@ -61,7 +61,7 @@ def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
     assert [answer.file for answer in answers] == [p for p in pictures if p not in (pictures[3], pictures[12])]
     assert [file for file, _ in reported] == [pictures[3], pictures[12]]
     assert [reason for _, reason in reported] == [
-        "not a picture of a format that is read",
+        "not an image in a supported format",
         f"There is no image file {pictures[12]}.",
     ]
     with pytest.raises(InputError, match="cannot be read"):

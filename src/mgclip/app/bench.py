@@ -30,7 +30,7 @@ def bench_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure training, encoding and prediction, and extrapolate to a whole stream, next to a naive implementation."""
+    """Time training, encoding and prediction, extrapolate to a complete stream, and compare with a naive implementation."""
     from mgclip.app.streams import print_json
     from mgclip.bench.measure import bench, prediction_overhead
     from mgclip.bench.shapes import SHAPES

@@ -59,13 +59,13 @@ def _facts_of(entry: DatasetEntry) -> dict[str, object]:
 @app.command("check")
 @with_home
 def check_command(
-    name: Annotated[str, typer.Argument(help="Name of a data set, as  mgclip data list  shows it.")],
+    name: Annotated[str, typer.Argument(help="Name of a data set, as `mgclip data list` shows it.")],
     path: Annotated[str | None, typer.Argument(help="Path of the data; default: the hub, or the icon fonts.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only count the images; do not open them.")] = False,
     test_only: Annotated[bool, typer.Option("--test-only", help="Skip the training part.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a data set: every class is there, every image can be read, and the numbers are the published ones."""
+    """Check a data set: every class exists, every image can be read, and the counts are the published ones."""
     from mgclip.app.display import opening_images
     from mgclip.app.streams import print_json
     from mgclip.experiment.recipe import recipes_for

@@ -26,13 +26,13 @@ def evaluate_command(
     names: Names = "",
     base: Base = "",
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write the figures of each class to this file.")
+        Path | None, typer.Option("--csv", help="Write the numbers of each class to this file.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
     on_bad_image: OnBadImage = "error",
     as_json: Json = False,
 ) -> None:
-    """Accuracy, per-class recall, confusions and calibration on a labelled folder."""
+    """Measure accuracy, per-class recall, confusions and calibration on a labelled folder."""
     from mgclip.app.streams import print_json
     from mgclip.saving.store import check_writable
     from mgclip.saving.versions import check_saved
@@ -95,6 +95,9 @@ def _print(found: Evaluation) -> None:
         numbers = [str(row["images"]), str(row["right"]), percent(row["recall"]), percent(row["precision"])]
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
+    if unmeasured := found.get("unmeasured"):
+        more = f" and {len(unmeasured) - 5} more" if len(unmeasured) > 5 else ""
+        out.print(one_line(f"learned classes without images here, so not measured: {', '.join(unmeasured[:5])}{more}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

@@ -16,9 +16,12 @@ def export_command(
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, probabilities out.")] = False,
     repo: Annotated[
-        str | None, typer.Option("--push", metavar="REPO", help="Upload it to the Hugging Face hub as user/name.")
+        str | None,
+        typer.Option(
+            "--push", metavar="REPO", help="Also upload the folder to the Hugging Face hub as REPO (user/name)."
+        ),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository of --push private.")] = False,
     base: Base = "",
     as_json: Json = False,
     quiet: Quiet = False,

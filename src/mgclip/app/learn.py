@@ -37,7 +37,8 @@ def learn_command(
         Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")
     ] = None,
     hold_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of each class's images to measure on instead of training.")
+        float,
+        typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
     ] = 0.2,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
@@ -135,7 +136,7 @@ def _print_changes(done: LearnReport) -> None:
         missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read)" if measured["gone"] else ""
         out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
     elif done["classes_in_all"] > len(done["classes"]):
-        out.print("accuracy on earlier classes: not measured: none of their held-out images are left")
+        out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
     before, after = done["untuned"], done["tuned"]
     if after["by_text"] is not None:
         out.print(f"text branch only: {percent(after['by_text'])} % (pre-trained CLIP: {percent(before['by_text'])} %)")

@@ -11,7 +11,11 @@ from typer.core import TyperCommand
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
 Base = Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")]
 NewBase = Annotated[
-    str, typer.Option(help="CLIP that a new model starts from; for a saved model: path of its CLIP, if it has moved.")
+    str,
+    typer.Option(
+        help="CLIP that a new model starts from; default: openai/clip-vit-base-patch16. For a saved model: path of its CLIP, "
+        "if it has moved."
+    ),
 ]
 Names = Annotated[str, typer.Option(help="Class names: a CSV file (folder,name,text), or folder=name,folder=name.")]
 OnBadImage = Annotated[
@@ -25,7 +29,7 @@ Changes = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result of --json.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing, except the result of --json.")]
 
 OLD_NAMES = {"--unknown": "--unknown-below", "--also": "--candidates"}
 """Option names of version 0.1, which one more release accepts -> their names now."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 UnknownBelow = Annotated[
     float,
     typer.Option(
-        min=0, max=1, help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one."
+        min=0,
+        max=1,
+        help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one. 0: never.",
     ),
 ]
 Candidates = Annotated[

@@ -12,7 +12,10 @@ from mgclip.app.options import Base, Json, SavedModel
 def history_command(
     model: SavedModel,
     keep: Annotated[
-        int, typer.Option(min=0, help="Permanently delete all but the N latest versions and the active one.")
+        int,
+        typer.Option(
+            min=0, help="Permanently delete all but the N latest versions and the active one; 0: delete none."
+        ),
     ] = 0,
     as_json: Json = False,
 ) -> None:

@@ -17,13 +17,13 @@ from mgclip.image_lists import image_list
 
 
 class Encoder:
-    """Encodes images and class texts without gradients. Text features are cached until the adapters change.
+    """Encodes images and class texts with one CLIP and one prompt.
 
     Args:
         backbone: The CLIP.
         prompt: Template of a class text; ``{}`` stands for the class.
         batch_size: Images or texts per pass.
-        normalise: L2-normalise image features. Text features always are.
+        normalise: L2-normalise image features. Text features are always normalised.
     """
 
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
@@ -101,7 +101,7 @@ class Encoder:
         return self._latest[1]
 
     def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
-        """Cache features ``(len(names), d)`` of classes that were computed elsewhere."""
+        """Cache text features ``(len(names), d)`` that were computed elsewhere."""
         self._texts.update(zip(names, features, strict=True))
         self._latest = None
 

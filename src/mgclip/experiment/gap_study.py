@@ -110,7 +110,9 @@ def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Datase
     if path is not None:
         raise InputError(f"--path applies to named data sets only, and {data} is not one: leave --path {path} out.")
     if not Path(data).expanduser().is_dir():
-        raise InputError(f"There is no data {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders.")
+        raise InputError(
+            f"There is no data set or folder {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders."
+        )
     from mgclip.stream.folder import find_parts, load_folder, read_classes
 
     root = Path(data).expanduser()

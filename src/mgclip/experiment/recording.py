@@ -132,7 +132,7 @@ def read_recording(folder: Path) -> Recording:
     try:
         final = load_file(folder / "final.safetensors")
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder / 'final.safetensors'} of the recording cannot be read ({error}).") from None
+        raise _unreadable(folder / "final.safetensors", error) from None
     stream = make_tasks(dataset, config.class_order, sizes)
     return Recording(folder, trace, probe, final, dataset, stream, _settings(folder, config))
 
@@ -148,7 +148,13 @@ def _read(kind: type[Part], file: Path) -> Part:
         where = ".".join(map(str, first["loc"])) or "top level"
         raise InputError(f"{file} of the recording is not valid ({where}: {first['msg']}).") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} of the recording cannot be read ({error}).") from None
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{file} of the recording cannot be read ({error}): restore it, or give the folder of a complete recording."
+    )
 
 
 def _read_photos(folder: Path) -> Dataset:
@@ -158,7 +164,7 @@ def _read_photos(folder: Path) -> Dataset:
             test = Split(photos["x_test"], photos["y_test"].astype(np.int64))
             names = tuple(str(name) for name in photos["class_names"])
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{folder / 'photos.npz'} of the recording cannot be read ({error}).") from None
+        raise _unreadable(folder / "photos.npz", error) from None
     return Dataset(folder.name, names, train, test)
 
 

@@ -98,7 +98,8 @@ def load_table(name: str) -> TableSpec:
     tables = shipped_tables()
     file = tables.get(name, Path(name))
     if not file.is_file():
-        raise InputError(f"There is no table {name}{nearest(name, tables)}")
+        message = f"There is no table {name}{nearest(name, tables)}"
+        raise InputError(message + "." * (not message.endswith("?")))
     try:
         return TableSpec.model_validate(read_yaml(file))
     except ValidationError as error:

@@ -32,7 +32,7 @@ OnTask = Callable[[str, int, int, Record], None]
 
 @dataclass(frozen=True)
 class _Callbacks:
-    """What is called during a run, and how often it is checkpointed."""
+    """What is called during a run, and the number of steps between checkpoints."""
 
     on_step: OnStep
     on_task: OnTask
@@ -84,6 +84,7 @@ def _run_method(
     untuned: Mapping[str, float],
     callbacks: _Callbacks,
 ) -> Summary:
+    """Run one method from its first unfinished task; ``untuned`` is the zero-shot accuracy of the CLIP on held-out data."""
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
@@ -97,13 +98,13 @@ def _run_method(
     for task in stream[len(done) :]:
         images, names, texts = task.train.images, task.names, task.texts
         labels = task.train.named(names)
-        start = time.monotonic()
+        started = time.monotonic()
         learned = learner.learn(
             images, labels, names, class_texts=texts, on_step=callbacks.on_step, checkpoints=checkpoints
         )
-        middle = time.monotonic()
+        learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, tests)
-        seconds: Seconds = {"learn": middle - start, "evaluate": time.monotonic() - middle}
+        seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
         if opened.recipe.on_bad_image == "skip":
             record["skipped"] = opened.skipped_in(method, task)

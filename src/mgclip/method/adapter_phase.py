@@ -80,7 +80,7 @@ def train_adapters(
     if saved is not None:
         restore_training(saved, dict(zip(names, trained, strict=True)), optimizer, scaler)
         backbone.weights_changed()
-    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # silences a warning: steps were made before
+    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # steps were made before: avoids a warning
     for _ in range(1, first):
         schedule.step()
     for epoch in range(first, phase.epochs + 1):

@@ -53,13 +53,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
+    return f": did you mean {close[0]}?" if close else f"; choose from {', '.join(known)}"
 
 
 def _messages(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
     found: dict[str, str] = {}
     for problem in error.errors():
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
         key = str(problem["loc"][0]) if problem["loc"] else message  # without a location, keys contradict each other
         if problem["type"] == "extra_forbidden":
             found[key] = f"there is no key {key}{nearest(key, known)}"
@@ -68,7 +68,7 @@ def _messages(error: ValidationError, known: Iterable[str]) -> Iterable[str]:
         elif problem["type"] == "missing":
             found[key] = f"{key} is missing"
         elif key in found:
-            found[key] = f"{found[key]}, or: {message}"
+            found[key] = f"{found[key]} or {message.removeprefix('must be ')}"
         else:
             found[key] = f"{key} = {SHORT.repr(problem['input'])}: {message}"
     return found.values()

@@ -55,6 +55,7 @@ def _position(learned: ModelState, name: str) -> int:
         close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned.class_names}, 1)
         named = [other for other in learned.class_names if close and visible_form(other) == close[0]]
         known = count(len(learned.class_names), "class", "classes")
-        hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}."
+        example = f", such as {learned.class_names[0]!r}" if learned.class_names else ""
+        hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}{example}."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return position

@@ -37,8 +37,8 @@ class MGCLIP:
         backbone: The CLIP with the adapters. It serves one model at a time.
         encoder: Gives features of images and texts with the current adapters.
         settings: The settings of the model.
-        class_names: All learned classes, in order.
-        class_texts: What prompts call them.
+        class_names: All learned classes, in the order in which they were learned.
+        class_texts: What prompts call these classes.
         task_sizes: The number of classes of each task.
         epochs: Length of the adapter phase; None until the probe has found it.
         head: Rows of the image-space classifier, ``(classes, d)``.
@@ -98,8 +98,8 @@ class MGCLIP:
             computing: Settings of memory and speed, which may also change for a saved model.
 
         Raises:
-            InputError: If nothing there can be used, if a setting is wrong, or if the base is not the CLIP that the saved
-                model was trained on.
+            InputError: If the reference is neither a CLIP nor a saved model, if a setting is wrong, or if the base is not the
+                CLIP that the saved model was trained on.
         """
         backbone, chosen, saved = model_files.open_model(reference, settings, base, device, computing)
         model = cls(backbone, chosen)
@@ -170,7 +170,8 @@ class MGCLIP:
             The index of the task, its epochs and its probe.
 
         Raises:
-            InputError: If this cannot be learned.
+            InputError: If images, labels and names do not match, or if a class was learned before, has no image, or has the name
+                of another.
             TrainingDiverged: If the loss becomes NaN or infinite.
         """
         task = self._task(images, labels, class_names, class_texts)
@@ -206,7 +207,7 @@ class MGCLIP:
         return preserve(self.backbone, task, settings, self.epochs, on_step, checkpoints, replayed=objective)
 
     def _remember(self, task: TaskData, epochs: int, on_step: OnStep, checkpoints: TaskCheckpoints) -> Memory | None:
-        """The memory of old images with those of this task; the adapters are fine-tuned on it if it balances (8)."""
+        """The memory of old images with those of this task; the adapters are fine-tuned on it if the replay is balanced (8)."""
         settings, first = self.settings, len(self.class_names)
         if not settings.memory:
             return None
@@ -216,9 +217,11 @@ class MGCLIP:
             balance_adapters(self.backbone, memory, tokens, settings, task.index, on_step, checkpoints)
         return memory
 
-    def _compensate(self, task: TaskData, kept: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints) -> Tensor:
+    def _compensate(
+        self, task: TaskData, memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
+    ) -> Tensor:
         """The head ``(classes, d)`` with rows for this task, from the features of the adapted CLIP (docs/method.md 6); then all
-        rows are fine-tuned on the images ``kept`` if it balances (8).
+        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8).
         """
         settings = self.settings
 
@@ -227,8 +230,8 @@ class MGCLIP:
             return append_rows(self.head, features, task, settings, on_step)
 
         head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
-        if kept is not None and self._balances() and settings.uses_head:
-            head = balance_head(head, kept, self.encoder, settings, task.index, on_step, checkpoints)
+        if memory is not None and self._balances() and settings.uses_head:
+            head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 
     def _balances(self) -> bool:

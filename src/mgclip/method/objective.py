@@ -89,8 +89,8 @@ def backward(
         if len(parts_of_texts) == 1:
             texts.backward(leaf.grad)
         else:
-            for tokens, slope in zip(parts_of_texts, leaf.grad.split(TEXTS_AT_ONCE), strict=True):
-                backbone.text_features(tokens).backward(slope)
+            for tokens, gradient in zip(parts_of_texts, leaf.grad.split(TEXTS_AT_ONCE), strict=True):
+                backbone.text_features(tokens).backward(gradient)
         return total
 
     total = retry_halving_micro_batch(backbone.compute, len(own), attempt)

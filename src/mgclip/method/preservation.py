@@ -43,9 +43,9 @@ class Probe:
     Attributes:
         initial: The gap of the un-tuned model.
         after_epoch: The gap after each epoch trained.
-        epochs: The epochs the gap allows.
-        completed: True if no epoch crossed the limit. The adapters then are as the adapter phase would leave them: the probe
-            took the same images in the same order at the same rates.
+        epochs: The number of epochs that the gap allows.
+        completed: True if no epoch crossed the limit. The adapter phase would leave the adapters in the same state,
+            because the probe used the same images in the same order at the same rates.
     """
 
     initial: Gap
@@ -54,7 +54,7 @@ class Probe:
     completed: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, as checkpoints hold them."""
+        """Plain numbers, for checkpoints."""
         gaps = [[gap.positive, gap.negative] for gap in (self.initial, *self.after_epoch)]
         return {"gaps": gaps, "epochs": self.epochs, "whole": self.completed}
 
@@ -95,9 +95,9 @@ def preserve(
         checkpoints: Where progress is saved, and resumed from.
         replayed: The objective to train instead of the task's own, if old images are replayed.
     """
-    probed, before = None, adapter_state(backbone)
-    alone = len(task.names) == 1
-    if epochs is None and not alone:
+    probed, initial = None, adapter_state(backbone)
+    single_class = len(task.names) == 1
+    if epochs is None and not single_class:
         probed = checkpoints.run(
             "probe",
             lambda: probe(backbone, task, settings, on_step, checkpoints),
@@ -105,7 +105,7 @@ def preserve(
         )
         checkpoints.notes["probe"] = probed.to_json()
         epochs = probed.epochs
-    if alone and replayed is None and settings.adapter_loss != "align":
+    if single_class and replayed is None and settings.adapter_loss != "align":
         epochs = 0  # the cross-entropy of a single class is zero
 
     def train() -> None:
@@ -116,7 +116,7 @@ def preserve(
 
     trained_by_probe = probed is not None and probed.completed and replayed is None
     if probed is not None and not trained_by_probe:
-        set_adapter_state(backbone, before)
+        set_adapter_state(backbone, initial)
     if not trained_by_probe or checkpoints.is_past("adapter"):
         checkpoints.run("adapter", train, recall=lambda done: set_adapter_state(backbone, done.part("adapter")))
     return LearnResult(task.index, epochs or 0, probed)
@@ -125,9 +125,9 @@ def preserve(
 def probe(
     backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, checkpoints: TaskCheckpoints | None = None
 ) -> Probe:
-    """Train for up to ``max_epochs`` and stop at the first epoch after which the gap has left its limit.
+    """Train for up to ``max_epochs`` and stop after the first epoch whose gap crosses the limit.
 
-    The adapters stay as trained; ``preserve`` puts the initial ones back if the probe had to stop.
+    The adapters stay as trained; ``preserve`` restores the initial ones if the probe stopped early.
     """
 
     def gap() -> Gap:

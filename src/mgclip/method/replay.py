@@ -87,7 +87,7 @@ def replay_objective(
 ) -> Objective:
     """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
 
-    Items are the task's images, then the memory's; ``tokens`` are of all classes so far, the task's from ``first`` on. The
+    Items are the task's images, then the memory's; ``tokens`` are those of all classes so far, the task's from ``first`` on. The
     second term has the weight ``replay_weight``; a batch without images of one kind has no term for it.
     """
     count = len(task.labels)
@@ -162,6 +162,6 @@ def balance_head(
 
 
 def _balanced_phase(settings: Settings, task: int, name: str, rate: float, lowest: float) -> Phase:
-    """Balanced fine-tuning of the adapters and of the head take the same epochs and the adapters' batch size."""
+    """Balanced fine-tuning of the adapters and of the head takes the same number of epochs and the adapters' batch size."""
     size, seed, shuffle = settings.adapter_batch_size, settings.seed, settings.shuffle
     return Phase(name, task, settings.balanced_epochs, rate, lowest, size, seed, shuffle)

@@ -49,7 +49,7 @@ class Settings(BaseModel):
     """A safetensors file of initial adapter matrices, instead of random ones."""
 
     epochs: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves CLIP as it is."""
+    """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves the CLIP unchanged."""
     max_epochs: Positive = 10
     """Largest number of epochs of the probe."""
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.1

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of runs or of an evaluation. It loads nothing and runs no script: its own policy forbids both."""
+"""A self-contained HTML page of runs or of an evaluation. Its content security policy forbids scripts and remote content."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_evaluation(evaluation: Evaluation, file: Path, *, title: str | None = 
     ]
     label = Label("reliability", "Accuracy against confidence", "; ".join(described) + ".")
     content = {
-        "it": evaluation,
+        "evaluation": evaluation,
         "accuracy": percent(evaluation["accuracy"], 2),
         "branches": Table("Accuracy of the branches, %", "branch", ["accuracy"], rows) if len(rows) > 1 else None,
         "classes": class_bars([Bar(each["name"], each["images"], each["right"]) for each in classes], "classes"),

@@ -1,8 +1,8 @@
 """Checkpoints within one task, from which training resumes exactly.
 
 The order of images depends on seed, task, phase and epoch alone, so weights, Adam's moments and a position are all that must be
-saved. Two checkpoints are written in turn, each atomically and with a checksum. A damaged one is ignored; without any, the task
-starts again and the result is the same.
+saved. Two files are written in turn, each atomically and with a checksum. A damaged one is ignored; if none is left, the
+task starts again, with the same result.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from mgclip.disk import replace_file
 ORDER = ("probe", "adapter", "balance-adapter", "head", "balance-head")
 """The phases of a task."""
 ABOUT = ("number", "task", "phase", "epoch", "step", "notes")
-"""What a checkpoint holds besides tensors."""
-Result = TypeVar("Result")
-
+"""The fields of a checkpoint besides its tensors."""
 FILES = ("progress-a.safetensors", "progress-b.safetensors")
+"""The two files that are written in turn."""
+
+Result = TypeVar("Result")
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,7 +43,7 @@ class Checkpoint:
         task: The index of the task.
         phase: The phase, one of ``ORDER``.
         epoch: The epoch of the phase, from 1.
-        step: How many of its steps are done.
+        step: How many steps of this epoch are done.
         notes: Results of finished phases.
         tensors: Adapters and Adam's moments by name; in later phases also the head.
     """
@@ -65,7 +66,7 @@ class TaskCheckpoints:
     """Checkpoints of one task at a time.
 
     Attributes:
-        folder: Where they are written; without a folder nothing is.
+        folder: Where they are written; without a folder, none are.
         every: Steps between checkpoints, besides those at the start of each phase and after each epoch (0: phases only).
         stop: Called after each step; if it returns true, the step is saved and ``Stopped`` raised.
         notes: Results of finished phases, saved with every checkpoint.

@@ -129,7 +129,7 @@ def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> V
         )
     if found is None:
         numbers = ", ".join(str(version.number) for version in versions)
-        raise InputError(f"{folder} has no version {to}: there are {numbers}.")
+        raise InputError(f"{folder} has no version {to}: choose from {numbers}.")
     return found
 
 

@@ -131,7 +131,8 @@ def dataset_entry(name: str) -> DatasetEntry:
         return DATASETS[name]
     close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
     raise InputError(
-        f"There is no data set {name}: " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(NAMES)}.")
+        f"There is no data set {name}"
+        + (f": did you mean {close[0]}?" if close else f"; choose from {', '.join(NAMES)}.")
     )
 
 

@@ -88,7 +88,7 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_parts(folder: Path) -> Parts:
-    """Find the parts of a folder: folders with the name of a part that contain only folders, since a class may be called *train*.
+    """Find the parts of a folder. A part contains only folders; a folder *train* with images is a class of that name.
 
     Args:
         folder: A folder of class folders, or of parts.
@@ -101,23 +101,23 @@ def find_parts(folder: Path) -> Parts:
         InputError: If there are two training parts, or other folders next to the only part.
     """
     names = folders_in(folder)
-    called = {name: fold(name) for name in names}
+    folded = {name: fold(name) for name in names}
     parts = [
-        name for name in names if called[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_folders_only(folder / name)
+        name for name in names if folded[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_folders_only(folder / name)
     ]
-    train = [name for name in parts if called[name] in TRAIN_NAMES]
+    train = [name for name in parts if folded[name] in TRAIN_NAMES]
     tests = sorted(
-        (name for name in names if called[name] in TEST_NAMES),
-        key=lambda name: (name not in parts, TEST_NAMES.index(called[name])),
+        (name for name in names if folded[name] in TEST_NAMES),
+        key=lambda name: (name not in parts, TEST_NAMES.index(folded[name])),
     )
-    mixed = [name for name in names if called[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_both(folder / name)]
+    mixed = [name for name in names if folded[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_both(folder / name)]
     if mixed and len(parts) + len(mixed) > 1:
         raise InputError(
             f"{folder / mixed[0]} contains class folders ({_listed(folders_in(folder / mixed[0]))}) and images next to them: "
             "move these images into a class folder, or out of this folder."
         )
     if not parts:
-        _check_classes_called_like_parts(folder, called)
+        _check_classes_called_like_parts(folder, folded)
         return Parts(folder, None)
     if len(train) > 1:
         raise InputError(
@@ -125,7 +125,7 @@ def find_parts(folder: Path) -> Parts:
         )
     used = [*train, *tests[:1]]
     unused = tuple(name for name in names if name not in used)
-    unexpected = [name for name in unused if called[name] not in (*TEST_NAMES, *OTHER_NAMES)]
+    unexpected = [name for name in unused if folded[name] not in (*TEST_NAMES, *OTHER_NAMES)]
     if len(used) < 2 and unexpected:
         raise InputError(
             f"{folder} contains {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and "
@@ -134,12 +134,12 @@ def find_parts(folder: Path) -> Parts:
     return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
 
 
-def _check_classes_called_like_parts(folder: Path, called: Mapping[str, str]) -> None:
-    """Reject parts whose images are not sorted into class folders: nobody gives all classes the names of parts."""
-    keys = set(called.values())
+def _check_classes_called_like_parts(folder: Path, folded: Mapping[str, str]) -> None:
+    """Reject a folder whose classes are all named like parts: these are parts without class folders."""
+    keys = set(folded.values())
     if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
         raise InputError(
-            f"{folder} contains {_listed(list(called))} without class folders in them: expected {SPLIT_LAYOUT}."
+            f"{folder} contains {_listed(list(folded))} without class folders in them: expected {SPLIT_LAYOUT}."
         )
 
 
@@ -161,8 +161,8 @@ def find_folder(path: Path) -> FoundDataset:
     """
     train_part, test_part = both_parts(path)
     train, test = read_classes(train_part), read_classes(test_part)
-    names, of = tuple(train), {canonical(name): name for name in test}
-    folders = [of.get(canonical(name), name) for name in names]
+    names, test_names = tuple(train), {canonical(name): name for name in test}
+    folders = [test_names.get(canonical(name), name) for name in names]
     dataset = Dataset(
         path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split()
     )

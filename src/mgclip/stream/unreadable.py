@@ -85,9 +85,9 @@ def without_skipped(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[
         counts = np.bincount(task.train.labels, minlength=len(task.names))
         if (counts == 0).any():
             name = task.names[int(np.flatnonzero(counts == 0)[0])]
-            raise InputError(f"No training image of the class {name!r} can be read: replace them.")
+            raise InputError(f"No training image of the class {name!r} can be read: replace at least one.")
         if len(task.test.labels) == 0:
-            raise InputError(f"No test image of task {task.index + 1} can be read: replace them.")
+            raise InputError(f"No test image of task {task.index + 1} can be read: replace at least one.")
     return left
 
 

@@ -15,6 +15,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import canonical
 from mgclip.stream.folder import misspelling
+from mgclip.words import count
 from mgclip.workflows.measure import LabelledImages
 
 BATCH = 4096
@@ -42,7 +43,8 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)
         raise InputError(
-            f"{len(unknown)} of {len(images)} class folders are not classes of this model (first: {unknown[0]!r}"
+            f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
+            f"(first: {unknown[0]!r}"
             + (f"; the model knows {near!r}" if near else "")
             + "): rename them, or give their class names in classes.csv."
         )
@@ -61,7 +63,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "accuracy": float((found == truth).mean()),
         "text_accuracy": float((np.concatenate([part.text_probabilities.argmax(1) for part in parts]) == truth).mean()),
         "image_accuracy": _head_accuracy(model, parts, truth),
-        "unmeasured": [name for name, count in zip(model.class_names, counts, strict=True) if count == 0],
+        "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
         "likeness": _likeness(model, parts),

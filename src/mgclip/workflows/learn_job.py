@@ -1,4 +1,4 @@
-"""Learning from a folder into a model folder: read the images, plan, lock the model, learn."""
+"""The steps of ``mgclip learn``: read the images, plan, lock the model, learn."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ DEFAULT_CLIP = "openai/clip-vit-base-patch16"
 
 @dataclass(frozen=True)
 class LearnJob:
-    """What ``mgclip learn`` is to do, read and checked. Nothing is written yet.
+    """What ``mgclip learn`` will do, read and checked. Nothing is written yet.
 
-    ``given``: the settings that were given; ``hold_out``: the share of each class to measure on; ``retention``: images of classes
-    never trained on; ``skipped``: images that cannot be read, and why.
+    Attributes:
+        folder: The folder to learn from.
+        model: The folder of the model.
+        base: The CLIP of the model, or ``""`` for the default.
+        given: The settings that were given.
+        source: Images and names of the classes.
+        hold_out: The share of each class to measure on.
+        retention: Images of classes never trained on.
+        skipped: Images that cannot be read, and why.
     """
 
     folder: Path
@@ -51,9 +58,9 @@ class LearnJob:
             model = MGCLIP.from_pretrained(base or DEFAULT_CLIP, settings=settings)
         else:
             runtime = {key: value for key, value in settings.runtime().items() if key in self.given}
-            if kept := [key for key in self.given if key not in runtime]:
+            if fixed := [key for key in self.given if key not in runtime]:
                 raise InputError(
-                    f"{self.model} exists and keeps its settings: leave {kept[0]} out, or give a new folder."
+                    f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder."
                 )
             model = MGCLIP.from_pretrained(self.model, base=base, computing=runtime)
         return model, make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed)
@@ -73,8 +80,15 @@ class LearnJob:
         Returns:
             The note of the version, with the path of the model and the number of classes it knows now.
         """
-        origin, kept, skipped = str(self.folder), self.retention, self.skipped
-        note = learn_folder(model, self.model, plan, origin=origin, retention=kept, skipped=skipped, **callbacks)
+        note = learn_folder(
+            model,
+            self.model,
+            plan,
+            origin=str(self.folder),
+            retention=self.retention,
+            skipped=self.skipped,
+            **callbacks,
+        )
         return {"model": str(self.model), **note, "classes_in_all": len(model.class_names)}
 
 
@@ -100,11 +114,11 @@ def read_job(
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
     build_settings(given)  # reports wrong settings before any image is read
     source = read_source(folder, names=names, test=test)
-    kept = {} if retention is None else read_images(retention)
+    retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []
     if skip_unreadable:
         train, skipped = readable(source.train)
         tests, more = (None, []) if source.tests is None else readable(source.tests)
-        kept, others = readable(kept)
+        retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, source, hold_out, kept, skipped)
+    return LearnJob(folder, model, base, given, source, hold_out, retained, skipped)

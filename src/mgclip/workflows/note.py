@@ -8,7 +8,7 @@ from mgclip.experiment.schemas import GapRecord, SkippedImage
 
 
 class TestImages(TypedDict):
-    """Images measured on: of the new classes, of earlier classes, and those of earlier classes that no longer exist."""
+    """Images measured on: of the new classes, of earlier classes, and those of earlier classes that cannot be found or read."""
 
     new: int
     old: int

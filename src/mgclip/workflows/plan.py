@@ -135,7 +135,7 @@ def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> 
 
 
 def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
-    """Pairs of class texts, at least one of them new, that become the same tokens, because this CLIP truncates long texts."""
+    """Pairs of class texts, at least one of them new, that become the same tokens: CLIP ignores case and truncates long texts."""
     texts = [*model.class_texts, *plan.texts]
     tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
     first: dict[tuple[int, ...], int] = {}

@@ -59,7 +59,9 @@ def predict_files(
 def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
-        raise InputError("A threshold needs the head, and this model predicts from texts only (branches: text).")
+        raise InputError(
+            "A threshold needs the head, and this model predicts from texts only (branches: text): predict without one."
+        )
     if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, which is the answer for unknown images: rename it (among the candidates, or with "

@@ -110,7 +110,7 @@ def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]
     reasons = {files[index]: reason for index, reason in find_unreadable_images(files).items()}
     left = {name: [file for file in own if file not in reasons] for name, own in images.items()}
     if empty := [name for name, own in images.items() if own and not left[name]]:
-        raise InputError(f"No image of the class {empty[0]!r} can be read: replace them.")
+        raise InputError(f"No image of the class {empty[0]!r} can be read: replace at least one.")
     return left, [{"image": str(file), "reason": reason} for file, reason in reasons.items()]
 
 
