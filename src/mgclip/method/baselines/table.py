@@ -83,6 +83,11 @@ METHODS: Mapping[str, Method] = {
     ),
     "mg-clip": Method(about="the complete method", source=PAPER),
     "mg-clip-replay": Method(about="the complete method with a memory of old images", source=PAPER, replays=True),
+    "mg-clip-analytic": Method(
+        about="a solved image-space head on unchanged CLIP, fused with calibrated weights",
+        source="beyond the paper (docs/method.md 10, 11)",
+        frozen=True,
+    ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
         source="joint training",

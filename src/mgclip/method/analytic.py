@@ -1,0 +1,194 @@
+"""Analytic compensation: the classifier in image space is solved from sums instead of trained (docs/method.md 10).
+
+Ridge regression on random Fourier features of the image features, in which every class weighs the same. What it has learned are
+sums over images, so neither the order of images nor their split into tasks matters, a known class grows by addition, and an
+image can be taken out again.
+
+Sources: Rahimi and Recht, *Random Features for Large-Scale Kernel Machines*, NeurIPS 2007; Golub, Heath and Wahba, *Generalized
+Cross-Validation as a Method for Choosing a Good Ridge Parameter*, Technometrics 1979.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RIDGES = tuple(10.0 ** (power / 2) for power in range(-14, 5))
+"""Ridges that cross-validation chooses from."""
+
+SAMPLE = 2000
+"""Images whose distances decide the width of the kernel."""
+
+
+@dataclass(frozen=True)
+class FourierFeatures:
+    """Random Fourier features of the kernel exp(-gamma |u - v|^2), and a constant.
+
+    phi(u) = [sqrt(2 / width) cos(R u + b); 1] with R drawn from N(0, 2 gamma) and b from U(0, 2 pi).
+
+    Attributes:
+        dim: Length of an image feature u.
+        width: Number of random features.
+        gamma: Inverse width of the kernel.
+        seed: Seed from which R and b are drawn.
+    """
+
+    dim: int
+    width: int
+    gamma: float
+    seed: int
+
+    @cached_property
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """R ``(dim, width)`` and b ``(width,)``, in double precision."""
+        generator = torch.Generator().manual_seed(self.seed)
+        matrix = torch.randn(self.dim, self.width, generator=generator, dtype=torch.float64)
+        shift = torch.rand(self.width, generator=generator, dtype=torch.float64)
+        return matrix * math.sqrt(2 * self.gamma), shift * 2 * math.pi
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
+        matrix, shift = (part.to(features.device) for part in self._drawn)
+        waves = math.sqrt(2 / self.width) * torch.cos(features.double() @ matrix + shift)
+        return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
+
+
+def median_gamma(features: Tensor) -> float:
+    """The median rule: 2 over the median squared distance of normalised features ``(n, d)``, whatever their order.
+
+    Of more than ``SAMPLE`` images, those evenly spaced along one fixed direction are taken. A single image has no distance: 1.
+    """
+    if len(features) > SAMPLE:
+        direction = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        order = (features.double() @ direction.to(features.device)).argsort(stable=True)
+        features = features[order[torch.linspace(0, len(order) - 1, SAMPLE).long().to(order.device)]]
+    distances = torch.pdist(features.double()).square()
+    distances = distances[distances > 0]
+    return 2 / distances.median().item() if len(distances) else 1.0
+
+
+@dataclass(frozen=True)
+class Sums:
+    """All that the classifier keeps of its images, in double precision.
+
+    Attributes:
+        gram: Sum of phi phi^T over all images, ``(m, m)``.
+        targets: Sum of phi over the images of each class, ``(m, c)``.
+        counts: Images of each class, ``(c,)``.
+    """
+
+    gram: Tensor
+    targets: Tensor
+    counts: Tensor
+
+    @classmethod
+    def empty(cls, size: int, device: torch.device | str = "cpu") -> Sums:
+        """Sums over no image, for features of length ``size``."""
+        zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
+        return cls(zeros, zeros[:, :0], zeros[0, :0])
+
+    def plus(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
+        """The sums with more images, or without them if ``sign`` is -1.
+
+        Args:
+            phi: Features of the images ``(n, m)``.
+            labels: Their classes ``(n,)``; a class that is new follows the known ones.
+            sign: 1 adds the images, -1 takes them out again.
+        """
+        if len(labels) == 0:
+            return self
+        classes = max(len(self.counts), int(labels.max()) + 1)
+        hot = F.one_hot(labels, classes).to(phi)
+        targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
+        counts = F.pad(self.counts, (0, classes - len(self.counts)))
+        return Sums(self.gram + sign * phi.T @ phi, targets + sign * phi.T @ hot, counts + sign * hot.sum(0))
+
+    def merged(self, other: Sums, places: Sequence[int]) -> Sums:
+        """The sums of both; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
+        classes = max([len(self.counts), *(place + 1 for place in places)])
+        index = torch.tensor(places, dtype=torch.long, device=self.gram.device)
+        targets = F.pad(self.targets, (0, classes - self.targets.shape[1])).index_add(1, index, other.targets)
+        counts = F.pad(self.counts, (0, classes - len(self.counts))).index_add(0, index, other.counts)
+        return Sums(self.gram + other.gram, targets, counts)
+
+    def balanced(self) -> tuple[Tensor, Tensor]:
+        """The normal matrix ``(m, m)`` in which every class weighs the same, and the class means ``(m, c)``.
+
+        With m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T. The matrix
+        is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every image
+        would need the images again whenever a class grows; this needs the sums only.
+        """
+        means = self.targets / self.counts
+        scatter = self.gram - self.targets @ means.T
+        return len(self.counts) / self.counts.sum() * scatter + means @ means.T, means
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The solved classifier.
+
+    Attributes:
+        weights: ``(m, c)``; the scores of an image are phi^T weights.
+        ridge: The ridge used.
+        factor: The Cholesky factor ``(m, m)`` of the normal matrix plus the ridge.
+    """
+
+    weights: Tensor
+    ridge: float
+    factor: Tensor
+
+
+def solve(sums: Sums, ridge: float | None = None) -> Solution:
+    """Solve for the weights of all classes.
+
+    Args:
+        sums: The sums over all images.
+        ridge: The ridge; None chooses it by generalised cross-validation.
+    """
+    matrix, means = sums.balanced()
+    if ridge is None:
+        ridge = choose_ridge(matrix, means, images=sums.counts.sum().item())
+    factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
+    return Solution(torch.cholesky_solve(means, factor), ridge, factor)
+
+
+def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequence[float] = RIDGES) -> float:
+    """The ridge with the least generalised cross-validation error n RSS / (n - tr H)^2, from the sums alone.
+
+    Args:
+        matrix: The normal matrix ``(m, m)``.
+        means: The class means ``(m, c)``.
+        images: The number n of images.
+        ridges: The ridges to choose from, ascending; of equally good ones the largest is taken.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    values = values.clamp(min=0)
+    along = (vectors.T @ means).square().sum(1)  # [m]: how much of the class means lies along each axis
+    candidates = torch.tensor(ridges, dtype=matrix.dtype, device=matrix.device)[:, None]  # [r, 1]
+    kept = values / (values + candidates)  # [r, m]
+    residual = means.shape[1] - (along * (1 + candidates / (values + candidates)) / (values + candidates)).sum(1)
+    errors = images * residual / (images - kept.sum(1)).square()
+    best = errors.min()
+    return float(ridges[int(torch.nonzero(errors <= best * (1 + 1e-9))[-1])])
+
+
+def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Scores ``(n, c)`` that images would get if each had not been learned itself.
+
+    Args:
+        solution: The solved classifier.
+        phi: Features of images that it has learned, ``(n, m)``.
+        labels: Their classes, ``(n,)``.
+        counts: Images of each class, ``(c,)``: an image weighs 1 / n_c.
+    """
+    scores = phi @ solution.weights
+    spread = torch.linalg.solve_triangular(solution.factor, phi.T, upper=False).square().sum(0)
+    leverage = spread / counts[labels]
+    target = F.one_hot(labels, scores.shape[1]).to(scores)
+    return target - (target - scores) / (1 - leverage)[:, None]

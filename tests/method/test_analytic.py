@@ -1,0 +1,121 @@
+"""The solved classifier against slow, explicit computations."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, median_gamma, solve
+
+DIM, WIDTH = 8, 40
+
+
+def images(per_class, seed=0):
+    """Normalised features around one direction per class, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(len(per_class), DIM, generator=generator)
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(per_class)])
+    return F.normalize(centres[labels] + 0.5 * torch.randn(len(labels), DIM, generator=generator), dim=-1), labels
+
+
+def fourier(seed=0):
+    return FourierFeatures(DIM, WIDTH, gamma=0.7, seed=seed)
+
+
+def close(one, other):
+    assert (one - other).abs().max() <= 1e-8 * other.abs().max()
+
+
+def test_fourier_features_approximate_the_kernel():
+    features, _ = images([5, 5])
+    phi = FourierFeatures(DIM, 20_000, gamma=0.7, seed=3)(features)
+    kernel = torch.exp(-0.7 * torch.cdist(features.double(), features.double()) ** 2)
+    assert (phi @ phi.T - 1 - kernel).abs().max() < 0.03
+    assert phi.dtype == torch.float64
+
+
+def test_the_median_rule_depends_on_no_order():
+    features, _ = images([1500, 1500])
+    shuffled = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(1))]
+    assert median_gamma(features) == pytest.approx(median_gamma(shuffled), rel=1e-12)
+    some = features[:300].double()
+    assert median_gamma(features[:300]) == pytest.approx(2 / torch.pdist(some).square().median().item())
+    assert median_gamma(features[:1]) == 1.0
+    assert median_gamma(features[:1].repeat(3, 1)) == 1.0
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.randoms(use_true_random=False))
+def test_any_order_and_any_split_give_the_same_weights(per_class, random):
+    features, labels = images(per_class)
+    phi = fourier()(features)
+    together = solve(Sums.empty(WIDTH + 1).plus(phi, labels), ridge=0.01)
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    cut = random.randrange(len(order) + 1)
+    sums = Sums.empty(WIDTH + 1)
+    for part in (order[:cut], order[cut:]):
+        sums = sums.plus(phi[part], labels[part])
+    close(solve(sums, ridge=0.01).weights, together.weights)
+
+
+def test_two_halves_merge_into_the_whole():
+    features, labels = images([6, 5, 7, 4])
+    phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
+    whole = solve(empty.plus(phi, labels))
+    first = empty.plus(phi[labels < 2], labels[labels < 2])
+    second = empty.plus(phi[labels >= 2], 3 - labels[labels >= 2])  # it learned class 3 first, then class 2
+    merged = solve(first.merged(second, [3, 2]))
+    assert merged.ridge == whole.ridge
+    close(merged.weights, whole.weights)
+
+
+def test_known_classes_grow_and_shrink_by_addition():
+    features, labels = images([8, 8, 8])
+    phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
+    half = torch.arange(len(labels)) % 2 == 0
+    grown = empty.plus(phi[half], labels[half]).plus(phi[~half], labels[~half])
+    close(solve(grown).weights, solve(empty.plus(phi, labels)).weights)
+    shrunk = grown.plus(phi[~half], labels[~half], sign=-1)
+    close(solve(shrunk).weights, solve(empty.plus(phi[half], labels[half])).weights)
+
+
+def test_each_class_has_one_vote():
+    """Images of one class repeated ten times change its mean and the shared scatter not at all if they are equal."""
+    features, labels = images([4, 4])
+    phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
+    matrix, means = empty.plus(phi, labels).balanced()
+    close(matrix, phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
+    close(means, torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
+    single = phi[[0, 4]]
+    few, _ = empty.plus(single, torch.tensor([0, 1])).balanced()
+    many, _ = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).balanced()
+    close(many, few)
+
+
+def test_the_ridge_minimises_generalised_cross_validation():
+    features, labels = images([9, 9, 9])
+    phi = fourier()(features)
+    matrix, means = Sums.empty(WIDTH + 1).plus(phi, labels).balanced()
+    ridges, errors = [10.0**power for power in range(-6, 3)], []
+    target, weight = F.one_hot(labels).double(), 1 / 9
+    for ridge in ridges:
+        hat = phi @ torch.linalg.solve(matrix + ridge * torch.eye(len(matrix), dtype=torch.float64), weight * phi.T)
+        residual = weight * (target - hat @ target).square().sum()
+        errors.append((len(labels) * residual / (len(labels) - hat.trace()) ** 2).item())
+    assert choose_ridge(matrix, means, images=len(labels), ridges=ridges) == ridges[errors.index(min(errors))]
+
+
+def test_leave_one_out_scores_are_those_of_a_model_without_the_image():
+    features, labels = images([6, 6])
+    phi, ridge = fourier()(features), 0.05
+    sums = Sums.empty(WIDTH + 1).plus(phi, labels)
+    solution = solve(sums, ridge)
+    found = leave_one_out(solution, phi, labels, sums.counts)
+    target, weight = F.one_hot(labels).double(), 1 / 6
+    for image in range(len(labels)):
+        rest = torch.arange(len(labels)) != image
+        matrix = weight * phi[rest].T @ phi[rest] + ridge * torch.eye(WIDTH + 1, dtype=torch.float64)
+        without = torch.linalg.solve(matrix, weight * phi[rest].T @ target[rest])
+        assert found[image] == pytest.approx(phi[image] @ without, abs=1e-9)
