@@ -25,7 +25,7 @@ def test_few_images_leave_the_prior():
 
 
 def test_a_class_with_a_single_image_is_no_evidence():
-    scores, logits, labels = sample(10, head=4.0, text=3.0)
+    scores, logits, _ = sample(10, head=4.0, text=3.0)
     updated = Calibration().updated(scores, logits, torch.arange(10), torch.ones(10))
     assert (updated.head, updated.text, updated.images) == (*PRIOR, 0)
     assert updated.deviation == pytest.approx(scores.std().item())

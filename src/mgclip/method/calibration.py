@@ -2,13 +2,12 @@
 
     log p(c | x) = a s_c / sd + b z_c - log-sum
 
-with the head's scores s, the text logits z, and sd the standard deviation of the head's leave-one-out scores. a and b are fitted on
-the current task, around a prior that decides if there is little evidence.
+with the head's scores s, the text logits z, and sd the standard deviation of the head's leave-one-out scores. a and b are fitted
+on the current task, around a prior that decides if there is little evidence.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -58,10 +57,10 @@ class Calibration:
         head, text = fit_weights(scores[used] / deviation, text_logits[used].to(scores), labels[used])
         new = float(used.sum())
         share = new / (self.images + new)
-        mixed = (
-            share * math.log(now) + (1 - share) * math.log(past) for now, past in ((head, self.head), (text, self.text))
-        )
-        return Calibration(*map(math.exp, mixed), deviation, self.images + new)
+        head, text = (
+            now**share * past ** (1 - share) for now, past in ((head, self.head), (text, self.text))
+        )  # the mean of logarithms
+        return Calibration(head, text, deviation, self.images + new)
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from mgclip.method.training import OnStep
 class AnalyticClassifier:
     """A solved head in image space, fused with the text branch.
 
-    ``gram``, ``targets`` and ``counts`` are the sums over all images (``Sums``); ``weights`` ``(m, c)`` are solved from them after
-    each task; ``fitted`` holds gamma and the calibration of both branches.
+    ``gram``, ``targets`` and ``counts`` are the sums over all images (``Sums``). ``weights`` ``(m, c)`` are solved from them
+    after each task. ``fitted`` holds gamma and the calibration of both branches.
     """
 
     learned = ("gram", "targets", "counts", "weights", "fitted")  # the Fourier features come from gamma and the seed
