@@ -190,5 +190,6 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, counts: Tenso
     scores = phi @ solution.weights
     spread = torch.linalg.solve_triangular(solution.factor, phi.T, upper=False).square().sum(0)
     leverage = spread / counts[labels]
-    target: Tensor = F.one_hot(labels, scores.shape[1]).to(scores)
-    return target - (target - scores) / (1 - leverage)[:, None]
+    target = F.one_hot(labels, scores.shape[1]).to(scores)
+    left_out: Tensor = target - (target - scores) / (1 - leverage)[:, None]
+    return left_out
