@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
 ]
+TestFolder = Annotated[
+    Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")
+]
 
 
 def learn_command(
@@ -33,9 +36,7 @@ def learn_command(
     base: NewBase = "",
     names: Names = "",
     prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
-    test: Annotated[
-        Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")
-    ] = None,
+    test: TestFolder = None,
     hold_out: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
