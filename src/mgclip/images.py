@@ -126,7 +126,7 @@ def decode_unrotated(data: bytes, name: str) -> Image.Image:
 def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
     try:
         with open_undecoded(source) as image:
-            return displayed(image, upright=upright)
+            return displayed(image, upright=upright, keep=False)
     except FileNotFoundError:
         raise InputError(f"There is no image file {name}.") from None
     except Exception as error:  # decoders of damaged files raise a dozen types

@@ -34,12 +34,13 @@ def silence_exif_warnings() -> None:
         warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 
 
-def displayed(image: Image.Image, *, upright: bool = True) -> Image.Image:
-    """Return a new RGB image, without metadata, of what a viewer displays.
+def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True) -> Image.Image:
+    """Return an RGB image, without metadata, of what a viewer displays.
 
     Args:
         image: An image of any mode, decoded or not.
         upright: Apply the orientation tag.
+        keep: Leave ``image`` unchanged; otherwise it may be the image that is returned, which saves a copy.
 
     Raises:
         ValueError: If the image has more than 8 bits and its range of values is not declared. Decoders raise many other types.
@@ -49,6 +50,8 @@ def displayed(image: Image.Image, *, upright: bool = True) -> Image.Image:
     image.load()  # some formats store their tags after the pixels
     transposition = _transposition(image) if upright else None
     rgb = _on_white(_eight_bits(image, key))
+    if rgb is image and keep:
+        rgb = image.copy()
     rgb.info = {}
     return rgb if transposition is None else rgb.transpose(transposition)
 
@@ -62,7 +65,7 @@ def _transposition(image: Image.Image) -> Image.Transpose | None:
 
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     foreground = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     background = Image.new("RGB", foreground.size, "white")
     background.paste(foreground, mask=foreground)

@@ -103,13 +103,21 @@ class PreparedImages:
         """Open and transform images on several threads; Pillow releases Python's lock. A thread opens one image at a time,
         because photographs take more memory before they are transformed.
         """
-        groups = [positions[start : start + GROUP] for start in range(0, len(positions), GROUP)]
-        each = map if len(groups) < 2 or thread_count() < 2 else _pool().map
-        prepared = [image for images in each(self._prepare_group, groups) for image in images]
-        return torch.cat(prepared) if len(prepared) > 1 else prepared[0]
+        first = self._prepare_one(positions[0])
+        batch = first.new_empty((len(positions), *first.shape))
+        batch[0] = first
 
-    def _prepare_group(self, positions: Sequence[int]) -> list[Tensor]:
-        return [self.transform([to_rgb(self.images[position])]) for position in positions]
+        def prepare(places: range) -> None:
+            for place in places:
+                batch[place] = self._prepare_one(positions[place])
+
+        groups = [range(start, min(start + GROUP, len(positions))) for start in range(1, len(positions), GROUP)]
+        each = map if len(groups) < 2 or thread_count() < 2 else _pool().map
+        deque(each(prepare, groups), maxlen=0)  # waits, and raises what a thread raised
+        return batch
+
+    def _prepare_one(self, position: int) -> Tensor:
+        return self.transform([to_rgb(self.images[position])])[0]
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
