@@ -48,19 +48,22 @@ def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True) ->
     silence_exif_warnings()
     key = _transparent_grey(image)
     image.load()  # some formats store their tags after the pixels
-    transposition = _transposition(image) if upright else None
+    orientation = _orientation(image)
     rgb = _on_white(_eight_bits(image, key))
-    if rgb is image and keep:
-        rgb = image.copy()
+    if rgb is image and (keep or orientation is not None):
+        rgb = image.convert("RGB")
     rgb.info = {}
+    transposition = TRANSPOSITIONS.get(orientation) if upright and orientation else None
     return rgb if transposition is None else rgb.transpose(transposition)
 
 
-def _transposition(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image) -> int | None:
+    """The orientation tag, if there is a readable one."""
     try:
-        return TRANSPOSITIONS.get(image.getexif().get(ORIENTATION, 1))
+        orientation = image.getexif().get(ORIENTATION)
     except Exception:  # damaged tags raise a dozen types, and the image itself may still be good
         return None
+    return orientation if isinstance(orientation, int) else None
 
 
 def _on_white(image: Image.Image) -> Image.Image:
