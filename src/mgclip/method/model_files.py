@@ -68,7 +68,7 @@ def save(
     backbone: Backbone,
     learned: ModelState,
     note: Note | None = None,
-    beside: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model, as ``MGCLIP.save_pretrained`` does."""
     from safetensors.torch import save_file
@@ -80,7 +80,7 @@ def save(
         save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
-        for name, content in (beside or {}).items():
+        for name, content in (files or {}).items():
             write_json(state / name, content)
 
     manifest = {
@@ -143,7 +143,7 @@ def open_model(
     settings: Settings | Mapping[str, Any] | None,
     base: str | Path | Backbone | None,
     device: str | torch.device | None,
-    computing: Mapping[str, Any] | None,
+    runtime: Mapping[str, Any] | None,
 ) -> tuple[Backbone, Settings, LoadedModel | None]:
     """Load what ``MGCLIP.from_pretrained`` is given, with its checks.
 
@@ -151,10 +151,10 @@ def open_model(
         The CLIP, the settings, and the saved model unless a new one is made.
     """
     reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
-    if not isinstance(computing, Mapping | None):
-        raise InputError(f"computing must be a mapping of settings; found {type(computing).__name__}.")
+    if not isinstance(runtime, Mapping | None):
+        raise InputError(f"runtime must be a mapping of settings; found {type(runtime).__name__}.")
     if not is_saved(reference):
-        chosen = as_settings(settings).changed(computing or {})
+        chosen = as_settings(settings).changed(runtime or {})
         if base is not None:
             raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
         return load_backbone(reference, device), chosen, None
@@ -167,7 +167,7 @@ def open_model(
     if found.state.head.shape[1] != backbone.feature_dim:
         rows, width = found.state.head.shape[1], backbone.feature_dim
         raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
-    return backbone, found.state.settings.changed(computing or {}), found
+    return backbone, found.state.settings.changed(runtime or {}), found
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:
