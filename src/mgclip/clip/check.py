@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.compute import out_of_memory
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
 Width = Annotated[int, Field(ge=1, le=1 << 15)]
@@ -126,8 +126,7 @@ def check_usable(backbone: Backbone) -> Backbone:
     except Exception as error:  # the libraries raise many types if parts do not fit
         if out_of_memory(error) or any(word in str(error).upper() for word in ("CUDA", "CUDNN", "CUBLAS", "HIP ERROR")):
             raise  # the machine's fault, not the model's
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"The CLIP {name} cannot be used ({reason[:300]}): restore it from a backup.") from error
+        raise InputError(f"The CLIP {name} cannot be used ({first_line(error)}): restore it from a backup.") from error
     return backbone
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
@@ -153,7 +153,7 @@ def _read(kind: type[Part], file: Path) -> Part:
 
 def _unreadable(file: Path, error: Exception) -> InputError:
     return InputError(
-        f"{file} of the recording cannot be read ({error}): restore it, or give the folder of a complete recording."
+        f"{file} of the recording cannot be read ({first_line(error)}): restore it, or give the folder of a complete recording."
     )
 
 

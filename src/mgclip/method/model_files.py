@@ -117,7 +117,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  can use it."
+            f"{state.parent} holds the baseline {manifest['baseline']}: only `mgclip run --resume` can use it."
         )
     try:
         settings = Settings(**manifest["settings"])

@@ -22,7 +22,7 @@ from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.disk import flush_to_disk, write_json
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 
@@ -197,7 +197,7 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
         manifest = dict(read_json(file))
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): {RESTORE}") from None
+        raise InputError(f"{file} cannot be read ({first_line(error)}): {RESTORE}") from None
     if number != FORMAT:
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
@@ -238,4 +238,4 @@ def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
     try:
         return {name: tensor.clone() for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"The {what} {file} cannot be read ({error}): {RESTORE}") from None
+        raise InputError(f"The {what} {file} cannot be read ({first_line(error)}): {RESTORE}") from None

@@ -65,7 +65,7 @@ def _check_unknown(model: MGCLIP, candidates: Sequence[str]) -> None:
     if same := [name for name in (*model.class_names, *candidates) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, which is the answer for unknown images: rename it (among the candidates, or with "
-            "mgclip relabel), or predict without a threshold."
+            "`mgclip relabel`), or predict without a threshold."
         )
 
 
