@@ -15,7 +15,7 @@ from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
@@ -33,6 +33,7 @@ from mgclip.saving.store import (
     write_state,
 )
 from mgclip.saving.versions import Version, activate_version
+from mgclip.validation import problems
 from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -130,8 +131,10 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise damaged(file, error) from None
+    except ValidationError as error:
+        raise damaged(file, f"settings: {problems(error, Settings.model_fields)[0]}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(file, first_line(error)) from None
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)

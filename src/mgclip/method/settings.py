@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mgclip.errors import InputError
+from mgclip.validation import problems
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -127,8 +128,7 @@ class Settings(BaseModel):
         try:
             return Settings(**{**self.model_dump(), **runtime})
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}.") from None
+            raise InputError(f"{problems(error)[0]}.") from None
 
     def prompts(self, texts: Iterable[str]) -> list[str]:
         """The prompts of classes with these texts."""
