@@ -1,6 +1,8 @@
 """Messages are one line, and nothing in them acts on a terminal."""
 
-from mgclip.errors import InputError, MGCLIPError, MissingExtra, one_line
+import pytest
+
+from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line, one_line
 
 
 def test_an_error_is_one_line_without_control_characters():
@@ -11,4 +13,17 @@ def test_an_error_is_one_line_without_control_characters():
 def test_a_missing_extra_names_the_command_that_installs_it():
     error = MissingExtra("onnx", "onnxruntime")
     assert isinstance(error, InputError)
-    assert str(error).endswith("run  pip install 'mg-clip[onnx]'")
+    assert str(error).endswith("run `pip install 'mg-clip[onnx]'`.")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("", "KeyboardInterrupt"),
+        (" \n", "KeyboardInterrupt"),
+        ("\nNo access.\nSee: x", "No access"),
+        ("a" * 999, "a" * 300),
+    ],
+)
+def test_the_reason_inside_a_message_is_the_first_line_of_another_error(message, shown):
+    assert first_line(KeyboardInterrupt(message)) == shown

@@ -154,6 +154,6 @@ def test_learning_and_predicting_take_the_same_forms(tiny_clip, quick, icons, tm
     for one in (images[0], file, str(file), Path(file), Image.fromarray(images[0]), torch.from_numpy(images[0])):
         assert np.array_equal(models[0].predict(one).probabilities, expected)
     assert len(models[0].predict([])) == 0
-    with pytest.raises(InputError, match="also must be a list of texts; found 'a submarine'"):
-        models[0].predict(images, also="a submarine")
-    assert models[0].predict(images, also=(text for text in ["a submarine"])).classes == (*names, "a submarine")
+    with pytest.raises(InputError, match="candidates must be a list of texts; found 'a submarine'"):
+        models[0].predict(images, candidates="a submarine")
+    assert models[0].predict(images, candidates=(text for text in ["a submarine"])).classes == (*names, "a submarine")

@@ -21,6 +21,12 @@ def one_line(text: str) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its final stop, or the error's type if it has no message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0].rstrip(" .:")[:300] if lines else "") or type(error).__name__
+
+
 class MGCLIPError(Exception):
     """A command or call failed while it ran; the command line exits with 1."""
 
@@ -40,4 +46,4 @@ class MissingExtra(InputError):
     """An optional dependency is needed and is not installed."""
 
     def __init__(self, extra: str, what: str) -> None:
-        super().__init__(f"This needs {what}, which is not installed: run  pip install 'mg-clip[{extra}]'")
+        super().__init__(f"This needs {what}, which is not installed: run `pip install 'mg-clip[{extra}]'`.")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.rgb import displayed, silence_exif_warnings
 
 FORMATS = "JPEG PNG AVIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
@@ -222,4 +222,4 @@ def _is_system_error(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
-    return " ".join(str(error).split()) or type(error).__name__
+    return first_line(error)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import yaml
 
+from mgclip.errors import first_line
+
 
 def read_json(file: Path) -> Any:
     """Read a JSON file.
@@ -34,7 +36,7 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+        raise ValueError(" ".join(str(error).split()) or first_line(error)) from None
 
 
 class _LoaderWithoutAliases(yaml.SafeLoader):

@@ -24,7 +24,7 @@ def full() -> OSError:
         (MemoryError(), "Memory ran out"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out .*smaller micro_batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "Memory ran out"),
-        (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run  mgclip --debug"),
+        (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run `mgclip --debug"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_sentence_that_names_it(error, sentence):

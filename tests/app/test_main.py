@@ -91,7 +91,7 @@ def test_unexpected_errors_are_one_line_and_exit_1(mgclip, monkeypatch, tmp_path
     monkeypatch.setattr("mgclip.experiment.conformance.conform", fail)
     code, _, err = mgclip("conform", tmp_path)
     assert code == 1
-    assert err == "mgclip: unexpected RuntimeError: out of luck (run  mgclip --debug ...  for the traceback)\n"
+    assert err == "mgclip: unexpected RuntimeError: out of luck (run `mgclip --debug ...` for the traceback)\n"
     monkeypatch.setattr(sys, "argv", ["mgclip", "--debug", "conform", str(tmp_path)])
     with pytest.raises(RuntimeError, match="out of"):
         command.main()

@@ -54,9 +54,9 @@ def test_a_stopped_run_prints_the_command_that_resumes_it(mgclip, tiny_clip, tmp
     words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=mg-clip")
     code, _, err = mgclip(*words, "--out", tmp_path / "run")
     assert code == 1
-    assert f"Progress up to the last checkpoint is saved; resume with:  mgclip run --resume {tmp_path / 'run'}" in err
+    assert f"Progress up to the last checkpoint is saved; resume with: `mgclip run --resume {tmp_path / 'run'}`" in err
     monkeypatch.undo()
-    assert mgclip(*shlex.split(err.partition("resume with:")[2])[1:])[0] == 0
+    assert mgclip(*shlex.split(err.split("`")[1])[1:])[0] == 0
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
@@ -74,6 +74,6 @@ def test_the_command_that_resumes_repeats_the_changes_given_to_it(mgclip, icons,
         (tmp_path / "a").rename(tmp_path / "b c")
         code, _, err = mgclip("run", "--resume", tmp_path / "run", f"data_path={tmp_path / 'b c'}")
         assert code == 1
-    again = shlex.split(err.partition("resume with:")[2])
+    again = shlex.split(err.split("`")[1])
     assert again[:2] == ["mgclip", "run"]
     assert mgclip(*again[1:])[0] == 0

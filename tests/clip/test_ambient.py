@@ -75,7 +75,7 @@ def work(tiny_clip, quick, icons, folder):
     model.relabel(model.class_names[0], "another")
     model.learn(*task(icons, [4]))
     images = list(icons["x_test"][:9])
-    found = model.predict(images, also=["a submarine"])
+    found = model.predict(images, candidates=["a submarine"])
     features = model.encoder.images(model.encoder.pixels(images))
     assert model.classify(features).names == model.predict(images).names
     logits, mixed = model.text_logits(features, model.class_texts), model.probabilities(features)

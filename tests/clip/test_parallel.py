@@ -276,4 +276,4 @@ def test_commands_for_one_process_refuse_several(mgclip, monkeypatch, tmp_path):
     for words in (("learn", tmp_path, "--model", tmp_path / "shop"), ("gap", "iconclip", "icons100")):
         code, _, err = mgclip(*words)
         assert code == 2
-        assert f"mgclip {words[0]} runs in one process: start it without torchrun or accelerate launch" in err
+        assert f"`mgclip {words[0]}` runs in one process: start it without `torchrun` or `accelerate launch`" in err

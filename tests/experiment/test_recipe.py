@@ -136,22 +136,26 @@ def test_changes_are_parsed_as_yaml():
     [
         ("icon100", [], "There is no recipe icon100: did you mean icons100?"),
         ("icons100", ["epoch=3"], r"In recipe icons100: there is no key epoch: did you mean epochs\?$"),
-        ("icons100", ["seed=x"], r"seed = 'x': must be a valid integer"),
-        ("icons100", ["epochs=many"], r"epochs = 'many': must be 'auto' or a valid integer"),
-        ("icons100", ["methods=mgclip"], r"methods = .*: no method 'mgclip': did you mean mg-clip\?"),
-        ("icons100", ["adapter_lr=.nan"], r"adapter_lr = nan: must be"),
-        ("icons100", ["rapf_beta=0"], r"rapf_beta = 0: must be greater than or equal to 0.1"),
-        ("icons100", ["rapf_init=zeros"], r"rapf_init = 'zeros': must be 'default' or 'identity'"),
-        ("icons100", ["rank=0"], r"rank = 0: must be greater than or equal to 1"),
-        ("icons100", ["data=cifar"], r"data = 'cifar': no data set 'cifar': did you mean cifar100\?$"),
+        ("icons100", ["seed=x"], r"seed must be a whole number; found 'x'\.$"),
+        ("icons100", ["epochs=many"], r"epochs must be 'auto' or a whole number; found 'many'"),
+        ("icons100", ["methods=mgclip"], r"methods must name methods; found 'mgclip': did you mean mg-clip\?$"),
+        ("icons100", ["adapter_lr=.nan"], r"adapter_lr must be a finite number; found nan"),
+        ("icons100", ["rapf_beta=0"], r"rapf_beta must be at least 0\.1; found 0"),
+        ("icons100", ["rapf_init=zeros"], r"rapf_init must be 'default' or 'identity'; found 'zeros'"),
+        ("icons100", ["rank=0"], r"rank must be at least 1; found 0"),
+        ("icons100", ["data=cifar"], r"data must name a data set; found 'cifar': did you mean cifar100\?$"),
         (
             "icons100",
             ["adapter_loss=align", "methods=mg-clip,mg-clip-replay"],
             "adapter_loss align cannot be used with a memory: leave mg-clip-replay out of methods",
         ),
-        ("icons100", ["retention=[{food101: /x}]"], r"retention = .*: must be a list of names, or \{name: path"),
-        ("icons100", ["retention=food10"], r"retention = .*: no data set 'food10': did you mean food101\?"),
-        ("icons100", ["memory=-1"], r"memory = -1: must be greater than or equal to 0"),
+        (
+            "icons100",
+            ["retention=[{food101: /x}]"],
+            r"retention must be a list of names, or \{name: path, \.\.\.\}; found \[",
+        ),
+        ("icons100", ["retention=food10"], r"retention must name a data set; found 'food10': did you mean food101\?"),
+        ("icons100", ["memory=-1"], r"memory must be at least 0; found -1"),
         ("icons100", ["="], "A change is written key=value; found '='"),
     ],
 )
@@ -163,7 +167,7 @@ def test_a_wrong_recipe_is_rejected_with_a_sentence(reference, changes, sentence
 def test_all_errors_are_reported_at_once():
     with pytest.raises(InputError) as error:
         load_recipe("icons100", ["epoch=3", "seed=x", "alpha=0"])
-    assert all(part in str(error.value) for part in ("no key epoch", "seed = 'x'", "alpha = 0"))
+    assert all(part in str(error.value) for part in ("no key epoch", "seed must be", "alpha must be more than 0"))
 
 
 def test_a_recipe_can_be_a_file(tmp_path):

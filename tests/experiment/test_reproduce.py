@@ -140,7 +140,10 @@ def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
     with pytest.raises(InputError, match="There is no table icons10: did you mean icons100"):
         load_table("icons10")
     (tmp_path / "bad.yaml").write_text("about: x\nrecipes: []\nmethod: [a]\n")
-    with pytest.raises(InputError, match=r"recipes: List should have at least 1 item.*method: Extra inputs"):
+    with pytest.raises(
+        InputError,
+        match=r"recipes must be a list of at least 1; found \[\]; there is no key method: did you mean methods\?",
+    ):
         load_table(str(tmp_path / "bad.yaml"))
 
 

@@ -147,7 +147,7 @@ def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, icons, tmp_path):
     assert not (tmp_path / "again" / "model.onnx").exists()
     for words, sentence in (
         (("months", "--to", tmp_path / "clip"), "clip exists and is not an empty folder"),
-        (("clip", "--to", tmp_path / "new"), "clip is not a saved model: expected a folder written by  mgclip learn"),
+        (("clip", "--to", tmp_path / "new"), "clip is not a saved model: expected a folder written by `mgclip learn`"),
         (("months", "--to", tmp_path / "new", "--private"), "--private applies to --push only: add --push REPO"),
         (("months", "--to", tmp_path / "new", "--push", "a/b/c"), "a/b/c is not a valid repository name"),
     ):

@@ -62,7 +62,7 @@ def test_a_missing_extra_is_reported_before_anything_is_written(tiny, tmp_path, 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for write in (export_onnx, lambda model, place: export_folder(model, place, onnx=True)):
         with pytest.raises(
-            InputError, match=r"needs onnxruntime, which is not installed: run  pip install 'mg-clip\[onnx\]'"
+            InputError, match=r"needs onnxruntime, which is not installed: run `pip install 'mg-clip\[onnx\]'"
         ):
             write(tiny, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

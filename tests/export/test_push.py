@@ -93,7 +93,7 @@ def test_a_missing_hub_or_token_is_reported(hub, small, monkeypatch):
         push(small, "me/months")
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(small / "none"))
-    with pytest.raises(MGCLIPError, match="log in with  hf auth login  or set HF_TOKEN"):
+    with pytest.raises(MGCLIPError, match="log in with `hf auth login` or set HF_TOKEN"):
         push(small, "me/months")
     with pytest.raises(InputError, match="is not a valid repository name"):
         push(small, "no spaces/here")

@@ -129,7 +129,7 @@ def models(place: Path) -> Target:
     pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     for names in (["first", "second"], ["third", "fourth"]):
         model.learn(pictures, [0, 0, 0, 1, 1, 1], names)
-        model.save_pretrained(shop, note={"what": "learned"}, beside={"held-out.json": {"first": ["a.png"]}})
+        model.save_pretrained(shop, note={"what": "learned"}, files={"held-out.json": {"first": ["a.png"]}})
     features = model.encoder.images(model.encoder.pixels(pictures))
 
     def read(there: Path) -> None:

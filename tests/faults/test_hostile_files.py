@@ -206,8 +206,8 @@ def test_a_note_may_have_any_content(shop, tmp_path, note, mgclip):
 
 
 def test_only_settings_of_memory_and_speed_may_change(shop):
-    assert MGCLIP.from_pretrained(shop, computing={"micro_batch_size": 2}).settings.micro_batch_size == 2
+    assert MGCLIP.from_pretrained(shop, runtime={"micro_batch_size": 2}).settings.micro_batch_size == 2
     with pytest.raises(InputError, match="may change; found rank"):
-        MGCLIP.from_pretrained(shop, computing={"rank": 2})
-    with pytest.raises(InputError, match="micro_batch_size = 0"):
-        MGCLIP.from_pretrained(shop, computing={"micro_batch_size": 0})
+        MGCLIP.from_pretrained(shop, runtime={"rank": 2})
+    with pytest.raises(InputError, match="micro_batch_size must be at least 1; found 0"):
+        MGCLIP.from_pretrained(shop, runtime={"micro_batch_size": 0})

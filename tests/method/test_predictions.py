@@ -9,12 +9,12 @@ from mgclip.bench.measure import prediction_overhead
 from mgclip.method import predictions as module
 
 
-def made(*, learned=40, also=0, images=30, levels=5, seed=0, **settings):
+def made(*, learned=40, candidates=0, images=30, levels=5, seed=0, **settings):
     """Predictions of logits and cosines that take few values, so that classes tie."""
     rng = np.random.default_rng(seed)
-    logits = torch.tensor(rng.integers(levels, size=(images, learned + also)), dtype=torch.float32)
+    logits = torch.tensor(rng.integers(levels, size=(images, learned + candidates)), dtype=torch.float32)
     cosines = torch.tensor(rng.integers(levels, size=(images, learned)), dtype=torch.float32) / levels
-    names = [f"class {i}" for i in range(learned + also)]
+    names = [f"class {i}" for i in range(learned + candidates)]
     return Predictions(
         tuple(names[:learned]), tuple(names[learned:]), logits, cosines, scale=100.0, settings=Settings(**settings)
     ), logits, cosines  # fmt: skip
@@ -27,11 +27,11 @@ def all_sorted(found):
     return np.argsort(-rank, axis=1, kind="stable")
 
 
-@pytest.mark.parametrize("also", [0, 7])
+@pytest.mark.parametrize("candidates", [0, 7])
 @pytest.mark.parametrize("levels", [1, 2, 5, 1000])
-def test_the_best_classes_are_those_of_a_complete_stable_sort(also, levels):
+def test_the_best_classes_are_those_of_a_complete_stable_sort(candidates, levels):
     for seed in range(5):
-        found, *_ = made(also=also, levels=levels, seed=seed)
+        found, *_ = made(candidates=candidates, levels=levels, seed=seed)
         expected = all_sorted(found)
         for k in (0, 1, 2, 3, 10, len(found.classes) - 1, len(found.classes), len(found.classes) + 5):
             assert found.order(k).tolist() == expected[:, :k].tolist()
@@ -41,14 +41,14 @@ def test_the_best_classes_are_those_of_a_complete_stable_sort(also, levels):
         ]
         assert list(found.top(4)) == best
         assert found.names == [found.classes[label] for label in found.labels]
-        if not also:
+        if not candidates:
             assert found.labels.tolist() == found.probabilities.argmax(1).tolist()
 
 
 @pytest.mark.parametrize("branches", ["both", "text", "image"])
 @pytest.mark.parametrize("fusion", ["published", "single-softmax"])
 def test_the_numbers_are_those_of_the_formulas(branches, fusion):
-    found, logits, cosines = made(also=3, levels=50, branches=branches, fusion=fusion)
+    found, logits, cosines = made(candidates=3, levels=50, branches=branches, fusion=fusion)
 
     def mixed(text, image):
         return {"both": (text + 4 * image) / 5, "text": text, "image": image}[branches]

@@ -21,7 +21,7 @@ def test_missing_fonts_name_the_extra(monkeypatch):
 
     glyphs.catalogue.cache_clear()
     monkeypatch.setattr(glyphs, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the icon fonts .* run  pip install 'mg-clip\[icons\]'"):
+    with pytest.raises(InputError, match=r"needs the icon fonts .* run `pip install 'mg-clip\[icons\]'"):
         glyphs.catalogue()
     monkeypatch.undo()
     assert len(glyphs.catalogue()) > 20_000

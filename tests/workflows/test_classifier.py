@@ -148,11 +148,11 @@ def test_other_settings_are_refused(tiny_clip, icons, settings):
 
 
 def test_runtime_settings_apply_to_a_new_model_too(tiny_clip):
-    assert MGCLIP.from_pretrained(tiny_clip, computing={"micro_batch_size": 3}).settings.micro_batch_size == 3
+    assert MGCLIP.from_pretrained(tiny_clip, runtime={"micro_batch_size": 3}).settings.micro_batch_size == 3
     with pytest.raises(InputError, match="may change; found epochs"):
-        MGCLIP.from_pretrained(tiny_clip, computing={"epochs": 0})
-    with pytest.raises(InputError, match="computing must be a mapping"):
-        MGCLIP.from_pretrained(tiny_clip, computing=["micro_batch_size=3"])
+        MGCLIP.from_pretrained(tiny_clip, runtime={"epochs": 0})
+    with pytest.raises(InputError, match="runtime must be a mapping"):
+        MGCLIP.from_pretrained(tiny_clip, runtime=["micro_batch_size=3"])
     with pytest.raises(InputError, match="There is no saved model at"):
         MGCLIP.from_pretrained(tiny_clip, base=tiny_clip)
 

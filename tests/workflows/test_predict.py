@@ -49,7 +49,7 @@ def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     assert [answer.name is None for answer in strict] == [answer.likeness < middle for answer in answers]
     assert any(answer.name is None for answer in strict)
     words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
-    for answer in predict_files(model, pictures, threshold=1.0, also=words):
+    for answer in predict_files(model, pictures, threshold=1.0, candidates=words):
         assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
 
 
@@ -69,7 +69,7 @@ def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
 
 
 def test_candidates_are_recognised_by_their_text(model, pictures):
-    plain, more = model.predict(pictures), model.predict(pictures, also=["a zebra", "a lion"])
+    plain, more = model.predict(pictures), model.predict(pictures, candidates=["a zebra", "a lion"])
     assert more.classes == (*plain.classes, "a zebra", "a lion")
     assert more.image.shape == plain.image.shape
     assert more.text.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-5)
@@ -84,9 +84,9 @@ def test_candidates_are_recognised_by_their_text(model, pictures):
         assert more.confidence[place][:learned] == pytest.approx(share * plain.confidence[place], abs=1e-5)
     assert more.confidence.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-4)
     with pytest.raises(InputError, match="is a learned class"):
-        model.predict(pictures, also=[plain.classes[0]])
+        model.predict(pictures, candidates=[plain.classes[0]])
     with pytest.raises(InputError, match="empty or named twice"):
-        model.predict(pictures, also=["a", "a"])
+        model.predict(pictures, candidates=["a", "a"])
 
 
 def test_confidence_is_the_mixture_without_flattening(model, pictures):

@@ -35,7 +35,7 @@ def test_names_come_from_folders_a_table_or_the_command_line(tmp_path):
         ("n03=x", "There is no class folder 'n03'"),
         ("n01", "takes a CSV file or folder=name,folder=name; found 'n01'"),
         ("none.csv", "There is no table of class names none.csv"),
-        ("TABLE", "The first line of .* must be  folder,name  or  folder,name,text; found 'place,called'"),
+        ("TABLE", "The first line of .* must be `folder,name` or `folder,name,text`; found 'place,called'"),
     ],
 )
 def test_wrong_names_are_refused(tmp_path, names, sentence):

@@ -54,7 +54,7 @@ def require_single_process(command: str) -> None:
     from mgclip.errors import InputError
 
     if is_distributed():
-        raise InputError(f"mgclip {command} runs in one process: start it without torchrun or accelerate launch.")
+        raise InputError(f"`mgclip {command}` runs in one process: start it without `torchrun` or `accelerate launch`.")
 
 
 class _Speed(ProgressColumn):

@@ -28,7 +28,7 @@ def describe_error(error: BaseException) -> str:
         return "Too many files are open at once: raise the limit (ulimit -n) and run the command again."
     if _memory_ran_out(error):
         return f"Memory ran out ({what}): free some, or set a smaller micro_batch_size or encode_batch_size."
-    return f"unexpected {type(error).__name__}: {what} (run  mgclip --debug ...  for the traceback)"
+    return f"unexpected {type(error).__name__}: {what} (run `mgclip --debug ...` for the traceback)"
 
 
 def _system_error(error: BaseException) -> tuple[int | None, str]:

@@ -107,6 +107,6 @@ def _print(found: Evaluation) -> None:
     if found["likeness"] is not None:
         least = f"{found['likeness']['95']:.3f}"
         out.print(
-            f"95 % of these images have a head cosine of at least {least}: use  mgclip predict --unknown-below {least}"
+            f"95 % of these images have a head cosine of at least {least}: use `mgclip predict --unknown-below {least}`"
         )
     out.print(f"expected calibration error: {percent(found['calibration']['error'])} points")

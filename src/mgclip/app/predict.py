@@ -77,7 +77,7 @@ def predict_command(
         MGCLIP.from_pretrained(model, base=base or None),
         files,
         top=top,
-        also=[text.strip() for text in candidates.split(",")] if candidates else [],
+        candidates=[text.strip() for text in candidates.split(",")] if candidates else [],
         threshold=unknown_below,
         on_bad=skip if on_bad_image == "skip" else None,
         batch=batch,

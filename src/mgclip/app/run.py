@@ -114,12 +114,12 @@ def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> 
             )
     except KeyboardInterrupt as stopped:
         saved = "Progress" if isinstance(stopped, Stopped) else "Progress up to the last checkpoint"
-        screen.print(f"Stopped. {saved} is saved; resume with:  {again}")
+        screen.print(f"Stopped. {saved} is saved; resume with: `{again}`")
         raise typer.Exit(1) from None
     except MGCLIPError:
         raise
     except Exception:
-        screen.print(f"Progress up to the last checkpoint is saved; resume with:  {again}")
+        screen.print(f"Progress up to the last checkpoint is saved; resume with: `{again}`")
         raise
 
 

@@ -34,7 +34,7 @@ def history_command(
         return
     if not versions:
         out.print(
-            f"{model} has no versions, because it was saved by a program or a run. The next  mgclip learn  adds one."
+            f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one."
         )
         return
     table = make_table(
@@ -97,5 +97,5 @@ def forget_command(
     out.print(f"{name} was removed: its head row, its name and its images in the replay memory.")
     out.print("What the adapters learned from its images cannot be removed.")
     out.print(
-        f"Earlier versions ({', '.join(map(str, others))}) still contain it; to delete them:  mgclip history {model} --keep 1"
+        f"Earlier versions ({', '.join(map(str, others))}) still contain it; to delete them: `mgclip history {model} --keep 1`"
     )

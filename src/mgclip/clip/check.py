@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.compute import out_of_memory
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
+from mgclip.validation import problems
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
 Width = Annotated[int, Field(ge=1, le=1 << 15)]
@@ -82,7 +83,7 @@ def check_config(config: Any, source: str, stored: int | None = None) -> None:
         if stored is not None and parameters > stored:
             raise ValueError(f"it implies {parameters:,} parameters, but its weights have only {stored:,} bytes")
     except ValueError as error:
-        reason = _first_problem(error) if isinstance(error, ValidationError) else error
+        reason = problems(error)[0] if isinstance(error, ValidationError) else error
         raise InputError(
             f"{source} is not a valid CLIP configuration ({reason}): restore the model from a backup."
         ) from None
@@ -120,17 +121,9 @@ def check_usable(backbone: Backbone) -> Backbone:
         if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):
             raise ValueError("its features contain NaN, or image and text features differ in length")
     except ValidationError as error:
-        raise InputError(
-            f"The CLIP {name} cannot be used ({_first_problem(error)}): restore it from a backup."
-        ) from None
+        raise InputError(f"The CLIP {name} cannot be used ({problems(error)[0]}): restore it from a backup.") from None
     except Exception as error:  # the libraries raise many types if parts do not fit
         if out_of_memory(error) or any(word in str(error).upper() for word in ("CUDA", "CUDNN", "CUBLAS", "HIP ERROR")):
             raise  # the machine's fault, not the model's
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"The CLIP {name} cannot be used ({reason[:300]}): restore it from a backup.") from error
+        raise InputError(f"The CLIP {name} cannot be used ({first_line(error)}): restore it from a backup.") from error
     return backbone
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return ": ".join(part for part in (".".join(map(str, problem["loc"])), problem["msg"]) if part)

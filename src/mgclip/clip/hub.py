@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mgclip.errors import InputError, MGCLIPError
+from mgclip.errors import InputError, MGCLIPError, first_line
 
 TIMEOUT = 4.0
 """Seconds after which a hub that does not answer counts as unreachable."""
@@ -60,13 +60,13 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
         raise
     except HfHubHTTPError as error:
         raise InputError(
-            f"The CLIP {name} cannot be loaded ({_first_line(error)}): check the name, and log in if it is gated, {ADVICE}."
+            f"The CLIP {name} cannot be loaded ({first_line(error)}): check the name, and log in if it is gated, {ADVICE}."
         ) from None
     except Exception as error:  # the libraries raise a dozen types if there is no network or the disk is full
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise  # it concerns a file on this machine
         raise InputError(
-            f"The CLIP {name} is not stored on this machine and cannot be loaded ({_first_line(error)}): check the name and the "
+            f"The CLIP {name} is not stored on this machine and cannot be loaded ({first_line(error)}): check the name and the "
             f"network, {ADVICE}."
         ) from None
     return folder
@@ -81,7 +81,3 @@ def _weight_files(files: Sequence[str]) -> list[str]:
     return safe or [
         file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))
     ]
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".:")

@@ -16,7 +16,7 @@ from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.untrusted import read_json
 
 EMBEDDED = "iconclip"
@@ -107,7 +107,7 @@ def _check_folder(path: Path, name: str) -> None:
         try:
             check_archive(file)
         except (ValueError, OSError) as error:
-            raise InputError(f"{file} cannot be read ({error}): restore it from a backup.") from None
+            raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
         other = "vocab.json" if need == "tokenizer" else "processor_config.json"
         if not any((path / file).is_file() for file in (what, other)):
@@ -118,7 +118,7 @@ def _shards(index: Path) -> list[str]:
     try:
         return [str(part) for part in dict(json.loads(index.read_bytes())["weight_map"]).values()]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise InputError(f"{index} cannot be read ({error}): restore it from a backup.") from None
+        raise InputError(f"{index} cannot be read ({first_line(error)}): restore it from a backup.") from None
 
 
 def _check_config_file(path: Path, name: str) -> None:
@@ -131,7 +131,7 @@ def _check_config_file(path: Path, name: str) -> None:
     try:
         config = read_json(config_file)
     except (ValueError, OSError) as error:
-        raise InputError(f"{config_file} cannot be read ({error}): restore it from a backup.") from None
+        raise InputError(f"{config_file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
@@ -172,8 +172,9 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     except InputError:
         raise
     except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"The CLIP {name} cannot be loaded ({reason}): restore the folder from a backup.") from error
+        raise InputError(
+            f"The CLIP {name} cannot be loaded ({first_line(error)}): restore the folder from a backup."
+        ) from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:
         first = missing[0] if missing else sorted(map(str, info["mismatched_keys"]))[0]

@@ -19,7 +19,7 @@ from torch import Tensor
 from mgclip.clip.check import check_config
 from mgclip.clip.compute import out_of_memory
 from mgclip.clip.torchscript import check_archive, is_torchscript, read_torchscript
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 
 OUTSIDE_BLOCKS = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
@@ -104,9 +104,8 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged pickle can raise anything
         if out_of_memory(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{file} cannot be read as an OpenAI CLIP ({reason[:300]}): it must be a state dict of tensors or a "
+            f"{file} cannot be read as an OpenAI CLIP ({first_line(error)}): it must be a state dict of tensors or a "
             "TorchScript archive."
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):

@@ -45,7 +45,7 @@ def _state() -> Any:
     if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the number of connected processes is {state.num_processes}: start "
-            "them with torchrun or accelerate launch, or unset WORLD_SIZE."
+            "them with `torchrun` or `accelerate launch`, or unset WORLD_SIZE."
         )
     return state
 

@@ -14,10 +14,10 @@ from mgclip.errors import InputError
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import as_settings, build
-from mgclip.method.build_settings import nearest as nearest
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
+from mgclip.words import ended, nearest
 
 
 class Recipe(Settings, BaselineSettings):
@@ -57,7 +57,7 @@ class Recipe(Settings, BaselineSettings):
     @classmethod
     def _known_data(cls, name: str) -> str:
         if name not in NAMES:
-            raise ValueError(f"no data set {name!r}{nearest(name, NAMES)}")
+            raise ValueError(f"must name a data set; found {name!r}{nearest(name, NAMES)}")
         return name
 
     @field_validator("retention", mode="before")
@@ -85,7 +85,7 @@ class Recipe(Settings, BaselineSettings):
     def _known(cls, methods: list[str]) -> list[str]:
         for method in methods:
             if method not in METHODS:
-                raise ValueError(f"no method {method!r}{nearest(method, METHODS)}")
+                raise ValueError(f"must name methods; found {method!r}{nearest(method, METHODS)}")
         if not methods or len(set(methods)) < len(methods):
             raise ValueError("must name at least one method, each once")
         return methods
@@ -138,7 +138,7 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
     recipes = shipped_recipes()
     file = recipes.get(reference, Path(reference))
     if reference not in recipes and not _is_file(file):
-        raise InputError(f"There is no recipe {reference}{nearest(reference, recipes)}")
+        raise InputError(ended(f"There is no recipe {reference}{nearest(reference, recipes)}"))
     if reference in chain:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     values = read_yaml(file)

@@ -19,10 +19,11 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.validation import problems
 
 EMBEDDED = Path(str(files("mgclip") / "assets" / "recording"))
 """The recording inside the package, made by ``scripts/record_conformance.py``."""
@@ -144,16 +145,14 @@ def _read(kind: type[Part], file: Path) -> Part:
     try:
         return kind.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "top level"
-        raise InputError(f"{file} of the recording is not valid ({where}: {first['msg']}).") from None
+        raise InputError(f"{file} of the recording is not valid ({problems(error)[0]}).") from None
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from None
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
     return InputError(
-        f"{file} of the recording cannot be read ({error}): restore it, or give the folder of a complete recording."
+        f"{file} of the recording cannot be read ({first_line(error)}): restore it, or give the folder of a complete recording."
     )
 
 
@@ -178,5 +177,4 @@ def _settings(folder: Path, config: Config) -> Settings:
     try:
         return Settings(**{**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"In {folder / 'trace.json'}, {first['loc'][0]}: {first['msg']}.") from None
+        raise InputError(f"In {folder / 'trace.json'}, {problems(error)[0]}.") from None

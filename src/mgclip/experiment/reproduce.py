@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
-from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, read_yaml
 from mgclip.experiment.schemas import Summary
+from mgclip.validation import problems
+from mgclip.words import ended, nearest
 
 Scalar = str | int | float | bool | None
 
@@ -98,13 +100,11 @@ def load_table(name: str) -> TableSpec:
     tables = shipped_tables()
     file = tables.get(name, Path(name))
     if not file.is_file():
-        message = f"There is no table {name}{nearest(name, tables)}"
-        raise InputError(message + "." * (not message.endswith("?")))
+        raise InputError(ended(f"There is no table {name}{nearest(name, tables)}"))
     try:
         return TableSpec.model_validate(read_yaml(file))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"In table {name}: {problems}.") from None
+        raise InputError(ended(f"In table {name}: {'; '.join(problems(error, TableSpec.model_fields))}")) from None
 
 
 def table_runs(

@@ -13,7 +13,7 @@ import yaml
 
 from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe, meaning, read_yaml
 from mgclip.experiment.schemas import (
@@ -191,7 +191,7 @@ def read_records(folder: Path) -> list[Record]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): restore it from a backup.") from None
+        raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     lines = lines[:-1] if lines and not lines[-1] else lines
     records: list[Record] = []
     for number, line in enumerate(lines, start=1):

@@ -14,6 +14,7 @@ from mgclip import untrusted
 from mgclip.errors import InputError
 from mgclip.stream.fingerprint import DataTask
 from mgclip.stream.unreadable import Skipped
+from mgclip.validation import problems
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -238,6 +239,4 @@ def checked(kind: type[Kind], value: object, source: str) -> Kind:
         result: Kind = _adapter(kind).validate_json(text)  # type: ignore[arg-type]  # mypy: a type is not hashable
         return result
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "top level"
-        raise InputError(f"{source} is damaged ({place}: {problem['msg']}): restore it from a backup.") from None
+        raise InputError(f"{source} is damaged ({problems(error)[0]}): restore it from a backup.") from None

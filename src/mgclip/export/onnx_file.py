@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgclip.errors import InputError, MGCLIPError, MissingExtra
+from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line
 from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
 from mgclip.export.merged import check_learned, merged_clip, metadata
 from mgclip.method.compensation import cosines
@@ -105,8 +105,9 @@ def _write(model: MGCLIP, file: Path) -> None:
             program.model.metadata_props.update(_metadata(model))
             program.save(str(file), external_data=weight_bytes > ONE_FILE)
     except Exception as error:  # the exporter raises many kinds of errors; each means that this CLIP cannot be exported
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise MGCLIPError(f"The ONNX file cannot be written ({reason}): try another version of torch.") from error
+        raise MGCLIPError(
+            f"The ONNX file cannot be written ({first_line(error)}): try another version of torch."
+        ) from error
 
 
 def _metadata(model: MGCLIP) -> dict[str, str]:

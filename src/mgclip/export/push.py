@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mgclip.errors import InputError, MGCLIPError
+from mgclip.errors import InputError, MGCLIPError, first_line
 
 
 def check_repo(repo: str) -> None:
@@ -46,20 +46,15 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
         api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
     except Exception as error:  # four libraries raise here: no token, no permission, no network, no answer
         raise MGCLIPError(
-            f"{folder} was not pushed to {repo} ({_reason(error)}): {_advice(error, get_token() is not None)}"
+            f"{folder} was not pushed to {repo} ({first_line(error)}): {_advice(error, get_token() is not None)}"
         ) from error
     return str(created)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def _advice(error: Exception, has_token: bool) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not has_token or status == 401:
-        return "log in with  hf auth login  or set HF_TOKEN to a token with write permission, and push again."
+        return "log in with `hf auth login` or set HF_TOKEN to a token with write permission, and push again."
     if status in (403, 404):
         return "use a token with write permission there, or a repository of your own, and push again."
     return "check the network and the message of the hub, and push again; the exported folder is complete."

@@ -85,7 +85,7 @@ class MGCLIP:
         settings: Settings | Mapping[str, Any] | None = None,
         base: str | Path | Backbone | None = None,
         device: str | torch.device | None = None,
-        computing: Mapping[str, Any] | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> MGCLIP:
         """A new model of a CLIP, or a saved one to continue with.
 
@@ -95,13 +95,13 @@ class MGCLIP:
             settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
             base: The CLIP of a saved model, or its path if it has moved.
             device: Device to compute on: a GPU by default, if there is one.
-            computing: Settings of memory and speed, which may also change for a saved model.
+            runtime: Settings of memory and speed, which may also change for a saved model.
 
         Raises:
             InputError: If the reference is neither a CLIP nor a saved model, if a setting is wrong, or if the base is not the
                 CLIP that the saved model was trained on.
         """
-        backbone, chosen, saved = model_files.open_model(reference, settings, base, device, computing)
+        backbone, chosen, saved = model_files.open_model(reference, settings, base, device, runtime)
         model = cls(backbone, chosen)
         if saved is not None:
             set_adapter_state(backbone, saved.adapter)
@@ -110,7 +110,7 @@ class MGCLIP:
 
     @in_ordinary_modes
     def save_pretrained(
-        self, folder: str | Path, *, note: Note | None = None, beside: Mapping[str, Any] | None = None
+        self, folder: str | Path, *, note: Note | None = None, files: Mapping[str, Any] | None = None
     ) -> None:
         """Write the model, completely or not at all: peft adapter, head, classes, settings, and which CLIP it needs.
 
@@ -120,7 +120,7 @@ class MGCLIP:
             folder: Folder of the model; ``~`` is expanded.
             note: What was done. With a note, or if the folder keeps versions, this is a new version (``saving/versions.py``);
                 otherwise it replaces the model in the folder.
-            beside: JSON files to store next to it, by name.
+            files: JSON files to store next to it, by name.
 
         Raises:
             InputError: If something else is at ``folder``, or nothing may be written there.
@@ -128,7 +128,7 @@ class MGCLIP:
         """
         self.encoder.require_own_adapters()
         if parallel.is_main():
-            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, beside)
+            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, files)
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
@@ -259,7 +259,7 @@ class MGCLIP:
         self._load_state(class_edits.forget(self._state(), name))
 
     @in_ordinary_modes
-    def predict(self, images: Any, *, also: Sequence[str] = ()) -> Predictions:
+    def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes and further candidates.
 
         Each process classifies its own images. Processes started by torchrun may classify different ones.
@@ -267,26 +267,26 @@ class MGCLIP:
         Args:
             images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
                 several images, or a single image.
-            also: Texts of the candidates, which are recognised by their text alone.
+            candidates: Texts of further classes, which are recognised by their text alone.
 
         Returns:
             Predictions with one row for each image.
 
         Raises:
-            InputError: If nothing was learned, if these are not images, or if a text in ``also`` is a learned class, is empty
+            InputError: If nothing was learned, if these are not images, or if a candidate is a learned class, is empty
                 or is given twice.
         """
-        also = candidate_texts(also, self.class_names)  # checked before any image is opened
-        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), also=also)
+        candidates = candidate_texts(candidates, self.class_names)  # checked before any image is opened
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), candidates=candidates)
 
     @in_ordinary_modes
     @torch.no_grad()
-    def classify(self, features: Tensor, *, also: Sequence[str] = ()) -> Predictions:
+    def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images by their normalised features ``(b, d)``; otherwise as ``predict``."""
-        also = candidate_texts(also, self.class_names)
-        logits = self.text_logits(features, (*self.class_texts, *map(without_article, also)))
+        candidates = candidate_texts(candidates, self.class_names)
+        logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
         cosine, scale = cosines(features, self.head), float(self.backbone.logit_scale)
-        return Predictions(self.class_names, also, logits, cosine, scale=scale, settings=self.settings)
+        return Predictions(self.class_names, candidates, logits, cosine, scale=scale, settings=self.settings)
 
     @in_ordinary_modes
     @torch.no_grad()

@@ -15,7 +15,7 @@ from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
@@ -33,6 +33,7 @@ from mgclip.saving.store import (
     write_state,
 )
 from mgclip.saving.versions import Version, activate_version
+from mgclip.validation import problems
 from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -68,7 +69,7 @@ def save(
     backbone: Backbone,
     learned: ModelState,
     note: Note | None = None,
-    beside: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model, as ``MGCLIP.save_pretrained`` does."""
     from safetensors.torch import save_file
@@ -80,7 +81,7 @@ def save(
         save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
-        for name, content in (beside or {}).items():
+        for name, content in (files or {}).items():
             write_json(state / name, content)
 
     manifest = {
@@ -117,7 +118,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the baseline {manifest['baseline']}: only  mgclip run --resume  can use it."
+            f"{state.parent} holds the baseline {manifest['baseline']}: only `mgclip run --resume` can use it."
         )
     try:
         settings = Settings(**manifest["settings"])
@@ -130,8 +131,10 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise damaged(file, error) from None
+    except ValidationError as error:
+        raise damaged(file, f"settings: {problems(error, Settings.model_fields)[0]}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(file, first_line(error)) from None
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
@@ -143,7 +146,7 @@ def open_model(
     settings: Settings | Mapping[str, Any] | None,
     base: str | Path | Backbone | None,
     device: str | torch.device | None,
-    computing: Mapping[str, Any] | None,
+    runtime: Mapping[str, Any] | None,
 ) -> tuple[Backbone, Settings, LoadedModel | None]:
     """Load what ``MGCLIP.from_pretrained`` is given, with its checks.
 
@@ -151,10 +154,10 @@ def open_model(
         The CLIP, the settings, and the saved model unless a new one is made.
     """
     reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
-    if not isinstance(computing, Mapping | None):
-        raise InputError(f"computing must be a mapping of settings; found {type(computing).__name__}.")
+    if not isinstance(runtime, Mapping | None):
+        raise InputError(f"runtime must be a mapping of settings; found {type(runtime).__name__}.")
     if not is_saved(reference):
-        chosen = as_settings(settings).changed(computing or {})
+        chosen = as_settings(settings).changed(runtime or {})
         if base is not None:
             raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
         return load_backbone(reference, device), chosen, None
@@ -167,7 +170,7 @@ def open_model(
     if found.state.head.shape[1] != backbone.feature_dim:
         rows, width = found.state.head.shape[1], backbone.feature_dim
         raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
-    return backbone, found.state.settings.changed(computing or {}), found
+    return backbone, found.state.settings.changed(runtime or {}), found
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:

@@ -29,7 +29,7 @@ class Predictions:
 
     Args:
         learned: The learned classes.
-        also: The candidates.
+        candidates: Names of the candidates.
         text_logits: Logits of the text branch ``(n, c)``.
         cosines: Cosines of the head ``(n, len(learned))``.
         scale: The logit scale of the CLIP.
@@ -49,14 +49,14 @@ class Predictions:
     def __init__(
         self,
         learned: tuple[str, ...],
-        also: tuple[str, ...],
+        candidates: tuple[str, ...],
         text_logits: Tensor,
         cosines: Tensor,
         *,
         scale: float,
         settings: Settings,
     ) -> None:
-        self.classes = (*learned, *also)
+        self.classes = (*learned, *candidates)
         self._logits, self._cosines, self._scale, self._settings = text_logits, cosines, scale, settings
 
     def __len__(self) -> int:
@@ -149,13 +149,13 @@ class Predictions:
             yield [(self.classes[label], float(row[label])) for label in best]
 
 
-def candidate_texts(also: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:
+def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:
     """The texts of candidates, checked. Raises ``InputError`` if they cannot be used, or if nothing was learned."""
     if not learned:
         raise InputError("This model has learned no class yet: call learn first.")
-    texts = (also,) if isinstance(also, str) or not isinstance(also, Iterable) else tuple(also)
-    if texts == (also,) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"also must be a list of texts; found {also!r}.")
+    texts = (candidates,) if isinstance(candidates, str) or not isinstance(candidates, Iterable) else tuple(candidates)
+    if texts == (candidates,) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"candidates must be a list of texts; found {candidates!r}.")
     check_candidates(texts, learned)
     return texts
 
@@ -165,19 +165,19 @@ def without_article(text: str) -> str:
     return ARTICLE.sub("", text)
 
 
-def check_candidates(also: Sequence[str], learned: Sequence[str]) -> None:
+def check_candidates(candidates: Sequence[str], learned: Sequence[str]) -> None:
     """Check that candidates are new names. Raises ``InputError`` naming the first that is not."""
-    if not also:
+    if not candidates:
         return
     known = set(map(canonical, learned))
-    if again := [name for name in also if canonical(name) in known]:
+    if again := [name for name in candidates if canonical(name) in known]:
         raise InputError(f"The candidate {again[0]!r} is a learned class: leave it out.")
-    counts = Counter(map(canonical, also))
-    if wrong := [name for name in also if counts[canonical(name)] > 1 or not name.strip()]:
+    counts = Counter(map(canonical, candidates))
+    if wrong := [name for name in candidates if counts[canonical(name)] > 1 or not name.strip()]:
         raise InputError(
             f"The candidate {wrong[0]!r} is empty or named twice: give every candidate one name of its own."
         )
-    check_distinguishable(also, learned)
+    check_distinguishable(candidates, learned)
 
 
 def _numpy(values: Tensor) -> Floats:

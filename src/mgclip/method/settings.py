@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mgclip.errors import InputError
+from mgclip.validation import problems
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -120,15 +121,14 @@ class Settings(BaseModel):
         """The settings of memory and speed, which may change from one task to the next."""
         return {key: getattr(self, key) for key in RUNTIME_SETTINGS}
 
-    def changed(self, computing: Mapping[str, Any]) -> Settings:
+    def changed(self, runtime: Mapping[str, Any]) -> Settings:
         """A copy with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
-        if others := sorted(computing.keys() - RUNTIME_SETTINGS):
+        if others := sorted(runtime.keys() - RUNTIME_SETTINGS):
             raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
         try:
-            return Settings(**{**self.model_dump(), **computing})
+            return Settings(**{**self.model_dump(), **runtime})
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}.") from None
+            raise InputError(f"{problems(error)[0]}.") from None
 
     def prompts(self, texts: Iterable[str]) -> list[str]:
         """The prompts of classes with these texts."""

@@ -22,9 +22,10 @@ from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.disk import flush_to_disk, write_json
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
+from mgclip.validation import problems
 
 FORMAT = 1
 MANIFEST = "mgclip.json"
@@ -153,8 +154,7 @@ def known_versions(folder: Path) -> list[VersionEntry]:
     try:
         versions = _VERSIONS.validate_python(read_manifest(folder)[0].get("versions", []))
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise damaged(folder / MANIFEST, f"versions: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise damaged(folder / MANIFEST, f"versions: {problems(error)[0]}") from None
     numbers = [version.number for version in versions]
     if numbers != sorted(set(numbers)) or not all(_own_state(version.state) for version in versions):
         raise damaged(folder / MANIFEST, "versions that are out of order, or in other folders")
@@ -197,7 +197,7 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
         manifest = dict(read_json(file))
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): {RESTORE}") from None
+        raise InputError(f"{file} cannot be read ({first_line(error)}): {RESTORE}") from None
     if number != FORMAT:
         raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
@@ -206,9 +206,9 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
     return manifest, state
 
 
-def damaged(file: Path, reason: object) -> InputError:
+def damaged(file: Path, reason: str) -> InputError:
     """The error of a manifest whose content cannot be right."""
-    return InputError(f"{file} is damaged ({str(reason).splitlines()[0]}): {RESTORE}")
+    return InputError(f"{file} is damaged ({reason}): {RESTORE}")
 
 
 def base_entry(backbone: Backbone) -> dict[str, str]:
@@ -238,4 +238,4 @@ def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
     try:
         return {name: tensor.clone() for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"The {what} {file} cannot be read ({error}): {RESTORE}") from None
+        raise InputError(f"The {what} {file} cannot be read ({first_line(error)}): {RESTORE}") from None

@@ -163,5 +163,5 @@ def check_saved(folder: Path) -> None:
     """Check that there is a saved model. Raises ``InputError`` if there is none."""
     if not is_saved(folder):
         raise InputError(
-            f"{folder} is not a saved model: expected a folder written by  mgclip learn  or save_pretrained."
+            f"{folder} is not a saved model: expected a folder written by `mgclip learn` or `save_pretrained`."
         )

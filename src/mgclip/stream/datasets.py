@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
+from mgclip.words import ended, nearest
 
 Finder = Callable[[Path, bool], FoundDataset | None]
 """Finds a data set at a path, only its test part if the flag is set; returns None if there is none."""
@@ -129,11 +129,7 @@ def dataset_entry(name: str) -> DatasetEntry:
     """The entry of a data set. Raises ``InputError`` that suggests the nearest name if there is none."""
     if name in DATASETS:
         return DATASETS[name]
-    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-    raise InputError(
-        f"There is no data set {name}"
-        + (f": did you mean {close[0]}?" if close else f"; choose from {', '.join(NAMES)}.")
-    )
+    raise InputError(ended(f"There is no data set {name}{nearest(name, NAMES)}"))
 
 
 def load_dataset(

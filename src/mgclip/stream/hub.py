@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split, Subset
@@ -93,7 +93,7 @@ def load_hub(
         images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
     except Exception as error:  # many libraries raise network, cache and format errors of their own
         raise InputError(
-            f"{name} cannot be loaded from {source} ({_reason(error)}): {_advice(hub, parquet)}."
+            f"{name} cannot be loaded from {source} ({first_line(error)}): {_advice(hub, parquet)}."
         ) from error
     names = tuple(theirs if class_names is None else class_names)
     ours = _positions(theirs, names, hub, source)
@@ -150,15 +150,11 @@ def _split(name: str, part: str, images: ColumnImages, labels: NDArray[np.int64]
     return Split(Subset(images, kept), mapped[kept])
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _advice(hub: HubSource, parquet: dict[str, list[str]] | None) -> str:
     if parquet is not None:
         return f"expected the columns {hub.image} and {hub.label}, the latter with class names"
     folder = "give the folder where you have it (data_path in a recipe)"
     if hub.gated:
         page = f"https://huggingface.co/datasets/{hub.id}"
-        return f"accept its terms at {page} and log in with  hf auth login, or {folder}"
+        return f"accept its terms at {page} and log in with `hf auth login`, or {folder}"
     return f"check the network, or {folder}"

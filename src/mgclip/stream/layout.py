@@ -55,13 +55,13 @@ def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
             only = " (testing on it needs none)" if part == "training" else ""
             raise InputError(
                 f"There is no {part} image of {dataset.name} in {found.path}{only}: "
-                "compare it with the layout that  mgclip data list  shows."
+                "compare it with the layout that `mgclip data list` shows."
             )
         if lacking:
             others = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
             raise InputError(
                 f"The class {dataset.class_names[lacking[0]]!r}{others} of {dataset.name} has no {part} image in "
-                f"{class_folder(split, lacking[0], found.path)}:  mgclip data check  lists everything that is missing."
+                f"{class_folder(split, lacking[0], found.path)}: `mgclip data check` lists everything that is missing."
             )
     return dataset
 

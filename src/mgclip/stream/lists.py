@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import folders_in, listed_files
@@ -79,7 +79,7 @@ def _lines(file: Path) -> list[str]:
     try:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): download it again.") from None
+        raise InputError(f"{file} cannot be read ({first_line(error)}): download it again.") from None
 
 
 def _numbered(file: Path) -> dict[int, str]:

@@ -64,4 +64,4 @@ def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], Held
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
         held_out = edit(model, read_held_out(folder))
-        model.save_pretrained(folder, note={"what": what}, beside={HELD_OUT: as_json(held_out)})
+        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out)})

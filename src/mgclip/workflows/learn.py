@@ -81,7 +81,7 @@ def learn_folder(
     }
     listed, known = read_held_out(folder), model.class_names
     held_out = {name: files for name, files in listed.items() if index_of(name, known) is not None} | plan.tests
-    model.save_pretrained(folder, note=note, beside={HELD_OUT: as_json(held_out)})
+    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
     remove_task_checkpoints(folder)
     return note
 

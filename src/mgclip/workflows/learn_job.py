@@ -62,7 +62,7 @@ class LearnJob:
                 raise InputError(
                     f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder."
                 )
-            model = MGCLIP.from_pretrained(self.model, base=base, computing=runtime)
+            model = MGCLIP.from_pretrained(self.model, base=base, runtime=runtime)
         return model, make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed)
 
     @contextmanager

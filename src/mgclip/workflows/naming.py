@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.names import canonical
 
 TABLE = "classes.csv"
@@ -41,7 +41,7 @@ def read_naming(folder: Path, names: str) -> Naming:
     for number, (class_folder, name, text) in _lines(table):
         if not class_folder or not name:
             raise InputError(
-                f"Line {number} of {table} needs a folder and a name; the first line of the table is  folder,name."
+                f"Line {number} of {table} needs a folder and a name; the first line of the table is `folder,name`."
             )
         if canonical(class_folder) in called:
             raise InputError(
@@ -72,7 +72,7 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"The table of class names {table} cannot be read ({error}): save it as CSV in UTF-8."
+            f"The table of class names {table} cannot be read ({first_line(error)}): save it as CSV in UTF-8."
         ) from None
     columns = _columns([cell.strip() for cell in rows[0][1]] if rows else [], table)
     for number, row in rows[1:]:
@@ -82,7 +82,7 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
                 "put a name that contains a comma in quotation marks."
             )
         found = dict(zip(columns, row, strict=False))
-        if found.get("text", "").startswith(" "):  # the rest of a name, such as  n01,tench, Tinca tinca
+        if found.get("text", "").startswith(" "):  # the rest of a name, such as `n01,tench, Tinca tinca`
             raise InputError(
                 f"Line {number} of {table} has a space after a comma, so that the comma may belong to a name: put the name "
                 "in quotation marks, or remove the space."
@@ -95,6 +95,6 @@ def _columns(cells: list[str], table: Path) -> list[str]:
     columns = [cell.casefold() for cell in cells]
     if len(set(columns)) < len(columns) or not {"folder", "name"} <= set(columns) <= set(COLUMNS):
         raise InputError(
-            f"The first line of {table} must be  folder,name  or  folder,name,text; found {','.join(cells)[:80]!r}."
+            f"The first line of {table} must be `folder,name` or `folder,name,text`; found {','.join(cells)[:80]!r}."
         )
     return columns

@@ -24,7 +24,7 @@ def predict_files(
     files: Iterable[Path],
     *,
     top: int = 1,
-    also: Sequence[str] = (),
+    candidates: Sequence[str] = (),
     threshold: float = 0.0,
     on_bad: Callable[[Path, str], None] | None = None,
     batch: int | None = None,
@@ -35,7 +35,7 @@ def predict_files(
         model: The model.
         files: Image files. They may come from a generator; the answers do not wait for more files than a batch.
         top: Number of classes in an answer.
-        also: Candidate classes that are recognised by their text only.
+        candidates: Candidate classes that are recognised by their text only.
         threshold: Images with a lower likeness to every learned class are unknown.
         on_bad: Called with each unreadable file and the reason; the file is then skipped.
         batch: Images per batch; default: the model's setting.
@@ -50,22 +50,22 @@ def predict_files(
         ['bar', 'minus']
     """
     if threshold:
-        _check_unknown(model, also)
+        _check_unknown(model, candidates)
     return _predict_chunks(
-        model, _chunks(files, batch or model.settings.encode_batch_size), top, also, threshold, on_bad
+        model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad
     )
 
 
-def _check_unknown(model: MGCLIP, also: Sequence[str]) -> None:
+def _check_unknown(model: MGCLIP, candidates: Sequence[str]) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
         raise InputError(
             "A threshold needs the head, and this model predicts from texts only (branches: text): predict without one."
         )
-    if same := [name for name in (*model.class_names, *also) if visible_form(name).casefold() == UNKNOWN]:
+    if same := [name for name in (*model.class_names, *candidates) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
             f"A class is called {same[0]!r}, which is the answer for unknown images: rename it (among the candidates, or with "
-            "mgclip relabel), or predict without a threshold."
+            "`mgclip relabel`), or predict without a threshold."
         )
 
 
@@ -73,7 +73,7 @@ def _predict_chunks(
     model: MGCLIP,
     chunks: Iterator[list[Path]],
     top: int,
-    also: Sequence[str],
+    candidates: Sequence[str],
     threshold: float,
     on_bad: Callable[[Path, str], None] | None,
 ) -> Iterator[Answer]:
@@ -92,7 +92,7 @@ def _predict_chunks(
         if readable:
             with torch.no_grad():
                 features = model.backbone.image_features(pixels)
-            yield from _answers(readable, model.classify(features, also=also), top, threshold)
+            yield from _answers(readable, model.classify(features, candidates=candidates), top, threshold)
 
 
 Loaded = tuple[list[Path], torch.Tensor, list[tuple[Path, str]]]

@@ -68,7 +68,7 @@ def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
             next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "whole")
         ]
         assert states[0].read_bytes() == states[1].read_bytes()
-        with pytest.raises(InputError, match=rf"holds the baseline {method}: only  mgclip run --resume"):
+        with pytest.raises(InputError, match=rf"holds the baseline {method}: only `mgclip run --resume`"):
             MGCLIP.from_pretrained(tmp_path / "whole" / method / "model")
     else:
         assert read(tmp_path / "part", method) == read(tmp_path / "whole", method)

@@ -76,7 +76,7 @@ class StudioModel:
                     self._load(),
                     files,
                     top=top,
-                    also=[text.strip() for text in candidates.split(",") if text.strip()],
+                    candidates=[text.strip() for text in candidates.split(",") if text.strip()],
                     threshold=threshold,
                     on_bad=lambda file, _: bad.append(f"{file.name} cannot be read as an image"),
                 )

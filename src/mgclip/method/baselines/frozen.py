@@ -17,7 +17,7 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
@@ -127,7 +127,7 @@ class FrozenLearner:
             for name in self.classifier.learned:
                 setattr(self.classifier, name, tensors[f"classifier.{name}"])
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
+            raise damaged(folder / MANIFEST, first_line(error)) from None
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
         # Encode them in the same groups as before, because a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):

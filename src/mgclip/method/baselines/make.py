@@ -36,7 +36,7 @@ def make_learner(
     if not METHODS[method].frozen:
         if found is None:
             return MGCLIP(backbone, settings)
-        return MGCLIP.from_pretrained(found, base=backbone, computing=settings.runtime())
+        return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
     adapts = method == "ranpac" and peers.ranpac_first_task_adapter
     learner = FrozenLearner(
         method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts
