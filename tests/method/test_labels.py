@@ -171,4 +171,4 @@ def test_a_stream_of_classes_called_by_numbers_is_learned_by_name(tiny_clip, ico
     assert model.class_texts == ("one", "zero")
     words = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=0, branches="image"))
     words.learn(split.images, split.labels, ["one", "zero"])
-    assert np.array_equal(words.predict(split.images).head_cosines, model.predict(split.images).head_cosines)
+    assert np.array_equal(words.predict(split.images).head_scores, model.predict(split.images).head_scores)

@@ -61,12 +61,12 @@ def test_the_numbers_are_those_of_the_formulas(branches, fusion):
     ):  # fmt: skip
         np.testing.assert_allclose(given, torch.cat([share * expected, text[:, 40:]], 1), rtol=1e-5)
     np.testing.assert_allclose(found.text_probabilities, text, rtol=1e-6)
-    np.testing.assert_array_equal(found.head_cosines, cosines)
+    np.testing.assert_array_equal(found.head_scores, cosines)
     np.testing.assert_array_equal(found.likeness, cosines.max(1).values)
     np.testing.assert_array_equal(found.top_confidence, found.confidence[np.arange(30), found.labels])
     assert all(
         values.dtype == np.float32
-        for values in (found.probabilities, found.confidence, found.text_probabilities, found.head_cosines)
+        for values in (found.probabilities, found.confidence, found.text_probabilities, found.head_scores)
     )
 
 

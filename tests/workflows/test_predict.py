@@ -42,7 +42,7 @@ def test_answers_are_those_of_predict_in_the_order_of_the_files(model, pictures)
 def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     answers = list(predict_files(model, pictures))
     assert [answer.likeness for answer in answers] == pytest.approx(
-        model.predict(pictures).head_cosines.max(1).tolist(), abs=1e-5
+        model.predict(pictures).head_scores.max(1).tolist(), abs=1e-5
     )
     middle = sorted(answer.likeness for answer in answers)[6]
     strict = list(predict_files(model, pictures, threshold=middle))
@@ -91,7 +91,7 @@ def test_candidates_are_recognised_by_their_text(model, pictures):
 
 def test_confidence_is_the_mixture_without_flattening(model, pictures):
     found, beta = model.predict(pictures), model.settings.vision_weight
-    scaled = np.exp(float(model.backbone.logit_scale) * (found.head_cosines - found.head_cosines.max(1, keepdims=True)))
+    scaled = np.exp(float(model.backbone.logit_scale) * (found.head_scores - found.head_scores.max(1, keepdims=True)))
     expected = (found.text_probabilities + beta * scaled / scaled.sum(1, keepdims=True)) / (1 + beta)
     assert found.confidence == pytest.approx(expected, abs=1e-5)
 

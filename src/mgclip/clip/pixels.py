@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +60,7 @@ class PreparedImages:
         self._used = 0
         self._row = torch.full((len(images),), -1)  # the row of each image in _kept, or -1
         self._lock = Lock()
+        self.marks: Tensor | None = None
 
     @classmethod
     def of(cls, transformed: Tensor) -> PreparedImages:
@@ -69,6 +71,19 @@ class PreparedImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def record_marks(self) -> Tensor:
+        """Record a fingerprint of the pixels of every image when it is prepared.
+
+        Returns:
+            The fingerprints ``(n,)``, 0 for images that are not prepared yet; later batches fill it in.
+        """
+        if self.marks is None:
+            self.marks = torch.zeros(len(self), dtype=torch.long)
+            for position in torch.nonzero(self._row >= 0)[:, 0].tolist():
+                assert self._kept is not None
+                self.marks[position] = _mark(self._kept[self._row[position]])
+        return self.marks
 
     def batch(self, indices: Tensor) -> Tensor:
         """Return the images at ``indices`` ``(b,)`` as ``(b, 3, size, size)`` uint8."""
@@ -117,7 +132,16 @@ class PreparedImages:
         return batch
 
     def _prepare_one(self, position: int) -> Tensor:
-        return self.transform([to_rgb(self.images[position])])[0]
+        image = self.transform([to_rgb(self.images[position])])[0]
+        if self.marks is not None:
+            self.marks[position] = _mark(image)
+        return image
+
+
+def _mark(pixels: Tensor) -> int:
+    """A fingerprint of 64 bits of the pixels of one image."""
+    digest = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:

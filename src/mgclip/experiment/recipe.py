@@ -91,8 +91,10 @@ class Recipe(Settings, BaselineSettings):
         return methods
 
     @model_validator(mode="after")
-    def _memory_fits(self) -> Recipe:
-        """Replaces the check of a model's own settings, because here only a method with replay has a memory."""
+    def _fit_together(self) -> Recipe:
+        """Replaces the check of a model's own settings, because here the methods decide on memory and compensation."""
+        if self.compensation != "trained" or self.fusion == "calibrated":
+            raise ValueError("the method decides on compensation and calibrated fusion: use methods=mg-clip-analytic")
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
         return self

@@ -19,8 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RIDGES = tuple(10.0 ** (power / 2) for power in range(-14, 5))
-"""Ridges that cross-validation chooses from."""
+RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
+"""Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
+
+EQUAL = 1e-3
+"""Errors that differ by less than this share are equal."""
 
 SAMPLE = 2000
 """Images whose distances decide the width of the kernel."""
@@ -165,17 +168,21 @@ def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequen
         matrix: The normal matrix ``(m, m)``.
         means: The class means ``(m, c)``.
         images: The number n of images.
-        ridges: The ridges to choose from, ascending; of equally good ones the largest is taken.
+        ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
+            rounding does not change.
     """
     values, vectors = torch.linalg.eigh(matrix)
-    values = values.clamp(min=0)
-    along = (vectors.T @ means).square().sum(1)  # [m]: how much of the class means lies along each axis
+    seen = values > values[-1] * len(values) * torch.finfo(values.dtype).eps  # the others are zero but for rounding
+    values = values[seen]
+    along = (vectors.T @ means).square().sum(1)[seen]  # how much of the class means lies along each axis
     candidates = torch.tensor(ridges, dtype=matrix.dtype, device=matrix.device)[:, None]  # [r, 1]
     kept = values / (values + candidates)  # [r, m]
-    residual = means.shape[1] - (along * (1 + candidates / (values + candidates)) / (values + candidates)).sum(1)
+    # What no ridge can fit, and what the ridge gives up: the difference of large numbers only once, so small ones stay exact.
+    unfitted = (means.shape[1] - (along / values).sum()).clamp(min=0)
+    residual = unfitted + (along / values * (candidates / (values + candidates)).square()).sum(1)
     errors = images * residual / (images - kept.sum(1)).square()
     best = errors.min()
-    return float(ridges[int(torch.nonzero(errors <= best * (1 + 1e-9))[-1])])
+    return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 
 
 def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, counts: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     log p(c | x) = a s_c / sd + b z_c - log-sum
 
 with the head's scores s, the text logits z, and sd the standard deviation of the head's leave-one-out scores. a and b are fitted
-on the current task, around a prior that decides if there is little evidence.
+to learned images as if each had not been learned, around a prior that decides if there is little evidence.
 """
 
 from __future__ import annotations
@@ -17,50 +17,59 @@ from torch import Tensor
 PRIOR = (1.5, 0.3)
 """Weights of head and texts before any evidence."""
 
-PRIOR_WEIGHT = 5.0
-"""Weight of the prior, in images' log-likelihood for one squared unit of a weight's logarithm."""
+PRIOR_WEIGHT = 0.01
+"""Weight of the prior: mean log-likelihood of an image for one squared unit of a weight's logarithm.
+
+It does not fade with more images, because learned images may be easier than those to come, however many there are.
+"""
+
+SHARES = (99, 95, 90)
+"""Percentages of images for which a likeness is stored."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The weights of both branches.
+    """The weights of both branches, and what leave-one-out scores say about the model.
 
     Attributes:
         head: a, the weight of the head's standardised scores.
         text: b, the weight of the text logits.
         deviation: sd, the standard deviation of the head's leave-one-out scores.
-        images: The images the weights were fitted on, all tasks together.
+        accuracy: The share of images that would be recognised had they not been learned; None without evidence.
+        likeness: The largest head score that 99, 95 and 90 % of these images reach; empty without evidence.
     """
 
     head: float = PRIOR[0]
     text: float = PRIOR[1]
     deviation: float = 1.0
-    images: float = 0.0
+    accuracy: float | None = None
+    likeness: tuple[float, ...] = ()
 
-    def logits(self, scores: Tensor, text_logits: Tensor) -> Tensor:
-        """Logits ``(b, c)`` of the fused prediction, from the head's scores and the text logits, both ``(b, c)``."""
-        return self.head / self.deviation * scores + self.text * text_logits.to(scores)
+    def logits(self, scores: Tensor, text_logits: Tensor | None) -> Tensor:
+        """Fused logits ``(b, c)`` of the head's scores and the text logits, both ``(b, c)``; None for the head alone."""
+        weighted = self.head / self.deviation * scores
+        return weighted if text_logits is None else weighted + self.text * text_logits.to(scores)
 
-    def updated(self, scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor) -> Calibration:
-        """The calibration after one more task: the mean of its weights and the earlier ones, weighted by images.
 
-        Args:
-            scores: Leave-one-out scores of the task's images over all classes so far, ``(n, c)``.
-            text_logits: Their text logits, from before the task was learned, ``(n, c)``.
-            labels: Their classes, ``(n,)``.
-            counts: Images of each class, ``(c,)``. The only image of a class says nothing about the head.
-        """
-        deviation = scores.std().item() or 1.0
-        used = counts[labels] > 1
-        if not used.any() or scores.shape[1] < 2:
-            return Calibration(self.head, self.text, deviation, self.images)
-        head, text = fit_weights(scores[used] / deviation, text_logits[used].to(scores), labels[used])
-        new = float(used.sum())
-        share = new / (self.images + new)
-        head, text = (
-            now**share * past ** (1 - share) for now, past in ((head, self.head), (text, self.text))
-        )  # the mean of logarithms
-        return Calibration(head, text, deviation, self.images + new)
+def calibrate(scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor) -> Calibration:
+    """Fit the calibration.
+
+    Args:
+        scores: Leave-one-out scores of learned images over all classes, ``(n, c)``.
+        text_logits: Their text logits, ``(n, c)``.
+        labels: Their classes, ``(n,)``.
+        counts: Images of each class, ``(c,)``. The only image of a class says nothing about the head.
+    """
+    deviation = scores.std().item() if scores.numel() > 1 else 1.0
+    used = counts[labels] > 1
+    if not used.any() or scores.shape[1] < 2 or not deviation > 0:
+        return Calibration(deviation=deviation if deviation > 0 else 1.0)
+    scores, text_logits, labels = scores[used], text_logits[used].to(scores), labels[used]
+    head, text = fit_weights(scores / deviation, text_logits, labels)
+    fitted = Calibration(head, text, deviation)
+    right = (fitted.logits(scores, text_logits).argmax(1) == labels).double().mean().item()
+    shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
+    return Calibration(head, text, deviation, right, tuple(scores.amax(1).quantile(shares).tolist()))
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -72,8 +81,8 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[fl
     def loss() -> Tensor:
         optimizer.zero_grad()
         head, text = logs.exp()
-        likelihood = F.cross_entropy(head * scores + text * text_logits, labels, reduction="sum")
-        value = (likelihood + PRIOR_WEIGHT * (logs - prior).square().sum()) / len(labels)
+        value = F.cross_entropy(head * scores + text * text_logits, labels)
+        value = value + PRIOR_WEIGHT * (logs - prior).square().sum()
         value.backward()
         return value
 

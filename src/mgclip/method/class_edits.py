@@ -1,54 +1,167 @@
-"""Edit a learned model without training: rename or remove a class."""
+"""Edit a learned model without training: rename, unite or remove classes, correct images, merge two models."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
 import torch
+from torch import Tensor
 
 from mgclip.errors import InputError
+from mgclip.method import solved_head
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
+from mgclip.method.solved_head import Images, SolvedHead, TextLogits
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
 
+LogitsOver = Callable[[Sequence[str]], TextLogits]
+"""The text branch over classes with these texts."""
 
-def relabel(learned: ModelState, old: str, new: str, text: str | None) -> ModelState:
-    """Rename a class, as ``MGCLIP.relabel`` does."""
-    position = _position(learned, old)
+
+def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
+    """Rename a class, or unite it with the class that has the new name, as ``MGCLIP.relabel`` does."""
+    position = position_of(learned, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
-        raise InputError(f"The class {new!r} is learned already: give {old!r} another name.")
+        return _united(learned, position, position_of(learned, new), text, logits_over)
     check_distinguishable([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
-    return replace(learned, class_names=tuple(names), class_texts=tuple(texts))
+    renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
+    if learned.solved is None:
+        return renamed
+    return replace(
+        renamed, solved=solved_head.resolved(learned.solved, logits_over(texts))
+    )  # another text weighs otherwise
 
 
-def forget(learned: ModelState, name: str) -> ModelState:
-    """Remove a class from head, names and memory, as ``MGCLIP.forget`` does; later classes move up."""
-    position = _position(learned, name)
+def _united(learned: ModelState, position: int, into: int, text: str | None, logits_over: LogitsOver) -> ModelState:
+    old, new = learned.class_names[position], learned.class_names[into]
+    if learned.solved is None:
+        raise InputError(
+            f"The class {new!r} is learned already, and a trained head cannot unite two classes: give {old!r} another name."
+        )
+    texts = list(learned.class_texts)
+    texts[into] = texts[into] if text is None else text
+    left = _without_class(replace(learned, class_texts=tuple(texts)), position)
+    return replace(left, solved=solved_head.unite(learned.solved, position, into, logits_over(left.class_texts)))
+
+
+def forget(learned: ModelState, name: str, images: Images | None, logits_over: LogitsOver) -> ModelState:
+    """Remove a class from head, names and memory, as ``MGCLIP.forget`` does; later classes move up.
+
+    Args:
+        learned: What the model has learned.
+        name: The class.
+        images: All images of the class, to remove every trace of them from a solved head.
+        logits_over: The text branch.
+    """
+    position = position_of(learned, name)
+    left = _without_class(learned, position)
+    if learned.solved is None:
+        if images is not None:
+            raise InputError("Only a solved head can forget images; a trained one forgets the row of the class.")
+        head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
+        return replace(left, head=head, memory=_without(learned.memory, position))
+    if images is not None:
+        images = replace(images, labels=torch.full_like(images.labels, position))
+        _check_all_images(learned.solved, position, images, name)
+    return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
+
+
+def correct(
+    learned: ModelState, images: Images, names: Sequence[str], logits_over: LogitsOver
+) -> tuple[ModelState, list[str | None]]:
+    """Give images their right classes.
+
+    Args:
+        learned: What the model has learned.
+        images: The images; their labels are not used.
+        names: The right class of each image.
+        logits_over: The text branch.
+
+    Returns:
+        What the model has learned then, and the class as which each image was learned before, or None.
+    """
+    head = _solved(learned, "correct single images")
+    right = torch.tensor([position_of(learned, name) for name in names], device=images.labels.device)
+    before = solved_head.learned_as(head, images.marks).to(right.device)
+    changed = torch.nonzero(before != right)[:, 0]
+    if len(changed):
+        moved = replace(images, labels=right).take(changed)
+        head = solved_head.correct(head, moved, before[changed], logits_over(learned.class_texts))
+    was = [None if label < 0 else learned.class_names[label] for label in before.tolist()]
+    return replace(learned, solved=head), was
+
+
+def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> ModelState:
+    """Add what another model of the same CLIP has learned. Raises ``InputError`` if their heads cannot be added."""
+    head, added = _solved(learned, "merge"), _solved(other, "merge")
+    for what, one, two in (
+        ("number of random features", head.fourier.width, added.fourier.width),
+        ("gamma", head.fourier.gamma, added.fourier.gamma),
+        ("seed", head.fourier.seed, added.fourier.seed),
+        ("prompt", learned.settings.prompt, other.settings.prompt),
+    ):
+        if one != two:
+            raise InputError(
+                f"The models differ in their {what} ({one} and {two}), so their sums cannot be added: start the second one with "
+                "--like and the first one, and learn its images again."
+            )
+    names, texts, places = list(learned.class_names), list(learned.class_texts), []
+    for name, text in zip(other.class_names, other.class_texts, strict=True):
+        place = index_of(name, names)
+        if place is None:
+            check_distinguishable([name], names)
+            place = len(names)
+            names.append(name)
+            texts.append(text)
+        places.append(place)
+    sizes = (*learned.task_sizes, len(names) - len(learned.class_names))
+    solved = solved_head.merge(head, added, places, logits_over(texts))
+    return replace(learned, task_sizes=sizes, class_names=tuple(names), class_texts=tuple(texts), solved=solved)
+
+
+def _solved(learned: ModelState, act: str) -> SolvedHead:
+    if learned.solved is None:
+        raise InputError(
+            f"A model with a trained head cannot {act}: only a solved head, of a model with analytic compensation, can."
+        )
+    return learned.solved
+
+
+def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
+    """Check that these are the images of a class, as it was learned."""
+    own = head.learned.take(head.learned.labels == label).marks.sort().values
+    if not torch.equal(own.cpu(), images.marks.sort().values.cpu()):
+        raise InputError(
+            f"These are not the images from which {name!r} was learned ({len(own)} were learned, {len(images)} are given): "
+            "give exactly those, or none."
+        )
+
+
+def _without_class(learned: ModelState, position: int) -> ModelState:
+    """Names, texts and task sizes without a class. A task without a class stays, because seeds depend on the number of tasks."""
     names, texts, sizes = list(learned.class_names), list(learned.class_texts), list(learned.task_sizes)
     del names[position], texts[position]
-    task = next(t for t in range(len(sizes)) if position < sum(sizes[: t + 1]))
-    sizes[task] -= 1  # a task without a class stays, because seeds depend on the number of tasks
-    head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
-    memory = _without(learned.memory, position)
-    return ModelState(learned.settings, learned.epochs, tuple(sizes), tuple(names), tuple(texts), head, memory)
+    sizes[next(t for t in range(len(sizes)) if position < sum(sizes[: t + 1]))] -= 1
+    return replace(learned, task_sizes=tuple(sizes), class_names=tuple(names), class_texts=tuple(texts))
 
 
 def _without(memory: Memory | None, label: int) -> Memory | None:
     if memory is None:
         return None
     kept = memory.labels != label
-    labels = memory.labels[kept]
+    labels: Tensor = memory.labels[kept]
     return Memory(memory.pixels[kept], labels - (labels > label).long()) if len(labels) else None
 
 
-def _position(learned: ModelState, name: str) -> int:
+def position_of(learned: ModelState, name: str) -> int:
     """The position of a class. Raises ``InputError`` if it was not learned."""
     position = index_of(name, learned.class_names)
     if position is None:

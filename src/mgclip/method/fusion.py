@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
+from mgclip.method.calibration import Calibration
 from mgclip.method.settings import Settings
 
 
-def fuse(
-    text_logits: Tensor, cosines: Tensor, *, vision_weight: float, mode: Literal["published", "single-softmax"]
-) -> Tensor:
+def fuse(text_logits: Tensor, cosines: Tensor, *, vision_weight: float, flattened: bool) -> Tensor:
     """Probabilities ``(b, c)`` of text logits ``(b, c)`` and head cosines ``(b, c)``.
 
     ``published``: p = (softmax(softmax(z)) + beta softmax(cosines)) / (1 + beta). The text branch is softmaxed twice and the
@@ -19,32 +16,36 @@ def fuse(
     ``single-softmax`` takes the text branch's softmax once.
     """
     text = text_logits.softmax(-1)
-    if mode == "published":
+    if flattened:
         text = text.softmax(-1)
     return (text + vision_weight * cosines.softmax(-1)) / (1 + vision_weight)
 
 
-def branch_probabilities(text_logits: Tensor | None, cosines: Tensor, settings: Settings) -> Tensor:
-    """Probabilities ``(b, c)`` from the branches named in the settings. The image branch alone needs no ``text_logits``."""
-    if settings.branches == "image" or text_logits is None:
-        return cosines.softmax(-1)
-    if settings.branches == "text":
-        return text_logits.softmax(-1)
-    return fuse(text_logits, cosines, vision_weight=settings.vision_weight, mode=settings.fusion)
-
-
-def confidences(
-    text_logits: Tensor,
-    cosines: Tensor,
-    *,
-    scale: float,
-    vision_weight: float,
-    branches: Literal["both", "text", "image"],
+def branch_probabilities(
+    text_logits: Tensor | None, scores: Tensor, settings: Settings, calibration: Calibration | None = None
 ) -> Tensor:
-    """The same mixture with the temperature of CLIP in both branches, ``(b, c)``: one softmax of the text logits, and one of the
-    cosines times the logit scale. It is not part of the method, but a number that people can read.
+    """Probabilities ``(b, c)`` from the branches named in the settings.
+
+    Args:
+        text_logits: Text logits ``(b, c)``; the image branch alone needs none.
+        scores: Scores of the head ``(b, c)``: cosines, or scores of the solved head.
+        settings: The settings of the model.
+        calibration: The weights of both branches, if the head is solved.
     """
-    text, image = text_logits.softmax(-1), (scale * cosines).softmax(-1)
-    if branches != "both":
-        return text if branches == "text" else image
-    return (text + vision_weight * image) / (1 + vision_weight)
+    if settings.branches == "text" and text_logits is not None:
+        return text_logits.softmax(-1)
+    if settings.branches == "image" or text_logits is None:
+        text_logits = None
+    if calibration is not None:
+        return calibration.logits(scores, text_logits).softmax(-1)
+    if text_logits is None:
+        return scores.softmax(-1)
+    return fuse(text_logits, scores, vision_weight=settings.vision_weight, flattened=settings.fusion == "published")
+
+
+def sharpened(probabilities: Tensor, scale: float) -> Tensor:
+    """Probabilities in the same order that people can read: p^scale, normalised to sum to 1.
+
+    The published mixture is flat by design: with 100 classes all probabilities lie near 0.01. The scale is that of CLIP's logits.
+    """
+    return (scale * probabilities.double().log()).softmax(-1)

@@ -11,21 +11,28 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import set_adapter_state
+from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
-from mgclip.method import class_edits, model_files
+from mgclip.clip.pixels import PreparedImages
+from mgclip.errors import InputError
+from mgclip.method import class_edits, model_files, solved_head
+from mgclip.method.analytic import FourierFeatures, median_gamma
 from mgclip.method.build_settings import as_settings
+from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import append_rows, cosines
 from mgclip.method.fusion import branch_probabilities
+from mgclip.method.labels import name_list
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
 from mgclip.method.settings import Settings
+from mgclip.method.solved_head import Images, SolvedHead, TextLogits
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
+from mgclip.names import index_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import Note, expanded
 
@@ -41,7 +48,8 @@ class MGCLIP:
         class_texts: What prompts call these classes.
         task_sizes: The number of classes of each task.
         epochs: Length of the adapter phase; None until the probe has found it.
-        head: Rows of the image-space classifier, ``(classes, d)``.
+        head: Rows of the trained image-space classifier, ``(classes, d)``.
+        solved: The solved classifier instead, with analytic compensation; None before the first task.
         memory: Old images, with replay.
 
     Example:
@@ -73,6 +81,7 @@ class MGCLIP:
         self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
         self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
         self.memory: Memory | None = None
+        self.solved: SolvedHead | None = None
         prepare(backbone, settings)
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
 
@@ -133,11 +142,13 @@ class MGCLIP:
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
         classes = self.task_sizes, self.class_names, self.class_texts
-        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory)
+        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved)
 
     def _load_state(self, state: model_files.ModelState) -> None:
         """Replace everything learned by this state."""
-        self.head, self.memory, self.epochs = state.head.to(self.backbone.device), state.memory, state.epochs
+        device = self.backbone.device
+        self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
+        self.solved = None if state.solved is None else state.solved.to(device)
         self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
 
     @in_ordinary_modes
@@ -151,7 +162,7 @@ class MGCLIP:
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task: all its classes at once, none of them learned before.
+        """Learn one task: all its classes at once. With analytic compensation, known classes grow by more images.
 
         If it is interrupted or fails, the model is unchanged.
 
@@ -170,8 +181,8 @@ class MGCLIP:
             The index of the task, its epochs and its probe.
 
         Raises:
-            InputError: If images, labels and names do not match, or if a class was learned before, has no image, or has the name
-                of another.
+            InputError: If images, labels and names do not match, or if a class has no image, has the name of another, or was
+                learned before by a model with a trained head.
             TrainingDiverged: If the loss becomes NaN or infinite.
         """
         task = self._task(images, labels, class_names, class_texts)
@@ -179,20 +190,25 @@ class MGCLIP:
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             result = self._preserve(task, on_step, checkpoints)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
-            head = self._compensate(task, memory, on_step, checkpoints)
+            new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
+            names = *self.class_names, *(task.names[place] for place in new)
+            texts = *self.class_texts, *(task.texts[place] for place in new)
+            if self.settings.compensation == "analytic":
+                self.solved = self._solve(task, names, texts)
+            else:
+                self.head = self._compensate(task, memory, on_step, checkpoints)
         if result.probe is not None:
             self.epochs = result.probe.epochs
-        self.head, self.memory = head, memory
-        self.class_names += task.names
-        self.class_texts += task.texts
-        self.task_sizes += (len(task.names),)
+        self.memory, self.class_names, self.class_texts = memory, names, texts
+        self.task_sizes += (len(new),)
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
         """The next task, checked before anything is trained."""
         self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        task = make_task(self.encoder.pixels(images), labels, names, index=index, known=known, class_texts=texts)
+        pixels, grows = self.encoder.pixels(images), self.settings.compensation == "analytic"
+        task = make_task(pixels, labels, names, index=index, known=known, class_texts=texts, grows=grows)
         if self.settings.memory:
             check_room(self.settings.memory, len(known) + len(task.names))
         if parallel.is_distributed():
@@ -204,7 +220,9 @@ class MGCLIP:
         objective, settings, first = None, self.settings, len(self.class_names)
         if self.memory is not None:
             objective = replay_objective(self.backbone, task, self.memory, self._tokens(task), first, settings)
-        return preserve(self.backbone, task, settings, self.epochs, on_step, checkpoints, replayed=objective)
+        adapts = settings.adapt == "always" or (settings.adapt == "first" and task.index == 0)
+        epochs = self.epochs if adapts else 0
+        return preserve(self.backbone, task, settings, epochs, on_step, checkpoints, replayed=objective)
 
     def _remember(self, task: TaskData, epochs: int, on_step: OnStep, checkpoints: TaskCheckpoints) -> Memory | None:
         """The memory of old images with those of this task; the adapters are fine-tuned on it if the replay is balanced (8)."""
@@ -234,6 +252,27 @@ class MGCLIP:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 
+    def _solve(self, task: TaskData, names: tuple[str, ...], texts: tuple[str, ...]) -> SolvedHead:
+        """The solved head with the images of this task, over all classes ``names`` (docs/method.md 10, 11)."""
+        place = torch.tensor([index_of(name, names) for name in task.names])
+        images = self._marked_images(task.pixels, place[task.labels])
+        head, settings = self.solved, self.settings
+        if head is None:
+            gamma = settings.gamma or median_gamma(images.features)
+            fourier = FourierFeatures(self.backbone.feature_dim, settings.features, gamma, settings.seed)
+            head = SolvedHead.empty(fourier, self.backbone.device)
+        return solved_head.add(head, images, self._text_logits_over(texts))
+
+    def _marked_images(self, pixels: PreparedImages, labels: Tensor) -> Images:
+        """Images with their labels, the fingerprints of their pixels and their features, in all processes."""
+        marks = pixels.record_marks()
+        features = self.encoder.images(pixels, shared=True)
+        marks = parallel.gather_rows(parallel.shard(marks))
+        return Images(marks.to(features.device), labels.to(features.device), features)
+
+    def _text_logits_over(self, texts: Sequence[str]) -> TextLogits:
+        return lambda features: self.text_logits(features.to(self.backbone.device), texts)
+
     def _balances(self) -> bool:
         """Whether this task ends with balanced fine-tuning: not the first one, which has no old images."""
         return self.settings.balanced and self.memory is not None
@@ -246,17 +285,65 @@ class MGCLIP:
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Rename a learned class; prompts call it ``text``, by default its new name.
 
-        Raises ``InputError`` if ``old`` was not learned, or if ``new`` is empty or was learned.
+        A solved head unites it with the class ``new`` if that was learned. Raises ``InputError`` if ``old`` was not learned, if
+        ``new`` is empty, or if it was learned by a trained head.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text))
+        self._load_state(class_edits.relabel(self._state(), old, new, text, self._text_logits_over))
 
     @in_ordinary_modes
-    def forget(self, name: str) -> None:
-        """Remove a class: its row of the head, its name, its images in the memory; not what they taught the adapters.
+    def forget(self, name: str, *, images: Any = None) -> None:
+        """Remove a class: its part of the head, its name, its images in the memory; not what they taught the adapters.
 
-        Raises ``InputError`` if it was not learned.
+        Args:
+            name: The class.
+            images: All images of the class, as they were learned. Then a solved head keeps no trace of them; without them, their
+                scatter around the mean of the class stays in the sums (docs/method.md 10).
+
+        Raises:
+            InputError: If the class was not learned, or if these are not its images.
         """
-        self._load_state(class_edits.forget(self._state(), name))
+        own = None
+        if images is not None:
+            pixels = self.encoder.pixels(images)
+            own = self._marked_images(pixels, torch.zeros(len(pixels), dtype=torch.long))
+        self._load_state(class_edits.forget(self._state(), name, own, self._text_logits_over))
+
+    @in_ordinary_modes
+    def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:
+        """Give images their right classes: each is added to its class and, if it was learned in another one, taken out of that.
+
+        Args:
+            images: The images; one is recognised by its pixels if it was learned.
+            names: The right class of each image, all of them learned.
+
+        Returns:
+            The class as which each image was learned before, or None.
+
+        Raises:
+            InputError: If images and names do not match, a class was not learned, or the head is not a solved one.
+        """
+        pixels, named = self.encoder.pixels(images), name_list(names)
+        if len(pixels) != len(named):
+            raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
+        marked = self._marked_images(pixels, torch.zeros(len(pixels), dtype=torch.long))
+        state, before = class_edits.correct(self._state(), marked, named, self._text_logits_over)
+        self._load_state(state)
+        return before
+
+    @in_ordinary_modes
+    def merge(self, other: MGCLIP) -> None:
+        """Add what another model of the same CLIP has learned, as if this one had learned its images too.
+
+        Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
+        """
+        if other.backbone.fingerprint != self.backbone.fingerprint:
+            raise InputError("The models have different CLIPs, so they cannot be merged.")
+        one, two = adapter_state(self.backbone), adapter_state(other.backbone)
+        if one.keys() != two.keys() or any(not torch.equal(one[name].cpu(), two[name].cpu()) for name in one):
+            raise InputError(
+                "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
+            )
+        self._load_state(class_edits.merge(self._state(), other._state(), self._text_logits_over))
 
     @in_ordinary_modes
     def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
@@ -285,8 +372,19 @@ class MGCLIP:
         """Classify images by their normalised features ``(b, d)``; otherwise as ``predict``."""
         candidates = candidate_texts(candidates, self.class_names)
         logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
-        cosine, scale = cosines(features, self.head), float(self.backbone.logit_scale)
-        return Predictions(self.class_names, candidates, logits, cosine, scale=scale, settings=self.settings)
+        scale, calibration = float(self.backbone.logit_scale), self._calibration
+        scores = self.head_scores(features)
+        return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, calibration)
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def head_scores(self, features: Tensor) -> Tensor:
+        """Scores ``(b, classes)`` of the image branch alone: cosines of the trained head, or those of the solved one."""
+        return cosines(features, self.head) if self.solved is None else self.solved.scores(features)
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return None if self.solved is None else self.solved.calibration
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -299,4 +397,4 @@ class MGCLIP:
     def probabilities(self, features: Tensor) -> Tensor:
         """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
         logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
-        return branch_probabilities(logits, cosines(features, self.head), self.settings)
+        return branch_probabilities(logits, self.head_scores(features), self.settings, self._calibration)

@@ -16,9 +16,11 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
+from mgclip.method import solved_files
 from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings
+from mgclip.method.solved_head import SolvedHead
 from mgclip.saving.store import (
     MANIFEST,
     RESTORE,
@@ -38,12 +40,16 @@ from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 HEAD = "head.safetensors"
+SOLVED = "solved.safetensors"
 MEMORY = "memory.safetensors"
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``."""
+    """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``.
+
+    A trained head is in ``head``, a solved one in ``solved``; then ``head`` has no row.
+    """
 
     settings: Settings
     epochs: int | None
@@ -52,6 +58,7 @@ class ModelState:
     class_texts: tuple[str, ...]
     head: Tensor
     memory: Memory | None = None
+    solved: SolvedHead | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,10 @@ def save(
         # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
-        save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
+        if learned.solved is None:
+            save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
+        else:
+            save_file(solved_files.tensors(learned.solved), state / SOLVED)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
         for name, content in (files or {}).items():
@@ -92,6 +102,8 @@ def save(
         "class_names": list(learned.class_names),
         "class_texts": list(learned.class_texts),
     }
+    if learned.solved is not None:
+        manifest["solved"] = solved_files.entry(learned.solved)
     write_state(folder, manifest, fill, note)
 
 
@@ -135,9 +147,10 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
         raise damaged(file, f"settings: {problems(error, Settings.model_fields)[0]}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file, first_line(error)) from None
-    head = _read_head(state / HEAD, rows=len(names))
+    solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
+    head = _read_head(state / HEAD, rows=len(names)) if solved is None else torch.empty(0, solved.fourier.dim)
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
-    learned = ModelState(settings, epochs, sizes, names, texts, head, memory)
+    learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved)
     return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
 
 
@@ -189,6 +202,14 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
         InputError: If there is no such version, or its files are missing or damaged.
     """
     return activate_version(folder, to, check=read_state)
+
+
+def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classes: int) -> SolvedHead:
+    named = read_tensors(state / SOLVED, "solved head")
+    try:
+        return solved_files.restored(about, named, width=settings.features, seed=settings.seed, classes=classes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(file, f"solved head: {first_line(error)}") from None
 
 
 def _read_head(file: Path, *, rows: int) -> Tensor:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.method.fusion import branch_probabilities, confidences
+from mgclip.method.calibration import Calibration
+from mgclip.method.fusion import branch_probabilities, sharpened
 from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable
 
@@ -31,16 +32,17 @@ class Predictions:
         learned: The learned classes.
         candidates: Names of the candidates.
         text_logits: Logits of the text branch ``(n, c)``.
-        cosines: Cosines of the head ``(n, len(learned))``.
+        scores: Scores of the head ``(n, len(learned))``: cosines, or scores of the solved head.
         scale: The logit scale of the CLIP.
         settings: The settings of the model.
+        calibration: The weights of both branches, if the head is solved.
 
     Example:
         >>> import torch
         >>> from mgclip import Predictions, Settings
         >>> logits, cosines = torch.tensor([[30.0, 25.0, 20.0]]), torch.tensor([[0.9, 0.8]])
-        >>> found = Predictions(("cat", "dog"), ("fox",), logits, cosines, scale=100.0, settings=Settings())
-        >>> found.classes, found.names, found.likeness.tolist() == found.head_cosines.max(1).tolist()
+        >>> found = Predictions(("cat", "dog"), ("fox",), logits, cosines, 100.0, Settings())
+        >>> found.classes, found.names, found.likeness.tolist() == found.head_scores.max(1).tolist()
         (('cat', 'dog', 'fox'), ['cat'], True)
         >>> [[name for name, probability in best] for best in found.top(2)]
         [['cat', 'dog']]
@@ -51,13 +53,14 @@ class Predictions:
         learned: tuple[str, ...],
         candidates: tuple[str, ...],
         text_logits: Tensor,
-        cosines: Tensor,
-        *,
+        scores: Tensor,
         scale: float,
         settings: Settings,
+        calibration: Calibration | None = None,
     ) -> None:
         self.classes = (*learned, *candidates)
-        self._logits, self._cosines, self._scale, self._settings = text_logits, cosines, scale, settings
+        self._logits, self._scores, self._scale = text_logits, scores, scale
+        self._settings, self._calibration = settings, calibration
 
     def __len__(self) -> int:
         return len(self._logits)
@@ -65,18 +68,22 @@ class Predictions:
     @property
     def _own(self) -> Tensor:
         """Text logits of the learned classes."""
-        return self._logits[:, : self._cosines.shape[1]]
+        return self._logits[:, : self._scores.shape[1]]
 
     @cached_property
     def probabilities(self) -> Floats:
         """Probabilities ``(n, c)`` as published (docs/method.md 7): flat by design, so only their order is meaningful."""
-        return self._with_candidates(branch_probabilities(self._own, self._cosines, self._settings))
+        return self._with_candidates(branch_probabilities(self._own, self._scores, self._settings, self._calibration))
 
     @cached_property
     def confidence(self) -> Floats:
-        """The same mixture without the flattening, ``(n, c)``."""
-        weight, branches = self._settings.vision_weight, self._settings.branches
-        own = confidences(self._own, self._cosines, scale=self._scale, vision_weight=weight, branches=branches)
+        """Probabilities that are meant to be read, ``(n, c)``: the answer is the class with the largest one.
+
+        Those of a solved head are calibrated. The published ones are sharpened (``fusion.sharpened``) in the same order.
+        """
+        own = branch_probabilities(self._own, self._scores, self._settings, self._calibration)
+        if self._calibration is None and self._settings.branches != "text":
+            own = sharpened(own, self._scale)
         return self._with_candidates(own)
 
     @cached_property
@@ -85,12 +92,12 @@ class Predictions:
         return _numpy(self._logits.softmax(-1))
 
     @cached_property
-    def head_cosines(self) -> Floats:
-        """Cosines of the head, ``(n, learned)``."""
-        return _numpy(self._cosines)
+    def head_scores(self) -> Floats:
+        """Scores of the head, ``(n, learned)``: cosines of a trained one; a solved one gives about 1 for its class."""
+        return _numpy(self._scores)
 
     text = property(lambda self: self.text_probabilities, doc="Former name of ``text_probabilities``.")
-    image = property(lambda self: self.head_cosines, doc="Former name of ``head_cosines``.")
+    image = property(lambda self: self.head_scores, doc="Former name of ``head_scores``.")
 
     def _with_candidates(self, own: Tensor) -> Floats:
         """Values of the learned classes ``(n, learned)``, scaled to leave the candidates their share, ``(n, c)``."""
@@ -101,17 +108,15 @@ class Predictions:
         share = text[:, :learned].sum(1, keepdim=True)
         return _numpy(torch.cat([share * own, text[:, learned:]], dim=1))
 
+    @property
+    def _deciding(self) -> Floats:
+        """What decides, ``(n, c)``: the confidences; without candidates the probabilities have the same order and need less."""
+        return self.confidence if self._scores.shape[1] < len(self.classes) else self.probabilities
+
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """Position of the class of each image, ``(n,)``: the most probable learned class, or a candidate if the text branch
-        prefers it to every learned class.
-        """
-        learned = self._cosines.shape[1]
-        best = np.asarray(self.probabilities[:, :learned].argmax(1), dtype=np.int64)
-        if learned == len(self.classes):
-            return best
-        by_text = np.asarray(self.text_probabilities.argmax(1), dtype=np.int64)
-        return np.where(by_text >= learned, by_text, best)
+        """Position of the class of each image, ``(n,)``: the one of the largest confidence."""
+        return np.asarray(self._deciding.argmax(1), dtype=np.int64)
 
     @property
     def names(self) -> list[str]:
@@ -125,14 +130,14 @@ class Predictions:
 
     @property
     def likeness(self) -> Floats:
-        """The largest head cosine of each image, ``(n,)``: low if the image belongs to no learned class (docs/learn.md)."""
-        return np.asarray(self.head_cosines.max(1), dtype=np.float32)
+        """The largest head score of each image, ``(n,)``: low if the image belongs to no learned class (docs/learn.md)."""
+        return np.asarray(self.head_scores.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
         """Positions of the ``k`` best classes of each image, ``(n, k)``: its class, then by probability, stable for ties."""
         if k == 1:
             return self.labels[:, None]
-        cost = -self.probabilities
+        cost = -self._deciding
         np.put_along_axis(cost, self.labels[:, None], -np.inf, 1)
         if not 1 < k < cost.shape[1]:
             return np.argsort(cost, axis=1, kind="stable")[:, :k]

@@ -1,4 +1,4 @@
-"""Every setting of the method, with the values of the published code (docs/method.md 2-7)."""
+"""Every setting of the method, with the values of the published code (docs/method.md 2-7, 10, 11)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class Settings(BaseModel):
     adapter_init: str | None = None
     """A safetensors file of initial adapter matrices, instead of random ones."""
 
+    adapt: Literal["always", "first", "never"] = "always"
+    """The tasks whose adapter phase is run: all, the first one, or none, which leaves CLIP unchanged."""
     epochs: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves the CLIP unchanged."""
     max_epochs: Positive = 10
@@ -64,13 +66,20 @@ class Settings(BaseModel):
 
     branches: Literal["both", "text", "image"] = "both"
     """What predicts: the texts, the image-space head, or both (the method)."""
+    compensation: Literal["trained", "analytic"] = "trained"
+    """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
+    features: Positive = 2048
+    """M: random Fourier features of the solved head."""
+    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Inverse width of their kernel; null: by the median rule on the first task."""
     head_epochs: Annotated[int, Field(ge=0)] = 3
     """0 leaves the head at the class means."""
     head_lr: Rate = 5e-4
     head_batch_size: Positive = 64
     vision_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """beta: weight of the image branch; the text branch has weight 1."""
-    fusion: Literal["published", "single-softmax"] = "published"
+    fusion: Literal["published", "single-softmax", "calibrated"] = "published"
+    """How the branches are mixed; ``calibrated`` is for the solved head, and the only one for it."""
 
     memory: Annotated[int, Field(ge=0)] = 0
     """Old images to keep, of all classes together; 0: none, the method as published."""
@@ -110,7 +119,13 @@ class Settings(BaseModel):
         return "".join(letter for letter in "kvqo" if letter in letters)
 
     @model_validator(mode="after")
-    def _memory_fits(self) -> Settings:
+    def _fit_together(self) -> Settings:
+        if (self.compensation == "analytic") != (self.fusion == "calibrated"):
+            raise ValueError("compensation analytic and fusion calibrated belong together: set both or neither")
+        if self.compensation == "analytic" and self.adapt == "always" and self.epochs != 0:
+            raise ValueError("a solved head needs features that stay as they are: set adapt to never or first")
+        if self.compensation == "analytic" and self.memory:
+            raise ValueError("a solved head keeps no old images: set memory to 0")
         if self.balanced and not self.memory:
             raise ValueError("balanced fine-tuning needs a memory: set memory, 2000 in the published code")
         if self.memory and self.adapter_loss == "align":

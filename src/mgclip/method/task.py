@@ -41,6 +41,7 @@ def make_task(
     index: int,
     known: Sequence[str],
     class_texts: Sequence[str] | Mapping[str, str] | None = None,
+    grows: bool = False,
 ) -> TaskData:
     """A task of images, labels and class names.
 
@@ -50,6 +51,7 @@ def make_task(
         class_names: The task's classes.
         index: Number of the task.
         known: The classes learned so far.
+        grows: Allow images of known classes.
         class_texts: What a prompt calls the classes: a list in the order of ``class_names``, or a mapping by class name.
             A class without a text is called by its name.
 
@@ -66,9 +68,13 @@ def make_task(
     counted, learned = Counter(map(canonical, names)), set(map(canonical, known))
     if twice := [name for name in names if counted[canonical(name)] > 1]:
         raise InputError(f"The class {twice[0]!r} is named twice in this task: give every class one name of its own.")
-    if again := [name for name in names if canonical(name) in learned]:
-        raise InputError(f"The class {again[0]!r} was learned before: leave it out, or give the new one another name.")
-    check_distinguishable(names, known)
+    again = [name for name in names if canonical(name) in learned]
+    if again and not grows:
+        raise InputError(
+            f"The class {again[0]!r} was learned before, and a trained head cannot grow: leave it out, give the new class "
+            "another name, forget the learned one first, or use a model with analytic compensation."
+        )
+    check_distinguishable([name for name in names if canonical(name) not in learned], known)
     labelled = positions(labels, names)
     if len(labelled) != len(pixels):
         raise InputError(

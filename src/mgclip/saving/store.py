@@ -27,7 +27,8 @@ from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
 
-FORMAT = 1
+FORMAT = 2
+"""The format that is written. Format 1 has no solved head; it is still read."""
 MANIFEST = "mgclip.json"
 STATE = "mgclip-state-"
 PROGRESS = ".mgclip-progress-"
@@ -198,8 +199,8 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} cannot be read ({first_line(error)}): {RESTORE}") from None
-    if number != FORMAT:
-        raise InputError(f"{file} has format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
+    if number not in range(1, FORMAT + 1):
+        raise InputError(f"{file} has format {number}; this version reads formats up to {FORMAT}: upgrade mg-clip.")
     state = folder / str(manifest.get("state"))
     if not _own_state(manifest.get("state")) or state.is_symlink() or version not in (None, state.name):
         raise damaged(file, f"state {manifest.get('state')!r}")

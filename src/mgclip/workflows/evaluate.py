@@ -74,7 +74,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:
     if not model.settings.uses_head:
         return None
-    return float((np.concatenate([part.head_cosines.argmax(1) for part in parts]) == truth).mean())
+    return float((np.concatenate([part.head_scores.argmax(1) for part in parts]) == truth).mean())
 
 
 def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:

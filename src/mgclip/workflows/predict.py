@@ -144,7 +144,7 @@ def _not_a_file(path: Path) -> str:
 
 
 def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: float) -> Iterator[Answer]:
-    learned = found.head_cosines.shape[1]
+    learned = found.head_scores.shape[1]
     for place, (file, best) in enumerate(zip(files, found.order(top).tolist(), strict=True)):
         classes = tuple(
             RankedClass(
@@ -152,7 +152,7 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
                 float(found.probabilities[place, label]),
                 float(found.confidence[place, label]),
                 float(found.text_probabilities[place, label]),
-                float(found.head_cosines[place, label]) if label < learned else None,
+                float(found.head_scores[place, label]) if label < learned else None,
             )
             for label in best
         )

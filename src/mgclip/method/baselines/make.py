@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.baselines.analytic import AnalyticClassifier
 from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import FrozenLearner
 from mgclip.method.baselines.ranpac import RanPAC
@@ -21,7 +20,6 @@ Learner = MGCLIP | FrozenLearner
 """What the runner works with."""
 
 CLASSIFIERS: dict[str, Callable[[Backbone, Settings, BaselineSettings], FeatureClassifier]] = {
-    "mg-clip-analytic": AnalyticClassifier,
     "ranpac": RanPAC,
     "rapf": RAPF,
 }

@@ -29,11 +29,6 @@ class BaselineSettings(BaseModel):
     rapf_init: Literal["default", "identity"] = "default"
     """The adapter before the first task: a linear layer's default initialisation, as published, or the identity."""
 
-    features: Positive = 2048
-    """M: random Fourier features of the solved head of mg-clip-analytic."""
-    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Inverse width of its kernel; null: by the median rule on the first task."""
-
     ranpac_width: Positive = 10_000
     """M: length of the random projection."""
     ranpac_first_task_adapter: bool = False

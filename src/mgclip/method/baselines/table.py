@@ -13,6 +13,9 @@ PAPER = "Mind the Gap (Huang et al., ICCV 2025, arXiv 2507.09118)"
 MEMORY = 2000
 """Images in the published memory."""
 
+ANALYTIC: Mapping[str, Any] = {"compensation": "analytic", "fusion": "calibrated", "adapt": "never"}
+"""Settings of the solved head on an unchanged CLIP."""
+
 FROZEN_CLIP: Mapping[str, Any] = {"epochs": 0, "adapter_init": None}
 """Settings that leave CLIP unchanged."""
 
@@ -86,7 +89,7 @@ METHODS: Mapping[str, Method] = {
     "mg-clip-analytic": Method(
         about="a solved image-space head on unchanged CLIP, fused with calibrated weights",
         source="beyond the paper (docs/method.md 10, 11)",
-        frozen=True,
+        changes=ANALYTIC,
     ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
