@@ -1,4 +1,4 @@
-"""Small models and what they learn, for the tests of the method and of its baselines."""
+"""Small models and tasks for the tests of the method and of its baselines."""
 
 import pytest
 import torch

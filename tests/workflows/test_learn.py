@@ -23,7 +23,7 @@ def classes(folder, **images):
 
 
 def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
-    """What is printed is what a program would measure on the images that were held out."""
+    """The printed accuracies are those that a program measures on the held-out images."""
     for c in range(4):
         folder = tmp_path / ("march" if c < 2 else "april") / str(icons["class_names"][c])
         folder.mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
 
 
 def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icons, tmp_path):
-    """Both begin before there is a model; the one that waits must not begin anew."""
+    """Both start before the model exists. The one that waits must not start a new model."""
     import subprocess
     import sys
     import time
@@ -146,12 +146,12 @@ def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icon
         waiting = subprocess.Popen(
             [*words, tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120"], stderr=subprocess.PIPE
         )
-        time.sleep(6)  # so that it has begun and waits
+        time.sleep(6)  # until it has started and waits
         model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
         picked = np.isin(icons["y_train"], [0, 1])
         names = [str(name) for name in icons["class_names"][:2]]
         model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
         model.save_pretrained(shop, note={"what": "march"})
-    _, said = waiting.communicate(timeout=120)
-    assert waiting.returncode == 0, said
+    _, output = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, output
     assert len(MGCLIP.from_pretrained(shop).class_names) == 4
