@@ -120,6 +120,21 @@ def make_parquet(root, part, image, label, names, labels):
     )
 
 
+def class_folders(folder, **images):
+    """Write a folder for each class with this number of different images; returns ``folder``."""
+    for name, count in images.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (40, 30), (i * 9, 80, 200)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def split_folder(root, train, test, test_name="test"):
+    """Write class folders for training and for testing."""
+    class_folders(root / "train", **train)
+    class_folders(root / test_name, **test)
+
+
 MAKE = {
     "imagenet-r": make_imagenet_r,
     "imagenet100": lambda root: make_imagenet(root, IMAGENET[:100]),

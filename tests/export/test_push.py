@@ -66,9 +66,8 @@ def test_a_folder_is_pushed_to_the_hub(hub, small):
     assert paths[0] == "/api/repos/create"
     made = json.loads(hub.requests[0][2])
     assert (made["name"], made["organization"]) == ("months", "me")
-    assert (
-        made.get("private") is True or made.get("visibility") == "private"
-    )  # as older and newer versions of huggingface_hub send it
+    # Older and newer versions of huggingface_hub send this differently.
+    assert made.get("private") is True or made.get("visibility") == "private"
     assert {token for _, token, _ in hub.requests if token} == {"Bearer hf_for_this_test"}
     commit = [json.loads(line) for line in hub.requests[-1][2].splitlines()]
     assert paths[-1] == "/api/models/me/months/commit/main"

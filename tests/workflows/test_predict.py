@@ -62,7 +62,7 @@ def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
     assert [file for file, _ in reported] == [pictures[3], pictures[12]]
     assert [reason for _, reason in reported] == [
         "not an image in a supported format",
-        f"There is no image file {pictures[12]}.",
+        f"There is no image file {pictures[12]}",
     ]
     with pytest.raises(InputError, match="cannot be read"):
         list(predict_files(model, pictures))
