@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_clip import make_small_clip
 
-# The tests' tensors are so small that threads only wait for one another; read when PyTorch is imported, here and in the commands run.
+# Threads only slow down tensors this small. PyTorch reads this when it is imported, here and in the commands that tests run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["layouts", "learned"]
 
@@ -44,7 +44,7 @@ def icons():
 
 @pytest.fixture
 def quick():
-    """Settings small enough for a test, with every part at work."""
+    """Settings of a quick training run that uses every part of the method."""
     from mgclip import Settings
 
     return Settings(epochs=1, adapter_batch_size=16, head_batch_size=16, head_epochs=2, adapter_lr=2e-3)
@@ -59,7 +59,7 @@ def task(icons, classes):
 
 
 def month_folders(icons, place, months, count):
-    """Class folders of some of the ten icon classes, month by month, each with so many of its training drawings."""
+    """Write class folders of some of the ten icon classes for each month, each with ``count`` of its training drawings."""
     for month, classes in months.items():
         for c in classes:
             folder = place / month / str(icons["class_names"][c])
@@ -70,7 +70,7 @@ def month_folders(icons, place, months, count):
 
 @pytest.fixture
 def mgclip(monkeypatch, capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
+    """Run a command in this process; returns its exit code, standard output and standard error."""
 
     from mgclip.app import main as command
 
@@ -78,7 +78,7 @@ def mgclip(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["mgclip", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             command.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
+        printed = capsys.readouterr()
+        return end.value.code or 0, printed.out, printed.err
 
     return call

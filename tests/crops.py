@@ -1,4 +1,4 @@
-"""Images whose crops are recorded, of 300 sizes."""
+"""Images of 300 sizes whose crops are recorded."""
 
 import numpy as np
 from PIL import Image
@@ -26,11 +26,11 @@ def sizes():
 
 
 def image(width, height):
-    """An image whose pixels say where they are: column and row, each modulo 256, and 16 times their upper bits."""
+    """An image whose pixels encode their position: column and row modulo 256, and the upper bits of both."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x % 256, y % 256, x // 256 + 16 * (y // 256)], axis=2).astype(np.uint8))
 
 
 def place(pixel):
-    """Column and row of a pixel of ``image``."""
+    """The column and row that a pixel of ``image`` encodes."""
     return int(pixel[0]) + 256 * (int(pixel[2]) % 16), int(pixel[1]) + 256 * (int(pixel[2]) // 16)

@@ -1,4 +1,4 @@
-"""Trained models to be exported, and cards to be read, for the tests of exports."""
+"""Train a model to export, compare its state, and parse its card."""
 
 import torch
 import yaml
@@ -24,7 +24,7 @@ def learned(reference, icons, tasks=((0, 1, 2), (3, 4)), **changes):
 
 
 def everything(model):
-    """All that could drift: weights, buffers, head, how each layer runs, what it answers, and the random state."""
+    """Everything that an export must not change: weights, buffers, head, features, the mode of each layer, the random state."""
     layers = [
         (name, module.training, "forward" in vars(module)) for name, module in model.backbone.model.named_modules()
     ]
@@ -48,7 +48,7 @@ def front(card):
 
 
 def cells(body):
-    """The text of all table cells, and the kinds of everything inline, as a Markdown reader sees them."""
+    """The text of all table cells, and the types of all inline tokens, as a Markdown parser finds them."""
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(body)
     kinds, found = {token.type for token in tokens}, []
     for at, token in enumerate(tokens):

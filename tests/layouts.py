@@ -67,7 +67,7 @@ def make_food(root):
 def make_pets(root):
     names = metadata.class_names("oxford_pet_classes.tsv")
     for part, k in (("trainval", 1), ("test", 2)):
-        # The data set writes cats with a capital and dogs without.
+        # The data set capitalises the names of cats only.
         listed = [f"{name.title() if i % 3 else name}_{k}" for i, name in enumerate(names)]
         write(root / "images", *(f"{line}.jpg" for line in listed))
         write_lines(root / "annotations" / f"{part}.txt", (f"{line} {i} 1 1" for i, line in enumerate(listed, 1)))
@@ -93,7 +93,7 @@ def make_vtab(root, folders=VTAB_FOLDERS):
 
 
 def named_vtab():
-    """The class names as people write folders."""
+    """The class names in the usual form of folder names."""
     return [[name, name.lower().replace(" ", "_"), name.replace(" ", "-")][i % 3] for i, name in enumerate(VTAB)]
 
 
@@ -118,6 +118,21 @@ def make_parquet(root, part, image, label, names, labels):
     Table.from_dict({image: pictures, label: labels}, features=features).to_parquet(
         root / f"{part}-00000-of-00001.parquet"
     )
+
+
+def class_folders(folder, **images):
+    """Write a folder for each class with this number of different images; returns ``folder``."""
+    for name, count in images.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (40, 30), (i * 9, 80, 200)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def split_folder(root, train, test, test_name="test"):
+    """Write class folders for training and for testing."""
+    class_folders(root / "train", **train)
+    class_folders(root / test_name, **test)
 
 
 MAKE = {
@@ -153,7 +168,7 @@ def copies(tmp_path_factory):
 
 @pytest.fixture
 def as_small(monkeypatch):
-    """Take the counts of a small copy for the published ones."""
+    """Replace the published counts by those of a small copy."""
 
     def small(name):
         _, train, test = SIZES[name]

@@ -1,8 +1,19 @@
-"""Small models and what they learn, for the tests of the method and of its baselines."""
+"""Small models and tasks for the tests of the method and of its baselines."""
 
 import pytest
 import torch
 from conftest import task
+
+SMALL_RUN = {
+    "name": "small",
+    "train_per_class": 5,
+    "test_per_class": 4,
+    "classes_per_task": 2,
+    "tasks": 3,
+    "adapter_batch_size": 4,
+    "head_batch_size": 4,
+}
+"""Settings of a run of a few seconds: three tasks of two classes of icons100."""
 
 
 @pytest.fixture
@@ -42,15 +53,9 @@ def small(tiny_clip):
     from mgclip.experiment.recipe import Recipe
 
     return Recipe(
-        name="small",
+        **SMALL_RUN,
         clip=str(tiny_clip),
-        train_per_class=5,
-        test_per_class=4,
-        classes_per_task=2,
-        tasks=3,
         epochs=1,
-        adapter_batch_size=4,
-        head_batch_size=4,
         ranpac_width=30,
         rapf_epochs=3,
         rapf_tau=1.0,

@@ -1,8 +1,8 @@
-"""The method once more: slow, obvious, and sharing no code with the package.
+"""A second implementation of the method: slow, simple, and without any code of the package.
 
-No caching, no shortcut: prompts padded to the text tower's full length, the texts of all classes seen so far encoded in every
-step, image features recomputed in every head epoch, the gap origin measured on every task, Adam and the cosine schedule written
-out as formulas, LoRA as a plain module around a linear layer, the image transform in Pillow and NumPy.
+It caches nothing. Prompts are padded to the full length of the text tower. Every step encodes the texts of all classes seen so
+far, every head epoch computes the image features again, and the initial gap is measured on every task. Adam and the cosine
+schedule are formulas, LoRA is a module around a linear layer, and the image transform uses Pillow and NumPy.
 
 ``python tests/reference.py CLIP DATA.npz CONFIG.json OUT`` writes a recording that ``mgclip conform OUT`` can replay.
 """
@@ -55,7 +55,7 @@ def unit(x):
 
 
 class Reference:
-    """A CLIP with adapters and a head, run as plainly as possible."""
+    """A CLIP with adapters and a head, computed in the simplest way."""
 
     def __init__(self, clip_folder, config, down=None):
         from transformers import CLIPModel, CLIPTokenizer
@@ -171,7 +171,7 @@ class Reference:
 def record(clip_folder, data, config, out, probe=None, still=()):
     """Run the method on ``data`` (x_train, y_train, x_test, y_test, class_names) and write a recording into ``out``.
 
-    The adapters of the projections in ``still`` (``vision.3.k``) start with A = 0 as well as B = 0, so they never move.
+    The adapters of the projections in ``still`` (``vision.3.k``) start with A = 0 as well as B = 0, so training never changes them.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

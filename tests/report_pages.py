@@ -73,8 +73,8 @@ def check(text, page):
 
 def cells(page_text, caption):
     """The cells of the table with this caption, a list for each row."""
-    whole = next(part for part in page_text.split("<table") if f"<caption>{caption}" in part).split("</table>")[0]
-    rows = re.findall(r"<tr>(.*?)</tr>", whole, re.DOTALL)
+    table = next(part for part in page_text.split("<table") if f"<caption>{caption}" in part).split("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
     return [
         [
             re.sub(r"<svg.*?</svg>|<[^>]+>", "", cell).strip()

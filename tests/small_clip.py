@@ -7,7 +7,7 @@ ICONCLIP = Path(str(files("mgclip") / "assets" / "iconclip"))
 
 
 def make_small_clip(folder: Path) -> Path:
-    """Write it into ``folder``, which is there."""
+    """Write the CLIP into an existing folder."""
     import torch
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 

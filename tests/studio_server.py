@@ -10,7 +10,7 @@ import urllib.request
 
 @contextlib.contextmanager
 def studio(place, *words):
-    """Serve ``place/shop``; its address. Uploads lie in ``place/uploads``, what it says in ``place/log``."""
+    """Serve ``place/shop``; yields its address. Uploads are stored in ``place/uploads``, output in ``place/log``."""
     port = 17861 + (os.getpid() + hash(place)) % 2000
     command = [sys.executable, "-m", "mgclip", "studio", "shop", "--port", str(port), *words]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(place / "uploads")}

@@ -48,7 +48,7 @@ TRIED = 1  # one image and one text, when the CLIP is loaded
         # Each training image E times for training and once for the head; each text once per step, and once per task after it.
         ("mg-clip", {"epochs": 2}, 2 * IMAGES * TASKS, IMAGES * TASKS, 2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS),
         ("preservation-only", {"epochs": 2}, 2 * IMAGES * TASKS, 0, 2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS),
-        # Nothing is trained: each text once in the whole run.
+        # Nothing is trained: each text once in the run.
         ("compensation-only", {}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),
         ("zero-shot", {}, 0, 0, 0, CLASSES * TASKS),
         ("rapf", {"rapf_epochs": 4}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),

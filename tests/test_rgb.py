@@ -37,7 +37,7 @@ def black_on_nothing(glyph):
 
 
 def palette(glyph):
-    """Black wherever it is opaque, and black where it is not: palette entries 1 and 0."""
+    """Palette entry 1 where the disc is opaque, and 0 elsewhere; both are black."""
     image = Image.new("P", glyph.size)
     image.putpalette([0] * 768)
     image.paste(1, mask=glyph.point(lambda value: 255 * (value > 127)))
@@ -45,7 +45,7 @@ def palette(glyph):
 
 
 def seen(glyph, hard=False):
-    """What a person sees of it on white."""
+    """What the disc looks like on white."""
     cover = np.asarray(glyph).astype(int)
     return WHITE - (WHITE * (cover > 127) if hard else cover)
 
@@ -185,12 +185,12 @@ def tiff(image, **tags):
 
 
 def test_tiff_files_are_scaled_by_the_range_they_declare(tmp_path):
-    twelve, real, whole = GREY.astype(np.uint16) << 4, GREY.astype(np.float32) / 256, GREY.astype(np.int32) << 16
+    twelve, real, integer = GREY.astype(np.uint16) << 4, GREY.astype(np.float32) / 256, GREY.astype(np.int32) << 16
     for image, tags in [
         (Image.fromarray(twelve), {"t340": 0, "t341": 4095}),
         (Image.fromarray(real), {"t340": 0.0, "t341": 1.0}),
         (Image.fromarray(real - 2), {"t340": -2.0, "t341": -1.0}),
-        (Image.fromarray(whole), {"t340": 0, "t341": (1 << 24) - 1}),
+        (Image.fromarray(integer), {"t340": 0, "t341": (1 << 24) - 1}),
     ]:
         (tmp_path / "x.tif").write_bytes(tiff(image, **tags))
         assert_shows(tmp_path / "x.tif", GREY)

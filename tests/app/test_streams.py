@@ -27,8 +27,8 @@ def test_output_in_any_encoding_is_complete(shop, encoding):
     plain = mgclip_in(shop, "predict", "m", *words, encoding=encoding)
     assert (plain.returncode, plain.stderr) == (0, b"")
     assert len(plain.stdout.decode(encoding).splitlines()) == count
-    asked = mgclip_in(shop, "predict", "m", *words, "--json", encoding=encoding)
-    found = [json.loads(line) for line in asked.stdout.decode(encoding).splitlines()]
+    answered = mgclip_in(shop, "predict", "m", *words, "--json", encoding=encoding)
+    found = [json.loads(line) for line in answered.stdout.decode(encoding).splitlines()]
     assert sorted(Path(each["image"]).parent.name for each in found) == sorted(2 * NAMES)
     assert {each["class"] for each in found} <= set(NAMES)
 

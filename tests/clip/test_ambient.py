@@ -65,7 +65,7 @@ def modes():
 
 
 def work(tiny_clip, quick, icons, folder):
-    """Everything public once; what came of it, to the bit."""
+    """Make every public call once; returns the results for an exact comparison."""
     model = MGCLIP.from_pretrained(tiny_clip, settings=quick.model_copy(update={"memory": 12, "balanced": True}))
     model.learn(*task(icons, [0, 1]))
     model.forget(model.class_names[0])

@@ -35,10 +35,10 @@ def test_activation_checkpointing_changes_no_result(tiny_clip, icons):
         calls.append([])
         model.learn(*task(icons, [5, 6]))
         hook.remove()
-    assert len(calls[0]) > 1.5 * len(calls[1])  # computed again, so kept less
+    assert len(calls[0]) > 1.5 * len(calls[1])  # recomputed activations are not stored
     layer = lean.backbone.model.vision_model.encoder.layers[0]
     assert layer.training
-    assert not any(inside.training for inside in layer.children())  # dropout, where a config has it, stays off
+    assert not any(inside.training for inside in layer.children())  # dropout stays off if a configuration has it
 
 
 def test_memory_that_runs_out_halves_the_micro_batch(tiny_clip, icons, monkeypatch):
@@ -93,7 +93,7 @@ def test_lower_precision_learns_about_the_same(tiny_clip, icons, precision):
     assert again != losses
     assert again == pytest.approx(losses, rel=0.15, abs=0.15)
     moved = [weight for name, weight in adapter_state(rough.backbone).items() if name.endswith("B")]
-    assert all(weight.abs().max() > 1e-4 for weight in moved)  # no step was skipped for good
+    assert all(weight.abs().max() > 1e-4 for weight in moved)  # no step was skipped
     assert rough.head.dtype == torch.float32
     assert (
         rough.probabilities(rough.encoder.images(rough.encoder.pixels(list(icons["x_test"][:2])))).dtype

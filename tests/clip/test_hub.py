@@ -21,7 +21,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def _answer(self):
         path = self.path.partition("?")[0]
-        self.server.asked.append(path.rpartition("/")[2] if "/resolve/" in path else path)
+        self.server.requests.append(path.rpartition("/")[2] if "/resolve/" in path else path)
         files = {file.name: file for file in self.server.folder.iterdir()}
         if path.startswith("/api/models/me/clip"):
             body = json.dumps(
@@ -51,7 +51,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch, tmp_path, tiny_clip):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked, server.folder = [], tmp_path / "served"
+    server.requests, server.folder = [], tmp_path / "served"
     shutil.copytree(tiny_clip, server.folder)
     _connect(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -71,10 +71,10 @@ def _connect(monkeypatch, address, tmp_path):
 
 def test_a_clip_is_downloaded_once(hub, tiny_clip, capfd):
     assert load_backbone("me/clip").fingerprint == load_backbone(tiny_clip).fingerprint
-    assert hub.asked.index("config.json") < hub.asked.index("model.safetensors")
-    hub.asked.clear()
+    assert hub.requests.index("config.json") < hub.requests.index("model.safetensors")
+    hub.requests.clear()
     assert load_backbone("me/clip").reference == "me/clip"
-    assert hub.asked == []
+    assert hub.requests == []
     assert capfd.readouterr() == ("", "")
 
 
@@ -82,8 +82,8 @@ def test_a_model_of_another_type_is_refused_by_its_configuration(hub):
     (hub.folder / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(InputError, match="me/clip holds a model of type siglip; a CLIP is needed"):
         load_backbone("me/clip")
-    assert "config.json" in hub.asked
-    assert "model.safetensors" not in hub.asked
+    assert "config.json" in hub.requests
+    assert "model.safetensors" not in hub.requests
 
 
 @pytest.mark.parametrize("stated", [False, True])
@@ -95,7 +95,7 @@ def test_an_openclip_repository_is_refused_before_its_weights(hub, stated):
         (hub.folder / "config.json").unlink()
     with pytest.raises(InputError, match="OpenCLIP"):
         load_backbone("me/clip")
-    assert "model.safetensors" not in hub.asked
+    assert "model.safetensors" not in hub.requests
 
 
 def test_older_weights_are_downloaded_without_further_requests(hub, tiny_clip):
@@ -107,17 +107,17 @@ def test_older_weights_are_downloaded_without_further_requests(hub, tiny_clip):
     assert load_backbone("me/clip").fingerprint == load_backbone(tiny_clip).fingerprint
     time.sleep(0.5)
     known = {path.name for path in hub.folder.iterdir()}
-    assert {path for path in hub.asked if not path.startswith("/api/models/me/clip")} <= known
-    assert not [path for path in hub.asked if "discussions" in path or "commits" in path or "refs" in path]
+    assert {path for path in hub.requests if not path.startswith("/api/models/me/clip")} <= known
+    assert not [path for path in hub.requests if "discussions" in path or "commits" in path or "refs" in path]
 
 
 def test_a_download_that_stopped_halfway_is_finished(hub, tmp_path):
     load_backbone("me/clip")
     for file in (tmp_path / "cache").rglob("model.safetensors"):
         file.unlink()
-    hub.asked.clear()
+    hub.requests.clear()
     assert load_backbone("me/clip").feature_dim == 24
-    assert "model.safetensors" in hub.asked
+    assert "model.safetensors" in hub.requests
 
 
 @pytest.mark.parametrize("how", ["refused", "silent", "offline"])

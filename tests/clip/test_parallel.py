@@ -64,7 +64,7 @@ def test_two_processes_give_the_run_of_one(tiny_clip, tmp_path):
 @pytest.mark.slow
 def test_a_run_resumes_with_another_number_of_processes(tiny_clip, tmp_path):
     words = (*WORDS, f"clip={tiny_clip}")
-    launch(1, *words, "--out", tmp_path / "whole")
+    launch(1, *words, "--out", tmp_path / "complete")
     launch(1, *words, "--out", tmp_path / "part")
     lines = (tmp_path / "part" / "mg-clip" / "records.jsonl").read_text().splitlines()
     # As if stopped while the second method ran: its folder and the summary are not there yet.
@@ -77,7 +77,7 @@ def test_a_run_resumes_with_another_number_of_processes(tiny_clip, tmp_path):
     assert (tmp_path / "part" / "mg-clip" / "records.jsonl").read_text().splitlines() == lines
     for method in ("mg-clip", "rapf", "mg-clip-replay"):
         found = [r["accuracy_per_task"] for r in records(tmp_path / "part", method)]
-        assert found == [r["accuracy_per_task"] for r in records(tmp_path / "whole", method)]
+        assert found == [r["accuracy_per_task"] for r in records(tmp_path / "complete", method)]
 
 
 PROGRAM = """
@@ -112,7 +112,7 @@ open(f"{sys.argv[3]}-{parallel.rank_and_world_size()[0]}.json", "w").write(
 
 @pytest.mark.parametrize("keep", [0, 1 << 30])
 def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
-    """Losses of every step and predictions, one process against two, and that each of the two did its half."""
+    """Two processes give the losses and predictions of one, and each of them did half of the work."""
     (tmp_path / "both.py").write_text(PROGRAM)
     for count in (1, 2):
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
@@ -129,7 +129,7 @@ def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
         assert shared["labels"] == one["labels"]
     from mgclip import MGCLIP
 
-    assert MGCLIP.from_pretrained(tmp_path / "model2").task_sizes == (3, 3)  # one of them wrote, whole
+    assert MGCLIP.from_pretrained(tmp_path / "model2").task_sizes == (3, 3)  # one process wrote the model
 
 
 SHARES = """
@@ -166,8 +166,8 @@ def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1, adapter_batch_size=9, head_batch_size=9))
     model.learn([train[i] for i in range(18)], np.arange(6).repeat(3), icons.class_names()[:6])
     model.save_pretrained(tmp_path / "model")
-    whole = model.predict([test[i] for i in range(24)]).labels.tolist()
-    assert whole[:5] != whole[5:10]
+    complete = model.predict([test[i] for i in range(24)]).labels.tolist()
+    assert complete[:5] != complete[5:10]
     (tmp_path / "shares.py").write_text(SHARES)
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     words = [str(tmp_path / "shares.py"), str(tmp_path / "model"), str(tmp_path / "found")]
@@ -175,9 +175,9 @@ def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
         found = json.loads((tmp_path / f"found-{rank}.json").read_text())
-        right = [whole[i] for i in found["own"]]
+        right = [complete[i] for i in found["own"]]
         assert (found["predict"], found["classifier"], found["encoder"]) == (right, right, right)
-    assert found["alone"] == whole[5:8]
+    assert found["alone"] == complete[5:8]
     assert MGCLIP.from_pretrained(tmp_path / "found-saved").class_names == model.class_names
 
 
@@ -191,10 +191,10 @@ train, _ = icons.load(4, 1)
 model = MGCLIP.from_pretrained(sys.argv[1], settings={"epochs": 1})
 try:
     model.learn([train[i] for i in range(rank, 8, 2)], [0, 0, 1, 1], icons.class_names()[:2])
-    told = "nothing"
+    reported = "nothing"
 except InputError as error:
-    told = str(error)
-open(f"{sys.argv[2]}-{rank}", "w").write(told)
+    reported = str(error)
+open(f"{sys.argv[2]}-{rank}", "w").write(reported)
 """
 
 
@@ -202,11 +202,11 @@ def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
     """Every other image for each of two processes, with the same labels."""
     (tmp_path / "different.py").write_text(DIFFERENT)
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [str(tmp_path / "different.py"), str(tiny_clip), str(tmp_path / "told")]
+    words = [str(tmp_path / "different.py"), str(tiny_clip), str(tmp_path / "reported")]
     done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
-        assert "but theirs differ: give all of them the same data" in (tmp_path / f"told-{rank}").read_text()
+        assert "but theirs differ: give all of them the same data" in (tmp_path / f"reported-{rank}").read_text()
 
 
 ENVIRONMENTS = (
@@ -245,10 +245,10 @@ def test_processes_share_the_search_for_unreadable_images():
     good, bad = np.zeros((4, 4, 3), np.uint8), "nothing.png"
     splits = [Split([good, bad, good, bad, bad], np.arange(5)), Split([bad], np.arange(1)), Split([], np.arange(0))]
     parts = [(0, "train", splits[0]), (0, "test", splits[1]), (1, "train", splits[2])]
-    whole, seen = find_unreadable(parts), []
+    complete, seen = find_unreadable(parts), []
     shares = [find_unreadable(parts, lambda done, total: seen.append((done, total)), share=(n, 3)) for n in range(3)]
-    assert [(each.part, each.position) for each in whole] == [("train", 1), ("train", 3), ("train", 4), ("test", 0)]
-    assert sorted((each for own in shares for each in own), key=whole.index) == whole
+    assert [(each.part, each.position) for each in complete] == [("train", 1), ("train", 3), ("train", 4), ("test", 0)]
+    assert sorted((each for own in shares for each in own), key=complete.index) == complete
     assert max(map(len, shares)) == 2  # no share has all of it
     assert sum(total for done, total in seen if done == total) == 6
 

@@ -16,14 +16,14 @@ EACH = 4 * 4 * 3
 
 @pytest.fixture
 def counted():
-    """A transform, and the number of images that it was asked for."""
-    asked = []
+    """A transform, and the images that it has transformed."""
+    transformed = []
 
     def transform(images):
-        asked.extend(images)
+        transformed.extend(images)
         return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
 
-    return transform, asked
+    return transform, transformed
 
 
 def greys(count, first=0):
@@ -35,22 +35,22 @@ def shown(pixels, *places):
 
 
 def test_images_are_kept_until_the_memory_budget_is_used(counted):
-    transform, asked = counted
+    transform, transformed = counted
     pixels = PreparedImages(greys(6), transform, keep_bytes=4 * EACH + EACH // 2)
     for _ in range(3):
         assert shown(pixels, 5, 1, 0) == [5, 1, 0]
         assert shown(pixels, 2, 5, 3, 4) == [2, 5, 3, 4]
-    assert len(asked) == 6 + 2 * 2  # four are kept, two are transformed at every use
+    assert len(transformed) == 6 + 2 * 2  # four are kept, two are transformed at every use
 
 
 def test_several_sets_share_one_memory_budget(counted):
-    transform, asked = counted
+    transform, transformed = counted
     room = MemoryBudget(7 * EACH)
     sets = [PreparedImages(greys(4, first=10 * number), transform, room) for number in range(3)]
     for _ in range(2):
         for number, pixels in enumerate(sets):
             assert shown(pixels, 3, 0, 1, 2) == [10 * number + grey for grey in (3, 0, 1, 2)]
-    assert len(asked) == 12 + (12 - 7)
+    assert len(transformed) == 12 + (12 - 7)
     assert room.left == 0
 
 
@@ -70,7 +70,7 @@ def learned(tiny_clip, icons):
 
 
 def test_each_test_image_of_a_stream_is_transformed_once(tmp_path, monkeypatch):
-    """Room for all test images together is room enough, however many tasks there are."""
+    """Memory for all test images together is enough for any number of tasks."""
     from mgclip.clip.transform import Transform
     from mgclip.experiment.open_run import open_run
     from mgclip.experiment.recipe import load_recipe
@@ -114,10 +114,10 @@ def test_a_forked_process_predicts_after_its_parent_did(learned, icons, tmp_path
 
 
 def test_each_image_is_transformed_once_if_it_is_kept():
-    asked = []
+    transformed = []
 
     def transform(images):
-        asked.extend(images)
+        transformed.extend(images)
         return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
 
     images = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(6)]
@@ -125,9 +125,9 @@ def test_each_image_is_transformed_once_if_it_is_kept():
     assert pixels.batch(torch.tensor([4, 1]))[:, 0, 0, 0].tolist() == [4, 1]
     assert pixels.batch(torch.tensor([1, 2, 4]))[:, 0, 0, 0].tolist() == [1, 2, 4]
     assert pixels.batch(torch.arange(6))[:, 0, 0, 0].tolist() == list(range(6))
-    assert len(asked) == 6
-    asked.clear()
+    assert len(transformed) == 6
+    transformed.clear()
     small = PreparedImages(images, transform, keep_bytes=10)
     for _ in range(2):
         assert small.batch(torch.tensor([3, 0]))[:, 0, 0, 0].tolist() == [3, 0]
-    assert len(asked) == 4
+    assert len(transformed) == 4

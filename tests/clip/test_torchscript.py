@@ -16,7 +16,7 @@ from mgclip.errors import InputError
 
 
 class Restoring(torch.nn.Module):
-    """A module with code of its own for when it is loaded: it makes a file."""
+    """A module that runs code when it is loaded: it creates a file."""
 
     def __init__(self, mark: str):
         super().__init__()
@@ -105,14 +105,14 @@ MODULE = b"\x80\x02c__torch__\nM\n)\x81}("
 
 
 class Stored:
-    """Stands in a pickle for numbers that lie elsewhere."""
+    """Represents, in a pickle, numbers that are stored in another entry."""
 
     def __init__(self, key="0", count=16):
         self.pid = "storage", torch.FloatStorage, key, "cpu", count
 
 
 class Rebuilt:
-    """Stands in a pickle for a tensor."""
+    """Represents a tensor in a pickle."""
 
     def __init__(self, size, stride=(1,), storage=None, offset=0):
         self.made_of = storage or Stored(), offset, size, stride, False, OrderedDict()
@@ -174,7 +174,7 @@ def test_crafted_archives_are_refused_at_once(tmp_path, content, reason):
 def test_nothing_of_an_archive_is_unpacked_to_disk(tmp_path, compression):
     file = crafted(tmp_path / "x.pt", bytes(1_000_000), compression)
     content = file.read_bytes()
-    for place in (content.find(b"PK\x01\x02"), 0):  # let both headers say that it holds 100 bytes
+    for place in (content.find(b"PK\x01\x02"), 0):  # both headers now claim 100 bytes
         at = place + (24 if place else 22)
         content = content[:at] + (100).to_bytes(4, "little") + content[at + 4 :]
     file.write_bytes(content)
@@ -188,7 +188,7 @@ def test_an_archive_with_several_roots_is_refused(tmp_path):
 
 
 class Kept(OpenAIClip):
-    """With tensors that are not weights."""
+    """A TorchScript archive with tensors that are not weights."""
 
     def __init__(self):
         super().__init__(width=64, layers=1, text_width=8, text_layers=1)

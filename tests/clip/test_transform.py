@@ -35,8 +35,8 @@ def test_sizes_and_crops_equal_torchvisions_at_300_sizes():
 @pytest.mark.parametrize("recorded", RECORDED[:60:3], ids=str)
 def test_pixels_are_those_of_pillow_at_the_recorded_place(recorded):
     size, resized, (left, top) = recorded
-    whole = np.asarray(crops.image(*size).resize(resized, Image.Resampling.BICUBIC))
-    wanted = whole[top : top + crops.SIDE, left : left + crops.SIDE]
+    full = np.asarray(crops.image(*size).resize(resized, Image.Resampling.BICUBIC))
+    wanted = full[top : top + crops.SIDE, left : left + crops.SIDE]
     np.testing.assert_array_equal(pixels(Transform.of(processor()), crops.image(*size)), wanted)
 
 
@@ -77,7 +77,7 @@ def test_normalised_pixels_equal_those_of_the_image_processor(tiny_clip):
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
         for h, w in [(40, 62), (62, 40), (32, 32), (20, 33)]
     ]
-    whole = backbone.processor(images, return_tensors="pt")["pixel_values"]
+    full = backbone.processor(images, return_tensors="pt")["pixel_values"]
     mean, std = backbone._mean_std
     ours = (backbone.transform(images).float() / 255 - mean) / std
-    torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours, full, rtol=1e-5, atol=1e-6)

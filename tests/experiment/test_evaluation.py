@@ -34,7 +34,7 @@ def test_undefined_figures_are_none():
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
-def test_the_confusions_are_the_images_that_are_not_right(pairs):
+def test_the_confusions_are_the_misclassified_images(pairs):
     truth, predicted = np.array(pairs).T
     rows = per_class("abcde", truth, predicted)
     wrong = sum(row["images"] - row["right"] for row in rows)

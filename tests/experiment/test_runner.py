@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from learned import SMALL_RUN
 from PIL import Image
 from runs import read, run
 
@@ -15,19 +16,8 @@ from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
 
 @pytest.fixture
 def small(tiny_clip):
-    return Recipe(
-        name="small",
-        clip=str(tiny_clip),
-        train_per_class=5,
-        test_per_class=4,
-        classes_per_task=2,
-        tasks=3,
-        epochs="auto",
-        max_epochs=2,
-        adapter_batch_size=4,
-        head_batch_size=4,
-        methods=["zero-shot", "mg-clip"],
-    )
+    methods = ["zero-shot", "mg-clip"]
+    return Recipe(**SMALL_RUN, clip=str(tiny_clip), epochs="auto", max_epochs=2, methods=methods)
 
 
 def test_a_run_writes_its_records_and_summary(small, tmp_path):

@@ -89,11 +89,11 @@ def test_a_signal_lets_the_step_end_and_the_message_says_how_to_resume(tmp_path,
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, output = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert b"Progress is saved" in said
-    assert b"mgclip run --resume run" in said
-    assert b"Traceback" not in said
+    assert b"Progress is saved" in output
+    assert b"mgclip run --resume run" in output
+    assert b"Traceback" not in output
     finished(start(tmp_path / "run", "--resume", "run"))
     assert outcome(tmp_path / "run") == uninterrupted
 
@@ -118,8 +118,8 @@ def test_an_interrupted_learn_leaves_the_active_version_unchanged(icons, tmp_pat
         time.sleep(0.05)
     assert owner.is_file()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert (process.returncode, b"shop is unchanged" in said, b"Traceback" in said) == (1, True, False)
+    _, output = process.communicate(timeout=120)
+    assert (process.returncode, b"shop is unchanged" in output, b"Traceback" in output) == (1, True, False)
     after = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
     assert {f: b for f, b in after.items() if "lock" not in f.name and "progress" not in str(f)} == {
         f: b for f, b in before.items() if "lock" not in f.name

@@ -63,12 +63,12 @@ def test_any_order_and_any_split_give_the_same_weights(per_class, random):
 def test_two_halves_merge_into_the_whole():
     features, labels = images([6, 5, 7, 4])
     phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
-    whole = solve(empty.plus(phi, labels))
+    complete = solve(empty.plus(phi, labels))
     first = empty.plus(phi[labels < 2], labels[labels < 2])
     second = empty.plus(phi[labels >= 2], 3 - labels[labels >= 2])  # it learned class 3 first, then class 2
     merged = solve(first.merged(second, [3, 2]))
-    assert merged.ridge == whole.ridge
-    close(merged.weights, whole.weights)
+    assert merged.ridge == complete.ridge
+    close(merged.weights, complete.weights)
 
 
 def test_known_classes_grow_and_shrink_by_addition():
@@ -82,7 +82,7 @@ def test_known_classes_grow_and_shrink_by_addition():
 
 
 def test_each_class_has_one_vote():
-    """Images of one class repeated ten times change its mean and the shared scatter not at all if they are equal."""
+    """Ten copies of the only image of a class count as much as one."""
     features, labels = images([4, 4])
     phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
     matrix, means = empty.plus(phi, labels).balanced()

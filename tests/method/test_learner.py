@@ -149,7 +149,7 @@ def test_class_texts_are_encoded_once_until_the_weights_change(learned, icons, m
 
 
 def test_texts_encoded_during_training_are_not_used_afterwards(model, icons):
-    """Someone who looks at class texts between two steps must not leave half-trained ones behind."""
+    """Texts that are encoded between two steps must not stay in the cache, because the next step changes them."""
     images = list(icons["x_test"][:4])
     names = [str(name) for name in icons["class_names"][:3]]
     model.learn(*task(icons, [0, 1, 2]), on_step=lambda step: model.encoder.texts(names))

@@ -10,7 +10,7 @@ from mgclip.clip.backbone import Backbone
 
 @pytest.fixture
 def batch(tiny_clip, icons):
-    """A model in the middle of things, one batch of its objective, and its gradient as autograd gives it in one pass."""
+    """A partly trained model, one batch of its objective, and its gradient as autograd gives it in one pass."""
     from mgclip.clip.adapters import adapter_weights
     from mgclip.method.adapter_phase import task_objective
     from mgclip.method.replay import remember, replay_objective
@@ -37,9 +37,9 @@ def batch(tiny_clip, icons):
         trained = [weight for _, weight in adapter_weights(backbone)]
         features = backbone.image_features(objective.pixels(picked))
         texts = backbone.text_features(objective.tokens)
-        whole = (objective.weights(picked) * objective.losses(features, texts, picked)).sum()
-        slopes = torch.autograd.grad(whole, trained)
-        return backbone, objective, picked, trained, whole.detach(), slopes
+        total = (objective.weights(picked) * objective.losses(features, texts, picked)).sum()
+        slopes = torch.autograd.grad(total, trained)
+        return backbone, objective, picked, trained, total.detach(), slopes
 
     return make
 

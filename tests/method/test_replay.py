@@ -39,7 +39,7 @@ def entropy(logits, labels):
 
 
 class Replayed(Reference):
-    """The reference with a memory: every text in every step, every image encoded anew."""
+    """The reference with a memory: every text in every step, every image encoded again."""
 
     def adapters_on(self, images, labels, old, old_labels, names, first):
         optimizer, losses, batch = self.optimizer(), [], CONFIG["adapter_batch_size"]
@@ -99,12 +99,12 @@ def test_replay_equals_a_slow_reference(tiny_clip, icons, balanced):
         losses = {}
         first, names = len(names), [*names, *own]
         model.learn(images, labels, own, on_step=lambda s, to=losses: to.setdefault(s.phase, []).append(s.loss))
-        whole = [label + first for label in labels]
-        expected = {"adapter": slow.adapters_on(images, whole, old, old_labels, names, first)}
+        shifted = [label + first for label in labels]
+        expected = {"adapter": slow.adapters_on(images, shifted, old, old_labels, names, first)}
         old, old_labels, _ = memory_images(model, icons)
         if balanced and first:
             expected["balance-adapter"] = slow.balance_adapters(old, old_labels, names)
-        expected["head"] = slow.head_phase(images, whole, len(names), first)
+        expected["head"] = slow.head_phase(images, shifted, len(names), first)
         if balanced and first:
             expected["balance-head"] = slow.balance_head(old, old_labels)
         assert list(losses) == list(expected)  # the phases, in their order

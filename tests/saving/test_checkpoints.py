@@ -13,12 +13,12 @@ from mgclip.saving.checkpoints import FILES, Stopped, TaskCheckpoints, read_chec
 
 PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=1, adapter_lr=5e-3)
 PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
-WHOLE = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 2, "alpha": None})
+COMPLETED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 2, "alpha": None})
 REPLAY = PLAIN.model_copy(update={"memory": 12, "balanced": True, "balanced_epochs": 2})
 
 
 class Stop:
-    """Asks to stop after so many steps."""
+    """Asks to stop after N steps."""
 
     def __init__(self, after):
         self.left = after
@@ -87,12 +87,12 @@ def test_a_failed_phase_runs_again(tmp_path):
     assert begun(tmp_path).run("adapter", lambda: "done", recall=refuse) == "done"
 
 
-@pytest.mark.parametrize("settings", [PLAIN, PROBED, WHOLE, REPLAY], ids=["plain", "probed", "whole", "replay"])
+@pytest.mark.parametrize("settings", [PLAIN, PROBED, COMPLETED, REPLAY], ids=["plain", "probed", "completed", "replay"])
 def test_training_stopped_after_any_step_resumes_to_the_same_weights(tiny_clip, icons, tmp_path, settings):
     steps, phases = [], []
     model = fresh(tiny_clip, settings, icons, tmp_path / "model")
     learned = model.learn(*task(icons, [2, 3, 4]), on_step=lambda step: steps.append(step))
-    whole, phases = state(model), {step.phase for step in steps}
+    uninterrupted, phases = state(model), {step.phase for step in steps}
     kept = [step for step in steps if "head" not in step.phase]
     assert len(kept) >= 9
     if settings is REPLAY:
@@ -116,7 +116,7 @@ def test_training_stopped_after_any_step_resumes_to_the_same_weights(tiny_clip, 
         assert found == learned
         trained = [step for step in seen if "head" not in step.phase]
         assert trained == kept[after:]  # no step twice, none left out, and the same losses
-        assert all(torch.equal(whole[name], value) for name, value in state(again).items())
+        assert all(torch.equal(uninterrupted[name], value) for name, value in state(again).items())
 
 
 class Killed(BaseException):
@@ -139,13 +139,13 @@ def test_a_phase_killed_at_its_start_resumes_with_a_fresh_gradient_scaler(tiny_c
         model.learn(*task(icons, [2, 3, 4]), checkpoints=progress, on_step=on_step)
         return state(model)
 
-    whole = learn(False, TaskCheckpoints(tmp_path / "whole", 1))
+    uninterrupted = learn(False, TaskCheckpoints(tmp_path / "uninterrupted", 1))
     with pytest.raises(Killed):
         learn(True, TaskCheckpoints(tmp_path / "killed", 1))
     at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
     assert (at.phase, at.step) == ("balance-adapter", 0)
     found = learn(False, TaskCheckpoints(tmp_path / "killed", 1))
-    assert all(torch.equal(whole[name], value) for name, value in found.items())
+    assert all(torch.equal(uninterrupted[name], value) for name, value in found.items())
 
 
 @pytest.mark.parametrize("phase", ["head", "balance-head"])
@@ -160,13 +160,13 @@ def test_training_killed_in_the_head_resumes_to_the_same_weights(tiny_clip, icon
         model.learn(*task(icons, [2, 3, 4]), checkpoints=progress, on_step=on_step)
         return {**state(model), "memory": model.memory.pixels}
 
-    whole = learn(False, TaskCheckpoints(tmp_path / "whole", 3))
+    uninterrupted = learn(False, TaskCheckpoints(tmp_path / "uninterrupted", 3))
     with pytest.raises(Killed):
         learn(True, TaskCheckpoints(tmp_path / "killed", 3))
     at = max((read_checkpoint(tmp_path / "killed" / name) for name in FILES), key=lambda c: c.number)
     assert at.phase == phase
     found = learn(False, TaskCheckpoints(tmp_path / "killed", 3))
-    assert all(torch.equal(whole[name], value) for name, value in found.items())
+    assert all(torch.equal(uninterrupted[name], value) for name, value in found.items())
 
 
 def test_checkpoints_are_written_every_n_steps_and_discarded(tiny_clip, icons, tmp_path):
@@ -186,8 +186,8 @@ def test_checkpoints_are_written_every_n_steps_and_discarded(tiny_clip, icons, t
 
 
 def test_a_damaged_checkpoint_is_ignored(tiny_clip, icons, tmp_path):
-    whole = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
-    whole.learn(*task(icons, [0, 1, 2]))
+    uninterrupted = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    uninterrupted.learn(*task(icons, [0, 1, 2]))
     for damage in (
         lambda b: b[: len(b) // 2],
         lambda b: b[:-9] + b"x" + b[-8:],
@@ -206,7 +206,7 @@ def test_a_damaged_checkpoint_is_ignored(tiny_clip, icons, tmp_path):
                 assert read_checkpoint(folder / name) is None
             again = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
             again.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(folder))
-            assert all(torch.equal(state(whole)[name], value) for name, value in state(again).items())
+            assert all(torch.equal(state(uninterrupted)[name], value) for name, value in state(again).items())
 
 
 def test_a_checkpoint_of_another_task_is_ignored(tiny_clip, icons, tmp_path):

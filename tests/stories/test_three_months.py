@@ -75,8 +75,8 @@ def test_three_months_of_learning_predicting_and_correcting(place):
     mgclip(place, "relabel", "shop", first, "<b>wake & up</b> ⏰", "--text", first)
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] == "<b>wake & up</b> ⏰"
-    said = mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")
-    assert "cannot be removed" in said
+    output = mgclip(place, "forget", "shop", "<b>wake & up</b> ⏰")
+    assert "cannot be removed" in output
     answer = mgclip(place, "predict", "shop", f"check/march/{first}", "--json").splitlines()[0]
     assert json.loads(answer)["class"] != "<b>wake & up</b> ⏰"
     page = place / "evaluation.html"

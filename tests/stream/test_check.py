@@ -24,12 +24,12 @@ from mgclip.stream.datasets import NAMES, load_dataset
 
 
 def test_the_list_has_every_data_set(mgclip):
-    code, said, _ = mgclip("data", "list")
+    code, output, _ = mgclip("data", "list")
     assert code == 0
-    assert all(name in said for name in NAMES)
-    assert "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar" in said
-    code, said, _ = mgclip("data", "list", "--json")
-    table = json.loads(said)
+    assert all(name in output for name in NAMES)
+    assert "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar" in output
+    code, output, _ = mgclip("data", "list", "--json")
+    table = json.loads(output)
     assert list(table) == list(NAMES)
     assert table["imagenet1k"]["train_images"] == 1_281_167
     assert table["food101"]["hub"] == "ethz/food101"
@@ -39,9 +39,9 @@ def test_the_list_has_every_data_set(mgclip):
 def test_the_check_finds_no_problem_in_a_complete_data_set(copies, as_small, mgclip, name):
     as_small(name)
     quick = ["--quick"] if name in ("imagenet-r", "imagenet1k") else []
-    code, said, error = mgclip("data", "check", name, copies / name, "--json", *quick)
-    assert code == 0, said + error
-    report = json.loads(said)
+    code, output, error = mgclip("data", "check", name, copies / name, "--json", *quick)
+    assert code == 0, output + error
+    report = json.loads(output)
     classes, train, test = SIZES[name]
     assert report["ok"] is True
     assert len(report["classes"]) == classes
@@ -62,9 +62,9 @@ def test_the_check_reports_every_problem(tmp_path, as_small, mgclip):
     torn.write_bytes(noise.getvalue()[: len(noise.getvalue()) // 2])
     text.write_text("not an image")
     (place / "200.Common_Yellowthroat" / "Bird_0005_199.jpg").unlink()
-    code, said, _ = mgclip("data", "check", "cub200", tmp_path, "--json")
+    code, output, _ = mgclip("data", "check", "cub200", tmp_path, "--json")
     assert code == 1
-    report = json.loads(said)
+    report = json.loads(output)
     found = {}
     for finding in report["findings"]:
         found.setdefault(finding["kind"], []).append(finding["what"])
@@ -82,67 +82,67 @@ def test_the_check_reports_every_problem(tmp_path, as_small, mgclip):
     assert f"{text} (not an image in a supported format)" in found["unreadable"][1]
     assert report["classes"][1] == {"class": "Laysan_Albatross", "train": 0, "test": 0}
     assert report["parts"]["train"] == {"images": 199, "min": 0, "median": 1, "max": 1}
-    code, said, _ = mgclip("data", "check", "cub200", tmp_path)
+    code, output, _ = mgclip("data", "check", "cub200", tmp_path)
     assert code == 1
-    assert "596 images opened, 11 problems found; recipes for it:" in said
+    assert "596 images opened, 11 problems found; recipes for it:" in output
     assert "unreadable" not in mgclip("data", "check", "cub200", tmp_path, "--quick")[1]
 
 
 def test_the_check_compares_class_folders_with_the_published_counts(tmp_path, mgclip):
     make_imagenet(tmp_path, IMAGENET[:100])
     write(tmp_path, "train/n00000000/a.JPEG", "val/n01440764/a.JPEG")
-    code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json")
-    found = [finding["what"] for finding in json.loads(said)["findings"]]
+    code, output, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json")
+    found = [finding["what"] for finding in json.loads(output)["findings"]]
     assert code == 1
     assert found[0] == "train: the class 'tench' has 2 images; published are 732 to 1300"
     assert "test: 101 images; published are 5,000" in found
     assert "test: the class 'tench' has 2 images; published are 50" in found
     assert found[-1] == "train/n00000000 is not a class of imagenet100"
-    code, said, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json", "--test-only")
-    assert not any(finding["what"].startswith("train") for finding in json.loads(said)["findings"])
+    code, output, _ = mgclip("data", "check", "imagenet100", tmp_path, "--quick", "--json", "--test-only")
+    assert not any(finding["what"].startswith("train") for finding in json.loads(output)["findings"])
     make_vtab(tmp_path, named_vtab())
     write(tmp_path, "vtab/test/Sea Lake/a.jpg")
-    code, said, _ = mgclip("data", "check", "vtab", tmp_path, "--quick")
-    assert "extra folder: test/SeaLake is not a class of vtab" in said
+    code, output, _ = mgclip("data", "check", "vtab", tmp_path, "--quick")
+    assert "extra folder: test/SeaLake is not a class of vtab" in output
     make_caltech(tmp_path)
     (tmp_path / "101_ObjectCategories" / "Faces").rename(tmp_path / "101_ObjectCategories" / "Visages")
-    code, said, _ = mgclip("data", "check", "caltech101", tmp_path, "--quick")
-    assert "missing class: test: the class 'faces' has no image" in said
-    assert "extra folder: Visages is not a class of caltech101" in said
-    assert "BACKGROUND" not in said
+    code, output, _ = mgclip("data", "check", "caltech101", tmp_path, "--quick")
+    assert "missing class: test: the class 'faces' has no image" in output
+    assert "extra folder: Visages is not a class of caltech101" in output
+    assert "BACKGROUND" not in output
 
 
 def test_the_check_reads_a_folder_of_the_user(tmp_path, mgclip):
     write(tmp_path, "train/cat/a.jpg", "train/dog/a.jpg", "test/cat/b.jpg", "test/dog/b.jpg", "val/cat/c.jpg")
-    code, said, _ = mgclip("data", "check", "folder", tmp_path)
+    code, output, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 0
-    assert "note: test/ is tested on; not used: val/" in said
-    assert "note: 2 of 2 test images are also training images, such as" in said
+    assert "note: test/ is tested on; not used: val/" in output
+    assert "note: 2 of 2 test images are also training images, such as" in output
     assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
-    assert "4 images opened, no problems; recipes for it: folder" in said
+    assert "4 images opened, no problems; recipes for it: folder" in output
     write(tmp_path, "test/cow/b.jpg")
     (tmp_path / "train" / "cat" / "a.jpg").write_bytes(b"")
-    code, said, _ = mgclip("data", "check", "folder", tmp_path)
+    code, output, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 1
-    assert "extra folder: test/cow is not a class of" in said
-    assert "a.jpg (not an image" in said
+    assert "extra folder: test/cow is not a class of" in output
+    assert "a.jpg (not an image" in output
     assert len(load_dataset("folder", path=str(tmp_path), test_only=True).class_names) == 3
     assert load_dataset("folder", path=str(tmp_path / "train"), test_only=True).class_names == ("cat", "dog")
 
 
 def test_the_check_reads_icons_and_parquet_files(tmp_path, mgclip):
-    code, said, _ = mgclip("data", "check", "icons100", "--quick", "--json")
+    code, output, _ = mgclip("data", "check", "icons100", "--quick", "--json")
     assert code == 0
-    assert "icons100" in json.loads(said)["recipes"]
+    assert "icons100" in json.loads(output)["recipes"]
     report = check.check_dataset("icons-concepts", None, quick=True)
     assert report.counts == {"test": [20] * 100}
     names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path, part, "image", "label", names, list(range(37)))
-    code, said, _ = mgclip("data", "check", "oxford-pets", tmp_path, "--json")
+    code, output, _ = mgclip("data", "check", "oxford-pets", tmp_path, "--json")
     assert code == 1
-    assert [finding["kind"] for finding in json.loads(said)["findings"]] == ["wrong count", "wrong count"]
-    assert json.loads(said)["opened"] == 74
+    assert [finding["kind"] for finding in json.loads(output)["findings"]] == ["wrong count", "wrong count"]
+    assert json.loads(output)["opened"] == 74
 
 
 def test_the_check_reports_missing_data(tmp_path, mgclip):
@@ -156,9 +156,9 @@ def test_the_check_reports_missing_data(tmp_path, mgclip):
     code, _, error = mgclip("data", "check", "icons100", tmp_path)
     assert code == 2
     assert "icons100 is generated from fonts and takes no path" in error
-    code, said, _ = mgclip("data", "check", "cub200", tmp_path)
+    code, output, _ = mgclip("data", "check", "cub200", tmp_path)
     assert code == 1
-    assert f"layout: There is no cub200 at {tmp_path}: get it from" in said
+    assert f"layout: There is no cub200 at {tmp_path}: get it from" in output
 
 
 def test_the_check_reports_its_progress(copies, as_small):

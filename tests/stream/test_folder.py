@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from layouts import write_pictures
+from layouts import split_folder, write_pictures
 from PIL import Image
 
 from mgclip.errors import InputError
@@ -138,17 +138,9 @@ def test_a_test_part_that_lacks_a_class(tmp_path, mgclip, tiny_clip, change, ref
     assert ("'star' " if change == "star " else change if change in ("Star", "stars") else "") in err
 
 
-def write_folder(root, train, test, test_name="test"):
-    for part, classes in (("train", train), (test_name, test)):
-        for name, count in classes.items():
-            (root / part / name).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (8, 8), (i, 0, 0)).save(root / part / name / f"{i}.png")
-
-
 @pytest.mark.parametrize("test_name", ["test", "val"])
 def test_classes_and_labels_of_a_split_folder(tmp_path, test_name):
-    write_folder(tmp_path, {"cat": 3, "a dog": 2}, {"cat": 1, "a dog": 1}, test_name)
+    split_folder(tmp_path, {"cat": 3, "a dog": 2}, {"cat": 1, "a dog": 1}, test_name)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "train" / ".hidden").mkdir()
     dataset = load_folder(tmp_path)
@@ -161,7 +153,7 @@ def test_classes_and_labels_of_a_split_folder(tmp_path, test_name):
 def test_the_parts_of_a_folder_are_found(tmp_path):
     from mgclip.stream.folder import Parts, find_parts
 
-    write_folder(tmp_path / "split", {"cat": 1}, {"cat": 1}, "val")
+    split_folder(tmp_path / "split", {"cat": 1}, {"cat": 1}, "val")
     assert find_parts(tmp_path / "split") == Parts(tmp_path / "split" / "train", tmp_path / "split" / "val")
     for name in ("bus", "train"):
         (tmp_path / "vehicles" / name).mkdir(parents=True)
@@ -184,7 +176,7 @@ def test_folders_without_classes_or_images_are_refused(tmp_path):
         match=r"must contain the folders train/ and test/ \(or val/, valid/, validation/ ...\).*found no folder",
     ):
         load_folder(tmp_path)
-    write_folder(tmp_path, {"cat": 1}, {"cow": 1})
+    split_folder(tmp_path, {"cat": 1}, {"cow": 1})
     with pytest.raises(InputError, match=r"The class 'cat' has no image in .*test: the folder does not exist"):
         load_folder(tmp_path)
     (tmp_path / "test" / "cat").mkdir()

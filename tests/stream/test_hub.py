@@ -32,7 +32,7 @@ def test_parquet_classes_are_matched_by_name(tmp_path):
 
 @pytest.fixture
 def imagenet_parquet(tmp_path):
-    """ImageNet-1K as the hub has it: a test split without labels, class names of its own in the same order."""
+    """ImageNet-1K as on the hub: a test split without labels, and other class names in the same order."""
     theirs = [f"{name}, Genus species" for name in metadata.class_names("imagenet1k_classes.tsv")]
     theirs = list(dict.fromkeys(name if theirs.count(name) == 1 else f"{name} {i}" for i, name in enumerate(theirs)))
     make_parquet(tmp_path / "data", "validation", "image", "label", theirs, [0, 999, *range(100), 1, 100])
@@ -54,7 +54,7 @@ def test_parquet_classes_are_matched_by_index(imagenet_parquet):
 
 
 def test_data_sets_are_loaded_from_the_hub(imagenet_parquet, tmp_path, monkeypatch):
-    # The library takes a folder for an id: what it does with the one it does with the other.
+    # The library accepts a folder instead of an id and loads both in the same way.
     hub = replace(DATASETS["imagenet100"].hub, id=str(imagenet_parquet))
     monkeypatch.setitem(DATASETS, "imagenet100", replace(DATASETS["imagenet100"], hub=hub))
     data = load_dataset("imagenet100", path=None, test_only=True)

@@ -29,7 +29,7 @@ def test_class_names_and_splits_are_complete():
     split = metadata.imagenet_r_test_files()
     assert len(split) == 6000
     assert {file.split("/")[0] for file in split} == set(IMAGENET_R)
-    # Two pairs of ImageNet's classes carry one name each; every other data set names each class once.
+    # Two pairs of ImageNet's classes share a name; in every other data set the names are unique.
     twice = {n for n, k in Counter(metadata.class_names("imagenet1k_classes.tsv")).items() if k > 1}
     assert twice == {"missile", "sunglasses"}
 

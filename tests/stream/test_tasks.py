@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from layouts import split_folder
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
@@ -54,16 +54,8 @@ def test_classes_with_the_same_name_become_unique_and_keep_their_text():
     assert (second.names, second.texts) == (("missile",), ("missile",))
 
 
-def write_folder(root, train, test, test_name="test"):
-    for part, classes in (("train", train), (test_name, test)):
-        for name, count in classes.items():
-            (root / part / name).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (8, 8), (i, 0, 0)).save(root / part / name / f"{i}.png")
-
-
 def test_a_task_needs_a_test_image(tmp_path):
-    write_folder(tmp_path, {"cat": 1, "dog": 1, "emu": 1}, {"cat": 1, "dog": 1})
+    split_folder(tmp_path, {"cat": 1, "dog": 1, "emu": 1}, {"cat": 1, "dog": 1})
     dataset = find_folder(tmp_path).dataset
     assert len(make_tasks(dataset, [0, 1, 2], [1, 2])) == 2
     with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image\."):

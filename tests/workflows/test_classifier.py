@@ -225,7 +225,7 @@ def test_a_series_is_read_by_position(tiny_clip, icons):
 
 class Rows(MGCLIPClassifier):
     """The classifier for scikit-learn's checks, whose samples are rows of numbers: a row is shown as a bar chart. Their labels are
-    numbers, which say nothing to the text branch.
+    numbers, which mean nothing to the text branch.
     """
 
     def __init__(self, clip="iconclip", *, settings=None, class_texts=None, sharp=False):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import month_folders
+from layouts import class_folders
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
@@ -14,21 +15,9 @@ from mgclip.workflows.source import read_source
 QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 
 
-def classes(folder, **images):
-    for name, count in images.items():
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new("RGB", (40, 30), (i * 9, 80, 200)).save(folder / name / f"{i}.png")
-    return folder
-
-
 def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
-    """What is printed is what a program would measure on the images that were held out."""
-    for c in range(4):
-        folder = tmp_path / ("march" if c < 2 else "april") / str(icons["class_names"][c])
-        folder.mkdir(parents=True)
-        for i in range(10):
-            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    """The printed accuracies are those that a program measures on the held-out images."""
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 10)
     shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
     code, out, _ = mgclip(
         "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json"
@@ -101,11 +90,7 @@ def test_files_whose_names_are_not_utf8_are_learned_and_predicted(mgclip, tiny_c
 
 
 def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_clip, icons, tmp_path, mgclip):
-    for c in range(4):
-        folder = tmp_path / ("march" if c < 2 else "april") / str(icons["class_names"][c])
-        folder.mkdir(parents=True)
-        for i in range(6):
-            Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 6)
     shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
     mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words)
     held = json.loads(next(shop.glob("*/held-out.json")).read_text())
@@ -124,7 +109,7 @@ def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_
 
 @pytest.mark.parametrize("prompt", ["a {} #1 icon", "{}", "an icon: {}"])
 def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
-    folder = classes(tmp_path / "data", cat=2, dog=2)
+    folder = class_folders(tmp_path / "data", cat=2, dog=2)
     words = ("epochs=0", "head_epochs=0", "--prompt", prompt, "--json", "--quiet")
     code, _, err = mgclip("learn", folder, "--model", tmp_path / "shop", "--base", tiny_clip, *words)
     assert (code, err) == (0, "")
@@ -132,7 +117,7 @@ def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
 
 
 def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icons, tmp_path):
-    """Both begin before there is a model; the one that waits must not begin anew."""
+    """Both start before the model exists. The one that waits must not start a new model."""
     import subprocess
     import sys
     import time
@@ -146,12 +131,12 @@ def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icon
         waiting = subprocess.Popen(
             [*words, tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120"], stderr=subprocess.PIPE
         )
-        time.sleep(6)  # so that it has begun and waits
+        time.sleep(6)  # long enough to start and to wait for the lock
         model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
         picked = np.isin(icons["y_train"], [0, 1])
         names = [str(name) for name in icons["class_names"][:2]]
         model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
         model.save_pretrained(shop, note={"what": "march"})
-    _, said = waiting.communicate(timeout=120)
-    assert waiting.returncode == 0, said
+    _, output = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, output
     assert len(MGCLIP.from_pretrained(shop).class_names) == 4

@@ -30,11 +30,11 @@ def pictures(icons, tmp_path):
 
 
 def test_answers_are_those_of_predict_in_the_order_of_the_files(model, pictures):
-    whole = model.predict(pictures)
+    expected = model.predict(pictures)
     answers = list(predict_files(model, iter(pictures), top=2))
     assert [answer.file for answer in answers] == pictures
-    assert [answer.name for answer in answers] == whole.names
-    for answer, sure, best in zip(answers, whole.top_confidence, whole.top(2), strict=True):
+    assert [answer.name for answer in answers] == expected.names
+    for answer, sure, best in zip(answers, expected.top_confidence, expected.top(2), strict=True):
         assert answer.confidence == pytest.approx(float(sure), abs=1e-5)
         assert [each.name for each in answer.best] == [name for name, _ in best]
 
@@ -50,7 +50,7 @@ def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     assert any(answer.name is None for answer in strict)
     words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
     for answer in predict_files(model, pictures, threshold=1.0, candidates=words):
-        assert answer.name is None or answer.name in words  # what texts alone know is not measured by the head
+        assert answer.name is None or answer.name in words  # the threshold does not apply to candidates
 
 
 def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
@@ -62,7 +62,7 @@ def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
     assert [file for file, _ in reported] == [pictures[3], pictures[12]]
     assert [reason for _, reason in reported] == [
         "not an image in a supported format",
-        f"There is no image file {pictures[12]}.",
+        f"There is no image file {pictures[12]}",
     ]
     with pytest.raises(InputError, match="cannot be read"):
         list(predict_files(model, pictures))
@@ -99,14 +99,14 @@ def test_confidence_is_the_mixture_without_flattening(model, pictures):
 def test_a_list_that_arrives_line_by_line_is_answered_line_by_line(model, pictures):
     from threading import Event
 
-    asked = Event()
+    answered = Event()
 
     def lines():
         yield pictures[0]
-        assert asked.wait(30), "the first answer waited for the second line"
+        assert answered.wait(30), "the first answer waited for the second line"
         yield pictures[1]
 
     answers = predict_files(model, lines(), batch=1)
     assert next(answers).file == pictures[0]
-    asked.set()
+    answered.set()
     assert [answer.file for answer in answers] == [pictures[1]]

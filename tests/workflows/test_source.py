@@ -1,22 +1,14 @@
 """The classes of a folder and their names."""
 
 import pytest
-from PIL import Image
+from layouts import class_folders
 
 from mgclip.errors import InputError
 from mgclip.workflows.source import read_images, read_source
 
 
-def classes(folder, **images):
-    for name, count in images.items():
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new("RGB", (40, 30), (i * 9, 80, 200)).save(folder / name / f"{i}.png")
-    return folder
-
-
 def test_names_come_from_folders_a_table_or_the_command_line(tmp_path):
-    folder = classes(tmp_path / "data", n01=2, n02=1)
+    folder = class_folders(tmp_path / "data", n01=2, n02=1)
     assert list(read_source(folder).train) == ["n01", "n02"]
     named = read_source(folder, names="n01=tench, n02=a goldfish")
     assert list(named.train) == ["tench", "a goldfish"]
@@ -39,7 +31,7 @@ def test_names_come_from_folders_a_table_or_the_command_line(tmp_path):
     ],
 )
 def test_wrong_names_are_refused(tmp_path, names, sentence):
-    folder = classes(tmp_path / "data", n01=1, n02=1)
+    folder = class_folders(tmp_path / "data", n01=1, n02=1)
     if names == "TABLE":
         (folder / "classes.csv").write_text("place,called\nn01,x\n")
         names = ""
@@ -48,6 +40,6 @@ def test_wrong_names_are_refused(tmp_path, names, sentence):
 
 
 def test_an_empty_class_is_refused(tmp_path):
-    folder = classes(tmp_path / "data", full=1, empty=0)
+    folder = class_folders(tmp_path / "data", full=1, empty=0)
     with pytest.raises(InputError, match="The class 'empty' has no image"):
         read_source(folder)

@@ -26,14 +26,14 @@ def months(icons, tmp_path):
 
 
 def learn(place, clip, month, model="shop", *, stop_after=None):
-    """Teach a month; the steps it took, and whether it came to its end."""
-    shop, steps, asked = place / model, [], count(1)
+    """Learn a month; returns its steps, and whether it finished."""
+    shop, steps, queries = place / model, [], count(1)
     if is_saved(shop):
         learner = MGCLIP.from_pretrained(shop)
     else:
         learner = MGCLIP.from_pretrained(clip, settings=SETTINGS)
     plan = make_plan(learner, read_source(place / month), share=0.2, seed=0)
-    stop = lambda: stop_after is not None and next(asked) >= stop_after  # noqa: E731
+    stop = lambda: stop_after is not None and next(queries) >= stop_after  # noqa: E731
     try:
         learn_folder(learner, shop, plan, origin=month, on_step=steps.append, checkpoint_every=100, stop=stop)
     except Stopped:
@@ -48,9 +48,9 @@ def tensors(shop):
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
 def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, stop_after):
-    whole = [learn(months, tiny_clip, month, "whole") for month in ("march", "april")]
-    assert all(done for _, done in whole)
-    for month, (steps, _) in zip(("march", "april"), whole, strict=True):
+    uninterrupted = [learn(months, tiny_clip, month, "uninterrupted") for month in ("march", "april")]
+    assert all(done for _, done in uninterrupted)
+    for month, (steps, _) in zip(("march", "april"), uninterrupted, strict=True):
         first, done = learn(months, tiny_clip, month, stop_after=stop_after)
         assert (len(first), done) == (stop_after, False)
         assert len(list((months / "shop").glob(".mgclip-progress-*"))) == 1
@@ -60,7 +60,7 @@ def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, sto
             (s.phase, s.epoch, s.step, s.loss) for s in steps
         ]
         assert not list((months / "shop").glob(".mgclip-progress-*"))
-    assert tensors(months / "shop") == tensors(months / "whole")
+    assert tensors(months / "shop") == tensors(months / "uninterrupted")
 
 
 def test_a_different_training_run_starts_again(months, tiny_clip):
@@ -83,7 +83,7 @@ def test_a_different_training_run_starts_again(months, tiny_clip):
 def test_a_folder_with_checkpoints_only_is_accepted(months, tiny_clip, mgclip):
     learn(months, tiny_clip, "march", stop_after=2)
     assert not (months / "shop" / "mgclip.json").exists()
-    code, _, said = mgclip(
+    code, _, output = mgclip(
         "learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "epochs=1"
     )
-    assert code == 0, said
+    assert code == 0, output

@@ -1,4 +1,4 @@
-"""The studio in a real browser: predict, learn, go back, and what a hostile visitor might try."""
+"""The studio in a real browser: predict, learn, undo, and the attempts of a hostile visitor."""
 
 import os
 import shutil

@@ -55,8 +55,8 @@ def call(address, function, data):
     started = requests.post(f"{address}gradio_api/call/{function}", json={"data": data}, timeout=60)
     if started.status_code != 200:
         return started.status_code, started.text
-    said = requests.get(f"{address}gradio_api/call/{function}/{started.json()['event_id']}", timeout=120).text
-    return re.findall(r"^event: (\w+)", said, re.MULTILINE)[-1], re.findall(r"^data: (.*)", said, re.MULTILINE)[-1]
+    output = requests.get(f"{address}gradio_api/call/{function}/{started.json()['event_id']}", timeout=120).text
+    return re.findall(r"^event: (\w+)", output, re.MULTILINE)[-1], re.findall(r"^data: (.*)", output, re.MULTILINE)[-1]
 
 
 def as_file(path):
@@ -110,18 +110,18 @@ def test_fifty_uploads_and_requests_at_once(place, address):
 
 def test_more_images_than_the_limit_are_refused(place, address):
     sent = [upload(address, f"{n}.png", (place / "good.png").read_bytes()).json()[0] for n in range(11)]
-    event, said = call(address, "predict", [[as_file(path) for path in sent], "", 0.0])
-    assert (event, json.loads(said)[1]) == ("complete", "At most 10 images per request; found 11.")
-    event, said = call(address, "learn", ["third", [as_file(path) for path in sent]])
-    assert (event, json.loads(said)[-1]) == ("complete", "At most 10 images per request; found 11.")
+    event, output = call(address, "predict", [[as_file(path) for path in sent], "", 0.0])
+    assert (event, json.loads(output)[1]) == ("complete", "At most 10 images per request; found 11.")
+    event, output = call(address, "learn", ["third", [as_file(path) for path in sent]])
+    assert (event, json.loads(output)[-1]) == ("complete", "At most 10 images per request; found 11.")
     assert len(history(place / "shop")) == 1
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "shop/mgclip.json", "../../etc/passwd"])
 def test_files_of_the_machine_are_not_uploads(place, address, path):
-    event, said = call(address, "predict", [[as_file(path)], "", 0.0])
+    event, output = call(address, "predict", [[as_file(path)], "", 0.0])
     assert event == "error" or event >= 400
-    assert "root:" not in said
+    assert "root:" not in output
     assert requests.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
 
 
@@ -138,8 +138,8 @@ def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
         ("draw", [{}]),
         ("no_such_function", []),
     ):
-        event, said = call(address, function, data)
+        event, output = call(address, function, data)
         assert event in ("error", "complete") or event >= 400
-        assert "Traceback" not in said and 'File "/' not in said
+        assert "Traceback" not in output and 'File "/' not in output
     assert requests.get(address).status_code == 200
     assert files_of(place) == before

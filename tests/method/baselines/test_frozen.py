@@ -1,4 +1,4 @@
-"""Learners of a frozen CLIP: what they adapt first, and whose files they refuse."""
+"""Learners of a frozen CLIP: what they adapt first, and which files they refuse."""
 
 import pytest
 import torch

@@ -42,7 +42,7 @@ def test_ranpac_is_ridge_regression_on_random_projections(backbone, per_class):
 
 
 def test_ranpac_uses_no_ridge_that_single_precision_cannot_resolve(monkeypatch):
-    """On icons, the smallest ridges sometimes look best on a task's own samples, and fail where samples reach M in number."""
+    """On icons, the smallest ridges sometimes look best on the samples of a task, and fail if there are M samples or more."""
     from mgclip.clip.encoder import Encoder
     from mgclip.stream import icons
 
@@ -76,12 +76,12 @@ def test_ranpac_uses_no_ridge_that_single_precision_cannot_resolve(monkeypatch):
 
 
 def test_ranpac_does_not_depend_on_the_order_of_tasks(backbone):
-    whole, parts = (RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=40)) for _ in range(2))
+    joint, parts = (RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=40)) for _ in range(2))
     one = feature_tasks(backbone.feature_dim, [4], 30)[0]
-    whole.learn(one, lambda step: None)
+    joint.learn(one, lambda step: None)
     for index, (low, high) in enumerate(((0, 1), (1, 4))):
         mine = (one.labels >= low) & (one.labels < high)
         part = FeatureTask(index, low, one.features[mine], one.labels[mine], one.texts[:high])
         parts.learn(part, lambda step: None)
-    torch.testing.assert_close(whole.gram, parts.gram)
-    torch.testing.assert_close(whole.targets, parts.targets)
+    torch.testing.assert_close(joint.gram, parts.gram)
+    torch.testing.assert_close(joint.targets, parts.targets)

@@ -73,7 +73,7 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
 @pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
 @pytest.mark.parametrize("init", ["default", "identity"])
 def test_rapf_trains_as_defined(backbone, tau, beta, init):
-    """One more loop, written out plainly, drawing from the same generator."""
+    """A second training loop, written out, draws from the same generator."""
     peers = BaselineSettings(
         rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init
     )
@@ -83,8 +83,8 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
     width, scale = backbone.feature_dim, backbone.logit_scale.item()
     adapter, means, covs = initial_adapter(width, init, 5), {}, {}
     for part in feature_tasks(width, [3, 2], 5):
-        losses, told = [], []
-        model.learn(part, lambda step, told=told: told.append(step.loss))
+        losses, reported = [], []
+        model.learn(part, lambda step, reported=reported: reported.append(step.loss))
         before, a = adapter, adapter.clone().requires_grad_()
         g = torch.Generator().manual_seed(int(np.random.default_rng([5, part.index]).integers(2**62)))
         optimizer = torch.optim.Adam([a], lr=1e-3)
@@ -125,7 +125,7 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
         for c in range(part.first, len(part.texts)):
             own = part.features[part.labels == c]
             means[c], covs[c] = own.mean(0), torch.cov(own.T) + 1e-4 * torch.eye(width)
-        np.testing.assert_allclose(told, losses, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(reported, losses, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(model.adapter, adapter, rtol=1e-3, atol=1e-4)
     assert (tau > 0) == bool(pairs)
     assert len(model.means) == 5

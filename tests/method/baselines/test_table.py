@@ -44,7 +44,7 @@ def test_the_alignment_loss_is_one_minus_the_cosine_of_own_pairs(tiny_clip, icon
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
     recipe = small.model_copy(update={"methods": [method]})
-    whole = run(recipe, tmp_path / "whole")
+    uninterrupted = run(recipe, tmp_path / "uninterrupted")
 
     first = 2
 
@@ -56,22 +56,23 @@ def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
             raise Stopped
 
     if METHODS[method].joint:
-        assert whole[method]["tasks"] == 1
-        assert whole[method]["classes"] == 6
+        assert uninterrupted[method]["tasks"] == 1
+        assert uninterrupted[method]["classes"] == 6
         first = 1
     with pytest.raises(Stopped):
         run(recipe, tmp_path / "part", on_task=stop)
     again = run(recipe, tmp_path / "part", resume=True)
-    assert {**again[method], "seconds": 0} == {**whole[method], "seconds": 0}
+    assert {**again[method], "seconds": 0} == {**uninterrupted[method], "seconds": 0}
     if METHODS[method].frozen:
         states = [
-            next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "whole")
+            next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors"))
+            for r in ("part", "uninterrupted")
         ]
         assert states[0].read_bytes() == states[1].read_bytes()
         with pytest.raises(InputError, match=rf"holds the baseline {method}: only `mgclip run --resume`"):
-            MGCLIP.from_pretrained(tmp_path / "whole" / method / "model")
+            MGCLIP.from_pretrained(tmp_path / "uninterrupted" / method / "model")
     else:
-        assert read(tmp_path / "part", method) == read(tmp_path / "whole", method)
+        assert read(tmp_path / "part", method) == read(tmp_path / "uninterrupted", method)
 
 
 def test_retention_is_the_text_branch_on_other_data(small, tmp_path):
