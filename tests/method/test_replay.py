@@ -181,5 +181,5 @@ def test_settings_of_the_memory_that_cannot_work_are_refused(tiny_clip, icons):
     model.learn(*task(icons, [0, 1, 2]))
     with pytest.raises(InputError, match="memory = 4 is smaller than the number of classes \\(5\\): raise it"):
         model.learn(*task(icons, [3, 4]))
-    with pytest.raises(ValueError, match="balanced fine-tuning needs a memory: set memory, 2000"):
+    with pytest.raises(InputError, match="balanced fine-tuning needs a memory: set memory, 2000"):
         Settings(balanced=True)

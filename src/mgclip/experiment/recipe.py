@@ -8,22 +8,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mgclip.errors import InputError
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import MEMORY, METHODS
-from mgclip.method.build_settings import as_settings, build
+from mgclip.method.build_settings import build
 from mgclip.method.build_settings import nearest as nearest
-from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings
+from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 
 
 class Recipe(Settings, BaselineSettings):
     """The data, the order of its classes, the methods, and the settings of the methods."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     about: str = ""

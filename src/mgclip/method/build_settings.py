@@ -5,48 +5,43 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mgclip.errors import InputError
-from mgclip.method.settings import Settings
 
-Kind = TypeVar("Kind", bound=Settings)
-
+SOURCE = "In the settings"
+"""How errors begin if the settings come from no file."""
 SHORT = reprlib.Repr()
 """Shows as much of a value as fits into a sentence."""
 SHORT.maxstring = SHORT.maxother = 200
 
 
-def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
-    """The settings of the method.
+class CheckedSettings(BaseModel):
+    """Settings given by name, fixed once created. Unknown names and wrong values raise ``InputError``."""
 
-    Args:
-        given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    Returns:
-        The settings.
+    if not TYPE_CHECKING:  # type checkers see the names and types of the settings instead
 
-    Raises:
-        InputError: If this is something else, or a name or a value is wrong.
-    """
-    if isinstance(given, Settings):
-        return given
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(
-            f'settings must be Settings(...) or a mapping such as {{"epochs": 2}}; found {type(given).__name__}.'
-        )
-    return build(Settings, given or {}, source="In the settings")
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                messages = "; ".join(_messages(error, type(self).model_fields))
+                raise InputError(f"{SOURCE}: {messages}" + "." * (not messages.endswith("?"))) from None
+
+
+Kind = TypeVar("Kind", bound=CheckedSettings)
 
 
 def build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
     """Settings of a kind. The ``InputError`` it raises names everything that is wrong and begins with ``source``."""
     try:
         return kind(**{str(key): value for key, value in values.items()})
-    except ValidationError as error:
-        messages = "; ".join(_messages(error, kind.model_fields))
-        raise InputError(f"{source}: {messages}" + "." * (not messages.endswith("?"))) from None
+    except InputError as error:
+        raise InputError(source + str(error).removeprefix(SOURCE)) from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -16,14 +16,13 @@ from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.method import class_edits, model_files
-from mgclip.method.build_settings import as_settings
 from mgclip.method.compensation import append_rows, cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.settings import Settings
+from mgclip.method.settings import Settings, as_settings
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
@@ -16,9 +15,8 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
 from mgclip.errors import InputError
-from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
-from mgclip.method.settings import Settings
+from mgclip.method.settings import Settings, as_settings
 from mgclip.saving.store import (
     MANIFEST,
     RESTORE,
@@ -130,7 +128,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, error) from None
     head = _read_head(state / HEAD, rows=len(names))
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from mgclip.method.build_settings import CheckedSettings
 
 Positive = Annotated[int, Field(ge=1)]
 
 
-class BaselineSettings(BaseModel):
-    """Unknown names and values out of range raise pydantic's ``ValidationError``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BaselineSettings(CheckedSettings):
+    """Unknown names and values out of range raise ``InputError``."""
 
     rapf_epochs: Positive = 15
     rapf_batch_size: Positive = 100
