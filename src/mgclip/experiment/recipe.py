@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.settings import BaselineSettings, unused
 from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import build
 from mgclip.method.build_settings import nearest as nearest
@@ -174,7 +174,7 @@ def as_shipped(recipe: Recipe) -> bool:
     if recipe.name not in shipped_recipes():
         return False
     here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
-    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
+    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY - unused(recipe.methods))
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:

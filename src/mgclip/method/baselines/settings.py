@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from pydantic import Field
 from mgclip.method.build_settings import CheckedSettings
 
 Positive = Annotated[int, Field(ge=1)]
+
+ANALYTIC = {"features", "gamma"}
+"""Settings of mg-clip-analytic. The others begin with the name of their method."""
 
 
 class BaselineSettings(CheckedSettings):
@@ -38,3 +42,11 @@ class BaselineSettings(CheckedSettings):
     """M: length of the random projection."""
     ranpac_first_task_adapter: bool = False
     """Adapt CLIP on the first task before the projection."""
+
+
+def unused(methods: Collection[str]) -> set[str]:
+    """The settings that none of these methods uses."""
+    owners = {
+        key: "mg-clip-analytic" if key in ANALYTIC else key.partition("_")[0] for key in BaselineSettings.model_fields
+    }
+    return {key for key, owner in owners.items() if owner not in methods}
