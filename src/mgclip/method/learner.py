@@ -16,6 +16,7 @@ from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.method import class_edits, model_files
+from mgclip.method.alike_texts import warn_of_alike_texts
 from mgclip.method.compensation import append_rows, cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
@@ -172,8 +173,12 @@ class MGCLIP:
             InputError: If images, labels and names do not match, or if a class was learned before, has no image, or has the name
                 of another.
             TrainingDiverged: If the loss becomes NaN or infinite.
+
+        Warns:
+            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
         """
         task = self._task(images, labels, class_names, class_texts)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, task.texts)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             result = self._preserve(task, on_step, checkpoints)
