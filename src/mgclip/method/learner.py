@@ -234,7 +234,7 @@ class MGCLIP:
             return append_rows(self.head, features, task, settings, on_step)
 
         head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
-        if memory is not None and self._balances() and settings.uses_head:
+        if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 
