@@ -131,8 +131,6 @@ class NaiveMGCLIP:
         for part in torch.arange(len(pixels)).split(self.settings.encode_batch_size):
             features = self.backbone.image_features(pixels.batch(part))
             logits = self.backbone.logit_scale * features @ self.backbone.text_features(self.tokens(self.texts)).T
-            both = fuse(
-                logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, flattened=True
-            )
+            both = fuse(logits, cosines(features, self.head), vision_weight=self.settings.vision_weight, flattened=True)
             found.append(both.argmax(1))
         return torch.cat(found)

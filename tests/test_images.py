@@ -44,6 +44,11 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
         open_image("~/y.png")
 
 
+def test_a_folder_is_not_an_image(tmp_path):
+    with pytest.raises(InputError, match=r"\(it is a folder\): give another file or leave it out\.$"):
+        open_image(tmp_path)
+
+
 def test_sixteen_bits_are_scaled_not_truncated(tmp_path, picture):
     for name in ("x.png", "x.tif"):
         Image.fromarray(picture.astype(np.uint16) << 8).save(tmp_path / name)

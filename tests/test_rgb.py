@@ -1,6 +1,7 @@
 """The model gets what a viewer displays: on white, upright, and as bright as the file declares."""
 
 import io
+import pickle
 import struct
 import subprocess
 import sys
@@ -107,6 +108,67 @@ def test_a_transparent_grey_of_any_depth_is_white(tmp_path, bits):
     assert shown.tolist() == [0, 0, 255, 255, 2 * units, 2 * units, 3 * units, 3 * units]
 
 
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 16])
+def test_a_transparent_grey_of_a_loaded_image_is_white_or_refused(tmp_path, bits, copied):
+    rows = np.repeat(np.arange(4), 2)[:, None].repeat(8, 1)
+    (tmp_path / "x.png").write_bytes(png_of_greys(rows, bits, transparent=1))
+    with Image.open(tmp_path / "x.png") as image:
+        image.load()
+        given = image.copy() if copied else image
+        if bits == 16:
+            assert np.asarray(to_rgb(given))[:, 0, 0].tolist() == [0, 0, 255, 255, 0, 0, 0, 0]
+        else:
+            with pytest.raises(
+                InputError, match="the unit of its transparent grey is unknown; give the path of its file"
+            ):
+                to_rgb(given)
+
+
+@pytest.mark.parametrize(("key", "shown"), [(0, [255, 85, 170, 255]), (3, [0, 85, 170, 255]), (85, [0, 255, 170, 255])])
+def test_the_transparent_grey_of_a_loaded_image_is_used_if_no_unit_changes_it(tmp_path, key, shown):
+    image = Image.fromarray(np.array([[0, 85, 170, 255]], np.uint8))
+    if key == 3:
+        image.putpixel((3, 0), 254)  # not a value of 2 or 4 bits, so neither is the key
+        shown = [*shown[:3], 254]
+    image.save(tmp_path / "x.png", transparency=key)
+    with Image.open(tmp_path / "x.png") as image:
+        image.load()
+        assert np.asarray(to_rgb(image))[0, :, 0].tolist() == shown
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"minimize_size": True}, {"quality": 80}])
+def test_an_animation_whose_first_frame_is_smaller_is_placed_on_white(tmp_path, options):
+    """The encoder stores only the part of the first frame that is not transparent, and declares the file opaque."""
+    frames = [Image.new("RGBA", (64, 48)) for _ in range(2)]
+    frames[0].paste((200, 20, 30, 255), (16, 8, 40, 32))
+    frames[1].paste((20, 20, 230, 255), (20, 12, 50, 40))
+    frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:], **options)
+    with Image.open(tmp_path / "x.webp") as image:
+        assert image.mode == "RGB"
+        image.load()
+        for given in (tmp_path / "x.webp", image):
+            shown = np.asarray(to_rgb(given)).astype(int)
+            assert np.abs(shown[8:32, 16:40] - (200, 20, 30)).max() < 20
+            assert (shown[:8] == 255).all() and (shown[:, 40:] == 255).all()
+
+
+def test_a_gif_whose_first_frame_is_smaller_is_placed_on_white(tmp_path):
+    frame = Image.new("P", (24, 24), 1)
+    frame.putpalette([0, 0, 0, 200, 20, 30])
+    frame.save(tmp_path / "x.gif")
+    data = bytearray((tmp_path / "x.gif").read_bytes())
+    place = data.index(b"," + struct.pack("<4H", 0, 0, 24, 24)) + 1
+    data[place : place + 4], data[6:10] = struct.pack("<2H", 16, 8), struct.pack("<2H", 64, 48)
+    (tmp_path / "x.gif").write_bytes(data)
+    with Image.open(tmp_path / "x.gif") as image:
+        image.load()
+        for given in (tmp_path / "x.gif", image):
+            shown = np.asarray(to_rgb(given))
+            assert (shown[8:32, 16:40] == (200, 20, 30)).all()
+            assert (shown[:8] == 255).all() and (shown[:, 40:] == 255).all() and (shown[32:] == 255).all()
+
+
 def png_of_greys(values, bits, transparent):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -194,6 +256,23 @@ def test_tiff_files_are_scaled_by_the_range_they_declare(tmp_path):
     ]:
         (tmp_path / "x.tif").write_bytes(tiff(image, **tags))
         assert_shows(tmp_path / "x.tif", GREY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Image.Image.copy,
+        lambda image: image.crop((0, 0, 20, 20)),
+        lambda image: image.resize((20, 20)),
+        lambda image: pickle.loads(pickle.dumps(image)),
+    ],
+)
+@pytest.mark.parametrize("tags", [{"t340": 0, "t341": 4095}, {"t262": 0}])
+def test_a_copy_that_lost_the_range_of_its_file_is_refused(change, tags):
+    image = Image.open(io.BytesIO(tiff(Image.fromarray(GREY.astype(np.uint16) << 4), **tags)))
+    to_rgb(image)
+    with pytest.raises(InputError, match="loses the declared range of its values; give the path of the file"):
+        to_rgb(change(image))
 
 
 def test_a_tiff_file_whose_zero_is_white_is_inverted(tmp_path):

@@ -42,6 +42,10 @@ class InputError(MGCLIPError):
     exit_code = 2
 
 
+class AlikeTexts(UserWarning):
+    """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text."""
+
+
 class MissingExtra(InputError):
     """An optional dependency is needed and is not installed."""
 

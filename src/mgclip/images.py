@@ -75,7 +75,7 @@ class UnreadableImage(InputError):
     """The image ``file`` cannot be read, for a ``reason``."""
 
     def __init__(self, file: str | Path, reason: str) -> None:
-        super().__init__(f"The image {file} cannot be read ({reason}): replace or remove the file.")
+        super().__init__(f"The image {file} cannot be read ({reason}): give another file or leave it out.")
         self.file, self.reason = file, reason
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -129,6 +129,8 @@ def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
             return displayed(image, upright=upright, keep=False)
     except FileNotFoundError:
         raise InputError(f"There is no image file {name}.") from None
+    except IsADirectoryError:
+        raise UnreadableImage(name, "it is a folder") from None
     except Exception as error:  # decoders of damaged files raise a dozen types
         if _is_system_error(error):
             raise

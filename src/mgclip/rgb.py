@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MIN_SAMPLE, MAX_SAMPLE = 258, 262, 274, 340, 341
@@ -49,7 +50,7 @@ def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True) ->
     key = _transparent_grey(image)
     image.load()  # some formats store their tags after the pixels
     orientation = _orientation(image)
-    rgb = _on_white(_eight_bits(image, key))
+    rgb = _whole_canvas(image, _on_white(_eight_bits(image, key)))
     if rgb is image and (keep or orientation is not None):
         rgb = image.convert("RGB")
     rgb.info = {}
@@ -67,6 +68,9 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and image.format == "WEBP" and getattr(image, "is_animated", False):
+        # The first frame need not cover the canvas. Pillow then drops the transparency, but keeps it in the unused fourth byte.
+        image = Image.frombytes("RGBA", image.size, image.tobytes("raw", "RGBX"))
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     foreground = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
@@ -75,13 +79,34 @@ def _on_white(image: Image.Image) -> Image.Image:
     return background
 
 
+def _whole_canvas(image: Image.Image, rgb: Image.Image) -> Image.Image:
+    """Make white what the first frame of a GIF file does not cover."""
+    covered = getattr(image, "dispose_extent", None)
+    if covered in (None, (0, 0, *image.size)) or image.tell() > 0:
+        return rgb
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(rgb.crop(covered), covered)
+    return canvas
+
+
 def _transparent_grey(image: Image.Image) -> int | None:
     """The grey value that a PNG declares transparent. Pillow scales 2-bit and 4-bit pixels to 8 bits, but not this value."""
     key = image.info.get("transparency")
     if not isinstance(key, int) or not (image.mode == "L" or _is_deep(image)):
         return None
     tile: Any = getattr(image, "tile", None)
+    if not tile and image.mode == "L" and _may_have_been_scaled(np.asarray(image), key):
+        raise ValueError(
+            "it was loaded before, so the unit of its transparent grey is unknown; give the path of its file"
+        )
     return key * {"L;2": 85, "L;4": 17}.get(str(tile[0][3]) if tile else "", 1)
+
+
+def _may_have_been_scaled(pixels: NDArray[np.uint8], key: int) -> bool:
+    """Whether these may be pixels of 2 or 4 bits, scaled to 8 bits, some of them of the grey ``key`` before scaling."""
+    return any(
+        0 < key < 256 // step and bool((pixels % step == 0).all() and (pixels == key * step).any()) for step in (85, 17)
+    )
 
 
 def _eight_bits(image: Image.Image, key: int | None) -> Image.Image:
@@ -115,6 +140,11 @@ def _declared_range(image: Image.Image) -> tuple[float, float]:
         if not -np.inf < low < high < np.inf:
             raise ValueError(f"its declared range of values is {low:g} to {high:g}")
         return low, high
+    if image.mode.startswith("I;16") and not tags and "compression" in image.info:
+        raise ValueError(
+            "it was read from a TIFF file and then copied or edited, which loses the declared range of its values; give the path "
+            "of the file, or convert the image to 8 bits"
+        )
     if image.mode.startswith("I;16"):
         return 0, 2.0 ** int(np.ravel(tags.get(BITS_PER_SAMPLE, 16))[0]) - 1
     if image.mode == "I" and getattr(image, "format", None) in ("PNG", "PPM"):  # Pillow stores their 16 bits in 32

@@ -139,7 +139,13 @@ def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, 
         tmp_path / "names.csv",
         "--dry-run",
     )
-    code, _, err = mgclip(*words)
-    assert code == 0
-    assert err.count("are the same to this CLIP") == 1
-    assert "red one" in err and "blue one" in err and "another" not in err
+    for command in (words, (*words[:-1], "epochs=0")):
+        code, _, err = mgclip(*command)
+        assert code == 0
+        assert err.count("are the same to this CLIP") == 1
+        assert "red one" in err and "blue one" in err and "another" not in err.replace("another text", "")
+        assert "Warning" not in err and ".py" not in err
+    ask = ("predict", tmp_path / "m", tmp_path / "march", "--quiet", "--candidates", f"the {long}green one,a zebra")
+    code, _, err = mgclip(*ask)
+    assert (code, err.count("are the same to this CLIP")) == (0, 1)
+    assert "red one" in err and "green one" in err and "zebra" not in err

@@ -63,3 +63,14 @@ def test_json_csv_and_text_give_the_same_answers(shop, mgclip):
             words.append(f"{best['class']} {best['confidence']:.4f} (text {best['text']:.4f}, image {cosine})")
         assert line == "\t".join([answer["image"], *words])
         assert [best["class"] for best in answer["top"] if best["image"] is None] == ["a zebra"]
+
+
+def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(mgclip, monkeypatch, shop):
+    """As in a shell whose variables were left by torchrun."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = mgclip("predict", shop / "m", shop / "photos")
+    assert (code, out) == (0, "")
+    assert "mgclip predict runs in one process, that with RANK=0; to run this one alone, unset WORLD_SIZE." in err
+    monkeypatch.delenv("WORLD_SIZE")
+    assert len(mgclip("predict", shop / "m", shop / "photos", "--quiet")[1].splitlines()) == 6

@@ -273,7 +273,13 @@ def test_two_processes_skip_the_same_images(tiny_clip, tmp_path, icons):
 def test_commands_for_one_process_refuse_several(mgclip, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    for words in (("learn", tmp_path, "--model", tmp_path / "shop"), ("gap", "iconclip", "icons100")):
+    model = tmp_path / "shop"
+    for words in (
+        ("learn", tmp_path, "--model", model),
+        ("gap", "iconclip", "icons100"),
+        ("relabel", model, "a", "b"),
+        ("forget", model, "a"),
+    ):
         code, _, err = mgclip(*words)
         assert code == 2
         assert f"`mgclip {words[0]}` runs in one process: start it without `torchrun` or `accelerate launch`" in err

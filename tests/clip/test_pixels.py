@@ -61,6 +61,19 @@ def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
     assert taken == [0]
 
 
+def test_an_evaluation_keeps_no_pixels(learned, icons, monkeypatch, tmp_path):
+    from conftest import month_folders
+
+    from mgclip.workflows.evaluate import evaluate_folder
+    from mgclip.workflows.source import read_images
+
+    month_folders(icons, tmp_path, {"march": range(2)}, 3)
+    taken = []
+    monkeypatch.setattr(MemoryBudget, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
+    evaluate_folder(learned, read_images(tmp_path / "march"), model_name="m", folder="march")
+    assert taken == [0]
+
+
 @pytest.fixture
 def learned(tiny_clip, icons):
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1))

@@ -210,7 +210,7 @@ def test_the_alignment_loss_can_be_used_by_every_method_without_a_memory():
         for method in methods:
             made = Settings(**method_settings(method, recipe.settings()).model_dump())
             assert (made.memory, made.adapter_loss) == (0, "align")
-    with pytest.raises(ValueError, match="adapter_loss align cannot be used with a memory: set memory to 0"):
+    with pytest.raises(InputError, match="adapter_loss align cannot be used with a memory: set memory to 0"):
         Settings(adapter_loss="align", memory=50)
 
 

@@ -12,6 +12,7 @@ from runs import read, run
 from mgclip.errors import InputError
 from mgclip.experiment import open_run, run_folder, runner
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
+from mgclip.experiment.run_folder import check_same, read_recipe
 
 
 @pytest.fixture
@@ -100,6 +101,15 @@ def test_resuming_with_other_settings_is_refused(small, tmp_path):
         run(small.model_copy(update={"seed": 5}), tmp_path, resume=True)
 
 
+def test_the_settings_of_a_baseline_matter_if_its_method_runs(small, tmp_path):
+    run(small.model_copy(update={"methods": ["mg-clip-analytic"], "tasks": 1}), tmp_path / "run")
+    begun = read_recipe(tmp_path / "run")
+    check_same(tmp_path / "run", begun.model_copy(update={"rapf_beta": 1.5, "ranpac_width": 3}), "no")
+    for change in ({"features": 16}, {"gamma": 0.5}):
+        with pytest.raises(InputError, match=f"was started with {next(iter(change))} = "):
+            check_same(tmp_path / "run", begun.model_copy(update=change), "no")
+
+
 def test_settings_of_memory_and_speed_may_change_when_resuming(small, tmp_path):
     class Stopped(Exception):
         pass
@@ -158,6 +168,9 @@ def test_published_values_apply_only_to_published_settings():
     for change in ("tasks=2", "epochs=3", "class_order=1993", "precision=bfloat16"):
         assert not as_shipped(load_recipe("cifar100", [change]))
     assert not as_shipped(Recipe(name="mine"))
+    assert as_shipped(load_recipe("cifar100", ["methods=mg-clip", "rapf_init=identity"])), "mg-clip does not use it"
+    for change in ("rapf_init=identity", "features=64"):
+        assert not as_shipped(load_recipe("cifar100", ["methods=mg-clip,rapf,mg-clip-analytic", change]))
 
 
 @pytest.mark.parametrize(

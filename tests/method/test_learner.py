@@ -1,14 +1,16 @@
 """MGCLIP: learning, predicting, and what must be refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from conftest import task
 from learned import state
 
-from mgclip import MGCLIP
+from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
-from mgclip.errors import InputError
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.method.training import TrainingDiverged
 
 
@@ -182,3 +184,15 @@ def test_epochs_reported_are_epochs_trained(tiny_clip, quick, icons, memory):
         learned = model.learn(*task(icons, classes), on_step=steps.append)
         assert learned.epochs == max((step.epoch for step in steps if step.phase == "adapter"), default=0)
         assert (learned.epochs == 2) == (len(classes) > 1 or (memory > 0 and classes != [0]))
+
+
+def test_texts_that_the_clip_cannot_tell_apart_are_a_warning(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=0))
+    with pytest.warns(AlikeTexts, match="The texts 'star' and 'STAR' are the same to this CLIP") as found:
+        model.learn(*task(icons, [0, 1])[:2], ["a", "b"], class_texts=["star", "STAR"])
+    assert found[0].filename == __file__
+    with pytest.warns(AlikeTexts, match="The texts 'star' and 'Star'"):
+        model.learn(*task(icons, [2])[:2], ["c"], class_texts=["Star"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(*task(icons, [3])[:2], ["d"], class_texts=["tree"])

@@ -181,5 +181,18 @@ def test_settings_of_the_memory_that_cannot_work_are_refused(tiny_clip, icons):
     model.learn(*task(icons, [0, 1, 2]))
     with pytest.raises(InputError, match="memory = 4 is smaller than the number of classes \\(5\\): raise it"):
         model.learn(*task(icons, [3, 4]))
-    with pytest.raises(ValueError, match="balanced fine-tuning needs a memory: set memory, 2000"):
+    with pytest.raises(InputError, match="balanced fine-tuning needs a memory: set memory, 2000"):
         Settings(balanced=True)
+
+
+def test_without_head_epochs_the_head_stays_at_the_class_means(tiny_clip, icons):
+    """Also if the replay is balanced."""
+    settings = Settings(epochs=1, head_epochs=0, memory=8, balanced=True)
+    model, phases = MGCLIP.from_pretrained(tiny_clip, settings=settings), []
+    for classes in ([0, 1], [2, 3]):
+        images = task(icons, classes)
+        model.learn(*images, on_step=lambda step: phases.append(step.phase))
+    assert set(phases) == {"adapter", "balance-adapter"}
+    features, labels = model.encoder.images(model.encoder.pixels(images[0])), torch.tensor(images[1])
+    means = torch.stack([features[labels == label].mean(0) for label in range(2)])
+    torch.testing.assert_close(model.head[2:], means)

@@ -1,11 +1,44 @@
 """What settings may be."""
 
+import pickle
+
 import pytest
 
 from mgclip import Settings
+from mgclip.errors import InputError
+from mgclip.experiment.recipe import Recipe
+from mgclip.method.baselines.settings import BaselineSettings
 
 
 @pytest.mark.parametrize("prompt", ["no place", "{} and {}", "{0}", "{", "a {}}"])
 def test_a_prompt_has_one_place_for_the_class(prompt):
-    with pytest.raises(ValueError, match=r"must contain \{\} once"):
+    with pytest.raises(InputError, match=r"^In the settings: prompt = .*: must contain \{\} once"):
         Settings(prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Settings(epoch=0), "there is no key epoch: did you mean epochs?"),
+        (lambda: Settings(rank=0, vision_weight="x"), "rank = 0: must be greater than or equal to 1; vision_weight = 'x': "),
+        (lambda: Settings(balanced=True), "balanced fine-tuning needs a memory: set memory, 2000 in the published code."),
+        (lambda: Settings.model_validate({"epoch": 0}), "there is no key epoch: did you mean epochs?"),
+        (lambda: Settings().changed({"micro_batch_size": 0}), "micro_batch_size = 0: must be greater than or equal to 1."),
+        (lambda: BaselineSettings(rapf_beat=1), "there is no key rapf_beat: did you mean rapf_beta?"),
+        (lambda: Recipe(name="mine", clas_order=3), "there is no key clas_order: did you mean class_order?"),
+        (lambda: Recipe(), "name is missing."),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_one_sentence(make, sentence):
+    with pytest.raises(InputError) as error:
+        make()
+    assert str(error.value).startswith(f"In the settings: {sentence}")
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+def test_settings_are_copied_and_pickled_unchanged():
+    settings = Settings(epochs=2)
+    assert (
+        settings == settings.model_copy() == pickle.loads(pickle.dumps(settings)) == Settings(**settings.model_dump())
+    )
+    assert "rank" in Settings.__signature__.parameters

@@ -11,7 +11,6 @@ from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, O
 from mgclip.words import count
 
 if TYPE_CHECKING:
-    from mgclip.method.learner import MGCLIP
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
@@ -53,6 +52,7 @@ def learn_command(
     from mgclip.app.display import RunDisplay, require_single_process, screen
     from mgclip.app.signals import stop_on_signal
     from mgclip.app.streams import print_json
+    from mgclip.method.alike_texts import warn_of_alike_texts
     from mgclip.workflows.learn_job import read_job
 
     require_single_process("learn")
@@ -69,11 +69,13 @@ def learn_command(
         skip_unreadable=on_bad_image == "skip",
     )
     if dry_run:
-        _print_plan(*job.plan(), as_json=as_json, quiet=quiet)
+        learner, plan = job.plan()
+        warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, plan.texts)
+        _print_plan(plan, as_json=as_json, quiet=quiet)
         return
     try:
         with job.begin(wait=wait) as (learner, plan):
-            _print_plan(learner, plan, as_json=False, quiet=quiet or as_json)
+            _print_plan(plan, as_json=False, quiet=quiet or as_json)
             with RunDisplay(1, quiet=quiet) as display, stop_on_signal() as stop:
                 done = job.learn(learner, plan, on_step=display.on_step, checkpoint_every=checkpoint_every, stop=stop)
     except KeyboardInterrupt:
@@ -85,16 +87,10 @@ def learn_command(
         _print_changes(done)
 
 
-def _print_plan(model: MGCLIP, plan: Plan, *, as_json: bool, quiet: bool) -> None:
-    from mgclip.app.display import out, screen
+def _print_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+    from mgclip.app.display import out
     from mgclip.app.streams import print_json
-    from mgclip.workflows.plan import alike_texts
 
-    for one, other in alike_texts(model, plan):
-        screen.print(
-            f"The texts {one!r} and {other!r} are the same to this CLIP, which ignores case and cuts long texts: give others "
-            "with --names."
-        )
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
         notes = {"notes": plan.notes} if plan.notes else {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
@@ -28,7 +29,7 @@ from mgclip.app.options import CommandWithOldNames
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
-from mgclip.errors import MGCLIPError
+from mgclip.errors import AlikeTexts, MGCLIPError
 
 app = typer.Typer(
     name="mgclip",
@@ -92,9 +93,29 @@ def _options(
         )
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of the package as one line, and any other warning as Python does."""
+    if not issubclass(category, AlikeTexts):
+        return _python_shows_warning(message, category, filename, lineno, file, line)
+    from mgclip.app.display import screen
+
+    return screen.print(str(message))
+
+
+_python_shows_warning = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line and exit with its code: 0, 1 (failure) or 2 (wrong input)."""
     prepare_streams()
+    warnings.showwarning = _show_warning
     try:
         app()
     except MGCLIPError as error:

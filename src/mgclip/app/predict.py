@@ -65,7 +65,8 @@ def predict_command(
     from mgclip.method.learner import MGCLIP
     from mgclip.workflows.predict import predict_files
 
-    if not is_main():  # the work is not shared: one process answers
+    if not is_main():
+        screen.print("mgclip predict runs in one process, that with RANK=0; to run this one alone, unset WORLD_SIZE.")
         return
     skipped: list[Path] = []
 

@@ -77,9 +77,10 @@ def relabel_command(
     base: Base = "",
 ) -> None:
     """Rename a learned class, as a new version."""
-    from mgclip.app.display import out
+    from mgclip.app.display import out, require_single_process
     from mgclip.workflows.edit_model import relabel_class
 
+    require_single_process("relabel")
     relabel_class(model, old, new, text=text, base=base)
     out.print(f"{old} is now called {new}")
 
@@ -90,9 +91,10 @@ def forget_command(
     base: Base = "",
 ) -> None:
     """Remove a learned class, as a new version. Prints what cannot be removed."""
-    from mgclip.app.display import out
+    from mgclip.app.display import out, require_single_process
     from mgclip.workflows.edit_model import forget_class
 
+    require_single_process("forget")
     others = forget_class(model, name, base=base)
     out.print(f"{name} was removed: its head row, its name and its images in the replay memory.")
     out.print("What the adapters learned from its images cannot be removed.")

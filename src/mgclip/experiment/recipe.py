@@ -8,13 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.settings import BaselineSettings, unused
 from mgclip.method.baselines.table import MEMORY, METHODS
-from mgclip.method.build_settings import as_settings, build
-from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings
+from mgclip.method.build_settings import build
+from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
@@ -22,8 +22,6 @@ from mgclip.words import ended, nearest
 
 class Recipe(Settings, BaselineSettings):
     """The data, the order of its classes, the methods, and the settings of the methods."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     about: str = ""
@@ -178,7 +176,7 @@ def as_shipped(recipe: Recipe) -> bool:
     if recipe.name not in shipped_recipes():
         return False
     here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
-    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
+    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY - unused(recipe.methods))
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:

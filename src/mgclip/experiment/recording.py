@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mgclip.errors import InputError, first_line
+from mgclip.method.build_settings import build
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
@@ -174,7 +175,5 @@ def _settings(folder: Path, config: Config) -> Settings:
         "lora_alpha": config.adapter_alpha,
         "encode_batch_size": config.eval_batch_size,
     }
-    try:
-        return Settings(**{**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")})
-    except ValidationError as error:
-        raise InputError(f"In {folder / 'trace.json'}, {problems(error)[0]}.") from None
+    values = {**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")}
+    return build(Settings, values, source=f"In {folder / 'trace.json'}")

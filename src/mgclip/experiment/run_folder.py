@@ -27,7 +27,7 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_json,
 )
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.settings import unused
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
@@ -106,8 +106,7 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """
     started, now = meaning(read_recipe(folder)), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
-    absent = {key for key in BaselineSettings.model_fields if key.partition("_")[0] not in recipe.methods}
-    for key in Recipe.model_fields.keys() - moved - absent - RUNTIME_SETTINGS:
+    for key in Recipe.model_fields.keys() - moved - unused(recipe.methods) - RUNTIME_SETTINGS:
         if started[key] != now[key]:
             raise InputError(f"{folder} was started with {key} = {started[key]!r}, not {now[key]!r}: {advice}.")
 

@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mgclip.errors import InputError
-from mgclip.method.settings import Settings
 from mgclip.validation import problems
 from mgclip.words import ended
 
-Kind = TypeVar("Kind", bound=Settings)
+SOURCE = "In the settings"
+"""How errors begin if the settings come from no file."""
 
 
-def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
-    """The settings of the method.
+class CheckedSettings(BaseModel):
+    """Settings given by name, fixed once created. Unknown names and wrong values raise ``InputError``."""
 
-    Args:
-        given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    Returns:
-        The settings.
+    if not TYPE_CHECKING:  # type checkers see the names and types of the settings instead
 
-    Raises:
-        InputError: If this is something else, or a name or a value is wrong.
-    """
-    if isinstance(given, Settings):
-        return given
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(
-            f'settings must be Settings(...) or a mapping such as {{"epochs": 2}}; found {type(given).__name__}.'
-        )
-    return build(Settings, given or {}, source="In the settings")
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise InputError(ended(f"{SOURCE}: {'; '.join(problems(error, type(self).model_fields))}")) from None
+
+
+Kind = TypeVar("Kind", bound=CheckedSettings)
 
 
 def build(kind: type[Kind], values: Mapping[str, Any], *, source: str) -> Kind:
     """Settings of a kind. The ``InputError`` it raises names everything that is wrong and begins with ``source``."""
     try:
         return kind(**{str(key): value for key, value in values.items()})
-    except ValidationError as error:
-        raise InputError(ended(f"{source}: {'; '.join(problems(error, kind.model_fields))}")) from None
+    except InputError as error:
+        raise InputError(source + str(error).removeprefix(SOURCE)) from None

@@ -18,8 +18,8 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, solved_head
+from mgclip.method.alike_texts import warn_of_alike_texts
 from mgclip.method.analytic import FourierFeatures, median_gamma
-from mgclip.method.build_settings import as_settings
 from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import append_rows, cosines
 from mgclip.method.fusion import branch_probabilities
@@ -28,7 +28,7 @@ from mgclip.method.predictions import Predictions, candidate_texts, without_arti
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.settings import Settings
+from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import Images, SolvedHead, TextLogits
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
@@ -184,8 +184,12 @@ class MGCLIP:
             InputError: If images, labels and names do not match, or if a class has no image, has the name of another, or was
                 learned before by a model with a trained head.
             TrainingDiverged: If the loss becomes NaN or infinite.
+
+        Warns:
+            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
         """
         task = self._task(images, labels, class_names, class_texts)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, task.texts)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             result = self._preserve(task, on_step, checkpoints)
@@ -248,7 +252,7 @@ class MGCLIP:
             return append_rows(self.head, features, task, settings, on_step)
 
         head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
-        if memory is not None and self._balances() and settings.uses_head:
+        if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
@@ -17,9 +16,8 @@ from mgclip.clip.load import load_backbone, load_base
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
 from mgclip.method import solved_files
-from mgclip.method.build_settings import as_settings
 from mgclip.method.replay import Memory
-from mgclip.method.settings import Settings
+from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
 from mgclip.saving.store import (
     MANIFEST,
@@ -35,7 +33,6 @@ from mgclip.saving.store import (
     write_state,
 )
 from mgclip.saving.versions import Version, activate_version
-from mgclip.validation import problems
 from mgclip.words import count
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -143,9 +140,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-    except ValidationError as error:
-        raise damaged(file, f"settings: {problems(error, Settings.model_fields)[0]}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, first_line(error)) from None
     solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
     head = _read_head(state / HEAD, rows=len(names)) if solved is None else torch.empty(0, solved.fourier.dim)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mgclip.errors import InputError
-from mgclip.validation import problems
+from mgclip.method.build_settings import CheckedSettings
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -17,13 +17,13 @@ RUNTIME_SETTINGS = {"encode_batch_size", "micro_batch_size", "activation_checkpo
 """Settings of memory and speed, which change results by rounding only."""
 
 
-class Settings(BaseModel):
+class Settings(CheckedSettings):
     """The method's settings, fixed once created.
 
     Every setting has a default, the value of the published code. Settings are given by name.
 
     Raises:
-        pydantic.ValidationError: A name is unknown, or a value has the wrong type or is out of range.
+        InputError: If a name is unknown, or a value has the wrong type or is out of range.
 
     Example:
         >>> from mgclip import Settings
@@ -33,11 +33,8 @@ class Settings(BaseModel):
         >>> Settings(rank=0)
         Traceback (most recent call last):
         ...
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for Settings
-        ...
+        mgclip.errors.InputError: In the settings: rank must be at least 1; found 0.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = "a good photo of a {}."
     """Text of a class; ``{}`` stands for its name."""
@@ -140,10 +137,7 @@ class Settings(BaseModel):
         """A copy with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
         if others := sorted(runtime.keys() - RUNTIME_SETTINGS):
             raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
-        try:
-            return Settings(**{**self.model_dump(), **runtime})
-        except ValidationError as error:
-            raise InputError(f"{problems(error)[0]}.") from None
+        return Settings(**{**self.model_dump(), **runtime})
 
     def prompts(self, texts: Iterable[str]) -> list[str]:
         """The prompts of classes with these texts."""
@@ -153,3 +147,24 @@ class Settings(BaseModel):
     def uses_head(self) -> bool:
         """Whether the head takes part in predictions."""
         return self.branches != "text"
+
+
+def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
+    """The settings of the method.
+
+    Args:
+        given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: If this is something else, or a name or a value is wrong.
+    """
+    if isinstance(given, Settings):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(
+            f'settings must be Settings(...) or a mapping such as {{"epochs": 2}}; found {type(given).__name__}.'
+        )
+    return Settings(**{str(key): value for key, value in (given or {}).items()})

@@ -48,7 +48,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
             + (f"; the model knows {near!r}" if near else "")
             + "): rename them, or give their class names in classes.csv."
         )
-    labelled = LabelledImages.of(model, images)
+    labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
         raise InputError(f"{folder} contains no image to measure on.")
     features = labelled.features(model)

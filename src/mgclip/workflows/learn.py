@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.adapters import without_adapters
+from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.learner import MGCLIP
 from mgclip.method.training import OnStep
@@ -101,8 +102,10 @@ class _Images(NamedTuple):
 
 def _images(model: MGCLIP, folder: Path, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
     old_images, gone = held_out_images(folder, model.class_names)
-    old, unreadable = LabelledImages.readable(model, old_images)
-    return _Images(LabelledImages.of(model, plan.tests), old, LabelledImages.of(model, retention), gone + unreadable)
+    room = MemoryBudget(KEEP_BYTES)
+    old, unreadable = LabelledImages.readable(model, old_images, room)
+    new, kept = (LabelledImages.of(model, images, room) for images in (plan.tests, retention))
+    return _Images(new, old, kept, gone + unreadable)
 
 
 def _remarks(plan: Plan, skipped: Sequence[SkippedImage]) -> Remarks:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.clip.pixels import PreparedImages
+from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
 from mgclip.method.gap import Gap, similarities
@@ -27,25 +27,27 @@ class LabelledImages:
     truth: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> LabelledImages:
-        """Make them from image files by class."""
+    def of(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]], keep_bytes: int | MemoryBudget) -> LabelledImages:
+        """Make them from image files by class, with memory for the transformed images."""
         files, labels = flatten(images)
-        return cls(model.encoder.pixels(files), tuple(labels))
+        return cls(model.encoder.pixels(files, keep_bytes), tuple(labels))
 
     @classmethod
-    def readable(cls, model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[LabelledImages, int]:
+    def readable(
+        cls, model: MGCLIP, images: Mapping[str, Sequence[Path]], keep_bytes: int | MemoryBudget
+    ) -> tuple[LabelledImages, int]:
         """Make them without the images that have become unreadable, and return the number of these.
 
         All images are opened now; those that fit into memory are kept.
         """
-        labelled = cls.of(model, images)
+        labelled = cls.of(model, images, keep_bytes)
         try:
             for part in torch.arange(len(labelled)).split(model.encoder.batch_size):
                 labelled.pixels.batch(part)
         except InputError:
             bad = {file for own in images.values() for file in (own[index] for index in find_unreadable_images(own))}
             left = {name: [file for file in own if file not in bad] for name, own in images.items()}
-            return cls.of(model, left), len(bad)
+            return cls.of(model, left, keep_bytes), len(bad)
         return labelled, 0
 
     def __len__(self) -> int:

@@ -132,16 +132,3 @@ def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> 
         epochs, probed = (min(2, most), max(2, 2 * most - 1)), True
     low, high = (len(files) * (1 + count * (TRAINING_COST + probed)) + 3 * tests for count in epochs)
     return each * low, each * high
-
-
-def alike_texts(model: MGCLIP, plan: Plan) -> list[tuple[str, str]]:
-    """Pairs of class texts, at least one of them new, that become the same tokens: CLIP ignores case and truncates long texts."""
-    texts = [*model.class_texts, *plan.texts]
-    tokens = model.backbone.tokenize([model.settings.prompt.format(text) for text in texts]).tolist()
-    first: dict[tuple[int, ...], int] = {}
-    pairs = []
-    for position, (text, row) in enumerate(zip(texts, tokens, strict=True)):
-        earlier = first.setdefault(tuple(row), position)
-        if position >= len(model.class_texts) and earlier != position:
-            pairs.append((texts[earlier], text))
-    return pairs

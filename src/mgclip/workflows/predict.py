@@ -13,8 +13,9 @@ import torch
 from mgclip.clip.pixels import prefetch
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, find_unreadable_images
+from mgclip.method.alike_texts import warn_of_alike_texts
 from mgclip.method.learner import MGCLIP
-from mgclip.method.predictions import Predictions
+from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.names import visible_form
 from mgclip.workflows.answers import UNKNOWN, Answer, RankedClass
 
@@ -51,6 +52,9 @@ def predict_files(
     """
     if threshold:
         _check_unknown(model, candidates)
+    if candidates:
+        texts = [without_article(text) for text in candidate_texts(candidates, model.class_names)]
+        warn_of_alike_texts(model.backbone, model.settings, model.class_texts, texts)
     return _predict_chunks(
         model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from mgclip.method.build_settings import CheckedSettings
 
 Positive = Annotated[int, Field(ge=1)]
 
+ANALYTIC = {"features", "gamma"}
+"""Settings of mg-clip-analytic. The others begin with the name of their method."""
 
-class BaselineSettings(BaseModel):
-    """Unknown names and values out of range raise pydantic's ``ValidationError``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BaselineSettings(CheckedSettings):
+    """Unknown names and values out of range raise ``InputError``."""
 
     rapf_epochs: Positive = 15
     rapf_batch_size: Positive = 100
@@ -33,3 +37,11 @@ class BaselineSettings(BaseModel):
     """M: length of the random projection."""
     ranpac_first_task_adapter: bool = False
     """Adapt CLIP on the first task before the projection."""
+
+
+def unused(methods: Collection[str]) -> set[str]:
+    """The settings that none of these methods uses."""
+    owners = {
+        key: "mg-clip-analytic" if key in ANALYTIC else key.partition("_")[0] for key in BaselineSettings.model_fields
+    }
+    return {key for key, owner in owners.items() if owner not in methods}

@@ -1,0 +1,25 @@
+"""Warn of class texts that a CLIP cannot tell apart: it ignores case and truncates long texts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from mgclip.clip.backbone import Backbone
+from mgclip.errors import AlikeTexts
+from mgclip.method.settings import Settings
+
+
+def warn_of_alike_texts(backbone: Backbone, settings: Settings, known: Sequence[str], new: Sequence[str]) -> None:
+    """Warn of each text in ``new`` that becomes the same tokens as another one, in ``known`` or in ``new``."""
+    texts = [*known, *new]
+    first: dict[tuple[int, ...], int] = {}
+    for position, row in enumerate(backbone.tokenize(settings.prompts(texts)).tolist()):
+        earlier = first.setdefault(tuple(row), position)
+        if position >= len(known) and earlier != position:
+            warnings.warn(
+                f"The texts {texts[earlier]!r} and {texts[position]!r} are the same to this CLIP, which ignores case and cuts "
+                "long texts: give one of the classes another text.",
+                AlikeTexts,
+                stacklevel=4,
+            )
