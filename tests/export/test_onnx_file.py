@@ -31,14 +31,22 @@ def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, 
     assert [(x.name, x.shape) for x in session.get_outputs()] == [
         ("probabilities", ["batch", 5]),
         ("image_features", ["batch", 24]),
+        ("confidence", ["batch", 5]),
+        ("likeness", ["batch"]),
+        ("label", ["batch"]),
     ]
     about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert (tuple(about["names"]), about["branches"], about["image_size"]) == (model.class_names, branches, 32)
     images = [Image.fromarray(image) for image in icons["x_test"][:13]]
     pixels = model.backbone.processor(images, return_tensors="np")["pixel_values"]
-    probabilities, features = session.run(None, {"pixel_values": pixels})
-    np.testing.assert_allclose(probabilities, model.predict(images).probabilities, rtol=0, atol=1e-5)
+    probabilities, features, confidence, likeness, label = session.run(None, {"pixel_values": pixels})
+    found = model.predict(images)
+    np.testing.assert_allclose(probabilities, found.probabilities, rtol=0, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(confidence, found.confidence, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(confidence.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(likeness, found.likeness, rtol=0, atol=1e-5)
+    assert label.tolist() == found.labels.tolist()
     others = copy.copy(model)
     others.settings = model.settings.model_copy(update={"branches": "image" if branches == "text" else "text"})
     assert onnx_deviation(others, file) > 1e-2  # a wrong branch would be noticed

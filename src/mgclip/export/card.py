@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
-from mgclip.export.merged import base_name, check_learned, hub_id
+from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import history, shown
@@ -72,8 +72,23 @@ class _NoteRow:
         return self.new is not None or self.old is not None
 
 
+@dataclass(frozen=True)
+class _SolvedFacts:
+    """What the card says about a solved head; of the images that left-one-out scores were computed for, ``tested`` count."""
+
+    images: int
+    tested: int
+    accuracy: float | None
+    likeness: dict[str, float]
+
+
 def model_card(
-    model: MGCLIP, notes: Sequence[CardNote], evaluation: CardEvaluation | None = None, *, onnx: bool = False
+    model: MGCLIP,
+    notes: Sequence[CardNote],
+    evaluation: CardEvaluation | None = None,
+    *,
+    onnx: bool = False,
+    sizes: Mapping[str, int] | None = None,
 ) -> str:
     """Write a model card.
 
@@ -82,6 +97,7 @@ def model_card(
         notes: A note for each version, oldest first.
         evaluation: Measured accuracy, if any.
         onnx: Whether ``model.onnx`` is in the folder of the card.
+        sizes: Bytes of each file next to the card, if they are known.
 
     Returns:
         The card as Markdown, with the YAML header that the hub reads.
@@ -110,8 +126,11 @@ def model_card(
         evaluation=evaluation,
         model=model.settings,
         settings=model.settings.model_dump(exclude=HIDDEN_SETTINGS),
+        solved=_solved_facts(model),
+        adapted=bool(model.epochs) and model.settings.adapt != "never",
         epochs=model.epochs or 0,
         onnx=onnx,
+        sizes=sizes,
         size=model.backbone.image_size,
         version=__version__,
     )
@@ -156,6 +175,14 @@ def _tasks(model: MGCLIP) -> Iterator[tuple[str, ...]]:
     for size in model.task_sizes:
         yield model.class_names[first : first + size]
         first += size
+
+
+def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
+    if (head := model.solved) is None:
+        return None
+    counts, fit = head.sums.counts, head.calibration
+    tested = int((counts[head.sample.labels] > 1).sum())
+    return _SolvedFacts(round(counts.sum().item()), tested, fit.accuracy, likeness_shares(fit))
 
 
 def _row(note: CardNote) -> _NoteRow:

@@ -17,7 +17,7 @@ from mgclip.clip.load import EMBEDDED
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
-from mgclip.method.calibration import SHARES
+from mgclip.method.calibration import SHARES, Calibration
 from mgclip.method.learner import MGCLIP
 
 FORMAT = 1
@@ -147,8 +147,13 @@ def metadata(model: MGCLIP) -> Metadata:
     if model.solved is not None:
         fit = model.solved.calibration
         about["head_weight"], about["text_weight"] = fit.head / fit.deviation, fit.text
-        about["likeness"] = {str(share): value for share, value in zip(SHARES, fit.likeness, strict=False)}
+        about["likeness"] = likeness_shares(fit)
     return about
+
+
+def likeness_shares(fit: Calibration) -> dict[str, float]:
+    """The likeness that a percentage of learned images reach if they are left out, by percentage; empty without evidence."""
+    return {str(share): value for share, value in zip(SHARES, fit.likeness, strict=False)}
 
 
 def hub_id(backbone: Backbone) -> str | None:
