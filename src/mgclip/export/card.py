@@ -74,7 +74,7 @@ class _NoteRow:
 
 @dataclass(frozen=True)
 class _SolvedFacts:
-    """What the card says about a solved head; of the images that left-one-out scores were computed for, ``tested`` count."""
+    """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out."""
 
     images: int
     tested: int
@@ -125,7 +125,7 @@ def model_card(
         measured=any(row.measured for row in rows) or "accuracy" in evaluation,
         evaluation=evaluation,
         model=model.settings,
-        settings=model.settings.model_dump(exclude=HIDDEN_SETTINGS),
+        settings=_settings(model),
         solved=_solved_facts(model),
         adapted=bool(model.epochs) and model.settings.adapt != "never",
         epochs=model.epochs or 0,
@@ -175,6 +175,12 @@ def _tasks(model: MGCLIP) -> Iterator[tuple[str, ...]]:
     for size in model.task_sizes:
         yield model.class_names[first : first + size]
         first += size
+
+
+def _settings(model: MGCLIP) -> dict[str, object]:
+    """The settings of the card, with the ``gamma`` that the median rule found."""
+    found = {} if model.solved is None else {"gamma": model.solved.fourier.gamma}
+    return {**model.settings.model_dump(exclude=HIDDEN_SETTINGS), **found}
 
 
 def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
