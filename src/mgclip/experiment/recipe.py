@@ -16,6 +16,7 @@ from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import as_settings, build
 from mgclip.method.build_settings import nearest as nearest
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings
+from mgclip.stream.data import Filter
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 
@@ -34,6 +35,8 @@ class Recipe(Settings, BaselineSettings):
     train_per_class: Positive = 100
     """icons100 only: images drawn per class."""
     test_per_class: Positive = 20
+    filter: Filter = "none"
+    """icons100 only: what every image passes through."""
     class_order: str | int | list[int] = "shuffled"
     initial_classes: Annotated[int, Field(ge=0)] = 0
     """Classes of the first task; 0 means classes_per_task."""
