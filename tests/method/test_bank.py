@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mgclip.method.analytic import FourierFeatures, Sums
-from mgclip.method.bank import Bank, centres, drift_map
+from mgclip.method.analytic import FourierFeatures, Sums, solve
+from mgclip.method.bank import Bank, centres, drift_map, solve_bank
 
 DIM = 6
 HALF = 1e-3  # more than the rounding of half precision
@@ -154,3 +154,14 @@ def test_sums_are_those_of_as_many_images_as_each_feature_stands_for():
         assert one.dtype == torch.float64
         assert (one - other).abs().max() < 1e-10
     assert Bank.empty(DIM).sums(fourier).targets.shape == (16, 0)
+
+
+def test_equal_images_change_nothing_in_the_classifier():
+    features, labels = images([8, 8, 8])
+    fourier = FourierFeatures(DIM, 60, gamma=0.8, seed=1)
+    _, once = solve_bank(Bank.empty(DIM).plus(features, labels, per_class=8), fourier)
+    sums, often = solve_bank(Bank.empty(DIM).plus(features.repeat(9, 1), labels.repeat(9), per_class=8), fourier)
+    assert sums.counts.tolist() == [72, 72, 72]
+    assert often.ridge == once.ridge
+    assert (often.weights - once.weights).abs().max() < 1e-6 * once.weights.abs().max()
+    assert solve(sums).ridge < often.ridge  # with the number of images the ridge is too small
