@@ -85,6 +85,21 @@ def test_a_known_class_grows_and_the_others_are_not_touched():
     assert roomy.classes.tolist() == [0] * 2 + [1] * 8
 
 
+def test_images_are_taken_out_again():
+    full, (features, labels) = bank([4, 4]), images([4, 4])
+    out = torch.tensor([1, 6])
+    without = full.minus(features[out], labels[out])
+    stay = torch.tensor([0, 2, 3, 4, 5, 7])
+    assert same(without, Bank.empty(DIM).plus(features[stay], labels[stay], per_class=9))
+    coarse = bank([12, 12], limit=3)
+    features, labels = images([12, 12])
+    fewer = coarse.minus(features[:5], labels[:5])
+    assert fewer.counts.sum() == 19
+    assert torch.equal(fewer.features[fewer.classes == 1], coarse.features[coarse.classes == 1])
+    assert fewer.counts[fewer.classes == 1].sum() == 12
+    assert coarse.minus(features[:12], labels[:12]).classes.unique().tolist() == [1]
+
+
 def test_classes_are_removed_renamed_and_merged():
     full = bank([3, 4, 5])
     without = full.placed([0, None, 1], per_class=100)

@@ -1,4 +1,4 @@
-"""A bank of old image features, so that adapters can go on learning while the solved head stays valid.
+"""A bank of old image features, so that adapters can continue to learn while the solved head stays valid.
 
 The sums of the solved head belong to one state of the adapters. After the adapters have changed, the old images are no longer at
 hand, but a few features of each class are: the centres of k-means, each with the number of images it stands for. A linear map,
@@ -53,6 +53,18 @@ class Bank:
             per_class: The largest number of features of a class.
         """
         return self._with(features, labels.new_ones(len(labels), dtype=torch.float64), labels, per_class)
+
+    def minus(self, features: Tensor, labels: Tensor) -> Bank:
+        """The bank without some of its images: each is taken from the nearest feature of its class.
+
+        This is exact for an image that has a feature of its own. A centre stays where it is and stands for one image less.
+        """
+        counts = self.counts.clone()
+        for feature, label in zip(features.double(), labels.tolist(), strict=True):
+            own = torch.nonzero((self.classes == label) & (counts > 0))[:, 0]
+            counts[own[(self.features[own].double() @ feature).argmax()]] -= 1
+        kept = counts > 0
+        return Bank(self.features[kept], counts[kept], self.classes[kept])
 
     def merged(self, other: Bank, places: Sequence[int], *, per_class: int) -> Bank:
         """The features of both banks; class i of ``other`` is class ``places[i]`` of the result."""

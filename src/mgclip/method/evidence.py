@@ -22,8 +22,11 @@ WIDTH = 512
 IMAGES = 5000
 """Images of a task that are compared at most."""
 
-DEVIATIONS = 2.0
-"""Adapters go on learning if they lower the error by more than this number of standard errors."""
+DEVIATIONS = 1.0
+"""Adapters continue to learn if they lower the error by more than this number of standard errors.
+
+It is small because stopping is final, while continuing is decided again before the next task.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Evidence:
 
     @property
     def adapters_help(self) -> bool:
-        """Whether adapters should go on learning."""
+        """Whether adapters should continue to learn."""
         return self.deviations > DEVIATIONS
 
 
