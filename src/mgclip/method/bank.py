@@ -78,7 +78,7 @@ class Bank:
             places: The new position of each class, or None to remove it. Two classes with the same position become one.
             per_class: The largest number of features of a class.
         """
-        index = torch.tensor([-1 if place is None else place for place in places], device=self.classes.device)
+        index = torch.tensor([-1 if place is None else place for place in places]).to(self.classes)
         classes = index[self.classes]
         kept = classes >= 0
         empty = Bank.empty(self.features.shape[1], self.features.device)
@@ -99,8 +99,8 @@ class Bank:
 
     def _with(self, features: Tensor, counts: Tensor, classes: Tensor, per_class: int) -> Bank:
         """The bank with more features; a class that has too many is replaced by the centres of its features."""
-        features = torch.cat([self.features, features.to(self.features)])
-        counts, classes = torch.cat([self.counts, counts]), torch.cat([self.classes, classes])
+        given = zip((self.features, self.counts, self.classes), (features, counts, classes), strict=True)
+        features, counts, classes = (torch.cat([known, more.to(known)]) for known, more in given)
         parts = []
         for label in classes.unique().tolist():
             own = classes == label
