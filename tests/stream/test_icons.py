@@ -5,6 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mgclip.errors import InputError
+from mgclip.experiment.open_run import build_stream
+from mgclip.experiment.recipe import load_recipe
 from mgclip.stream import icons
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.glyphs import catalogue, render
@@ -85,3 +88,36 @@ def test_the_icon_sets_for_testing_are_as_defined():
         assert min(covers) > 200
     first, second = icons.load_retention("icons-concepts", 1), icons.load_retention("icons-families", 1)
     assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
+
+
+def test_the_edge_filter_is_applied_to_every_image_of_icons100():
+    plain, edges = (
+        load_dataset("icons100", path=None, train_per_class=2, test_per_class=1, filter=f) for f in ("none", "edges")
+    )
+    for part in ("train", "test"):
+        before, after = getattr(plain, part), getattr(edges, part)
+        assert np.array_equal(before.labels, after.labels)
+        for index in (0, 57, 99):
+            found = np.asarray(after.images[index], dtype=int)
+            image = np.asarray(before.images[index], dtype=int)
+            neighbours = sum(image[1 + y : 63 + y, 1 + x : 63 + x] for y in (-1, 0, 1) for x in (-1, 0, 1))
+            assert np.array_equal(found[1:-1, 1:-1], np.clip(9 * image[1:-1, 1:-1] - neighbours, 0, 255))
+    with pytest.raises(InputError, match="filter = edges applies to icons100 only, and the data set is icons-concepts"):
+        load_dataset("icons-concepts", path=None, test_only=True, filter="edges")
+
+
+def test_a_run_on_folders_refuses_the_filter():
+    with pytest.raises(InputError, match="filter = edges applies to icons100 only, and the data set is folder: leave"):
+        build_stream(load_recipe("icons100-edges", ["data=folder", "data_path=somewhere"]))
+
+
+def test_recipes_with_few_images_have_the_first_ones_of_icons100():
+    few, many = (build_stream(load_recipe(name, ["tasks=1"])) for name in ("icons100-few", "icons100"))
+    assert few[0].names == many[0].names
+    assert Counter(few[0].train.labels.tolist()) == dict.fromkeys(set(few[0].train.labels.tolist()), 4)
+    for label in set(few[0].train.labels.tolist()):
+        own, all_of = (np.flatnonzero(stream[0].train.labels == label) for stream in (few, many))
+        for one, other in zip(own, all_of, strict=False):
+            assert np.array_equal(np.asarray(few[0].train.images[one]), np.asarray(many[0].train.images[other]))
+    for one, other in zip(few[0].test.images, many[0].test.images, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))

@@ -42,7 +42,9 @@ OnImages = Callable[[int, int], None]
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
     train, test = recipe.train_per_class, recipe.test_per_class
-    dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test)
+    dataset = load_dataset(
+        recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter
+    )
     classes = len(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
     sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)

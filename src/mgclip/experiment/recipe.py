@@ -15,6 +15,7 @@ from mgclip.method.baselines.settings import BaselineSettings, unused
 from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
+from mgclip.stream.data import Filter
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
@@ -32,6 +33,8 @@ class Recipe(Settings, BaselineSettings):
     train_per_class: Positive = 100
     """icons100 only: images drawn per class."""
     test_per_class: Positive = 20
+    filter: Filter = "none"
+    """icons100 only: what every image passes through."""
     class_order: str | int | list[int] = "shuffled"
     initial_classes: Annotated[int, Field(ge=0)] = 0
     """Classes of the first task; 0 means classes_per_task."""

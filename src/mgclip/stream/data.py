@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+Filter: TypeAlias = Literal["none", "edges"]
+"""What every image of a generated data set passes through; ``edges`` is Pillow's FIND_EDGES."""
 
 
 @dataclass(frozen=True)
