@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Solution, Sums, choose_ridge, solve
+from mgclip.method.analytic import FourierFeatures, Sums
 
 RIDGE = 0.1
 """Ridge of the drift map, as a share of the mean eigenvalue of X^T X."""
@@ -43,6 +43,16 @@ class Bank:
         """A bank without classes, for features of length ``dim``."""
         features = torch.empty(0, dim, dtype=torch.float16, device=device)
         return cls(features, features.new_empty(0, dtype=torch.float64), features.new_empty(0, dtype=torch.long))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __bool__(self) -> bool:  # an empty bank is a bank
+        return True
+
+    def to(self, device: torch.device) -> Bank:
+        """The bank on a device."""
+        return Bank(self.features.to(device), self.counts.to(device), self.classes.to(device))
 
     def plus(self, features: Tensor, labels: Tensor, *, per_class: int) -> Bank:
         """The bank with more images, of new classes and of known ones.
@@ -109,17 +119,6 @@ class Bank:
                 held, images = centres(held, images, per_class)
             parts.append((held, images, torch.full_like(images, label, dtype=torch.long)))
         return Bank(*map(torch.cat, zip(*parts, strict=True))) if parts else self
-
-
-def solve_bank(bank: Bank, fourier: FourierFeatures) -> tuple[Sums, Solution]:
-    """The sums over a bank, and the classifier solved from them.
-
-    Cross-validation counts the features of the bank, not the images they stand for: centres scatter less than images, and with
-    the number of images it would choose a ridge that is far too small.
-    """
-    sums = bank.sums(fourier)
-    ridge = choose_ridge(*sums.balanced(), images=len(bank.classes))
-    return sums, solve(sums, ridge)
 
 
 def centres(features: Tensor, counts: Tensor, number: int) -> tuple[Tensor, Tensor]:

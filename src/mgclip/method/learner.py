@@ -192,13 +192,14 @@ class MGCLIP:
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, task.texts)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
+            before = self._features_before(task)
             result = self._preserve(task, on_step, checkpoints)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
             new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
             names = *self.class_names, *(task.names[place] for place in new)
             texts = *self.class_texts, *(task.texts[place] for place in new)
             if self.settings.compensation == "analytic":
-                self.solved = self._solve(task, names, texts)
+                self.solved = self._solve(task, names, texts, before)
             else:
                 self.head = self._compensate(task, memory, on_step, checkpoints)
         if result.probe is not None:
@@ -256,7 +257,14 @@ class MGCLIP:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 
-    def _solve(self, task: TaskData, names: tuple[str, ...], texts: tuple[str, ...]) -> SolvedHead:
+    def _features_before(self, task: TaskData) -> Tensor | None:
+        """Features of the task's images before its adapter phase, if a solved head must follow the adapters."""
+        follows = self.solved is not None and self.solved.bank is not None
+        return self.encoder.images(task.pixels, shared=True) if follows else None
+
+    def _solve(
+        self, task: TaskData, names: tuple[str, ...], texts: tuple[str, ...], before: Tensor | None
+    ) -> SolvedHead:
         """The solved head with the images of this task, over all classes ``names`` (docs/method.md 10, 11)."""
         place = torch.tensor([index_of(name, names) for name in task.names])
         images = self._marked_images(task.pixels, place[task.labels])
@@ -264,7 +272,10 @@ class MGCLIP:
         if head is None:
             gamma = settings.gamma or median_gamma(images.features)
             fourier = FourierFeatures(self.backbone.feature_dim, settings.features, gamma, settings.seed)
-            head = SolvedHead.empty(fourier, self.backbone.device)
+            per_class = settings.bank_per_class if settings.adapt == "always" and settings.epochs != 0 else 0
+            head = SolvedHead.empty(fourier, self.backbone.device, per_class=per_class)
+        if before is not None:
+            head = solved_head.moved(head, before, images.features)
         return solved_head.add(head, images, self._text_logits_over(texts))
 
     def _marked_images(self, pixels: PreparedImages, labels: Tensor) -> Images:

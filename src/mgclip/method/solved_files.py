@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mgclip.method.analytic import FourierFeatures, Sums
+from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
 from mgclip.method.solved_head import Images, SolvedHead
 
@@ -35,11 +36,13 @@ def tensors(head: SolvedHead) -> dict[str, Tensor]:
         "sample_labels": head.sample.labels,
         "sample_features": head.sample.features,
     }
+    if head.bank is not None:
+        named |= {"bank": head.bank.features, "bank_counts": head.bank.counts, "bank_classes": head.bank.classes}
     return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
 
 
 def restored(
-    about: Mapping[str, Any], named: Mapping[str, Tensor], *, width: int, seed: int, classes: int
+    about: Mapping[str, Any], named: Mapping[str, Tensor], *, width: int, seed: int, classes: int, per_class: int
 ) -> SolvedHead:
     """The solved head from what ``entry`` and ``tensors`` gave.
 
@@ -49,6 +52,7 @@ def restored(
         width: The number of random features.
         seed: The seed they are drawn from.
         classes: The number of classes of the model.
+        per_class: The largest number of features of a class in the bank.
 
     Raises:
         KeyError, TypeError, ValueError: If something is missing or does not fit.
@@ -64,6 +68,9 @@ def restored(
         "sample_labels": (sampled,),
         "sample_features": (sampled, dim),
     }
+    if "bank" in named:
+        held = len(named["bank"])
+        shapes |= {"bank": (held, dim), "bank_counts": (held,), "bank_classes": (held,)}
     for name, shape in shapes.items():
         if tuple(named[name].shape) != shape:
             raise ValueError(f"{name} has shape {tuple(named[name].shape)}; expected {shape}")
@@ -87,8 +94,10 @@ def restored(
         named["weights"].double(),
         ridge,
         Calibration(**{**calibration, "likeness": tuple(calibration["likeness"])}),
+        Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"]) if "bank" in named else None,
+        per_class if "bank" in named else 0,
     )
 
 
-def _labels(named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return named["labels"], named["sample_labels"]
+def _labels(named: Mapping[str, Tensor]) -> list[Tensor]:
+    return [named[name] for name in ("labels", "sample_labels", "bank_classes") if name in named]

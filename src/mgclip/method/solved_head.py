@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, solve
+from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, solve
+from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 
 SAMPLE = 4096
@@ -70,6 +72,9 @@ class SolvedHead:
         weights: ``(m, c)``, solved from the sums.
         ridge: The ridge they were solved with.
         calibration: The weights of head and texts, and what the sample says about both.
+        bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
+            change.
+        per_class: The largest number of features of a class in the bank.
     """
 
     fourier: FourierFeatures
@@ -79,20 +84,24 @@ class SolvedHead:
     weights: Tensor
     ridge: float = 0.0
     calibration: Calibration = field(default_factory=Calibration)
+    bank: Bank | None = None
+    per_class: int = 0
 
     @classmethod
-    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu") -> SolvedHead:
-        """A head that has learned nothing."""
+    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu", *, per_class: int = 0) -> SolvedHead:
+        """A head that has learned nothing; with a bank of ``per_class`` features of a class, unless that is 0."""
         sums, none = Sums.empty(fourier.width + 1, device), torch.empty(0, dtype=torch.long, device=device)
         learned = Images(none, none, torch.empty(0, 0, device=device))
         sample = Images(none, none, torch.empty(0, fourier.dim, device=device))
-        return cls(fourier, sums, learned, sample, sums.targets)
+        bank = Bank.empty(fourier.dim, device) if per_class else None
+        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class)
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
         sums = Sums(self.sums.gram.to(device), self.sums.targets.to(device), self.sums.counts.to(device))
         learned, sample = self.learned.to(device), self.sample.to(device)
-        return replace(self, sums=sums, learned=learned, sample=sample, weights=self.weights.to(device))
+        bank = self.bank and self.bank.to(device)
+        return replace(self, sums=sums, learned=learned, sample=sample, weights=self.weights.to(device), bank=bank)
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -101,11 +110,12 @@ class SolvedHead:
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
     """The head with more images, of known or new classes."""
-    sums = accumulate(head, images)
+    bank = head.bank and head.bank.plus(images.features, images.labels, per_class=head.per_class)
     return resolved(
         replace(
             head,
-            sums=sums,
+            sums=accumulate(head, images),
+            bank=bank,
             learned=head.learned.plus(images.without_features()),
             sample=head.sample.plus(images).sampled(),
         ),
@@ -135,6 +145,7 @@ def correct(head: SolvedHead, images: Images, wrong: Tensor, text_logits: TextLo
     without = replace(
         head,
         sums=accumulate(head, before, sign=-1),
+        bank=head.bank and head.bank.minus(before.features, before.labels),
         learned=_minus(head.learned, before),
         sample=_minus(head.sample, before),
     )
@@ -153,9 +164,15 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
         total = head.sums.targets[:, label]
         sums = replace(head.sums, gram=head.sums.gram - torch.outer(total, total) / head.sums.counts[label])
     kept = [other for other in range(len(sums.counts)) if other != label]
-    sums = Sums(sums.gram, sums.targets[:, kept], sums.counts[kept])
+    places = [None if other == label else other - (other > label) for other in range(len(sums.counts))]
     return resolved(
-        replace(head, sums=sums, learned=_dropped(head.learned, label), sample=_dropped(head.sample, label)),
+        replace(
+            head,
+            sums=Sums(sums.gram, sums.targets[:, kept], sums.counts[kept]),
+            bank=head.bank and head.bank.placed(places, per_class=head.per_class),
+            learned=_dropped(head.learned, label),
+            sample=_dropped(head.sample, label),
+        ),
         text_logits,
     )
 
@@ -171,6 +188,7 @@ def merge(head: SolvedHead, other: SolvedHead, places: Sequence[int], text_logit
         replace(
             head,
             sums=head.sums.merged(other.sums, places),
+            bank=head.bank and other.bank and head.bank.merged(other.bank, places, per_class=head.per_class),
             learned=head.learned.plus(placed(other.learned)),
             sample=head.sample.plus(placed(other.sample)).sampled(),
         ),
@@ -183,15 +201,33 @@ def unite(head: SolvedHead, label: int, into: int, text_logits: TextLogits) -> S
     classes = len(head.sums.counts)
     places = [into if other == label else other for other in range(classes)]
     places = [place - (place > label) for place in places]
-    empty = SolvedHead.empty(head.fourier, head.sums.gram.device)
+    empty = SolvedHead.empty(head.fourier, head.sums.gram.device, per_class=head.per_class)
     return merge(empty, head, places, text_logits)
+
+
+def moved(head: SolvedHead, before: Tensor, after: Tensor) -> SolvedHead:
+    """The head after the adapters have changed, not solved yet: the features of its bank and its sample are moved.
+
+    Args:
+        head: A head with a bank.
+        before: Features of the images of the new task before the change, ``(n, d)``.
+        after: Their features after it, ``(n, d)``.
+    """
+    drift = drift_map(before, after)
+    features = F.normalize(head.sample.features.double() @ drift, dim=-1).to(head.sample.features)
+    return replace(head, bank=head.bank and head.bank.moved(drift), sample=replace(head.sample, features=features))
 
 
 def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    solution = solve(head.sums)
+    ridge, bank = None, head.bank
+    if bank is not None:
+        # The centres of the bank scatter less than images. Cross-validation over the images would choose too small a ridge.
+        head = replace(head, sums=bank.sums(head.fourier))
+        ridge = choose_ridge(*head.sums.balanced(), images=len(bank))
+    solution = solve(head.sums, ridge)
     sample = head.sample
     phi = head.fourier(sample.features)
     scores = leave_one_out(solution, phi, sample.labels, head.sums.counts)

@@ -91,6 +91,11 @@ METHODS: Mapping[str, Method] = {
         source="beyond the paper (docs/method.md 10, 11)",
         changes=ANALYTIC,
     ),
+    "mg-clip-analytic-adapt": Method(
+        about="the solved head on a CLIP whose adapters go on learning; stored features follow them",
+        source="beyond the paper (docs/method.md 10 to 12)",
+        changes={**ANALYTIC, "adapt": "always"},
+    ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
         source="joint training",
