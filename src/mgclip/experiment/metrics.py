@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Matrix = NDArray[np.float64]
 
@@ -73,26 +73,25 @@ def average(matrix: Matrix, sizes: Sequence[int]) -> float:
     return float(accuracy_after(matrix, sizes).mean())
 
 
+def accuracy_drops(matrix: Matrix) -> list[float]:
+    """For each task but the last: the best accuracy so far minus the last one."""
+    return [float(np.max(matrix[task:-1, task]) - matrix[-1, task]) for task in range(len(matrix) - 1)]
+
+
 def forgetting(matrix: Matrix) -> float | None:
     """Mean over earlier tasks of the best accuracy so far minus the last one; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    drops = [np.max(matrix[j : count - 1, j]) - matrix[count - 1, j] for j in range(count - 1)]
-    return float(np.mean(drops))
+    return _mean(accuracy_drops(matrix))
 
 
 def backward_transfer(matrix: Matrix) -> float | None:
     """Mean over earlier tasks of the last accuracy minus the one right after learning; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    return float(np.mean([matrix[count - 1, j] - matrix[j, j] for j in range(count - 1)]))
+    return _mean(matrix[-1, :-1] - matrix.diagonal()[:-1])
 
 
 def forward_transfer(matrix: Matrix) -> float | None:
     """Mean zero-shot accuracy on each task just before it is learned; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    return float(np.mean([matrix[j - 1, j] for j in range(1, count)]))
+    return _mean(matrix.diagonal(1))
+
+
+def _mean(values: ArrayLike) -> float | None:
+    return float(np.mean(values)) if np.size(values) else None

@@ -71,9 +71,9 @@ class Run:
     waiting: tuple[str, ...]
 
     @property
-    def lead(self) -> Result:
-        """The result that is shown first: that of mg-clip, if there is one."""
-        return next((result for result in self.results if result.method == "mg-clip"), self.results[0])
+    def ranked(self) -> list[Result]:
+        """The results as they are shown: that of mg-clip first, if there is one."""
+        return sorted(self.results, key=lambda result: result.method != "mg-clip")
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -89,6 +89,11 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         raise InputError("A report needs at least one run: give its folder.")
     unique = list({folder.resolve(): folder for folder in folders}.values())
     return [_read_run(folder, label, len(unique) > 1) for folder, label in zip(unique, labels(unique), strict=True)]
+
+
+def all_results(runs: Sequence[Run]) -> list[Result]:
+    """The results of all runs."""
+    return [result for run in runs for result in run.results]
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
