@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
@@ -93,5 +93,5 @@ def forward_transfer(matrix: Matrix) -> float | None:
     return _mean(matrix.diagonal(1))
 
 
-def _mean(values: ArrayLike) -> float | None:
-    return float(np.mean(values)) if np.size(values) else None
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

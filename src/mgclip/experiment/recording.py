@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mgclip.errors import InputError
+from mgclip.method.gap import Gap
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
@@ -77,19 +78,12 @@ class ProbeConfig(BaseModel):
     adapter_lr: float
 
 
-class Similarities(BaseModel):
-    """A recorded gap."""
-
-    positive: float
-    negative: float
-
-
 class ProbeTrace(BaseModel):
     """``probe.json``."""
 
     config: ProbeConfig
-    zero_shot: Similarities
-    epochs: list[Similarities]
+    zero_shot: Gap
+    epochs: list[Gap]
     losses: list[float]
     chosen_epochs: int
 
@@ -170,13 +164,13 @@ def _read_photos(folder: Path) -> Dataset:
 
 def _settings(folder: Path, config: Config) -> Settings:
     same = config.model_dump(include=set(Settings.model_fields))
-    names = {
+    same |= {
         "rank": config.adapter_rank,
         "lora_alpha": config.adapter_alpha,
         "encode_batch_size": config.eval_batch_size,
     }
     try:
-        return Settings(**{**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")})
+        return Settings(**same, adapter_init=str(folder / "adapter_init.safetensors"))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"In {folder / 'trace.json'}, {first['loc'][0]}: {first['msg']}.") from None

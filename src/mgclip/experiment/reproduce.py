@@ -19,7 +19,7 @@ from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
-from mgclip.experiment.schemas import Summary
+from mgclip.experiment.schemas import Summary, read_run_file
 
 Scalar = str | int | float | bool | None
 
@@ -154,7 +154,7 @@ def finished(run: TableRun) -> dict[str, Summary] | None:
     if not (run.folder / run_folder.RECIPE).is_file():
         return None
     run_folder.check_same(run.folder, run.recipe, "give another --out, or remove that folder")
-    return run_folder.read_summaries(run.folder) or None
+    return read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
 
 
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:

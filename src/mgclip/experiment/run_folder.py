@@ -25,14 +25,17 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_run_json,
+    read_run_file,
 )
 from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
+from mgclip.untrusted import read_json
 
-RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
+RECORDS, RECIPE, ENVIRONMENT = "records.jsonl", "recipe.yaml", "environment.json"
+SUMMARY = "summary.json"
+"""In the folder of a method its summary, in that of the run the summaries of all methods by name."""
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
 FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
 """Settings that the first version did not write, because only this value existed."""
@@ -78,7 +81,7 @@ def is_unused(folder: Path) -> bool:
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {temporary_name(DATA)} or checked(Data, read_run_json(folder / DATA), DATA) is not None
+        return names <= {temporary_name(DATA)} or read_run_file(Data, folder / DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 
@@ -118,9 +121,8 @@ def check_data(folder: Path, now: Data) -> None:
     Raises:
         InputError: Naming what changed.
     """
-    file = folder / DATA
-    recorded = checked(Data, read_run_json(file), str(file)) if file.is_file() else now
-    if (changed := difference(recorded, now)) is not None:
+    recorded = read_run_file(Data, folder / DATA)
+    if recorded is not None and (changed := difference(recorded, now)) is not None:
         raise InputError(
             f"The data has changed since {folder} was started ({changed}): restore it, or start a new run."
         )
@@ -133,13 +135,11 @@ def read_skipped(folder: Path) -> list[Skipped]:
         InputError: If the list is missing or damaged.
     """
     file = folder / SKIPPED
-    if not file.is_file():
+    if read_run_file(SkippedList, file) is None:
         raise InputError(
             f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run."
         )
-    found = read_run_json(file)
-    checked(SkippedList, found, str(file))
-    return [Skipped(**entry) for entry in found]  # not the checked copy: a file name need not be UTF-8
+    return [Skipped(**entry) for entry in read_json(file)]  # not the checked copy: a file name need not be UTF-8
 
 
 def check_own(folder: Path, methods: Sequence[str]) -> None:
@@ -151,26 +151,6 @@ def check_own(folder: Path, methods: Sequence[str]) -> None:
     for part in (folder / method / inner for method in methods for inner in ("", "model", "examples")):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link, which a run does not follow: replace it by a real folder.")
-
-
-def read_summary(folder: Path) -> Summary | None:
-    """The summary of a method; None if it has not finished.
-
-    Raises:
-        InputError: If it is damaged.
-    """
-    file = folder / SUMMARY
-    return checked(Summary, read_run_json(file), str(file)) if file.is_file() else None
-
-
-def read_summaries(folder: Path) -> dict[str, Summary]:
-    """The summaries of all methods of a run; empty if it has not finished.
-
-    Raises:
-        InputError: If they are damaged.
-    """
-    file = folder / SUMMARY
-    return checked(dict[str, Summary], read_run_json(file), str(file)) if file.is_file() else {}
 
 
 def append_record(folder: Path, record: Record) -> None:

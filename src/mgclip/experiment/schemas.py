@@ -191,14 +191,14 @@ SkippedList = list[Skipped]
 Kind = TypeVar("Kind")
 
 
-def read_run_json(file: Path) -> Any:
-    """The content of a JSON file; None if it does not exist.
+def read_run_file(kind: type[Kind], file: Path) -> Kind | None:
+    """The content of a JSON file as one of the types above; None if there is no file.
 
     Raises:
-        InputError: If it is not JSON.
+        InputError: If it is damaged.
     """
     try:
-        return untrusted.read_json(file)
+        return checked(kind, untrusted.read_json(file), str(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
@@ -211,9 +211,7 @@ def check_format(file: Path) -> Environment:
     Raises:
         InputError: If the file is damaged, or the run's files have a newer format.
     """
-    if (found := read_run_json(file)) is None and not file.is_file():
-        return {}
-    environment = checked(Environment, found, str(file))
+    environment = read_run_file(Environment, file) or {}
     if (number := environment.get("format", FORMAT)) > FORMAT:
         raise InputError(
             f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip."

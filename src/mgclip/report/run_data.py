@@ -21,7 +21,7 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_run_json,
+    read_run_file,
 )
 from mgclip.method.baselines.table import METHODS
 
@@ -142,8 +142,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
             raise InputError(
                 f"Line {number} of {folder / run_folder.RECORDS} is not the record of task {number}: restore it from a backup."
             )
-    summary, final = read_run_json(folder / run_folder.SUMMARY), read_run_json(folder / run_folder.FINAL)
-    ending = checked(Ending, summary or {}, str(folder / run_folder.SUMMARY))
+    ending = read_run_file(Ending, folder / run_folder.SUMMARY)
     return Result(
         run=run,
         method=method,
@@ -152,7 +151,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
         records=read,
         summary=run_folder.summarise(read),
         matrix=run_folder.accuracy_matrix(read)[0],
-        retention=ending.get("retention", {}),
-        finished=summary is not None,
-        final=None if final is None else checked(Final, final, str(folder / run_folder.FINAL)),
+        retention=(ending or {}).get("retention", {}),
+        finished=ending is not None,
+        final=read_run_file(Final, folder / run_folder.FINAL),
     )

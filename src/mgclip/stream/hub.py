@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
-from mgclip.stream.data import Dataset, Split, Subset
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT
 
 
@@ -143,11 +143,8 @@ def _words(name: str) -> set[str]:
 def _split(name: str, part: str, images: ColumnImages, labels: NDArray[np.int64], ours: NDArray[np.int64]) -> Split:
     if len(images) != len(labels) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(ours)):
         raise InputError(f"The {part} part of {name} has an image without a label among its {len(ours)} class names.")
-    mapped = ours[labels]
-    if (mapped >= 0).all():
-        return Split(images, mapped)
-    kept = np.flatnonzero(mapped >= 0)
-    return Split(Subset(images, kept), mapped[kept])
+    split = Split(images, ours[labels])
+    return split if (split.labels >= 0).all() else split.take(np.flatnonzero(split.labels >= 0))
 
 
 def _reason(error: Exception) -> str:

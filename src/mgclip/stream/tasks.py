@@ -110,5 +110,4 @@ def _select(split: Split, classes: Sequence[int]) -> Split:
     new_label = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
     new_label[list(classes)] = np.arange(len(classes))
     labels: NDArray[np.int64] = new_label[split.labels]
-    chosen = np.flatnonzero(labels >= 0)
-    return Split(Subset(split.images, chosen), labels[chosen])
+    return Split(split.images, labels).take(np.flatnonzero(labels >= 0))

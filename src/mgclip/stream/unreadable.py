@@ -95,8 +95,4 @@ def drop_positions(split: Split, gone: set[int]) -> Split:
     """A part without the images at these positions."""
     if not gone:
         return split
-    keep = np.array([position for position in range(len(split.labels)) if position not in gone], dtype=np.int64)
-    images = split.images
-    if isinstance(images, Subset):  # keep positions in the data set, by which joined tasks are sorted
-        return Split(Subset(images.items, images.positions[keep]), split.labels[keep])
-    return Split(Subset(images, keep), split.labels[keep])
+    return split.take(np.setdiff1d(np.arange(len(split.labels)), list(gone)))
