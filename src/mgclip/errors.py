@@ -21,6 +21,11 @@ def one_line(text: str) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not blank, or the kind of the error if it has no message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class MGCLIPError(Exception):
     """A command or call failed while it ran; the command line exits with 1."""
 

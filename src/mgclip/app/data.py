@@ -104,7 +104,7 @@ def _as_json(report: DatasetReport, recipes: list[str]) -> dict[str, object]:
         "parts": parts,
         "classes": classes,
         "opened": report.opened,
-        "findings": [{"kind": finding.kind, "what": finding.what} for finding in report.findings],
+        "findings": [vars(finding) for finding in report.findings],
         "notes": list(report.notes),
         "recipes": recipes,
         "ok": not report.findings,

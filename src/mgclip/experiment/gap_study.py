@@ -151,13 +151,8 @@ class Study:
         return project(*self.features())
 
     def track(self, loss: Loss, *, epochs: int, points: int, on_step: OnStep = lambda step: None) -> StudyTrace:
-        """Fine-tune the adapters with a loss and measure the geometry meanwhile. The adapters are restored at the end.
-
-        Args:
-            loss: The loss of the fine-tuning.
-            epochs: Epochs of the fine-tuning.
-            points: Approximate number of measurements.
-            on_step: Called after each step.
+        """Fine-tune the adapters with a loss and measure the geometry about ``points`` times meanwhile. The adapters are
+        restored at the end.
         """
         model, sample = self.model, self.sample
         settings = model.settings.model_copy(update={"adapter_loss": loss})

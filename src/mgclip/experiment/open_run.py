@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
 from mgclip.stream.unreadable import (
     NO_TASK,
+    OnImages,
     Part,
     Skipped,
     drop_positions,
@@ -34,9 +35,6 @@ from mgclip.stream.unreadable import (
     stream_parts,
     without_skipped,
 )
-
-OnImages = Callable[[int, int], None]
-"""Called while images are opened, with the number opened and the total."""
 
 
 def build_stream(recipe: Recipe) -> list[Task]:

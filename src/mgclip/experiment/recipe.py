@@ -206,16 +206,9 @@ def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
 
 
 def build_settings(given: Settings | Mapping[str, Any] | Iterable[str] | None) -> Settings:
-    """The method's settings.
+    """The method's settings from settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
 
-    Args:
-        given: Settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
-
-    Returns:
-        The settings.
-
-    Raises:
-        InputError: If it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
+    Raises ``InputError`` if it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
     """
     if isinstance(given, list | tuple) and all(isinstance(change, str) for change in given):
         return as_settings(dict(map(parse_change, given)))

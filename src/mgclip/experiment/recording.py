@@ -107,11 +107,7 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Read and check a recording.
-
-    Raises:
-        InputError: Naming the file that is missing or not valid.
-    """
+    """Read and check a recording. Raises ``InputError``, naming the file, if one is missing or not valid."""
     trace = _read(Trace, folder / "trace.json")
     probe = _read(ProbeTrace, folder / "probe.json") if (folder / "probe.json").is_file() else None
     dataset = _read_photos(folder)

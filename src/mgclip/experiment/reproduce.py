@@ -87,13 +87,8 @@ def shipped_tables() -> dict[str, Path]:
 
 
 def load_table(name: str) -> TableSpec:
-    """Load a table.
-
-    Args:
-        name: The name of a shipped table, or a file.
-
-    Raises:
-        InputError: If there is no such table (with the nearest name), or it is not valid.
+    """Load a shipped table by its name, or a file. Raises ``InputError`` if there is none (with the nearest name), or it is not
+    valid.
     """
     tables = shipped_tables()
     file = tables.get(name, Path(name))
@@ -146,10 +141,8 @@ def _twin(name: str) -> str:
 
 
 def finished(run: TableRun) -> dict[str, Summary] | None:
-    """The summaries of the methods of a run; None if it has not finished.
-
-    Raises:
-        InputError: If its folder contains a run with different settings.
+    """The summaries of the methods of a run; None if it has not finished. Raises ``InputError`` if its folder contains a run
+    with different settings.
     """
     if not (run.folder / run_folder.RECIPE).is_file():
         return None

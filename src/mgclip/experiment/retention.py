@@ -35,17 +35,11 @@ def load_held_out(
     keep_bytes: int,
     readable: Callable[[str, Split], Split] = lambda name, split: split,
 ) -> dict[str, HeldOut]:
-    """Load the test images of data sets.
+    """Load the test images of data sets, each from its path or, if that is None, from the default place. At most ``keep_bytes``
+    of prepared images are kept in memory.
 
-    Args:
-        paths: Name of each data set -> path of its data, or None for the default.
-        encoder: Prepares the images.
-        test_per_class: Images of each class, for data sets that are drawn.
-        keep_bytes: Memory for prepared images.
-        readable: Returns a split without the images that cannot be read; it gets the name of the data set, and the split.
-
-    Raises:
-        InputError: If a data set cannot be loaded or has no test image.
+    ``test_per_class`` applies to data sets that are drawn. ``readable`` gets the name of a data set and its split, and returns
+    the split without the images that cannot be read. Raises ``InputError`` if a data set cannot be loaded or has no test image.
     """
     held_out, room = {}, MemoryBudget(keep_bytes)
     for name, path in paths.items():

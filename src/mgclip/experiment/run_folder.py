@@ -54,13 +54,8 @@ def environment() -> Environment:
 
 
 def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: Sequence[Skipped] = ()) -> None:
-    """Create the folder of a run.
-
-    Args:
-        folder: The folder to create.
-        recipe: The resolved recipe. It is written last: a folder without it is not a run.
-        data: The fingerprint of the stream.
-        skipped: The images to leave out.
+    """Create the folder of a run, with the fingerprint of its stream and the images to leave out. The recipe is written last: a
+    folder without it is not a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, data)
@@ -87,11 +82,7 @@ def is_unused(folder: Path) -> bool:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run.
-
-    Raises:
-        InputError: If the folder is not a run.
-    """
+    """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
     if not (folder / RECIPE).is_file():
         raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
     check_format(folder / ENVIRONMENT)
@@ -102,10 +93,8 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
-    """Check that the run in a folder was started with this recipe, apart from settings of memory and speed.
-
-    Raises:
-        InputError: Naming the first key that differs, ending with ``advice``.
+    """Check that the run in a folder was started with this recipe, apart from settings of memory and speed. Raises
+    ``InputError``, which names the first key that differs and ends with ``advice``.
     """
     started, now = meaning(read_recipe(folder)), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
@@ -116,10 +105,8 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
 
 
 def check_data(folder: Path, now: Data) -> None:
-    """Check that a run resumes with the data it was started with, if their fingerprint was recorded.
-
-    Raises:
-        InputError: Naming what changed.
+    """Check that a run resumes with the data it was started with, if their fingerprint was recorded. Raises ``InputError``,
+    naming what changed.
     """
     recorded = read_run_file(Data, folder / DATA)
     if recorded is not None and (changed := difference(recorded, now)) is not None:
@@ -129,11 +116,7 @@ def check_data(folder: Path, now: Data) -> None:
 
 
 def read_skipped(folder: Path) -> list[Skipped]:
-    """The images that a run leaves out.
-
-    Raises:
-        InputError: If the list is missing or damaged.
-    """
+    """The images that a run leaves out. Raises ``InputError`` if the list is missing or damaged."""
     file = folder / SKIPPED
     if read_run_file(SkippedList, file) is None:
         raise InputError(
@@ -143,11 +126,7 @@ def read_skipped(folder: Path) -> list[Skipped]:
 
 
 def check_own(folder: Path, methods: Sequence[str]) -> None:
-    """Check that a run writes into its own folder only.
-
-    Raises:
-        InputError: If one of its folders is a symbolic link.
-    """
+    """Check that a run writes into its own folder only. Raises ``InputError`` if one of its folders is a symbolic link."""
     for part in (folder / method / inner for method in methods for inner in ("", "model", "examples")):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link, which a run does not follow: replace it by a real folder.")
@@ -162,10 +141,8 @@ def append_record(folder: Path, record: Record) -> None:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """The records of a method, one per task, as written and not checked. A last line that a crash cut short is left out.
-
-    Raises:
-        InputError: If the file cannot be read, or another line is not JSON.
+    """The records of a method, one per task, as written and not checked. A last line that a crash cut short is left out. Raises
+    ``InputError`` if the file cannot be read, or another line is not JSON.
     """
     file = folder / RECORDS
     try:
@@ -184,10 +161,8 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def kept_records(folder: Path, count: int) -> list[Record]:
-    """The records of the first ``count`` tasks, which the checkpoint contains.
-
-    Raises:
-        InputError: If one is missing or damaged.
+    """The records of the first ``count`` tasks, which the checkpoint contains. Raises ``InputError`` if one is missing or
+    damaged.
     """
     records = read_records(folder)[:count]
     for number, record in enumerate(records, start=1):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mgclip.errors import InputError, MGCLIPError
+from mgclip.errors import InputError, MGCLIPError, first_line
 
 
 def check_repo(repo: str) -> None:
-    """Check that ``repo`` is a valid name of a repository on the hub.
-
-    Raises:
-        InputError: If it is not.
-    """
+    """Raise ``InputError`` if ``repo`` is not a valid name of a repository on the hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -46,14 +42,10 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
         api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
     except Exception as error:  # four libraries raise here: no token, no permission, no network, no answer
         raise MGCLIPError(
-            f"{folder} was not pushed to {repo} ({_reason(error)}): {_advice(error, get_token() is not None)}"
+            f"{folder} was not pushed to {repo} ({first_line(error).rstrip('.:')}): "
+            f"{_advice(error, get_token() is not None)}"
         ) from error
     return str(created)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def _advice(error: Exception, has_token: bool) -> str:

@@ -77,13 +77,8 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read runs, each once.
-
-    Args:
-        folders: Folders of runs, finished or not.
-
-    Raises:
-        InputError: If a folder is not a run, has no record yet, or contains a damaged file.
+    """Read runs, finished or not, each once. Raises ``InputError`` if a folder is not a run, has no record yet, or contains a
+    damaged file.
     """
     if not folders:
         raise InputError("A report needs at least one run: give its folder.")

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
 from mgclip.untrusted import RestrictedUnpickler
@@ -24,15 +24,10 @@ MAX_BYTES = 400_000_000
 
 
 def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
-    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either.
+    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either; None if there is
+    neither.
 
-    Class names are spelled as in the data set (``aquarium_fish``).
-
-    Returns:
-        The data set; None if there is neither.
-
-    Raises:
-        InputError: If it is damaged.
+    Class names are spelled as in the data set (``aquarium_fish``). Raises ``InputError`` if it is damaged.
     """
     source = path / ARCHIVE if (path / ARCHIVE).is_file() else path
     if not source.is_file() and not any((folder / "meta").is_file() for folder in (path, path / ARCHIVE_FOLDER)):
@@ -68,8 +63,9 @@ def _from_archive(source: Path) -> Dataset:
             images = flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [n, 3072] -> [n, 32, 32, 3]
             splits[split] = Split(list(images), np.asarray(data[split]["fine_labels"], dtype=np.int64))
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{source} is not the CIFAR-100 python archive ({reason}): download it again.") from error
+        raise InputError(
+            f"{source} is not the CIFAR-100 python archive ({first_line(error)}): download it again."
+        ) from error
     return _checked(names, splits)
 
 

@@ -8,14 +8,8 @@ from pathlib import Path
 
 
 def find_duplicates(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Find files with the same content. Only files of equal size are read, and none is decoded.
-
-    Args:
-        train: Training images.
-        test: Test images.
-
-    Returns:
-        Each test file that is a duplicate, and the first training file with its content. Unreadable files are ignored.
+    """Each test image that is a duplicate, and the first training image with the same content. Only files of equal size are
+    read, and none is decoded. Unreadable files are ignored.
     """
     sizes = [_size(file) for file in test]
     wanted = set(sizes) - {None}

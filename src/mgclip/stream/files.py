@@ -74,15 +74,8 @@ def images_in(folder: Path) -> list[str]:
 
 
 def listed_files(root: Path, classes: int, lines: Iterable[tuple[int, str]]) -> tuple[ClassFiles, list[str]]:
-    """Find the files that a list names. Each folder is read once, and no file is checked by itself.
-
-    Args:
-        root: The folder of all files.
-        classes: Number of classes.
-        lines: Label and name below ``root`` of each file.
-
-    Returns:
-        The files that exist, and the names of the others.
+    """Find the files of a list, given as the label and the name below ``root`` of each. Returns those that exist, and the names
+    of the others. Each folder is read once, and no file is checked by itself.
     """
     names: list[list[str]] = [[] for _ in range(classes)]
     there: dict[str, set[str]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
@@ -71,17 +71,8 @@ def load_hub(
     parquet: dict[str, list[str]] | None,
     test_only: bool,
 ) -> Dataset:
-    """Load a data set from the hub or from parquet files.
-
-    Args:
-        name: Name of the data set.
-        hub: Its place on the hub.
-        class_names: Its classes; images of other classes are left out. None: the classes of the hub.
-        parquet: The files of each split, instead of the hub's.
-        test_only: Leave the training part empty.
-
-    Raises:
-        InputError: If it cannot be loaded, or has other classes.
+    """Load a data set from the hub, or from the parquet files of each split. Images of other classes than ``class_names`` are
+    left out; None stands for the classes of the hub. Raises ``InputError`` if it cannot be loaded, or has other classes.
     """
     source = hub.id if parquet is None else str(Path(next(iter(parquet.values()))[0]).parent)
     try:
@@ -93,7 +84,7 @@ def load_hub(
         images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
     except Exception as error:  # many libraries raise network, cache and format errors of their own
         raise InputError(
-            f"{name} cannot be loaded from {source} ({_reason(error)}): {_advice(hub, parquet)}."
+            f"{name} cannot be loaded from {source} ({first_line(error)}): {_advice(hub, parquet)}."
         ) from error
     names = tuple(theirs if class_names is None else class_names)
     ours = _positions(theirs, names, hub, source)
@@ -145,10 +136,6 @@ def _split(name: str, part: str, images: ColumnImages, labels: NDArray[np.int64]
         raise InputError(f"The {part} part of {name} has an image without a label among its {len(ours)} class names.")
     split = Split(images, ours[labels])
     return split if (split.labels >= 0).all() else split.take(np.flatnonzero(split.labels >= 0))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _advice(hub: HubSource, parquet: dict[str, list[str]] | None) -> str:
