@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from pydantic import ValidationError
 
 
 def read_json(file: Path) -> Any:
@@ -64,6 +65,11 @@ class RestrictedUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Refuse every name."""
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed in this file")
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What is wrong with a value, as ``place: message``."""
+    return [f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}" for each in error.errors()]
 
 
 def _refuse_constant(name: str) -> Any:

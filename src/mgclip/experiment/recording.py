@@ -24,6 +24,7 @@ from mgclip.method.gap import Gap
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.untrusted import problems
 
 EMBEDDED = Path(str(files("mgclip") / "assets" / "recording"))
 """The recording inside the package, made by ``scripts/record_conformance.py``."""
@@ -134,9 +135,7 @@ def _read(kind: type[Part], file: Path) -> Part:
     try:
         return kind.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "top level"
-        raise InputError(f"{file} of the recording is not valid ({where}: {first['msg']}).") from None
+        raise InputError(f"{file} of the recording is not valid ({problems(error)[0]}).") from None
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from None
 
@@ -168,5 +167,4 @@ def _settings(folder: Path, config: Config) -> Settings:
     try:
         return Settings(**same, adapter_init=str(folder / "adapter_init.safetensors"))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"In {folder / 'trace.json'}, {first['loc'][0]}: {first['msg']}.") from None
+        raise InputError(f"In {folder / 'trace.json'}, {problems(error)[0]}.") from None

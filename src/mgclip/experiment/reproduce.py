@@ -20,6 +20,7 @@ from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, nearest, read_yaml
 from mgclip.experiment.schemas import Summary, read_run_file
+from mgclip.untrusted import problems
 
 Scalar = str | int | float | bool | None
 
@@ -98,8 +99,7 @@ def load_table(name: str) -> TableSpec:
     try:
         return TableSpec.model_validate(read_yaml(file))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"In table {name}: {problems}.") from None
+        raise InputError(f"In table {name}: {'; '.join(problems(error))}.") from None
 
 
 def table_runs(

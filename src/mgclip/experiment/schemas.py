@@ -226,6 +226,5 @@ def checked(kind: type[Kind], value: object, source: str) -> Kind:
         result: Kind = _adapter(kind).validate_json(text)  # type: ignore[arg-type]  # mypy: a type is not hashable
         return result
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "top level"
-        raise InputError(f"{source} is damaged ({place}: {problem['msg']}): restore it from a backup.") from None
+        problem = untrusted.problems(error)[0]
+        raise InputError(f"{source} is damaged ({problem}): restore it from a backup.") from None
