@@ -63,16 +63,6 @@ def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
     return np.array([np.average(matrix[i, : i + 1], weights=weights[: i + 1]) for i in range(len(matrix))])
 
 
-def last(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Accuracy over all test images after the last task."""
-    return float(accuracy_after(matrix, sizes)[-1])
-
-
-def average(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Mean over tasks of the accuracy after each."""
-    return float(accuracy_after(matrix, sizes).mean())
-
-
 def accuracy_drops(matrix: Matrix) -> list[float]:
     """For each task but the last: the best accuracy so far minus the last one."""
     return [float(np.max(matrix[task:-1, task]) - matrix[-1, task]) for task in range(len(matrix) - 1)]

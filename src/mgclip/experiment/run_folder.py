@@ -195,15 +195,16 @@ def accuracy_matrix(records: Sequence[Record]) -> tuple[metrics.Matrix, list[int
 def summarise(records: Sequence[Record]) -> Summary:
     """The metrics of a method, from its records."""
     matrix, sizes = accuracy_matrix(records)
+    after = metrics.accuracy_after(matrix, sizes)
     return {
         "tasks": len(records),
         "classes": records[-1]["classes_seen"],
         "epochs": max(record["epochs"] for record in records),  # a task of one class, or a later one, may have none
-        "last": metrics.last(matrix, sizes),
-        "average": metrics.average(matrix, sizes),
+        "last": float(after[-1]),
+        "average": float(after.mean()),
         "forgetting": metrics.forgetting(matrix),
         "backward_transfer": metrics.backward_transfer(matrix),
         "forward_transfer": metrics.forward_transfer(matrix),
-        "accuracy_after": [float(a) for a in metrics.accuracy_after(matrix, sizes)],
+        "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }
