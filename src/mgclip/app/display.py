@@ -49,7 +49,7 @@ out = _OneLineConsole(soft_wrap=True, markup=False, highlight=False)
 
 
 def require_single_process(command: str) -> None:
-    """Raise ``InputError`` if a command that uses one process was is_distributed in several."""
+    """Raise ``InputError`` if a command that uses one process is started in several."""
     from mgclip.clip.parallel import is_distributed
     from mgclip.errors import InputError
 
