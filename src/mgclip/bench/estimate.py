@@ -63,8 +63,8 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
         "total": training + features + evaluation + communication,
         "model_bytes": 4.0 * adapter_numbers + text_features,  # the head has the shape of the text features
         "class_texts_bytes": text_features,
-        "classify_share": text_features
-        / encode,  # two operations per number, for texts and head: 4, as bytes per number
+        # Two operations for each number of the texts and of the head are four: as many as a number has bytes.
+        "classify_share": text_features / encode,
     }
 
 

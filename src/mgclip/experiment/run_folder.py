@@ -70,9 +70,8 @@ def is_unused(folder: Path) -> bool:
     """Whether a run may start in ``folder``: it does not exist, is empty, or contains only what an interrupted start left."""
     if not folder.exists():
         return True
-    written = {name for name in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (name, temporary_name(name))} - {
-        RECIPE
-    }
+    files = (DATA, SKIPPED, ENVIRONMENT)
+    written = {*files, *map(temporary_name, (*files, RECIPE))}
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written

@@ -39,9 +39,7 @@ class ClassFiles(Sequence[Path]):
             return [self[i] for i in range(*index.indices(len(self)))]
         position = range(len(self))[int(index)]
         label = int(np.searchsorted(self.ends, position, side="right"))
-        name = self.names[label][
-            position - int(self.ends[label])
-        ]  # a negative index, counted from the end of the class
+        name = self.names[label][position - int(self.ends[label])]  # negative: counted from the end of the class
         return self.root / self.folders[label] / os.fsdecode(bytes(name))
 
     def split(self) -> Split:
