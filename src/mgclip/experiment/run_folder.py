@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -82,13 +83,17 @@ def is_unused(folder: Path) -> bool:
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
-    if not (folder / RECIPE).is_file():
-        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+    values = read_settings(folder)
     check_format(folder / ENVIRONMENT)
-    values = read_yaml(folder / RECIPE)
-    return build_recipe(
-        {**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE)
-    )
+    return build_recipe({**FORMAT_1_DEFAULTS, **values}, source=str(folder / RECIPE))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings in the recipe of a run, not checked. Raises ``InputError`` if the folder is not a run."""
+    file = folder / RECIPE
+    if not file.is_file():
+        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+    return read_yaml(file)
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
-from mgclip.experiment.recipe import Recipe, read_yaml
+from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.schemas import (
     Ending,
     Environment,
@@ -102,7 +102,9 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def _read_run(folder: Path, label: str, several: bool) -> Run:
-    setup, results, waiting = _read_setup(folder), [], []
+    values = {**Recipe(name=folder.name).model_dump(), **run_folder.read_settings(folder)}
+    setup = checked(Setup, values, str(folder / run_folder.RECIPE))
+    results, waiting = [], []
     for method in setup.methods:
         result = _read_result(folder / method, label, method, f"{label}/{method}" if several else method)
         if result is None:
@@ -113,16 +115,6 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
     environment = check_format(folder / run_folder.ENVIRONMENT)
     return Run(label, folder, setup, environment, tuple(results), tuple(waiting))
-
-
-def _read_setup(folder: Path) -> Setup:
-    file = folder / run_folder.RECIPE
-    if not file.is_file():
-        raise InputError(f"{folder} is not a run: it has no {run_folder.RECIPE}.")
-    values = read_yaml(file)
-    if not isinstance(values, dict):
-        raise InputError(f"{file} must contain settings as key: value lines; found {type(values).__name__}.")
-    return checked(Setup, {**Recipe(name=folder.name).model_dump(), **values}, str(file))
 
 
 def _read_result(folder: Path, run: str, method: str, label: str) -> Result | None:
