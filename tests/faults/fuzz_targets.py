@@ -161,14 +161,15 @@ def clips(place: Path) -> Target:
 def runs(place: Path) -> Target:
     """Run folders, as a report and ``--resume`` read them."""
     from mgclip.experiment import run_folder
+    from mgclip.experiment.schemas import Summary, read_run_file
     from mgclip.report.page import write_report
 
     make_run(place / "run", names=["first", "second"])
 
     def read(there: Path) -> None:
         write_report([there], there / "page.html")
-        run_folder.read_summary(there / "mg-clip")
-        run_folder.read_summaries(there)
+        read_run_file(Summary, there / "mg-clip" / run_folder.SUMMARY)
+        read_run_file(dict[str, Summary], there / run_folder.SUMMARY)
         run_folder.read_skipped(there)
         run_folder.kept_records(there / "mg-clip", 1)
         run_folder.check_data(there, {"task 1": {"classes": ["a"], "train": {}, "test": {}}})

@@ -145,8 +145,6 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
     if reference in chain:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     values = read_yaml(file)
-    if not isinstance(values, Mapping):
-        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
     inherited: dict[str, Any] = {}
     if "extends" in values:
         other = values["extends"]
@@ -162,12 +160,15 @@ def _is_file(name: str | Path) -> bool:
     return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 
-def read_yaml(file: Path) -> Any:
-    """The content of a YAML file. Raises ``InputError`` if it cannot be read or is not YAML."""
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file. Raises ``InputError`` if it cannot be read, is not YAML, or contains something else."""
     try:
-        return parse_yaml(file.read_text(encoding="utf-8"))
+        values = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
+    return values
 
 
 NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
@@ -209,16 +210,9 @@ def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
 
 
 def build_settings(given: Settings | Mapping[str, Any] | Iterable[str] | None) -> Settings:
-    """The method's settings.
+    """The method's settings from settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
 
-    Args:
-        given: Settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
-
-    Returns:
-        The settings.
-
-    Raises:
-        InputError: If it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
+    Raises ``InputError`` if it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
     """
     if isinstance(given, list | tuple) and all(isinstance(change, str) for change in given):
         return as_settings(dict(map(parse_change, given)))

@@ -26,6 +26,12 @@ class Split:
         """The labels as names. The name of a class may be a number, which the learner could mistake for a position."""
         return [names[label] for label in self.labels]
 
+    def take(self, positions: NDArray[np.int64]) -> Split:
+        """The images at these positions. Positions in a subset become positions in the data set it belongs to."""
+        if isinstance(self.images, Subset):
+            return Split(Subset(self.images.items, self.images.positions[positions]), self.labels[positions])
+        return Split(Subset(self.images, positions), self.labels[positions])
+
 
 @dataclass(frozen=True)
 class Dataset:

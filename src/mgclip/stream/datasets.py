@@ -13,6 +13,7 @@ from mgclip.images import UnrotatedPath
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Filter, Split
+from mgclip.stream.folder import find_folder, find_test_folder, load_folder
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
 from mgclip.words import ended, nearest
@@ -159,8 +160,6 @@ def load_dataset(
     if dataset_entry(name).test_only and not test_only:
         raise InputError(f"{name} has no training images: it can only be tested on.")
     if name == "folder" and not test_only:
-        from mgclip.stream.folder import load_folder
-
         return load_folder(_given(name, path))
     found = find_dataset(
         name,
@@ -187,8 +186,6 @@ def find_dataset(
     if name in ICON_SETS:
         return FoundDataset(_icons(name, train_per_class, test_per_class, filter, test_only), FONTS)
     if name == "folder":
-        from mgclip.stream.folder import find_folder, find_test_folder
-
         return (find_test_folder if test_only else find_folder)(_given(name, path))
     class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
     if path is None:

@@ -143,20 +143,16 @@ class IconImages(Sequence[Image.Image]):
 def load(
     train_per_class: int = 100, test_per_class: int = 20, *, filter: Filter = "none"
 ) -> tuple[IconImages, IconImages]:
-    """The training and the test images of icons100; the renditions of a class take turns.
-
-    Raises:
-        MissingExtra: If qtawesome is not installed.
+    """The training and the test images of icons100; the renditions of a class take turns. Raises ``MissingExtra`` if qtawesome
+    is not installed.
     """
     train = IconImages(renditions(TRAIN_STYLES), split=0, per_class=train_per_class, filter=filter)
     return train, IconImages(renditions(TEST_STYLES), split=1, per_class=test_per_class, filter=filter)
 
 
 def load_retention(name: str, test_per_class: int = 20) -> IconImages:
-    """The test images of ``icons-concepts`` or ``icons-families``; the drawings of a class take turns.
-
-    Raises:
-        MissingExtra: If qtawesome is not installed.
+    """The test images of ``icons-concepts`` or ``icons-families``; the drawings of a class take turns. Raises ``MissingExtra``
+    if qtawesome is not installed.
     """
     glyphs, split = {"icons-concepts": (held_out_glyphs, 2), "icons-families": (family_glyphs, 3)}[name]
     return IconImages(glyphs(), split=split, per_class=test_per_class)

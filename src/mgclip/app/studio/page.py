@@ -16,10 +16,9 @@ from mgclip.errors import MGCLIPError
 from mgclip.method.training import Step
 from mgclip.words import count
 
-ANSWERS = ["image", "class", "confidence", "similarity", "text branch", "head", "next best"]
-ANSWER_WIDTHS = ["19%", "22%", "10%", "10%", "10%", "9%", "20%"]
-VERSIONS = ["version", "", "when (UTC)", "what", "images"]
-VERSION_WIDTHS = ["11%", "11%", "18%", "48%", "12%"]
+ANSWERS = {"image": 19, "class": 22, "confidence": 10, "similarity": 10, "text branch": 10, "head": 9, "next best": 20}
+VERSIONS = {"version": 11, "": 11, "when (UTC)": 18, "what": 48, "images": 12}
+"""Columns of the tables of answers and of versions -> their widths in percent."""
 EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
 
@@ -56,7 +55,8 @@ def _message(name: str) -> gr.Textbox:
     return gr.Textbox(label="Message", interactive=False, elem_id=name)
 
 
-def _table(headers: list[str], widths: list[str], name: str) -> gr.Dataframe:
+def _table(columns: dict[str, int], name: str) -> gr.Dataframe:
+    headers, widths = list(columns), [f"{width}%" for width in columns.values()]
     return gr.Dataframe(
         headers=headers, datatype="str", interactive=False, wrap=True, elem_id=name, column_widths=widths
     )
@@ -72,7 +72,7 @@ def _predict_tab(model: StudioModel) -> None:
         )
         threshold = gr.Slider(0, 1, 0, step=0.01, label="Answer unknown if the similarity is below")
     button = gr.Button("Predict", variant="primary", elem_id="predict-button")
-    table = _table(ANSWERS, ANSWER_WIDTHS, "answers")
+    table = _table(ANSWERS, "answers")
     message = _message("predict-message")
 
     def predict(files: list[str] | None, texts: str, least: float) -> tuple[list[list[Any]], str]:
@@ -102,7 +102,7 @@ def _learn_tab(model: StudioModel) -> Callable[..., Any]:
 
 
 def _versions_tab(model: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
-    table = _table(VERSIONS, VERSION_WIDTHS, "versions")
+    table = _table(VERSIONS, "versions")
     with gr.Row():
         number = gr.Number(
             label="Version to go to; 0: the previous one", precision=0, value=0, minimum=0, elem_id="to-version"

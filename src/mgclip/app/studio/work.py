@@ -64,9 +64,7 @@ class StudioModel:
         self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 3
     ) -> tuple[list[Answer], list[str]]:
         """Answers for image files, and a sentence for each file that cannot be read; ``candidates`` are separated by commas.
-
-        Raises:
-            InputError: If there are no files or too many.
+        Raises ``InputError`` if there are no files or too many.
         """
         self._check(files)
         bad: list[str] = []
@@ -84,10 +82,8 @@ class StudioModel:
         return answers, bad
 
     def learn(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
-        """Learn a class from images, all of which are used for training. Returns the note of the new version.
-
-        Raises:
-            InputError: If the name or the images cannot be used, or another process writes the model.
+        """Learn a class from images, all of which are used for training, and return the note of the new version. Raises
+        ``InputError`` if the name or the images cannot be used, or another process writes the model.
         """
         self._check(files)
         name = " ".join(name.split())
@@ -116,9 +112,8 @@ class StudioModel:
     def gap_points(self, files: Sequence[Path]) -> tuple[Any, Any, Any, tuple[str, ...]]:
         """Images and class texts in one plane, to draw the modality gap.
 
-        Returns:
-            Points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
-            names of the classes.
+        Returns points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
+        names of the classes.
         """
         self._check(files)
         with self._lock:
