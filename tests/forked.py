@@ -10,55 +10,72 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from pkgutil import walk_packages
+
+import mgclip as package
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 SERVER = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
-SERVER.set_forkserver_preload(
-    [
-        "torch",
-        "transformers.models.clip.modeling_clip",
-        "transformers.models.clip.tokenization_clip",
-        "peft",
-        "mgclip.app.main",
-    ]
-)
+OWN = [each.name for each in walk_packages(package.__path__, "mgclip.") if not each.name.endswith("__main__")]
+CLIP = [
+    f"transformers.models.clip.{part}" for part in ("modeling_clip", "tokenization_clip", "image_processing_pil_clip")
+]
+SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN])
 
 
-def mgclip(*words: object, cwd: Path | None = None, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``mgclip WORDS`` in a folder; returns its exit code and output."""
-    return _forked(_command, [str(word) for word in words], cwd, given)
+def mgclip(*words: object, **options) -> subprocess.CompletedProcess[str]:
+    """Run ``mgclip WORDS``; returns its exit code and output. The options are those of ``_forked``."""
+    return _forked(_command, [str(word) for word in words], **options)
 
 
-def program(text: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def program(text: str, **options) -> subprocess.CompletedProcess[str]:
     """Run ``python -c TEXT``."""
-    return _forked(_program, [text], cwd, "")
+    return _forked(_program, [text], **options)
 
 
-def _forked(what, words, cwd, given):
+def _forked(what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None):
+    """Run a function in a folder with words, standard input, and the encoding of the streams.
+
+    ``output`` is ``file`` (it is returned), ``closed``, or ``broken pipe``. ``core`` is the processor core to stay on.
+    """
     with tempfile.TemporaryDirectory() as place:
         files = [Path(place, name) for name in ("in", "out", "err")]
-        files[0].write_text(given)
-        process = SERVER.Process(target=_child, args=(what, words, str(cwd or Path.cwd()), dict(os.environ), files))
+        files[0].write_text(given, encoding=encoding)
+        places = (str(cwd or Path.cwd()), dict(os.environ), files, encoding, output, core)
+        process = SERVER.Process(target=_child, args=(what, words, *places))
         process.start()
         process.join(600)
         if process.is_alive():
             process.kill()
             raise subprocess.TimeoutExpired(words, 600)
-        return subprocess.CompletedProcess(words, process.exitcode, files[1].read_text(), files[2].read_text())
+        written = [file.read_text(encoding=encoding) if file.exists() else "" for file in files[1:]]
+        return subprocess.CompletedProcess(words, process.exitcode, *written)
 
 
-def _child(what, words, cwd, environment, files):
+def _child(what, words, cwd, environment, files, encoding, output, core):
     import torch
 
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     for number, file in enumerate(files):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        if number == 1 and output == "broken pipe":
+            read, opened = os.pipe()
+            os.close(read)
+        else:
+            opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin = os.fdopen(0, closefd=False)
+    # As a new interpreter opens them.
+    sys.stdin = os.fdopen(0, encoding=encoding, closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding=encoding, closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, encoding, "backslashreplace", closefd=False)
+    if output == "closed":
+        os.close(1)
+        sys.stdout = None
     what(words)
 
 
