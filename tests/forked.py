@@ -6,9 +6,11 @@ A forked process has its own arguments, folder, environment, and standard input,
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -28,21 +30,46 @@ def mgclip(*words: object, **options) -> subprocess.CompletedProcess[str]:
     return _forked(_command, [str(word) for word in words], **options)
 
 
-def program(text: str, **options) -> subprocess.CompletedProcess[str]:
-    """Run ``python -c TEXT``."""
-    return _forked(_program, [text], **options)
+def program(text: str, *words: object, **options) -> subprocess.CompletedProcess[str]:
+    """Run ``python -c TEXT WORDS``."""
+    return _forked(_program, [text, *map(str, words)], **options)
 
 
-def _forked(what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None):
-    """Run a function in a folder with words, standard input, and the encoding of the streams.
+def programs(count: int, text: str, *words: object) -> list[subprocess.CompletedProcess[str]]:
+    """Run ``python -c TEXT WORDS`` in a number of processes that work together, with the variables that torchrun sets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count, **group} for rank in range(count)]
+    available = cores()
+
+    def run(rank):
+        variables = {name: str(value) for name, value in ranks[rank].items()} if count > 1 else {}
+        return program(text, *words, variables=variables, core=available[rank % len(available)])
+
+    with ThreadPoolExecutor(count) as starters:
+        return list(starters.map(run, range(count)))
+
+
+def cores() -> list[int | None]:
+    """The processor cores that this process may use; None for each where a process cannot choose."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return [None] * (os.cpu_count() or 1)
+
+
+def _forked(what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None, variables=None):
+    """Run a function in a folder with words, standard input, the encoding of the streams, and more environment variables.
 
     ``output`` is ``file`` (it is returned), ``closed``, or ``broken pipe``. ``core`` is the processor core to stay on.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [Path(place, name) for name in ("in", "out", "err")]
         files[0].write_text(given, encoding=encoding)
-        places = (str(cwd or Path.cwd()), dict(os.environ), files, encoding, output, core)
-        process = SERVER.Process(target=_child, args=(what, words, *places))
+        environment = {**os.environ, **(variables or {})}
+        where = (str(cwd or Path.cwd()), environment, files, encoding, output, core)
+        process = SERVER.Process(target=_child, args=(what, words, *where))
         process.start()
         process.join(600)
         if process.is_alive():
@@ -85,5 +112,5 @@ def _command(words):
 
 
 def _program(words):
-    sys.argv = ["-c"]
+    sys.argv = ["-c", *words[1:]]
     exec(compile(words[0], "<program>", "exec"), {"__name__": "__main__"})

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import local
 
 import pytest
-from forked import mgclip
+from forked import cores, mgclip
 from forked import program as run_program
 from PIL import Image
 
@@ -65,9 +65,8 @@ def test_every_command_runs(workplace):
         lines = [line for name, text in blocks("sh") if name == page.name for line in text.splitlines()]
         pages[page.name] = [line for line in lines if line not in seen]
         seen.update(lines)
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None] * (os.cpu_count() or 1)
-    reader, count = local(), len(cores)
-    with ThreadPoolExecutor(count, initializer=lambda: setattr(reader, "core", cores.pop())) as readers:
+    free, reader = cores(), local()
+    with ThreadPoolExecutor(len(free), initializer=lambda: setattr(reader, "core", free.pop())) as readers:
         longest_first = sorted(pages, key=lambda page: -len(pages[page]))
         ran = sum(readers.map(lambda page: run_all(page, pages[page], reader.core), longest_first))
     assert ran >= 40
