@@ -20,8 +20,8 @@ def test_output_in_any_encoding_is_complete(shop, encoding):
     plain = forked.mgclip("predict", "m", *words, cwd=shop, encoding=encoding)
     assert (plain.returncode, plain.stderr) == (0, "")
     assert len(plain.stdout.splitlines()) == count
-    asked = forked.mgclip("predict", "m", *words, "--json", cwd=shop, encoding=encoding)
-    found = [json.loads(line) for line in asked.stdout.splitlines()]
+    answered = forked.mgclip("predict", "m", *words, "--json", cwd=shop, encoding=encoding)
+    found = [json.loads(line) for line in answered.stdout.splitlines()]
     assert sorted(Path(each["image"]).parent.name for each in found) == sorted(2 * NAMES)
     assert {each["class"] for each in found} <= set(NAMES)
 

@@ -113,7 +113,7 @@ open(f"{sys.argv[3]}-{parallel.rank_and_world_size()[0]}.json", "w").write(
 
 @pytest.mark.parametrize("keep", [0, 1 << 30])
 def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
-    """Losses of every step and predictions, one process against two, and that each of the two did its half."""
+    """Two processes give the losses and predictions of one, and each of them did half of the work."""
     for count in (1, 2):
         for done in programs(count, PROGRAM, tiny_clip, keep, tmp_path / f"model{count}"):
             assert done.returncode == 0, done.stderr[-3000:]
@@ -164,8 +164,8 @@ def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=1, adapter_batch_size=9, head_batch_size=9))
     model.learn([train[i] for i in range(18)], np.arange(6).repeat(3), icons.class_names()[:6])
     model.save_pretrained(tmp_path / "model")
-    whole = model.predict([test[i] for i in range(24)]).labels.tolist()
-    assert whole[:5] != whole[5:10]
+    complete = model.predict([test[i] for i in range(24)]).labels.tolist()
+    assert complete[:5] != complete[5:10]
     for done in programs(2, SHARES, tmp_path / "model", tmp_path / "found"):
         assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):

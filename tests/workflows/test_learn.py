@@ -117,7 +117,7 @@ def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
 
 
 def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icons, tmp_path):
-    """Both begin before there is a model; the one that waits must not begin anew."""
+    """Both start before the model exists. The one that waits must not start a new model."""
     import time
     from concurrent.futures import ThreadPoolExecutor
 
