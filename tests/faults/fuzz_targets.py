@@ -177,8 +177,9 @@ def runs(place: Path) -> Target:
 
     run = place / "run"
     (run / "data.json").write_text('{"task 1": {"classes": ["a"], "train": {}, "test": {}}}')
-    names = sorted(str(f.relative_to(run)) for f in run.rglob("*") if f.suffix in (".json", ".jsonl", ".yaml", ".png"))
-    return Target(run, names, read)
+    texts = [file for file in run.rglob("*") if file.suffix in (".json", ".jsonl", ".yaml")]
+    pictures = run.glob("*/examples/000.png")  # the other examples are read in the same way
+    return Target(run, sorted(str(file.relative_to(run)) for file in [*texts, *pictures]), read)
 
 
 def archives(place: Path) -> Target:

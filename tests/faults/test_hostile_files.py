@@ -129,7 +129,7 @@ def test_a_change_that_is_not_yaml_is_text(value):
 
 def test_long_values_are_shortened_in_errors():
     with pytest.raises(InputError) as error:
-        load_recipe("icons100", [f"seed=[{'1,' * 100_000}1]"])
+        load_recipe("icons100", [f"seed=[{'1,' * 10_000}1]"])
     assert len(str(error.value)) < 1000
 
 

@@ -118,25 +118,25 @@ def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
 
 def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icons, tmp_path):
     """Both start before the model exists. The one that waits must not start a new model."""
-    import subprocess
-    import sys
     import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    import forked
 
     from mgclip.saving.lock import only_writer
 
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 3)
     shop = tmp_path / "shop"
-    words = [sys.executable, "-m", "mgclip", "learn"]
-    with only_writer(shop):
-        waiting = subprocess.Popen(
-            [*words, tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120"], stderr=subprocess.PIPE
-        )
-        time.sleep(6)  # long enough to start and to wait for the lock
+    words = ("learn", tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120")
+    forked.mgclip("--version")  # from now on a process starts at once
+    with ThreadPoolExecutor(1) as background, only_writer(shop):
+        waiting = background.submit(forked.mgclip, *words)
+        time.sleep(3)  # so that it has begun and waits
         model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
         picked = np.isin(icons["y_train"], [0, 1])
         names = [str(name) for name in icons["class_names"][:2]]
         model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
         model.save_pretrained(shop, note={"what": "march"})
-    _, output = waiting.communicate(timeout=120)
-    assert waiting.returncode == 0, output
+    done = waiting.result()
+    assert done.returncode == 0, done.stderr
     assert len(MGCLIP.from_pretrained(shop).class_names) == 4
