@@ -90,9 +90,9 @@ def test_a_signal_lets_the_step_end_and_the_message_says_how_to_resume(tmp_path,
     process.send_signal(number)
     _, output = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "Progress is saved" in said
-    assert "mgclip run --resume run" in said
-    assert "Traceback" not in said
+    assert "Progress is saved" in output
+    assert "mgclip run --resume run" in output
+    assert "Traceback" not in output
     finished(start(tmp_path / "run", "--resume", "run"))
     assert outcome(tmp_path / "run") == uninterrupted
 
@@ -115,8 +115,8 @@ def test_an_interrupted_learn_leaves_the_active_version_unchanged(icons, tmp_pat
         time.sleep(0.05)
     assert owner.is_file()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert (process.returncode, "shop is unchanged" in said, "Traceback" in said) == (1, True, False)
+    _, output = process.communicate(timeout=120)
+    assert (process.returncode, "shop is unchanged" in output, "Traceback" in output) == (1, True, False)
     after = {file: file.read_bytes() for file in (tmp_path / "shop").rglob("*") if file.is_file()}
     assert {f: b for f, b in after.items() if "lock" not in f.name and "progress" not in str(f)} == {
         f: b for f, b in before.items() if "lock" not in f.name
