@@ -150,16 +150,8 @@ class Settings(CheckedSettings):
 
 
 def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
-    """The settings of the method.
-
-    Args:
-        given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
-
-    Returns:
-        The settings.
-
-    Raises:
-        InputError: If this is something else, or a name or a value is wrong.
+    """The settings of the method from ``Settings``, a mapping of some of them by name, or ``None`` for the defaults. Raises
+    ``InputError`` if this is something else, or a name or a value is wrong.
     """
     if isinstance(given, Settings):
         return given
