@@ -142,9 +142,9 @@ class Sums:
     def balanced(self) -> tuple[Tensor, Tensor]:
         """The normal matrix ``(m, m)`` in which every class weighs the same, and the class means ``(m, c)``.
 
-        With m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T. With n
-        images, the matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every image
-        would need the images again whenever a class grows; this needs the sums only.
+        With n images, m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T.
+        The matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every
+        image would need the images again whenever a class grows; this needs the sums only.
         """
         means = self.targets / self.counts
         scatter = self.gram - self.targets @ means.T

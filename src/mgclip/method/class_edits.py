@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -13,12 +13,9 @@ from mgclip.errors import InputError
 from mgclip.method import solved_head
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import Images, SolvedHead, TextLogits
+from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
-
-LogitsOver = Callable[[Sequence[str]], TextLogits]
-"""The text branch over classes with these texts."""
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
@@ -35,9 +32,8 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
     if learned.solved is None:
         return renamed
-    return replace(
-        renamed, solved=solved_head.resolved(learned.solved, logits_over(texts))
-    )  # another text weighs otherwise
+    solved = solved_head.resolved(learned.solved, logits_over(texts))  # another text has another weight
+    return replace(renamed, solved=solved)
 
 
 def _united(learned: ModelState, position: int, into: int, text: str | None, logits_over: LogitsOver) -> ModelState:

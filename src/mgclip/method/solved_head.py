@@ -26,6 +26,9 @@ CHUNK = 4096
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
 
+LogitsOver = Callable[[Sequence[str]], TextLogits]
+"""The text branch over classes with these texts."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -136,11 +139,15 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
 
     An image that was learned several times is corrected as often. One that was not learned is added.
     """
-    rows, wrong, known = [], [], learned_as(head, images.marks)
-    for row, (label, before) in enumerate(zip(images.labels.tolist(), known, strict=True)):
-        others = [other for other in before if other != label]
-        rows += [row] * (len(others) if before else 1)
-        wrong += others if before else [-1]
+    known = learned_as(head, images.marks)
+    rows: list[int] = []
+    wrong: list[int] = []  # the class as which each of these rows was learned, or -1
+    for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
+        others = [other for other in labels if other != label] if labels else [-1]
+        rows += [row] * len(others)
+        wrong += others
+    if not rows:
+        return head
     corrected, classes = images.take(_index(rows, images)), _index(wrong, images)
     before = replace(corrected, labels=classes).take(classes >= 0)
     without = replace(
@@ -150,7 +157,7 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
         learned=_minus(head.learned, before),
         sample=_minus(head.sample, before),
     )
-    return add(without, corrected, text_logits) if rows else head
+    return add(without, corrected, text_logits)
 
 
 def forget(head: SolvedHead, label: int, images: Images | None, text_logits: TextLogits) -> SolvedHead:
