@@ -63,10 +63,10 @@ def test_a_run_of_the_first_format_is_reported_and_resumed(first, mgclip):
 
 
 def test_newer_formats_are_refused_with_advice(first):
-    for file, reads in (
-        (first / "model" / "mgclip.json", lambda: MGCLIP.from_pretrained(first / "model")),
-        (first / "run" / "environment.json", lambda: read_recipe(first / "run")),
+    for file, number, known, reads in (
+        (first / "model" / "mgclip.json", 3, "formats up to 2", lambda: MGCLIP.from_pretrained(first / "model")),
+        (first / "run" / "environment.json", 2, "format 1", lambda: read_recipe(first / "run")),
     ):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
-        with pytest.raises(InputError, match=r"format 2; this version reads format 1: upgrade mg-clip"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
+        with pytest.raises(InputError, match=rf"format {number}; this version reads {known}: upgrade mg-clip"):
             reads()
