@@ -123,6 +123,22 @@ def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, 
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
 
 
+def test_an_image_is_left_out_by_the_feature_that_stands_for_it():
+    features, labels = images([9, 6, 12])
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1)
+    standing = phi.clone()
+    standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
+    sums = empty.plus(standing, labels)
+    found = leave_one_out(solve(sums, ridge), phi, labels, sums, standing)
+    for image in range(len(labels)):
+        without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+    assert (
+        leave_one_out(solve(sums, ridge), standing, labels, sums, standing)
+        - leave_one_out(solve(sums, ridge), standing, labels, sums)
+    ).abs().max() < 1e-9
+
+
 def test_the_scatter_of_forgotten_classes_weighs_as_before():
     """Without the images of a class, its mean and count go, and the scatter is still one per image."""
     features, labels = images([30, 30, 4])

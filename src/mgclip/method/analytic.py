@@ -204,31 +204,41 @@ def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequen
     return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 
 
-def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums) -> Tensor:
+def leave_one_out(
+    solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor | None = None
+) -> Tensor:
     """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``balanced`` is kept.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
-    n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T with U = [e, m] and a small matrix K, so that with
-    P = U^T A^-1 U the image is mapped to A^-1 U g, where (I + K P) g = [1, 1].
+    n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
+    its inverse becomes A^-1 - A^-1 U (I + K P)^-1 K U^T A^-1.
 
     Args:
         solution: The solved classifier.
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
         sums: The sums that were solved.
+        standing: The features by which the sums have these images, ``(n, m)``, if they are others.
     """
     means = sums.targets / sums.counts
-    offsets = phi - means.T[labels]  # e
+    offsets = (phi if standing is None else standing) - means.T[labels]  # e
     own = F.one_hot(labels, len(sums.counts)).to(phi)
-    along_means = (means.T @ solution.weights)[labels]  # W^T m, [n, c]
-    along_offsets = offsets @ solution.weights  # W^T e, [n, c]
-    mm, em = (along_means * own).sum(1), (along_offsets * own).sum(1)  # P, with A^-1 m a column of W
-    ee = torch.linalg.solve_triangular(solution.factor, offsets.T, upper=False).square().sum(0)
+    of_means = (means.T @ solution.weights)[labels]  # m^T A^-1 of all means, [n, c]
+    of_offsets = offsets @ solution.weights  # e^T A^-1 of all means, [n, c]
+    scores = phi @ solution.weights
+    mm, em, pm = ((part * own).sum(1) for part in (of_means, of_offsets, scores))
+    half = torch.linalg.solve_triangular(solution.factor, offsets.T, upper=False)
+    ee = half.square().sum(0)
+    if standing is None:
+        pe = ee + em
+    else:
+        pe = (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
     counts = sums.counts[labels]
     rest = (counts - 1).clamp(min=1)
     lost = 1 / rest.square() - len(sums.counts) / sums.images * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
-    g = torch.linalg.solve(changed.view(-1, 2, 2), torch.ones_like(changed[:, :2]))
-    scores = g[:, :1] * along_offsets + g[:, 1:] * along_means
-    left_out: Tensor = scores - own * ((g[:, 0] * ee + g[:, 1] * em) / rest)[:, None]
+    given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
+    g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
+    shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
+    left_out: Tensor = scores - g[:, :1] * of_offsets - g[:, 1:] * of_means - own * shift[:, None]
     return left_out

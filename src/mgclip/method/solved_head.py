@@ -230,15 +230,15 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    ridge, bank = None, head.bank
+    ridge, bank, sample = None, head.bank, head.sample
+    standing = None
     if bank is not None:
         # The centres of the bank scatter less than images. Cross-validation over the images would choose too small a ridge.
         head = replace(head, sums=bank.sums(head.fourier))
         ridge = choose_ridge(*head.sums.balanced(), images=len(bank))
+        standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
-    sample = head.sample
-    phi = head.fourier(sample.features)
-    scores = leave_one_out(solution, phi, sample.labels, head.sums)
+    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
     calibration = calibrate(scores, text_logits(sample.features), sample.labels, head.sums.counts)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
