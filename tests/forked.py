@@ -59,24 +59,55 @@ def cores() -> list[int | None]:
     return [None] * (os.cpu_count() or 1)
 
 
-def _forked(what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None, variables=None):
-    """Run a function in a folder with words, standard input, the encoding of the streams, and more environment variables.
+def _forked(what, words, *, given="", encoding="utf-8", **options):
+    """Run a function to its end. ``given`` is its standard input."""
+    running = Running(what, words, given=given, encoding=encoding, **options)
+    written = running.communicate(600)
+    return subprocess.CompletedProcess(words, running.returncode, *written)
 
-    ``output`` is ``file`` (it is returned), ``closed``, or ``broken pipe``. ``core`` is the processor core to stay on.
+
+def start(*words: object, **options) -> "Running":
+    """Start ``mgclip WORDS``, to be stopped or waited for."""
+    return Running(_command, [str(word) for word in words], **options)
+
+
+class Running:
+    """A function in a forked process, with the methods of ``subprocess.Popen`` that the tests call.
+
+    It gets a folder, words, standard input, the encoding of the streams, and more environment variables. ``output`` is ``file``
+    (it is returned), ``closed``, or ``broken pipe``. ``core`` is the processor core to stay on.
     """
-    with tempfile.TemporaryDirectory() as place:
-        files = [Path(place, name) for name in ("in", "out", "err")]
-        files[0].write_text(given, encoding=encoding)
-        environment = {**os.environ, **(variables or {})}
-        where = (str(cwd or Path.cwd()), environment, files, encoding, output, core)
-        process = SERVER.Process(target=_child, args=(what, words, *where))
-        process.start()
-        process.join(600)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(words, 600)
-        written = [file.read_text(encoding=encoding) if file.exists() else "" for file in files[1:]]
-        return subprocess.CompletedProcess(words, process.exitcode, *written)
+
+    def __init__(self, what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None, variables=None):
+        self.place, self.encoding, self.words = tempfile.TemporaryDirectory(), encoding, words
+        self.files = [Path(self.place.name, name) for name in ("in", "out", "err")]
+        self.files[0].write_text(given, encoding=encoding)
+        where = (str(cwd or Path.cwd()), {**os.environ, **(variables or {})}, self.files, encoding, output, core)
+        self.process = SERVER.Process(target=_child, args=(what, words, *where))
+        self.process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end; returns the standard output and error."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            raise subprocess.TimeoutExpired(self.words, timeout)
+        output, errors = (file.read_text(encoding=self.encoding) if file.exists() else "" for file in self.files[1:])
+        self.place.cleanup()
+        return output, errors
 
 
 def _child(what, words, cwd, environment, files, encoding, output, core):

@@ -195,7 +195,7 @@ open(f"{sys.argv[2]}-{rank}", "w").write(reported)
 
 def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
     """Every other image for each of two processes, with the same labels."""
-    for done in programs(2, DIFFERENT, tiny_clip, tmp_path / "told"):
+    for done in programs(2, DIFFERENT, tiny_clip, tmp_path / "reported"):
         assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
         assert "but theirs differ: give all of them the same data" in (tmp_path / f"reported-{rank}").read_text()
