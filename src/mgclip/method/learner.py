@@ -273,8 +273,8 @@ class MGCLIP:
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Rename a learned class; prompts call it ``text``, by default its new name.
 
-        If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if ``new`` is
-        empty, or if the head is a trained one and ``new`` was learned.
+        If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
+        ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
         self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
 
