@@ -56,8 +56,6 @@ def small(tiny_clip):
         **SMALL_RUN,
         clip=str(tiny_clip),
         epochs=1,
-        adapter_batch_size=4,
-        head_batch_size=4,
         features=64,
         ranpac_width=30,
         rapf_epochs=3,

@@ -162,7 +162,7 @@ def shop(tiny_clip, icons, tmp_path):
     "spoil",
     [
         lambda state: (state / "mgclip.json").write_text(json.dumps({"state": state.name})),
-        lambda state: (state / "mgclip.json").write_text((state / "mgclip.json").read_text().replace('"format": 1', '"format": 2')),
+        lambda state: (state / "mgclip.json").write_text((state / "mgclip.json").read_text().replace('"format": 2', '"format": 3')),
         lambda state: (state / "head.safetensors").unlink(),
         lambda state: (state / "adapter" / "adapter_model.safetensors").write_bytes(b"x"),
         lambda state: (state.rename(state.parent / "away"), state.symlink_to(state.parent / "away")),

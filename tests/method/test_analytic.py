@@ -1,5 +1,7 @@
 """The solved classifier against slow, explicit computations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,15 +109,49 @@ def test_the_ridge_minimises_generalised_cross_validation():
     assert choose_ridge(matrix, means, images=len(labels), ridges=ridges) == ridges[errors.index(min(errors))]
 
 
-def test_leave_one_out_scores_are_those_of_a_model_without_the_image():
-    features, labels = images([6, 6])
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(2, 9), min_size=2, max_size=5), st.sampled_from([0.0, 7.0]), st.integers(0, 2**20))
+def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, forgotten, seed):
+    """Classes may have any number of images. Only the weight C / n of the scatter stays that of all images."""
+    features, labels = images(per_class, seed)
     phi, ridge = fourier()(features), 0.05
-    sums = Sums.empty(WIDTH + 1).plus(phi, labels)
-    solution = solve(sums, ridge)
-    found = leave_one_out(solution, phi, labels, sums.counts)
-    target, weight = F.one_hot(labels).double(), 1 / 6
+    sums = replace(Sums.empty(WIDTH + 1).plus(phi, labels), forgotten=forgotten)
+    found = leave_one_out(solve(sums, ridge), phi, labels, sums)
     for image in range(len(labels)):
         rest = torch.arange(len(labels)) != image
-        matrix = weight * phi[rest].T @ phi[rest] + ridge * torch.eye(WIDTH + 1, dtype=torch.float64)
-        without = torch.linalg.solve(matrix, weight * phi[rest].T @ target[rest])
-        assert found[image] == pytest.approx(phi[image] @ without, abs=1e-9)
+        without = replace(Sums.empty(WIDTH + 1).plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+
+
+def test_an_image_is_left_out_by_the_feature_that_stands_for_it():
+    features, labels = images([9, 6, 12])
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1)
+    standing = phi.clone()
+    standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
+    sums = empty.plus(standing, labels)
+    found = leave_one_out(solve(sums, ridge), phi, labels, sums, standing)
+    for image in range(len(labels)):
+        without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+    assert (
+        leave_one_out(solve(sums, ridge), standing, labels, sums, standing)
+        - leave_one_out(solve(sums, ridge), standing, labels, sums)
+    ).abs().max() < 1e-9
+
+
+def test_the_scatter_of_forgotten_classes_weighs_as_before():
+    """Without the images of a class, its mean and count go, and the scatter is still one per image."""
+    features, labels = images([30, 30, 4])
+    phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
+    sums = empty.plus(phi, labels)
+    left = sums.without_class(0).without_class(0)
+    assert (left.counts.tolist(), left.forgotten, left.images) == ([4], 60, 64)
+    close(left.targets, sums.targets[:, 2:])
+    scatter = torch.zeros_like(left.gram)
+    for label in range(3):
+        own = phi[labels == label]
+        scatter += (own - own.mean(0)).T @ (own - own.mean(0))
+    matrix, means = left.balanced()
+    close(matrix, scatter / 64 + means @ means.T)
+    both = left.merged(left, [0])
+    assert (both.counts.tolist(), both.forgotten) == ([8], 120)

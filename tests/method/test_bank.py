@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from mgclip.method.analytic import FourierFeatures, Sums, solve
-from mgclip.method.bank import Bank, centres, drift_map, solve_bank
+from mgclip.method.bank import Bank, centres, drift_map
+from mgclip.method.solved_head import Images, SolvedHead, add
 
 DIM = 6
 HALF = 1e-3  # more than the rounding of half precision
@@ -173,10 +174,40 @@ def test_sums_are_those_of_as_many_images_as_each_feature_stands_for():
 
 def test_equal_images_change_nothing_in_the_classifier():
     features, labels = images([8, 8, 8])
-    fourier = FourierFeatures(DIM, 60, gamma=0.8, seed=1)
-    _, once = solve_bank(Bank.empty(DIM).plus(features, labels, per_class=8), fourier)
-    sums, often = solve_bank(Bank.empty(DIM).plus(features.repeat(9, 1), labels.repeat(9), per_class=8), fourier)
-    assert sums.counts.tolist() == [72, 72, 72]
+    empty = SolvedHead.empty(FourierFeatures(DIM, 60, gamma=0.8, seed=1), per_class=8)
+
+    def head(times):
+        own = Images(torch.arange(24 * times), labels.repeat(times), features.repeat(times, 1))
+        return add(empty, own, lambda features: features[:, :3])
+
+    once, often = head(1), head(9)
+    assert often.sums.counts.tolist() == [72, 72, 72]
     assert often.ridge == once.ridge
     assert (often.weights - once.weights).abs().max() < 1e-6 * once.weights.abs().max()
-    assert solve(sums).ridge < often.ridge  # with the number of images the ridge is too small
+    assert solve(often.sums).ridge < often.ridge  # with the number of images the ridge is too small
+
+
+def test_the_calibration_of_a_bank_with_few_centres_is_nearly_that_of_all_images():
+    features, labels = images([40, 40, 40])
+    features = F.normalize(features + 1.5 * F.one_hot(labels, DIM), dim=-1)
+    own = Images(torch.arange(120), labels, features)
+    fourier = FourierFeatures(DIM, 60, gamma=0.8, seed=1)
+
+    def text(features):
+        return 5 * features[:, :3]
+
+    every, few = (add(SolvedHead.empty(fourier, per_class=most), own, text).calibration for most in (0, 4))
+    assert few.accuracy == pytest.approx(every.accuracy, abs=0.05)
+    assert few.head == pytest.approx(every.head, rel=0.3)
+    assert few.deviation == pytest.approx(every.deviation, rel=0.5)
+
+
+def test_the_nearest_feature_of_its_class_stands_for_an_image():
+    features, labels = images([9, 9])
+    bank = Bank.empty(DIM).plus(features, labels, per_class=3)
+    found = bank.standing(features, labels)
+    for feature, label, near in zip(features, labels, found, strict=True):
+        held = F.normalize(bank.features[bank.classes == label].double(), dim=-1)
+        assert torch.equal(near, held[(held - feature).square().sum(1).argmin()])
+    exact = Bank.empty(DIM).plus(features, labels, per_class=9).standing(features, labels)
+    assert (exact - features).abs().max() < HALF

@@ -99,6 +99,14 @@ class Bank:
         features = F.normalize(self.features.double() @ matrix.double(), dim=-1)
         return Bank(features.half(), self.counts, self.classes)
 
+    def standing(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The features ``(n, d)`` that stand for images with these features and labels: the nearest ones of their classes."""
+        found = features.double()
+        for label in labels.unique().tolist():
+            own, held = labels == label, self.features[self.classes == label].double()
+            found[own] = F.normalize(held, dim=-1)[(found[own] @ held.T).argmax(1)]
+        return found
+
     def sums(self, fourier: FourierFeatures) -> Sums:
         """The sums over the images of the bank, as if each image had the feature that stands for it."""
         if len(self.classes) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -13,12 +13,9 @@ from mgclip.errors import InputError
 from mgclip.method import solved_head
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import Images, SolvedHead, TextLogits
+from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
-
-LogitsOver = Callable[[Sequence[str]], TextLogits]
-"""The text branch over classes with these texts."""
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
@@ -35,9 +32,8 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
     if learned.solved is None:
         return renamed
-    return replace(
-        renamed, solved=solved_head.resolved(learned.solved, logits_over(texts))
-    )  # another text weighs otherwise
+    solved = solved_head.resolved(learned.solved, logits_over(texts))  # another text has another weight
+    return replace(renamed, solved=solved)
 
 
 def _united(learned: ModelState, position: int, into: int, text: str | None, logits_over: LogitsOver) -> ModelState:
@@ -86,17 +82,52 @@ def correct(
         logits_over: The text branch.
 
     Returns:
-        What the model has learned then, and the class as which each image was learned before, or None.
+        What the model has learned then, and for each image the first other class as which it was learned before; if there is
+        none, its own class or, for an image that was not learned, None.
+
+    Raises:
+        InputError: If a class was not learned, one image is given two classes, or a class would lose its last image.
     """
+    right = [position_of(learned, name) for name in names]
     head = _solved(learned, "correct single images")
-    right = torch.tensor([position_of(learned, name) for name in names], device=images.labels.device)
-    before = solved_head.learned_as(head, images.marks).to(right.device)
-    changed = torch.nonzero(before != right)[:, 0]
-    if len(changed):
-        moved = replace(images, labels=right).take(changed)
-        head = solved_head.correct(head, moved, before[changed], logits_over(learned.class_texts))
-    was = [None if label < 0 else learned.class_names[label] for label in before.tolist()]
-    return replace(learned, solved=head), was
+    known = solved_head.learned_as(head, images.marks)
+    once = _distinct(images, right, names)
+    _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
+    labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
+    solved = solved_head.correct(head, labelled.take(torch.tensor(once)), logits_over(learned.class_texts))
+    before = [
+        next((label for label in labels if label != own), labels[0] if labels else None)
+        for labels, own in zip(known, right, strict=True)
+    ]
+    was = [None if label is None else learned.class_names[label] for label in before]
+    return replace(learned, solved=solved), was
+
+
+def _distinct(images: Images, right: Sequence[int], names: Sequence[str]) -> list[int]:
+    """The positions of images without those that were given before. Raises ``InputError`` if one is given two classes."""
+    first: dict[int, int] = {}
+    for row, mark in enumerate(images.marks.tolist()):
+        earlier = first.setdefault(mark, row)
+        if right[earlier] != right[row]:
+            raise InputError(
+                f"Images {earlier + 1} and {row + 1} have the same pixels but different classes, {names[earlier]!r} and "
+                f"{names[row]!r}: give every image one class."
+            )
+    return list(first.values())
+
+
+def _check_none_emptied(learned: ModelState, head: SolvedHead, changes: Sequence[tuple[int, Sequence[int]]]) -> None:
+    """Check that every class keeps an image. Each change is the right class of an image and those it was learned as."""
+    left = head.sums.counts.tolist()
+    for right, before in changes:
+        left[right] += max(1, len(before))
+        for label in before:
+            left[label] -= 1
+    if 0 in left:
+        raise InputError(
+            f"No image would be left in the class {learned.class_names[left.index(0)]!r}: unite it with another class, or "
+            "forget it."
+        )
 
 
 def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> ModelState:
@@ -128,6 +159,8 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
 
 
 def _solved(learned: ModelState, act: str) -> SolvedHead:
+    if learned.solved is None and learned.settings.compensation == "analytic":
+        raise InputError(f"A model that has learned no class cannot {act}: learn a first task.")
     if learned.solved is None:
         raise InputError(
             f"A model with a trained head cannot {act}: only a solved head, of a model with analytic compensation, can."

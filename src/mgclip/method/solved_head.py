@@ -26,6 +26,9 @@ CHUNK = 4096
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
 
+LogitsOver = Callable[[Sequence[str]], TextLogits]
+"""The text branch over classes with these texts."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -98,10 +101,10 @@ class SolvedHead:
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
-        sums = Sums(self.sums.gram.to(device), self.sums.targets.to(device), self.sums.counts.to(device))
         learned, sample = self.learned.to(device), self.sample.to(device)
         bank = self.bank and self.bank.to(device)
-        return replace(self, sums=sums, learned=learned, sample=sample, weights=self.weights.to(device), bank=bank)
+        weights = self.weights.to(device)
+        return replace(self, sums=self.sums.to(device), learned=learned, sample=sample, weights=weights, bank=bank)
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -131,17 +134,22 @@ def accumulate(head: SolvedHead, images: Images, *, sign: float = 1.0) -> Sums:
     return sums
 
 
-def correct(head: SolvedHead, images: Images, wrong: Tensor, text_logits: TextLogits) -> SolvedHead:
-    """The head after images were given another class.
+def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
+    """The head as if these images, all different, had been learned with the classes they have here.
 
-    Args:
-        head: The head.
-        images: The images with their right classes.
-        wrong: The class in which each was learned ``(n,)``, or -1 for an image that was not learned.
-        text_logits: Text logits over all classes.
+    An image that was learned several times is corrected as often. One that was not learned is added.
     """
-    known = wrong >= 0
-    before = replace(images, labels=wrong).take(known)
+    known = learned_as(head, images.marks)
+    rows: list[int] = []
+    wrong: list[int] = []  # the class as which each of these rows was learned, or -1
+    for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
+        others = [other for other in labels if other != label] if labels else [-1]
+        rows += [row] * len(others)
+        wrong += others
+    if not rows:
+        return head
+    corrected, classes = images.take(_index(rows, images)), _index(wrong, images)
+    before = replace(corrected, labels=classes).take(classes >= 0)
     without = replace(
         head,
         sums=accumulate(head, before, sign=-1),
@@ -149,7 +157,7 @@ def correct(head: SolvedHead, images: Images, wrong: Tensor, text_logits: TextLo
         learned=_minus(head.learned, before),
         sample=_minus(head.sample, before),
     )
-    return add(without, images, text_logits)
+    return add(without, corrected, text_logits)
 
 
 def forget(head: SolvedHead, label: int, images: Images | None, text_logits: TextLogits) -> SolvedHead:
@@ -158,17 +166,17 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
     With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
     its mean remains in the scatter that all classes share.
     """
-    if images is not None:
-        sums = accumulate(head, images, sign=-1)
+    places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
+    if images is None:
+        sums = head.sums.without_class(label)
     else:
-        total = head.sums.targets[:, label]
-        sums = replace(head.sums, gram=head.sums.gram - torch.outer(total, total) / head.sums.counts[label])
-    kept = [other for other in range(len(sums.counts)) if other != label]
-    places = [None if other == label else other - (other > label) for other in range(len(sums.counts))]
+        sums = accumulate(head, images, sign=-1)
+        kept = [other for other, place in enumerate(places) if place is not None]
+        sums = replace(sums, targets=sums.targets[:, kept], counts=sums.counts[kept])
     return resolved(
         replace(
             head,
-            sums=Sums(sums.gram, sums.targets[:, kept], sums.counts[kept]),
+            sums=sums,
             bank=head.bank and head.bank.placed(places, per_class=head.per_class),
             learned=_dropped(head.learned, label),
             sample=_dropped(head.sample, label),
@@ -222,23 +230,25 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    ridge, bank = None, head.bank
+    ridge, bank, sample = None, head.bank, head.sample
+    standing = None
     if bank is not None:
         # The centres of the bank scatter less than images. Cross-validation over the images would choose too small a ridge.
         head = replace(head, sums=bank.sums(head.fourier))
         ridge = choose_ridge(*head.sums.balanced(), images=len(bank))
+        standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
-    sample = head.sample
-    phi = head.fourier(sample.features)
-    scores = leave_one_out(solution, phi, sample.labels, head.sums.counts)
+    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
     calibration = calibrate(scores, text_logits(sample.features), sample.labels, head.sums.counts)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
 
-def learned_as(head: SolvedHead, marks: Tensor) -> Tensor:
-    """The class as which each image was learned ``(n,)``, by its fingerprint; -1 if it was not."""
-    classes = dict(zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True))
-    return torch.tensor([classes.get(mark, -1) for mark in marks.tolist()], dtype=torch.long)
+def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
+    """The classes as which each image was learned, by its fingerprint: none, one, or several if it was learned several times."""
+    classes: dict[int, list[int]] = {}
+    for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
+        classes.setdefault(mark, []).append(label)
+    return [classes.get(mark, []) for mark in marks.tolist()]
 
 
 def _minus(images: Images, removed: Images) -> Images:
@@ -252,9 +262,14 @@ def _minus(images: Images, removed: Images) -> Images:
             left[key] -= 1
         else:
             kept.append(row)
-    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+    return images.take(_index(kept, images))
 
 
 def _dropped(images: Images, label: int) -> Images:
     kept = images.take(images.labels != label)
     return replace(kept, labels=kept.labels - (kept.labels > label).long())
+
+
+def _index(rows: Sequence[int], images: Images) -> Tensor:
+    """Numbers as a tensor, on the device of the images."""
+    return torch.tensor(rows, dtype=torch.long, device=images.labels.device)

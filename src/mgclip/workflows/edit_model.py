@@ -16,10 +16,12 @@ HeldOut = Mapping[str, Sequence[Path]]
 
 
 def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> None:
-    """Rename a class of a saved model. ``text``: the word for it in prompts, by default the new name.
+    """Rename a class of a saved model, or unite it with the class of that name (``MGCLIP.relabel``).
+
+    ``text`` is the word for it in prompts, by default the new name.
 
     Raises:
-        InputError: If there is no such class, or the new name is taken.
+        InputError: If there is no such class, or the new name is taken and the head was trained.
 
     Example:
         >>> import mgclip, numpy as np
@@ -35,7 +37,13 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
 
     def rename(model: MGCLIP, held_out: HeldOut) -> HeldOut:
         model.relabel(old, new, text or None)
-        return {new if canonical(name) == canonical(old) else name: files for name, files in held_out.items()}
+        own, renamed = (
+            next(name for name in model.class_names if canonical(name) == canonical(new)),
+            dict[str, list[Path]](),
+        )
+        for name, files in held_out.items():  # two classes that are united keep the held-out images of both
+            renamed.setdefault(own if canonical(name) in (canonical(old), canonical(new)) else name, []).extend(files)
+        return renamed
 
     _save_edited(folder, base, rename, f"called {old} {new}")
 
