@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from mgclip import MGCLIP, Settings
 
 QUICK = {"epochs": 2, "adapter_batch_size": 16, "head_batch_size": 16, "head_epochs": 2, "adapter_lr": 5e-3}
+SOLVED = {"compensation": "analytic", "fusion": "calibrated", "adapt": "first"}
 BRANCHES = [
     ("both", "published", 4.0),
     ("both", "single-softmax", 0.5),
@@ -31,7 +32,8 @@ def everything(model):
     weights = {name: weight.clone() for name, weight in model.backbone.model.state_dict().items()}
     pixels = torch.arange(2 * 3 * 32 * 32).remainder(251).view(2, 3, 32, 32).to(torch.uint8)
     features = model.backbone.image_features(pixels)
-    tensors = {**weights, "head": model.head.clone(), "features": features, "random": torch.get_rng_state()}
+    head = model.head if model.solved is None else model.solved.weights
+    tensors = {**weights, "head": head.clone(), "features": features, "random": torch.get_rng_state()}
     return tensors, layers, model.backbone.model.config.to_dict(), model.backbone.compute
 
 

@@ -3,6 +3,10 @@
 import json
 
 import pytest
+import torch
+
+from mgclip.bench.prediction import prediction_times
+from mgclip.method import predictions
 
 
 def test_the_measurements_are_plausible(mgclip):
@@ -16,6 +20,25 @@ def test_the_measurements_are_plausible(mgclip):
     for part in ("stream", "last task"):  # two rounds cannot tell the single steps of two classes apart
         assert found["composed"][part]["ratio"] > 1
     assert 0 < found["share_of_peak"]["encoding"] < 1.5
+    kinds = [(each["head"], each["classes"]) for each in found["prediction"]["heads"]]
+    assert kinds == [("solved", 100), ("solved", 10_000), ("trained", 100), ("trained", 10_000)]
+
+
+def test_predictions_are_timed_with_the_code_that_models_run(monkeypatch):
+    calls = []
+    real = predictions.branch_probabilities
+
+    def counted(logits, scores, settings, calibration):
+        calls.append((scores.shape, scores.dtype, calibration is not None))
+        return real(logits, scores, settings, calibration)
+
+    monkeypatch.setattr(predictions, "branch_probabilities", counted)
+    found = prediction_times("iconclip", classes=(7, 50), batch=4, rounds=2)
+    expected = {((4, classes), torch.float32, solved) for classes in (7, 50) for solved in (True, False)}
+    assert set(calls) == expected
+    for each in found["heads"]:
+        assert each["best_five"] > 0
+        assert each["ratio"] == 1 + each["classify"] / found["encode"]
 
 
 def test_an_estimate_needs_no_measurement(mgclip):

@@ -1,7 +1,7 @@
 """Trained models to export."""
 
 import pytest
-from exported import learned
+from exported import SOLVED, learned
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,13 @@ def iconclip(icons):
     return learned("iconclip", icons)
 
 
-@pytest.fixture(params=["tiny", "iconclip"])
+@pytest.fixture(scope="module")
+def solved(icons):
+    """iconclip with a solved head, on adapters that the first task trained."""
+    return learned("iconclip", icons, **SOLVED)
+
+
+@pytest.fixture(params=["tiny", "iconclip", "solved"])
 def model(request):
     return request.getfixturevalue(request.param)
 

@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 from conftest import task
-from exported import BRANCHES, QUICK, cells, front
+from exported import BRANCHES, QUICK, SOLVED, cells, front
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
@@ -84,6 +84,41 @@ def test_the_card_states_what_is_unknown(tiny):
     assert "Nothing: no images were held out to test it" in body
 
 
+def test_the_card_of_a_solved_head_says_how_it_was_made_and_how_to_read_it(solved):
+    _, body = front(model_card(solved, []))
+    assert "solved from sums over 60 images, in which every class weighs the same (compensation: analytic)" in body
+    fit = solved.solved.calibration
+    assert (
+        f"Of 60 learned images, each classified as if it had not been learned (leave-one-out), {fit.accuracy:.1%}".replace(
+            "%", " %"
+        )
+        in body
+    )
+    for share, value in zip((99, 95, 90), fit.likeness, strict=True):
+        assert f"{share} % of them {value:.2f}" in body
+    assert "Confidence is calibrated" in body
+    assert "The first task trained the adapters for 2 epochs" in body
+    assert "how many images it learned from" not in body
+    assert "flat by design" not in body
+    found, _ = cells(body)
+    assert found[found.index("compensation") + 1] == "analytic"
+    assert float(found[found.index("gamma") + 1]) == solved.solved.fourier.gamma
+
+
+def test_the_card_claims_nothing_without_evidence(icons):
+    images, labels, names = task(icons, [0, 1])
+    model = MGCLIP.from_pretrained("iconclip", settings=Settings(**{**SOLVED, "adapt": "never"}))
+    model.learn([images[0], images[12]], [labels[0], labels[12]], names)  # one image of each class
+    _, body = front(model_card(model, []))
+    assert "solved from sums over 2 images" in body
+    assert "Confidence was not calibrated" in body
+    assert "No threshold is known yet" in body
+    assert "leave-one-out" not in body
+    assert "its accuracy is unknown" in body
+    assert "The weights of CLIP are unchanged" in body
+    assert "may have lost some of their accuracy" not in body
+
+
 def test_the_base_model_is_named_if_it_came_from_the_hub(tiny):
     model = copy.copy(tiny)
     model.backbone = copy.copy(tiny.backbone)
@@ -130,11 +165,17 @@ def tiny_named(model):
     return named
 
 
-@pytest.mark.parametrize(("branches", "fusion", "weight"), BRANCHES)
-def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypatch, branches, fusion, weight):
-    model = copy.copy(iconclip)
+SOLVED_BRANCHES = [("solved", branches, "calibrated", 4.0) for branches in ("both", "image", "text")]
+
+
+@pytest.mark.parametrize(
+    ("name", "branches", "fusion", "weight"), [*(("iconclip", *each) for each in BRANCHES), *SOLVED_BRANCHES]
+)
+def test_the_programs_of_the_card_run(onnx, request, icons, tmp_path, monkeypatch, name, branches, fusion, weight):
+    learned = request.getfixturevalue(name)
+    model = copy.copy(learned)
     changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
-    model.settings = iconclip.settings.model_copy(update=changes)
+    model.settings = learned.settings.model_copy(update=changes)
     exported = export_folder(model, tmp_path / "clip", onnx=True)
     assert {
         "README.md",
@@ -151,7 +192,7 @@ def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypat
     # Of this size the processor of transformers cuts the same crop; of some sizes it is one pixel off (docs/export.md).
     wide = Image.fromarray(icons["x_test"][17]).resize((94, 61))
     wide.save(tmp_path / "clip" / "image.png")
-    ((name, probability),) = next(model.predict([wide]).top(1))
+    expected = model.predict([wide])
     programs = re.findall(r"^```python\n(.*?)^```", (tmp_path / "clip" / "README.md").read_text(), re.M | re.S)
     assert len(programs) == 2
     monkeypatch.chdir(tmp_path / "clip")
@@ -159,6 +200,9 @@ def test_the_programs_of_the_card_run(onnx, iconclip, icons, tmp_path, monkeypat
         assert "mgclip" not in program
         with redirect_stdout(StringIO()) as printed:
             exec(compile(program, "card", "exec"), {})
-        answer, value = printed.getvalue().strip().rsplit(" ", 1)
-        assert answer == name
-        assert float(value) == pytest.approx(probability, abs=1e-5)
+        answer = next(name for name in model.class_names if printed.getvalue().startswith(f"{name} "))
+        values = [float(value) for value in printed.getvalue()[len(answer) :].split()]
+        numbers = [expected.top_confidence[0], expected.likeness[0]]
+        assert answer == expected.names[0]
+        assert values == pytest.approx(numbers[: len(values)], abs=1e-5)
+    assert len(values) == 2

@@ -60,6 +60,33 @@ def test_the_folder_has_the_head_and_the_classes(tiny, tmp_path):
         assert str(tmp_path.parent) not in file.read_text(), f"{file.name} contains a path of this machine"
 
 
+def test_the_folder_has_a_solved_head_as_plain_tensors(solved, icons, tmp_path):
+    export_clip(solved, tmp_path / "clip")
+    head = load_file(tmp_path / "clip" / HEAD)
+    about = json.loads((tmp_path / "clip" / CLASSES).read_text(encoding="utf-8"))
+    assert head.keys() == {"matrix", "shift", "weights", "constant", "texts"}
+    assert {tensor.dtype for tensor in head.values()} == {torch.float32}
+    assert (about["compensation"], about["fusion"], about["branches"]) == ("analytic", "calibrated", "both")
+    assert list(about["likeness"]) == ["99", "95", "90"]
+    assert list(about["likeness"].values()) == sorted(solved.solved.calibration.likeness)
+    features = solved.encoder.images(solved.encoder.pixels(list(icons["x_test"][:20])))
+    scores = torch.cos(features @ head["matrix"] + head["shift"]) @ head["weights"] + head["constant"]
+    exact = solved.solved.fourier(features) @ solved.solved.weights  # in double precision
+    torch.testing.assert_close(scores, exact.float(), rtol=0, atol=1e-5)
+    text = about["logit_scale"] * features @ head["texts"].T
+    confidence = (about["head_weight"] * scores + about["text_weight"] * text).softmax(-1)
+    torch.testing.assert_close(confidence, solved.probabilities(features), rtol=0, atol=1e-5)
+
+
+def test_the_sizes_are_those_of_the_files_and_in_the_card(solved, tmp_path):
+    exported = export_folder(solved, tmp_path / "clip")
+    assert exported.sizes == {file.name: file.stat().st_size for file in (tmp_path / "clip").iterdir()}
+    assert exported.files == tuple(sorted(exported.sizes))
+    found, _ = cells(front((tmp_path / "clip" / "README.md").read_text())[1])
+    for name, size in exported.sizes.items():
+        assert name == "README.md" or found[found.index(name) + 1] == f"{size:,}"
+
+
 def test_all_projections_and_another_precision_are_exported(tiny_clip, icons, tmp_path):
     wide = learned(tiny_clip, icons, projections="kvqo", rank=3, lora_alpha=6.0)
     export_clip(wide, tmp_path / "wide")
@@ -140,9 +167,10 @@ def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, icons, tmp_path):
     assert 0 <= printed["deviation"] < 1e-5
     assert 0 <= printed["onnx_deviation"] < 1e-5
     assert printed["pushed_to"] is None
+    assert printed["sizes"] == {file.name: file.stat().st_size for file in (tmp_path / "clip").iterdir()}
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "again")
     assert (code, err) == (0, "")
-    assert "model.safetensors" in out
+    assert f"model.safetensors: {(tmp_path / 'again' / 'model.safetensors').stat().st_size:,} bytes" in out
     assert "5 classes; largest deviation of the CLIP's features: " in out
     assert not (tmp_path / "again" / "model.onnx").exists()
     for words, sentence in (

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,17 +32,57 @@ def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, 
     assert [(x.name, x.shape) for x in session.get_outputs()] == [
         ("probabilities", ["batch", 5]),
         ("image_features", ["batch", 24]),
+        ("confidence", ["batch", 5]),
+        ("likeness", ["batch"]),
+        ("label", ["batch"]),
     ]
     about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert (tuple(about["names"]), about["branches"], about["image_size"]) == (model.class_names, branches, 32)
     images = [Image.fromarray(image) for image in icons["x_test"][:13]]
     pixels = model.backbone.processor(images, return_tensors="np")["pixel_values"]
-    probabilities, features = session.run(None, {"pixel_values": pixels})
-    np.testing.assert_allclose(probabilities, model.predict(images).probabilities, rtol=0, atol=1e-5)
+    probabilities, features, confidence, likeness, label = session.run(None, {"pixel_values": pixels})
+    found = model.predict(images)
+    np.testing.assert_allclose(probabilities, found.probabilities, rtol=0, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(confidence, found.confidence, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(confidence.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(likeness, found.likeness, rtol=0, atol=1e-5)
+    assert label.tolist() == found.labels.tolist()
     others = copy.copy(model)
     others.settings = model.settings.model_copy(update={"branches": "image" if branches == "text" else "text"})
     assert onnx_deviation(others, file) > 1e-2  # a wrong branch would be noticed
+
+
+@pytest.mark.parametrize("branches", ["both", "image", "text"])
+def test_onnx_gives_the_answers_of_a_solved_head_in_single_precision(onnx, solved, icons, tmp_path, branches):
+    import onnx as format_of_files
+
+    model, file = copy.copy(solved), tmp_path / "model.onnx"
+    model.settings = solved.settings.model_copy(update={"branches": branches})
+    before = everything(model)
+    assert export_onnx(model, file) < 1e-5
+    assert_same(before, everything(model))
+    session = onnx.InferenceSession(str(file))
+    for size in (1, 40):  # any number of images in one batch
+        images = [Image.fromarray(image) for image in icons["x_test"][:size]]
+        pixels = model.backbone.processor(images, return_tensors="np")["pixel_values"]
+        outputs = session.run(["confidence", "probabilities", "likeness", "label"], {"pixel_values": pixels})
+        confidence, probabilities, likeness, label = outputs
+        found = model.predict(images)
+        np.testing.assert_allclose(confidence, found.confidence, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(probabilities, confidence)
+        np.testing.assert_allclose(confidence.sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(likeness, found.likeness, rtol=0, atol=1e-5)
+        assert label.tolist() == found.labels.tolist() == confidence.argmax(1).tolist()
+    graph = format_of_files.load(file).graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    assert (list(stored["matrix"].dims), list(stored["shift"].dims)) == ([128, 2048], [2048])
+    assert (list(stored["weights"].dims), list(stored["constant"].dims)) == ([2048, 5], [5])
+    assert format_of_files.TensorProto.DOUBLE not in {tensor.data_type for tensor in stored.values()}
+    assert len(set(label.tolist())) > 3
+    stronger = copy.copy(model)
+    stronger.solved = replace(model.solved, weights=2 * model.solved.weights)
+    assert onnx_deviation(stronger, file) > 1e-2  # wrong weights would be noticed
 
 
 def test_iconclip_can_be_exported_to_onnx(onnx, iconclip, tmp_path):

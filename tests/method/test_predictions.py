@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from mgclip import Predictions, Settings
-from mgclip.bench.measure import prediction_overhead
 from mgclip.method import predictions as module
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.calibration import Calibration
@@ -88,13 +87,3 @@ def test_only_the_values_that_are_read_are_computed(monkeypatch):
     monkeypatch.setattr(np, "argsort", None)
     assert len(found.names) == len(found) == 30
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()
-
-
-def test_the_bench_times_the_code_that_a_model_runs(monkeypatch):
-    calls = []
-    real = module.branch_probabilities
-    monkeypatch.setattr(module, "branch_probabilities", lambda *given: calls.append(given[0].shape) or real(*given))
-    found = prediction_overhead("iconclip", classes=50, batch=4, rounds=2)
-    assert set(calls) == {(4, 50)}
-    assert found["overhead"] == found["classify"] / found["encode"]
-    assert found["best five"] > 0

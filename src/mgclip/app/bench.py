@@ -33,7 +33,8 @@ def bench_command(
     as_json: Json = False,
 ) -> None:
     """Time training, encoding and prediction, extrapolate to a complete stream, and compare with a naive implementation."""
-    from mgclip.bench.measure import bench, prediction_overhead
+    from mgclip.bench.measure import bench
+    from mgclip.bench.prediction import prediction_times
     from mgclip.bench.shapes import SHAPES
     from mgclip.bench.stream import Stream
 
@@ -44,7 +45,7 @@ def bench_command(
         _estimate(shape, stream, as_json=as_json)
         return
     result = bench(shape, stream, rounds=rounds, images=images)
-    result["prediction"] = prediction_overhead(shape, classes=10_000, batch=64, rounds=rounds)
+    result["prediction"] = prediction_times(shape, classes=(100, 10_000), batch=64, rounds=rounds)
     if memory:
         from mgclip.bench.memory import training_peak
 
@@ -75,11 +76,20 @@ def _show(result: BenchResult) -> None:
         out.print(
             f"{phase}: {speed[phase]:,.1f} images/s, {100 * share[phase]:.0f} % of the speed of matrix multiplication"
         )
-    classify, best, encode = (1e3 * result["prediction"][key] for key in ("classify", "best five", "encode"))
-    out.print(
-        f"64 images, 10,000 classes: encoding {encode:.1f} ms, prediction {classify:.1f} ms, "
-        f"with the five best classes {best:.1f} ms"
+    predicted = result["prediction"]
+    answers = make_table(
+        "head",
+        "classes",
+        "answers",
+        "five best",
+        "total / encoding",
+        title=f"{predicted['images']} images: milliseconds",
     )
+    for head in predicted["heads"]:
+        times = (f"{1e3 * head['classify']:.2f}", f"{1e3 * head['best_five']:.2f}")
+        answers.add_row(head["head"], f"{head['classes']:,}", *times, f"{head['ratio']:.3f}")
+    out.print(answers)
+    out.print(f"encoding {predicted['images']} images: {1e3 * predicted['encode']:.1f} ms")
     if "peak_memory" in result:
         peak = result["peak_memory"]
         out.print(f"peak memory of training with batch size {peak['batch']}: {peak['peak'] / 2**30:.2f} GiB")

@@ -16,7 +16,7 @@ from mgclip.words import count
 def export_command(
     model: SavedModel,
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, probabilities out.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, answers out.")] = False,
     repo: Annotated[
         str | None,
         typer.Option(
@@ -52,14 +52,17 @@ def export_command(
     learner = MGCLIP.from_pretrained(model, base=base or None)
     exported, classes = export_folder(learner, to, onnx=onnx, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
-        out.print(f"wrote {to}: {', '.join(exported.files)}")
+        out.print(f"wrote {to}, {count(sum(exported.sizes.values()), 'byte')}:")
+        for name, size in exported.sizes.items():
+            out.print(f"  {name}: {count(size, 'byte')}")
         known = count(classes, "class", "classes")
         out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
         if exported.onnx_deviation is not None:
             out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
     address = push(to, repo, private) if repo is not None else None
     if as_json:
-        result = {"folder": str(to), "files": exported.files, "classes": classes, "deviation": exported.deviation}
-        print_json({**result, "onnx_deviation": exported.onnx_deviation, "pushed_to": address})
+        result = {"folder": str(to), "files": exported.files, "sizes": exported.sizes, "classes": classes}
+        deviations = {"deviation": exported.deviation, "onnx_deviation": exported.onnx_deviation}
+        print_json({**result, **deviations, "pushed_to": address})
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")

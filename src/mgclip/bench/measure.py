@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,11 @@ from mgclip.bench.stream import HEAD_BATCH, Comparison, Stream, Units, compose
 from mgclip.clip.adapters import adapter_weights
 from mgclip.clip.backbone import Backbone
 from mgclip.method.compensation import cosines
-from mgclip.method.learner import MGCLIP
 from mgclip.method.prepare import prepare
 from mgclip.method.settings import Settings
+
+if TYPE_CHECKING:
+    from mgclip.bench.prediction import PredictionTimes
 
 TEXTS = 100
 """Texts per measured pass. The time of more texts is computed in proportion."""
@@ -44,7 +46,7 @@ class BenchResult(TypedDict):
     share_of_peak: dict[str, float]
     units: dict[str, dict[str, float]]
     composed: dict[str, Comparison]
-    prediction: NotRequired[dict[str, float]]
+    prediction: NotRequired[PredictionTimes]
     peak_memory: NotRequired[Peak]
 
 
@@ -106,7 +108,7 @@ def _pass(backbone: Backbone, encode: Callable[[], torch.Tensor], *, train: bool
 def head_work(backbone: Backbone, classes: int, batch: int) -> Work:
     """A training step of the head on given features."""
     rows = torch.nn.Parameter(torch.randn(classes, backbone.feature_dim, device=backbone.device))
-    features = _random_features(batch, backbone)
+    features = random_features(batch, backbone)
     labels, optimizer = torch.randint(0, classes, (batch,), device=backbone.device), torch.optim.Adam([rows])
 
     def work() -> None:
@@ -118,7 +120,8 @@ def head_work(backbone: Backbone, classes: int, batch: int) -> Work:
     return work
 
 
-def _random_features(count: int, backbone: Backbone) -> torch.Tensor:
+def random_features(count: int, backbone: Backbone) -> torch.Tensor:
+    """Random normalised features ``(count, d)``, on the device of the CLIP."""
     return F.normalize(torch.randn(count, backbone.feature_dim, device=backbone.device), dim=-1)
 
 
@@ -167,23 +170,6 @@ def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> di
             "plain": [time / naive_share for time in times["plain"]],
         }
     return result
-
-
-def prediction_overhead(shape: str, *, classes: int, batch: int, rounds: int) -> dict[str, float]:
-    """Seconds of encoding a batch of images, and of classifying its features among ``classes`` classes as a model does."""
-    model = MGCLIP(make_backbone(shape), Settings())
-    names = tuple(f"class number {i}" for i in range(classes))
-    model.class_names = model.class_texts = names
-    model.head = _random_features(classes, model.backbone)
-    model.encoder.remember_texts(names, _random_features(classes, model.backbone))
-    features = _random_features(batch, model.backbone)
-    works: dict[str, Work] = {
-        "encode": image_work(model.backbone, batch, train=False),
-        "classify": lambda: model.classify(features).names,
-        "best five": lambda: list(model.classify(features).top(5)),
-    }
-    found = {name: statistics.median(times) for name, times in alternate(works, rounds).items()}
-    return {**found, "overhead": found["classify"] / found["encode"]}
 
 
 def bench(shape: str, stream: Stream, *, rounds: int, images: int) -> BenchResult:

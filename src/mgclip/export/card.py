@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
-from mgclip.export.merged import base_name, check_learned, hub_id
+from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import history, shown
@@ -53,12 +54,35 @@ class CardEvaluation(TypedDict, total=False):
     classes: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _SolvedFacts:
+    """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out."""
+
+    images: int
+    tested: int
+    accuracy: float | None
+    likeness: dict[str, float]
+
+
 def model_card(
-    model: MGCLIP, notes: Sequence[CardNote], evaluation: CardEvaluation | None = None, *, onnx: bool = False
+    model: MGCLIP,
+    notes: Sequence[CardNote],
+    evaluation: CardEvaluation | None = None,
+    *,
+    onnx: bool = False,
+    sizes: Mapping[str, int] | None = None,
 ) -> str:
-    """The model card of an exported model as Markdown, with the YAML header that the hub reads. There is a note for each
-    version, oldest first; ``onnx``: ``model.onnx`` is next to the card. Raises ``InputError`` if the model has learned no
-    class.
+    """The model card of an exported model as Markdown, with the YAML header that the hub reads.
+
+    Args:
+        model: The exported model.
+        notes: A note for each version, oldest first.
+        evaluation: Measured accuracy, if any.
+        onnx: Whether ``model.onnx`` is in the folder of the card.
+        sizes: Bytes of each file next to the card, if they are known.
+
+    Raises:
+        InputError: If the model has learned no class.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -81,9 +105,12 @@ def model_card(
         versions_measured=measured,
         evaluation=evaluation,
         model=model.settings,
-        settings=model.settings.model_dump(exclude=HIDDEN_SETTINGS),
+        settings=_settings(model),
+        solved=_solved_facts(model),
+        adapted=bool(model.epochs) and model.settings.adapt != "never",
         epochs=model.epochs or 0,
         onnx=onnx,
+        sizes=sizes,
         size=model.backbone.image_size,
         version=__version__,
     )
@@ -136,3 +163,17 @@ def _cells(note: CardNote) -> list[str]:
         escape(note.get("epochs", "–")),
         *map(_percent, _accuracies(note)),
     ]
+
+
+def _settings(model: MGCLIP) -> dict[str, object]:
+    """The settings of the card, with the ``gamma`` that the median rule found."""
+    found = {} if model.solved is None else {"gamma": model.solved.fourier.gamma}
+    return {**model.settings.model_dump(exclude=HIDDEN_SETTINGS), **found}
+
+
+def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
+    if (head := model.solved) is None:
+        return None
+    counts, fit = head.sums.counts, head.calibration
+    tested = int((counts[head.sample.labels] > 1).sum())
+    return _SolvedFacts(round(counts.sum().item()), tested, fit.accuracy, likeness_shares(fit))

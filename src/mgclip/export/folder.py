@@ -18,11 +18,16 @@ ONNX, CARD = "model.onnx", "README.md"
 
 @dataclass(frozen=True)
 class Exported:
-    """The files written, and the largest deviations from the model: of the CLIP's features and of the ONNX file's outputs."""
+    """The files written with their bytes, and the largest deviations: of the CLIP's features and of the ONNX file's outputs."""
 
-    files: tuple[str, ...]
+    sizes: dict[str, int]
     deviation: float
     onnx_deviation: float | None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files."""
+        return tuple(self.sizes)
 
 
 def export_folder(
@@ -43,7 +48,7 @@ def export_folder(
         evaluation: Measured accuracy, for the model card.
 
     Returns:
-        The names of the files, and the deviations measured after writing.
+        The files, and the deviations measured after writing.
 
     Raises:
         InputError: If the model has learned no class, ``folder`` is in use, or the ``onnx`` extra is not installed.
@@ -56,6 +61,11 @@ def export_folder(
         write_clip(model, target)
         deviation = check_export(model, target)
         onnx_deviation = export_onnx(model, target / ONNX) if onnx else None
-        (target / CARD).write_text(model_card(model, notes, evaluation, onnx=onnx), encoding="utf-8")
-        files = tuple(sorted(file.name for file in target.iterdir()))
-    return Exported(files, deviation, onnx_deviation)
+        card = model_card(model, notes, evaluation, onnx=onnx, sizes=_sizes(target))
+        (target / CARD).write_text(card, encoding="utf-8")
+        sizes = _sizes(target)
+    return Exported(sizes, deviation, onnx_deviation)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}

@@ -1,4 +1,4 @@
-"""A trained model as one ONNX graph: image tower, head, class texts and the method's fusion (docs/method.md 7)."""
+"""A model as one ONNX graph: image tower, head, class texts and the fusion of both branches (docs/method.md 7, 10, 11)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import json
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line
 from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
-from mgclip.export.merged import check_learned, merged_clip, metadata
+from mgclip.export.merged import check_learned, head_tensors, merged_clip, metadata
 from mgclip.method.compensation import cosines
-from mgclip.method.fusion import branch_probabilities
+from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
+from mgclip.method.solved_head import Scorer
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29
@@ -29,34 +30,58 @@ def check_onnx() -> None:
         raise MissingExtra("onnx", missing[0])
 
 
-class Classifier(torch.nn.Module):
-    """Normalised pixels ``(b, 3, s, s)`` -> probabilities ``(b, classes)`` and L2-normalised features ``(b, d)``."""
+class Outputs(NamedTuple):
+    """What the graph computes for each image.
 
-    head: Tensor
-    texts: Tensor
+    Attributes:
+        probabilities: The method's own probabilities ``(b, classes)``.
+        image_features: L2-normalised image features ``(b, d)``.
+        confidence: Probabilities that are meant to be read, ``(b, classes)``.
+        likeness: The largest score of the head ``(b,)``: low if an image belongs to no learned class.
+        label: Position of the class with the largest confidence, ``(b,)``.
+    """
+
+    probabilities: Tensor
+    image_features: Tensor
+    confidence: Tensor
+    likeness: Tensor
+    label: Tensor
+
+
+class Classifier(torch.nn.Module):
+    """Normalised pixels ``(b, 3, s, s)`` -> ``Outputs``."""
 
     def __init__(self, model: MGCLIP) -> None:
         super().__init__()
         clip = merged_clip(model.backbone)
         self.tower, self.projection, self.settings = clip.vision_model, clip.visual_projection, model.settings
         self.logit_scale = float(model.backbone.logit_scale)
-        self.register_buffer("head", model.head.detach().float().cpu())
-        self.register_buffer("texts", in_float32(model).encoder.texts(model.class_texts).cpu())
+        self.calibration = None if model.solved is None else model.solved.calibration
+        for name, tensor in head_tensors(model).items():
+            self.register_buffer(name, tensor)
         self.eval()
 
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixel_values: Tensor) -> Outputs:
         """Predict with the branches that the settings select."""
         pooled = self.tower(pixel_values=pixel_values).pooler_output  # [b, 3, s, s] -> [b, w]
         features = torch.nn.functional.normalize(self.projection(pooled), dim=-1)  # [b, w] -> [b, d]
-        logits = self.logit_scale * features @ self.texts.T
-        return branch_probabilities(logits, cosines(features, self.head), self.settings), features
+        scores = self._scores(features)
+        logits = self.logit_scale * features @ self.get_buffer("texts").T
+        found = branch_probabilities(logits, scores, self.settings, self.calibration)
+        confidence = confidences(found, self.logit_scale, self.settings, self.calibration).float()
+        return Outputs(found, features, confidence, scores.amax(-1), confidence.argmax(-1))
+
+    def _scores(self, features: Tensor) -> Tensor:
+        if self.calibration is None:
+            return cosines(features, self.get_buffer("rows"))
+        return Scorer(*map(self.get_buffer, Scorer._fields)).scores(features)
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:
     """Write a model as an ONNX file, run it with onnxruntime, and compare it with the model.
 
-    Input ``pixel_values`` ``(batch, 3, s, s)`` float32, normalised as the CLIP's processor does; outputs ``probabilities``
-    ``(batch, classes)`` and ``image_features`` ``(batch, d)``. The class names are in its metadata.
+    Input ``pixel_values`` ``(batch, 3, s, s)`` float32, normalised as the CLIP's processor does; outputs as in
+    ``Outputs``. The class names are in its metadata.
 
     Args:
         model: The model; it is only read.
@@ -93,7 +118,7 @@ def _write(model: MGCLIP, file: Path) -> None:
                 classifier,
                 (torch.zeros(2, 3, size, size),),
                 input_names=["pixel_values"],
-                output_names=["probabilities", "image_features"],
+                output_names=list(Outputs._fields),
                 dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
                 dynamo=True,
                 verbose=False,
@@ -109,18 +134,29 @@ def _write(model: MGCLIP, file: Path) -> None:
 
 @torch.no_grad()
 def onnx_deviation(model: MGCLIP, file: Path) -> float:
-    """Run an ONNX file on batches of different sizes. Returns the largest deviation of its probabilities and features from the
-    model's own.
+    """Run an ONNX file on batches of different sizes and compare its outputs with the model's own.
+
+    Confidences must follow from the probabilities of the file: CLIP's temperature makes rounding a hundred times larger. The
+    class of an image deviates by what the model's probability of it lacks to the largest one.
+
+    Returns:
+        The largest deviation.
     """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     exact, deviations = in_float32(model), []
+    scale, calibration = float(model.backbone.logit_scale), None if model.solved is None else model.solved.calibration
     for images in sample_batches(model):
         features = exact.encoder.images(exact.encoder.pixels(images))
-        outputs = session.run(
-            ["probabilities", "image_features"], {"pixel_values": pixel_values(model, images).numpy()}
-        )
-        for exported, expected in zip(outputs, (exact.probabilities(features), features), strict=True):
-            deviations.append(torch.from_numpy(exported) - expected.cpu())
+        probabilities, likeness = exact.probabilities(features).cpu(), exact.head_scores(features).amax(1).cpu()
+        run = session.run(list(Outputs._fields), {"pixel_values": pixel_values(model, images).numpy()})
+        found = Outputs(*map(torch.from_numpy, run))
+        deviations += [
+            found.probabilities - probabilities,
+            found.image_features - features.cpu(),
+            found.confidence - confidences(found.probabilities, scale, model.settings, calibration),
+            found.likeness - likeness,
+            probabilities.amax(1) - probabilities.gather(1, found.label[:, None])[:, 0],
+        ]
     return max_abs(deviations)

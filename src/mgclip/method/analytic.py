@@ -48,7 +48,7 @@ class FourierFeatures:
     seed: int
 
     @cached_property
-    def _drawn(self) -> tuple[Tensor, Tensor]:
+    def drawn(self) -> tuple[Tensor, Tensor]:
         """R ``(dim, width)`` and b ``(width,)``, in double precision."""
         generator = torch.Generator().manual_seed(self.seed)
         matrix = torch.randn(self.dim, self.width, generator=generator, dtype=torch.float64)
@@ -57,7 +57,7 @@ class FourierFeatures:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
-        matrix, shift = (part.to(features.device) for part in self._drawn)
+        matrix, shift = (part.to(features.device) for part in self.drawn)
         waves = math.sqrt(2 / self.width) * torch.cos(features.double() @ matrix + shift)
         return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
 

@@ -43,6 +43,16 @@ def branch_probabilities(
     return fuse(text_logits, scores, vision_weight=settings.vision_weight, flattened=settings.fusion == "published")
 
 
+def confidences(probabilities: Tensor, scale: float, settings: Settings, calibration: Calibration | None) -> Tensor:
+    """Probabilities that people can read, from those of ``branch_probabilities``, in the same order.
+
+    Those of a solved head are calibrated and those of the texts are CLIP's own. Only the flat ones of a trained head change.
+    """
+    if calibration is not None or settings.branches == "text":
+        return probabilities
+    return sharpened(probabilities, scale)
+
+
 def sharpened(probabilities: Tensor, scale: float) -> Tensor:
     """Probabilities in the same order that people can read: p^scale, normalised to sum to 1.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.method.calibration import Calibration
-from mgclip.method.fusion import branch_probabilities, sharpened
+from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable
 
@@ -82,9 +82,7 @@ class Predictions:
         Those of a solved head are calibrated. The published ones are sharpened (``fusion.sharpened``) in the same order.
         """
         own = branch_probabilities(self._own, self._scores, self._settings, self._calibration)
-        if self._calibration is None and self._settings.branches != "text":
-            own = sharpened(own, self._scale)
-        return self._with_candidates(own)
+        return self._with_candidates(confidences(own, self._scale, self._settings, self._calibration))
 
     @cached_property
     def text_probabilities(self) -> Floats:

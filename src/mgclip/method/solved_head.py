@@ -6,8 +6,11 @@ of the images with the smallest fingerprints, so it does not depend on these eit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +66,26 @@ class Images:
         return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
 
 
+class Scorer(NamedTuple):
+    """A solved head as predictions use it, in single precision: scores = cos(u matrix + shift) weights + constant.
+
+    Attributes:
+        matrix: R of the random features, ``(d, width)``.
+        shift: b of the random features, ``(width,)``.
+        weights: ``(width, c)``, with the factor sqrt(2 / width) of the features.
+        constant: ``(c,)``, the weights of the constant feature.
+    """
+
+    matrix: Tensor
+    shift: Tensor
+    weights: Tensor
+    constant: Tensor
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
+        return torch.cos(features @ self.matrix + self.shift) @ self.weights + self.constant
+
+
 @dataclass(frozen=True)
 class SolvedHead:
     """What analytic compensation has learned.
@@ -108,7 +131,14 @@ class SolvedHead:
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
-        return self.fourier(features) @ self.weights
+        return self.scorer.scores(features.float())
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The head in single precision, which takes half the time. Its scores differ by rounding only."""
+        weights, width = self.weights, self.fourier.width
+        parts = *self.fourier.drawn, math.sqrt(2 / width) * weights[:-1], weights[-1]
+        return Scorer(*(part.to(weights.device, torch.float32) for part in parts))
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
