@@ -189,12 +189,12 @@ class MGCLIP:
             AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
         """
         task = self._task(images, labels, class_names, class_texts)
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, task.texts)
+        new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, [task.texts[place] for place in new])
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             result = self._preserve(task, on_step, checkpoints)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
-            new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
             names = *self.class_names, *(task.names[place] for place in new)
             texts = *self.class_texts, *(task.texts[place] for place in new)
             if self.settings.compensation == "analytic":
@@ -311,6 +311,21 @@ class MGCLIP:
             pixels = self.encoder.pixels(images)
             own = self._marked_images(pixels, torch.zeros(len(pixels), dtype=torch.long))
         self._load_state(class_edits.forget(self._state(), name, own, self._text_logits_over))
+
+    @in_ordinary_modes
+    def learned_as(self, images: Any) -> list[str | None]:
+        """The class as which each image was learned before, recognised by its pixels; None for others.
+
+        A model with a trained head keeps no record of its images, so it returns None for all of them.
+        """
+        pixels = self.encoder.pixels(images, keep_bytes=0)
+        if self.solved is None:
+            return [None] * len(pixels)
+        marks = pixels.record_marks()
+        for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
+            pixels.batch(part)
+        labels = solved_head.learned_as(self.solved, marks).tolist()
+        return [None if label < 0 else self.class_names[label] for label in labels]
 
     @in_ordinary_modes
     def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:

@@ -144,7 +144,7 @@ def answer_rows(answers: Sequence[Answer]) -> list[list[Any]]:
             round(answer.confidence, 4),
             round(answer.likeness, 4),
             round(answer.best[0].text, 4),
-            "" if answer.best[0].image is None else round(answer.best[0].image, 4),
+            "" if answer.best[0].head is None else round(answer.best[0].head, 4),
             ", ".join(f"{each.name} {each.confidence:.2f}" for each in answer.best[1:]),
         ]
         for answer in answers
