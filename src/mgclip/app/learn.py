@@ -146,6 +146,7 @@ def _print_changes(done: LearnReport) -> None:
     from mgclip.workflows.note import gap_moved
 
     accuracy, measured = done["accuracy"], done["test_images"]
+    which = "these" if done.get("grown") else "the new"
     epochs = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ""
     out.print(
         f"{done['what']} from {count(done['images'], 'image')}{epochs}, {_duration(done['seconds'])}; "
@@ -155,7 +156,7 @@ def _print_changes(done: LearnReport) -> None:
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:
         out.print(
-            f"accuracy on {'these' if done.get('grown') else 'the new'} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
+            f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
         )
     if accuracy["old"] is not None:
         old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
@@ -165,7 +166,7 @@ def _print_changes(done: LearnReport) -> None:
         out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
     if done["leave_one_out"] is not None:
         out.print(
-            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each as if it had not been learned"
+            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each as if not learned"
         )
     before, after = done["untuned"], done["tuned"]
     if after["by_text"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -23,12 +24,12 @@ LogitsOver = Callable[[Sequence[str]], TextLogits]
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
     """Rename a class, or unite it with the class that has the new name, as ``MGCLIP.relabel`` does."""
-    position = position_of(learned, old)
+    position = position_of(learned.class_names, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
-        return _united(learned, position, position_of(learned, new), text, logits_over)
+        return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
     check_distinguishable([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
@@ -61,7 +62,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         images: All images of the class, to remove every trace of them from a solved head.
         logits_over: The text branch.
     """
-    position = position_of(learned, name)
+    position = position_of(learned.class_names, name)
     left = _without_class(learned, position)
     if learned.solved is None:
         if images is not None:
@@ -69,7 +70,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
         return replace(left, head=head, memory=_without(learned.memory, position))
     if images is not None:
-        images = replace(images, labels=torch.full_like(images.labels, position))
+        images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
 
@@ -89,13 +90,27 @@ def correct(
         What the model has learned then, and the class as which each image was learned before, or None.
     """
     head = _solved(learned, "correct single images")
-    right = torch.tensor([position_of(learned, name) for name in names], device=images.labels.device)
-    before = solved_head.learned_as(head, images.marks).to(right.device)
-    changed = torch.nonzero(before != right)[:, 0]
-    if len(changed):
-        moved = replace(images, labels=right).take(changed)
-        head = solved_head.correct(head, moved, before[changed], logits_over(learned.class_texts))
-    was = [None if label < 0 else learned.class_names[label] for label in before.tolist()]
+    right = [position_of(learned.class_names, name) for name in names]
+    rows: list[int] = []
+    wrong: list[int] = []  # the class that each row is taken out of, or -1
+    was: list[str | None] = []
+    wanted: dict[int, int] = {}
+    before = solved_head.learned_as(head, images.marks)
+    for row, (mark, label, labels) in enumerate(zip(images.marks.tolist(), right, before, strict=True)):
+        others = [other for other in labels if other != label]
+        was.append(learned.class_names[(others or labels)[0]] if labels else None)
+        if wanted.get(mark, label) != label:
+            one, two = learned.class_names[wanted[mark]], learned.class_names[label]
+            raise InputError(f"Images with the same pixels have two classes, {one!r} and {two!r}: give them one class.")
+        if mark not in wanted:  # a copy is corrected with the first one
+            out = others if labels else [-1]
+            rows, wrong = rows + [row] * len(out), wrong + out
+        wanted[mark] = label
+    if rows:
+        device = images.labels.device
+        moved = replace(images, labels=torch.tensor(right, device=device)).take(torch.tensor(rows, device=device))
+        taken_out = torch.tensor(wrong, device=device)
+        head = solved_head.correct(head, moved, taken_out, logits_over(learned.class_texts))
     return replace(learned, solved=head), was
 
 
@@ -135,6 +150,21 @@ def _solved(learned: ModelState, act: str) -> SolvedHead:
     return learned.solved
 
 
+def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
+    """Images of a class. Of images with the same pixels, as many as were learned."""
+    left = Counter(head.learned.take(head.learned.labels == label).marks.tolist())
+    surplus = Counter(images.marks.tolist())
+    surplus.subtract(left)
+    kept = []
+    for row, mark in enumerate(images.marks.tolist()):
+        if mark in left and surplus[mark] > 0:
+            surplus[mark] -= 1
+        else:
+            kept.append(row)
+    taken = images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+    return replace(taken, labels=torch.full_like(taken.labels, label))
+
+
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
     """Check that these are the images of a class, as it was learned."""
     own = head.learned.take(head.learned.labels == label).marks.sort().values
@@ -161,14 +191,14 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
     return Memory(memory.pixels[kept], labels - (labels > label).long()) if len(labels) else None
 
 
-def position_of(learned: ModelState, name: str) -> int:
-    """The position of a class. Raises ``InputError`` if it was not learned."""
-    position = index_of(name, learned.class_names)
+def position_of(learned: Sequence[str], name: str) -> int:
+    """The position of a class among those learned. Raises ``InputError`` if it is not one of them."""
+    position = index_of(name, learned)
     if position is None:
-        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned.class_names}, 1)
-        named = [other for other in learned.class_names if close and visible_form(other) == close[0]]
-        known = count(len(learned.class_names), "class", "classes")
-        example = f", such as {learned.class_names[0]!r}" if learned.class_names else ""
+        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned}, 1)
+        named = [other for other in learned if close and visible_form(other) == close[0]]
+        known = count(len(learned), "class", "classes")
+        example = f", such as {learned[0]!r}" if learned else ""
         hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}{example}."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return position

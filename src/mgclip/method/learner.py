@@ -313,19 +313,19 @@ class MGCLIP:
         self._load_state(class_edits.forget(self._state(), name, own, self._text_logits_over))
 
     @in_ordinary_modes
-    def learned_as(self, images: Any) -> list[str | None]:
-        """The class as which each image was learned before, recognised by its pixels; None for others.
+    def learned_as(self, images: Any) -> list[tuple[str, ...]]:
+        """The classes in which each image was learned before, recognised by its pixels; none if it was not learned.
 
-        A model with a trained head keeps no record of its images, so it returns None for all of them.
+        A model with a trained head keeps no record of its images, so it returns none for all of them.
         """
         pixels = self.encoder.pixels(images, keep_bytes=0)
         if self.solved is None:
-            return [None] * len(pixels)
+            return [()] * len(pixels)
         marks = pixels.record_marks()
         for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
             pixels.batch(part)
-        labels = solved_head.learned_as(self.solved, marks).tolist()
-        return [None if label < 0 else self.class_names[label] for label in labels]
+        learned = solved_head.learned_as(self.solved, marks)
+        return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
 
     @in_ordinary_modes
     def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:

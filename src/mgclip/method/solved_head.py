@@ -199,10 +199,13 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
 
-def learned_as(head: SolvedHead, marks: Tensor) -> Tensor:
-    """The class as which each image was learned ``(n,)``, by its fingerprint; -1 if it was not."""
-    classes = dict(zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True))
-    return torch.tensor([classes.get(mark, -1) for mark in marks.tolist()], dtype=torch.long)
+def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
+    """The classes in which each image was learned, by its fingerprint: one for each time, and none if it was not."""
+    classes: dict[int, list[int]] = {mark: [] for mark in marks.tolist()}
+    for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
+        if mark in classes:
+            classes[mark].append(label)
+    return [classes[mark] for mark in marks.tolist()]
 
 
 def _minus(images: Images, removed: Images) -> Images:

@@ -43,7 +43,8 @@ def leave_out_known_images(
         return source, []
     held = {canonical(name): files for name, files in held_out.items()}
     train: dict[str, list[Path]] = {}
-    learned, kept_out, elsewhere = 0, 0, []
+    learned, kept_out = 0, 0
+    elsewhere: list[tuple[Path, str]] = []
     for name, files in source.train.items():
         if name not in known:
             train[name] = files
@@ -52,8 +53,8 @@ def leave_out_known_images(
         out = {file for file, _ in find_duplicates(held.get(canonical(name), ()), files)}
         left = [file for file in files if file not in out]
         before = model.learned_as(left)
-        elsewhere += [(file, was) for file, was in zip(left, before, strict=True) if was not in (None, own)]
-        new = [file for file, was in zip(left, before, strict=True) if was != own]
+        elsewhere += [(file, was[0]) for file, was in zip(left, before, strict=True) if was and own not in was]
+        new = [file for file, was in zip(left, before, strict=True) if own not in was]
         kept_out += len(files) - len(left)
         learned += len(left) - len(new)
         if new:
@@ -71,10 +72,12 @@ def leave_out_known_images(
     return replace(source, train=train, texts=texts, tests=tests), notes
 
 
-def _notes(learned: int, kept_out: int, elsewhere: Sequence[tuple[Path, str | None]]) -> list[str]:
+def _notes(learned: int, kept_out: int, elsewhere: Sequence[tuple[Path, str]]) -> list[str]:
     notes = []
     if learned:
-        notes.append(f"left out, because the model has learned the same pixels in the same class: {count(learned, 'image')}")
+        notes.append(
+            f"left out, because the model has learned the same pixels in the same class: {count(learned, 'image')}"
+        )
     if kept_out:
         notes.append(f"still held out, to measure on: {count(kept_out, 'image')}")
     if elsewhere:

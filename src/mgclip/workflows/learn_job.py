@@ -143,7 +143,9 @@ def read_job(
     """
     check_place(model)
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
-    build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
+    build_settings(
+        given if is_saved(model) or like else settings_of_new_model(method, given)
+    )  # before any image is read
     source = read_source(folder, names=names, test=test)
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []

@@ -89,7 +89,7 @@ def _not_learned(model: MGCLIP, files: Sequence[Path]) -> list[Path]:
     existing = [file for file in files if file.is_file()]
     unreadable = find_unreadable_images(existing)
     readable = [file for index, file in enumerate(existing) if index not in unreadable]
-    return [file for file, was in zip(readable, model.learned_as(readable), strict=True) if was is None]
+    return [file for file, was in zip(readable, model.learned_as(readable), strict=True) if not was]
 
 
 def _shared_images(model: MGCLIP, other: MGCLIP) -> int:
@@ -101,7 +101,9 @@ def _shared_images(model: MGCLIP, other: MGCLIP) -> int:
 
 def describe_merge(report: MergeReport) -> list[str]:
     """What was merged, in sentences."""
-    lines = [f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"]
+    lines = [
+        f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"
+    ]
     if report["shared"]:
         lines.append(f"learned by both models, so counted twice: {count(report['shared'], 'image')}")
     return lines

@@ -76,8 +76,8 @@ def make_plan(
         held_out: Images of known classes that are held out already, by class. They are never trained on.
 
     Raises:
-        InputError: If something cannot be learned, such as a known class if the head is a trained one; if a test folder is probably
-            misspelled; or if an image does not exist or, among those timed, is unreadable.
+        InputError: If something cannot be learned, such as a known class if the head is a trained one; if a test folder is
+            probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
     source, left_out = leave_out_known_images(model, source, held_out or {})
     if source.tests is None:
