@@ -77,6 +77,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     counts = np.bincount(truth, minlength=len(known))
     parts = [model.classify(part) for part in features.split(BATCH)]
     found = np.concatenate([part.labels for part in parts])
+    thresholds = _thresholds(model, np.concatenate([part.likeness for part in parts]))
     return {
         "model": model_name,
         "folder": folder,
@@ -87,7 +88,9 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
-        **_thresholds(model, np.concatenate([part.likeness for part in parts])),
+        "likeness": thresholds["likeness"],
+        "likeness_of": thresholds["likeness_of"],
+        "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
 
@@ -109,7 +112,7 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     found = model.solved.calibration
     if found.accuracy is None:
         raise InputError(
-            "The model has learned a single class, or one image of each class, which says nothing: give a folder of labelled images."
+            "A single class, or one image of each class, says nothing about the model: give a folder of labelled images."
         )
     return {"leave_one_out": found.accuracy, "likeness": _by_share(found.likeness), "likeness_of": LEFT_OUT}
 
