@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
@@ -358,7 +358,8 @@ class MGCLIP:
         if other.backbone.fingerprint != self.backbone.fingerprint:
             raise InputError("The models have different CLIPs, so they cannot be merged.")
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
-        if one.keys() != two.keys() or any(not torch.equal(one[name].cpu(), two[name].cpu()) for name in one):
+        same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
+        if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):
             raise InputError(
                 "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
             )

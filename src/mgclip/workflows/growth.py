@@ -61,7 +61,7 @@ def leave_out_known_images(
             train[own] = new
     if not train:
         raise InputError(
-            f"{source.folder} has no new image: the model has learned or holds out all {learned + kept_out} of its known classes."
+            f"There is no new image: {count(learned + kept_out, 'image')} of known classes were learned before or are held out."
         )
     notes = _notes(learned, kept_out, elsewhere)
     of_model = dict(zip(model.class_names, model.class_texts, strict=True))
