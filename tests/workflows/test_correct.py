@@ -8,6 +8,7 @@ from conftest import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, history
+from mgclip.method.baselines.table import ANALYTIC
 
 
 @pytest.fixture
@@ -130,3 +131,13 @@ def test_copies_of_one_image_are_corrected_once(mgclip, place, icons):
     code, _, _ = mgclip("correct", "shop", table(place, f"march/{b}/stray.png,{a}", f"copy.png,{a}"))
     assert code == 0
     assert MGCLIP.from_pretrained("shop").solved.sums.counts.tolist() == pytest.approx([4, 4, 4])
+
+
+def test_every_copy_learned_in_a_wrong_class_is_moved(tiny_clip, icons):
+    x = icons["x_train"]
+    model = MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 32})
+    model.learn([x[0], x[0], x[0], x[12], x[24]], ["a", "b", "b", "b", "c"], ["a", "b", "c"])
+    assert model.learned_as([x[0], x[12], x[99]]) == [("a", "b"), ("b",), ()]
+    assert model.correct([x[0], x[0]], ["a", "a"]) == ["b", "b"]
+    assert model.learned_as([x[0]]) == [("a",)]
+    assert model.solved.sums.counts.tolist() == pytest.approx([3, 1, 1])
