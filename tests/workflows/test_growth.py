@@ -42,7 +42,7 @@ def test_a_folder_may_mix_new_and_known_classes(mgclip, months, icons, tiny_clip
     assert plan["classes"] == {known: 6, new: 12}
     assert plan["grown"] == [known]
     code, out, err = mgclip(*words)
-    assert (code, err) == (0, ""), "the text of a known class is not a second text like it"
+    assert (code, err.strip()) == (0, ""), "the text of a known class is not a second text like it"
     assert "learned 1 class and added images to 1 class from 18 images" in out
     model = MGCLIP.from_pretrained(months / "shop")
     assert model.class_names == tuple(names(icons)[:3])
