@@ -221,7 +221,7 @@ def test_variables_that_no_launcher_set_leave_one_process_alone(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     month_folders(icons, tmp_path, {"march": range(2)}, 3)
-    quick = ("--base", tiny_clip, "epochs=0", "head_epochs=1", "--quiet")
+    quick = ("--base", tiny_clip, "features=16", "--quiet")
     code, _, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", *quick)
     assert (code, err) == (0, "")
     code, out, err = mgclip("evaluate", tmp_path / "shop", tmp_path / "march", "--json")
@@ -271,6 +271,8 @@ def test_commands_for_one_process_refuse_several(mgclip, monkeypatch, tmp_path):
         ("gap", "iconclip", "icons100"),
         ("relabel", model, "a", "b"),
         ("forget", model, "a"),
+        ("correct", model, tmp_path / "answers.csv"),
+        ("merge", model, model, "--to", tmp_path / "both"),
     ):
         code, _, err = mgclip(*words)
         assert code == 2

@@ -47,6 +47,14 @@ def workplace(icons, tmp_path, monkeypatch):
             folder.mkdir(parents=True)
             for i in range(3):
                 Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    right = []
+    for c, i in ((2, 3), (2, 4), (5, 0)):  # more images of a known class, and a new class
+        folder = tmp_path / "photos" / "may" / str(icons["class_names"][c])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    for name in map(str, icons["class_names"][:2]):
+        right.append(f"photos/march/{name}/0.png,{icons['class_names'][0]}")
+    (tmp_path / "answers.csv").write_text("image,class\n" + "\n".join(right) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, median_gamma, solve
+from mgclip.method.analytic import RIDGES, FourierFeatures, Sums, choose_ridge, leave_one_out, median_gamma, solve
 
 DIM, WIDTH = 8, 40
 
@@ -106,7 +106,25 @@ def test_the_ridge_minimises_generalised_cross_validation():
         hat = phi @ torch.linalg.solve(matrix + ridge * torch.eye(len(matrix), dtype=torch.float64), weight * phi.T)
         residual = weight * (target - hat @ target).square().sum()
         errors.append((len(labels) * residual / (len(labels) - hat.trace()) ** 2).item())
-    assert choose_ridge(matrix, means, images=len(labels), ridges=ridges) == ridges[errors.index(min(errors))]
+    assert choose_ridge(matrix, means, torch.full((3,), 9.0), ridges=ridges) == ridges[errors.index(min(errors))]
+
+
+def test_small_classes_raise_the_ridge():
+    """An image of a small class fits itself: the ridge is larger than with the same leverage for all images."""
+    features, labels = images([40, 40, 3, 3], seed=2)
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    matrix, means = sums.balanced()
+    alike = torch.full((4,), len(labels) / 4, dtype=torch.float64)
+    assert choose_ridge(matrix, means, sums.counts) > choose_ridge(matrix, means, alike)
+
+
+def test_a_single_image_of_a_class_does_not_decide_the_ridge():
+    features, labels = images([30, 30, 1])
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    assert choose_ridge(*sums.balanced(), sums.counts) < 1
+    alone, own = images([1, 1, 1])
+    single = Sums.empty(WIDTH + 1).plus(fourier()(alone), own)
+    assert choose_ridge(*single.balanced(), single.counts) in RIDGES
 
 
 @settings(deadline=None, max_examples=25)

@@ -18,7 +18,7 @@ QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     """The printed accuracies are those that a program measures on the held-out images."""
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 10)
-    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
+    shop, words = tmp_path / "shop", ("--method", "mg-clip", "epochs=1", "adapter_batch_size=8", "head_batch_size=8")
     code, out, _ = mgclip(
         "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json"
     )
@@ -80,7 +80,7 @@ def test_files_whose_names_are_not_utf8_are_learned_and_predicted(mgclip, tiny_c
             name = os.fsdecode(b"k\xe4se%d.png" % i)
             Image.fromarray(icons["x_train"][12 * c + i]).save(folder / "x.png")
             (folder / "x.png").rename(folder / name)
-    words = ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    words = ("features=64", "--json", "--quiet")
     code, out, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, *words)
     assert (code, err) == (0, "")
     assert json.loads(out)["test_images"]["new"] == 2
@@ -91,7 +91,7 @@ def test_files_whose_names_are_not_utf8_are_learned_and_predicted(mgclip, tiny_c
 
 def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_clip, icons, tmp_path, mgclip):
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 6)
-    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    shop, words = tmp_path / "shop", ("features=64", "--json", "--quiet")
     mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words)
     held = json.loads(next(shop.glob("*/held-out.json")).read_text())
     from pathlib import Path
@@ -110,7 +110,7 @@ def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_
 @pytest.mark.parametrize("prompt", ["a {} #1 icon", "{}", "an icon: {}"])
 def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
     folder = class_folders(tmp_path / "data", cat=2, dog=2)
-    words = ("epochs=0", "head_epochs=0", "--prompt", prompt, "--json", "--quiet")
+    words = ("features=16", "--prompt", prompt, "--json", "--quiet")
     code, _, err = mgclip("learn", folder, "--model", tmp_path / "shop", "--base", tiny_clip, *words)
     assert (code, err) == (0, "")
     assert MGCLIP.from_pretrained(tmp_path / "shop").settings.prompt == prompt

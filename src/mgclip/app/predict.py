@@ -21,7 +21,7 @@ UnknownBelow = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one. 0: never.",
+        help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never.",
     ),
 ]
 Candidates = Annotated[

@@ -175,18 +175,23 @@ def solve(sums: Sums, ridge: float | None = None) -> Solution:
     """
     matrix, means = sums.balanced()
     if ridge is None:
-        ridge = choose_ridge(matrix, means, images=sums.images)
+        ridge = choose_ridge(matrix, means, sums.counts)
     factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
     return Solution(torch.cholesky_solve(means, factor), ridge, factor)
 
 
-def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequence[float] = RIDGES) -> float:
-    """The ridge with the least generalised cross-validation error n RSS / (n - tr H)^2, from the sums alone.
+def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Sequence[float] = RIDGES) -> float:
+    """The ridge with the least generalised cross-validation error, from the sums alone.
+
+    An image that is left out has the error of the fit over 1 - h, with h the leverage of the image. Cross-validation that is
+    generalised gives all images the same leverage, tr H / n. Here an image weighs 1 / n_c, and so does its leverage:
+    h = tr H / (C n_c). With equal classes both are the same; with unequal ones the small classes decide, which would otherwise
+    be fitted too closely. A single image of a class has the leverage 1 and tells nothing.
 
     Args:
         matrix: The normal matrix ``(m, m)``.
         means: The class means ``(m, c)``.
-        images: The number n of images.
+        counts: Images of each class ``(c,)``.
         ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
             rounding does not change.
     """
@@ -199,7 +204,10 @@ def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequen
     # What no ridge can fit, and what the ridge gives up: the difference of large numbers only once, so small ones stay exact.
     unfitted = (means.shape[1] - (along / values).sum()).clamp(min=0)
     residual = unfitted + (along / values * (candidates / (values + candidates)).square()).sum(1)
-    errors = images * residual / (images - kept.sum(1)).square()
+    several = counts[counts > 1] if bool((counts > 1).any()) else counts
+    trace = (kept.sum(1, keepdim=True) - (len(counts) - len(several))).clamp(min=0)
+    leverage = trace / (len(several) * several)  # [r, classes]
+    errors = residual * (1 - leverage).clamp(min=0).pow(-2).mean(1)
     best = errors.min()
     return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 

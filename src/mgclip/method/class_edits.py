@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -20,12 +21,12 @@ from mgclip.words import count
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
     """Rename a class, or unite it with the class that has the new name, as ``MGCLIP.relabel`` does."""
-    position = position_of(learned, old)
+    position = position_of(learned.class_names, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
-        return _united(learned, position, position_of(learned, new), text, logits_over)
+        return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
     check_distinguishable([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
@@ -57,7 +58,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         images: All images of the class, to remove every trace of them from a solved head.
         logits_over: The text branch.
     """
-    position = position_of(learned, name)
+    position = position_of(learned.class_names, name)
     left = _without_class(learned, position)
     if learned.solved is None:
         if images is not None:
@@ -65,7 +66,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
         return replace(left, head=head, memory=_without(learned.memory, position))
     if images is not None:
-        images = replace(images, labels=torch.full_like(images.labels, position))
+        images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
 
@@ -88,7 +89,7 @@ def correct(
     Raises:
         InputError: If a class was not learned, one image is given two classes, or a class would lose its last image.
     """
-    right = [position_of(learned, name) for name in names]
+    right = [position_of(learned.class_names, name) for name in names]
     head = _solved(learned, "correct single images")
     known = solved_head.learned_as(head, images.marks)
     once = _distinct(images, right, names)
@@ -168,6 +169,21 @@ def _solved(learned: ModelState, act: str) -> SolvedHead:
     return learned.solved
 
 
+def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
+    """Images of a class. Of images with the same pixels, as many as were learned."""
+    left = Counter(head.learned.take(head.learned.labels == label).marks.tolist())
+    surplus = Counter(images.marks.tolist())
+    surplus.subtract(left)
+    kept = []
+    for row, mark in enumerate(images.marks.tolist()):
+        if mark in left and surplus[mark] > 0:
+            surplus[mark] -= 1
+        else:
+            kept.append(row)
+    taken = images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+    return replace(taken, labels=torch.full_like(taken.labels, label))
+
+
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
     """Check that these are the images of a class, as it was learned."""
     own = head.learned.take(head.learned.labels == label).marks.sort().values
@@ -194,14 +210,14 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
     return Memory(memory.pixels[kept], labels - (labels > label).long()) if len(labels) else None
 
 
-def position_of(learned: ModelState, name: str) -> int:
-    """The position of a class. Raises ``InputError`` if it was not learned."""
-    position = index_of(name, learned.class_names)
+def position_of(learned: Sequence[str], name: str) -> int:
+    """The position of a class among those learned. Raises ``InputError`` if it is not one of them."""
+    position = index_of(name, learned)
     if position is None:
-        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned.class_names}, 1)
-        named = [other for other in learned.class_names if close and visible_form(other) == close[0]]
-        known = count(len(learned.class_names), "class", "classes")
-        example = f", such as {learned.class_names[0]!r}" if learned.class_names else ""
+        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned}, 1)
+        named = [other for other in learned if close and visible_form(other) == close[0]]
+        known = count(len(learned), "class", "classes")
+        example = f", such as {learned[0]!r}" if learned else ""
         hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}{example}."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return position

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.errors import InputError
-from mgclip.method import class_edits, model_files
+from mgclip.method import class_edits, model_files, solved_head
 from mgclip.method.alike_texts import warn_of_alike_texts
 from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import append_rows, cosines
@@ -296,6 +296,21 @@ class MGCLIP:
         self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
 
     @in_ordinary_modes
+    def learned_as(self, images: Any) -> list[tuple[str, ...]]:
+        """The classes in which each image was learned before, recognised by its pixels; none if it was not learned.
+
+        A model with a trained head keeps no record of its images, so it returns none for all of them.
+        """
+        pixels = self.encoder.pixels(images, keep_bytes=0)
+        if self.solved is None:
+            return [()] * len(pixels)
+        marks = pixels.record_marks()
+        for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
+            pixels.batch(part)
+        learned = solved_head.learned_as(self.solved, marks)
+        return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
+
+    @in_ordinary_modes
     def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:
         """Give images their right classes: each is added to its class and, if it was learned in another one, taken out of that.
 
@@ -327,7 +342,8 @@ class MGCLIP:
         if other.backbone.fingerprint != self.backbone.fingerprint:
             raise InputError("The models have different CLIPs, so they cannot be merged.")
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
-        if one.keys() != two.keys() or any(not torch.equal(one[name].cpu(), two[name].cpu()) for name in one):
+        same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
+        if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):
             raise InputError(
                 "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
             )

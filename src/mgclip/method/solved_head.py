@@ -263,9 +263,9 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     ridge, bank, sample = None, head.bank, head.sample
     standing = None
     if bank is not None:
-        # The centres of the bank scatter less than images. Cross-validation over the images would choose too small a ridge.
+        # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
         head = replace(head, sums=bank.sums(head.fourier))
-        ridge = choose_ridge(*head.sums.balanced(), images=len(bank))
+        ridge = choose_ridge(*head.sums.balanced(), torch.bincount(bank.classes).to(head.sums.counts))
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)

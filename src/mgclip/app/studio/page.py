@@ -1,4 +1,4 @@
-"""The studio's page, in Gradio: predict, learn a class, go back to a version, see the modality gap."""
+"""The studio's page, in Gradio: predict and correct, learn a class, go back to a version, see the modality gap."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.work import StudioModel, answer_rows, version_rows
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.method.training import Step
 from mgclip.words import count
+from mgclip.workflows.correct import describe_corrections
 
 ANSWERS = {"image": 19, "class": 22, "confidence": 10, "similarity": 10, "text branch": 10, "head": 9, "next best": 20}
 VERSIONS = {"version": 11, "": 11, "when (UTC)": 18, "what": 48, "images": 12}
@@ -29,7 +30,7 @@ def build(model: StudioModel) -> gr.Blocks:
         gr.Markdown("# MG-CLIP studio")
         known = gr.Textbox(label="Classes it knows", interactive=False, lines=2, max_lines=6, elem_id="known")
         with gr.Tab("Predict", id="predict"):
-            _predict_tab(model)
+            classes, after_correction = _predict_tab(model)
         with gr.Tab("Learn", id="learn"):
             after_learning = _learn_tab(model)
         with gr.Tab("Versions", id="versions"):
@@ -37,13 +38,13 @@ def build(model: StudioModel) -> gr.Blocks:
         with gr.Tab("Gap", id="gap"):
             _gap_tab(model)
 
-        def refresh() -> tuple[str, list[list[Any]]]:
+        def refresh() -> tuple[str, list[list[Any]], Any]:
             names = model.classes()
             known = f"{len(names)}: {', '.join(names)}" if names else "none yet"
-            return known, version_rows(model.history())
+            return known, version_rows(model.history()), gr.Dropdown(choices=names)
 
-        for event in (page.load, after_learning, after_activation):
-            event(refresh, outputs=[known, table], show_progress="hidden")
+        for event in (page.load, after_learning, after_activation, after_correction):
+            event(refresh, outputs=[known, table, classes], show_progress="hidden")
     return page
 
 
@@ -62,7 +63,7 @@ def _table(columns: dict[str, int], name: str) -> gr.Dataframe:
     )
 
 
-def _predict_tab(model: StudioModel) -> None:
+def _predict_tab(model: StudioModel) -> tuple[gr.Dropdown, Callable[..., Any]]:
     images = _images("predict-images")
     with gr.Row():
         candidates = gr.Textbox(
@@ -74,12 +75,31 @@ def _predict_tab(model: StudioModel) -> None:
     button = gr.Button("Predict", variant="primary", elem_id="predict-button")
     table = _table(ANSWERS, "answers")
     message = _message("predict-message")
+    gr.Markdown("Is an answer wrong? Choose the image and its class: the model learns it as a new version.")
+    with gr.Row():
+        image = gr.Dropdown(label="Image", type="index", elem_id="correct-image")
+        right = gr.Dropdown(label="This is a", elem_id="correct-class")
+        correction = gr.Button("Correct", elem_id="correct-button")
+    corrected = _message("correct-message")
+
+    def correct(files: list[str] | None, number: int | None, name: str | None) -> tuple[str]:
+        if not files or number is None or not 0 <= number < len(files) or not name:
+            raise InputError("Choose an image and its class first.")
+        return (describe_corrections(model.correct(name, Path(files[number]))),)
+
+    def list_images(files: list[str] | None) -> Any:
+        names = [f"{number}: {file.name}" for number, file in enumerate(_paths(files), start=1)]
+        return gr.Dropdown(choices=names, value=names[0] if names else None)
+
+    images.change(list_images, [images], [image], show_progress="hidden", api_name=False)
 
     def predict(files: list[str] | None, texts: str, least: float) -> tuple[list[list[Any]], str]:
         answers, problems = model.predict(_paths(files), candidates=texts, threshold=least)
         return answer_rows(answers), "; ".join(problems) or f"{count(len(answers), 'image')} classified"
 
     button.click(_safely(predict, [[]]), [images, candidates, threshold], [table, message])
+    then: Callable[..., Any] = correction.click(_safely(correct, []), [images, image, right], [corrected]).then
+    return right, then
 
 
 def _learn_tab(model: StudioModel) -> Callable[..., Any]:
