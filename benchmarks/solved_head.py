@@ -55,12 +55,12 @@ def main() -> None:
 def learned(
     train: PreparedImages, labels: NDArray[Any], names: Sequence[str], counts: Mapping[int, int], seed: int
 ) -> MGCLIP:
-    """A model that has learned the first images of some classes, task after task in the order of ``counts``."""
+    """A model that has learned random images of some classes, task after task in the order of ``counts``."""
     model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "seed": seed})
     classes = list(counts)
     for first in range(0, len(classes), TASK):
         own = classes[first : first + TASK]
-        rows = np.concatenate([np.flatnonzero(labels == label)[: counts[label]] for label in own])
+        rows = np.concatenate([chosen(labels, label, counts[label], seed) for label in own])
         pixels = PreparedImages.of(train.batch(torch.from_numpy(rows)))
         model.learn(pixels, [names[label] for label in labels[rows]], [names[label] for label in own])
     return model
@@ -97,11 +97,16 @@ def few(
     error = calibration(found.confidence.max(1), right)["error"]
     svm = None
     if count > 1 and model.solved is not None:
-        rows = np.concatenate([np.flatnonzero(labels == label)[:count] for label in order])
+        rows = np.concatenate([chosen(labels, label, count, seed) for label in order])
         features = model.encoder.images(PreparedImages.of(train.batch(torch.from_numpy(rows))))
         machine = SVC(C=10, gamma=model.solved.fourier.gamma).fit(features.numpy(), labels[rows])
         svm = float((machine.predict(test.numpy()) == truth).mean())
     return {"accuracy": float(right.mean()), "calibration error": round(error, 4), "svm": svm}
+
+
+def chosen(labels: NDArray[Any], label: int, count: int, seed: int) -> NDArray[np.int64]:
+    """The positions of some images of a class, chosen at random by the seed."""
+    return np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))[:count]
 
 
 def answers(found: Predictions, names: Sequence[str]) -> NDArray[np.int64]:

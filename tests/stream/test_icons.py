@@ -9,6 +9,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
 from mgclip.stream import icons
+from mgclip.stream.data import Split, few_of_each
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.glyphs import catalogue, render
 
@@ -111,13 +112,34 @@ def test_a_run_on_folders_refuses_the_filter():
         build_stream(load_recipe("icons100-edges", ["data=folder", "data_path=somewhere"]))
 
 
-def test_recipes_with_few_images_have_the_first_ones_of_icons100():
-    few, many = (build_stream(load_recipe(name, ["tasks=1"])) for name in ("icons100-few", "icons100"))
-    assert few[0].names == many[0].names
-    assert Counter(few[0].train.labels.tolist()) == dict.fromkeys(set(few[0].train.labels.tolist()), 4)
-    for label in set(few[0].train.labels.tolist()):
-        own, all_of = (np.flatnonzero(stream[0].train.labels == label) for stream in (few, many))
-        for one, other in zip(own, all_of, strict=False):
-            assert np.array_equal(np.asarray(few[0].train.images[one]), np.asarray(many[0].train.images[other]))
-    for one, other in zip(few[0].test.images, many[0].test.images, strict=True):
-        assert np.array_equal(np.asarray(one), np.asarray(other))
+def test_recipes_with_few_images_choose_some_of_icons100():
+    few, again, other, many = (
+        build_stream(load_recipe(name, ["tasks=1", "class_order=dataset", *changes]))
+        for name, changes in (
+            ("icons100-few", []),
+            ("icons100-few", []),
+            ("icons100-few", ["seed=1"]),
+            ("icons100", []),
+        )
+    )
+    labels = few[0].train.labels
+    assert Counter(labels.tolist()) == dict.fromkeys(range(10), 4)
+    pictures = [
+        [np.asarray(image).tobytes() for image in stream[0].train.images] for stream in (few, again, other, many)
+    ]
+    assert pictures[0] == pictures[1] != pictures[2]
+    for label in range(10):
+        own, all_of = (
+            {pictures[n][i] for i in np.flatnonzero(stream[0].train.labels == label)}
+            for n, stream in ((0, few), (3, many))
+        )
+        assert len(own) == 4 and own < all_of
+    for one, two in zip(few[0].test.images, many[0].test.images, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_a_class_with_fewer_images_keeps_them_all():
+    split = Split(list("abcde"), np.array([0, 0, 0, 1, 0]))
+    found = few_of_each(split, 2, seed=3)
+    assert Counter(found.labels.tolist()) == {0: 2, 1: 1}
+    assert list(found.images) == sorted(found.images)

@@ -20,7 +20,7 @@ from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
-from mgclip.stream.data import Dataset
+from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
@@ -43,6 +43,8 @@ def build_stream(recipe: Recipe) -> list[Task]:
     dataset = load_dataset(
         recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter
     )
+    if recipe.images_per_class is not None:
+        dataset = replace(dataset, train=few_of_each(dataset.train, recipe.images_per_class, recipe.seed))
     classes = len(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
     sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)

@@ -33,6 +33,8 @@ class Recipe(Settings, BaselineSettings):
     train_per_class: Positive = 100
     """icons100 only: images drawn per class."""
     test_per_class: Positive = 20
+    images_per_class: Positive | None = None
+    """Learn at most this number of training images of each class, chosen at random by the seed; null: all."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
     class_order: str | int | list[int] = "shuffled"

@@ -33,6 +33,13 @@ class Split:
         return Split(Subset(self.images, positions), self.labels[positions])
 
 
+def few_of_each(split: Split, number: int, seed: int) -> Split:
+    """At most ``number`` images of each class, chosen at random by the seed, in their order in the split."""
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(split.labels == label))[:number] for label in np.unique(split.labels)]
+    return split.take(np.sort(np.concatenate(chosen))) if chosen else split
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set. ``class_names`` are in its own order, to which class orders refer."""
