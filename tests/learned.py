@@ -56,6 +56,7 @@ def small(tiny_clip):
         **SMALL_RUN,
         clip=str(tiny_clip),
         epochs=1,
+        features=64,
         ranpac_width=30,
         rapf_epochs=3,
         rapf_tau=1.0,

@@ -13,5 +13,7 @@ def read(folder, method):
     """The records without their times, and the saved weights as bytes."""
     kept = [{k: v for k, v in record.items() if k != "seconds"} for record in run_folder.read_records(folder / method)]
     state = next((folder / method / "model").glob("mgclip-state-*"))
-    weights = [(state / name).read_bytes() for name in ("head.safetensors", "adapter/adapter_model.safetensors")]
+    weights = {str(file.relative_to(state)): file.read_bytes() for file in sorted(state.rglob("*.safetensors"))}
+    assert "adapter/adapter_model.safetensors" in weights
+    assert {"head.safetensors", "solved.safetensors"} & weights.keys()
     return kept, weights

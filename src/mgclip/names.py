@@ -37,10 +37,8 @@ def index_of(name: str, names: Iterable[str]) -> int | None:
 
 
 def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
-    """Check that readers can tell new names from one another and from the known ones.
-
-    Raises:
-        InputError: If two different names look alike.
+    """Check that readers can tell new names from one another and from the known ones. Raises ``InputError`` if two different
+    names look alike.
     """
     seen = {visible_form(name): name for name in known}
     for name in new:

@@ -14,11 +14,7 @@ from mgclip.errors import first_line
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: If it is not JSON, contains NaN or Infinity, or is nested too deeply.
-    """
+    """Read a JSON file. Raises ``ValueError`` if it is not JSON, contains NaN or Infinity, or is nested too deeply."""
     try:
         return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
@@ -26,11 +22,7 @@ def read_json(file: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse a YAML text.
-
-    Raises:
-        ValueError: If it is not YAML, contains an alias, or is nested too deeply.
-    """
+    """Parse a YAML text. Raises ``ValueError`` if it is not YAML, contains an alias, or is nested too deeply."""
     try:
         return yaml.load(text, Loader=_LoaderWithoutAliases)
     except RecursionError:

@@ -13,7 +13,7 @@ def photos(icons, tmp_path):
     return tmp_path
 
 
-QUICK = ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
+QUICK = ("--method", "mg-clip", "epochs=1", "adapter_batch_size=8", "head_batch_size=8")
 
 
 def test_learn_then_predict(mgclip, tiny_clip, photos):
@@ -24,6 +24,7 @@ def test_learn_then_predict(mgclip, tiny_clip, photos):
     code, out, _ = mgclip("learn", photos / "april", "--model", shop)
     assert code == 0
     assert "shop knows 6" in out
+    assert "in 1 epoch, " in out and "leave-one-out" not in out
     images = sorted((photos / "march").rglob("*.png"))
     code, out, _ = mgclip("predict", shop, photos / "march", "--json", "--top", 2)
     rows = [json.loads(line) for line in out.splitlines()]
@@ -33,7 +34,7 @@ def test_learn_then_predict(mgclip, tiny_clip, photos):
 
     expected = MGCLIP.from_pretrained(shop).predict(images)
     assert [row["class"] for row in rows] == expected.names
-    assert [row["probability"] for row in rows] == pytest.approx(expected.probabilities.max(1).tolist())
+    assert [row["confidence"] for row in rows] == pytest.approx(expected.confidence.max(1).tolist())
     assert all(len(row["top"]) == 2 for row in rows)
     code, out, _ = mgclip("predict", shop, images[0])
     assert code == 0

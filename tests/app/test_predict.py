@@ -50,19 +50,20 @@ def test_json_csv_and_text_give_the_same_answers(shop, mgclip):
     assert list(rows[0]) == [*COLUMNS, *BRANCHES]
     assert len(found) == len(lines) == len(rows) / 4 == 6
     for number, (answer, line) in enumerate(zip(found, lines, strict=True)):
-        assert list(answer) == ["image", "class", "probability", "confidence", "likeness", "top"]
+        assert list(answer) == ["image", "class", "confidence", "likeness", "top"]
         words = []
         for rank, best in enumerate(answer["top"]):
             row = rows[4 * number + rank]
             assert [row["image"], row["rank"], row["class"]] == [answer["image"], str(rank + 1), best["class"]]
-            assert [float(row[key]) for key in ("probability", "confidence", "text")] == [
-                best[key] for key in ("probability", "confidence", "text")
-            ]
-            assert row["image_cosine"] == ("" if best["image"] is None else str(best["image"]))
-            cosine = "-" if best["image"] is None else f"{best['image']:.4f}"
-            words.append(f"{best['class']} {best['confidence']:.4f} (text {best['text']:.4f}, image {cosine})")
+            assert [float(row[key]) for key in ("confidence", "text")] == [best[key] for key in ("confidence", "text")]
+            assert row["head"] == ("" if best["head"] is None else str(best["head"]))
+            head = "-" if best["head"] is None else f"{best['head']:.4f}"
+            words.append(f"{best['class']} {best['confidence']:.4f} (text {best['text']:.4f}, head {head})")
         assert line == "\t".join([answer["image"], *words])
-        assert [best["class"] for best in answer["top"] if best["image"] is None] == ["a zebra"]
+        assert [best["class"] for best in answer["top"] if best["head"] is None] == ["a zebra"]
+        confidences = [best["confidence"] for best in answer["top"]]
+        assert answer["confidence"] == max(confidences), "the number shown decides"
+        assert confidences == sorted(confidences, reverse=True)
 
 
 def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(mgclip, monkeypatch, shop):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from mgclip.app.streams import prepare_streams
@@ -13,22 +14,14 @@ from mgclip.app.streams import prepare_streams
 NAMES = ("čaj", "猫", "crème")
 
 
-def mgclip_in(place, *words, given=b"", encoding="utf-8", **options):
-    variables = {**os.environ, "PYTHONIOENCODING": encoding}
-    options = {"stdout": subprocess.PIPE, **options}
-    return subprocess.run(
-        [sys.executable, "-m", "mgclip", *words], cwd=place, input=given, stderr=subprocess.PIPE, env=variables, timeout=120, **options
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
 def test_output_in_any_encoding_is_complete(shop, encoding):
     count, words = 6, ("photos", "--quiet")
-    plain = mgclip_in(shop, "predict", "m", *words, encoding=encoding)
-    assert (plain.returncode, plain.stderr) == (0, b"")
-    assert len(plain.stdout.decode(encoding).splitlines()) == count
-    answered = mgclip_in(shop, "predict", "m", *words, "--json", encoding=encoding)
-    found = [json.loads(line) for line in answered.stdout.decode(encoding).splitlines()]
+    plain = forked.mgclip("predict", "m", *words, cwd=shop, encoding=encoding)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert len(plain.stdout.splitlines()) == count
+    answered = forked.mgclip("predict", "m", *words, "--json", cwd=shop, encoding=encoding)
+    found = [json.loads(line) for line in answered.stdout.splitlines()]
     assert sorted(Path(each["image"]).parent.name for each in found) == sorted(2 * NAMES)
     assert {each["class"] for each in found} <= set(NAMES)
 
@@ -37,26 +30,44 @@ def test_output_in_any_encoding_is_complete(shop, encoding):
     "words", [("predict", "m", "photos", "--csv", "--quiet"), ("evaluate", "m", "photos"), ("history", "m")]
 )
 def test_output_of_other_commands_is_complete_too(shop, words):
-    done = mgclip_in(shop, *words, encoding="ascii")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"\\u732b" in done.stdout
+    done = forked.mgclip(*words, cwd=shop, encoding="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u732b" in done.stdout
 
 
-def test_a_closed_pipe_or_output_causes_no_message(shop):
-    for words in (
+@pytest.mark.parametrize(
+    "words",
+    [
         ("predict", "m", "photos", "--quiet"),
         ("predict", "m", "photos", "--csv"),
         ("evaluate", "m", "photos"),
         ("history", "m"),
-    ):
+    ],
+)
+def test_a_closed_pipe_or_output_causes_no_message(shop, words):
+    done = forked.mgclip(*words, cwd=shop, output="broken pipe")
+    assert (done.returncode in (0, 1, 141), done.stderr) == (True, "")
+    done = forked.mgclip(*words, cwd=shop, output="closed")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_new_interpreter_opens_and_closes_its_streams_without_a_message(shop):
+    """The tests above fork a process; here the interpreter itself finds the encoding, the closed pipe and the closed output."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    options = {"cwd": shop, "stderr": subprocess.PIPE, "timeout": 120, "env": environment}
+    start = [sys.executable, "-m", "mgclip", "history", "m"]
+    encoded = {**options, "env": {**environment, "PYTHONIOENCODING": "ascii"}}
+    done = subprocess.run(start, stdout=subprocess.PIPE, **encoded)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u732b" in done.stdout
+    for words in (("history", "m"), ("predict", "m", "photos", "--csv")):
         read, write = os.pipe()
         os.close(read)
-        done = mgclip_in(shop, *words, stdout=write)
+        done = subprocess.run([*start[:3], *words], stdout=write, **options)
         os.close(write)
         assert (done.returncode in (0, 1, 141), done.stderr) == (True, b""), words
-        command = f'exec "{sys.executable}" -m mgclip {" ".join(words)} >&-'
-        done = subprocess.run(["sh", "-c", command], cwd=shop, stderr=subprocess.PIPE, timeout=120)
-        assert (done.returncode, done.stderr) == (0, b""), words
+    done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" {" ".join(start[1:])} >&-'], **options)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_closed_stream_accepts_any_file_name(monkeypatch):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from forked import programs
 
 WORDS = (
     "run", "icons100", "tasks=3", "classes_per_task=3", "train_per_class=7", "test_per_class=5", "adapter_batch_size=8", "epochs=auto",
@@ -113,12 +114,9 @@ open(f"{sys.argv[3]}-{parallel.rank_and_world_size()[0]}.json", "w").write(
 @pytest.mark.parametrize("keep", [0, 1 << 30])
 def test_two_processes_share_the_work_and_agree(tiny_clip, tmp_path, keep):
     """Two processes give the losses and predictions of one, and each of them did half of the work."""
-    (tmp_path / "both.py").write_text(PROGRAM)
     for count in (1, 2):
-        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
-        words = [str(tmp_path / "both.py"), str(tiny_clip), str(keep), str(tmp_path / f"model{count}")]
-        done = subprocess.run([sys.executable, *start, *words], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
+        for done in programs(count, PROGRAM, tiny_clip, keep, tmp_path / f"model{count}"):
+            assert done.returncode == 0, done.stderr[-3000:]
     one = json.loads((tmp_path / "model1-0.json").read_text())
     first, second = (json.loads((tmp_path / f"model2-{rank}.json").read_text()) for rank in (0, 1))
     assert (one["place"], first["place"], second["place"]) == ([0, 1], [0, 2], [1, 2])
@@ -168,11 +166,8 @@ def test_each_process_gets_the_predictions_of_its_own_images(tiny_clip, tmp_path
     model.save_pretrained(tmp_path / "model")
     complete = model.predict([test[i] for i in range(24)]).labels.tolist()
     assert complete[:5] != complete[5:10]
-    (tmp_path / "shares.py").write_text(SHARES)
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [str(tmp_path / "shares.py"), str(tmp_path / "model"), str(tmp_path / "found")]
-    done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in programs(2, SHARES, tmp_path / "model", tmp_path / "found"):
+        assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
         found = json.loads((tmp_path / f"found-{rank}.json").read_text())
         right = [complete[i] for i in found["own"]]
@@ -200,11 +195,8 @@ open(f"{sys.argv[2]}-{rank}", "w").write(reported)
 
 def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
     """Every other image for each of two processes, with the same labels."""
-    (tmp_path / "different.py").write_text(DIFFERENT)
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [str(tmp_path / "different.py"), str(tiny_clip), str(tmp_path / "reported")]
-    done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in programs(2, DIFFERENT, tiny_clip, tmp_path / "reported"):
+        assert done.returncode == 0, done.stderr[-3000:]
     for rank in (0, 1):
         assert "but theirs differ: give all of them the same data" in (tmp_path / f"reported-{rank}").read_text()
 
@@ -229,7 +221,7 @@ def test_variables_that_no_launcher_set_leave_one_process_alone(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     month_folders(icons, tmp_path, {"march": range(2)}, 3)
-    quick = ("--base", tiny_clip, "epochs=0", "head_epochs=1", "--quiet")
+    quick = ("--base", tiny_clip, "features=16", "--quiet")
     code, _, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", *quick)
     assert (code, err) == (0, "")
     code, out, err = mgclip("evaluate", tmp_path / "shop", tmp_path / "march", "--json")
@@ -279,6 +271,8 @@ def test_commands_for_one_process_refuse_several(mgclip, monkeypatch, tmp_path):
         ("gap", "iconclip", "icons100"),
         ("relabel", model, "a", "b"),
         ("forget", model, "a"),
+        ("correct", model, tmp_path / "answers.csv"),
+        ("merge", model, model, "--to", tmp_path / "both"),
     ):
         code, _, err = mgclip(*words)
         assert code == 2

@@ -11,11 +11,31 @@ from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
 MATRIX = np.array([[0.9, 0.3, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
 
 
+def summary_of(matrix, sizes):
+    """The summary of a run with these accuracies."""
+    return run_folder.summarise(
+        [
+            {
+                "classes_seen": 2,
+                "epochs": 1,
+                "test_images": size,
+                "accuracy_per_task": row[: done + 1].tolist(),
+                "next_task_text_accuracy": float(row[done + 1]) if done + 1 < len(matrix) else None,
+                "seconds": {"learn": 1.0, "evaluate": 2.0},
+            }
+            for done, (row, size) in enumerate(zip(matrix, sizes, strict=True))
+        ]
+    )
+
+
 def test_the_metrics_agree_with_a_calculation_by_hand():
-    sizes = [10, 10, 20]
-    assert metrics.accuracy_after(MATRIX, sizes).tolist() == pytest.approx([0.9, 0.75, (6 + 9 + 10) / 40])
-    assert metrics.last(MATRIX, sizes) == pytest.approx(0.625)
-    assert metrics.average(MATRIX, sizes) == pytest.approx((0.9 + 0.75 + 0.625) / 3)
+    summary = summary_of(MATRIX, [10, 10, 20])
+    assert summary["accuracy_after"] == pytest.approx([0.9, 0.75, (6 + 9 + 10) / 40])
+    assert summary["last"] == pytest.approx(0.625)
+    assert summary["average"] == pytest.approx((0.9 + 0.75 + 0.625) / 3)
+    assert summary["forgetting"] == metrics.forgetting(MATRIX)
+    assert summary["backward_transfer"] == metrics.backward_transfer(MATRIX)
+    assert summary["forward_transfer"] == metrics.forward_transfer(MATRIX)
     assert metrics.forgetting(MATRIX) == pytest.approx(((0.9 - 0.6) + (0.8 - 0.9)) / 2)
     assert metrics.backward_transfer(MATRIX) == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
     assert metrics.forward_transfer(MATRIX) == pytest.approx((0.3 + 0.2) / 2)
@@ -29,21 +49,14 @@ def test_the_metrics_agree_with_a_calculation_by_hand():
 def test_the_metrics_are_consistent(tasks, seed):
     rng = np.random.default_rng(seed)
     matrix, sizes = rng.random((tasks, tasks)), rng.integers(1, 50, tasks).tolist()
-    after = metrics.accuracy_after(matrix, sizes)
-    assert metrics.last(matrix, sizes) == after[-1]
-    assert after.min() - 1e-12 <= metrics.average(matrix, sizes) <= after.max() + 1e-12
+    after, summary = metrics.accuracy_after(matrix, sizes), summary_of(matrix, sizes)
+    assert summary["last"] == after[-1]
+    assert after.min() - 1e-12 <= summary["average"] <= after.max() + 1e-12
     assert metrics.forgetting(matrix) >= -metrics.backward_transfer(matrix) - 1e-12
 
 
 def test_every_metric_of_the_tables_is_in_a_summary():
-    record = {
-        "classes_seen": 2,
-        "epochs": 1,
-        "test_images": 4,
-        "accuracy_per_task": [0.5],
-        "seconds": {"learn": 1.0, "evaluate": 2.0},
-    }
-    summary = run_folder.summarise([record])
+    summary = summary_of(np.array([[0.5]]), [4])
     values = {metric.heading: metric.of(summary) for metric in (*METRICS, EPOCHS, SECONDS)}
     assert values == {"Avg": 0.5, "Last": 0.5, "forgetting": None, "BWT": None, "FWT": None, "E": 1, "seconds": 3.0}
     assert [metric.column for metric in METRICS[:2]] == ["Avg %", "Last %"]

@@ -192,7 +192,7 @@ def test_the_command_writes_the_notes_of_all_versions(mgclip, tiny_clip, icons, 
             folder.mkdir(parents=True)
             for i in range(3):
                 Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
-        first = [f"{key}={value}" for key, value in QUICK.items()] if month == "march" else []
+        first = ["--method", "mg-clip", *(f"{key}={value}" for key, value in QUICK.items())] if month == "march" else []
         assert mgclip("learn", tmp_path / month, *first, "--model", tmp_path / "months", "--base", tiny_clip)[0] == 0
     assert mgclip("export", tmp_path / "months", "--to", tmp_path / "clip", "--quiet") == (0, "", "")
     found, _ = cells(front((tmp_path / "clip" / "README.md").read_text())[1])

@@ -15,13 +15,15 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import forked
 
 from mgclip.saving.checkpoints import FILES, ORDER, Checkpoint, read_checkpoint
 
@@ -35,19 +37,16 @@ SMALL = tuple(FEWER.get(word, word) for word in RECIPE if word != "balanced=true
 EVERY = ("--checkpoint-every", "2")
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, *words: str) -> forked.Running:
     """Start a run in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "mgclip", "run", *words, *EVERY, "--quiet"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return forked.start("run", *words, *EVERY, "--quiet", cwd=folder.parent)
 
 
-def finished(process: subprocess.Popen[bytes]) -> None:
+def finished(process: forked.Running) -> None:
     """Wait for a run to end without an error."""
     _, errors = process.communicate(timeout=600)
     if process.returncode:
-        raise SystemExit(f"a run failed: {errors.decode()}")
+        raise SystemExit(f"a run failed: {errors}")
 
 
 def outcome(run: Path) -> dict[str, object]:
@@ -86,7 +85,7 @@ def newest(method: Path) -> Checkpoint | None:
     return max(saved, key=lambda c: c.number, default=None)
 
 
-def until(phase: str, count: int, run: Path, process: subprocess.Popen[bytes]) -> None:
+def until(phase: str, count: int, run: Path, process: forked.Running) -> None:
     """Wait for ``count`` checkpoints in a phase, or for the end of the run."""
     seen = set()
     while len(seen) < count and process.poll() is None:
@@ -102,6 +101,7 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
     Returns:
         The number of kills at each place.
     """
+    forked.mgclip("--version")  # from now on a process starts at once
     begun = time.monotonic()
     finished(start(place / "uninterrupted", *recipe, "--out", "uninterrupted"))
     length = time.monotonic() - begun

@@ -108,7 +108,7 @@ def operations(clip: Path) -> list[Operation]:
             "first learn",
             lambda place: [
                 *("learn", str(place / "april"), "--model", str(place / "new"), "--base", str(clip)),
-                *("epochs=1", "head_epochs=1", "--quiet"),
+                *("--method", "mg-clip", "epochs=1", "head_epochs=1", "--quiet"),
             ],
             lambda place: ((place / "new" / "mgclip.json").exists(), model(place)),
             lambda place: learned(place / "new"),

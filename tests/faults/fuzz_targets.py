@@ -161,14 +161,15 @@ def clips(place: Path) -> Target:
 def runs(place: Path) -> Target:
     """Run folders, as a report and ``--resume`` read them."""
     from mgclip.experiment import run_folder
+    from mgclip.experiment.schemas import Summary, read_run_file
     from mgclip.report.page import write_report
 
     make_run(place / "run", names=["first", "second"])
 
     def read(there: Path) -> None:
         write_report([there], there / "page.html")
-        run_folder.read_summary(there / "mg-clip")
-        run_folder.read_summaries(there)
+        read_run_file(Summary, there / "mg-clip" / run_folder.SUMMARY)
+        read_run_file(dict[str, Summary], there / run_folder.SUMMARY)
         run_folder.read_skipped(there)
         run_folder.kept_records(there / "mg-clip", 1)
         run_folder.check_data(there, {"task 1": {"classes": ["a"], "train": {}, "test": {}}})
@@ -176,8 +177,9 @@ def runs(place: Path) -> Target:
 
     run = place / "run"
     (run / "data.json").write_text('{"task 1": {"classes": ["a"], "train": {}, "test": {}}}')
-    names = sorted(str(f.relative_to(run)) for f in run.rglob("*") if f.suffix in (".json", ".jsonl", ".yaml", ".png"))
-    return Target(run, names, read)
+    texts = [file for file in run.rglob("*") if file.suffix in (".json", ".jsonl", ".yaml")]
+    pictures = run.glob("*/examples/000.png")  # the other examples are read in the same way
+    return Target(run, sorted(str(file.relative_to(run)) for file in [*texts, *pictures]), read)
 
 
 def archives(place: Path) -> Target:

@@ -1,4 +1,8 @@
-"""Files of the first released version can still be read: a model with two versions, and a run. Never change these files."""
+"""Files of every format can still be read. Never change these files.
+
+Format 1 has a model with two versions, and a run. Format 2 has a model with a solved head of 32 random features and two versions,
+learned from six drawings of each class; the second version has more of class 1. It answers for the images of format 1.
+"""
 
 import json
 import shutil
@@ -14,6 +18,7 @@ from mgclip.report.page import write_report
 from mgclip.workflows.held_out import read_held_out
 
 FIRST = Path(__file__).parent / "1"
+SECOND = Path(__file__).parent / "2"
 
 
 @pytest.fixture
@@ -62,11 +67,49 @@ def test_a_run_of_the_first_format_is_reported_and_resumed(first, mgclip):
     assert mgclip("run", "--resume", first / "run", "--quiet")[0] == 0
 
 
+@pytest.fixture
+def second(tmp_path):
+    return shutil.copytree(SECOND, tmp_path / "second")
+
+
+@pytest.fixture(scope="module")
+def images():
+    with np.load(FIRST / "images.npz") as kept:
+        return list(kept["images"])
+
+
+def test_a_solved_head_of_the_second_format_gives_the_same_predictions(second, images):
+    answers = json.loads((second / "answers.json").read_text())
+    model = MGCLIP.from_pretrained(second / "model")
+    found = model.predict(images)
+    assert found.names == answers["names"]
+    assert found.confidence == pytest.approx(np.array(answers["confidence"]), abs=1e-3)
+    assert found.likeness == pytest.approx(np.array(answers["likeness"]), abs=1e-3)
+    assert model.solved.sums.counts.tolist() == [6, 12, 6, 6]
+    assert model.solved.calibration.accuracy == pytest.approx(28 / 30)
+
+
+def test_a_solved_head_of_the_second_format_continues_to_learn(second, images):
+    model = MGCLIP.from_pretrained(second / "model")
+    names = model.class_names
+    assert [version.number for version in history(second / "model")] == [1, 2]
+    assert list(read_held_out(second / "model")) == [names[1]]
+    model.learn(images[4:8], [0, 0, 1, 1], [names[2], "fifth"])
+    assert model.correct([images[0], images[7]], [names[0], names[3]]) == [None, "fifth"]
+    assert model.solved.sums.counts.tolist() == [7, 12, 8, 7, 1]
+    model.save_pretrained(second / "model", note={"what": "continued"})
+    again = MGCLIP.from_pretrained(second / "model")
+    assert again.class_names == (*names, "fifth")
+    assert again.predict(images).names == model.predict(images).names
+    undo(second / "model", 1)
+    assert MGCLIP.from_pretrained(second / "model").class_names == names[:2]
+
+
 def test_newer_formats_are_refused_with_advice(first):
-    for file, reads in (
-        (first / "model" / "mgclip.json", lambda: MGCLIP.from_pretrained(first / "model")),
-        (first / "run" / "environment.json", lambda: read_recipe(first / "run")),
+    for file, number, known, reads in (
+        (first / "model" / "mgclip.json", 3, "formats up to 2", lambda: MGCLIP.from_pretrained(first / "model")),
+        (first / "run" / "environment.json", 2, "format 1", lambda: read_recipe(first / "run")),
     ):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
-        with pytest.raises(InputError, match=r"format 2; this version reads format 1: upgrade mg-clip"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
+        with pytest.raises(InputError, match=rf"format {number}; this version reads {known}: upgrade mg-clip"):
             reads()

@@ -1,12 +1,14 @@
 """The solved classifier against slow, explicit computations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, median_gamma, solve
+from mgclip.method.analytic import RIDGES, FourierFeatures, Sums, choose_ridge, leave_one_out, median_gamma, solve
 
 DIM, WIDTH = 8, 40
 
@@ -104,18 +106,70 @@ def test_the_ridge_minimises_generalised_cross_validation():
         hat = phi @ torch.linalg.solve(matrix + ridge * torch.eye(len(matrix), dtype=torch.float64), weight * phi.T)
         residual = weight * (target - hat @ target).square().sum()
         errors.append((len(labels) * residual / (len(labels) - hat.trace()) ** 2).item())
-    assert choose_ridge(matrix, means, images=len(labels), ridges=ridges) == ridges[errors.index(min(errors))]
+    assert choose_ridge(matrix, means, torch.full((3,), 9.0), ridges=ridges) == ridges[errors.index(min(errors))]
 
 
-def test_leave_one_out_scores_are_those_of_a_model_without_the_image():
-    features, labels = images([6, 6])
+def test_small_classes_raise_the_ridge():
+    """An image of a small class fits itself: the ridge is larger than with the same leverage for all images."""
+    features, labels = images([40, 40, 3, 3], seed=2)
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    matrix, means = sums.balanced()
+    alike = torch.full((4,), len(labels) / 4, dtype=torch.float64)
+    assert choose_ridge(matrix, means, sums.counts) > choose_ridge(matrix, means, alike)
+
+
+def test_a_single_image_of_a_class_does_not_decide_the_ridge():
+    features, labels = images([30, 30, 1])
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    assert choose_ridge(*sums.balanced(), sums.counts) < 1
+    alone, own = images([1, 1, 1])
+    single = Sums.empty(WIDTH + 1).plus(fourier()(alone), own)
+    assert choose_ridge(*single.balanced(), single.counts) in RIDGES
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(2, 9), min_size=2, max_size=5), st.sampled_from([0.0, 7.0]), st.integers(0, 2**20))
+def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, forgotten, seed):
+    """Classes may have any number of images. Only the weight C / n of the scatter stays that of all images."""
+    features, labels = images(per_class, seed)
     phi, ridge = fourier()(features), 0.05
-    sums = Sums.empty(WIDTH + 1).plus(phi, labels)
-    solution = solve(sums, ridge)
-    found = leave_one_out(solution, phi, labels, sums.counts)
-    target, weight = F.one_hot(labels).double(), 1 / 6
+    sums = replace(Sums.empty(WIDTH + 1).plus(phi, labels), forgotten=forgotten)
+    found = leave_one_out(solve(sums, ridge), phi, labels, sums)
     for image in range(len(labels)):
         rest = torch.arange(len(labels)) != image
-        matrix = weight * phi[rest].T @ phi[rest] + ridge * torch.eye(WIDTH + 1, dtype=torch.float64)
-        without = torch.linalg.solve(matrix, weight * phi[rest].T @ target[rest])
-        assert found[image] == pytest.approx(phi[image] @ without, abs=1e-9)
+        without = replace(Sums.empty(WIDTH + 1).plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+
+
+def test_an_image_is_left_out_by_the_feature_that_stands_for_it():
+    features, labels = images([9, 6, 12])
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1)
+    standing = phi.clone()
+    standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
+    sums = empty.plus(standing, labels)
+    found = leave_one_out(solve(sums, ridge), phi, labels, sums, standing)
+    for image in range(len(labels)):
+        without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+    assert (
+        leave_one_out(solve(sums, ridge), standing, labels, sums, standing)
+        - leave_one_out(solve(sums, ridge), standing, labels, sums)
+    ).abs().max() < 1e-9
+
+
+def test_the_scatter_of_forgotten_classes_weighs_as_before():
+    """Without the images of a class, its mean and count go, and the scatter is still one per image."""
+    features, labels = images([30, 30, 4])
+    phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
+    sums = empty.plus(phi, labels)
+    left = sums.without_class(0).without_class(0)
+    assert (left.counts.tolist(), left.forgotten, left.images) == ([4], 60, 64)
+    close(left.targets, sums.targets[:, 2:])
+    scatter = torch.zeros_like(left.gram)
+    for label in range(3):
+        own = phi[labels == label]
+        scatter += (own - own.mean(0)).T @ (own - own.mean(0))
+    matrix, means = left.balanced()
+    close(matrix, scatter / 64 + means @ means.T)
+    both = left.merged(left, [0])
+    assert (both.counts.tolist(), both.forgotten) == ([8], 120)

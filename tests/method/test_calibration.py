@@ -1,9 +1,10 @@
 """The weights of head and texts: fitted if there is evidence, the prior's if there is not."""
 
+import numpy as np
 import pytest
 import torch
 
-from mgclip.method.calibration import PRIOR, Calibration, fit_weights
+from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, Calibration, calibrate, fit_weights
 
 
 def sample(images, *, head, text, seed=0):
@@ -14,32 +15,59 @@ def sample(images, *, head, text, seed=0):
     return scores, logits, labels
 
 
-def test_many_images_decide_the_weights():
-    found = fit_weights(*sample(20_000, head=2.5, text=0.6))
-    assert found == pytest.approx((2.5, 0.6), rel=0.05)
+@pytest.mark.parametrize(("head", "text"), [(2.5, 0.6), (0.7, 0.2)])
+def test_many_images_decide_the_weights_as_far_as_the_prior_lets_them(head, text):
+    """The fit is the maximum of likelihood and prior: in every direction around it, their sum is smaller."""
+    scores, logits, labels = sample(5000, head=head, text=text)
+    found = fit_weights(scores, logits, labels)
+    assert found == pytest.approx((head, text), rel=0.15)
+
+    def posterior(weights):
+        logs = torch.tensor(weights, dtype=torch.float64).log() - torch.tensor(PRIOR, dtype=torch.float64).log()
+        likelihood = (
+            (weights[0] * scores + weights[1] * logits).log_softmax(1)[torch.arange(len(labels)), labels].mean()
+        )
+        return float(likelihood - PRIOR_WEIGHT * logs.square().sum())
+
+    for step in (0.98, 1.02):
+        assert posterior((found[0] * step, found[1])) < posterior(found) > posterior((found[0], found[1] * step))
 
 
-def test_few_images_leave_the_prior():
-    found = fit_weights(*sample(1, head=4.0, text=3.0))
-    assert found == pytest.approx(PRIOR, rel=0.25)
+def test_more_copies_of_the_same_images_change_nothing():
+    """Neither the number of images nor their order weighs against the prior."""
+    scores, logits, labels = sample(40, head=4.0, text=3.0)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1)) % 40
+    assert fit_weights(scores[order], logits[order], labels[order]) == pytest.approx(
+        fit_weights(scores, logits, labels), rel=1e-5
+    )
 
 
 def test_a_class_with_a_single_image_is_no_evidence():
     scores, logits, _ = sample(10, head=4.0, text=3.0)
-    updated = Calibration().updated(scores, logits, torch.arange(10), torch.ones(10))
-    assert (updated.head, updated.text, updated.images) == (*PRIOR, 0)
-    assert updated.deviation == pytest.approx(scores.std().item())
+    found = calibrate(scores, logits, torch.arange(10), torch.ones(10))
+    assert found == Calibration(deviation=pytest.approx(scores.std().item()))
+    assert (found.head, found.text, found.accuracy, found.likeness) == (*PRIOR, None, ())
 
 
-def test_tasks_are_averaged_by_their_images():
-    scores, logits, labels = sample(400, head=3.0, text=0.5)
-    counts = torch.full((10,), 40.0)
-    once = Calibration().updated(scores, logits, labels, counts)
-    assert once.images == 400
-    twice = once.updated(scores, logits, labels, counts)
-    assert (twice.head, twice.text, twice.images) == (pytest.approx(once.head), pytest.approx(once.text), 800)
-    tied = Calibration(head=1.0, text=1.0, images=1200).updated(scores, logits, labels, counts)
-    assert tied.head == pytest.approx(once.head**0.25)
+def test_only_images_that_are_not_alone_in_their_class_are_evidence():
+    scores, logits, labels = sample(200, head=3.0, text=0.5)
+    counts = torch.full((10,), 20.0)
+    alone = labels == 3
+    counts[3] = 1
+    found, others = calibrate(scores, logits, labels, counts), ~alone
+    assert (found.head, found.text) == pytest.approx(
+        fit_weights(scores[others] / scores.std(), logits[others], labels[others])
+    )
+    fused = found.logits(scores[others], logits[others])
+    assert found.accuracy == pytest.approx((fused.argmax(1) == labels[others]).double().mean().item())
+    assert found.likeness == pytest.approx(np.quantile(scores[others].amax(1).numpy(), [0.01, 0.05, 0.1]).tolist())
+
+
+@pytest.mark.parametrize("scores", [torch.zeros(4, 3), torch.ones(4, 1), torch.zeros(0, 3)])
+def test_scores_that_say_nothing_leave_the_prior(scores):
+    labels = torch.zeros(len(scores), dtype=torch.long)
+    found = calibrate(scores.double(), torch.zeros_like(scores), labels, torch.full((scores.shape[1],), 4.0))
+    assert found == Calibration()
 
 
 def test_the_answer_is_the_class_of_the_largest_number():

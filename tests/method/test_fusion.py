@@ -17,7 +17,7 @@ def test_fusion_is_the_weighted_mean_of_both_branches(images, classes, beta, see
         e = np.exp(x - x.max(1, keepdims=True))
         return e / e.sum(1, keepdims=True)
 
-    both = fuse(torch.tensor(z), torch.tensor(c), vision_weight=beta, mode="published").numpy()
+    both = fuse(torch.tensor(z), torch.tensor(c), vision_weight=beta, flattened=True).numpy()
     np.testing.assert_allclose(both, (softmax(softmax(z)) + beta * softmax(c)) / (1 + beta), rtol=1e-9)
-    once = fuse(torch.tensor(z), torch.tensor(c), vision_weight=beta, mode="single-softmax").numpy()
+    once = fuse(torch.tensor(z), torch.tensor(c), vision_weight=beta, flattened=False).numpy()
     np.testing.assert_allclose(once, (softmax(z) + beta * softmax(c)) / (1 + beta), rtol=1e-9)

@@ -56,7 +56,7 @@ def test_a_different_clip_is_refused(learned, tmp_path):
         (lambda f: inside(f, "head.safetensors").write_bytes(b"x" * 40), r"The head .* cannot be read"),
         (lambda f: inside(f, "adapter/adapter_model.safetensors").unlink(), r"There is no adapter file"),
         (lambda f: (f / "mgclip.json").write_text("{"), r"mgclip\.json cannot be read"),
-        (lambda f: edit(f, format=2), r"has format 2; this version reads format 1: upgrade mg-clip"),
+        (lambda f: edit(f, format=3), r"has format 3; this version reads formats up to 2: upgrade mg-clip"),
         (lambda f: edit(f, class_names=["only one"]), r"is damaged \(1 class name for 3 classes\)"),
         (lambda f: edit(f, settings={"rank": "x"}), r"mgclip\.json is damaged"),
         (lambda f: edit(f, state="../elsewhere"), r"is damaged \(state '\.\./elsewhere'\)"),

@@ -6,24 +6,24 @@ import torch
 
 from mgclip import Predictions, Settings
 from mgclip.method import predictions as module
+from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.calibration import Calibration
 
 
-def made(*, learned=40, candidates=0, images=30, levels=5, seed=0, **settings):
+def made(*, learned=40, candidates=0, images=30, levels=5, seed=0, calibration=None, **settings):
     """Predictions of logits and cosines that take few values, so that classes tie."""
     rng = np.random.default_rng(seed)
     logits = torch.tensor(rng.integers(levels, size=(images, learned + candidates)), dtype=torch.float32)
     cosines = torch.tensor(rng.integers(levels, size=(images, learned)), dtype=torch.float32) / levels
     names = [f"class {i}" for i in range(learned + candidates)]
     return Predictions(
-        tuple(names[:learned]), tuple(names[learned:]), logits, cosines, scale=100.0, settings=Settings(**settings)
+        tuple(names[:learned]), tuple(names[learned:]), logits, cosines, 100.0, Settings(**settings), calibration
     ), logits, cosines  # fmt: skip
 
 
 def all_sorted(found):
-    """Every class of every image, sorted: its class, then by probability, the earlier of equal ones first."""
-    rank = found.probabilities.copy()
-    np.put_along_axis(rank, found.labels[:, None], np.inf, 1)
-    return np.argsort(-rank, axis=1, kind="stable")
+    """Every class of every image, sorted by confidence, the earlier of equal ones first."""
+    return np.argsort(-found.confidence, axis=1, kind="stable")
 
 
 @pytest.mark.parametrize("candidates", [0, 7])
@@ -36,10 +36,11 @@ def test_the_best_classes_are_those_of_a_complete_stable_sort(candidates, levels
             assert found.order(k).tolist() == expected[:, :k].tolist()
         best = [
             [(found.classes[c], float(row[c])) for c in cs]
-            for row, cs in zip(found.probabilities, expected[:, :4], strict=True)
+            for row, cs in zip(found.confidence, expected[:, :4], strict=True)
         ]
         assert list(found.top(4)) == best
         assert found.names == [found.classes[label] for label in found.labels]
+        assert found.labels.tolist() == found.confidence.argmax(1).tolist()
         if not candidates:
             assert found.labels.tolist() == found.probabilities.argmax(1).tolist()
 
@@ -55,10 +56,12 @@ def test_the_numbers_are_those_of_the_formulas(branches, fusion):
     own, text = logits[:, :40], logits.softmax(1)
     share, once = text[:, :40].sum(1, keepdim=True), own.softmax(1)
     twice = once.softmax(1) if fusion == "published" and branches == "both" else once
-    for given, expected in (
-        (found.probabilities, mixed(twice, cosines.softmax(1))), (found.confidence, mixed(once, (100 * cosines).softmax(1))),
-    ):  # fmt: skip
-        np.testing.assert_allclose(given, torch.cat([share * expected, text[:, 40:]], 1), rtol=1e-5)
+    published = mixed(twice, cosines.softmax(1))
+    power = published.double() ** (1 if branches == "text" else 100)
+    for given, expected in ((found.probabilities, published), (found.confidence, power / power.sum(1, keepdim=True))):
+        np.testing.assert_allclose(
+            given, torch.cat([share * expected, text[:, 40:]], 1), rtol=1e-5, atol=1e-38
+        )  # smaller ones lose digits
     np.testing.assert_allclose(found.text_probabilities, text, rtol=1e-6)
     np.testing.assert_array_equal(found.head_scores, cosines)
     np.testing.assert_array_equal(found.likeness, cosines.max(1).values)
@@ -69,9 +72,18 @@ def test_the_numbers_are_those_of_the_formulas(branches, fusion):
     )
 
 
+def test_the_numbers_of_a_solved_head_are_calibrated():
+    found, logits, scores = made(candidates=3, levels=50, calibration=Calibration(2.0, 0.1, deviation=0.5), **ANALYTIC)
+    text = logits.softmax(1)
+    own = (2.0 / 0.5 * scores + 0.1 * logits[:, :40]).softmax(1) * text[:, :40].sum(1, keepdim=True)
+    np.testing.assert_allclose(found.confidence, torch.cat([own, text[:, 40:]], 1), rtol=1e-5)
+    np.testing.assert_array_equal(found.probabilities, found.confidence)
+    assert found.labels.tolist() == found.confidence.argmax(1).tolist()
+
+
 def test_only_the_values_that_are_read_are_computed(monkeypatch):
     found, *_ = made()
-    monkeypatch.setattr(module, "confidences", None)
+    monkeypatch.setattr(module, "sharpened", None)
     monkeypatch.setattr(np, "argsort", None)
     assert len(found.names) == len(found) == 30
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()

@@ -12,7 +12,7 @@ from mgclip.method.baselines.settings import BaselineSettings
 
 @pytest.mark.parametrize("prompt", ["no place", "{} and {}", "{0}", "{", "a {}}"])
 def test_a_prompt_has_one_place_for_the_class(prompt):
-    with pytest.raises(InputError, match=r"^In the settings: prompt = .*: must contain \{\} once"):
+    with pytest.raises(InputError, match=r"^In the settings: prompt must contain \{\} once, .*; found .*\."):
         Settings(prompt=prompt)
 
 
@@ -20,10 +20,18 @@ def test_a_prompt_has_one_place_for_the_class(prompt):
     ("make", "sentence"),
     [
         (lambda: Settings(epoch=0), "there is no key epoch: did you mean epochs?"),
-        (lambda: Settings(rank=0, vision_weight="x"), "rank = 0: must be greater than or equal to 1; vision_weight = 'x': "),
+        (lambda: Settings(rank=0, vision_weight="x"), "rank must be at least 1; found 0; vision_weight must be a number; found 'x'."),
         (lambda: Settings(balanced=True), "balanced fine-tuning needs a memory: set memory, 2000 in the published code."),
         (lambda: Settings.model_validate({"epoch": 0}), "there is no key epoch: did you mean epochs?"),
-        (lambda: Settings().changed({"micro_batch_size": 0}), "micro_batch_size = 0: must be greater than or equal to 1."),
+        (lambda: Settings().changed({"micro_batch_size": 0}), "micro_batch_size must be at least 1; found 0."),
+        (lambda: Settings(features=0), "features must be at least 1; found 0."),
+        (lambda: Settings(features=2.5), "features must be a whole number; found 2.5."),
+        (lambda: Settings(gamma=0), "gamma must be more than 0; found 0."),
+        (lambda: Settings(gamma=float("nan")), "gamma must be a finite number; found nan."),
+        (lambda: Settings(gamma=float("inf")), "gamma must be a finite number; found inf."),
+        (lambda: Settings(compensation="analytic"), "compensation analytic and fusion calibrated belong together"),
+        (lambda: Settings(fusion="calibrated"), "compensation analytic and fusion calibrated belong together"),
+        (lambda: Settings(compensation="analytic", fusion="calibrated", adapt="never", memory=5), "a solved head keeps no old images"),
         (lambda: BaselineSettings(rapf_beat=1), "there is no key rapf_beat: did you mean rapf_beta?"),
         (lambda: Recipe(name="mine", clas_order=3), "there is no key clas_order: did you mean class_order?"),
         (lambda: Recipe(), "name is missing."),

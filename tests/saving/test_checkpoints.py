@@ -29,6 +29,9 @@ class Stop:
 
 
 def fresh(clip, settings, icons, folder):
+    """A model that has learned nothing, or one task for a memory; it is learned once, and then loaded from its folder."""
+    if folder.exists():
+        return MGCLIP.from_pretrained(folder)
     model = MGCLIP.from_pretrained(clip, settings=settings)
     if settings.memory:
         model.learn(*task(icons, [0, 1]))

@@ -5,7 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mgclip.errors import InputError
+from mgclip.experiment.open_run import build_stream
+from mgclip.experiment.recipe import load_recipe
 from mgclip.stream import icons
+from mgclip.stream.data import Split, few_of_each
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.glyphs import catalogue, render
 
@@ -85,3 +89,57 @@ def test_the_icon_sets_for_testing_are_as_defined():
         assert min(covers) > 200
     first, second = icons.load_retention("icons-concepts", 1), icons.load_retention("icons-families", 1)
     assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
+
+
+def test_the_edge_filter_is_applied_to_every_image_of_icons100():
+    plain, edges = (
+        load_dataset("icons100", path=None, train_per_class=2, test_per_class=1, filter=f) for f in ("none", "edges")
+    )
+    for part in ("train", "test"):
+        before, after = getattr(plain, part), getattr(edges, part)
+        assert np.array_equal(before.labels, after.labels)
+        for index in (0, 57, 99):
+            found = np.asarray(after.images[index], dtype=int)
+            image = np.asarray(before.images[index], dtype=int)
+            neighbours = sum(image[1 + y : 63 + y, 1 + x : 63 + x] for y in (-1, 0, 1) for x in (-1, 0, 1))
+            assert np.array_equal(found[1:-1, 1:-1], np.clip(9 * image[1:-1, 1:-1] - neighbours, 0, 255))
+    with pytest.raises(InputError, match="filter = edges applies to icons100 only, and the data set is icons-concepts"):
+        load_dataset("icons-concepts", path=None, test_only=True, filter="edges")
+
+
+def test_a_run_on_folders_refuses_the_filter():
+    with pytest.raises(InputError, match="filter = edges applies to icons100 only, and the data set is folder: leave"):
+        build_stream(load_recipe("icons100-edges", ["data=folder", "data_path=somewhere"]))
+
+
+def test_recipes_with_few_images_choose_some_of_icons100():
+    few, again, other, many = (
+        build_stream(load_recipe(name, ["tasks=1", "class_order=dataset", *changes]))
+        for name, changes in (
+            ("icons100-few", []),
+            ("icons100-few", []),
+            ("icons100-few", ["seed=1"]),
+            ("icons100", []),
+        )
+    )
+    labels = few[0].train.labels
+    assert Counter(labels.tolist()) == dict.fromkeys(range(10), 4)
+    pictures = [
+        [np.asarray(image).tobytes() for image in stream[0].train.images] for stream in (few, again, other, many)
+    ]
+    assert pictures[0] == pictures[1] != pictures[2]
+    for label in range(10):
+        own, all_of = (
+            {pictures[n][i] for i in np.flatnonzero(stream[0].train.labels == label)}
+            for n, stream in ((0, few), (3, many))
+        )
+        assert len(own) == 4 and own < all_of
+    for one, two in zip(few[0].test.images, many[0].test.images, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_a_class_with_fewer_images_keeps_them_all():
+    split = Split(list("abcde"), np.array([0, 0, 0, 1, 0]))
+    found = few_of_each(split, 2, seed=3)
+    assert Counter(found.labels.tolist()) == {0: 2, 1: 1}
+    assert list(found.images) == sorted(found.images)

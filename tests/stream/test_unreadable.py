@@ -81,7 +81,7 @@ def test_a_class_without_readable_images_is_refused(folders, tiny_clip, mgclip):
     code, _, output = mgclip("run", *skip)
     assert (code, "No training image of the class 'cow' can be read" in output) == (2, True)
     assert not (place / "x").exists()
-    learn = ("learn", place / "bad", "--model", place / "m", "--base", tiny_clip, "epochs=1", "--on-bad-image", "skip")
+    learn = ("learn", place / "bad", "--model", place / "m", "--base", tiny_clip, "--on-bad-image", "skip")
     code, _, output = mgclip(*learn)
     assert (code, "No image of the class 'cow' can be read" in output, (place / "m").exists()) == (2, True, False)
 
@@ -99,7 +99,7 @@ def test_retention_skips_unreadable_images(folders, tiny_clip, mgclip):
 
 def test_learn_and_evaluate_skip_unreadable_images(folders, tiny_clip, mgclip):
     place, bad = folders
-    learn = ("--base", tiny_clip, "epochs=1", "head_epochs=1", "--json", "--quiet")
+    learn = ("--base", tiny_clip, "--method", "mg-clip", "epochs=1", "head_epochs=1", "--json", "--quiet")
     assert mgclip("learn", place / "good", "--model", place / "a", *learn)[0] == 0
     code, _, output = mgclip("learn", place / "bad", "--model", place / "b", *learn)
     assert (code, "cannot be read" in output) == (2, True)
@@ -151,7 +151,7 @@ def test_a_damaged_held_out_image_is_not_measured_on(folders, tiny_clip, mgclip)
             for file in sorted((month / name).glob("*.png")):
                 Image.open(file).convert("RGB").save(file.with_suffix(".jpg"))
                 file.unlink()
-    assert mgclip("learn", march, "--model", place / "m", "--base", tiny_clip, "epochs=1", "--quiet")[0] == 0
+    assert mgclip("learn", march, "--model", place / "m", "--base", tiny_clip, "features=16", "--quiet")[0] == 0
     held = json.loads(next((place / "m").glob("mgclip-state-*/held-out.json")).read_text())
     torn = held["cat"][0]
     Path(torn).write_bytes(Path(torn).read_bytes()[:300])
@@ -176,7 +176,9 @@ def test_files_of_the_user_are_not_mistaken_for_an_unfinished_run(folders, tiny_
 
 def test_a_table_is_written_through_links_and_into_devices(folders, tiny_clip, mgclip):
     place, _ = folders
-    assert mgclip("learn", place / "good", "--model", place / "m", "--base", tiny_clip, "epochs=1", "--quiet")[0] == 0
+    assert (
+        mgclip("learn", place / "good", "--model", place / "m", "--base", tiny_clip, "features=16", "--quiet")[0] == 0
+    )
     (place / "real.csv").write_text("old")
     (place / "link.csv").symlink_to(place / "real.csv")
     assert mgclip("evaluate", place / "m", place / "good", "--csv", place / "link.csv")[0] == 0

@@ -1,13 +1,19 @@
-"""What evaluating a folder reports."""
+"""What evaluating a folder reports, and what a solved head says about itself."""
 
 import json
 
+import numpy as np
+import pytest
+from conftest import task
 from layouts import write_pictures
+
+from mgclip import MGCLIP
+from mgclip.method.baselines.table import ANALYTIC
 
 
 def test_learned_classes_without_images_are_reported(tmp_path, mgclip, tiny_clip):
     write_pictures(tmp_path / "d", "cat/a.png", "dog/b.png", "star/c.png")
-    words = ("--model", tmp_path / "m", "--base", tiny_clip, "--hold-out", "0", "--quiet", "epochs=0", "head_epochs=1")
+    words = ("--model", tmp_path / "m", "--base", tiny_clip, "--hold-out", "0", "--quiet", "features=16")
     assert mgclip("learn", tmp_path / "d", *words)[0] == 0
     assert "not measured" not in mgclip("evaluate", tmp_path / "m", tmp_path / "d")[1]
     (tmp_path / "d" / "star").rename(tmp_path / "elsewhere")
@@ -15,3 +21,42 @@ def test_learned_classes_without_images_are_reported(tmp_path, mgclip, tiny_clip
     assert code == 0
     assert "learned classes without images here, so not measured: star" in out
     assert json.loads(mgclip("evaluate", tmp_path / "m", tmp_path / "d", "--json")[1])["unmeasured"] == ["star"]
+
+
+def test_a_solved_head_proposes_thresholds_without_test_images(tmp_path, mgclip, tiny_clip, icons):
+    settings = {**ANALYTIC, "features": 64}
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
+    images, labels, names = task(icons, [0, 1])
+    model.learn(images, labels, names)
+    model.save_pretrained(tmp_path / "m")
+    found = json.loads(mgclip("evaluate", tmp_path / "m", "--json")[1])
+    likeness, right = [], []
+    for out in range(len(images)):  # the slow way: learn all images but one
+        others = [i for i in range(len(images)) if i != out]
+        left_out = MGCLIP.from_pretrained(tiny_clip, settings={**settings, "gamma": model.solved.fourier.gamma})
+        left_out.learn([images[i] for i in others], [labels[i] for i in others], names)
+        answer = left_out.predict([images[out]])
+        likeness.append(answer.likeness[0])
+        right.append(answer.names[0] == names[labels[out]])
+    assert found["leave_one_out"] == pytest.approx(np.mean(right), abs=0.1)
+    assert found["likeness"]["90"] == pytest.approx(np.quantile(likeness, 0.1), abs=0.15)
+    code, out, _ = mgclip("evaluate", tmp_path / "m")
+    assert code == 0
+    least = f"{found['likeness']['95']:.3f}"
+    assert f"95 % of learned images, each as if not learned have a likeness of at least {least}" in out
+    assert "--unknown-below" in out
+
+
+def test_without_a_folder_a_trained_head_and_files_are_refused(tmp_path, mgclip, tiny_clip, icons):
+    for name, settings in (("trained", {"epochs": 0, "head_epochs": 0}), ("solved", {**ANALYTIC, "features": 16})):
+        model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
+        model.learn(*task(icons, [0]))
+        model.save_pretrained(tmp_path / name)
+    assert "Only a solved head can be measured without images" in mgclip("evaluate", tmp_path / "trained")[2]
+    code, _, err = mgclip("evaluate", tmp_path / "solved")
+    assert code == 2
+    assert "says nothing about the model: give a folder" in err
+    code, _, err = mgclip("evaluate", tmp_path / "solved", "--csv", tmp_path / "x.csv")
+    assert code == 2
+    assert "give a folder" in err
+    assert not (tmp_path / "x.csv").exists()

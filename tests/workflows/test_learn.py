@@ -18,7 +18,7 @@ QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
 def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     """The printed accuracies are those that a program measures on the held-out images."""
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 10)
-    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8")
+    shop, words = tmp_path / "shop", ("--method", "mg-clip", "epochs=1", "adapter_batch_size=8", "head_batch_size=8")
     code, out, _ = mgclip(
         "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json"
     )
@@ -80,7 +80,7 @@ def test_files_whose_names_are_not_utf8_are_learned_and_predicted(mgclip, tiny_c
             name = os.fsdecode(b"k\xe4se%d.png" % i)
             Image.fromarray(icons["x_train"][12 * c + i]).save(folder / "x.png")
             (folder / "x.png").rename(folder / name)
-    words = ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    words = ("features=64", "--json", "--quiet")
     code, out, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, *words)
     assert (code, err) == (0, "")
     assert json.loads(out)["test_images"]["new"] == 2
@@ -91,7 +91,7 @@ def test_files_whose_names_are_not_utf8_are_learned_and_predicted(mgclip, tiny_c
 
 def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_clip, icons, tmp_path, mgclip):
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 6)
-    shop, words = tmp_path / "shop", ("epochs=1", "adapter_batch_size=8", "head_batch_size=8", "--json", "--quiet")
+    shop, words = tmp_path / "shop", ("features=64", "--json", "--quiet")
     mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words)
     held = json.loads(next(shop.glob("*/held-out.json")).read_text())
     from pathlib import Path
@@ -110,7 +110,7 @@ def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_
 @pytest.mark.parametrize("prompt", ["a {} #1 icon", "{}", "an icon: {}"])
 def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
     folder = class_folders(tmp_path / "data", cat=2, dog=2)
-    words = ("epochs=0", "head_epochs=0", "--prompt", prompt, "--json", "--quiet")
+    words = ("features=16", "--prompt", prompt, "--json", "--quiet")
     code, _, err = mgclip("learn", folder, "--model", tmp_path / "shop", "--base", tiny_clip, *words)
     assert (code, err) == (0, "")
     assert MGCLIP.from_pretrained(tmp_path / "shop").settings.prompt == prompt
@@ -118,25 +118,25 @@ def test_a_prompt_is_used_as_given(mgclip, tiny_clip, tmp_path, prompt):
 
 def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icons, tmp_path):
     """Both start before the model exists. The one that waits must not start a new model."""
-    import subprocess
-    import sys
     import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    import forked
 
     from mgclip.saving.lock import only_writer
 
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 3)
     shop = tmp_path / "shop"
-    words = [sys.executable, "-m", "mgclip", "learn"]
-    with only_writer(shop):
-        waiting = subprocess.Popen(
-            [*words, tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120"], stderr=subprocess.PIPE
-        )
-        time.sleep(6)  # long enough to start and to wait for the lock
+    words = ("learn", tmp_path / "april", "--model", shop, "--base", tiny_clip, "--wait", "120")
+    forked.mgclip("--version")  # from now on a process starts at once
+    with ThreadPoolExecutor(1) as background, only_writer(shop):
+        waiting = background.submit(forked.mgclip, *words)
+        time.sleep(3)  # so that it has begun and waits
         model = MGCLIP.from_pretrained(tiny_clip, settings=QUICK)
         picked = np.isin(icons["y_train"], [0, 1])
         names = [str(name) for name in icons["class_names"][:2]]
         model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
         model.save_pretrained(shop, note={"what": "march"})
-    _, output = waiting.communicate(timeout=120)
-    assert waiting.returncode == 0, output
+    done = waiting.result()
+    assert done.returncode == 0, done.stderr
     assert len(MGCLIP.from_pretrained(shop).class_names) == 4

@@ -73,15 +73,12 @@ def test_candidates_are_recognised_by_their_text(model, pictures):
     assert more.classes == (*plain.classes, "a zebra", "a lion")
     assert more.image.shape == plain.image.shape
     assert more.text.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-5)
+    assert more.labels.tolist() == more.confidence.argmax(1).tolist()
+    assert more.order(5).tolist() == np.argsort(-more.confidence, axis=1, kind="stable")[:, :5].tolist()
     learned = len(plain.classes)
-    for place in range(len(pictures)):
-        if more.text[place].argmax() >= learned:
-            assert more.labels[place] == more.text[place].argmax()
-        else:
-            assert more.labels[place] == plain.labels[place]
-        assert more.order(5)[place][0] == more.labels[place]
-        share = more.text[place][:learned].sum()
-        assert more.confidence[place][:learned] == pytest.approx(share * plain.confidence[place], abs=1e-5)
+    share = more.text_probabilities[:, :learned].sum(1, keepdims=True)
+    assert more.confidence[:, :learned] == pytest.approx(share * plain.confidence, abs=1e-5)
+    assert more.confidence[:, learned:] == pytest.approx(more.text_probabilities[:, learned:], abs=1e-6)
     assert more.confidence.sum(1) == pytest.approx(np.ones(len(pictures)), abs=1e-4)
     with pytest.raises(InputError, match="is a learned class"):
         model.predict(pictures, candidates=[plain.classes[0]])
@@ -89,11 +86,11 @@ def test_candidates_are_recognised_by_their_text(model, pictures):
         model.predict(pictures, candidates=["a", "a"])
 
 
-def test_confidence_is_the_mixture_without_flattening(model, pictures):
-    found, beta = model.predict(pictures), model.settings.vision_weight
-    scaled = np.exp(float(model.backbone.logit_scale) * (found.head_scores - found.head_scores.max(1, keepdims=True)))
-    expected = (found.text_probabilities + beta * scaled / scaled.sum(1, keepdims=True)) / (1 + beta)
-    assert found.confidence == pytest.approx(expected, abs=1e-5)
+def test_confidence_is_the_published_mixture_sharpened(model, pictures):
+    found = model.predict(pictures)
+    power = found.probabilities.astype(np.float64) ** float(model.backbone.logit_scale)
+    assert found.confidence == pytest.approx(power / power.sum(1, keepdims=True), rel=1e-3, abs=1e-6)
+    assert found.labels.tolist() == found.confidence.argmax(1).tolist() == found.probabilities.argmax(1).tolist()
 
 
 def test_a_list_that_arrives_line_by_line_is_answered_line_by_line(model, pictures):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Json
+from mgclip.app.streams import print_json
+from mgclip.errors import InputError
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -31,12 +33,10 @@ def bench_command(
     as_json: Json = False,
 ) -> None:
     """Time training, encoding and prediction, extrapolate to a complete stream, and compare with a naive implementation."""
-    from mgclip.app.streams import print_json
     from mgclip.bench.measure import bench
     from mgclip.bench.prediction import prediction_times
     from mgclip.bench.shapes import SHAPES
     from mgclip.bench.stream import Stream
-    from mgclip.errors import InputError
 
     if shape not in SHAPES:
         raise InputError(f"There is no shape {shape}: use one of {', '.join(SHAPES)}.")
@@ -97,7 +97,6 @@ def _show(result: BenchResult) -> None:
 
 def _estimate(shape: str, stream: Stream, *, as_json: bool) -> None:
     from mgclip.app.display import make_table, out
-    from mgclip.app.streams import print_json
     from mgclip.bench.estimate import MACHINES, adapter_count, estimate
     from mgclip.bench.shapes import make_config
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Json
+from mgclip.app.streams import print_json
 
 
 def conform_command(
@@ -23,7 +24,6 @@ def conform_command(
 
     The recording inside the package was made by an independent reference implementation with iconclip.
     """
-    from mgclip.app.streams import print_json
     from mgclip.experiment.conformance import LIMITS, conform
     from mgclip.experiment.recording import EMBEDDED
 

@@ -8,6 +8,7 @@ import typer
 
 from mgclip.app.options import Json
 from mgclip.app.paths import with_home
+from mgclip.app.streams import print_json
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ app = typer.Typer(
 def list_command(as_json: Json = False) -> None:
     """List the data sets: classes, images, source, and expected layout on disk."""
     from mgclip.app.display import make_table, out
-    from mgclip.app.streams import print_json
     from mgclip.stream.datasets import DATASETS
 
     if as_json:
@@ -67,7 +67,6 @@ def check_command(
 ) -> None:
     """Check a data set: every class exists, every image can be read, and the counts are the published ones."""
     from mgclip.app.display import opening_images
-    from mgclip.app.streams import print_json
     from mgclip.experiment.recipe import recipes_for
     from mgclip.stream.check import check_dataset
 
@@ -104,7 +103,7 @@ def _as_json(report: DatasetReport, recipes: list[str]) -> dict[str, object]:
         "parts": parts,
         "classes": classes,
         "opened": report.opened,
-        "findings": [{"kind": finding.kind, "what": finding.what} for finding in report.findings],
+        "findings": [vars(finding) for finding in report.findings],
         "notes": list(report.notes),
         "recipes": recipes,
         "ok": not report.findings,

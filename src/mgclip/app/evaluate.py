@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 def evaluate_command(
     model: SavedModel,
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            help="Folder with one sub-folder of images per class, or with train/ and test/ folders: then test/ is used."
+            help="Folder with one sub-folder of images per class, or with train/ and test/ folders: then test/ is used. "
+            "Without a folder, a solved head is measured on its learned images, each as if not learned."
         ),
-    ],
+    ] = None,
     names: Names = "",
     base: Base = "",
     csv_file: Annotated[
@@ -40,6 +42,9 @@ def evaluate_command(
     from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
+    if folder is None:
+        _evaluate_learned(model, base, as_json=as_json, files=[file for file in (csv_file, page) if file is not None])
+        return
     for file in (csv_file, page):
         if file is not None and (file.is_file() or not file.exists()):
             check_writable(file.resolve().parent)
@@ -70,6 +75,31 @@ def evaluate_command(
         print_json(found)
     else:
         _print(found)
+
+
+def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
+    """Print what a solved head says about itself."""
+    from mgclip.app.display import out, percent
+    from mgclip.app.streams import print_json
+    from mgclip.errors import InputError
+    from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.evaluate import learned_evidence
+
+    if files:
+        raise InputError(f"{files[0]} cannot be written, because it lists each class of a folder: give a folder.")
+    found = learned_evidence(MGCLIP.from_pretrained(model, base=base or None))
+    if as_json:
+        print_json({"model": str(model), **found})
+        return
+    out.print(f"leave-one-out accuracy of {model}: {percent(found['leave_one_out'])} % of its learned images")
+    _print_threshold(found["likeness"], found["likeness_of"])
+
+
+def _print_threshold(likeness: Mapping[str, float], images: str) -> None:
+    from mgclip.app.display import out
+
+    least = f"{likeness['95']:.3f}"
+    out.print(f"95 % of {images} have a likeness of at least {least}: use `mgclip predict --unknown-below {least}`")
 
 
 def _write_csv(found: Evaluation, file: Path) -> None:
@@ -104,9 +134,6 @@ def _print(found: Evaluation) -> None:
         f"accuracy {percent(found['accuracy'])} % of {count(found['images'], 'image')}; text branch only "
         f"{percent(found['text_accuracy'])} %, head only {percent(found['image_accuracy'])} %"
     )
-    if found["likeness"] is not None:
-        least = f"{found['likeness']['95']:.3f}"
-        out.print(
-            f"95 % of these images have a head cosine of at least {least}: use `mgclip predict --unknown-below {least}`"
-        )
+    if (likeness := found["likeness"]) is not None:
+        _print_threshold(likeness, found["likeness_of"] or "these images")
     out.print(f"expected calibration error: {percent(found['calibration']['error'])} points")

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Base, Json, Quiet, SavedModel
+from mgclip.app.streams import print_json
+from mgclip.errors import InputError
 from mgclip.words import count
 
 
@@ -28,8 +30,6 @@ def export_command(
 ) -> None:
     """Write a plain CLIP folder that transformers can load, with head, classes and model card, and check it."""
     from mgclip.app.display import out, require_single_process
-    from mgclip.app.streams import print_json
-    from mgclip.errors import InputError
     from mgclip.saving.versions import check_saved
 
     require_single_process("export")

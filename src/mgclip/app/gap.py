@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Changes, Json, Quiet
+from mgclip.app.streams import print_json
+from mgclip.errors import InputError
 
 if TYPE_CHECKING:
     from mgclip.experiment.gap_study import Loss, Study, StudyRecord, StudyTrace
@@ -33,9 +35,7 @@ def gap_command(
 ) -> None:
     """Measure the modality gap: similarities, centroids, cones, a modality classifier, a projection; track it in training."""
     from mgclip.app.display import require_single_process
-    from mgclip.app.streams import print_json
     from mgclip.disk import write_json
-    from mgclip.errors import InputError
     from mgclip.experiment.gap_study import Study, load_sample, study_record
     from mgclip.experiment.recipe import build_settings
     from mgclip.saving.store import check_writable, is_saved

@@ -17,11 +17,8 @@ CHUNK = 1 << 16
 def given_files(places: Sequence[str]) -> tuple[Iterator[Path], int | None]:
     """The image files in ``places``: files, folders, or ``-`` for a list on standard input, by line or by null character.
 
-    Returns:
-        The files, and their number; None for a list, whose files are read as they arrive.
-
-    Raises:
-        InputError: If a file does not exist, a folder has no image, or ``-`` is not the only place.
+    Returns the files, and their number; None for a list, whose files are read as they arrive. Raises ``InputError`` if a file
+    does not exist, a folder has no image, or ``-`` is not the only place.
     """
     if "-" not in places:
         files = _existing(places)

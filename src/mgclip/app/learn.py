@@ -1,7 +1,8 @@
-"""``mgclip learn``: add the classes of a folder to a model, as its next version."""
+"""``mgclip learn``: add the classes and images of a folder to a model, as its next version."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,13 @@ def learn_command(
     model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
     changes: Changes = None,
     base: NewBase = "",
+    method: Annotated[
+        str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")
+    ] = "",
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
+    ] = None,
     names: Names = "",
     prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
     test: TestFolder = None,
@@ -62,6 +70,8 @@ def learn_command(
         changes=changes or (),
         prompt=prompt,
         base=base,
+        method=method,
+        like=like,
         names=names,
         test=test,
         hold_out=hold_out,
@@ -70,7 +80,8 @@ def learn_command(
     )
     if dry_run:
         learner, plan = job.plan()
-        warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, plan.texts)
+        texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
+        warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
         _print_plan(plan, as_json=as_json, quiet=quiet)
         return
     try:
@@ -94,17 +105,34 @@ def _print_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
         notes = {"notes": plan.notes} if plan.notes else {}
-        print_json({"classes": classes, "test_images": plan.test_images, "seconds": plan.seconds, **notes})
+        grown = {"grown": list(plan.grown)} if plan.grown else {}
+        print_json({"classes": classes, **grown, "test_images": plan.test_images, "seconds": plan.seconds, **notes})
     elif not quiet:
-        known = f", in addition to the {plan.known} it knows" if plan.known else ""
         shortest, longest = map(_duration, plan.seconds)
         out.print(
-            f"to learn: {count(len(plan.train), 'class', 'classes')}{known}, from {count(plan.images, 'image')}; "
+            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; "
             f"{plan.test_images:,} more to measure on; "
             f"about {shortest if shortest == longest else f'{shortest} to {longest}'}"
         )
+        if plan.grown:
+            for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
+                if names:
+                    out.print(f"{title}: {_names_and_images(plan, names)}")
         for note in plan.notes:
             out.print(note)
+
+
+def _classes_to_learn(plan: Plan) -> str:
+    if not plan.grown:
+        known = f", in addition to the {plan.known} it knows" if plan.known else ""
+        return count(len(plan.new), "class", "classes") + known
+    new = [count(len(plan.new), "new class", "new classes")] if plan.new else []
+    return " and ".join([*new, f"more images of {len(plan.grown)} of the {plan.known} known classes"])
+
+
+def _names_and_images(plan: Plan, names: Sequence[str], most: int = 10) -> str:
+    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:most]]
+    return ", ".join(listed) + (f", and {len(names) - most} more" if len(names) > most else "")
 
 
 def _duration(seconds: float) -> str:
@@ -118,15 +146,17 @@ def _print_changes(done: LearnReport) -> None:
     from mgclip.workflows.note import gap_moved
 
     accuracy, measured = done["accuracy"], done["test_images"]
+    which = "these" if done.get("grown") else "the new"
+    epochs = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ""
     out.print(
-        f"{done['what']} from {count(done['images'], 'image')} in {count(done['epochs'], 'epoch')}, "
-        f"{_duration(done['seconds'])}; {done['model']} knows {done['classes_in_all']}"
+        f"{done['what']} from {count(done['images'], 'image')}{epochs}, {_duration(done['seconds'])}; "
+        f"{done['model']} knows {done['classes_in_all']}"
     )
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:
         out.print(
-            f"accuracy on the new classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
+            f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
         )
     if accuracy["old"] is not None:
         old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
@@ -134,10 +164,14 @@ def _print_changes(done: LearnReport) -> None:
         out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
     elif done["classes_in_all"] > len(done["classes"]):
         out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
+    if done["leave_one_out"] is not None:
+        out.print(
+            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each as if not learned"
+        )
     before, after = done["untuned"], done["tuned"]
     if after["by_text"] is not None:
         out.print(f"text branch only: {percent(after['by_text'])} % (pre-trained CLIP: {percent(before['by_text'])} %)")
-    if (moved := gap_moved(done)) is not None:
+    if done["epochs"] and (moved := gap_moved(done)) is not None:
         out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
     if before["retention"] is not None and after["retention"] is not None:
         drop = percent(before["retention"] - after["retention"])

@@ -13,6 +13,7 @@ from mgclip._version import __version__
 from mgclip.app import (
     bench,
     conform,
+    corrections,
     data,
     evaluate,
     export,
@@ -45,6 +46,8 @@ for command in (
     learn.learn_command,
     predict.predict_command,
     evaluate.evaluate_command,
+    corrections.correct_command,
+    corrections.merge_command,
     versions.history_command,
     versions.undo_command,
     versions.relabel_command,

@@ -21,7 +21,7 @@ UnknownBelow = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Answer 'unknown' if the best head cosine is below this threshold; `evaluate` suggests one. 0: never.",
+        help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never.",
     ),
 ]
 Candidates = Annotated[
@@ -101,7 +101,12 @@ def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
     if form == "csv":
         table = csv.writer(sys.stdout)
         table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
-        return lambda answer: table.writerows(answer.as_table(branches=branches))
+
+        def print_rows(answer: Answer) -> None:
+            table.writerows(answer.as_table(branches=branches))
+            sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
+
+        return print_rows
 
     def print_line(answer: Answer) -> None:
         file = one_line(str(answer.file)) if sys.stdout.isatty() else str(answer.file)

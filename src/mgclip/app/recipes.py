@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mgclip.app.options import Json
+from mgclip.app.streams import print_json
 
 
 def recipes_command(as_json: Json = False) -> None:
     """List the experiments that can be run by name, and what each needs."""
     from mgclip.app.display import make_table, out
-    from mgclip.app.streams import print_json
     from mgclip.experiment.recipe import load_recipe, shipped_recipes
 
     recipes = {name: load_recipe(name) for name in shipped_recipes()}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Json
+from mgclip.app.streams import print_json
 
 
 def report_command(
@@ -19,7 +20,6 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Write a report of runs: a self-contained HTML page with all tables and figures."""
-    from mgclip.app.streams import print_json
     from mgclip.report.page import write_report
 
     page = write_report(runs, out, title=title)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Json, Quiet
+from mgclip.app.streams import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ def reproduce_command(
 ) -> None:
     """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
-    from mgclip.app.streams import print_json
     from mgclip.experiment.reproduce import collect, finished, load_table, table_runs
     from mgclip.saving.store import check_writable
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import CheckpointEvery, Json, Quiet
+from mgclip.app.streams import print_json
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ def run_command(
 ) -> None:
     """Run an experiment: learn task after task, measure, record, and compare the recipe's methods."""
     from mgclip.app.display import opening_images, screen
-    from mgclip.app.streams import print_json
-    from mgclip.errors import InputError
 
     words = arguments or []
     names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
@@ -72,7 +72,6 @@ def _recipe_and_folder(
     name: str, changes: Sequence[str], *, out: Path | None, resume: Path | None
 ) -> tuple[Recipe, Path]:
     """The recipe and folder of a new run, or of the one to resume."""
-    from mgclip.errors import InputError
     from mgclip.experiment.recipe import change_recipe, load_recipe
     from mgclip.experiment.run_folder import read_recipe
 
@@ -98,7 +97,6 @@ def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> 
     """Run with progress bars; if the run is stopped or fails, print the command ``again`` that resumes it."""
     from mgclip.app.display import RunDisplay, screen
     from mgclip.app.signals import stop_on_signal
-    from mgclip.errors import MGCLIPError
     from mgclip.experiment.runner import run
     from mgclip.saving.checkpoints import Stopped
 

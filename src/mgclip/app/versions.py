@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,22 +73,28 @@ def undo_command(
 def relabel_command(
     model: SavedModel,
     old: Annotated[str, typer.Argument(help="A class that the model has learned.")],
-    new: Annotated[str, typer.Argument(help="Its new name.")],
+    new: Annotated[str, typer.Argument(help="Its new name, or a learned class to unite it with.")],
     text: Annotated[str, typer.Option(help="The word for it in prompts; default: the new name.")] = "",
     base: Base = "",
 ) -> None:
-    """Rename a learned class, as a new version."""
+    """Rename a learned class, or unite it with another one, as a new version."""
     from mgclip.app.display import out, require_single_process
     from mgclip.workflows.edit_model import relabel_class
 
     require_single_process("relabel")
-    relabel_class(model, old, new, text=text, base=base)
-    out.print(f"{old} is now called {new}")
+    united = relabel_class(model, old, new, text=text, base=base)
+    out.print(f"the images of {old} are in {new} now" if united else f"{old} is now called {new}")
 
 
 def forget_command(
     model: SavedModel,
     name: Annotated[str, typer.Argument(help="A class that the model has learned.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with all images from which it was learned, to remove every trace of them from a solved head."
+        ),
+    ] = None,
     base: Base = "",
 ) -> None:
     """Remove a learned class, as a new version. Prints what cannot be removed."""
@@ -95,9 +102,16 @@ def forget_command(
     from mgclip.workflows.edit_model import forget_class
 
     require_single_process("forget")
-    others = forget_class(model, name, base=base)
-    out.print(f"{name} was removed: its head row, its name and its images in the replay memory.")
-    out.print("What the adapters learned from its images cannot be removed.")
+    done = forget_class(model, name, images=images, base=base)
+    out.print(f"{name} was removed: its name, its part of the head and its images in the replay memory.")
+    if done.traces:
+        out.print(
+            "The scatter of its images around their mean remains in sums over all images; "
+            "to remove that too, go back (`mgclip undo`) and give its images with --images."
+        )
+    if done.adapted:
+        out.print("What the adapters learned from its images cannot be removed.")
     out.print(
-        f"Earlier versions ({', '.join(map(str, others))}) still contain it; to delete them: `mgclip history {model} --keep 1`"
+        f"Other versions ({', '.join(map(str, done.versions))}) may still contain it; "
+        f"to delete them: `mgclip history {model} --keep 1`"
     )

@@ -33,17 +33,11 @@ PROMPT_TOKENS = 12
 
 
 def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: int) -> dict[str, float]:
-    """Estimate a complete stream.
+    """Estimate a complete stream of a ``CLIPConfig``, of whose weights ``adapter_numbers`` are trained and summed across the
+    processors in every step.
 
-    Args:
-        config: A ``CLIPConfig``.
-        stream: The size of the stream.
-        machine: The machine.
-        adapter_numbers: Number of trained weights, which are summed across the processors in every step.
-
-    Returns:
-        Seconds of each phase and in all; bytes of the saved model and of the text features of all classes; and the time of
-        comparing an image with all classes, as a share of encoding it.
+    Returns the seconds of each phase and in all; bytes of the saved model and of the text features of all classes; and the time
+    of comparing an image with all classes, as a share of encoding it.
     """
     encode, encode_text = image_flops(config, training=False), text_flops(config, PROMPT_TOKENS, training=False)
     train, train_text = image_flops(config, training=True), text_flops(config, PROMPT_TOKENS, training=True)
@@ -69,8 +63,8 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
         "total": training + features + evaluation + communication,
         "model_bytes": 4.0 * adapter_numbers + text_features,  # the head has the shape of the text features
         "class_texts_bytes": text_features,
-        "classify_share": text_features
-        / encode,  # two operations per number, for texts and head: 4, as bytes per number
+        # Two operations for each number of the texts and of the head are four: as many as a number has bytes.
+        "classify_share": text_features / encode,
     }
 
 

@@ -19,12 +19,7 @@ from mgclip.method.settings import Settings
 
 
 def image_flops(config: Any, *, training: bool) -> int:
-    """Operations of the image tower for one image.
-
-    Args:
-        config: A ``CLIPConfig``.
-        training: Whether to count the backward pass to the adapters too.
-    """
+    """Operations of the image tower of a ``CLIPConfig`` for one image; ``training``: with the backward pass to the adapters."""
     return _count(config.to_json_string(use_diff=False), tokens=0, training=training)
 
 

@@ -134,16 +134,10 @@ def full_length_tokens(backbone: Backbone, texts: Sequence[str]) -> torch.Tensor
 
 
 def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> dict[str, dict[str, list[float]]]:
-    """Measure every unit of work.
+    """Measure every unit of work of a shape of ``SHAPES`` in several rounds. The time of one image is its share of a pass of
+    ``images``.
 
-    Args:
-        shape: A shape of ``SHAPES``.
-        stream: The size of the stream.
-        rounds: Number of measurements.
-        images: Images per pass. The time of one image is its share of the pass.
-
-    Returns:
-        For each unit, the seconds in each round, by ``ours`` and ``plain``.
+    Returns, for each unit, the seconds in each round, by ``ours`` and ``plain``.
     """
     backbone, naive = make_backbone(shape), make_backbone(shape, shortcut=False)
     for each in (backbone, naive):

@@ -19,11 +19,11 @@ class Peak(TypedDict):
     peak: float
 
 
-def training_peak(shape: str, batch: int, *, steps: int = 1) -> Peak:
-    """The peak memory of a process that makes training steps: resident, or allocated on the GPU."""
+def training_peak(shape: str, batch: int) -> Peak:
+    """The peak memory of a process that makes a training step: resident, or allocated on the GPU."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(shape, batch, steps, send))
+    process = context.Process(target=_train, args=(shape, batch, send))
     process.start()
     send.close()
     try:
@@ -34,7 +34,7 @@ def training_peak(shape: str, batch: int, *, steps: int = 1) -> Peak:
     return {"batch": batch, "micro_batch": micro_batch, "peak": peak}
 
 
-def _train(shape: str, batch: int, steps: int, send: Connection) -> None:
+def _train(shape: str, batch: int, send: Connection) -> None:
     import torch
 
     from mgclip.bench.shapes import make_backbone
@@ -46,10 +46,10 @@ def _train(shape: str, batch: int, steps: int, send: Connection) -> None:
 
     backbone, settings = make_backbone(shape), Settings(adapter_batch_size=batch, epochs=1)
     model = MGCLIP(backbone, settings)
-    side, count = backbone.image_size, batch * steps
-    pixels = PreparedImages.of(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
+    side = backbone.image_size
+    pixels = PreparedImages.of(torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8))
     names = tuple(f"class number {i}" for i in range(10))
-    task = TaskData(0, pixels, torch.arange(count) % 10, names, names)
+    task = TaskData(0, pixels, torch.arange(batch) % 10, names, names)
     objective = task_objective(backbone, task, settings)
     train_adapters(model.backbone, objective, adapter_phase(settings, 0, 1), on_step=lambda step: None)
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident_peak()

@@ -22,11 +22,8 @@ SHAPES = (*VIT, "iconclip")
 
 
 def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
-    """Build a backbone.
-
-    Args:
-        shape: A shape of ``SHAPES``.
-        shortcut: Whether the last layer of the image tower computes the class token only, as the package does.
+    """Build a backbone of a shape of ``SHAPES``; ``shortcut``: the last layer of the image tower computes the class token only,
+    as the package does.
     """
     if shape == "iconclip":
         backbone = load_backbone("iconclip")
@@ -51,24 +48,13 @@ def make_config(shape: str) -> Any:
         return load_backbone("iconclip").model.config
     width, layers, heads, patch, text_width, text_heads, feature_dim = VIT[shape]
     tokenizer = openai_tokenizer()
-    shared = {"projection_dim": feature_dim, "hidden_act": "quick_gelu"}
-    vision = {
-        "hidden_size": width,
-        "intermediate_size": 4 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "patch_size": patch,
-        "image_size": 224,
-    }
-    text = {
-        "hidden_size": text_width,
-        "intermediate_size": 4 * text_width,
-        "num_hidden_layers": 12,
-        "num_attention_heads": text_heads,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 77,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    return CLIPConfig(vision_config=vision | shared, text_config=text | shared, projection_dim=feature_dim)
+
+    def tower(width: int, layers: int, heads: int) -> dict[str, Any]:
+        size = {"hidden_size": width, "intermediate_size": 4 * width}
+        depth = {"num_hidden_layers": layers, "num_attention_heads": heads}
+        return {**size, **depth, "projection_dim": feature_dim, "hidden_act": "quick_gelu"}
+
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    vision = {**tower(width, layers, heads), "patch_size": patch, "image_size": 224}
+    text = {**tower(text_width, 12, text_heads), "vocab_size": len(tokenizer), "max_position_embeddings": 77, **ids}
+    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=feature_dim)

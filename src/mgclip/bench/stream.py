@@ -93,11 +93,8 @@ def naive_task_seconds(stream: Stream, units: Units, task: int) -> dict[str, flo
 
 
 def compose(stream: Stream, rounds: Sequence[tuple[Units, Units]]) -> dict[str, Comparison]:
-    """The complete stream, its last task, and a training step of that task.
-
-    Args:
-        stream: The size of the stream.
-        rounds: The units of this package and of the naive implementation, measured in turn.
+    """The complete stream, its last task, and a training step of that task, from the units of this package and of the naive
+    implementation in each round.
     """
     found: dict[str, list[tuple[float, float]]] = {"stream": [], "last task": [], "training step of the last task": []}
     batch, seen = min(stream.batch, stream.images), stream.classes * stream.tasks

@@ -89,6 +89,11 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     backbone.weights_changed()
 
 
+def adapters_have_effect(backbone: Backbone) -> bool:
+    """Whether the adapters change any feature: they do not before they are trained, because each B is zero."""
+    return any(bool(weight.any()) for name, weight in adapter_weights(backbone) if name.endswith(".B"))
+
+
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
     """Disable the adapters in a ``with`` block, so that the backbone computes the features of the pre-trained CLIP."""

@@ -62,15 +62,9 @@ class _Transform(BaseModel):
 
 
 def check_config(config: Any, source: str, stored: int | None = None) -> None:
-    """Check that the sizes in a configuration are plausible, before memory is allocated for them.
-
-    Args:
-        config: The configuration as plain values.
-        source: What errors call the configuration.
-        stored: Bytes of its weights on disk, if known.
-
-    Raises:
-        InputError: If it is not a valid CLIP configuration.
+    """Check that the sizes in a configuration are plausible, before memory is allocated for them. ``source`` is what errors
+    call the configuration, ``stored`` the bytes of its weights on disk, if known. Raises ``InputError`` if it is not a valid
+    CLIP configuration.
     """
     try:
         sizes = _Config.model_validate(config)

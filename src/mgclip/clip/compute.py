@@ -65,15 +65,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def retry_halving_micro_batch(compute: Compute, images: int, attempt: Callable[[int], Result]) -> Result:
-    """Call a function with the micro-batch, and again with half of it each time memory runs out.
-
-    Args:
-        compute: Holds the micro-batch; the size that fitted is stored in it.
-        images: The number of images to process.
-        attempt: Called with the size of the micro-batch.
-
-    Raises:
-        MGCLIPError: If memory runs out with a single image.
+    """Call a function with the micro-batch for some images, and again with half of it each time memory runs out. The size that
+    fitted is stored. Raises ``MGCLIPError`` if memory runs out with a single image.
     """
     while True:
         try:

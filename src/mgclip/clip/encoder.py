@@ -12,7 +12,7 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
 
 
@@ -108,3 +108,13 @@ class Encoder:
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Return text logits of normalised image features: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
         return self.backbone.logit_scale * features @ self.texts(names).T
+
+
+def check_finite(features: Tensor) -> None:
+    """Check that image features ``(n, d)`` are finite. Raises ``InputError`` naming the first that are not."""
+    wrong = ~features.isfinite().all(1)
+    if wrong.any():
+        raise InputError(
+            f"The CLIP gives NaN or infinite features for image {int(wrong.int().argmax()) + 1} of {len(features)}: use the "
+            "precision float32, or another CLIP."
+        )

@@ -30,12 +30,8 @@ def cached_folder(name: str) -> Path | None:
 def download(name: str, check: Callable[[Path], None]) -> Path:
     """Download the files of a CLIP and return their folder.
 
-    Args:
-        name: The id of the repository.
-        check: Called with the folder once it has the configuration. If it raises, nothing more is downloaded.
-
-    Raises:
-        InputError: If there is no such repository, or the hub cannot be reached.
+    ``check`` is called with the folder once it has the configuration; if it raises an error, nothing more is downloaded. Raises
+    ``InputError`` if there is no such repository, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError

@@ -57,16 +57,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
 
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
-    """Load the CLIP that a saved model was trained on.
-
-    Args:
-        folder: The folder of the model.
-        base: The current path of the CLIP; if empty, it is loaded from ``reference``.
-        reference: The name or path that it was loaded from when the model was saved.
-        device: Where to load it.
-
-    Raises:
-        InputError: If the CLIP cannot be loaded.
+    """Load the CLIP that a saved model was trained on, from its current path ``base`` or, if that is empty, from the
+    ``reference`` stored with the model. Raises ``InputError`` if it cannot be loaded.
     """
     try:
         return load_backbone(base or reference, device)

@@ -55,12 +55,9 @@ BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)((?:\.|_)(?:
 
 
 def load_openai(file: Path) -> tuple[Any, Any, Any]:
-    """Return model, tokenizer and image processor of an OpenAI ``.pt`` file, without running code from it.
-
-    The sizes are those of the weights.
-
-    Raises:
-        InputError: If the file does not exist, or is a ResNet CLIP, an OpenCLIP checkpoint or in any other layout.
+    """Return model, tokenizer and image processor of an OpenAI ``.pt`` file, without running code from it. The sizes are those
+    of the weights. Raises ``InputError`` if there is no such file, or it is a ResNet CLIP, an OpenCLIP checkpoint or in any
+    other layout.
     """
     from transformers import AutoModel, CLIPImageProcessorPil
 

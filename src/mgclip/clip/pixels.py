@@ -73,10 +73,8 @@ class PreparedImages:
         return len(self.images)
 
     def record_marks(self) -> Tensor:
-        """Record a fingerprint of the pixels of every image when it is prepared.
-
-        Returns:
-            The fingerprints ``(n,)``, 0 for images that are not prepared yet; later batches fill it in.
+        """Record a fingerprint of the pixels of every image when it is prepared. Returns them ``(n,)``, with 0 for images that
+        are not prepared yet; later batches fill them in.
         """
         if self.marks is None:
             self.marks = torch.zeros(len(self), dtype=torch.long)

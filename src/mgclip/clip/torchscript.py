@@ -43,12 +43,8 @@ def is_torchscript(file: Path) -> bool:
 
 
 def check_archive(file: Path) -> None:
-    """Check that a zip archive does not claim more bytes than the file has; PyTorch does not compress. Other files pass.
-
-    PyTorch reads no more of an entry than the archive claims.
-
-    Raises:
-        ValueError: If it claims more, or is damaged.
+    """Check that a zip archive does not claim more bytes than the file has; PyTorch does not compress. Other files pass. Raises
+    ``ValueError`` if it claims more, or is damaged. PyTorch reads no more of an entry than the archive claims.
     """
     if not zipfile.is_zipfile(file):
         return

@@ -59,8 +59,7 @@ def conform(folder: Path) -> dict[str, float]:
     recording, deviations = read_recording(folder), Deviations()
     _replay(recording, deviations)
     epochs = None if recording.probe is None else _replay_probe(recording, recording.probe, deviations)
-    result: dict[str, float] = {**deviations.largest}
-    result["predictions_equal"] = deviations.equal / max(1, deviations.compared)
+    result = {**deviations.largest, "predictions_equal": deviations.equal / max(1, deviations.compared)}
     if epochs is not None:
         result["epochs"] = epochs
     within = all(result[kind] <= limit for kind, limit in LIMITS.items())
@@ -76,14 +75,8 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
     for task, recorded in zip(recording.stream, recording.trace.tasks, strict=True):
         names = [name for each in recording.stream[: task.index + 1] for name in each.names]
         gap = _gap(pretrained, task, names)
-        deviations.add(
-            "gap",
-            [gap.positive, gap.negative],
-            [
-                recorded.zero_shot_positive_logit,
-                recorded.zero_shot_negative_logit,
-            ],
-        )
+        recorded_gap = [recorded.zero_shot_positive_logit, recorded.zero_shot_negative_logit]
+        deviations.add("gap", [gap.positive, gap.negative], recorded_gap)
         losses: dict[str, list[float]] = {"adapter": [], "head": []}
 
         def note(step: Step, losses: dict[str, list[float]] = losses) -> None:
@@ -94,10 +87,8 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
         deviations.add("head_loss", losses["head"], recorded.head_losses)
         test = recording.dataset.test
         seen = np.flatnonzero(np.isin(test.labels, recording.trace.config.class_order[: len(names)]))
-        predicted, expected = (
-            learner.predict([test.images[int(i)] for i in seen]).labels,
-            np.asarray(recorded.predictions),
-        )
+        predicted = learner.predict([test.images[int(i)] for i in seen]).labels
+        expected = np.asarray(recorded.predictions)
         deviations.compared += max(len(expected), len(predicted))
         if len(predicted) == len(expected):
             deviations.equal += int((predicted == expected).sum())
@@ -121,8 +112,7 @@ def _gap(model: MGCLIP, task: Task, names: Sequence[str]) -> Gap:
 
 def _replay_probe(recording: Recording, recorded: ProbeTrace, deviations: Deviations) -> int:
     """Replay the probe on the first task. Returns the epochs that it allows."""
-    changes = {**recorded.config.model_dump(), "epochs": "auto"}
-    settings = recording.settings.model_copy(update=changes)
+    settings = recording.settings.model_copy(update={**recorded.config.model_dump(), "epochs": "auto"})
     learner = MGCLIP(load_backbone(recording.clip), settings)
     losses: list[float] = []
 

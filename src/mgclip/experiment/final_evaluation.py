@@ -25,13 +25,8 @@ SIDE = 160
 def write_final(
     folder: Path, stream: Sequence[Task], predicted: NDArray[np.int64], probability: NDArray[np.float32]
 ) -> None:
-    """Write ``final.json`` and ``examples/*.png``.
-
-    Args:
-        folder: The folder of the method.
-        stream: All tasks.
-        predicted: Class predicted for each test image, task after task, ``(n,)``.
-        probability: Probability of each prediction, ``(n,)``.
+    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from the class predicted for each test image and
+    its probability, both ``(n,)``, task after task.
     """
     names = [name for task in stream for name in task.names]
     truth = np.concatenate([task.test.labels + task.first for task in stream])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -21,8 +21,9 @@ from mgclip.method.adapter_phase import adapter_phase, task_objective, train_ada
 from mgclip.method.learner import MGCLIP
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep, Step
-from mgclip.stream.data import Dataset, Split, Subset
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import NAMES, load_dataset
+from mgclip.stream.folder import find_parts, find_test_folder, load_folder
 from mgclip.stream.tasks import unique_names
 
 Loss = Literal["cross-entropy", "align"]
@@ -113,23 +114,19 @@ def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Datase
         raise InputError(
             f"There is no data set or folder {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders."
         )
-    from mgclip.stream.folder import find_parts, load_folder, read_classes
-
     root = Path(data).expanduser()
     parts = find_parts(root)
     if parts.train is not None and parts.test is not None:
         return load_folder(root)
-    found = read_classes(parts.train or parts.test or root)
-    images = [file for files in found.values() for file in files]
-    labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
-    return Dataset(root.name, tuple(found), Split(images, labels), Split(images, labels))
+    found = find_test_folder(root).dataset
+    return replace(found, train=found.test)
 
 
 def _first(split: Split, classes: int, per_class: int | None) -> Split:
     """The images of the first classes, at most ``per_class`` of each, in the order of the data."""
     chosen: list[NDArray[np.int64]] = [np.flatnonzero(split.labels == label)[:per_class] for label in range(classes)]
     indices = np.sort(np.concatenate(chosen)) if len(split.labels) else np.empty(0, dtype=np.int64)
-    return Split(Subset(split.images, indices), split.labels[indices])
+    return split.take(indices)
 
 
 class Study:
@@ -154,13 +151,8 @@ class Study:
         return project(*self.features())
 
     def track(self, loss: Loss, *, epochs: int, points: int, on_step: OnStep = lambda step: None) -> StudyTrace:
-        """Fine-tune the adapters with a loss and measure the geometry meanwhile. The adapters are restored at the end.
-
-        Args:
-            loss: The loss of the fine-tuning.
-            epochs: Epochs of the fine-tuning.
-            points: Approximate number of measurements.
-            on_step: Called after each step.
+        """Fine-tune the adapters with a loss and measure the geometry about ``points`` times meanwhile. The adapters are
+        restored at the end.
         """
         model, sample = self.model, self.sample
         settings = model.settings.model_copy(update={"adapter_loss": loss})

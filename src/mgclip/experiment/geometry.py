@@ -52,12 +52,12 @@ def cone(features: Tensor) -> float:
     return (total - features.double().square().sum().item()) / (count * (count - 1))
 
 
-def separability(images: Tensor, texts: Tensor, *, folds: int = 5) -> float:
+def separability(images: Tensor, texts: Tensor) -> float:
     """Cross-validated balanced accuracy of a logistic regression of images ``(n, d)`` against texts ``(c, d)``."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    folds = min(folds, len(images), len(texts))
+    folds = min(5, len(images), len(texts))
     if folds < 4:
         return float("nan")
     points = torch.cat([images, texts]).cpu().numpy()

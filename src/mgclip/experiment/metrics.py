@@ -63,36 +63,25 @@ def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
     return np.array([np.average(matrix[i, : i + 1], weights=weights[: i + 1]) for i in range(len(matrix))])
 
 
-def last(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Accuracy over all test images after the last task."""
-    return float(accuracy_after(matrix, sizes)[-1])
-
-
-def average(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Mean over tasks of the accuracy after each."""
-    return float(accuracy_after(matrix, sizes).mean())
+def accuracy_drops(matrix: Matrix) -> list[float]:
+    """For each task but the last: the best accuracy so far minus the last one."""
+    return [float(np.max(matrix[task:-1, task]) - matrix[-1, task]) for task in range(len(matrix) - 1)]
 
 
 def forgetting(matrix: Matrix) -> float | None:
     """Mean over earlier tasks of the best accuracy so far minus the last one; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    drops = [np.max(matrix[j : count - 1, j]) - matrix[count - 1, j] for j in range(count - 1)]
-    return float(np.mean(drops))
+    return _mean(accuracy_drops(matrix))
 
 
 def backward_transfer(matrix: Matrix) -> float | None:
     """Mean over earlier tasks of the last accuracy minus the one right after learning; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    return float(np.mean([matrix[count - 1, j] - matrix[j, j] for j in range(count - 1)]))
+    return _mean(matrix[-1, :-1] - matrix.diagonal()[:-1])
 
 
 def forward_transfer(matrix: Matrix) -> float | None:
     """Mean zero-shot accuracy on each task just before it is learned; None for a single task."""
-    count = len(matrix)
-    if count < 2:
-        return None
-    return float(np.mean([matrix[j - 1, j] for j in range(1, count)]))
+    return _mean(matrix.diagonal(1))
+
+
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

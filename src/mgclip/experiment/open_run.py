@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +14,20 @@ from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.recipe import Recipe
-from mgclip.experiment.retention import HeldOut, load_held_out
+from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.make import Learner, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
-from mgclip.stream.data import Split
+from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
 from mgclip.stream.unreadable import (
     NO_TASK,
+    OnImages,
     Part,
     Skipped,
     drop_positions,
@@ -35,14 +36,15 @@ from mgclip.stream.unreadable import (
     without_skipped,
 )
 
-OnImages = Callable[[int, int], None]
-"""Called while images are opened, with the number opened and the total."""
-
 
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
     train, test = recipe.train_per_class, recipe.test_per_class
-    dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test)
+    dataset = load_dataset(
+        recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter
+    )
+    if recipe.images_per_class is not None:
+        dataset = replace(dataset, train=few_of_each(dataset.train, recipe.images_per_class, recipe.seed))
     classes = len(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
     sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
@@ -74,28 +76,24 @@ class OpenRun:
         return [{"image": each.image, "reason": each.reason} for each in own]
 
 
-class _UnreadableImages:
-    """The list of the images that cannot be read, and splits without them. A resumed run brings its list."""
+def _find_skipped(parts: Sequence[Part], on_images: OnImages) -> list[Skipped]:
+    """The images that cannot be read. Each process opens its share of them, and all skip the same ones."""
+    found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.rank_and_world_size()))
+    order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
+    return sorted(found, key=lambda each: (order[each.task, each.part], each.position))
 
-    def __init__(self, skipped: list[Skipped], *, search: bool, on_images: OnImages) -> None:
-        self.skipped, self._search, self._on_images = skipped, search, on_images
 
-    def search(self, parts: Sequence[Part]) -> None:
-        """Add the unreadable images of some parts to the list."""
-        if not self._search:
-            return
-        # Each process opens its share of the images, and all skip the same ones.
-        share = parallel.rank_and_world_size()
-        found = parallel.gather_items(find_unreadable(parts, self._on_images, share=share))
-        order = {(task, part): number for number, (task, part, _) in enumerate(parts)}
-        self.skipped.extend(sorted(found, key=lambda each: (order[each.task, each.part], each.position)))
-
-    def readable(self, name: str, split: Split) -> Split:
-        """A split that belongs to no task, without its unreadable images."""
-        self.search([(NO_TASK, name, split)])
-        return drop_positions(
-            split, {each.position for each in self.skipped if (each.task, each.part) == (NO_TASK, name)}
-        )
+def _readable(sets: Mapping[str, Dataset], skipped: Sequence[Skipped]) -> dict[str, Dataset]:
+    """Held-out data sets without the skipped images. Raises ``InputError`` if no image of one is left."""
+    left = {}
+    for name, data in sets.items():
+        gone = {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)}
+        left[name] = replace(data, test=drop_positions(data.test, gone))
+        if len(left[name].test.labels) == 0:
+            raise InputError(
+                f"The data set {name} has no test images to measure retention on: leave it out of retention."
+            )
+    return left
 
 
 def open_run(
@@ -112,26 +110,25 @@ def open_run(
     if resume:
         run_folder.check_data(folder, digest)
     skip = recipe.on_bad_image == "skip"
-    known = run_folder.read_skipped(folder) if resume and skip else []
-    unreadable = _UnreadableImages(known, search=skip and not resume, on_images=on_images)
-    unreadable.search(stream_parts(stream))
-    stream = without_skipped(stream, unreadable.skipped)
+    sets = load_held_out(recipe.retention, test_per_class=recipe.test_per_class)
+    skipped: list[Skipped] = []
+    if skip and resume:
+        skipped = run_folder.read_skipped(folder)
+    elif skip:
+        parts = [*stream_parts(stream), *((NO_TASK, name, data.test) for name, data in sets.items())]
+        skipped = _find_skipped(parts, on_images)
+    stream, sets = without_skipped(stream, skipped), _readable(sets, skipped)
     for method in recipe.methods:
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, sum(len(task.names) for task in stream))
-    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, unreadable.skipped)
+    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
     test_bytes = sum(len(task.test.labels) for task in stream) * 3 * opened.backbone.image_size**2
-    held_out = load_held_out(
-        recipe.retention,
-        opened.learner("mg-clip").encoder,  # also checks the settings of the adapters
-        test_per_class=recipe.test_per_class,
-        keep_bytes=max(0, KEEP_BYTES - test_bytes),  # the images of the stream are used more often
-        readable=unreadable.readable,
-    )
-    opened = replace(opened, held_out=held_out)
+    encoder = opened.learner("mg-clip").encoder  # also checks the settings of the adapters
+    keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often
+    opened = replace(opened, held_out=prepare_held_out(sets, encoder, keep_bytes=keep_bytes))
     parallel.wait()  # until every process has checked the folder
     if not resume and parallel.is_main():
-        run_folder.begin(folder, recipe, digest, unreadable.skipped)
+        run_folder.begin(folder, recipe, digest, skipped)
     parallel.wait()
     return opened
 

@@ -15,6 +15,7 @@ from mgclip.method.baselines.settings import BaselineSettings, unused
 from mgclip.method.baselines.table import MEMORY, METHODS
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
+from mgclip.stream.data import Filter
 from mgclip.stream.datasets import NAMES
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
@@ -32,6 +33,10 @@ class Recipe(Settings, BaselineSettings):
     train_per_class: Positive = 100
     """icons100 only: images drawn per class."""
     test_per_class: Positive = 20
+    images_per_class: Positive | None = None
+    """Learn at most this number of training images of each class, chosen at random by the seed; null: all."""
+    filter: Filter = "none"
+    """icons100 only: what every image passes through."""
     class_order: str | int | list[int] = "shuffled"
     initial_classes: Annotated[int, Field(ge=0)] = 0
     """Classes of the first task; 0 means classes_per_task."""
@@ -142,8 +147,6 @@ def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
     if reference in chain:
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     values = read_yaml(file)
-    if not isinstance(values, Mapping):
-        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
     inherited: dict[str, Any] = {}
     if "extends" in values:
         other = values["extends"]
@@ -159,12 +162,15 @@ def _is_file(name: str | Path) -> bool:
     return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 
-def read_yaml(file: Path) -> Any:
-    """The content of a YAML file. Raises ``InputError`` if it cannot be read or is not YAML."""
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file. Raises ``InputError`` if it cannot be read, is not YAML, or contains something else."""
     try:
-        return parse_yaml(file.read_text(encoding="utf-8"))
+        values = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
+    return values
 
 
 NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
@@ -206,16 +212,9 @@ def build_recipe(values: Mapping[str, Any], *, source: str) -> Recipe:
 
 
 def build_settings(given: Settings | Mapping[str, Any] | Iterable[str] | None) -> Settings:
-    """The method's settings.
+    """The method's settings from settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
 
-    Args:
-        given: Settings, a mapping of some of them by name, or changes to the defaults written ``key=value``.
-
-    Returns:
-        The settings.
-
-    Raises:
-        InputError: If it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
+    Raises ``InputError`` if it is something else, or a key or a value is wrong. Keys that only recipes have are wrong too.
     """
     if isinstance(given, list | tuple) and all(isinstance(change, str) for change in given):
         return as_settings(dict(map(parse_change, given)))

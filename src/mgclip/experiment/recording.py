@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from mgclip.errors import InputError, first_line
 from mgclip.method.build_settings import build
+from mgclip.method.gap import Gap
 from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
@@ -79,19 +80,12 @@ class ProbeConfig(BaseModel):
     adapter_lr: float
 
 
-class Similarities(BaseModel):
-    """A recorded gap."""
-
-    positive: float
-    negative: float
-
-
 class ProbeTrace(BaseModel):
     """``probe.json``."""
 
     config: ProbeConfig
-    zero_shot: Similarities
-    epochs: list[Similarities]
+    zero_shot: Gap
+    epochs: list[Gap]
     losses: list[float]
     chosen_epochs: int
 
@@ -115,11 +109,7 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Read and check a recording.
-
-    Raises:
-        InputError: Naming the file that is missing or not valid.
-    """
+    """Read and check a recording. Raises ``InputError``, naming the file, if one is missing or not valid."""
     trace = _read(Trace, folder / "trace.json")
     probe = _read(ProbeTrace, folder / "probe.json") if (folder / "probe.json").is_file() else None
     dataset = _read_photos(folder)
@@ -169,11 +159,10 @@ def _read_photos(folder: Path) -> Dataset:
 
 
 def _settings(folder: Path, config: Config) -> Settings:
-    same = config.model_dump(include=set(Settings.model_fields))
-    names = {
+    values = config.model_dump(include=set(Settings.model_fields)) | {
         "rank": config.adapter_rank,
         "lora_alpha": config.adapter_alpha,
         "encode_batch_size": config.eval_batch_size,
+        "adapter_init": str(folder / "adapter_init.safetensors"),
     }
-    values = {**same, **names, "adapter_init": str(folder / "adapter_init.safetensors")}
     return build(Settings, values, source=f"In {folder / 'trace.json'}")

@@ -19,7 +19,7 @@ from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, read_yaml
-from mgclip.experiment.schemas import Summary
+from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
 from mgclip.words import ended, nearest
 
@@ -89,13 +89,8 @@ def shipped_tables() -> dict[str, Path]:
 
 
 def load_table(name: str) -> TableSpec:
-    """Load a table.
-
-    Args:
-        name: The name of a shipped table, or a file.
-
-    Raises:
-        InputError: If there is no such table (with the nearest name), or it is not valid.
+    """Load a shipped table by its name, or a file. Raises ``InputError`` if there is none (with the nearest name), or it is not
+    valid.
     """
     tables = shipped_tables()
     file = tables.get(name, Path(name))
@@ -146,15 +141,13 @@ def _twin(name: str) -> str:
 
 
 def finished(run: TableRun) -> dict[str, Summary] | None:
-    """The summaries of the methods of a run; None if it has not finished.
-
-    Raises:
-        InputError: If its folder contains a run with different settings.
+    """The summaries of the methods of a run; None if it has not finished. Raises ``InputError`` if its folder contains a run
+    with different settings.
     """
     if not (run.folder / run_folder.RECIPE).is_file():
         return None
     run_folder.check_same(run.folder, run.recipe, "give another --out, or remove that folder")
-    return run_folder.read_summaries(run.folder) or None
+    return read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
 
 
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:

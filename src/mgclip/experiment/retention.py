@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
-from mgclip.errors import InputError
 from mgclip.experiment.schemas import Retained
 from mgclip.method.baselines.make import Learner
-from mgclip.stream.data import Dataset, Split
+from mgclip.stream.data import Dataset
 from mgclip.stream.datasets import load_dataset
 
 LOGITS_AT_ONCE = 4096
@@ -27,36 +26,21 @@ class HeldOut:
     pixels: PreparedImages
 
 
-def load_held_out(
-    paths: Mapping[str, str | None],
-    encoder: Encoder,
-    *,
-    test_per_class: int,
-    keep_bytes: int,
-    readable: Callable[[str, Split], Split] = lambda name, split: split,
-) -> dict[str, HeldOut]:
-    """Load the test images of data sets.
+def load_held_out(paths: Mapping[str, str | None], *, test_per_class: int) -> dict[str, Dataset]:
+    """Load the test images of data sets, each from its path or, if that is None, from the default place.
 
-    Args:
-        paths: Name of each data set -> path of its data, or None for the default.
-        encoder: Prepares the images.
-        test_per_class: Images of each class, for data sets that are drawn.
-        keep_bytes: Memory for prepared images.
-        readable: Returns a split without the images that cannot be read; it gets the name of the data set, and the split.
-
-    Raises:
-        InputError: If a data set cannot be loaded or has no test image.
+    ``test_per_class`` applies to data sets that are drawn. Raises ``InputError`` if a data set cannot be loaded.
     """
-    held_out, room = {}, MemoryBudget(keep_bytes)
-    for name, path in paths.items():
-        data = load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
-        data = replace(data, test=readable(name, data.test))
-        if len(data.test.labels) == 0:
-            raise InputError(
-                f"The data set {name} has no test images to measure retention on: leave it out of retention."
-            )
-        held_out[name] = HeldOut(data, encoder.pixels(data.test.images, room))
-    return held_out
+    return {
+        name: load_dataset(name, path=path, train_per_class=1, test_per_class=test_per_class, test_only=True)
+        for name, path in paths.items()
+    }
+
+
+def prepare_held_out(sets: Mapping[str, Dataset], encoder: Encoder, *, keep_bytes: int) -> dict[str, HeldOut]:
+    """Prepare the test images of data sets, at most ``keep_bytes`` of them in memory."""
+    room = MemoryBudget(keep_bytes)
+    return {name: HeldOut(data, encoder.pixels(data.test.images, room)) for name, data in sets.items()}
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -25,14 +26,17 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_run_json,
+    read_run_file,
 )
 from mgclip.method.baselines.settings import unused
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
+from mgclip.untrusted import read_json
 
-RECORDS, RECIPE, ENVIRONMENT, SUMMARY = "records.jsonl", "recipe.yaml", "environment.json", "summary.json"
+RECORDS, RECIPE, ENVIRONMENT = "records.jsonl", "recipe.yaml", "environment.json"
+SUMMARY = "summary.json"
+"""In the folder of a method its summary, in that of the run the summaries of all methods by name."""
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
 FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
 """Settings that the first version did not write, because only this value existed."""
@@ -51,13 +55,8 @@ def environment() -> Environment:
 
 
 def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: Sequence[Skipped] = ()) -> None:
-    """Create the folder of a run.
-
-    Args:
-        folder: The folder to create.
-        recipe: The resolved recipe. It is written last: a folder without it is not a run.
-        data: The fingerprint of the stream.
-        skipped: The images to leave out.
+    """Create the folder of a run, with the fingerprint of its stream and the images to leave out. The recipe is written last: a
+    folder without it is not a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, data)
@@ -72,37 +71,34 @@ def is_unused(folder: Path) -> bool:
     """Whether a run may start in ``folder``: it does not exist, is empty, or contains only what an interrupted start left."""
     if not folder.exists():
         return True
-    written = {name for name in (DATA, SKIPPED, ENVIRONMENT, RECIPE) for name in (name, temporary_name(name))} - {
-        RECIPE
-    }
+    files = (DATA, SKIPPED, ENVIRONMENT)
+    written = {*files, *map(temporary_name, (*files, RECIPE))}
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {temporary_name(DATA)} or checked(Data, read_run_json(folder / DATA), DATA) is not None
+        return names <= {temporary_name(DATA)} or read_run_file(Data, folder / DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run.
-
-    Raises:
-        InputError: If the folder is not a run.
-    """
-    if not (folder / RECIPE).is_file():
-        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+    """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
+    values = read_settings(folder)
     check_format(folder / ENVIRONMENT)
-    values = read_yaml(folder / RECIPE)
-    return build_recipe(
-        {**FORMAT_1_DEFAULTS, **(values if isinstance(values, Mapping) else {})}, source=str(folder / RECIPE)
-    )
+    return build_recipe({**FORMAT_1_DEFAULTS, **values}, source=str(folder / RECIPE))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings in the recipe of a run, not checked. Raises ``InputError`` if the folder is not a run."""
+    file = folder / RECIPE
+    if not file.is_file():
+        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+    return read_yaml(file)
 
 
 def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
-    """Check that the run in a folder was started with this recipe, apart from settings of memory and speed.
-
-    Raises:
-        InputError: Naming the first key that differs, ending with ``advice``.
+    """Check that the run in a folder was started with this recipe, apart from settings of memory and speed. Raises
+    ``InputError``, which names the first key that differs and ends with ``advice``.
     """
     started, now = meaning(read_recipe(folder)), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
@@ -112,64 +108,31 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
 
 
 def check_data(folder: Path, now: Data) -> None:
-    """Check that a run resumes with the data it was started with, if their fingerprint was recorded.
-
-    Raises:
-        InputError: Naming what changed.
+    """Check that a run resumes with the data it was started with, if their fingerprint was recorded. Raises ``InputError``,
+    naming what changed.
     """
-    file = folder / DATA
-    recorded = checked(Data, read_run_json(file), str(file)) if file.is_file() else now
-    if (changed := difference(recorded, now)) is not None:
+    recorded = read_run_file(Data, folder / DATA)
+    if recorded is not None and (changed := difference(recorded, now)) is not None:
         raise InputError(
             f"The data has changed since {folder} was started ({changed}): restore it, or start a new run."
         )
 
 
 def read_skipped(folder: Path) -> list[Skipped]:
-    """The images that a run leaves out.
-
-    Raises:
-        InputError: If the list is missing or damaged.
-    """
+    """The images that a run leaves out. Raises ``InputError`` if the list is missing or damaged."""
     file = folder / SKIPPED
-    if not file.is_file():
+    if read_run_file(SkippedList, file) is None:
         raise InputError(
             f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run."
         )
-    found = read_run_json(file)
-    checked(SkippedList, found, str(file))
-    return [Skipped(**entry) for entry in found]  # not the checked copy: a file name need not be UTF-8
+    return [Skipped(**entry) for entry in read_json(file)]  # not the checked copy: a file name need not be UTF-8
 
 
 def check_own(folder: Path, methods: Sequence[str]) -> None:
-    """Check that a run writes into its own folder only.
-
-    Raises:
-        InputError: If one of its folders is a symbolic link.
-    """
+    """Check that a run writes into its own folder only. Raises ``InputError`` if one of its folders is a symbolic link."""
     for part in (folder / method / inner for method in methods for inner in ("", "model", "examples")):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link, which a run does not follow: replace it by a real folder.")
-
-
-def read_summary(folder: Path) -> Summary | None:
-    """The summary of a method; None if it has not finished.
-
-    Raises:
-        InputError: If it is damaged.
-    """
-    file = folder / SUMMARY
-    return checked(Summary, read_run_json(file), str(file)) if file.is_file() else None
-
-
-def read_summaries(folder: Path) -> dict[str, Summary]:
-    """The summaries of all methods of a run; empty if it has not finished.
-
-    Raises:
-        InputError: If they are damaged.
-    """
-    file = folder / SUMMARY
-    return checked(dict[str, Summary], read_run_json(file), str(file)) if file.is_file() else {}
 
 
 def append_record(folder: Path, record: Record) -> None:
@@ -181,10 +144,8 @@ def append_record(folder: Path, record: Record) -> None:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """The records of a method, one per task, as written and not checked. A last line that a crash cut short is left out.
-
-    Raises:
-        InputError: If the file cannot be read, or another line is not JSON.
+    """The records of a method, one per task, as written and not checked. A last line that a crash cut short is left out. Raises
+    ``InputError`` if the file cannot be read, or another line is not JSON.
     """
     file = folder / RECORDS
     try:
@@ -203,10 +164,8 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def kept_records(folder: Path, count: int) -> list[Record]:
-    """The records of the first ``count`` tasks, which the checkpoint contains.
-
-    Raises:
-        InputError: If one is missing or damaged.
+    """The records of the first ``count`` tasks, which the checkpoint contains. Raises ``InputError`` if one is missing or
+    damaged.
     """
     records = read_records(folder)[:count]
     for number, record in enumerate(records, start=1):
@@ -239,15 +198,16 @@ def accuracy_matrix(records: Sequence[Record]) -> tuple[metrics.Matrix, list[int
 def summarise(records: Sequence[Record]) -> Summary:
     """The metrics of a method, from its records."""
     matrix, sizes = accuracy_matrix(records)
+    after = metrics.accuracy_after(matrix, sizes)
     return {
         "tasks": len(records),
         "classes": records[-1]["classes_seen"],
         "epochs": max(record["epochs"] for record in records),  # a task of one class, or a later one, may have none
-        "last": metrics.last(matrix, sizes),
-        "average": metrics.average(matrix, sizes),
+        "last": float(after[-1]),
+        "average": float(after.mean()),
         "forgetting": metrics.forgetting(matrix),
         "backward_transfer": metrics.backward_transfer(matrix),
         "forward_transfer": metrics.forward_transfer(matrix),
-        "accuracy_after": [float(a) for a in metrics.accuracy_after(matrix, sizes)],
+        "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }

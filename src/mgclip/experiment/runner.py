@@ -15,7 +15,7 @@ from mgclip.experiment import run_folder
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.open_run import OpenRun
 from mgclip.experiment.retention import retention, zero_shot_accuracy
-from mgclip.experiment.schemas import Record, Seconds, Summary
+from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
 from mgclip.experiment.task_record import evaluate, prepare_test_images, trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.baselines.table import METHODS
@@ -65,7 +65,9 @@ def run(
     """
     callbacks = _Callbacks(on_step, on_task, checkpoint_every, stop)
     tests = prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES)
-    finished = {method: run_folder.read_summary(opened.folder / method) for method in opened.recipe.methods}
+    finished = {
+        method: read_run_file(Summary, opened.folder / method / run_folder.SUMMARY) for method in opened.recipe.methods
+    }
     untuned, summaries = {}, {}
     if not all(finished.values()):
         zero_shot = opened.learner("zero-shot")

@@ -192,14 +192,10 @@ SkippedList = list[Skipped]
 Kind = TypeVar("Kind")
 
 
-def read_run_json(file: Path) -> Any:
-    """The content of a JSON file; None if it does not exist.
-
-    Raises:
-        InputError: If it is not JSON.
-    """
+def read_run_file(kind: type[Kind], file: Path) -> Kind | None:
+    """The content of a JSON file as one of the types above; None if there is no file. Raises ``InputError`` if it is damaged."""
     try:
-        return untrusted.read_json(file)
+        return checked(kind, untrusted.read_json(file), str(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
@@ -207,14 +203,10 @@ def read_run_json(file: Path) -> Any:
 
 
 def check_format(file: Path) -> Environment:
-    """The environment in which a run was started; empty if it was not recorded.
-
-    Raises:
-        InputError: If the file is damaged, or the run's files have a newer format.
+    """The environment in which a run was started; empty if it was not recorded. Raises ``InputError`` if the file is damaged,
+    or the run's files have a newer format.
     """
-    if (found := read_run_json(file)) is None and not file.is_file():
-        return {}
-    environment = checked(Environment, found, str(file))
+    environment = read_run_file(Environment, file) or {}
     if (number := environment.get("format", FORMAT)) > FORMAT:
         raise InputError(
             f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip."
@@ -228,11 +220,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def checked(kind: type[Kind], value: object, source: str) -> Kind:
-    """A value as one of the types above.
-
-    Raises:
-        InputError: Naming ``source`` and the first error.
-    """
+    """A value as one of the types above. Raises ``InputError``, which names ``source`` and the first problem."""
     # Through bytes: a file name that is not UTF-8 becomes a lone surrogate in JSON, which pydantic rejects.
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
     try:

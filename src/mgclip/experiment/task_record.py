@@ -31,17 +31,11 @@ def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: 
 def evaluate(
     learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
 ) -> tuple[Measured, Answers]:
-    """Evaluate a learner that has just learned ``task``.
+    """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
+    them.
 
-    Args:
-        learner: The learner.
-        stream: All tasks.
-        task: The task that was learned last.
-        tests: The test images of each task, as ``prepare_test_images`` returns them.
-
-    Returns:
-        The measurements: accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task. And
-        the predictions they were computed from.
+    Returns the measurements (accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task),
+    and the predictions they were computed from.
     """
 
     def features(which: Task) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -54,25 +55,6 @@ class CardEvaluation(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class _NoteRow:
-    """A version in the table of the card; a dash for what its note does not contain."""
-
-    version: int | str
-    time: str
-    what: str
-    classes: int | str
-    images: int | str
-    per_class: str
-    epochs: int | str
-    new: float | None
-    old: float | None
-
-    @property
-    def measured(self) -> bool:
-        return self.new is not None or self.old is not None
-
-
-@dataclass(frozen=True)
 class _SolvedFacts:
     """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out."""
 
@@ -90,7 +72,7 @@ def model_card(
     onnx: bool = False,
     sizes: Mapping[str, int] | None = None,
 ) -> str:
-    """Write a model card.
+    """The model card of an exported model as Markdown, with the YAML header that the hub reads.
 
     Args:
         model: The exported model.
@@ -98,9 +80,6 @@ def model_card(
         evaluation: Measured accuracy, if any.
         onnx: Whether ``model.onnx`` is in the folder of the card.
         sizes: Bytes of each file next to the card, if they are known.
-
-    Returns:
-        The card as Markdown, with the YAML header that the hub reads.
 
     Raises:
         InputError: If the model has learned no class.
@@ -113,16 +92,17 @@ def model_card(
     )
     environment.filters.update(count=count, escape=escape, percent=_percent)
     template = environment.from_string((files("mgclip") / "export" / "card.md.j2").read_text(encoding="utf-8"))
-    rows, evaluation = [_row(note) for note in notes], evaluation or {}
+    evaluation, names = evaluation or {}, iter(model.class_names)
+    measured = any(share is not None for note in notes for share in _accuracies(note))
     return template.render(
         header=_header(model),
         base=base_name(model.backbone),
         base_id=hub_id(model.backbone),
         fingerprint=model.backbone.fingerprint,
-        tasks=list(_tasks(model)),
+        tasks=[list(islice(names, size)) for size in model.task_sizes],
         model_classes=len(model.class_names),
-        notes=rows,
-        measured=any(row.measured for row in rows) or "accuracy" in evaluation,
+        notes=[_cells(note) for note in notes],
+        versions_measured=measured,
         evaluation=evaluation,
         model=model.settings,
         settings=_settings(model),
@@ -137,10 +117,8 @@ def model_card(
 
 
 def version_notes(folder: Path) -> list[CardNote]:
-    """The notes of the versions that led to the active one of a saved model, oldest first.
-
-    Raises:
-        InputError: If ``folder`` is not a saved model.
+    """The notes of the versions that led to the active one of a saved model, oldest first. Raises ``InputError`` if ``folder``
+    is not a saved model.
     """
     known = {version.number: version for version in history(folder)}
     version = next((each for each in known.values() if each.active), None)
@@ -169,12 +147,22 @@ def _header(model: MGCLIP) -> str:
     return text
 
 
-def _tasks(model: MGCLIP) -> Iterator[tuple[str, ...]]:
-    """The names of each task's classes."""
-    first = 0
-    for size in model.task_sizes:
-        yield model.class_names[first : first + size]
-        first += size
+def _accuracies(note: CardNote) -> tuple[float | None, float | None]:
+    accuracy = note.get("accuracy") or {}
+    return accuracy.get("new"), accuracy.get("old")
+
+
+def _cells(note: CardNote) -> list[str]:
+    """A version in the table of the card; a dash for what its note does not contain."""
+    classes, images = note.get("classes"), note.get("images")
+    return [
+        *(escape(note.get(key, "–")) for key in ("version", "time", "what")),
+        "–" if classes is None else str(len(classes)),
+        escape("–" if images is None else images),
+        f"{images / len(classes):.3g}" if images is not None and classes else "–",
+        escape(note.get("epochs", "–")),
+        *map(_percent, _accuracies(note)),
+    ]
 
 
 def _settings(model: MGCLIP) -> dict[str, object]:
@@ -189,18 +177,3 @@ def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
     counts, fit = head.sums.counts, head.calibration
     tested = int((counts[head.sample.labels] > 1).sum())
     return _SolvedFacts(round(counts.sum().item()), tested, fit.accuracy, likeness_shares(fit))
-
-
-def _row(note: CardNote) -> _NoteRow:
-    classes, images, accuracy = note.get("classes"), note.get("images"), note.get("accuracy") or {}
-    return _NoteRow(
-        version=note.get("version", "–"),
-        time=note.get("time", "–"),
-        what=note.get("what", "–"),
-        classes="–" if classes is None else len(classes),
-        images="–" if images is None else images,
-        per_class=f"{images / len(classes):.3g}" if images is not None and classes else "–",
-        epochs=note.get("epochs", "–"),
-        new=accuracy.get("new"),
-        old=accuracy.get("old"),
-    )

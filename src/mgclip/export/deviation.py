@@ -52,11 +52,7 @@ def max_abs(deviations: list[Tensor]) -> float:
 
 
 def require_within_tolerance(deviation: float, what: str) -> float:
-    """Return the deviation if it is at most ``TOLERANCE``.
-
-    Raises:
-        MGCLIPError: If it is larger, or NaN.
-    """
+    """Return the deviation if it is at most ``TOLERANCE``. Raises ``MGCLIPError`` if it is larger, or NaN."""
     if not deviation <= TOLERANCE:
         raise MGCLIPError(
             f"{what} deviates from the model by {deviation:.1e}, more than {TOLERANCE:.0e}, and is not kept: export with other "
@@ -67,15 +63,11 @@ def require_within_tolerance(deviation: float, what: str) -> float:
 
 @torch.no_grad()
 def check_export(model: MGCLIP, folder: Path) -> float:
-    """Load an exported folder with transformers alone and compare its L2-normalised features with the model's.
+    """Load an exported folder with transformers alone. Returns the largest deviation of its L2-normalised features from the
+    model's.
 
-    Sample images go through the folder's own processor, all class texts through its own tokenizer.
-
-    Returns:
-        The largest deviation.
-
-    Raises:
-        MGCLIPError: If it is more than ``TOLERANCE``.
+    Sample images go through the folder's own processor, all class texts through its own tokenizer. Raises ``MGCLIPError`` if
+    the deviation is more than ``TOLERANCE``.
     """
     from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 

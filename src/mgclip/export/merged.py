@@ -76,11 +76,7 @@ def export_clip(model: MGCLIP, folder: Path) -> None:
 
 
 def check_learned(model: MGCLIP) -> None:
-    """Check that there is something to export.
-
-    Raises:
-        InputError: If the model has learned no class.
-    """
+    """Raise ``InputError`` if the model has learned no class, so that there is nothing to export."""
     if not model.class_names:
         raise InputError("This model has learned no class yet, so there is nothing to export: call learn first.")
 

@@ -13,10 +13,8 @@ from mgclip.saving.store import check_writable
 
 
 def check_new(folder: Path) -> None:
-    """Check that ``folder`` can be created, without writing anything.
-
-    Raises:
-        InputError: If it exists and is not an empty folder, is the current folder, or its parent is not writable.
+    """Check that ``folder`` can be created, without writing anything. Raises ``InputError`` if it exists and is not an empty
+    folder, is the current folder, or its parent is not writable.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder: give another one, or empty this one.")
@@ -27,10 +25,8 @@ def check_new(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to ``folder`` at the end, or removed if the block fails.
-
-    Raises:
-        InputError: If ``folder`` cannot be created (see ``check_new``).
+    """Yield a temporary folder that is renamed to ``folder`` at the end, or removed if the block fails. Raises ``InputError``
+    if ``folder`` cannot be created (see ``check_new``).
     """
     check_new(folder)
     target = folder.resolve()

@@ -26,11 +26,7 @@ ONE_FILE = 3 << 29
 
 
 def check_onnx() -> None:
-    """Check that the libraries of the ``onnx`` extra are installed.
-
-    Raises:
-        MissingExtra: If one is not; the message says how to install it.
-    """
+    """Raise ``MissingExtra`` if a library of the ``onnx`` extra is not installed."""
     if missing := [name for name in REQUIRED if find_spec(name) is None]:
         raise MissingExtra("onnx", missing[0])
 
@@ -131,17 +127,13 @@ def _write(model: MGCLIP, file: Path) -> None:
                 dynamo=True,
                 verbose=False,
             )
-            program.model.metadata_props.update(_metadata(model))
+            # The content of classes.json, each value as JSON, because an ONNX file stores strings only.
+            program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata(model).items()})
             program.save(str(file), external_data=weight_bytes > ONE_FILE)
     except Exception as error:  # the exporter raises many kinds of errors; each means that this CLIP cannot be exported
         raise MGCLIPError(
             f"The ONNX file cannot be written ({first_line(error)}): try another version of torch."
         ) from error
-
-
-def _metadata(model: MGCLIP) -> dict[str, str]:
-    """The content of ``classes.json``, each value as JSON: an ONNX file stores strings only."""
-    return {key: json.dumps(value) for key, value in metadata(model).items()}
 
 
 @torch.no_grad()

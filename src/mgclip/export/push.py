@@ -8,11 +8,7 @@ from mgclip.errors import InputError, MGCLIPError, first_line
 
 
 def check_repo(repo: str) -> None:
-    """Check that ``repo`` is a valid name of a repository on the hub.
-
-    Raises:
-        InputError: If it is not.
-    """
+    """Raise ``InputError`` if ``repo`` is not a valid name of a repository on the hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

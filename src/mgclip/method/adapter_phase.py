@@ -50,21 +50,10 @@ def train_adapters(
     on_epoch: Callable[[int], bool] = lambda epoch: True,
     checkpoints: TaskCheckpoints | None = None,
 ) -> bool:
-    """Train the adapters with Adam; the rate follows a cosine stepped once per epoch.
+    """Train the adapters with Adam; the rate follows a cosine stepped once per epoch. Returns whether all epochs were trained.
 
-    Args:
-        backbone: The CLIP whose adapters are trained.
-        objective: The loss, its images and its texts.
-        phase: Epochs, rates, batch size and the order of images.
-        on_step: Called after each step.
-        on_epoch: Called after each epoch (1, 2, ...); training stops if it returns false.
-        checkpoints: Where to save steps; training resumes from the latest one of this phase.
-
-    Returns:
-        Whether all epochs were trained.
-
-    Raises:
-        TrainingDiverged: If the loss is no longer finite.
+    Training stops if ``on_epoch``, called after each epoch (1, 2, ...), returns false. It resumes from the latest checkpoint of
+    this phase. Raises ``TrainingDiverged`` if the loss is no longer finite.
     """
     checkpoints = checkpoints or TaskCheckpoints()
     names, trained = zip(*adapter_weights(backbone), strict=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -84,17 +84,24 @@ class Sums:
         gram: Sum of phi phi^T over all images, ``(m, m)``.
         targets: Sum of phi over the images of each class, ``(m, c)``.
         counts: Images of each class, ``(c,)``.
+        forgotten: Images of forgotten classes whose scatter is still in ``gram``.
     """
 
     gram: Tensor
     targets: Tensor
     counts: Tensor
+    forgotten: float = 0.0
 
     @classmethod
     def empty(cls, size: int, device: torch.device | str = "cpu") -> Sums:
         """Sums over no image, for features of length ``size``."""
         zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
         return cls(zeros, zeros[:, :0], zeros[0, :0])
+
+    def to(self, device: torch.device) -> Sums:
+        """The sums on a device."""
+        gram, targets, counts = self.gram.to(device), self.targets.to(device), self.counts.to(device)
+        return replace(self, gram=gram, targets=targets, counts=counts)
 
     def plus(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
         """The sums with more images, or without them if ``sign`` is -1.
@@ -110,7 +117,8 @@ class Sums:
         hot = F.one_hot(labels, classes).to(phi)
         targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
         counts = F.pad(self.counts, (0, classes - len(self.counts)))
-        return Sums(self.gram + sign * phi.T @ phi, targets + sign * phi.T @ hot, counts + sign * hot.sum(0))
+        gram, targets = self.gram + sign * phi.T @ phi, targets + sign * phi.T @ hot
+        return replace(self, gram=gram, targets=targets, counts=counts + sign * hot.sum(0))
 
     def merged(self, other: Sums, places: Sequence[int]) -> Sums:
         """The sums of both; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
@@ -118,18 +126,29 @@ class Sums:
         index = torch.tensor(places, dtype=torch.long, device=self.gram.device)
         targets = F.pad(self.targets, (0, classes - self.targets.shape[1])).index_add(1, index, other.targets)
         counts = F.pad(self.counts, (0, classes - len(self.counts))).index_add(0, index, other.counts)
-        return Sums(self.gram + other.gram, targets, counts)
+        return Sums(self.gram + other.gram, targets, counts, self.forgotten + other.forgotten)
+
+    def without_class(self, label: int) -> Sums:
+        """The sums without a class: its mean and count are gone, and its scatter stays in that which all classes share."""
+        total, kept = self.targets[:, label], torch.arange(len(self.counts), device=self.counts.device) != label
+        gram = self.gram - torch.outer(total, total) / self.counts[label]
+        return Sums(gram, self.targets[:, kept], self.counts[kept], self.forgotten + self.counts[label].item())
+
+    @property
+    def images(self) -> float:
+        """The number of images whose scatter is in ``gram``."""
+        return self.counts.sum().item() + self.forgotten
 
     def balanced(self) -> tuple[Tensor, Tensor]:
         """The normal matrix ``(m, m)`` in which every class weighs the same, and the class means ``(m, c)``.
 
-        With m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T. The matrix
-        is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every image
-        would need the images again whenever a class grows; this needs the sums only.
+        With n images, m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T.
+        The matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every
+        image would need the images again whenever a class grows; this needs the sums only.
         """
         means = self.targets / self.counts
         scatter = self.gram - self.targets @ means.T
-        return len(self.counts) / self.counts.sum() * scatter + means @ means.T, means
+        return len(self.counts) / self.images * scatter + means @ means.T, means
 
 
 @dataclass(frozen=True)
@@ -156,18 +175,23 @@ def solve(sums: Sums, ridge: float | None = None) -> Solution:
     """
     matrix, means = sums.balanced()
     if ridge is None:
-        ridge = choose_ridge(matrix, means, images=sums.counts.sum().item())
+        ridge = choose_ridge(matrix, means, sums.counts)
     factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
     return Solution(torch.cholesky_solve(means, factor), ridge, factor)
 
 
-def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequence[float] = RIDGES) -> float:
-    """The ridge with the least generalised cross-validation error n RSS / (n - tr H)^2, from the sums alone.
+def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Sequence[float] = RIDGES) -> float:
+    """The ridge with the least generalised cross-validation error, from the sums alone.
+
+    An image that is left out has the error of the fit over 1 - h, with h the leverage of the image. Cross-validation that is
+    generalised gives all images the same leverage, tr H / n. Here an image weighs 1 / n_c, and so does its leverage:
+    h = tr H / (C n_c). With equal classes both are the same; with unequal ones the small classes decide, which would otherwise
+    be fitted too closely. A single image of a class has the leverage 1 and tells nothing.
 
     Args:
         matrix: The normal matrix ``(m, m)``.
         means: The class means ``(m, c)``.
-        images: The number n of images.
+        counts: Images of each class ``(c,)``.
         ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
             rounding does not change.
     """
@@ -180,23 +204,49 @@ def choose_ridge(matrix: Tensor, means: Tensor, *, images: float, ridges: Sequen
     # What no ridge can fit, and what the ridge gives up: the difference of large numbers only once, so small ones stay exact.
     unfitted = (means.shape[1] - (along / values).sum()).clamp(min=0)
     residual = unfitted + (along / values * (candidates / (values + candidates)).square()).sum(1)
-    errors = images * residual / (images - kept.sum(1)).square()
+    several = counts[counts > 1] if bool((counts > 1).any()) else counts
+    trace = (kept.sum(1, keepdim=True) - (len(counts) - len(several))).clamp(min=0)
+    leverage = trace / (len(several) * several)  # [r, classes]
+    errors = residual * (1 - leverage).clamp(min=0).pow(-2).mean(1)
     best = errors.min()
     return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 
 
-def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-    """Scores ``(n, c)`` that images would get if each had not been learned itself.
+def leave_one_out(
+    solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor | None = None
+) -> Tensor:
+    """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``balanced`` is kept.
+
+    Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
+    n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
+    its inverse becomes A^-1 - A^-1 U (I + K P)^-1 K U^T A^-1.
 
     Args:
         solution: The solved classifier.
         phi: Features of images that it has learned, ``(n, m)``.
-        labels: Their classes, ``(n,)``.
-        counts: Images of each class, ``(c,)``: an image weighs 1 / n_c.
+        labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
+        sums: The sums that were solved.
+        standing: The features by which the sums have these images, ``(n, m)``, if they are others.
     """
+    means = sums.targets / sums.counts
+    offsets = (phi if standing is None else standing) - means.T[labels]  # e
+    own = F.one_hot(labels, len(sums.counts)).to(phi)
+    of_means = (means.T @ solution.weights)[labels]  # m^T A^-1 of all means, [n, c]
+    of_offsets = offsets @ solution.weights  # e^T A^-1 of all means, [n, c]
     scores = phi @ solution.weights
-    spread = torch.linalg.solve_triangular(solution.factor, phi.T, upper=False).square().sum(0)
-    leverage = spread / counts[labels]
-    target = F.one_hot(labels, scores.shape[1]).to(scores)
-    left_out: Tensor = target - (target - scores) / (1 - leverage)[:, None]
+    mm, em, pm = ((part * own).sum(1) for part in (of_means, of_offsets, scores))
+    half = torch.linalg.solve_triangular(solution.factor, offsets.T, upper=False)
+    ee = half.square().sum(0)
+    if standing is None:
+        pe = ee + em
+    else:
+        pe = (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
+    counts = sums.counts[labels]
+    rest = (counts - 1).clamp(min=1)
+    lost = 1 / rest.square() - len(sums.counts) / sums.images * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
+    changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
+    given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
+    g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
+    shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
+    left_out: Tensor = scores - g[:, :1] * of_offsets - g[:, 1:] * of_means - own * shift[:, None]
     return left_out

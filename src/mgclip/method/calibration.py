@@ -52,13 +52,8 @@ class Calibration:
 
 
 def calibrate(scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor) -> Calibration:
-    """Fit the calibration.
-
-    Args:
-        scores: Leave-one-out scores of learned images over all classes, ``(n, c)``.
-        text_logits: Their text logits, ``(n, c)``.
-        labels: Their classes, ``(n,)``.
-        counts: Images of each class, ``(c,)``. The only image of a class says nothing about the head.
+    """Fit the calibration to learned images: their leave-one-out scores and text logits ``(n, c)`` over all classes, their
+    classes ``(n,)``, and the images of each class ``(c,)``. The only image of a class says nothing about the head.
     """
     deviation = scores.std().item() if scores.numel() > 1 else 1.0
     used = counts[labels] > 1

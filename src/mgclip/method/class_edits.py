@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -13,31 +14,27 @@ from mgclip.errors import InputError
 from mgclip.method import solved_head
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import Images, SolvedHead, TextLogits
+from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
-
-LogitsOver = Callable[[Sequence[str]], TextLogits]
-"""The text branch over classes with these texts."""
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
     """Rename a class, or unite it with the class that has the new name, as ``MGCLIP.relabel`` does."""
-    position = position_of(learned, old)
+    position = position_of(learned.class_names, old)
     if not new.strip():
         raise InputError(f"The class {old!r} needs a name; found {new!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
-        return _united(learned, position, position_of(learned, new), text, logits_over)
+        return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
     check_distinguishable([new], others)
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
     renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
     if learned.solved is None:
         return renamed
-    return replace(
-        renamed, solved=solved_head.resolved(learned.solved, logits_over(texts))
-    )  # another text weighs otherwise
+    solved = solved_head.resolved(learned.solved, logits_over(texts))  # another text has another weight
+    return replace(renamed, solved=solved)
 
 
 def _united(learned: ModelState, position: int, into: int, text: str | None, logits_over: LogitsOver) -> ModelState:
@@ -61,7 +58,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         images: All images of the class, to remove every trace of them from a solved head.
         logits_over: The text branch.
     """
-    position = position_of(learned, name)
+    position = position_of(learned.class_names, name)
     left = _without_class(learned, position)
     if learned.solved is None:
         if images is not None:
@@ -69,7 +66,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
         return replace(left, head=head, memory=_without(learned.memory, position))
     if images is not None:
-        images = replace(images, labels=torch.full_like(images.labels, position))
+        images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
 
@@ -86,17 +83,52 @@ def correct(
         logits_over: The text branch.
 
     Returns:
-        What the model has learned then, and the class as which each image was learned before, or None.
+        What the model has learned then, and for each image the first other class as which it was learned before; if there is
+        none, its own class or, for an image that was not learned, None.
+
+    Raises:
+        InputError: If a class was not learned, one image is given two classes, or a class would lose its last image.
     """
+    right = [position_of(learned.class_names, name) for name in names]
     head = _solved(learned, "correct single images")
-    right = torch.tensor([position_of(learned, name) for name in names], device=images.labels.device)
-    before = solved_head.learned_as(head, images.marks).to(right.device)
-    changed = torch.nonzero(before != right)[:, 0]
-    if len(changed):
-        moved = replace(images, labels=right).take(changed)
-        head = solved_head.correct(head, moved, before[changed], logits_over(learned.class_texts))
-    was = [None if label < 0 else learned.class_names[label] for label in before.tolist()]
-    return replace(learned, solved=head), was
+    known = solved_head.learned_as(head, images.marks)
+    once = _distinct(images, right, names)
+    _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
+    labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
+    solved = solved_head.correct(head, labelled.take(torch.tensor(once)), logits_over(learned.class_texts))
+    before = [
+        next((label for label in labels if label != own), labels[0] if labels else None)
+        for labels, own in zip(known, right, strict=True)
+    ]
+    was = [None if label is None else learned.class_names[label] for label in before]
+    return replace(learned, solved=solved), was
+
+
+def _distinct(images: Images, right: Sequence[int], names: Sequence[str]) -> list[int]:
+    """The positions of images without those that were given before. Raises ``InputError`` if one is given two classes."""
+    first: dict[int, int] = {}
+    for row, mark in enumerate(images.marks.tolist()):
+        earlier = first.setdefault(mark, row)
+        if right[earlier] != right[row]:
+            raise InputError(
+                f"Images {earlier + 1} and {row + 1} have the same pixels but different classes, {names[earlier]!r} and "
+                f"{names[row]!r}: give every image one class."
+            )
+    return list(first.values())
+
+
+def _check_none_emptied(learned: ModelState, head: SolvedHead, changes: Sequence[tuple[int, Sequence[int]]]) -> None:
+    """Check that every class keeps an image. Each change is the right class of an image and those it was learned as."""
+    left = head.sums.counts.tolist()
+    for right, before in changes:
+        left[right] += max(1, len(before))
+        for label in before:
+            left[label] -= 1
+    if 0 in left:
+        raise InputError(
+            f"No image would be left in the class {learned.class_names[left.index(0)]!r}: unite it with another class, or "
+            "forget it."
+        )
 
 
 def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> ModelState:
@@ -128,11 +160,28 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
 
 
 def _solved(learned: ModelState, act: str) -> SolvedHead:
+    if learned.solved is None and learned.settings.compensation == "analytic":
+        raise InputError(f"A model that has learned no class cannot {act}: learn a first task.")
     if learned.solved is None:
         raise InputError(
             f"A model with a trained head cannot {act}: only a solved head, of a model with analytic compensation, can."
         )
     return learned.solved
+
+
+def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
+    """Images of a class. Of images with the same pixels, as many as were learned."""
+    left = Counter(head.learned.take(head.learned.labels == label).marks.tolist())
+    surplus = Counter(images.marks.tolist())
+    surplus.subtract(left)
+    kept = []
+    for row, mark in enumerate(images.marks.tolist()):
+        if mark in left and surplus[mark] > 0:
+            surplus[mark] -= 1
+        else:
+            kept.append(row)
+    taken = images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+    return replace(taken, labels=torch.full_like(taken.labels, label))
 
 
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
@@ -161,14 +210,14 @@ def _without(memory: Memory | None, label: int) -> Memory | None:
     return Memory(memory.pixels[kept], labels - (labels > label).long()) if len(labels) else None
 
 
-def position_of(learned: ModelState, name: str) -> int:
-    """The position of a class. Raises ``InputError`` if it was not learned."""
-    position = index_of(name, learned.class_names)
+def position_of(learned: Sequence[str], name: str) -> int:
+    """The position of a class among those learned. Raises ``InputError`` if it is not one of them."""
+    position = index_of(name, learned)
     if position is None:
-        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned.class_names}, 1)
-        named = [other for other in learned.class_names if close and visible_form(other) == close[0]]
-        known = count(len(learned.class_names), "class", "classes")
-        example = f", such as {learned.class_names[0]!r}" if learned.class_names else ""
+        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned}, 1)
+        named = [other for other in learned if close and visible_form(other) == close[0]]
+        known = count(len(learned), "class", "classes")
+        example = f", such as {learned[0]!r}" if learned else ""
         hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}{example}."
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return position

@@ -25,16 +25,8 @@ def is_missing(value: Any) -> bool:
 
 
 def name_list(names: Any) -> tuple[str, ...]:
-    """Class names as text.
-
-    Args:
-        names: A list of texts or numbers.
-
-    Returns:
-        The names, in the same order.
-
-    Raises:
-        InputError: If this is not a list, or an item is missing, empty, or neither a text nor a number.
+    """Class names as text, from a list of texts or numbers. Raises ``InputError`` if this is not a list, or an item is missing,
+    empty, or neither a text nor a number.
     """
     listed = _listed(names, "class_names")
     for name in listed:
@@ -81,18 +73,11 @@ def _check_column(texts: Any, names: tuple[str, ...]) -> None:
 
 
 def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
-    """What prompts call each class, from a mapping. Keys are compared as text, for a JSON file has no others.
+    """What prompts call each class: its text in a mapping from name to text, or its name if the mapping leaves it out. Keys are
+    compared as text, because a JSON file has no others.
 
-    Args:
-        texts: Text of each class by its name.
-        names: The class names.
-        known: All names that may be keys.
-
-    Returns:
-        One text for each name: the name itself if the mapping leaves it out.
-
-    Raises:
-        InputError: If a key is not among ``known``, if two keys are the same name, or if a text is missing or empty.
+    Raises ``InputError`` if a key is not among the ``known`` names, if two keys are the same name, or if a text is missing or
+    empty.
     """
     allowed = {canonical(name): name for name in known}
     keys = Counter(canonical(str(key)) for key in texts)
@@ -107,17 +92,10 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
 
 
 def positions(labels: Any, names: tuple[str, ...]) -> Tensor:
-    """Labels as positions in the class names.
+    """Positions ``(n,)`` in the class names, from names or positions. Labels are read as names if each of them is a name.
 
-    Args:
-        labels: For each image a class name, or the position of one. They are read as names if each of them is a name.
-        names: The class names.
-
-    Returns:
-        Positions ``(n,)``.
-
-    Raises:
-        InputError: If a label is missing or fits no name, or if whole numbers are names and positions of different classes.
+    Raises ``InputError`` if a label is missing or fits no name, or if whole numbers are names and positions of different
+    classes.
     """
     array = _flat(labels)
     if array.dtype.kind == "O":

@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import PreparedImages
+from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, solved_head
 from mgclip.method.alike_texts import warn_of_alike_texts
-from mgclip.method.analytic import FourierFeatures, median_gamma
 from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import append_rows, cosines
 from mgclip.method.fusion import branch_probabilities
@@ -29,7 +27,8 @@ from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
 from mgclip.method.settings import Settings, as_settings
-from mgclip.method.solved_head import Images, SolvedHead, TextLogits
+from mgclip.method.solved_head import SolvedHead
+from mgclip.method.solving import logits_over, marked_images, solve_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.names import index_of
@@ -173,7 +172,7 @@ class MGCLIP:
                 names, and refused if they are positions of other classes as well.
             class_names: The task's classes.
             class_texts: What prompts call the classes: a list in the order of ``class_names``, or a mapping by class name.
-                A class without a text is called by its name.
+                A class without a text is called by its name. A known class keeps its text.
             on_step: Called after each step.
             checkpoints: Checkpoints from which the same task resumes if the same model learns it again.
 
@@ -189,16 +188,17 @@ class MGCLIP:
             AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
         """
         task = self._task(images, labels, class_names, class_texts)
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, task.texts)
+        new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
+        names = *self.class_names, *(task.names[place] for place in new)
+        texts = *self.class_texts, *(task.texts[place] for place in new)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
+            before = self._features_before(task)
             result = self._preserve(task, on_step, checkpoints)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
-            new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
-            names = *self.class_names, *(task.names[place] for place in new)
-            texts = *self.class_texts, *(task.texts[place] for place in new)
             if self.settings.compensation == "analytic":
-                self.solved = self._solve(task, names, texts)
+                self.solved = solve_task(self.solved, self.encoder, task, names, texts, self.settings, before)
             else:
                 self.head = self._compensate(task, memory, on_step, checkpoints)
         if result.probe is not None:
@@ -256,26 +256,10 @@ class MGCLIP:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
 
-    def _solve(self, task: TaskData, names: tuple[str, ...], texts: tuple[str, ...]) -> SolvedHead:
-        """The solved head with the images of this task, over all classes ``names`` (docs/method.md 10, 11)."""
-        place = torch.tensor([index_of(name, names) for name in task.names])
-        images = self._marked_images(task.pixels, place[task.labels])
-        head, settings = self.solved, self.settings
-        if head is None:
-            gamma = settings.gamma or median_gamma(images.features)
-            fourier = FourierFeatures(self.backbone.feature_dim, settings.features, gamma, settings.seed)
-            head = SolvedHead.empty(fourier, self.backbone.device)
-        return solved_head.add(head, images, self._text_logits_over(texts))
-
-    def _marked_images(self, pixels: PreparedImages, labels: Tensor) -> Images:
-        """Images with their labels, the fingerprints of their pixels and their features, in all processes."""
-        marks = pixels.record_marks()
-        features = self.encoder.images(pixels, shared=True)
-        marks = parallel.gather_rows(parallel.shard(marks))
-        return Images(marks.to(features.device), labels.to(features.device), features)
-
-    def _text_logits_over(self, texts: Sequence[str]) -> TextLogits:
-        return lambda features: self.text_logits(features.to(self.backbone.device), texts)
+    def _features_before(self, task: TaskData) -> Tensor | None:
+        """Features of the task's images before its adapter phase, if a solved head must follow the adapters."""
+        follows = self.solved is not None and self.solved.bank is not None
+        return self.encoder.images(task.pixels, shared=True) if follows else None
 
     def _balances(self) -> bool:
         """Whether this task ends with balanced fine-tuning: not the first one, which has no old images."""
@@ -289,10 +273,10 @@ class MGCLIP:
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
         """Rename a learned class; prompts call it ``text``, by default its new name.
 
-        A solved head unites it with the class ``new`` if that was learned. Raises ``InputError`` if ``old`` was not learned, if
-        ``new`` is empty, or if it was learned by a trained head.
+        If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
+        ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text, self._text_logits_over))
+        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
@@ -308,9 +292,23 @@ class MGCLIP:
         """
         own = None
         if images is not None:
-            pixels = self.encoder.pixels(images)
-            own = self._marked_images(pixels, torch.zeros(len(pixels), dtype=torch.long))
-        self._load_state(class_edits.forget(self._state(), name, own, self._text_logits_over))
+            own = marked_images(self.encoder, self.encoder.pixels(images))
+        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
+
+    @in_ordinary_modes
+    def learned_as(self, images: Any) -> list[tuple[str, ...]]:
+        """The classes in which each image was learned before, recognised by its pixels; none if it was not learned.
+
+        A model with a trained head keeps no record of its images, so it returns none for all of them.
+        """
+        pixels = self.encoder.pixels(images, keep_bytes=0)
+        if self.solved is None:
+            return [()] * len(pixels)
+        marks = pixels.record_marks()
+        for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
+            pixels.batch(part)
+        learned = solved_head.learned_as(self.solved, marks)
+        return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
 
     @in_ordinary_modes
     def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:
@@ -324,13 +322,14 @@ class MGCLIP:
             The class as which each image was learned before, or None.
 
         Raises:
-            InputError: If images and names do not match, a class was not learned, or the head is not a solved one.
+            InputError: If images and names do not match, a class was not learned or would lose its last image, one image is given
+                two classes, or the head is not a solved one.
         """
         pixels, named = self.encoder.pixels(images), name_list(names)
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
-        marked = self._marked_images(pixels, torch.zeros(len(pixels), dtype=torch.long))
-        state, before = class_edits.correct(self._state(), marked, named, self._text_logits_over)
+        marked = marked_images(self.encoder, pixels)
+        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder))
         self._load_state(state)
         return before
 
@@ -343,11 +342,12 @@ class MGCLIP:
         if other.backbone.fingerprint != self.backbone.fingerprint:
             raise InputError("The models have different CLIPs, so they cannot be merged.")
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
-        if one.keys() != two.keys() or any(not torch.equal(one[name].cpu(), two[name].cpu()) for name in one):
+        same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
+        if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):
             raise InputError(
                 "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
             )
-        self._load_state(class_edits.merge(self._state(), other._state(), self._text_logits_over))
+        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder)))
 
     @in_ordinary_modes
     def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
@@ -375,6 +375,7 @@ class MGCLIP:
     def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images by their normalised features ``(b, d)``; otherwise as ``predict``."""
         candidates = candidate_texts(candidates, self.class_names)
+        check_finite(features)
         logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
         scale, calibration = float(self.backbone.logit_scale), self._calibration
         scores = self.head_scores(features)

@@ -140,6 +140,12 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
+        if settings.compensation == ("trained" if "solved" in manifest else "analytic") and (
+            names or "solved" in manifest
+        ):
+            raise ValueError(
+                f"compensation {settings.compensation!r} {'with' if 'solved' in manifest else 'without'} a solved head"
+            )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, first_line(error)) from None
     solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
@@ -202,7 +208,14 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
 def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classes: int) -> SolvedHead:
     named = read_tensors(state / SOLVED, "solved head")
     try:
-        return solved_files.restored(about, named, width=settings.features, seed=settings.seed, classes=classes)
+        return solved_files.restored(
+            about,
+            named,
+            width=settings.features,
+            seed=settings.seed,
+            classes=classes,
+            per_class=settings.bank_per_class,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file, f"solved head: {first_line(error)}") from None
 

@@ -50,19 +50,10 @@ def backward(
     trained: Sequence[Tensor],
     scaler: Any,
 ) -> Tensor:
-    """Compute the gradient of the loss of a batch, summed over processes: images pass in micro-batches, texts once.
+    """Compute the gradient of the loss of a batch for the ``trained`` weights, summed over processes: images pass in
+    micro-batches, texts once. Returns the loss, a scalar.
 
-    Args:
-        backbone: The CLIP.
-        objective: The loss.
-        picked: The items of the batch.
-        own: The items of this process.
-        pixels: The images of ``own``.
-        trained: The weights that get the gradient.
-        scaler: The gradient scaler.
-
-    Returns:
-        The loss of the batch, a scalar.
+    ``picked`` are the items of the batch; ``own`` are those of this process, whose images are ``pixels``.
     """
     weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
     weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)

@@ -44,7 +44,7 @@ class Predictions:
         >>> found = Predictions(("cat", "dog"), ("fox",), logits, cosines, 100.0, Settings())
         >>> found.classes, found.names, found.likeness.tolist() == found.head_scores.max(1).tolist()
         (('cat', 'dog', 'fox'), ['cat'], True)
-        >>> [[name for name, probability in best] for best in found.top(2)]
+        >>> [[name for name, confidence in best] for best in found.top(2)]
         [['cat', 'dog']]
     """
 
@@ -132,7 +132,7 @@ class Predictions:
         return np.asarray(self.head_scores.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
-        """Positions of the ``k`` best classes of each image, ``(n, k)``: its class, then by probability, stable for ties."""
+        """Positions of the ``k`` best classes of each image, ``(n, k)``: largest confidence first, stable for ties."""
         if k == 1:
             return self.labels[:, None]
         cost = -self._deciding
@@ -147,8 +147,8 @@ class Predictions:
         return best
 
     def top(self, k: int) -> Iterator[list[tuple[str, float]]]:
-        """Name and probability of the ``k`` best classes of each image, best first."""
-        for row, best in zip(self.probabilities, self.order(k), strict=True):
+        """Name of and confidence in the ``k`` best classes of each image, best first."""
+        for row, best in zip(self.confidence, self.order(k), strict=True):
             yield [(self.classes[label], float(row[label])) for label in best]
 
 

@@ -13,10 +13,8 @@ from mgclip.saving.checkpoints import TaskCheckpoints
 
 
 def prepare(backbone: Backbone, settings: Settings) -> None:
-    """Attach fresh adapters, replacing any that are attached, and configure precision, micro-batches and compilation.
-
-    Raises:
-        InputError: If the file of initial adapters cannot be read or does not fit.
+    """Attach fresh adapters, replacing any that are attached, and configure precision, micro-batches and compilation. Raises
+    ``InputError`` if the file of initial adapters cannot be read or does not fit.
     """
     attach_adapters(
         backbone,

@@ -22,13 +22,8 @@ from mgclip.saving.checkpoints import TaskCheckpoints
 def epochs_within(alpha: float | None, initial: float, after: Sequence[float]) -> int | None:
     """The paper's rule: for how many epochs the negative similarity stays within ``alpha`` of its initial value.
 
-    Args:
-        alpha: The largest relative change allowed; None allows any.
-        initial: The negative similarity of the un-tuned model.
-        after: The negative similarity after the first, second, ... epoch.
-
-    Returns:
-        The number of epochs before the first that crosses the limit, at least 1; None while no epoch has crossed it.
+    ``alpha`` is the largest relative change allowed; None allows any. ``after`` are the values after the first, second, ...
+    epoch. Returns the epochs before the first that crosses the limit, at least 1; None while no epoch has crossed it.
     """
     for epochs, negative in enumerate(after):
         if alpha is not None and abs(negative - initial) / abs(initial) > alpha:
@@ -86,14 +81,8 @@ def preserve(
 ) -> LearnResult:
     """Train the adapters on a task for as long as the modality gap allows (docs/method.md 4 and 5).
 
-    Args:
-        backbone: The CLIP whose adapters are trained.
-        task: The task's images, labels and class texts.
-        settings: The method's settings.
-        epochs: The length of the adapter phase; None if it is not known yet, and the probe finds it.
-        on_step: Called after each step.
-        checkpoints: Where progress is saved, and resumed from.
-        replayed: The objective to train instead of the task's own, if old images are replayed.
+    If ``epochs`` is None, the probe finds the length of the adapter phase. If old images are replayed, ``replayed`` is the
+    objective to train instead of the task's own.
     """
     probed, initial = None, adapter_state(backbone)
     single_class = len(task.names) == 1

@@ -69,6 +69,8 @@ class Settings(CheckedSettings):
     """M: random Fourier features of the solved head."""
     gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Inverse width of their kernel; null: by the median rule on the first task."""
+    bank_per_class: Positive = 64
+    """Features of a class that the solved head keeps if the adapters go on learning; they are moved with the adapters."""
     head_epochs: Annotated[int, Field(ge=0)] = 3
     """0 leaves the head at the class means."""
     head_lr: Rate = 5e-4
@@ -119,8 +121,6 @@ class Settings(CheckedSettings):
     def _fit_together(self) -> Settings:
         if (self.compensation == "analytic") != (self.fusion == "calibrated"):
             raise ValueError("compensation analytic and fusion calibrated belong together: set both or neither")
-        if self.compensation == "analytic" and self.adapt == "always" and self.epochs != 0:
-            raise ValueError("a solved head needs features that stay as they are: set adapt to never or first")
         if self.compensation == "analytic" and self.memory:
             raise ValueError("a solved head keeps no old images: set memory to 0")
         if self.balanced and not self.memory:
@@ -150,16 +150,8 @@ class Settings(CheckedSettings):
 
 
 def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
-    """The settings of the method.
-
-    Args:
-        given: Settings, a mapping of some of them by name, or ``None`` for the defaults.
-
-    Returns:
-        The settings.
-
-    Raises:
-        InputError: If this is something else, or a name or a value is wrong.
+    """The settings of the method from ``Settings``, a mapping of some of them by name, or ``None`` for the defaults. Raises
+    ``InputError`` if this is something else, or a name or a value is wrong.
     """
     if isinstance(given, Settings):
         return given

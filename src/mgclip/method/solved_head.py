@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, solve
+from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, solve
+from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 
 SAMPLE = 4096
@@ -25,6 +27,9 @@ CHUNK = 4096
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
+
+LogitsOver = Callable[[Sequence[str]], TextLogits]
+"""The text branch over classes with these texts."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class SolvedHead:
         weights: ``(m, c)``, solved from the sums.
         ridge: The ridge they were solved with.
         calibration: The weights of head and texts, and what the sample says about both.
+        bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
+            change.
+        per_class: The largest number of features of a class in the bank.
     """
 
     fourier: FourierFeatures
@@ -102,20 +110,24 @@ class SolvedHead:
     weights: Tensor
     ridge: float = 0.0
     calibration: Calibration = field(default_factory=Calibration)
+    bank: Bank | None = None
+    per_class: int = 0
 
     @classmethod
-    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu") -> SolvedHead:
-        """A head that has learned nothing."""
+    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu", *, per_class: int = 0) -> SolvedHead:
+        """A head that has learned nothing; with a bank of ``per_class`` features of a class, unless that is 0."""
         sums, none = Sums.empty(fourier.width + 1, device), torch.empty(0, dtype=torch.long, device=device)
         learned = Images(none, none, torch.empty(0, 0, device=device))
         sample = Images(none, none, torch.empty(0, fourier.dim, device=device))
-        return cls(fourier, sums, learned, sample, sums.targets)
+        bank = Bank.empty(fourier.dim, device) if per_class else None
+        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class)
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
-        sums = Sums(self.sums.gram.to(device), self.sums.targets.to(device), self.sums.counts.to(device))
         learned, sample = self.learned.to(device), self.sample.to(device)
-        return replace(self, sums=sums, learned=learned, sample=sample, weights=self.weights.to(device))
+        bank = self.bank and self.bank.to(device)
+        weights = self.weights.to(device)
+        return replace(self, sums=self.sums.to(device), learned=learned, sample=sample, weights=weights, bank=bank)
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -131,11 +143,12 @@ class SolvedHead:
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
     """The head with more images, of known or new classes."""
-    sums = accumulate(head, images)
+    bank = head.bank and head.bank.plus(images.features, images.labels, per_class=head.per_class)
     return resolved(
         replace(
             head,
-            sums=sums,
+            sums=accumulate(head, images),
+            bank=bank,
             learned=head.learned.plus(images.without_features()),
             sample=head.sample.plus(images).sampled(),
         ),
@@ -151,24 +164,30 @@ def accumulate(head: SolvedHead, images: Images, *, sign: float = 1.0) -> Sums:
     return sums
 
 
-def correct(head: SolvedHead, images: Images, wrong: Tensor, text_logits: TextLogits) -> SolvedHead:
-    """The head after images were given another class.
+def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
+    """The head as if these images, all different, had been learned with the classes they have here.
 
-    Args:
-        head: The head.
-        images: The images with their right classes.
-        wrong: The class in which each was learned ``(n,)``, or -1 for an image that was not learned.
-        text_logits: Text logits over all classes.
+    An image that was learned several times is corrected as often. One that was not learned is added.
     """
-    known = wrong >= 0
-    before = replace(images, labels=wrong).take(known)
+    known = learned_as(head, images.marks)
+    rows: list[int] = []
+    wrong: list[int] = []  # the class as which each of these rows was learned, or -1
+    for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
+        others = [other for other in labels if other != label] if labels else [-1]
+        rows += [row] * len(others)
+        wrong += others
+    if not rows:
+        return head
+    corrected, classes = images.take(_index(rows, images)), _index(wrong, images)
+    before = replace(corrected, labels=classes).take(classes >= 0)
     without = replace(
         head,
         sums=accumulate(head, before, sign=-1),
+        bank=head.bank and head.bank.minus(before.features, before.labels),
         learned=_minus(head.learned, before),
         sample=_minus(head.sample, before),
     )
-    return add(without, images, text_logits)
+    return add(without, corrected, text_logits)
 
 
 def forget(head: SolvedHead, label: int, images: Images | None, text_logits: TextLogits) -> SolvedHead:
@@ -177,15 +196,21 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
     With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
     its mean remains in the scatter that all classes share.
     """
-    if images is not None:
-        sums = accumulate(head, images, sign=-1)
+    places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
+    if images is None:
+        sums = head.sums.without_class(label)
     else:
-        total = head.sums.targets[:, label]
-        sums = replace(head.sums, gram=head.sums.gram - torch.outer(total, total) / head.sums.counts[label])
-    kept = [other for other in range(len(sums.counts)) if other != label]
-    sums = Sums(sums.gram, sums.targets[:, kept], sums.counts[kept])
+        sums = accumulate(head, images, sign=-1)
+        kept = [other for other, place in enumerate(places) if place is not None]
+        sums = replace(sums, targets=sums.targets[:, kept], counts=sums.counts[kept])
     return resolved(
-        replace(head, sums=sums, learned=_dropped(head.learned, label), sample=_dropped(head.sample, label)),
+        replace(
+            head,
+            sums=sums,
+            bank=head.bank and head.bank.placed(places, per_class=head.per_class),
+            learned=_dropped(head.learned, label),
+            sample=_dropped(head.sample, label),
+        ),
         text_logits,
     )
 
@@ -201,6 +226,7 @@ def merge(head: SolvedHead, other: SolvedHead, places: Sequence[int], text_logit
         replace(
             head,
             sums=head.sums.merged(other.sums, places),
+            bank=head.bank and other.bank and head.bank.merged(other.bank, places, per_class=head.per_class),
             learned=head.learned.plus(placed(other.learned)),
             sample=head.sample.plus(placed(other.sample)).sampled(),
         ),
@@ -213,26 +239,46 @@ def unite(head: SolvedHead, label: int, into: int, text_logits: TextLogits) -> S
     classes = len(head.sums.counts)
     places = [into if other == label else other for other in range(classes)]
     places = [place - (place > label) for place in places]
-    empty = SolvedHead.empty(head.fourier, head.sums.gram.device)
+    empty = SolvedHead.empty(head.fourier, head.sums.gram.device, per_class=head.per_class)
     return merge(empty, head, places, text_logits)
+
+
+def moved(head: SolvedHead, before: Tensor, after: Tensor) -> SolvedHead:
+    """The head after the adapters have changed, not solved yet: the features of its bank and its sample are moved.
+
+    Args:
+        head: A head with a bank.
+        before: Features of the images of the new task before the change, ``(n, d)``.
+        after: Their features after it, ``(n, d)``.
+    """
+    drift = drift_map(before, after)
+    features = F.normalize(head.sample.features.double() @ drift, dim=-1).to(head.sample.features)
+    return replace(head, bank=head.bank and head.bank.moved(drift), sample=replace(head.sample, features=features))
 
 
 def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    solution = solve(head.sums)
-    sample = head.sample
-    phi = head.fourier(sample.features)
-    scores = leave_one_out(solution, phi, sample.labels, head.sums.counts)
+    ridge, bank, sample = None, head.bank, head.sample
+    standing = None
+    if bank is not None:
+        # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
+        head = replace(head, sums=bank.sums(head.fourier))
+        ridge = choose_ridge(*head.sums.balanced(), torch.bincount(bank.classes).to(head.sums.counts))
+        standing = head.fourier(bank.standing(sample.features, sample.labels))
+    solution = solve(head.sums, ridge)
+    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
     calibration = calibrate(scores, text_logits(sample.features), sample.labels, head.sums.counts)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
 
-def learned_as(head: SolvedHead, marks: Tensor) -> Tensor:
-    """The class as which each image was learned ``(n,)``, by its fingerprint; -1 if it was not."""
-    classes = dict(zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True))
-    return torch.tensor([classes.get(mark, -1) for mark in marks.tolist()], dtype=torch.long)
+def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
+    """The classes as which each image was learned, by its fingerprint: none, one, or several if it was learned several times."""
+    classes: dict[int, list[int]] = {}
+    for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
+        classes.setdefault(mark, []).append(label)
+    return [classes.get(mark, []) for mark in marks.tolist()]
 
 
 def _minus(images: Images, removed: Images) -> Images:
@@ -246,9 +292,14 @@ def _minus(images: Images, removed: Images) -> Images:
             left[key] -= 1
         else:
             kept.append(row)
-    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+    return images.take(_index(kept, images))
 
 
 def _dropped(images: Images, label: int) -> Images:
     kept = images.take(images.labels != label)
     return replace(kept, labels=kept.labels - (kept.labels > label).long())
+
+
+def _index(rows: Sequence[int], images: Images) -> Tensor:
+    """Numbers as a tensor, on the device of the images."""
+    return torch.tensor(rows, dtype=torch.long, device=images.labels.device)

@@ -53,11 +53,7 @@ class Phase:
         yield from enumerate(order.split(self.batch_size), start=1)
 
     def step(self, epoch: int, step: int, count: int, images: int, loss: Tensor) -> Step:
-        """A finished step, for the ``on_step`` callback.
-
-        Raises:
-            TrainingDiverged: If the loss is NaN or infinite.
-        """
+        """A finished step, for the ``on_step`` callback. Raises ``TrainingDiverged`` if the loss is NaN or infinite."""
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingDiverged(

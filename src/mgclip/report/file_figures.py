@@ -27,14 +27,10 @@ def accuracy_figure(
     title: str,
     spread: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
-    """Write a figure of the accuracy after each task, with one curve per method.
+    """Write a figure of the accuracy after each task, with one curve per method, and a band of half height ``spread`` around
+    it. All are shares of 1.
 
-    Args:
-        curves: Accuracies of each method, as shares of 1. A single one among longer curves is a method that learned
-            everything at once; it is drawn as a level line.
-        file: The SVG file to write.
-        title: The title of the figure.
-        spread: Half the height of a band around each curve, as shares of 1.
+    A single value among longer curves belongs to a method that learned everything at once; it is drawn as a level line.
     """
     longest, lines = max(map(len, curves.values())), []
     for number, (method, values) in enumerate(curves.items()):
@@ -110,14 +106,9 @@ def paint_projection(axes: Axes, images: Points, texts: Points, labels: NDArray[
 def track_figure(
     traces: Sequence[StudyTrace], file: Path, *, quantity: str, title: str, alpha: float | None = None
 ) -> None:
-    """Write a figure of one quantity against optimizer steps, with a line per loss and epochs as ticks above.
+    """Write a figure of one of ``QUANTITIES`` against optimizer steps, with a line per loss and epochs as ticks above.
 
-    Args:
-        traces: The geometry during fine-tuning, for each loss.
-        file: The SVG file to write.
-        quantity: A key of ``QUANTITIES``; those in ``LOGITS`` are drawn as logits.
-        title: The title of the figure.
-        alpha: Half the height of a band around the first value, as a share of it.
+    Those in ``LOGITS`` are drawn as logits. ``alpha``: half the height of a band around the first value, as a share of it.
     """
 
     def paint(axes: Axes) -> None:

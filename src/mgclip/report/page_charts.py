@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from mgclip.report.figures import JOINT_STYLE, NARROW, WIDE, Label, Line, Style, curve_style, swatch
 from mgclip.report.page_figures import lines_figure
-from mgclip.report.run_data import Result, Run
+from mgclip.report.run_data import Result, Run, all_results
 
 MAX_CURVES = 12
 """Curves in one figure. If there are more, each run gets its own figure."""
@@ -33,31 +33,32 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A figure, with its run as the caption; without a caption if it shows all runs."""
-
-    caption: str
-    svg: Markup
-
-
-@dataclass(frozen=True)
 class Chart:
-    """Figures with the same axes and legend. ``pale``: each also shows the curves of the other runs, pale."""
+    """Figures with the same axes and legend.
 
-    panels: Sequence[Panel]
+    ``panels``: each figure with its run as the caption, which is empty if it shows all runs. ``pale``: each also shows the curves
+    of the other runs, pale.
+    """
+
+    panels: Sequence[tuple[str, Markup]]
     legend: Sequence[tuple[Markup, str]]
     pale: bool
 
 
 @dataclass(frozen=True)
 class ChartSpec:
-    """What a chart shows: a name for its ids, title, axis labels, unit, and the dashed lines in the figure of a run."""
+    """What a chart shows: a name for its ids, title, axis labels, unit, and whether dashed lines at -alpha and alpha."""
 
     ident: str
     title: str
     axis_labels: tuple[str, str]
     unit: str = ""
-    levels: Callable[[Run], Sequence[float]] = lambda run: ()
+    alpha_lines: bool = False
+
+    def levels(self, run: Run) -> list[float]:
+        """The dashed lines in the figure of a run, in percent."""
+        alpha = run.setup.alpha if self.alpha_lines else None
+        return [] if alpha is None else [-100 * alpha, 100 * alpha]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class ChartPlan:
 
 def plan_charts(runs: Sequence[Run]) -> ChartPlan:
     """Give each result a style if one figure holds them all, otherwise each method."""
-    results = [result for run in runs for result in run.results]
+    results = all_results(runs)
     split = len(runs) > 1 and len(results) > MAX_CURVES
     keys = list(dict.fromkeys(result.method if split else result.label for result in results))
     styles = {}
@@ -87,35 +88,25 @@ def plan_charts(runs: Sequence[Run]) -> ChartPlan:
 
 def accuracy_curves(plan: ChartPlan) -> list[Curve]:
     """Accuracy over all classes seen, after each task, in percent."""
-    results = [result for run in plan.runs for result in run.results]
-    return [Curve(each, plan.name(each), [100 * share for share in each.summary["accuracy_after"]]) for each in results]
-
-
-def accuracy_chart(plan: ChartPlan) -> Chart | None:
-    """Accuracy over all classes seen, as a chart."""
-    axis_labels = "tasks learned", "accuracy, %"
-    spec = ChartSpec("accuracy", "Accuracy over all classes seen, after each task", axis_labels, " %")
-    return _chart(plan, accuracy_curves(plan), spec)
+    return [
+        Curve(each, plan.name(each), [100 * share for share in each.summary["accuracy_after"]])
+        for each in all_results(plan.runs)
+    ]
 
 
 def gap_curves(plan: ChartPlan, side: Side) -> list[Curve]:
     """A similarity after each task, of the results for which it was measured."""
-    results = [result for run in plan.runs for result in run.results]
-    curves = [Curve(each, plan.name(each), [record["gap"][side] for record in each.records]) for each in results]
+    curves = [
+        Curve(each, plan.name(each), [record["gap"][side] for record in each.records])
+        for each in all_results(plan.runs)
+    ]
     return [curve for curve in curves if any(value is not None for value in curve.values)]
-
-
-def gap_chart(plan: ChartPlan, side: Side) -> Chart | None:
-    """A similarity after each task."""
-    axis_labels = "tasks learned", f"{side} similarity"
-    spec = ChartSpec(f"gap-{side}", f"The {side} similarity after each task", axis_labels)
-    return _chart(plan, gap_curves(plan, side), spec)
 
 
 def probe_curves(plan: ChartPlan, side: Side, *, relative: bool) -> list[Curve]:
     """A similarity during each probe, as logits or as change in percent of the first value. Equal probes of a run appear once."""
     seen: dict[tuple[str, str], list[Result]] = {}
-    for result in (result for run in plan.runs for result in run.results):
+    for result in all_results(plan.runs):
         if result.probe is not None:
             seen.setdefault((result.run, json.dumps(result.probe)), []).append(result)
     curves = []
@@ -131,22 +122,8 @@ def probe_curves(plan: ChartPlan, side: Side, *, relative: bool) -> list[Curve]:
     return curves
 
 
-def probe_chart(plan: ChartPlan, side: Side) -> Chart | None:
-    """The change of a similarity over the epochs of the probe; for the negative one with the limits set by alpha."""
-
-    def levels(run: Run) -> list[float]:
-        alpha = run.setup.alpha
-        return [] if side == "positive" or alpha is None else [-100 * alpha, 100 * alpha]
-
-    axis_labels = "epochs of the probe", "change, % of the initial value"
-    title = f"Change of the {side} similarity over the probe's epochs"
-    spec = ChartSpec(f"probe-{side}", title, axis_labels, " %", levels)
-    return _chart(plan, probe_curves(plan, side, relative=True), spec)
-
-
-def _chart(plan: ChartPlan, curves: Sequence[Curve], spec: ChartSpec) -> Chart | None:
-    if not curves:
-        return None
+def make_chart(plan: ChartPlan, curves: Sequence[Curve], spec: ChartSpec) -> Chart:
+    """Draw curves: in one figure, or in one for each run."""
     shown = [run for run in plan.runs if any(curve.result.run == run.label for curve in curves)]
     levels = sorted({level for run in shown for level in spec.levels(run)})
     groups = [("", list(curves), levels)]
@@ -168,7 +145,7 @@ def _chart(plan: ChartPlan, curves: Sequence[Curve], spec: ChartSpec) -> Chart |
             background=_lines(plan, background),
             size=NARROW if plan.split else WIDE,
         )
-        panels.append(Panel(caption, svg))
+        panels.append((caption, svg))
     return Chart(panels, _legend(plan, curves, spec.ident), pale)
 
 

@@ -82,14 +82,6 @@ class View:
     pictures: Sequence[tuple[str, Sequence[Picture]]]
 
 
-@dataclass(frozen=True)
-class RunView:
-    """The views of a run's results, the most important one first."""
-
-    label: str
-    views: Sequence[View]
-
-
 def class_bars(bars: Sequence[Bar], ident: str) -> Classes:
     """Bars of all classes with images, or of the best and the worst if there are many."""
     ranked = sorted((bar for bar in bars if bar.images), key=lambda bar: (bar.share, -bar.images))
@@ -108,24 +100,21 @@ def class_bars(bars: Sequence[Bar], ident: str) -> Classes:
 
 def class_results(runs: Sequence[Run]) -> list[list[Result]]:
     """The results of each run that recorded their classes, its lead first; if there are many, only the first of each run."""
-    known = [[result for result in run.results if result.final] for run in runs]
-    known = [
-        sorted(results, key=lambda result: result is not run.lead) for run, results in zip(runs, known, strict=True)
-    ]
+    known = [[result for result in run.ranked if result.final] for run in runs]
     if sum(map(len, known)) > MAX_VIEWS:
         known = [results[:1] for results in known]
     return known
 
 
-def class_views(runs: Sequence[Run]) -> list[RunView]:
-    """The views of the results of ``class_results``."""
-    known, shown = class_results(runs), []
-    each = MAX_PICTURES // max(1, sum(map(len, known)))
-    for number, (run, results) in enumerate(zip(runs, known, strict=True)):
-        if results:
-            views = [_view(result, f"classes-{number}-{n}", min(each, 24)) for n, result in enumerate(results)]
-            shown.append(RunView(run.label, views))
-    return shown
+def class_views(runs: Sequence[Run]) -> list[list[View]]:
+    """The views of the results of ``class_results``, without runs that have none."""
+    known = class_results(runs)
+    pictures = min(24, MAX_PICTURES // max(1, sum(map(len, known))))
+    return [
+        [_view(result, f"classes-{number}-{n}", pictures) for n, result in enumerate(results)]
+        for number, results in enumerate(known)
+        if results
+    ]
 
 
 def _view(result: Result, ident: str, pictures: int) -> View:

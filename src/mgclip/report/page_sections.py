@@ -12,14 +12,13 @@ from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
     Chart,
     ChartPlan,
+    ChartSpec,
     Curve,
     Side,
-    accuracy_chart,
     accuracy_curves,
-    gap_chart,
     gap_curves,
+    make_chart,
     plan_charts,
-    probe_chart,
     probe_curves,
 )
 from mgclip.report.page_classes import class_table, class_views
@@ -36,7 +35,7 @@ from mgclip.report.page_tables import (
     timing_table,
     version_tables,
 )
-from mgclip.report.run_data import Result, Run
+from mgclip.report.run_data import Result, Run, all_results
 from mgclip.words import count
 
 MAX_CELLS = 25
@@ -70,42 +69,22 @@ class MatrixSection:
     svg: Markup | None = None
 
 
-@dataclass(frozen=True)
-class RunMatrices:
-    """The matrices of a run: that of its lead, and the others."""
-
-    label: str
-    first: MatrixSection
-    others: Sequence[MatrixSection]
-
-
-@dataclass(frozen=True)
-class RunHead:
-    """A run in one line; ``missing``: what has not finished."""
-
-    label: str
-    folder: str
-    description: str
-    missing: str
-
-
 def report_content(runs: Sequence[Run]) -> dict[str, object]:
     """Everything that ``report.html.j2`` shows."""
     plan = plan_charts(runs)
-    numbers = curves_table("Accuracy after each task, %", accuracy_curves(plan), column="task", digits=1)
     return {
         "several": len(runs) > 1,
-        "runs": [RunHead(run.label, str(run.folder), _describe(run), _missing(run)) for run in runs],
-        "has_joint": any(result.joint for run in runs for result in run.results),
+        "runs": [_head(run) for run in runs],
+        "has_joint": any(result.joint for result in all_results(runs)),
         "columns": [*METRICS, EPOCHS, SECONDS],
         "summary": results_table(plan),
-        "accuracy": _charts("", accuracy_chart(plan), numbers)[0],
+        "accuracy": _accuracy(plan),
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],
         "forgetting": forgetting_table(runs),
-        "probes": [part for side in SIDES for part in _probe(plan, side)],
+        "probes": _probes(plan),
         "alphas": _alphas(runs),
         "allowed": _allowed(plan),
-        "gaps": [part for side in SIDES for part in _gap(plan, side)],
+        "gaps": _gaps(plan),
         "class_views": class_views(runs),
         "class_table": class_table(runs),
         "without": _without_final(runs),
@@ -115,7 +94,8 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
     }
 
 
-def _describe(run: Run) -> str:
+def _head(run: Run) -> dict[str, str]:
+    """A run in one line; ``missing``: what has not finished."""
     result = max(run.results, key=lambda result: len(result.records))
     parts = [
         f"{run.setup.name}, seed {run.setup.seed}",
@@ -124,31 +104,54 @@ def _describe(run: Run) -> str:
         count(result.records[-1]["classes_seen"], "class", "classes"),
         f"CLIP: {run.setup.clip}",
     ]
-    return " · ".join(parts)
+    missing = [f"{result.method} has {len(result.records)} so far" for result in run.results if not result.finished]
+    missing += [f"{method} has not finished a task" for method in run.waiting]
+    return {
+        "label": run.label,
+        "folder": str(run.folder),
+        "description": " · ".join(parts),
+        "missing": "; ".join(missing),
+    }
 
 
-def _missing(run: Run) -> str:
-    started = [f"{result.method} has {len(result.records)} so far" for result in run.results if not result.finished]
-    return "; ".join([*started, *(f"{method} has not finished a task" for method in run.waiting)])
+def _accuracy(plan: ChartPlan) -> ChartSection:
+    curves, title = accuracy_curves(plan), "Accuracy over all classes seen, after each task"
+    chart = make_chart(plan, curves, ChartSpec("accuracy", title, ("tasks learned", "accuracy, %"), " %"))
+    return ChartSection("", chart, curves_table("Accuracy after each task, %", curves, column="task", digits=1))
 
 
-def _charts(title: str, chart: Chart | None, numbers: Table) -> list[ChartSection]:
-    """A chart and its numbers, or nothing if there is nothing to draw."""
-    return [ChartSection(title, chart, numbers)] if chart else []
+def _probes(plan: ChartPlan) -> list[ChartSection]:
+    """The similarities over the epochs of each probe: their change as a chart, with the limits set by alpha, and the values."""
+    sections = []
+    for side in SIDES:
+        if values := probe_curves(plan, side, relative=False):
+            title = f"Change of the {side} similarity over the probe's epochs"
+            axis_labels = "epochs of the probe", "change, % of the initial value"
+            spec = ChartSpec(f"probe-{side}", title, axis_labels, " %", alpha_lines=side == "negative")
+            chart = make_chart(plan, probe_curves(plan, side, relative=True), spec)
+            sections.append(_similarity(side, chart, values, column="epoch", digits=3))
+    return sections
 
 
-def _probe(plan: ChartPlan, side: Side) -> list[ChartSection]:
-    curves = probe_curves(plan, side, relative=False)
-    table = curves_table(f"The {side} similarity, logits", curves, column="epoch", digits=3)
-    return _charts(f"{side.capitalize()} similarity", probe_chart(plan, side), table)
+def _gaps(plan: ChartPlan) -> list[ChartSection]:
+    """The similarities after each task, if they were measured."""
+    sections = []
+    for side in SIDES:
+        if curves := gap_curves(plan, side):
+            axis_labels = "tasks learned", f"{side} similarity"
+            spec = ChartSpec(f"gap-{side}", f"The {side} similarity after each task", axis_labels)
+            sections.append(_similarity(side, make_chart(plan, curves, spec), curves, column="task", digits=2))
+    return sections
 
 
-def _gap(plan: ChartPlan, side: Side) -> list[ChartSection]:
-    table = curves_table(f"The {side} similarity, logits", gap_curves(plan, side), column="task", digits=2)
-    return _charts(f"{side.capitalize()} similarity", gap_chart(plan, side), table)
+def _similarity(side: Side, chart: Chart, values: Sequence[Curve], *, column: str, digits: int) -> ChartSection:
+    table = curves_table(f"The {side} similarity, logits", values, column=column, digits=digits)
+    return ChartSection(f"{side.capitalize()} similarity", chart, table)
 
 
-def _matrices(run: Run, place: int) -> RunMatrices:
+def _matrices(run: Run, place: int) -> list[MatrixSection]:
+    """The accuracy matrices of a run's results, that of its lead first."""
+
     def matrix(result: Result, number: int) -> MatrixSection:
         if len(result.records) <= MAX_CELLS:
             return MatrixSection(result.label, table=matrix_table(result))
@@ -157,8 +160,7 @@ def _matrices(run: Run, place: int) -> RunMatrices:
         label = Label(f"matrix-{place}-{number}", f"{result.label}: accuracy on each task", "; ".join(numbers) + ".")
         return MatrixSection(result.label, svg=matrix_figure(result.matrix, label))
 
-    others = [result for result in run.results if result is not run.lead]
-    return RunMatrices(run.label, matrix(run.lead, 0), [matrix(each, n) for n, each in enumerate(others, start=1)])
+    return [matrix(result, number) for number, result in enumerate(run.ranked)]
 
 
 def _alphas(runs: Sequence[Run]) -> str:
@@ -181,7 +183,7 @@ def _allowed(plan: ChartPlan) -> str:
 
 
 def _without_final(runs: Sequence[Run]) -> str:
-    results = [result for run in runs for result in run.results]
+    results = all_results(runs)
     without = [result.label for result in results if result.final is None]
     if not without:
         return ""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric, accuracy_drops
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import ChartPlan, Curve
-from mgclip.report.run_data import Result, Run
+from mgclip.report.run_data import Result, Run, all_results
 from mgclip.words import count
 
 MAX_CHARACTERS = 300
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``corner`` is the heading of the row names. ``words``: cells contain text, not numbers."""
+    """A table; ``corner`` is the heading of the row names. Rows may be shorter than ``head``. ``words``: cells contain text."""
 
     caption: str
     corner: str
@@ -102,11 +102,11 @@ def full_name(curve: Curve) -> str:
 
 def curves_table(caption: str, curves: Sequence[Curve], *, column: str, digits: int) -> Table:
     """The numbers of a chart: a row for each curve."""
-    length, rows = max((len(curve.values) for curve in curves), default=0), []
-    for curve in curves:
-        cells = [Cell("–" if value is None else f"{value:.{digits}f}") for value in curve.values]
-        rows.append(Row(full_name(curve), [*cells, *[Cell("")] * (length - len(cells))]))
-    first = curves[0].first if curves else 1
+    first, length = curves[0].first, max(len(curve.values) for curve in curves)
+    rows = [
+        Row(full_name(curve), [Cell("–" if value is None else f"{value:.{digits}f}") for value in curve.values])
+        for curve in curves
+    ]
     return Table(caption, "method", [f"{column} {n}" for n in range(first, first + length)], rows)
 
 
@@ -118,43 +118,33 @@ def matrix_table(result: Result) -> Table:
         zero_shot = record.get("next_task_text_accuracy")
         if zero_shot is not None and done + 1 < length:
             cells.append(Cell(percent(zero_shot, 0), ahead=True))
-        rows.append(Row(f"{done + 1}", cells + [Cell("")] * (length - len(cells))))
+        rows.append(Row(f"{done + 1}", cells))
     return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
 
 
 def forgetting_table(runs: Sequence[Run]) -> Table | None:
     """For each result and task but the last: best accuracy so far minus the one at the end, in points."""
-    lost: list[tuple[Result, list[float]]] = []
-    for result in (result for run in runs for result in run.results if len(result.records) > 1):
-        earlier = range(len(result.records) - 1)
-        drops = [np.max(result.matrix[task:-1, task]) - result.matrix[-1, task] for task in earlier]
-        lost.append((result, [float(drop) for drop in drops]))
+    lost = {result.label: drops for result in all_results(runs) if (drops := accuracy_drops(result.matrix))}
     if not lost:
         return None
-    most = max(max(drops) for _, drops in lost)
-    length = max(len(drops) for _, drops in lost)
+    most = max(map(max, lost.values()))
     rows = []
-    for result, drops in lost:
+    for label, drops in lost.items():
         cells = [Cell(percent(drop), level=round(100 * max(drop, 0) / most) if most > 0 else 0) for drop in drops]
-        mean = Cell(percent(float(np.mean(drops))))
-        rows.append(Row(result.label, [mean, *cells, *[Cell("")] * (length - len(cells))]))
-    head = ["mean", *(f"task {n + 1}" for n in range(length))]
+        rows.append(Row(label, [Cell(percent(float(np.mean(drops)))), *cells]))
+    head = ["mean", *(f"task {n + 1}" for n in range(max(map(len, lost.values()))))]
     return Table("Points of accuracy forgotten", "method", head, rows)
 
 
 def timing_table(runs: Sequence[Run]) -> Table:
     """Seconds of learning and evaluating each task, and their sums."""
-    results = [result for run in runs for result in run.results]
-    length = max(len(result.records) for result in results)
     rows = []
-    for result in results:
+    for result in all_results(runs):
         seconds = [record["seconds"] for record in result.records]
         cells = [Cell(f"{each['learn']:.1f} + {each['evaluate']:.1f}") for each in seconds]
         learn, evaluate = sum(each["learn"] for each in seconds), sum(each["evaluate"] for each in seconds)
-        rows.append(
-            Row(result.label, [Cell(f"{learn:,.1f} + {evaluate:,.1f}"), *cells, *[Cell("")] * (length - len(cells))])
-        )
-    head = ["total", *(f"task {n + 1}" for n in range(length))]
+        rows.append(Row(result.label, [Cell(f"{learn:,.1f} + {evaluate:,.1f}"), *cells]))
+    head = ["total", *(f"task {n + 1}" for n in range(max(len(result.records) for result in all_results(runs))))]
     return Table("Seconds to learn + to evaluate", "method", head, rows)
 
 

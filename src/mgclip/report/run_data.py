@@ -9,7 +9,7 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
-from mgclip.experiment.recipe import Recipe, read_yaml
+from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.schemas import (
     Ending,
     Environment,
@@ -21,7 +21,7 @@ from mgclip.experiment.schemas import (
     Summary,
     check_format,
     checked,
-    read_run_json,
+    read_run_file,
 )
 from mgclip.method.baselines.table import METHODS
 
@@ -71,24 +71,24 @@ class Run:
     waiting: tuple[str, ...]
 
     @property
-    def lead(self) -> Result:
-        """The result that is shown first: that of mg-clip, if there is one."""
-        return next((result for result in self.results if result.method == "mg-clip"), self.results[0])
+    def ranked(self) -> list[Result]:
+        """The results as they are shown: that of mg-clip first, if there is one."""
+        return sorted(self.results, key=lambda result: result.method != "mg-clip")
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read runs, each once.
-
-    Args:
-        folders: Folders of runs, finished or not.
-
-    Raises:
-        InputError: If a folder is not a run, has no record yet, or contains a damaged file.
+    """Read runs, finished or not, each once. Raises ``InputError`` if a folder is not a run, has no record yet, or contains a
+    damaged file.
     """
     if not folders:
         raise InputError("A report needs at least one run: give its folder.")
     unique = list({folder.resolve(): folder for folder in folders}.values())
     return [_read_run(folder, label, len(unique) > 1) for folder, label in zip(unique, labels(unique), strict=True)]
+
+
+def all_results(runs: Sequence[Run]) -> list[Result]:
+    """The results of all runs."""
+    return [result for run in runs for result in run.results]
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
@@ -102,7 +102,9 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def _read_run(folder: Path, label: str, several: bool) -> Run:
-    setup, results, waiting = _read_setup(folder), [], []
+    values = {**Recipe(name=folder.name).model_dump(), **run_folder.read_settings(folder)}
+    setup = checked(Setup, values, str(folder / run_folder.RECIPE))
+    results, waiting = [], []
     for method in setup.methods:
         result = _read_result(folder / method, label, method, f"{label}/{method}" if several else method)
         if result is None:
@@ -113,16 +115,6 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
     environment = check_format(folder / run_folder.ENVIRONMENT)
     return Run(label, folder, setup, environment, tuple(results), tuple(waiting))
-
-
-def _read_setup(folder: Path) -> Setup:
-    file = folder / run_folder.RECIPE
-    if not file.is_file():
-        raise InputError(f"{folder} is not a run: it has no {run_folder.RECIPE}.")
-    values = read_yaml(file)
-    if not isinstance(values, dict):
-        raise InputError(f"{file} must contain settings as key: value lines; found {type(values).__name__}.")
-    return checked(Setup, {**Recipe(name=folder.name).model_dump(), **values}, str(file))
 
 
 def _read_result(folder: Path, run: str, method: str, label: str) -> Result | None:
@@ -137,8 +129,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
             raise InputError(
                 f"Line {number} of {folder / run_folder.RECORDS} is not the record of task {number}: restore it from a backup."
             )
-    summary, final = read_run_json(folder / run_folder.SUMMARY), read_run_json(folder / run_folder.FINAL)
-    ending = checked(Ending, summary or {}, str(folder / run_folder.SUMMARY))
+    ending = read_run_file(Ending, folder / run_folder.SUMMARY)
     return Result(
         run=run,
         method=method,
@@ -147,7 +138,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
         records=read,
         summary=run_folder.summarise(read),
         matrix=run_folder.accuracy_matrix(read)[0],
-        retention=ending.get("retention", {}),
-        finished=summary is not None,
-        final=None if final is None else checked(Final, final, str(folder / run_folder.FINAL)),
+        retention=(ending or {}).get("retention", {}),
+        finished=ending is not None,
+        final=read_run_file(Final, folder / run_folder.FINAL),
     )

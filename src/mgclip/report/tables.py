@@ -90,16 +90,8 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
 def write_tables(
     rows: Sequence[TableResult], published: Sequence[PublishedResult], folder: Path, name: str
 ) -> list[Path]:
-    """Write a finished table in three formats.
-
-    Args:
-        rows: The rows of the table.
-        published: Published values to show next to them.
-        folder: The folder to write into.
-        name: The name of the files, without extension.
-
-    Returns:
-        The files: ``NAME.md``, ``NAME.csv`` and ``NAME.tex``.
+    """Write a finished table, with published values next to its rows, as ``NAME.md``, ``NAME.csv`` and ``NAME.tex``. Returns
+    the files.
     """
     table = frame(rows, published)
     latex = table.map(lambda cell: str(cell).replace("±", r"\pm")).to_latex(index=False, escape=True)

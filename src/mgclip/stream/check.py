@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,7 @@ from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_e
 from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.files import are_files
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
-from mgclip.stream.unreadable import NO_TASK, find_unreadable
-
-OnImages = Callable[[int, int], None]
-"""Called while images are opened, with the number opened so far and the total."""
+from mgclip.stream.unreadable import NO_TASK, OnImages, find_unreadable
 
 
 @dataclass(frozen=True)

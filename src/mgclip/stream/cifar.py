@@ -24,15 +24,10 @@ MAX_BYTES = 400_000_000
 
 
 def find_cifar100(path: Path, test_only: bool) -> FoundDataset | None:
-    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either.
+    """Find CIFAR-100 in ``cifar-100-python.tar.gz``, its unpacked folder, or the folder that contains either; None if there is
+    neither.
 
-    Class names are spelled as in the data set (``aquarium_fish``).
-
-    Returns:
-        The data set; None if there is neither.
-
-    Raises:
-        InputError: If it is damaged.
+    Class names are spelled as in the data set (``aquarium_fish``). Raises ``InputError`` if it is damaged.
     """
     source = path / ARCHIVE if (path / ARCHIVE).is_file() else path
     if not source.is_file() and not any((folder / "meta").is_file() for folder in (path, path / ARCHIVE_FOLDER)):

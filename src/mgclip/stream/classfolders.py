@@ -88,10 +88,7 @@ def find_caltech101(path: Path, test_only: bool) -> FoundDataset | None:
 
 def find_vtab(path: Path, test_only: bool) -> FoundDataset | None:
     """VTAB, the stream of five data sets: ``train/0/`` to ``train/49/``, as in the published archive, or ``train/CLASS/``; and
-    the same in ``test/``.
-
-    Raises:
-        InputError: If the folders named by number are not 50, or differ between the parts.
+    the same in ``test/``. Raises ``InputError`` if the folders named by number are not 50, or differ between the parts.
     """
     names = metadata.class_names("vtab_classes.tsv")
     root = find_root(path, ("vtab", "vtab-cil/vtab"), lambda p: (p / "test").is_dir())

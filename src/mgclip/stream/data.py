@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+Filter: TypeAlias = Literal["none", "edges"]
+"""What every image of a generated data set passes through; ``edges`` is Pillow's FIND_EDGES."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,19 @@ class Split:
     def named(self, names: Sequence[str]) -> list[str]:
         """The labels as names. The name of a class may be a number, which the learner could mistake for a position."""
         return [names[label] for label in self.labels]
+
+    def take(self, positions: NDArray[np.int64]) -> Split:
+        """The images at these positions. Positions in a subset become positions in the data set it belongs to."""
+        if isinstance(self.images, Subset):
+            return Split(Subset(self.images.items, self.images.positions[positions]), self.labels[positions])
+        return Split(Subset(self.images, positions), self.labels[positions])
+
+
+def few_of_each(split: Split, number: int, seed: int) -> Split:
+    """At most ``number`` images of each class, chosen at random by the seed, in their order in the split."""
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(split.labels == label))[:number] for label in np.unique(split.labels)]
+    return split.take(np.sort(np.concatenate(chosen))) if chosen else split
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
-from mgclip.stream.data import Dataset, Split
+from mgclip.stream.data import Dataset, Filter, Split
+from mgclip.stream.folder import find_folder, find_test_folder, load_folder
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
 from mgclip.words import ended, nearest
@@ -133,7 +134,13 @@ def dataset_entry(name: str) -> DatasetEntry:
 
 
 def load_dataset(
-    name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
+    name: str,
+    *,
+    path: str | None,
+    train_per_class: int = 100,
+    test_per_class: int = 20,
+    filter: Filter = "none",
+    test_only: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -142,33 +149,43 @@ def load_dataset(
         path: Path of the data; None for the hub, or the icon fonts.
         train_per_class: Training images per class to generate; icon data sets only.
         test_per_class: Test images per class to generate; icon data sets only.
+        filter: What every image passes through; icons100 only.
         test_only: Leave the training part empty.
 
     Raises:
         InputError: If it cannot be loaded or lacks a class.
     """
+    if filter != "none" and name != "icons100":
+        raise InputError(f"filter = {filter} applies to icons100 only, and the data set is {name}: leave filter out.")
     if dataset_entry(name).test_only and not test_only:
         raise InputError(f"{name} has no training images: it can only be tested on.")
     if name == "folder" and not test_only:
-        from mgclip.stream.folder import load_folder
-
         return load_folder(_given(name, path))
     found = find_dataset(
-        name, path=path, train_per_class=train_per_class, test_per_class=test_per_class, test_only=test_only
+        name,
+        path=path,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        filter=filter,
+        test_only=test_only,
     )
     return require_complete(found, test_only=test_only)
 
 
 def find_dataset(
-    name: str, *, path: str | None, train_per_class: int = 100, test_per_class: int = 20, test_only: bool = False
+    name: str,
+    *,
+    path: str | None,
+    train_per_class: int = 100,
+    test_per_class: int = 20,
+    filter: Filter = "none",
+    test_only: bool = False,
 ) -> FoundDataset:
     """Find a data set, even if classes have no image. Takes what ``load_dataset`` takes and raises ``InputError`` as it does."""
     entry = dataset_entry(name)
     if name in ICON_SETS:
-        return FoundDataset(_icons(name, train_per_class, test_per_class, test_only), FONTS)
+        return FoundDataset(_icons(name, train_per_class, test_per_class, filter, test_only), FONTS)
     if name == "folder":
-        from mgclip.stream.folder import find_folder, find_test_folder
-
         return (find_test_folder if test_only else find_folder)(_given(name, path))
     class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
     if path is None:
@@ -194,12 +211,12 @@ def _where(entry: DatasetEntry) -> str:
     return f"get it from {entry.source}, unpack it and give its folder (data_path in a recipe): {entry.layout}{parquet}"
 
 
-def _icons(name: str, train_per_class: int, test_per_class: int, test_only: bool) -> Dataset:
+def _icons(name: str, train_per_class: int, test_per_class: int, filter: Filter, test_only: bool) -> Dataset:
     from mgclip.stream import icons
 
     train = EMPTY_SPLIT
     if name == "icons100":
-        drawn, test = icons.load(train_per_class, test_per_class)
+        drawn, test = icons.load(train_per_class, test_per_class, filter=filter)
         if not test_only:
             train = Split(drawn, np.arange(icons.CLASSES).repeat(train_per_class))
     else:

@@ -8,30 +8,17 @@ from pathlib import Path
 
 
 def find_duplicates(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Find files with the same content. Only files of equal size are read, and none is decoded.
-
-    Args:
-        train: Training images.
-        test: Test images.
-
-    Returns:
-        Each test file that is a duplicate, and the first training file with its content. Unreadable files are ignored.
+    """Each test image that is a duplicate, and the first training image with the same content. Only files of equal size are
+    read, and none is decoded. Unreadable files are ignored.
     """
-    sizes = [_size(file) for file in test]
-    wanted = set(sizes) - {None}
-    by_content: dict[bytes, Path] = {}
-    shared_sizes: set[int | None] = set()
+    wanted = {_size(file) for file in test}
+    originals: dict[bytes | None, Path] = {}
     for file in train:
-        size = _size(file)
-        if size in wanted and (content := _content(file)) is not None:
-            by_content.setdefault(content, file)
-            shared_sizes.add(size)
-    found = []
-    for file, size in zip(test, sizes, strict=True):
-        content = _content(file) if size in shared_sizes else None
-        if content is not None and content in by_content:
-            found.append((file, by_content[content]))
-    return found
+        if _size(file) in wanted and (content := _content(file)) is not None:
+            originals.setdefault(content, file)
+    shared = {_size(file) for file in originals.values()}
+    copies = ((file, _content(file)) for file in test if _size(file) in shared)
+    return [(file, originals[content]) for file, content in copies if content in originals]
 
 
 def describe_duplicates(train: Sequence[Path], test: Sequence[Path]) -> str | None:

@@ -39,9 +39,7 @@ class ClassFiles(Sequence[Path]):
             return [self[i] for i in range(*index.indices(len(self)))]
         position = range(len(self))[int(index)]
         label = int(np.searchsorted(self.ends, position, side="right"))
-        name = self.names[label][
-            position - int(self.ends[label])
-        ]  # a negative index, counted from the end of the class
+        name = self.names[label][position - int(self.ends[label])]  # negative: counted from the end of the class
         return self.root / self.folders[label] / os.fsdecode(bytes(name))
 
     def split(self) -> Split:
@@ -74,15 +72,8 @@ def images_in(folder: Path) -> list[str]:
 
 
 def listed_files(root: Path, classes: int, lines: Iterable[tuple[int, str]]) -> tuple[ClassFiles, list[str]]:
-    """Find the files that a list names. Each folder is read once, and no file is checked by itself.
-
-    Args:
-        root: The folder of all files.
-        classes: Number of classes.
-        lines: Label and name below ``root`` of each file.
-
-    Returns:
-        The files that exist, and the names of the others.
+    """Find the files of a list, given as the label and the name below ``root`` of each. Returns those that exist, and the names
+    of the others. Each folder is read once, and no file is checked by itself.
     """
     names: list[list[str]] = [[] for _ in range(classes)]
     there: dict[str, set[str]] = {}

@@ -46,31 +46,21 @@ class Parts:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the image files below a folder, by their extensions, sorted.
+    """The image files below a folder at any depth, by their extensions, sorted; including broken links with the name of an
+    image.
 
-    Args:
-        folder: The folder to search at any depth. Links are followed; hidden and system folders are skipped.
-
-    Returns:
-        Their paths, including broken links with the name of an image.
-
-    Raises:
-        InputError: If a folder cannot be read, or a link is broken.
+    Links are followed; hidden and system folders are skipped. Raises ``InputError`` if a folder cannot be read, or a link is
+    broken.
     """
     return sorted(Path(entry.path) for entry in walk(folder) if is_image_name(entry.name))
 
 
 def read_classes(folder: Path) -> dict[str, list[Path]]:
-    """Read the classes of a folder of class folders.
+    """The image files of each class, sorted by name: each folder in a folder is a class, with all images in it at any depth.
+    Empty classes are kept.
 
-    Args:
-        folder: The folder. Each folder in it is a class, with all images in it at any depth.
-
-    Returns:
-        Image files by class name, sorted by name; empty classes are kept.
-
-    Raises:
-        InputError: If there is no such folder, it has no class folder, it contains folders of folders, or two names look alike.
+    Raises ``InputError`` if there is no such folder, it has no class folder, it contains folders of folders, or two names look
+    alike.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
@@ -90,15 +80,8 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
 def find_parts(folder: Path) -> Parts:
     """Find the parts of a folder. A part contains only folders; a folder *train* with images is a class of that name.
 
-    Args:
-        folder: A folder of class folders, or of parts.
-
-    Returns:
-        The folder itself as the training part if it has no parts; otherwise its parts. If there are several test parts, the one
-        that comes first in ``TEST_NAMES``.
-
-    Raises:
-        InputError: If there are two training parts, or other folders next to the only part.
+    A folder without parts is the training part itself. Of several test parts, the one that comes first in ``TEST_NAMES`` is
+    used. Raises ``InputError`` if there are two training parts, or other folders next to the only part.
     """
     names = folders_in(folder)
     folded = {name: fold(name) for name in names}
@@ -154,10 +137,8 @@ def both_parts(path: Path) -> tuple[Path, Path]:
 def find_folder(path: Path) -> FoundDataset:
     """Find the data set in a folder with both parts, even if classes have no image.
 
-    Its classes are the folders of the training part; ``extra`` are other folders of the test part.
-
-    Raises:
-        InputError: If a part is missing or has no class folder.
+    Its classes are the folders of the training part; ``extra`` are other folders of the test part. Raises ``InputError`` if a
+    part is missing or has no class folder.
     """
     train_part, test_part = both_parts(path)
     train, test = read_classes(train_part), read_classes(test_part)
@@ -171,10 +152,8 @@ def find_folder(path: Path) -> FoundDataset:
 
 
 def load_folder(path: Path) -> Dataset:
-    """Read the data set in a folder with both parts, whose classes are the folders of the training part.
-
-    Raises:
-        InputError: If a part is missing, a class has no image in one of the parts, or a test folder is not a class.
+    """Read the data set in a folder with both parts, whose classes are the folders of the training part. Raises ``InputError``
+    if a part is missing, a class has no image in one of the parts, or a test folder is not a class.
     """
     found = find_folder(path)
     train, test = both_parts(path)
@@ -189,10 +168,8 @@ def load_folder(path: Path) -> Dataset:
 
 
 def find_test_folder(path: Path) -> FoundDataset:
-    """Find a data set without training images: the test part of a folder, or the folder itself if it has none.
-
-    Raises:
-        InputError: If there is no class folder.
+    """Find a data set without training images: the test part of a folder, or the folder itself if it has none. Raises
+    ``InputError`` if there is no class folder.
     """
     parts = find_parts(path)
     folder = parts.test or parts.train or path
@@ -204,12 +181,8 @@ def find_test_folder(path: Path) -> FoundDataset:
 
 
 def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:
-    """Explain in half a sentence why a class has no image, and what to do.
-
-    Args:
-        part: The folder of class folders.
-        name: The class folder without an image.
-        others: Folders next to it that are not classes; one may be a misspelling.
+    """Explain in half a sentence why the class folder ``name`` of a part has no image, and what to do. One of ``others``,
+    folders next to it that are not classes, may be a misspelling.
     """
     if (near := misspelling(name, others)) is not None:
         return f"it has {near!r}, which is not a class, so give both folders the same name"

@@ -10,7 +10,7 @@ qtawesome is never imported, because it needs Qt: only its font files are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -26,31 +26,26 @@ CANVAS = 64
 
 @dataclass(frozen=True)
 class Font:
-    """One font file: the family it belongs to, the style of names without a style word, and its style words."""
+    """One font file: the family it belongs to, the style of names without a style word, and the style of each style word."""
 
     stem: str
     family: str
     plain_style: str
-    style_words: tuple[tuple[str, str], ...] = ()
+    style_words: Mapping[str, str]
 
 
-OUTLINE_WORDS = (("outline", "line"), ("variant", "solid"))
+OUTLINE_WORDS = {"outline": "line", "variant": "solid"}
 FONTS = (
-    Font("codicon", "codicons", "line", (("filled", "solid"), ("outline", "line"))),
-    Font("elusiveicons-webfont", "elusive", "solid", (("alt", "solid"),)),
-    Font("fontawesome5-regular-webfont", "fontawesome5", "line", (("alt", "line"),)),
-    Font("fontawesome5-solid-webfont", "fontawesome5", "solid", (("alt", "solid"),)),
-    Font("fontawesome6-regular-webfont", "fontawesome6", "line", (("alt", "line"),)),
-    Font("fontawesome6-solid-webfont", "fontawesome6", "solid", (("alt", "solid"),)),
+    Font("codicon", "codicons", "line", {"filled": "solid", "outline": "line"}),
+    Font("elusiveicons-webfont", "elusive", "solid", {"alt": "solid"}),
+    Font("fontawesome5-regular-webfont", "fontawesome5", "line", {"alt": "line"}),
+    Font("fontawesome5-solid-webfont", "fontawesome5", "solid", {"alt": "solid"}),
+    Font("fontawesome6-regular-webfont", "fontawesome6", "line", {"alt": "line"}),
+    Font("fontawesome6-solid-webfont", "fontawesome6", "solid", {"alt": "solid"}),
     Font("materialdesignicons5-webfont", "materialdesign5", "solid", OUTLINE_WORDS),
     Font("materialdesignicons6-webfont", "materialdesign6", "solid", OUTLINE_WORDS),
-    Font(
-        "phosphor",
-        "phosphor",
-        "regular",
-        (("thin", "thin"), ("light", "light"), ("bold", "bold"), ("fill", "fill"), ("duotone", "duotone")),
-    ),
-    Font("remixicon", "remix", "plain", (("line", "line"), ("fill", "fill"))),
+    Font("phosphor", "phosphor", "regular", {word: word for word in ("thin", "light", "bold", "fill", "duotone")}),
+    Font("remixicon", "remix", "plain", {"line": "line", "fill": "fill"}),
 )
 """All fonts used. The two brand fonts are excluded: a logo is not a concept that a text could name."""
 
@@ -80,13 +75,12 @@ def split_style(name: str, font: Font, names: dict[str, str]) -> tuple[str, str]
     or if the font appends a style to every name, as Remix and Material Design do.
     """
     style, concept = font.plain_style, name
-    words = dict(font.style_words)
     always = font.family in ("remix", "materialdesign5", "materialdesign6")
     while "-" in concept:
         rest, last = concept.rsplit("-", 1)
-        if last not in words or not (always or rest in names):
+        if last not in font.style_words or not (always or rest in names):
             break
-        style = words[last] if style == font.plain_style else style
+        style = font.style_words[last] if style == font.plain_style else style
         concept = rest
         if font.family not in ("materialdesign5", "materialdesign6"):
             break

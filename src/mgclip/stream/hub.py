@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mgclip.errors import InputError, first_line
 from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
-from mgclip.stream.data import Dataset, Split, Subset
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT
 
 
@@ -71,17 +71,8 @@ def load_hub(
     parquet: dict[str, list[str]] | None,
     test_only: bool,
 ) -> Dataset:
-    """Load a data set from the hub or from parquet files.
-
-    Args:
-        name: Name of the data set.
-        hub: Its place on the hub.
-        class_names: Its classes; images of other classes are left out. None: the classes of the hub.
-        parquet: The files of each split, instead of the hub's.
-        test_only: Leave the training part empty.
-
-    Raises:
-        InputError: If it cannot be loaded, or has other classes.
+    """Load a data set from the hub, or from the parquet files of each split. Images of other classes than ``class_names`` are
+    left out; None stands for the classes of the hub. Raises ``InputError`` if it cannot be loaded, or has other classes.
     """
     source = hub.id if parquet is None else str(Path(next(iter(parquet.values()))[0]).parent)
     try:
@@ -143,11 +134,8 @@ def _words(name: str) -> set[str]:
 def _split(name: str, part: str, images: ColumnImages, labels: NDArray[np.int64], ours: NDArray[np.int64]) -> Split:
     if len(images) != len(labels) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(ours)):
         raise InputError(f"The {part} part of {name} has an image without a label among its {len(ours)} class names.")
-    mapped = ours[labels]
-    if (mapped >= 0).all():
-        return Split(images, mapped)
-    kept = np.flatnonzero(mapped >= 0)
-    return Split(Subset(images, kept), mapped[kept])
+    split = Split(images, ours[labels])
+    return split if (split.labels >= 0).all() else split.take(np.flatnonzero(split.labels >= 0))
 
 
 def _advice(hub: HubSource, parquet: dict[str, list[str]] | None) -> str:

@@ -42,10 +42,8 @@ def empty_classes(dataset: Dataset, split: Split) -> list[int]:
 
 
 def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
-    """The data set, if each class has an image in each part, or in the test part if ``test_only``.
-
-    Raises:
-        InputError: If a class has none.
+    """The data set, if each class has an image in each part, or in the test part if ``test_only``. Raises ``InputError`` if a
+    class has none.
     """
     dataset = found.dataset
     parts = {"test": dataset.test} if test_only else {"training": dataset.train, "test": dataset.test}

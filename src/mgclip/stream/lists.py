@@ -21,10 +21,8 @@ Lines = Iterable[tuple[int, str]]
 
 
 def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
-    """CUB-200-2011: ``CUB_200_2011/images/001.Black_footed_Albatross/*.jpg``, split by ``train_test_split.txt``.
-
-    Raises:
-        InputError: If the lists name different images or other classes.
+    """CUB-200-2011: ``CUB_200_2011/images/001.Black_footed_Albatross/*.jpg``, split by ``train_test_split.txt``. Raises
+    ``InputError`` if the lists name different images or other classes.
     """
     own = ("CUB_200_2011", "cub200/CUB_200_2011")
     root = find_root(path, own, lambda p: all((p / file).is_file() for file in CUB_LISTS))

@@ -37,9 +37,7 @@ class Task:
 
 def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
     """Classes per task: ``initial`` in the first (0: as in the others), then ``increment`` each; the last task takes the rest.
-
-    Raises:
-        InputError: If the first task needs more classes than there are.
+    Raises ``InputError`` if the first task needs more classes than there are.
     """
     first = initial or increment
     if first > classes:
@@ -52,15 +50,8 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
 
 
 def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
-    """The tasks of a stream. The images of a task are in the order of the data set.
-
-    Args:
-        dataset: The data set.
-        order: The class at each position of the stream.
-        sizes: Number of classes of each task.
-
-    Raises:
-        InputError: If a class has no training image, or a task no test image.
+    """The tasks of a stream, from the class at each position of it and the number of classes of each task. The images of a task
+    are in the order of the data set. Raises ``InputError`` if a class has no training image, or a task no test image.
     """
     tasks, first, unique = [], 0, unique_names(dataset.class_names)
     for index, size in enumerate(sizes):
@@ -110,5 +101,4 @@ def _select(split: Split, classes: Sequence[int]) -> Split:
     new_label = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
     new_label[list(classes)] = np.arange(len(classes))
     labels: NDArray[np.int64] = new_label[split.labels]
-    chosen = np.flatnonzero(labels >= 0)
-    return Split(Subset(split.images, chosen), labels[chosen])
+    return Split(split.images, labels).take(np.flatnonzero(labels >= 0))

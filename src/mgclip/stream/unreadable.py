@@ -17,7 +17,8 @@ from mgclip.stream.tasks import Task
 NO_TASK = -1
 """Index used for images of a data set that is not split into tasks."""
 
-
+OnImages = Callable[[int, int], None]
+"""Called while images are opened, with the number opened so far and the total."""
 Part = tuple[int, str, Split]
 """Index of a task, name of one of its parts, and the part."""
 
@@ -42,16 +43,12 @@ def stream_parts(stream: Sequence[Task]) -> list[Part]:
 
 def find_unreadable(
     parts: Sequence[Part],
-    on_images: Callable[[int, int], None] = lambda done, total: None,
+    on_images: OnImages = lambda done, total: None,
     *,
     share: tuple[int, int] = (0, 1),
 ) -> list[Skipped]:
-    """Decode every image once, and list those that cannot be read.
-
-    Args:
-        parts: The parts of a stream.
-        on_images: Called with the number of images tried so far, and the total.
-        share: Index and number of the shares: only this share of each part is tried. ``(0, 1)`` is everything.
+    """Decode every image of some parts once, and list those that cannot be read. ``share``: the index and the number of the
+    shares of each part, of which only one is tried; ``(0, 1)`` is everything.
     """
     own = [np.array_split(np.arange(len(split.labels)), share[1])[share[0]] for _, _, split in parts]
     total, done, found = sum(map(len, own)), 0, []
@@ -69,10 +66,8 @@ def find_unreadable(
 
 
 def without_skipped(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[Task]:
-    """The stream without the skipped images.
-
-    Raises:
-        InputError: If a class would have no training image left, or a task no test image.
+    """The stream without the skipped images. Raises ``InputError`` if a class would have no training image left, or a task no
+    test image.
     """
     positions: dict[tuple[int, str], set[int]] = {}
     for each in skipped:
@@ -95,8 +90,4 @@ def drop_positions(split: Split, gone: set[int]) -> Split:
     """A part without the images at these positions."""
     if not gone:
         return split
-    keep = np.array([position for position in range(len(split.labels)) if position not in gone], dtype=np.int64)
-    images = split.images
-    if isinstance(images, Subset):  # keep positions in the data set, by which joined tasks are sorted
-        return Split(Subset(images.items, images.positions[keep]), split.labels[keep])
-    return Split(Subset(images, keep), split.labels[keep])
+    return split.take(np.setdiff1d(np.arange(len(split.labels)), list(gone)))

@@ -51,10 +51,8 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted, including links to folders.
-
-    Raises:
-        InputError: If the folder cannot be read, or contains a broken link.
+    """The names of the folders in a folder, sorted, including links to folders. Raises ``InputError`` if the folder cannot be
+    read, or contains a broken link.
     """
     found = entries(folder)
     for entry in found:
@@ -63,16 +61,10 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def walk(folder: Path) -> list[os.DirEntry[str]]:
-    """All files below a folder at any depth, in the order of their paths.
+    """All files below a folder at any depth, in the order of their paths, including broken links with the name of an image.
 
     Links to folders are followed, but not to the folder itself or to one above it. Each folder is read once, so that circular
-    links end.
-
-    Returns:
-        The files, including broken links with the name of an image.
-
-    Raises:
-        InputError: If a folder cannot be read, or a link is broken that may have been a folder.
+    links end. Raises ``InputError`` if a folder cannot be read, or a link is broken that may have been a folder.
     """
     top = Path(os.path.realpath(folder))
     return _walk(folder, top, {top, *top.parents})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 UNKNOWN = "unknown"
 """The answer for an image whose likeness to every learned class is below the threshold."""
-COLUMNS = ("image", "rank", "class", "probability", "confidence", "likeness")
-BRANCHES = ("text", "image_cosine")
+COLUMNS = ("image", "rank", "class", "confidence", "likeness")
+BRANCHES = ("text", "head")
 """Columns of a table of answers, and more columns for the two branches."""
 
 Row = dict[str, str | float | None]
@@ -20,22 +20,20 @@ class RankedClass:
 
     Attributes:
         name: The name of the class.
-        probability: The method's probability.
-        confidence: The same mixture without the flattening.
+        confidence: The probability of the class. The answer is the class with the largest one.
         text: The probability of the text branch.
-        image: The cosine of the head; None for a candidate, which is known by its text only.
+        head: The score of the head; None for a candidate, which is known by its text only.
     """
 
     name: str
-    probability: float
     confidence: float
     text: float
-    image: float | None
+    head: float | None
 
     def as_row(self, *, branches: bool = True) -> Row:
         """A row of JSON."""
-        row: Row = {"class": self.name, "probability": self.probability, "confidence": self.confidence}
-        return {**row, "text": self.text, "image": self.image} if branches else row
+        row: Row = {"class": self.name, "confidence": self.confidence}
+        return {**row, "text": self.text, "head": self.head} if branches else row
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Answer:
     Attributes:
         file: The file of the image.
         name: The class; None if the likeness is below the threshold and no candidate is the answer.
-        likeness: Cosine to the nearest learned class in image space.
+        likeness: The largest score of the head: how much the image is like a learned class.
         best: The best classes, best first. Even for an unknown image the first one is a class.
     """
 
@@ -73,7 +71,7 @@ class Answer:
         """The rows of the answer in a table with the columns ``COLUMNS`` and, if asked for, ``BRANCHES``."""
         rows: list[list[object]] = []
         for rank, each in enumerate(self.best, start=1):
-            numbers = [each.probability, each.confidence, self.likeness, *([each.text, each.image] * branches)]
+            numbers = [each.confidence, self.likeness, *([each.text, each.head] * branches)]
             rows.append([self.file, rank, self.shown_name if rank == 1 else each.name, *numbers])
         return rows
 
@@ -83,7 +81,7 @@ class Answer:
             f"{self.shown_name if n == 0 else each.name} {each.confidence:.4f}" for n, each in enumerate(self.best)
         ]
         if branches:
-            cosines = ["-" if each.image is None else f"{each.image:.4f}" for each in self.best]
-            texts = [f"(text {each.text:.4f}, image {cosine})" for each, cosine in zip(self.best, cosines, strict=True)]
+            heads = ["-" if each.head is None else f"{each.head:.4f}" for each in self.best]
+            texts = [f"(text {each.text:.4f}, head {head})" for each, head in zip(self.best, heads, strict=True)]
             words = [" ".join(pair) for pair in zip(words, texts, strict=True)]
         return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from mgclip.errors import InputError
-from mgclip.experiment.recipe import build_settings
+from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.image_lists import image_list
+from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.labels import is_missing, texts_by_name
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
 from mgclip.names import canonical
 from mgclip.saving.store import expanded, is_saved
+from mgclip.workflows.growth import grows_classes
 
 FITTED = ("model_", "labels_", "classes_")
 """Attributes of a fitted classifier."""
@@ -37,11 +40,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         clip: A CLIP (hub id, folder, OpenAI ``.pt`` file, ``iconclip``), or a saved MG-CLIP model, which can predict at once and
             learn more classes.
-        settings: Settings of the method (docs/recipes.md), such as ``{"epochs": 2}``; ``set_params(settings__epochs=2)`` changes
-            one of them.
+        method: The method of a new model, one of those that ``mgclip learn --method`` takes. The default is ``mg-clip-analytic``.
+        settings: Settings that replace those of the method (docs/recipes.md), such as ``{"features": 4096}``;
+            ``set_params(settings__features=4096)`` changes one of them. Of ``Settings(...)``, those that were given count.
         class_texts: What prompts call a label. Keys are labels, as they are or as text; the default is the label itself.
-        sharp: Whether ``predict_proba`` returns confidences instead of the method's own, flatter probabilities; their order may
-            differ in rare cases.
 
     Attributes:
         classes_: Labels learned so far, sorted, ``(classes,)``.
@@ -51,7 +53,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         >>> import numpy as np
         >>> images = np.full((8, 32, 32, 3), 255, dtype=np.uint8)
         >>> images[:4, 14:18] = images[4:, :, 14:18] = 0
-        >>> classifier = MGCLIPClassifier("iconclip", settings={"epochs": 1})
+        >>> classifier = MGCLIPClassifier("iconclip")
         >>> classifier.fit(images, ["minus"] * 4 + ["bar"] * 4).predict(images[3:5]).tolist()
         ['minus', 'bar']
     """
@@ -60,11 +62,11 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         clip: str | Path = "openai/clip-vit-base-patch16",
         *,
+        method: str | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
         class_texts: Mapping[Any, str] | None = None,
-        sharp: bool = False,
     ) -> None:
-        self.clip, self.settings, self.class_texts, self.sharp = clip, settings, class_texts, sharp
+        self.clip, self.method, self.settings, self.class_texts = clip, method, settings, class_texts
 
     def set_params(self, **params: Any) -> MGCLIPClassifier:
         """Set parameters; ``settings__NAME`` sets one of the method's settings.
@@ -83,8 +85,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
         super().set_params(**params)
         if changes:
-            given = self.settings if isinstance(self.settings, Mapping | None) else dict(build_settings(self.settings))
-            self.settings = {**(given or {}), **changes}
+            self.settings = {**_given(self.settings), **changes}
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -118,7 +119,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._learn(X, y, later=False, classes=None)
 
     def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> MGCLIPClassifier:
-        """Learn the classes of ``y`` as the next task. A class is learned once, so ``y`` must contain new ones only.
+        """Learn the images of ``y``: new classes as the next task, and more images of known classes if the head is a solved one.
 
         Args:
             X: The images.
@@ -130,7 +131,8 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The classifier.
 
         Raises:
-            InputError: If a class was learned before, the images cannot be learned, or a key of ``class_texts`` is not a label.
+            InputError: If a class was learned before by a trained head, the images cannot be learned, or a key of ``class_texts``
+                is not a label.
             ValueError: If a label is missing, or the numbers of images and labels differ.
         """
         return self._learn(X, y, later=True, classes=classes)
@@ -148,9 +150,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"All labels must have the same type: {known[0]!r} was learned before, now found {new[0]!r}."
             )
-        if len(again := np.intersect1d(new, known)):
+        grows = model is not None and grows_classes(model)
+        if not grows and len(again := np.intersect1d(new, known)):
             advice = (
-                "partial_fit takes new classes only"
+                "with a trained head, partial_fit takes new classes only"
                 if later
                 else f"call fit with other classes, or with a CLIP instead of {self.clip}"
             )
@@ -162,7 +165,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = model or self._open()
         model.learn(images, list(map(str, labels)), names, class_texts=texts)
         self.model_ = model
-        self.labels_ = np.concatenate([known, new]) if len(known) else new
+        self.labels_ = np.concatenate([known, np.setdiff1d(new, known)]) if len(known) else new
         self.classes_ = np.sort(self.labels_)
         return self
 
@@ -198,7 +201,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.labels_[found.labels])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Predict the probability of each class.
+        """Predict the probability of each class: the confidences of ``Predictions``. ``predict`` gives the largest one.
 
         Args:
             X: The images.
@@ -211,7 +214,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: If ``X`` does not contain images.
         """
         found = self._predict(X)
-        values = np.asarray(found.confidence if self.sharp else found.probabilities, dtype=np.float64)
+        values = np.asarray(found.confidence, dtype=np.float64)
         values = values[:, np.argsort(self.labels_, kind="stable")]
         return np.asarray(values / values.sum(1, keepdims=True))
 
@@ -221,11 +224,19 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.model_.predict(self._images(X))
 
     def _open(self) -> MGCLIP:
-        if is_saved(expanded(self.clip)) and self.settings is not None:
-            raise InputError(f"{self.clip} is a saved model and keeps its own settings: leave settings out.")
-        return MGCLIP.from_pretrained(
-            self.clip, settings=None if self.settings is None else build_settings(self.settings)
-        )
+        if is_saved(expanded(self.clip)):
+            for name, value in (("method", self.method), ("settings", self.settings)):
+                if value is not None:
+                    raise InputError(f"{self.clip} is a saved model and keeps its own {name}: leave {name} out.")
+            return MGCLIP.from_pretrained(self.clip)
+        given = _given(self.settings)
+        settings = build_settings(settings_of_new_model(self.method or "", given))
+        if unused := without_effect(settings, given):
+            warnings.warn(
+                f"{self.method or NEW_MODELS} does not use these settings, so they have no effect: {', '.join(unused)}.",
+                stacklevel=2,
+            )
+        return MGCLIP.from_pretrained(self.clip, settings=settings)
 
     def _images(self, X: Any) -> Sequence[Any]:
         """The images as a sequence. Raises ``InputError`` if it is empty."""
@@ -257,3 +268,13 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first = {canonical(label): label for label in reversed(given) if isinstance(label, str)}
         texts = [first[canonical(label)] if isinstance(label, str) else label for label in labels.tolist()]
         return np.array(texts, dtype=object if labels.dtype.kind == "O" else None)
+
+
+def _given(settings: Any) -> dict[str, Any]:
+    """The settings that were given, by name. Raises ``InputError`` if one is wrong."""
+    checked = build_settings(settings)  # raises an error for anything else than settings
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    if isinstance(settings, list | tuple):
+        return dict(map(parse_change, settings))
+    return {name: getattr(checked, name) for name in checked.model_fields_set}

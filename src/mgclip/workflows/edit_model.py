@@ -1,25 +1,39 @@
-"""Rename or remove a class of a saved model, as a new version."""
+"""Rename, unite or remove classes of a saved model, as a new version."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from mgclip.clip.adapters import adapters_have_effect
+from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
-from mgclip.workflows.held_out import as_json, read_held_out
+from mgclip.stream.folder import image_files
+from mgclip.workflows.held_out import as_json, joined, read_held_out
 
 HeldOut = Mapping[str, Sequence[Path]]
 
 
-def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> None:
-    """Rename a class of a saved model. ``text``: the word for it in prompts, by default the new name.
+def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> bool:
+    """Rename a class of a saved model, or unite it with a class that it knows by the new name.
+
+    Args:
+        folder: Folder of the model.
+        old: The class.
+        new: Its new name.
+        text: The word for it in prompts. The default is the new name, or the word for the class with which it is united.
+        base: Path of the model's CLIP, if it has moved.
+
+    Returns:
+        Whether two classes were united.
 
     Raises:
-        InputError: If there is no such class, or the new name is taken.
+        InputError: If there is no such class, or the new name is that of a class of a trained head.
 
     Example:
         >>> import mgclip, numpy as np
@@ -27,41 +41,79 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
         >>> learned = model.learn(np.zeros((2, 32, 32, 3), np.uint8), ["cat", "dog"], ["cat", "dog"])
         >>> model.save_pretrained("pets", note={"what": "learned pets"})
         >>> relabel_class(Path("pets"), "dog", "puppy")
-        >>> forget_class(Path("pets"), "cat")
+        False
+        >>> forget_class(Path("pets"), "cat").versions
         [1, 2]
         >>> mgclip.MGCLIP.from_pretrained("pets").class_names
         ('puppy',)
     """
 
-    def rename(model: MGCLIP, held_out: HeldOut) -> HeldOut:
+    def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
+        classes = len(model.class_names)
         model.relabel(old, new, text or None)
-        return {new if canonical(name) == canonical(old) else name: files for name, files in held_out.items()}
+        united = len(model.class_names) < classes
+        parts = [{new if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
+        return joined(model.class_names, *parts), f"united {old} with {new}" if united else f"called {old} {new}"
 
-    _save_edited(folder, base, rename, f"called {old} {new}")
+    return _save_edited(folder, base, rename).startswith("united ")
 
 
-def forget_class(folder: Path, name: str, *, base: str = "") -> list[int]:
-    """Remove a class from a saved model.
+@dataclass(frozen=True)
+class Forgotten:
+    """What remains after a class was removed.
 
-    Returns:
-        The numbers of the other versions, which may still contain the class.
-
-    Raises:
-        InputError: If there is no such class.
+    Attributes:
+        versions: The numbers of the other versions, which may still contain the class.
+        adapted: Whether adapters were trained, which may have learned from its images.
+        traces: Whether the scatter of its images remains in the sums of a solved head.
     """
 
-    def remove(model: MGCLIP, held_out: HeldOut) -> HeldOut:
-        model.forget(name)
-        return {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
-
-    _save_edited(folder, base, remove, f"forgot {name}")
-    return [version.number for version in history(folder) if not version.active]
+    versions: list[int]
+    adapted: bool
+    traces: bool
 
 
-def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], HeldOut], what: str) -> None:
-    """Load a model, edit it and its held-out images, and save a new version, with the folder locked."""
+def forget_class(folder: Path, name: str, *, images: Path | None = None, base: str = "") -> Forgotten:
+    """Remove a class from a saved model.
+
+    Args:
+        folder: Folder of the model.
+        name: The class.
+        images: A folder with all images from which the class was learned; others in it are ignored. Then nothing of them remains
+            in a solved head.
+        base: Path of the model's CLIP, if it has moved.
+
+    Raises:
+        InputError: If there is no such class, or an image from which it was learned is missing in the folder.
+    """
+    files = None if images is None else image_files(images)
+    adapted = traces = False
+
+    def remove(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
+        nonlocal adapted, traces
+        own = None if files is None else _learned_images(model, name, files)
+        model.forget(name, images=own)
+        adapted, traces = adapters_have_effect(model.backbone), model.solved is not None and own is None
+        left = {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
+        return left, f"forgot {name}"
+
+    _save_edited(folder, base, remove)
+    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces)
+
+
+def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Path]:
+    """The files from which a class was learned; all of them if the model keeps no record of its images."""
+    own = model.class_names[position_of(model.class_names, name)]
+    if model.solved is None:
+        return list(files)
+    return [file for file, was in zip(files, model.learned_as(files), strict=True) if own in was]
+
+
+def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tuple[HeldOut, str]]) -> str:
+    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done."""
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
-        held_out = edit(model, read_held_out(folder))
+        held_out, what = edit(model, read_held_out(folder))
         model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out)})
+    return what

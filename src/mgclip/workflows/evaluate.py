@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
 from mgclip.experiment.evaluation import Evaluation, calibration, confused, per_class
+from mgclip.method.calibration import SHARES
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import canonical
@@ -20,6 +22,25 @@ from mgclip.workflows.measure import LabelledImages
 
 BATCH = 4096
 """Images compared with all classes at a time."""
+LEFT_OUT = "learned images, each as if not learned"
+MEASURED = "these images"
+"""The images from which thresholds for unknown images come."""
+
+
+class Thresholds(TypedDict):
+    """Leave-one-out accuracy, and thresholds for unknown images, which the given shares of ``likeness_of`` reach."""
+
+    leave_one_out: float | None
+    likeness: dict[str, float] | None
+    likeness_of: str | None
+
+
+class LearnedEvidence(TypedDict):
+    """The same of a solved head, which has all three."""
+
+    leave_one_out: float
+    likeness: dict[str, float]
+    likeness_of: str
 
 
 def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str) -> Evaluation:
@@ -56,6 +77,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     counts = np.bincount(truth, minlength=len(known))
     parts = [model.classify(part) for part in features.split(BATCH)]
     found = np.concatenate([part.labels for part in parts])
+    thresholds = _thresholds(model, np.concatenate([part.likeness for part in parts]))
     return {
         "model": model_name,
         "folder": folder,
@@ -66,7 +88,9 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
-        "likeness": _likeness(model, parts),
+        "likeness": thresholds["likeness"],
+        "likeness_of": thresholds["likeness_of"],
+        "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
 
@@ -77,9 +101,31 @@ def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[A
     return float((np.concatenate([part.head_scores.argmax(1) for part in parts]) == truth).mean())
 
 
-def _likeness(model: MGCLIP, parts: Sequence[Predictions]) -> dict[str, float] | None:
-    """Thresholds for unknown images that 99, 95 and 90 % of these images reach."""
+def learned_evidence(model: MGCLIP) -> LearnedEvidence:
+    """What a solved head says about itself, from its learned images, each as if it had not been learned.
+
+    Raises:
+        InputError: If the head is a trained one, or each class has a single image.
+    """
+    if model.solved is None:
+        raise InputError("Only a solved head can be measured without images: give a folder of labelled images.")
+    found = model.solved.calibration
+    if found.accuracy is None:
+        raise InputError(
+            "A single class, or one image of each class, says nothing about the model: give a folder of labelled images."
+        )
+    return {"leave_one_out": found.accuracy, "likeness": _by_share(found.likeness), "likeness_of": LEFT_OUT}
+
+
+def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
+    """Thresholds for unknown images: of a solved head from its learned images, otherwise from the likeness of these images."""
     if not model.settings.uses_head:
-        return None
-    likeness = np.concatenate([part.likeness for part in parts])
-    return {str(share): float(np.quantile(likeness, 1 - share / 100)) for share in (99, 95, 90)}
+        return {"leave_one_out": None, "likeness": None, "likeness_of": None}
+    if model.solved is not None and model.solved.calibration.accuracy is not None:
+        return {**learned_evidence(model)}
+    shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
+    return {"leave_one_out": None, "likeness": _by_share(shares.tolist()), "likeness_of": MEASURED}
+
+
+def _by_share(likeness: Sequence[float]) -> dict[str, float]:
+    return {str(share): float(value) for share, value in zip(SHARES, likeness, strict=True)}

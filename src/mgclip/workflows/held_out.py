@@ -43,6 +43,17 @@ def held_out_images(folder: Path, classes: Sequence[str]) -> tuple[dict[str, lis
     return {name: files[:share] for name, files in existing.items() if files}, gone
 
 
+def joined(classes: Sequence[str], *lists: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+    """Several lists of held-out images as one, of these classes only and under their names; each image once."""
+    called = {canonical(name): name for name in classes}
+    images: dict[str, dict[Path, None]] = {}
+    for listed in lists:
+        for name, files in listed.items():
+            if (own := called.get(canonical(name))) is not None:
+                images.setdefault(own, {}).update(dict.fromkeys(file.absolute() for file in files))
+    return {name: list(files) for name, files in images.items()}
+
+
 def as_json(images: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     """The content of the file: absolute paths, which are valid in every working directory."""
     return {name: [str(file.absolute()) for file in files] for name, files in images.items()}

@@ -10,15 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mgclip.clip.adapters import without_adapters
+from mgclip.clip.adapters import adapters_have_effect, without_adapters
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.learner import MGCLIP
 from mgclip.method.training import OnStep
-from mgclip.names import index_of
 from mgclip.saving.store import HELD_OUT
 from mgclip.words import count
-from mgclip.workflows.held_out import as_json, held_out_images, read_held_out
+from mgclip.workflows.held_out import as_json, held_out_images, joined, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
 from mgclip.workflows.note import Accuracies, LearnNote, Remarks, TextMeasures
 from mgclip.workflows.plan import Plan
@@ -60,15 +59,18 @@ def learn_folder(
     """
     begun = time.perf_counter()
     images = _images(model, folder, plan, retention or {})
-    before = model.classify(images.old.features(model)).names if len(images.old) else []
+    features = images.features(model)
+    before = model.classify(features[1]).names if len(images.old) else []
+    adapted = adapters_have_effect(model.backbone)
     with without_adapters(model.backbone):
-        untuned = _by_text(model, plan, images, images.features(model))
+        untuned = _by_text(model, plan, images, images.features(model) if adapted else features)
     checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     train, names = flatten(plan.train), list(plan.train)
     learned = model.learn(*train, names, class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints)
-    features = images.features(model)
+    if learned.epochs:  # otherwise they are the same as before
+        features = images.features(model)
     note: LearnNote = {
-        "what": f"learned {count(len(plan.train), 'class', 'classes')}",
+        "what": _what(plan),
         "origin": origin,
         "classes": list(plan.train),
         "images": plan.images,
@@ -76,12 +78,12 @@ def learn_folder(
         "epochs": learned.epochs,
         "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
         "accuracy": _accuracies(model, images, features, before),
+        "leave_one_out": None if model.solved is None else model.solved.calibration.accuracy,
         "untuned": untuned,
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    listed, known = read_held_out(folder), model.class_names
-    held_out = {name: files for name, files in listed.items() if index_of(name, known) is not None} | plan.tests
+    held_out = joined(model.class_names, read_held_out(folder), plan.tests)
     model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
     remove_task_checkpoints(folder)
     return note
@@ -108,8 +110,16 @@ def _images(model: MGCLIP, folder: Path, plan: Plan, retention: Mapping[str, Seq
     return _Images(new, old, kept, gone + unreadable)
 
 
+def _what(plan: Plan) -> str:
+    """What was done, in a few words."""
+    parts = [f"learned {count(len(plan.new), 'class', 'classes')}"] if plan.new or not plan.grown else []
+    if plan.grown:
+        parts.append(f"added images to {count(len(plan.grown), 'class', 'classes')}")
+    return " and ".join(parts)
+
+
 def _remarks(plan: Plan, skipped: Sequence[SkippedImage]) -> Remarks:
-    remarks: Remarks = {}
+    remarks: Remarks = {"grown": list(plan.grown)} if plan.grown else {}
     if skipped:
         remarks["skipped"] = list(skipped)
     if plan.notes:

@@ -11,10 +11,14 @@ from typing import Any
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.experiment.schemas import SkippedImage
+from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.learner import MGCLIP
+from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved
+from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
+from mgclip.workflows.merge import new_model_like
 from mgclip.workflows.note import LearnReport
 from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.source import Source, read_images, read_source, readable
@@ -32,6 +36,8 @@ class LearnJob:
         model: The folder of the model.
         base: The CLIP of the model, or ``""`` for the default.
         given: The settings that were given.
+        method: The method of a new model, or ``""`` for the default.
+        like: Another saved model; a new one then can be merged with it.
         source: Images and names of the classes.
         hold_out: The share of each class to measure on.
         retention: Images of classes never trained on.
@@ -42,6 +48,8 @@ class LearnJob:
     model: Path
     base: str
     given: Mapping[str, Any]
+    method: str
+    like: Path | None
     source: Source
     hold_out: float
     retention: Mapping[str, list[Path]]
@@ -53,17 +61,38 @@ class LearnJob:
         Raises:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
-        settings, base = build_settings(self.given), self.base or None
-        if not is_saved(self.model):
-            model = MGCLIP.from_pretrained(base or DEFAULT_CLIP, settings=settings)
-        else:
-            runtime = {key: value for key, value in settings.runtime().items() if key in self.given}
-            if fixed := [key for key in self.given if key not in runtime]:
+        model, notes = self._open()
+        held_out = read_held_out(self.model)
+        plan = make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed, held_out=held_out)
+        return model, replace(plan, notes=(*notes, *plan.notes))
+
+    def _open(self) -> tuple[MGCLIP, list[str]]:
+        """The model, saved or new, and sentences on settings that have no effect."""
+        base = self.base or None
+        if is_saved(self.model):
+            options = [option for option, value in (("--method", self.method), ("--like", self.like)) if value]
+            if fixed := [*options, *self._fixed()]:
                 raise InputError(
                     f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder."
                 )
-            model = MGCLIP.from_pretrained(self.model, base=base, runtime=runtime)
-        return model, make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed)
+            return MGCLIP.from_pretrained(self.model, base=base, runtime=self._runtime()), []
+        if self.like is not None:
+            if fixed := [*(["--method"] if self.method else []), *self._fixed()]:
+                raise InputError(f"--like takes the settings of {self.like}: leave {fixed[0]} out.")
+            return new_model_like(self.like, base=base, runtime=self._runtime()), []
+        settings = build_settings(settings_of_new_model(self.method, self.given))
+        unused = without_effect(settings, self.given)
+        method = self.method or NEW_MODELS
+        notes = [f"settings without effect, because {method} does not use them: {', '.join(unused)}"] if unused else []
+        return MGCLIP.from_pretrained(base or DEFAULT_CLIP, settings=settings), notes
+
+    def _runtime(self) -> dict[str, Any]:
+        """The given settings of memory and speed."""
+        return {key: value for key, value in build_settings(self.given).runtime().items() if key in self.given}
+
+    def _fixed(self) -> list[str]:
+        """The given settings that a saved model keeps."""
+        return [key for key in self.given if key not in RUNTIME_SETTINGS]
 
     @contextmanager
     def begin(self, *, wait: float) -> Iterator[tuple[MGCLIP, Plan]]:
@@ -99,6 +128,8 @@ def read_job(
     changes: Iterable[str] = (),
     prompt: str = "",
     base: str = "",
+    method: str = "",
+    like: Path | None = None,
     names: str = "",
     test: Path | None = None,
     hold_out: float = 0.2,
@@ -112,7 +143,9 @@ def read_job(
     """
     check_place(model)
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
-    build_settings(given)  # reports wrong settings before any image is read
+    build_settings(
+        given if is_saved(model) or like else settings_of_new_model(method, given)
+    )  # before any image is read
     source = read_source(folder, names=names, test=test)
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []
@@ -121,4 +154,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, source, hold_out, retained, skipped)
+    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped)

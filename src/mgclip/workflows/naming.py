@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError
 from mgclip.names import canonical
+from mgclip.workflows.table import read_table
 
 TABLE = "classes.csv"
 COLUMNS = ("folder", "name", "text")
@@ -65,22 +64,9 @@ def _parse_pairs(names: str) -> Naming:
 
 def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """Yield line number, folder, name and text of each line that is not blank."""
-    try:
-        content = table.read_bytes().decode("utf-8-sig")
-        spaced = ", " in content.lstrip().partition("\n")[0]  # this table has a space after each comma
-        reader = csv.reader(io.StringIO(content, newline=""), strict=True, skipinitialspace=spaced)
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"The table of class names {table} cannot be read ({first_line(error)}): save it as CSV in UTF-8."
-        ) from None
-    columns = _columns([cell.strip() for cell in rows[0][1]] if rows else [], table)
-    for number, row in rows[1:]:
-        if len(row) > len(columns):
-            raise InputError(
-                f"Line {number} of {table} has {len(row)} cells for the {len(columns)} columns {','.join(columns)}: "
-                "put a name that contains a comma in quotation marks."
-            )
+    cells, rows = read_table(table, "table of class names")
+    columns = _columns(cells, table)
+    for number, row in rows:
         found = dict(zip(columns, row, strict=False))
         if found.get("text", "").startswith(" "):  # the rest of a name, such as `n01,tench, Tinca tinca`
             raise InputError(

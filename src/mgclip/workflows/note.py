@@ -33,14 +33,18 @@ class TextMeasures(TypedDict):
 
 
 class Remarks(TypedDict, total=False):
-    """Images that were left out, and what is not used or not measured."""
+    """Known classes that learned more images, images that were left out, and what is not used or not measured."""
 
+    grown: list[str]
     skipped: list[SkippedImage]
     notes: list[str]
 
 
 class LearnNote(Remarks):
-    """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning."""
+    """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning.
+
+    ``leave_one_out``: the share of learned images that would be recognised had they not been learned; None for a trained head.
+    """
 
     what: str
     origin: str
@@ -49,6 +53,7 @@ class LearnNote(Remarks):
     epochs: int
     test_images: TestImages
     accuracy: Accuracies
+    leave_one_out: float | None
     untuned: TextMeasures
     tuned: TextMeasures
     seconds: float

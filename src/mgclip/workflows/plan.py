@@ -14,6 +14,7 @@ from mgclip.method.task import make_task
 from mgclip.names import canonical, index_of
 from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.folder import misspelling
+from mgclip.workflows.growth import grows_classes, leave_out_known_images
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
@@ -33,6 +34,7 @@ class Plan:
         tests: Images to measure on by class, held out or given.
         texts: What prompts call each class.
         known: Number of classes the model knows already.
+        grown: The classes of ``train`` that it knows already.
         seconds: Estimated time for the shortest and the longest adapter phase that the settings allow.
         notes: What is not used or not measured, one sentence each.
     """
@@ -43,6 +45,12 @@ class Plan:
     known: int
     seconds: tuple[float, float]
     notes: tuple[str, ...] = ()
+    grown: tuple[str, ...] = ()
+
+    @property
+    def new(self) -> list[str]:
+        """The classes that are new."""
+        return [name for name in self.train if name not in self.grown]
 
     @property
     def images(self) -> int:
@@ -55,7 +63,9 @@ class Plan:
         return sum(map(len, self.tests.values()))
 
 
-def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan:
+def make_plan(
+    model: MGCLIP, source: Source, *, share: float, seed: int, held_out: Mapping[str, Sequence[Path]] | None = None
+) -> Plan:
     """Choose the images to train and to measure on, and check that all can be learned, before anything is written.
 
     Args:
@@ -63,11 +73,13 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         source: The folder to learn from.
         share: Share of the images of each class to hold out, if the folder has no test part.
         seed: Seed of the choice.
+        held_out: Images of known classes that are held out already, by class. They are never trained on.
 
     Raises:
-        InputError: If something cannot be learned, such as a class that the model knows already; if a test folder is probably
-            misspelled; or if an image does not exist or, among those timed, is unreadable.
+        InputError: If something cannot be learned, such as a known class if the head is a trained one; if a test folder is
+            probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
+    source, left_out = leave_out_known_images(model, source, held_out or {})
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed)
         missing: tuple[str, ...] = ()
@@ -80,14 +92,15 @@ def make_plan(model: MGCLIP, source: Source, *, share: float, seed: int) -> Plan
         raise InputError(
             "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
         )
-    texts = tuple(source.texts.get(name, name) for name in train)
+    texts, known, grows = tuple(source.texts.get(name, name) for name in train), model.class_names, grows_classes(model)
     make_task(
-        model.encoder.pixels(files), labels, list(train), index=0, known=model.class_names, class_texts=texts
+        model.encoder.pixels(files), labels, list(train), index=0, known=known, class_texts=texts, grows=grows
     )  # raises an error for what cannot be learned
     if model.settings.memory:
         check_room(model.settings.memory, len(model.class_names) + len(train))
-    notes = tuple(note for note in (source.note, *missing, describe_duplicates(files, measured)) if note)
-    return Plan(train, tests, texts, len(model.class_names), _seconds(model, len(train), files, len(measured)), notes)
+    notes = tuple(note for note in (source.note, *left_out, *missing, describe_duplicates(files, measured)) if note)
+    seconds = _seconds(model, len(train), files, len(measured))
+    return Plan(train, tests, texts, len(known), seconds, notes, tuple(name for name in train if name in known))
 
 
 def _match_tests(
@@ -123,12 +136,14 @@ def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> 
     begun = time.perf_counter()
     model.encoder.images(model.encoder.pixels(sample))
     each = (time.perf_counter() - begun) / len(sample)
-    if classes == 1 and not model.settings.memory:  # with nothing to tell apart, the adapters are not trained
+    settings = model.settings
+    frozen = settings.adapt == "never" or (settings.adapt == "first" and len(model.task_sizes) > 0)
+    if frozen or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
         epochs, probed = (0, 0), False
     elif model.epochs is not None:
         epochs, probed = (model.epochs, model.epochs), False
     else:  # the probe measures after each epoch; if it stops early, the last epoch was too many and training starts again
-        most = model.settings.max_epochs
+        most = settings.max_epochs
         epochs, probed = (min(2, most), max(2, 2 * most - 1)), True
     low, high = (len(files) * (1 + count * (TRAINING_COST + probed)) + 3 * tests for count in epochs)
     return each * low, each * high

@@ -153,7 +153,6 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
         classes = tuple(
             RankedClass(
                 found.classes[label],
-                float(found.probabilities[place, label]),
                 float(found.confidence[place, label]),
                 float(found.text_probabilities[place, label]),
                 float(found.head_scores[place, label]) if label < learned else None,

@@ -9,6 +9,7 @@ from PIL import Image
 from studio_server import studio
 
 from mgclip import MGCLIP, Settings, history
+from mgclip.method.baselines.table import ANALYTIC
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
@@ -22,7 +23,7 @@ WAIT = 60_000
 def place(icons, tmp_path_factory):
     """A model that knows two classes, one with a hostile name; and images of a third that it does not know yet."""
     folder = tmp_path_factory.mktemp("studio")
-    model = MGCLIP.from_pretrained("iconclip", settings=Settings(epochs=1))
+    model = MGCLIP.from_pretrained("iconclip", settings=Settings(**ANALYTIC, features=256))
     names = [HOSTILE, str(icons["class_names"][1])]
     picked = np.isin(icons["y_train"], [0, 1])
     model.learn(icons["x_train"][picked], icons["y_train"][picked], names)
@@ -121,6 +122,41 @@ def test_predict_learn_and_go_back(page, place):
     assert page.outside == []
 
 
+def choose(page, box, text):
+    page.locator(f"#{box} input").click()
+    page.get_by_role("option", name=text, exact=True).click()
+
+
+def test_an_answer_is_corrected(page, place):
+    import re
+
+    versions = len(history(place / "shop"))
+    files = [place / f"class2-{i}.png" for i in range(2)]
+    page.locator("#correct-button").click()
+    shows(page, "correct-message", "Choose an image and its class first.")
+    upload(page, "predict-images", files)
+    page.locator("#predict-button").click()
+    shows(page, "predict-message", "2 images classified")
+    right = MGCLIP.from_pretrained(place / "shop").class_names[1]
+    choose(page, "correct-image", "2: class2-1.png")
+    choose(page, "correct-class", right)
+    page.locator("#correct-button").click()
+    shows(page, "correct-message", re.compile("1 image added that was not learned before"))
+    keep(page, place, "correct")
+    assert len(history(place / "shop")) == versions + 1
+    model = MGCLIP.from_pretrained(place / "shop")
+    assert model.learned_as(files) == [(), (right,)]
+    choose(page, "correct-class", HOSTILE)
+    page.locator("#correct-button").click()
+    shows(page, "correct-message", f"1 image moved from {right}")
+    assert MGCLIP.from_pretrained(place / "shop").learned_as(files) == [(), (HOSTILE,)]
+    page.get_by_role("tab", name="Versions").click()
+    page.locator("#undo-button").click()
+    page.locator("#to-version input").fill(str(versions))
+    page.locator("#undo-button").click()
+    assert page.problems == []
+
+
 def test_wrong_input_is_reported_and_changes_nothing(page, place):
     import re
 
@@ -133,7 +169,7 @@ def test_wrong_input_is_reported_and_changes_nothing(page, place):
     page.get_by_role("tab", name="Learn").click()
     for name, files, sentence in (
         ("", [place / "class2-0.png"], "A class needs a name of 1 to 200 characters"),
-        (HOSTILE, [], "was learned before"),
+        (HOSTILE, [place / "class0-0.png"], "There is no new image"),
         ("../../evil", [place / "not-an-image.png"], "cannot be read"),
     ):
         page.locator("#class-name input, #class-name textarea").first.fill(name)

@@ -69,9 +69,7 @@ def check_address(host: str, port: int) -> None:
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as trial:
-            if (
-                os.name == "posix"
-            ):  # ignore connections that just ended; elsewhere the option would take over a used port
+            if os.name == "posix":  # ignore connections that just ended; elsewhere it would take over a used port
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
     except (socket.gaierror, UnicodeError):

@@ -1,4 +1,4 @@
-"""The studio's page, in Gradio: predict, learn a class, go back to a version, see the modality gap."""
+"""The studio's page, in Gradio: predict and correct, learn a class, go back to a version, see the modality gap."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.work import StudioModel, answer_rows, version_rows
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.method.training import Step
 from mgclip.words import count
+from mgclip.workflows.correct import describe_corrections
 
-ANSWERS = ["image", "class", "confidence", "similarity", "text branch", "head", "next best"]
-ANSWER_WIDTHS = ["19%", "22%", "10%", "10%", "10%", "9%", "20%"]
-VERSIONS = ["version", "", "when (UTC)", "what", "images"]
-VERSION_WIDTHS = ["11%", "11%", "18%", "48%", "12%"]
+ANSWERS = {"image": 19, "class": 22, "confidence": 10, "similarity": 10, "text branch": 10, "head": 9, "next best": 20}
+VERSIONS = {"version": 11, "": 11, "when (UTC)": 18, "what": 48, "images": 12}
+"""Columns of the tables of answers and of versions -> their widths in percent."""
 EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 CSS = ".gradio-container {max-width: 1100px !important; margin: auto}"
 
@@ -30,7 +30,7 @@ def build(model: StudioModel) -> gr.Blocks:
         gr.Markdown("# MG-CLIP studio")
         known = gr.Textbox(label="Classes it knows", interactive=False, lines=2, max_lines=6, elem_id="known")
         with gr.Tab("Predict", id="predict"):
-            _predict_tab(model)
+            classes, after_correction = _predict_tab(model)
         with gr.Tab("Learn", id="learn"):
             after_learning = _learn_tab(model)
         with gr.Tab("Versions", id="versions"):
@@ -38,13 +38,13 @@ def build(model: StudioModel) -> gr.Blocks:
         with gr.Tab("Gap", id="gap"):
             _gap_tab(model)
 
-        def refresh() -> tuple[str, list[list[Any]]]:
+        def refresh() -> tuple[str, list[list[Any]], Any]:
             names = model.classes()
             known = f"{len(names)}: {', '.join(names)}" if names else "none yet"
-            return known, version_rows(model.history())
+            return known, version_rows(model.history()), gr.Dropdown(choices=names)
 
-        for event in (page.load, after_learning, after_activation):
-            event(refresh, outputs=[known, table], show_progress="hidden")
+        for event in (page.load, after_learning, after_activation, after_correction):
+            event(refresh, outputs=[known, table, classes], show_progress="hidden")
     return page
 
 
@@ -56,13 +56,14 @@ def _message(name: str) -> gr.Textbox:
     return gr.Textbox(label="Message", interactive=False, elem_id=name)
 
 
-def _table(headers: list[str], widths: list[str], name: str) -> gr.Dataframe:
+def _table(columns: dict[str, int], name: str) -> gr.Dataframe:
+    headers, widths = list(columns), [f"{width}%" for width in columns.values()]
     return gr.Dataframe(
         headers=headers, datatype="str", interactive=False, wrap=True, elem_id=name, column_widths=widths
     )
 
 
-def _predict_tab(model: StudioModel) -> None:
+def _predict_tab(model: StudioModel) -> tuple[gr.Dropdown, Callable[..., Any]]:
     images = _images("predict-images")
     with gr.Row():
         candidates = gr.Textbox(
@@ -72,14 +73,33 @@ def _predict_tab(model: StudioModel) -> None:
         )
         threshold = gr.Slider(0, 1, 0, step=0.01, label="Answer unknown if the similarity is below")
     button = gr.Button("Predict", variant="primary", elem_id="predict-button")
-    table = _table(ANSWERS, ANSWER_WIDTHS, "answers")
+    table = _table(ANSWERS, "answers")
     message = _message("predict-message")
+    gr.Markdown("Is an answer wrong? Choose the image and its class: the model learns it as a new version.")
+    with gr.Row():
+        image = gr.Dropdown(label="Image", type="index", elem_id="correct-image")
+        right = gr.Dropdown(label="This is a", elem_id="correct-class")
+        correction = gr.Button("Correct", elem_id="correct-button")
+    corrected = _message("correct-message")
+
+    def correct(files: list[str] | None, number: int | None, name: str | None) -> tuple[str]:
+        if not files or number is None or not 0 <= number < len(files) or not name:
+            raise InputError("Choose an image and its class first.")
+        return (describe_corrections(model.correct(name, Path(files[number]))),)
+
+    def list_images(files: list[str] | None) -> Any:
+        names = [f"{number}: {file.name}" for number, file in enumerate(_paths(files), start=1)]
+        return gr.Dropdown(choices=names, value=names[0] if names else None)
+
+    images.change(list_images, [images], [image], show_progress="hidden", api_name=False)
 
     def predict(files: list[str] | None, texts: str, least: float) -> tuple[list[list[Any]], str]:
         answers, problems = model.predict(_paths(files), candidates=texts, threshold=least)
         return answer_rows(answers), "; ".join(problems) or f"{count(len(answers), 'image')} classified"
 
     button.click(_safely(predict, [[]]), [images, candidates, threshold], [table, message])
+    then: Callable[..., Any] = correction.click(_safely(correct, []), [images, image, right], [corrected]).then
+    return right, then
 
 
 def _learn_tab(model: StudioModel) -> Callable[..., Any]:
@@ -102,7 +122,7 @@ def _learn_tab(model: StudioModel) -> Callable[..., Any]:
 
 
 def _versions_tab(model: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
-    table = _table(VERSIONS, VERSION_WIDTHS, "versions")
+    table = _table(VERSIONS, "versions")
     with gr.Row():
         number = gr.Number(
             label="Version to go to; 0: the previous one", precision=0, value=0, minimum=0, elem_id="to-version"

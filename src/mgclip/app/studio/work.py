@@ -11,14 +11,17 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.experiment.geometry import projection
+from mgclip.method.baselines.table import settings_of_new_model
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
-from mgclip.saving.versions import Version, describe, history, shown
+from mgclip.saving.versions import Version, check_saved, describe, history, shown
 from mgclip.words import count
 from mgclip.workflows.answers import Answer
+from mgclip.workflows.correct import CorrectReport, correct_images
+from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import make_plan
@@ -48,7 +51,7 @@ class StudioModel:
         """The model of the active version; a new one if nothing is saved. The lock must be held."""
         if not is_saved(self.folder):
             if self._model is None or self._model.class_names:
-                self._model = MGCLIP.from_pretrained(self.base)
+                self._model = MGCLIP.from_pretrained(self.base, settings=settings_of_new_model("", {}))
             return self._model
         state = read_manifest(self.folder)[1].name
         if self._model is None or state != self._state:
@@ -64,9 +67,7 @@ class StudioModel:
         self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 3
     ) -> tuple[list[Answer], list[str]]:
         """Answers for image files, and a sentence for each file that cannot be read; ``candidates`` are separated by commas.
-
-        Raises:
-            InputError: If there are no files or too many.
+        Raises ``InputError`` if there are no files or too many.
         """
         self._check(files)
         bad: list[str] = []
@@ -84,10 +85,9 @@ class StudioModel:
         return answers, bad
 
     def learn(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
-        """Learn a class from images, all of which are used for training. Returns the note of the new version.
+        """Learn images of a class, new or known, all of which are used for training, and return the note of the version.
 
-        Raises:
-            InputError: If the name or the images cannot be used, or another process writes the model.
+        Raises ``InputError`` if the name or the images cannot be used, or another process writes the model.
         """
         self._check(files)
         name = " ".join(name.split())
@@ -98,11 +98,27 @@ class StudioModel:
             self.folder.mkdir(parents=True, exist_ok=True)
             with only_writer(self.folder):
                 model = self._load()
-                plan = make_plan(model, source, share=0.0, seed=model.settings.seed)
+                held_out = read_held_out(self.folder)
+                plan = make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=held_out)
                 try:
                     return learn_folder(model, self.folder, plan, origin="studio", on_step=on_step)
                 finally:
                     self._model = None  # it may be trained only in part: load the active version again
+
+    def correct(self, name: str, file: Path) -> CorrectReport:
+        """Give an image its right class, which the model knows, and save this as a new version.
+
+        Raises:
+            InputError: If the class or the image cannot be used, the head is a trained one, or another process writes the model.
+        """
+        with self._lock:
+            check_saved(self.folder)
+            with only_writer(self.folder):
+                model = self._load()
+                try:
+                    return correct_images(model, self.folder, {file: name}, origin="studio")
+                finally:
+                    self._model = None  # it may be changed without a new version: load the active version again
 
     def undo(self, to: int | None) -> Version:
         """Activate a version, the previous one by default, and return it."""
@@ -116,9 +132,8 @@ class StudioModel:
     def gap_points(self, files: Sequence[Path]) -> tuple[Any, Any, Any, tuple[str, ...]]:
         """Images and class texts in one plane, to draw the modality gap.
 
-        Returns:
-            Points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
-            names of the classes.
+        Returns points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
+        names of the classes.
         """
         self._check(files)
         with self._lock:
@@ -144,7 +159,7 @@ def answer_rows(answers: Sequence[Answer]) -> list[list[Any]]:
             round(answer.confidence, 4),
             round(answer.likeness, 4),
             round(answer.best[0].text, 4),
-            "" if answer.best[0].image is None else round(answer.best[0].image, 4),
+            "" if answer.best[0].head is None else round(answer.best[0].head, 4),
             ", ".join(f"{each.name} {each.confidence:.2f}" for each in answer.best[1:]),
         ]
         for answer in answers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mgclip.errors import InputError
 from mgclip.method.settings import Settings
+from mgclip.words import ended, nearest
 
 PAPER = "Mind the Gap (Huang et al., ICCV 2025, arXiv 2507.09118)"
 
@@ -16,8 +18,17 @@ MEMORY = 2000
 ANALYTIC: Mapping[str, Any] = {"compensation": "analytic", "fusion": "calibrated", "adapt": "never"}
 """Settings of the solved head on an unchanged CLIP."""
 
+NEW_MODELS = "mg-clip-analytic"
+"""The method of a new model of ``mgclip learn``, the studio and the classifier, unless another one is chosen."""
+
 FROZEN_CLIP: Mapping[str, Any] = {"epochs": 0, "adapter_init": None}
 """Settings that leave CLIP unchanged."""
+
+
+SOLVED_HEAD = {"features", "gamma"}
+TRAINED_HEAD = {"head_epochs", "head_lr", "head_batch_size", "vision_weight"}
+ADAPTER_PHASE = {"epochs", "max_epochs", "alpha", "gap_average", "adapter_loss", "adapter_lr", "adapter_batch_size"}
+"""Settings that have an effect only with a solved head, a trained one, or if adapters are trained."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,11 @@ METHODS: Mapping[str, Method] = {
         source="beyond the paper (docs/method.md 10, 11)",
         changes=ANALYTIC,
     ),
+    "mg-clip-analytic-adapt": Method(
+        about="the solved head on a CLIP whose adapters go on learning; stored features follow them",
+        source="beyond the paper (docs/method.md 10 to 12)",
+        changes={**ANALYTIC, "adapt": "always"},
+    ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
         source="joint training",
@@ -113,3 +129,39 @@ def method_settings(method: str, settings: Settings) -> Settings:
     found = METHODS[method]
     memory = {"memory": settings.memory or MEMORY} if found.replays else {"memory": 0, "balanced": False}
     return settings.model_copy(update={**memory, **found.changes})
+
+
+def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a new model that people teach with their own images.
+
+    Args:
+        method: The name of its method; ``""`` for ``NEW_MODELS``.
+        given: Settings that were given by name. They replace those of the method.
+
+    Raises:
+        InputError: If there is no such method, or it only runs on a stream.
+    """
+    method = method or NEW_MODELS
+    found = METHODS.get(method)
+    if found is None:
+        raise InputError(ended(f"There is no method {method!r}{nearest(method, METHODS)}"))
+    if found.frozen:
+        raise InputError(
+            f"{method} runs on streams only (`mgclip run`), because its models keep no versions: choose another method, such as "
+            f"{NEW_MODELS}, which also solves its classifier on frozen features."
+        )
+    if found.joint:
+        raise InputError(
+            f"{method} learns all classes at once, so a model could not learn more: choose mg-clip and one folder of all classes."
+        )
+    memory = {"memory": MEMORY} if found.replays else {}
+    return {**memory, **found.changes, **given}
+
+
+def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:
+    """The given settings that change nothing, because the model has a solved head or its adapters are not trained."""
+    solved = settings.compensation == "analytic"
+    unused = TRAINED_HEAD if solved else SOLVED_HEAD
+    if solved and settings.adapt == "never":
+        unused = unused | ADAPTER_PHASE - ({"epochs"} if settings.epochs == 0 else set())
+    return [key for key in given if key in unused]

@@ -1,0 +1,160 @@
+"""Give images their right classes in a saved model, from a table of answers that a person has checked, as a new version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from mgclip.errors import InputError
+from mgclip.images import find_unreadable_images
+from mgclip.method.class_edits import position_of
+from mgclip.method.learner import MGCLIP
+from mgclip.names import canonical
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import HELD_OUT, WAIT
+from mgclip.saving.versions import check_saved
+from mgclip.words import count
+from mgclip.workflows.held_out import as_json, read_held_out
+from mgclip.workflows.table import read_table
+
+
+class CorrectReport(TypedDict):
+    """What was corrected: images that were not learned before, those moved from another class, and those that were right.
+
+    ``moved`` counts the images by the class as which they were learned before.
+    """
+
+    model: str
+    images: int
+    added: int
+    moved: dict[str, int]
+    unchanged: int
+
+
+def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
+    """Read a table with the columns image and class, such as one that ``mgclip predict --csv`` wrote.
+
+    Only the rows with rank 1 count if there is a column rank; all other columns are ignored. A path that is not absolute is
+    relative to the folder of the table or, if there is no such file, to the current folder.
+
+    Returns:
+        The right class of each image, and the line that gives it.
+
+    Raises:
+        InputError: If the table cannot be used, an image does not exist or cannot be read, or it has two different classes.
+    """
+    if not table.is_file():
+        raise InputError(f"There is no table of answers {table}.")
+    cells, rows = read_table(table, "table of answers")
+    columns = [cell.casefold() for cell in cells]
+    if len(set(columns)) < len(columns) or not {"image", "class"} <= set(columns):
+        raise InputError(
+            f"The first line of {table} must have the columns image and class; found {','.join(cells)[:80]!r}."
+        )
+    right: dict[Path, tuple[str, int]] = {}
+    for number, row in rows:
+        found = {column: cell.strip() for column, cell in zip(columns, row, strict=False)}
+        if found.get("rank", "1") != "1":
+            continue
+        if not found.get("image") or not found.get("class"):
+            raise InputError(f"Line {number} of {table} needs an image and its right class.")
+        file, name = _find(found["image"], table, number), found["class"]
+        other = right.setdefault(file, (name, number))[0]
+        if canonical(other) != canonical(name):
+            raise InputError(f"{table} gives {found['image']} two classes, {other!r} and {name!r}: keep one of them.")
+    if not right:
+        raise InputError(f"{table} lists no image: give each image and its right class one line.")
+    files = list(right)
+    for index, reason in find_unreadable_images(files).items():
+        raise InputError(f"Line {right[files[index]][1]} of {table}: {files[index]} cannot be read ({reason}).")
+    return right
+
+
+def _find(name: str, table: Path, number: int) -> Path:
+    path = Path(name).expanduser()
+    for file in (table.parent / path, path):
+        if file.is_file():
+            return file.resolve()
+    raise InputError(
+        f"Line {number} of {table}: there is no image {name}, neither in {table.parent} nor in the current folder."
+    )
+
+
+def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport:
+    """Correct a saved model by a table.
+
+    Args:
+        folder: Folder of the model.
+        table: The table of images and their right classes.
+        base: Path of the model's CLIP, if it has moved.
+
+    Raises:
+        InputError: If the table cannot be used, it names a class that was not learned, or the head is a trained one.
+    """
+    check_saved(folder)
+    right = read_corrections(table)
+    with only_writer(folder, wait=WAIT):
+        model = MGCLIP.from_pretrained(folder, base=base or None)
+        for name, number in right.values():
+            try:
+                position_of(model.class_names, name)
+            except InputError as error:
+                raise InputError(f"Line {number} of {table}: {error}") from None
+        return correct_images(model, folder, {file: name for file, (name, _) in right.items()}, origin=str(table))
+
+
+def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, origin: str) -> CorrectReport:
+    """Give images their right classes and save this as a new version, unless nothing changes. The caller holds the lock.
+
+    Args:
+        model: The model, which will be changed.
+        folder: Folder of the model.
+        right: The right class of each image.
+        origin: Where the corrections come from, for the note.
+
+    Raises:
+        InputError: If an image cannot be read, a class was not learned, or the head is a trained one.
+    """
+    names = [model.class_names[position_of(model.class_names, name)] for name in right.values()]
+    before = model.correct(list(right), names)
+    moved = Counter(was for was, name in zip(before, names, strict=True) if was is not None and was != name)
+    added = before.count(None)
+    changed = added + moved.total()
+    if changed:
+        learned = {file.resolve() for file in right}
+        held_out = {
+            name: [file for file in files if file.resolve() not in learned]
+            for name, files in read_held_out(folder).items()
+        }
+        note = {
+            "what": f"corrected {count(changed, 'image')}",
+            "origin": origin,
+            "classes": list(dict.fromkeys(names)),
+            "images": changed,
+            "moved": dict(moved),
+        }
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
+    return {
+        "model": str(folder),
+        "images": len(names),
+        "added": added,
+        "moved": dict(moved),
+        "unchanged": len(names) - changed,
+    }
+
+
+def describe_corrections(report: CorrectReport) -> str:
+    """What was corrected, in one sentence."""
+    parts = [f"{count(number, 'image')} moved from {name}" for name, number in report["moved"].items()]
+    if report["added"]:
+        parts.append(f"{count(report['added'], 'image')} added that {_were(report['added'])} not learned before")
+    if report["unchanged"]:
+        parts.append(f"{count(report['unchanged'], 'image')} learned in the right class already")
+    return "; ".join(parts)
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"

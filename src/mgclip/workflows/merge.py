@@ -1,0 +1,109 @@
+"""Merge two saved models into a new one, and start a model that can be merged with another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.errors import InputError
+from mgclip.images import find_unreadable_images
+from mgclip.method.learner import MGCLIP
+from mgclip.method.settings import Settings
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
+from mgclip.saving.versions import check_saved
+from mgclip.words import count
+from mgclip.workflows.held_out import as_json, joined, read_held_out
+
+
+class MergeReport(TypedDict):
+    """The merged model: its classes, its images, and the images that both models had learned, which count twice."""
+
+    model: str
+    classes: int
+    images: int
+    shared: int
+
+
+def new_model_like(folder: Path, *, base: str | None = None, runtime: Mapping[str, Any] | None = None) -> MGCLIP:
+    """A new model with the CLIP, settings, random features and adapters of a saved one, so that both can be merged.
+
+    Raises:
+        InputError: If there is no such model, or its head is a trained one.
+    """
+    check_saved(folder)
+    first = MGCLIP.from_pretrained(folder, base=base, runtime=runtime)
+    if first.solved is None:
+        raise InputError(f"{folder} has no solved head, and only such models can be merged: leave --like out.")
+    adapters = adapter_state(first.backbone)
+    fixed = {"gamma": first.solved.fourier.gamma, "adapt": "never"}  # other adapters would give other features
+    model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed}))
+    set_adapter_state(model.backbone, adapters)
+    return model
+
+
+def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> MergeReport:
+    """Add two saved models of one CLIP, and save the sum as a new model.
+
+    Args:
+        first: A saved model, whose texts are used for classes that both have.
+        second: Another one.
+        to: Folder of the new model.
+        base: Path of their CLIP, if it has moved.
+
+    Raises:
+        InputError: If the models cannot be added, or ``to`` exists.
+    """
+    for folder in (first, second):
+        check_saved(folder)
+    if first.resolve() == second.resolve():
+        raise InputError(f"{first} and {second} are the same model: give two.")
+    if is_saved(to):
+        raise InputError(f"{to} exists already: give a new folder for the merged model.")
+    check_place(to)
+    model, other = (MGCLIP.from_pretrained(folder, base=base or None) for folder in (first, second))
+    shared = _shared_images(model, other)
+    model.merge(other)
+    assert model.solved is not None
+    held_out = joined(model.class_names, read_held_out(first), read_held_out(second))
+    held_out = {name: _not_learned(model, files) for name, files in held_out.items()}
+    what = f"merged {first.name} and {second.name}"
+    report: MergeReport = {
+        "model": str(to),
+        "classes": len(model.class_names),
+        "images": len(model.solved.learned),
+        "shared": shared,
+    }
+    with only_writer(to, wait=WAIT):
+        note = {"what": what, "classes": list(model.class_names), "images": report["images"]}
+        model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out)})
+    return report
+
+
+def _not_learned(model: MGCLIP, files: Sequence[Path]) -> list[Path]:
+    """The images that exist and were not learned: the other model may have learned what one held out."""
+    existing = [file for file in files if file.is_file()]
+    unreadable = find_unreadable_images(existing)
+    readable = [file for index, file in enumerate(existing) if index not in unreadable]
+    return [file for file, was in zip(readable, model.learned_as(readable), strict=True) if not was]
+
+
+def _shared_images(model: MGCLIP, other: MGCLIP) -> int:
+    """The number of images that both models have learned."""
+    if model.solved is None or other.solved is None:
+        return 0
+    return len(set(model.solved.learned.marks.tolist()) & set(other.solved.learned.marks.tolist()))
+
+
+def describe_merge(report: MergeReport) -> list[str]:
+    """What was merged, in sentences."""
+    lines = [
+        f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"
+    ]
+    if report["shared"]:
+        lines.append(f"learned by both models, so counted twice: {count(report['shared'], 'image')}")
+    return lines

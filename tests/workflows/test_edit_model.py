@@ -1,0 +1,61 @@
+"""Classes of a saved model with a solved head: united by ``relabel``, removed by ``forget`` without a trace."""
+
+import pytest
+from conftest import month_folders
+
+from mgclip import MGCLIP
+
+
+@pytest.fixture
+def place(icons, tmp_path, tiny_clip, mgclip, monkeypatch):
+    month_folders(icons, tmp_path, {"march": (0, 1, 2)}, 6)
+    monkeypatch.chdir(tmp_path)
+    assert mgclip("learn", "march", "--model", "shop", "--base", tiny_clip, "features=64", "--quiet")[0] == 0
+    return tmp_path
+
+
+def test_forget_with_images_leaves_no_trace(mgclip, place, icons, tiny_clip):
+    a, b, c = (str(name) for name in icons["class_names"][:3])
+    model = MGCLIP.from_pretrained("shop")
+    rest = MGCLIP.from_pretrained(
+        tiny_clip, settings={**model.settings.model_dump(), "gamma": model.solved.fourier.gamma}
+    )
+    files = sorted(place.glob("march/*/*.png"))
+    learned = [(file, was[0]) for file, was in zip(files, model.learned_as(files), strict=True) if was and was[0] != b]
+    rest.learn(*zip(*learned, strict=True), [a, c])
+    code, out, _ = mgclip("forget", "shop", b, "--images", f"march/{b}")
+    assert code == 0
+    assert "cannot be removed" not in out and "scatter" not in out
+    left = MGCLIP.from_pretrained("shop")
+    assert left.class_names == (a, c)
+    assert left.solved.sums.gram.numpy() == pytest.approx(rest.solved.sums.gram.numpy(), abs=1e-9)
+    assert left.solved.weights.numpy() == pytest.approx(rest.solved.weights.numpy(), rel=1e-6, abs=1e-8)
+
+
+def test_forget_without_images_says_what_remains(mgclip, place, icons):
+    name = str(icons["class_names"][1])
+    code, out, _ = mgclip("forget", "shop", name)
+    assert code == 0
+    assert "The scatter of its images around their mean remains in sums over all images" in out
+
+
+def test_forget_refuses_images_that_are_not_all_of_the_class(mgclip, place, icons):
+    a, b = (str(name) for name in icons["class_names"][:2])
+    before = (place / "shop" / "mgclip.json").read_bytes()
+    code, _, err = mgclip("forget", "shop", b, "--images", f"march/{a}")
+    assert code == 2
+    assert "(5 were learned, 0 are given)" in err
+    assert (place / "shop" / "mgclip.json").read_bytes() == before
+
+
+def test_relabel_unites_two_classes(mgclip, place, icons):
+    a, b, c = (str(name) for name in icons["class_names"][:3])
+    code, out, _ = mgclip("relabel", "shop", b, a)
+    assert code == 0
+    assert f"the images of {b} are in {a} now" in out
+    model = MGCLIP.from_pretrained("shop")
+    assert model.class_names == (a, c)
+    assert model.solved.sums.counts.tolist() == [10, 5]
+    from mgclip.workflows.held_out import read_held_out
+
+    assert {name: len(files) for name, files in read_held_out(place / "shop").items()} == {a: 2, c: 1}

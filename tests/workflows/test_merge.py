@@ -1,0 +1,85 @@
+"""Two models of one CLIP: the second one starts like the first, and both add up."""
+
+import json
+
+import pytest
+from conftest import month_folders
+from PIL import Image
+
+from mgclip import MGCLIP
+
+
+@pytest.fixture
+def place(icons, tmp_path, tiny_clip, mgclip, monkeypatch):
+    """Two models, the second one like the first. They share one class."""
+    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2,)}, 6)
+    shared = str(icons["class_names"][1])
+    (tmp_path / "april" / shared).mkdir()
+    for i in range(5, 11):  # the first of them is in march too
+        Image.fromarray(icons["x_train"][12 + i]).save(tmp_path / "april" / shared / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    words = ("--base", tiny_clip, "features=64", "seed=3", "--quiet")
+    assert mgclip("learn", "march", "--model", "a", *words)[0] == 0
+    assert mgclip("learn", "april", "--model", "b", "--like", "a", "--quiet")[0] == 0
+    return tmp_path
+
+
+def held_out(folder):
+    return json.loads(next(folder.glob("*/held-out.json")).read_text())
+
+
+def test_a_merged_model_equals_one_that_learned_everything(mgclip, place):
+    code, out, _ = mgclip("merge", "a", "b", "--to", "c")
+    assert code == 0
+    assert "c knows 3 classes from 20 images" in out
+    assert mgclip("learn", "april", "--model", "a", "--hold-out", 0, "--quiet")[0] == 0
+    first, second, merged = (MGCLIP.from_pretrained(name) for name in ("a", "b", "c"))
+    assert second.settings.seed == 3 and second.solved.fourier == first.solved.fourier
+    learned = {name: int(n) for name, n in zip(merged.class_names, merged.solved.sums.counts, strict=True)}
+    assert sorted(merged.class_names) == sorted(first.class_names)
+    assert sum(learned.values()) == 20
+    kept = [file for files in held_out(place / "c").values() for file in files]
+    assert not any(merged.learned_as(kept)), "no image that one of them learned is measured on"
+    answers = mgclip("predict", "c", "march", "april", "--json")[1].splitlines()
+    assert len(answers) == 24
+
+
+def test_models_that_cannot_be_added_are_refused(mgclip, place, tiny_clip):
+    words = ("--base", tiny_clip, "--quiet")
+    mgclip("learn", "april", "--model", "other", *words, "features=32")
+    mgclip("learn", "april", "--model", "trained", *words, "--method", "simplecil")
+    mgclip("learn", "april", "--model", "base", "--base", "iconclip", "--quiet", "features=64")
+    for words, sentence in (
+        (("a", "other", "--to", "c"), "differ in their number of random features (64 and 32)"),
+        (("a", "trained", "--to", "c"), "A model with a trained head cannot merge"),
+        (("a", "base", "--to", "c"), "The models have different CLIPs"),
+        (("a", "a", "--to", "c"), "are the same model"),
+        (("a", "b", "--to", "a"), "a exists already"),
+        (("a", "b", "--to", "april"), "exists and is not a saved model"),
+        (("a", "none", "--to", "c"), "none is not a saved model"),
+    ):
+        code, out, err = mgclip("merge", *words)
+        assert (code, out) == (2, "")
+        assert sentence in err
+        assert not (place / "c").exists()
+
+
+def test_like_takes_every_setting_of_the_other_model(mgclip, place, tiny_clip):
+    for words, sentence in (
+        (("--like", "a", "features=9"), "--like takes the settings of a: leave features out"),
+        (("--like", "a", "--method", "mg-clip"), "leave --method out"),
+        (("--like", "none"), "none is not a saved model"),
+    ):
+        code, _, err = mgclip("learn", "april", "--model", "new", *words)
+        assert code == 2
+        assert sentence in err
+        assert not (place / "new").exists()
+    mgclip("learn", "april", "--model", "trained", "--base", tiny_clip, "--method", "simplecil", "--quiet")
+    assert "has no solved head" in mgclip("learn", "march", "--model", "new", "--like", "trained")[2]
+
+
+def test_a_model_like_one_with_trained_adapters_has_the_same_adapters(mgclip, place, tiny_clip):
+    words = ("--base", tiny_clip, "features=64", "adapt=first", "epochs=1", "adapter_lr=0.01", "--quiet")
+    assert mgclip("learn", "march", "--model", "adapted", *words)[0] == 0
+    assert mgclip("learn", "april", "--model", "second", "--like", "adapted", "--quiet")[0] == 0
+    assert mgclip("merge", "adapted", "second", "--to", "both")[0] == 0
