@@ -269,7 +269,6 @@ def test_two_halves_merge_into_the_model_of_all_images(make, two, icons):
         ({"seed": 3}, r"The adapters of the models differ|differ in their seed \(0 and 3\)"),
         ({"features": 32}, r"differ in their number of random features \(64 and 32\)"),
         ({"prompt": "a {}"}, r"differ in their prompt \(a good photo of a \{\}\. and a \{\}\)"),
-        ({"rank": 2}, r"The adapters of the models differ"),
     ],
 )
 def test_models_that_do_not_fit_are_not_merged(two, changes, sentence):
