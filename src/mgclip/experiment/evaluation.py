@@ -48,8 +48,9 @@ class Calibration(TypedDict):
 class Evaluation(TypedDict):
     """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
 
-    ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images that 99, 95 and 90 % of the images
-    in ``likeness_of`` reach, and ``reached`` the shares of the measured images that reach them; ``note``: which part of the folder was measured; ``skipped``: images that could not be read.
+    ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images that 99, 95 and 90 % of the
+    images in ``likeness_of`` reach, and ``reached`` the shares of the measured images that reach them; ``note``: which part of
+    the folder was measured; ``skipped``: images that could not be read.
     """
 
     model: str
