@@ -18,6 +18,7 @@ from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, HEAD, export_clip
 from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import export_onnx
+from mgclip.method.baselines.table import METHODS
 
 
 def test_the_folder_is_an_ordinary_clip_and_the_model_is_unchanged(model, icons, tmp_path):
@@ -76,6 +77,29 @@ def test_the_folder_has_a_solved_head_as_plain_tensors(solved, icons, tmp_path):
     text = about["logit_scale"] * features @ head["texts"].T
     confidence = (about["head_weight"] * scores + about["text_weight"] * text).softmax(-1)
     torch.testing.assert_close(confidence, solved.probabilities(features), rtol=0, atol=1e-5)
+
+
+STREAMS_ONLY = {"ranpac", "rapf", "joint"}
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - STREAMS_ONLY))
+def test_a_model_of_every_method_is_exported(tiny_clip, icons, tmp_path, method):
+    changes = dict(METHODS[method].changes)
+    if METHODS[method].replays:
+        changes["memory"] = 10
+    model = learned(tiny_clip, icons, tasks=((0, 1), (2,)), **changes)
+    assert export_folder(model, tmp_path / "clip").deviation < 1e-5
+    head = load_file(tmp_path / "clip" / HEAD)
+    features = model.encoder.images(model.encoder.pixels(list(icons["x_test"][:12])))
+    if model.solved is None:
+        scores = features @ torch.nn.functional.normalize(head["rows"], dim=-1).T
+    else:
+        scores = torch.cos(features @ head["matrix"] + head["shift"]) @ head["weights"] + head["constant"]
+    torch.testing.assert_close(scores, model.head_scores(features), rtol=0, atol=1e-5)
+    card = (tmp_path / "clip" / "README.md").read_text()
+    adapted = model.settings.adapt != "never" and model.epochs
+    assert ("No task trained the adapters" in card) == (not adapted)
+    assert ("compensation: analytic" in card) == (model.solved is not None)
 
 
 def test_the_sizes_are_those_of_the_files_and_in_the_card(solved, tmp_path):

@@ -83,7 +83,7 @@ def test_the_numbers_of_a_solved_head_are_calibrated():
 
 def test_only_the_values_that_are_read_are_computed(monkeypatch):
     found, *_ = made()
-    monkeypatch.setattr(module, "sharpened", None)
+    monkeypatch.setattr(module, "confidences", None)
     monkeypatch.setattr(np, "argsort", None)
     assert len(found.names) == len(found) == 30
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()

@@ -95,8 +95,8 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
 
 def head_tensors(model: MGCLIP) -> dict[str, Tensor]:
     """The content of ``head.safetensors``: ``texts``, and ``rows`` or the parts of a ``Scorer``; float32, on the CPU."""
-    named = {"rows": model.head} if model.solved is None else model.solved.scorer._asdict()
-    named["texts"] = in_float32(model).encoder.texts(model.class_texts)
+    head = {"rows": model.head} if model.solved is None else vars(model.solved.scorer)
+    named = {**head, "texts": in_float32(model).encoder.texts(model.class_texts)}
     return {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,9 @@ class Outputs(NamedTuple):
     label: Tensor
 
 
+OUTPUTS = [*Outputs.__annotations__]
+
+
 class Classifier(torch.nn.Module):
     """Normalised pixels ``(b, 3, s, s)`` -> ``Outputs``."""
 
@@ -74,7 +78,7 @@ class Classifier(torch.nn.Module):
     def _scores(self, features: Tensor) -> Tensor:
         if self.calibration is None:
             return cosines(features, self.get_buffer("rows"))
-        return Scorer(*map(self.get_buffer, Scorer._fields)).scores(features)
+        return Scorer(*(self.get_buffer(part.name) for part in fields(Scorer))).scores(features)
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:
@@ -118,7 +122,7 @@ def _write(model: MGCLIP, file: Path) -> None:
                 classifier,
                 (torch.zeros(2, 3, size, size),),
                 input_names=["pixel_values"],
-                output_names=list(Outputs._fields),
+                output_names=OUTPUTS,
                 dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
                 dynamo=True,
                 verbose=False,
@@ -150,7 +154,7 @@ def onnx_deviation(model: MGCLIP, file: Path) -> float:
     for images in sample_batches(model):
         features = exact.encoder.images(exact.encoder.pixels(images))
         probabilities, likeness = exact.probabilities(features).cpu(), exact.head_scores(features).amax(1).cpu()
-        run = session.run(list(Outputs._fields), {"pixel_values": pixel_values(model, images).numpy()})
+        run = session.run(OUTPUTS, {"pixel_values": pixel_values(model, images).numpy()})
         found = Outputs(*map(torch.from_numpy, run))
         deviations += [
             found.probabilities - probabilities,

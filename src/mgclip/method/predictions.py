@@ -45,7 +45,7 @@ class Predictions:
         >>> found.classes, found.names, found.likeness.tolist() == found.head_scores.max(1).tolist()
         (('cat', 'dog', 'fox'), ['cat'], True)
         >>> [[name for name, confidence in best] for best in found.top(2)]
-        [['cat', 'dog']]
+        [['cat', 'fox']]
     """
 
     def __init__(

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +65,8 @@ class Images:
         return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
 
 
-class Scorer(NamedTuple):
+@dataclass(frozen=True)
+class Scorer:
     """A solved head as predictions use it, in single precision: scores = cos(u matrix + shift) weights + constant.
 
     Attributes:
