@@ -136,4 +136,6 @@ def _print(found: Evaluation) -> None:
     )
     if (likeness := found["likeness"]) is not None:
         _print_threshold(likeness, found["likeness_of"] or "these images")
+        if found["leave_one_out"] is not None and (reached := found["reached"]) is not None:
+            out.print(f"of the images in {found['folder']}, {percent(reached['95'])} % reach that")
     out.print(f"expected calibration error: {percent(found['calibration']['error'])} points")

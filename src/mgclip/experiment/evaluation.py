@@ -48,8 +48,9 @@ class Calibration(TypedDict):
 class Evaluation(TypedDict):
     """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
 
-    ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images that 99, 95 and 90 % of the images
-    in ``likeness_of`` reach; ``note``: which part of the folder was measured; ``skipped``: images that could not be read.
+    ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images that 99, 95 and 90 % of the
+    images in ``likeness_of`` reach, and ``reached`` the shares of the measured images that reach them; ``note``: which part of
+    the folder was measured; ``skipped``: images that could not be read.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Evaluation(TypedDict):
     confused: list[Confusion]
     likeness: NotRequired[dict[str, float] | None]
     likeness_of: NotRequired[str | None]
+    reached: NotRequired[dict[str, float] | None]
     leave_one_out: NotRequired[float | None]
     calibration: Calibration
     note: NotRequired[str]

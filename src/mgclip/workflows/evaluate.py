@@ -77,7 +77,9 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     counts = np.bincount(truth, minlength=len(known))
     parts = [model.classify(part) for part in features.split(BATCH)]
     found = np.concatenate([part.labels for part in parts])
-    thresholds = _thresholds(model, np.concatenate([part.likeness for part in parts]))
+    likeness = np.concatenate([part.likeness for part in parts])
+    thresholds = _thresholds(model, likeness)
+    least = thresholds["likeness"]
     return {
         "model": model_name,
         "folder": folder,
@@ -90,6 +92,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "confused": confused(model.class_names, truth, found),
         "likeness": thresholds["likeness"],
         "likeness_of": thresholds["likeness_of"],
+        "reached": None if least is None else {key: float((likeness >= value).mean()) for key, value in least.items()},
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
