@@ -99,7 +99,11 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
         ([], "image,class", "answers.csv lists no image"),
         (["march/{a}/1.png,{a},x"], "image,class", "Line 2 of answers.csv has 3 cells for the 2 columns"),
         (["march/{a}/1.png,{a}", "./march/{a}/1.png,{b}"], "image,class", "two classes"),
-        (["march/{a}/1.png,{a}", "copy.png,{b}"], "image,class", "Images 1 and 2 have the same pixels but different classes"),
+        (
+            ["march/{a}/1.png,{a}", "copy.png,{b}"],
+            "image,class",
+            "Images 1 and 2 have the same pixels but different classes",
+        ),
         (["cut.png,{a}"], "image,class", "Line 2 of answers.csv: "),
     ],
 )

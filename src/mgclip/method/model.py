@@ -1,0 +1,248 @@
+"""What a model has learned: saved and loaded, used for predictions, and edited without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from mgclip.clip import parallel
+from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapter_state
+from mgclip.clip.ambient import in_ordinary_modes
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder, check_finite
+from mgclip.errors import InputError
+from mgclip.method import class_edits, model_files, solved_head
+from mgclip.method.calibration import Calibration
+from mgclip.method.compensation import cosines
+from mgclip.method.fusion import branch_probabilities
+from mgclip.method.labels import name_list
+from mgclip.method.predictions import Predictions, candidate_texts, without_article
+from mgclip.method.prepare import prepare
+from mgclip.method.replay import Memory
+from mgclip.method.settings import Settings, as_settings
+from mgclip.method.solved_head import SolvedHead
+from mgclip.method.solving import logits_over, marked_images
+from mgclip.saving.store import Note, expanded
+
+
+class LearnedModel:
+    """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
+
+    @in_ordinary_modes
+    def __init__(self, backbone: Backbone, settings: Settings | Mapping[str, Any]) -> None:
+        self.backbone, self.settings = backbone, (settings := as_settings(settings))
+        self.class_names: tuple[str, ...] = ()
+        self.class_texts: tuple[str, ...] = ()
+        self.task_sizes: tuple[int, ...] = ()
+        self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
+        self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
+        self.memory: Memory | None = None
+        self.solved: SolvedHead | None = None
+        prepare(backbone, settings)
+        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+
+    @classmethod
+    @in_ordinary_modes
+    def from_pretrained(
+        cls,
+        reference: str | Path,
+        *,
+        settings: Settings | Mapping[str, Any] | None = None,
+        base: str | Path | Backbone | None = None,
+        device: str | torch.device | None = None,
+        runtime: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A new model of a CLIP, or a saved one to continue with.
+
+        Args:
+            reference: A CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
+                ``save_pretrained``.
+            settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
+            base: The CLIP of a saved model, or its path if it has moved.
+            device: Device to compute on: a GPU by default, if there is one.
+            runtime: Settings of memory and speed, which may also change for a saved model.
+
+        Raises:
+            InputError: If the reference is neither a CLIP nor a saved model, if a setting is wrong, or if the base is not the
+                CLIP that the saved model was trained on.
+        """
+        backbone, chosen, saved = model_files.open_model(reference, settings, base, device, runtime)
+        model = cls(backbone, chosen)
+        if saved is not None:
+            set_adapter_state(backbone, saved.adapter)
+            model._load_state(saved.state)
+        return model
+
+    @in_ordinary_modes
+    def save_pretrained(
+        self, folder: str | Path, *, note: Note | None = None, files: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the model, completely or not at all: peft adapter, head, classes, settings, and which CLIP it needs.
+
+        Of several processes only the first one writes. The others may call this too, and do not wait for it.
+
+        Args:
+            folder: Folder of the model; ``~`` is expanded.
+            note: What was done. With a note, or if the folder keeps versions, this is a new version (``saving/versions.py``);
+                otherwise it replaces the model in the folder.
+            files: JSON files to store next to it, by name.
+
+        Raises:
+            InputError: If something else is at ``folder``, or nothing may be written there.
+            MGCLIPError: If the CLIP carries the adapters of another model.
+        """
+        self.encoder.require_own_adapters()
+        if parallel.is_main():
+            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, files)
+
+    def _state(self) -> model_files.ModelState:
+        """What was learned besides the adapters."""
+        classes = self.task_sizes, self.class_names, self.class_texts
+        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved)
+
+    def _load_state(self, state: model_files.ModelState) -> None:
+        """Replace everything learned by this state."""
+        device = self.backbone.device
+        self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
+        self.solved = None if state.solved is None else state.solved.to(device)
+        self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
+
+    @in_ordinary_modes
+    def relabel(self, old: str, new: str, text: str | None = None) -> None:
+        """Rename a learned class; prompts call it ``text``, by default its new name.
+
+        If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
+        ``new`` is empty, or if the head is a trained one and ``new`` was learned.
+        """
+        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
+
+    @in_ordinary_modes
+    def forget(self, name: str, *, images: Any = None) -> None:
+        """Remove a class: its part of the head, its name, its images in the memory; not what they taught the adapters.
+
+        Args:
+            name: The class.
+            images: All images of the class, as they were learned. Then a solved head keeps no trace of them; without them, their
+                scatter around the mean of the class stays in the sums (docs/method.md 10).
+
+        Raises:
+            InputError: If the class was not learned, or if these are not its images.
+        """
+        own = None
+        if images is not None:
+            own = marked_images(self.encoder, self.encoder.pixels(images))
+        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
+
+    @in_ordinary_modes
+    def learned_as(self, images: Any) -> list[tuple[str, ...]]:
+        """The classes in which each image was learned before, recognised by its pixels; none if it was not learned.
+
+        A model with a trained head keeps no record of its images, so it returns none for all of them.
+        """
+        pixels = self.encoder.pixels(images, keep_bytes=0)
+        if self.solved is None:
+            return [()] * len(pixels)
+        marks = pixels.record_marks()
+        for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
+            pixels.batch(part)
+        learned = solved_head.learned_as(self.solved, marks)
+        return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
+
+    @in_ordinary_modes
+    def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:
+        """Give images their right classes: each is added to its class and, if it was learned in another one, taken out of that.
+
+        Args:
+            images: The images; one is recognised by its pixels if it was learned.
+            names: The right class of each image, all of them learned.
+
+        Returns:
+            The class as which each image was learned before, or None.
+
+        Raises:
+            InputError: If images and names do not match, a class was not learned or would lose its last image, one image is given
+                two classes, or the head is not a solved one.
+        """
+        pixels, named = self.encoder.pixels(images), name_list(names)
+        if len(pixels) != len(named):
+            raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
+        marked = marked_images(self.encoder, pixels)
+        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder))
+        self._load_state(state)
+        return before
+
+    @in_ordinary_modes
+    def merge(self, other: LearnedModel) -> None:
+        """Add what another model of the same CLIP has learned, as if this one had learned its images too.
+
+        Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
+        """
+        if other.backbone.fingerprint != self.backbone.fingerprint:
+            raise InputError("The models have different CLIPs, so they cannot be merged.")
+        one, two = adapter_state(self.backbone), adapter_state(other.backbone)
+        same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
+        if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):
+            raise InputError(
+                "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
+            )
+        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder)))
+
+    @in_ordinary_modes
+    def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
+        """Classify images among all learned classes and further candidates.
+
+        Each process classifies its own images. Processes started by torchrun may classify different ones.
+
+        Args:
+            images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
+                several images, or a single image.
+            candidates: Texts of further classes, which are recognised by their text alone.
+
+        Returns:
+            Predictions with one row for each image.
+
+        Raises:
+            InputError: If nothing was learned, if these are not images, or if a candidate is a learned class, is empty
+                or is given twice.
+        """
+        candidates = candidate_texts(candidates, self.class_names)  # checked before any image is opened
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), candidates=candidates)
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
+        """Classify images by their normalised features ``(b, d)``; otherwise as ``predict``."""
+        candidates = candidate_texts(candidates, self.class_names)
+        check_finite(features)
+        logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
+        scale, calibration = float(self.backbone.logit_scale), self._calibration
+        scores = self.head_scores(features)
+        return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, calibration)
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def head_scores(self, features: Tensor) -> Tensor:
+        """Scores ``(b, classes)`` of the image branch alone: cosines of the trained head, or those of the solved one."""
+        return cosines(features, self.head) if self.solved is None else self.solved.scores(features)
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return None if self.solved is None else self.solved.calibration
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
+        """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes: zero-shot for those not learned."""
+        return self.encoder.logits(features, class_texts)
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
+        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
+        return branch_probabilities(logits, self.head_scores(features), self.settings, self._calibration)
