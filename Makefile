@@ -12,7 +12,7 @@ demo: $(VENV)/with-icons
 	$(VENV)/bin/mgclip run icons100
 
 test: lint
-	$(VENV)/bin/pytest
+	$(VENV)/bin/python scripts/run_tests.py
 
 test-all: lint $(VENV)/with-audit $(VENV)/with-docs
 	$(VENV)/bin/pytest -m "slow or not slow"
