@@ -24,30 +24,34 @@ TestFolder = Annotated[
 ]
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."
+    ),
+]
+NewMethod = Annotated[str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")]
+Like = Annotated[
+    Path | None,
+    typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
+]
+HoldOut = Annotated[
+    float,
+    typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
+]
+
+
 def learn_command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."
-        ),
-    ],
+    folder: Source,
     model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
     changes: Changes = None,
     base: NewBase = "",
-    method: Annotated[
-        str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")
-    ] = "",
-    like: Annotated[
-        Path | None,
-        typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
-    ] = None,
+    method: NewMethod = "",
+    like: Like = None,
     names: Names = "",
     prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
     test: TestFolder = None,
-    hold_out: Annotated[
-        float,
-        typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
-    ] = 0.2,
+    hold_out: HoldOut = 0.2,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,

@@ -61,12 +61,11 @@ def learn_folder(
     images = _images(model, folder, plan, retention or {})
     features = images.features(model)
     before = model.classify(features[1]).names if len(images.old) else []
-    adapted = adapters_have_effect(model.backbone)
-    with without_adapters(model.backbone):
-        untuned = _by_text(model, plan, images, images.features(model) if adapted else features)
+    untuned = _untuned(model, plan, images, features)
     checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
-    train, names = flatten(plan.train), list(plan.train)
-    learned = model.learn(*train, names, class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints)
+    learned = model.learn(
+        *flatten(plan.train), list(plan.train), class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints
+    )
     if learned.epochs:  # otherwise they are the same as before
         features = images.features(model)
     note: LearnNote = {
@@ -83,10 +82,22 @@ def learn_folder(
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
+    _save(model, folder, plan, note)
+    return note
+
+
+def _untuned(model: MGCLIP, plan: Plan, images: _Images, features: tuple[Tensor, Tensor]) -> TextMeasures:
+    """Measure the text branch of the pre-trained CLIP; ``features`` are those with the current adapters."""
+    adapted = adapters_have_effect(model.backbone)
+    with without_adapters(model.backbone):
+        return _by_text(model, plan, images, images.features(model) if adapted else features)
+
+
+def _save(model: MGCLIP, folder: Path, plan: Plan, note: LearnNote) -> None:
+    """Save the next version with its note and its held-out images."""
     held_out = joined(model.class_names, read_held_out(folder), plan.tests)
     model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
     remove_task_checkpoints(folder)
-    return note
 
 
 class _Images(NamedTuple):
