@@ -72,6 +72,6 @@ def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(m
         monkeypatch.setenv(name, value)
     code, out, err = mgclip("predict", shop / "m", shop / "photos")
     assert (code, out) == (0, "")
-    assert "mgclip predict runs in one process, that with RANK=0; to run this one alone, unset WORLD_SIZE." in err
+    assert "`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE." in err
     monkeypatch.delenv("WORLD_SIZE")
     assert len(mgclip("predict", shop / "m", shop / "photos", "--quiet")[1].splitlines()) == 6

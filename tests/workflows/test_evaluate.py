@@ -43,7 +43,7 @@ def test_a_solved_head_proposes_thresholds_without_test_images(tmp_path, mgclip,
     code, out, _ = mgclip("evaluate", tmp_path / "m")
     assert code == 0
     least = f"{found['likeness']['95']:.3f}"
-    assert f"95 % of learned images, each as if not learned have a likeness of at least {least}" in out
+    assert f"95 % of learned images (each left out in turn) have a likeness of at least {least}" in out
     assert "--unknown-below" in out
 
 

@@ -22,7 +22,7 @@ def evaluate_command(
         Path | None,
         typer.Argument(
             help="Folder with one sub-folder of images per class, or with train/ and test/ folders: then test/ is used. "
-            "Without a folder, a solved head is measured on its learned images, each as if not learned."
+            "Without a folder, a solved head is measured on its learned images, each left out in turn."
         ),
     ] = None,
     names: Names = "",

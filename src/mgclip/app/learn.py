@@ -170,7 +170,7 @@ def _print_changes(done: LearnReport) -> None:
         out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
     if done["leave_one_out"] is not None:
         out.print(
-            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each as if not learned"
+            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn"
         )
     before, after = done["untuned"], done["tuned"]
     if after["by_text"] is not None:

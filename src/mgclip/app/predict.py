@@ -66,7 +66,9 @@ def predict_command(
     from mgclip.workflows.predict import predict_files
 
     if not is_main():
-        screen.print("mgclip predict runs in one process, that with RANK=0; to run this one alone, unset WORLD_SIZE.")
+        screen.print(
+            "`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE."
+        )
         return
     skipped: list[Path] = []
 

@@ -83,7 +83,7 @@ def correct(
         logits_over: The text branch.
 
     Returns:
-        What the model has learned then, and for each image the first other class as which it was learned before; if there is
+        What the model has learned then, and for each image the first other class under which it was learned before; if there is
         none, its own class or, for an image that was not learned, None.
 
     Raises:
@@ -185,7 +185,7 @@ def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
 
 
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
-    """Check that these are the images of a class, as it was learned."""
+    """Check that these are exactly the images that the class was learned from."""
     own = head.learned.take(head.learned.labels == label).marks.sort().values
     if not torch.equal(own.cpu(), images.marks.sort().values.cpu()):
         raise InputError(

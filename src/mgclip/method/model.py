@@ -127,7 +127,7 @@ class LearnedModel:
 
         Args:
             name: The class.
-            images: All images of the class, as they were learned. Then a solved head keeps no trace of them; without them, their
+            images: All images that the class was learned from. Then a solved head keeps no trace of them; without them, their
                 scatter around the mean of the class stays in the sums (docs/method.md 10).
 
         Raises:
@@ -162,7 +162,7 @@ class LearnedModel:
             names: The right class of each image, all of them learned.
 
         Returns:
-            The class as which each image was learned before, or None.
+            The class under which each image was learned before, or None.
 
         Raises:
             InputError: If images and names do not match, a class was not learned or would lose its last image, one image is given

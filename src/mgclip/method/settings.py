@@ -70,7 +70,7 @@ class Settings(CheckedSettings):
     gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Inverse width of their kernel; null: by the median rule on the first task."""
     bank_per_class: Positive = 64
-    """Features of a class that the solved head keeps if the adapters go on learning; they are moved with the adapters."""
+    """Features of a class that the solved head keeps if the adapters keep learning; they are moved with the adapters."""
     head_epochs: Annotated[int, Field(ge=0)] = 3
     """0 leaves the head at the class means."""
     head_lr: Rate = 5e-4

@@ -171,7 +171,7 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
     """
     known = learned_as(head, images.marks)
     rows: list[int] = []
-    wrong: list[int] = []  # the class as which each of these rows was learned, or -1
+    wrong: list[int] = []  # the class under which each of these rows was learned, or -1
     for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
         others = [other for other in labels if other != label] if labels else [-1]
         rows += [row] * len(others)
@@ -274,7 +274,7 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
 
 
 def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
-    """The classes as which each image was learned, by its fingerprint: none, one, or several if it was learned several times."""
+    """The classes under which each image was learned, by its fingerprint; several if it was learned several times."""
     classes: dict[int, list[int]] = {}
     for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
         classes.setdefault(mark, []).append(label)

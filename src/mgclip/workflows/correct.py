@@ -24,7 +24,7 @@ from mgclip.workflows.table import read_table
 class CorrectReport(TypedDict):
     """What was corrected: images that were not learned before, those moved from another class, and those that were right.
 
-    ``moved`` counts the images by the class as which they were learned before.
+    ``moved`` counts the images by the class under which they were learned before.
     """
 
     model: str

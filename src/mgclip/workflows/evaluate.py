@@ -22,7 +22,7 @@ from mgclip.workflows.measure import LabelledImages
 
 BATCH = 4096
 """Images compared with all classes at a time."""
-LEFT_OUT = "learned images, each as if not learned"
+LEFT_OUT = "learned images (each left out in turn)"
 MEASURED = "these images"
 """The images from which thresholds for unknown images come."""
 

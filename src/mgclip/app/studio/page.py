@@ -17,7 +17,7 @@ from mgclip.method.training import Step
 from mgclip.words import count
 from mgclip.workflows.correct import describe_corrections
 
-ANSWERS = {"image": 19, "class": 22, "confidence": 10, "similarity": 10, "text branch": 10, "head": 9, "next best": 20}
+ANSWERS = {"image": 19, "class": 22, "confidence": 10, "likeness": 10, "text branch": 10, "head": 9, "next best": 20}
 VERSIONS = {"version": 11, "": 11, "when (UTC)": 18, "what": 48, "images": 12}
 """Columns of the tables of answers and of versions -> their widths in percent."""
 EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
@@ -71,7 +71,7 @@ def _predict_tab(model: StudioModel) -> tuple[gr.Dropdown, Callable[..., Any]]:
             placeholder="a zebra, a lion",
             elem_id="candidates",
         )
-        threshold = gr.Slider(0, 1, 0, step=0.01, label="Answer unknown if the similarity is below")
+        threshold = gr.Slider(0, 1, 0, step=0.01, label="Answer unknown if the likeness is below")
     button = gr.Button("Predict", variant="primary", elem_id="predict-button")
     table = _table(ANSWERS, "answers")
     message = _message("predict-message")

@@ -103,7 +103,7 @@ METHODS: Mapping[str, Method] = {
         changes=ANALYTIC,
     ),
     "mg-clip-analytic-adapt": Method(
-        about="the solved head on a CLIP whose adapters go on learning; stored features follow them",
+        about="the solved head on a CLIP whose adapters keep learning; stored features follow them",
         source="beyond the paper (docs/method.md 10 to 12)",
         changes={**ANALYTIC, "adapt": "always"},
     ),
