@@ -27,6 +27,7 @@ from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, marked_images
+from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
 
 
@@ -47,6 +48,7 @@ class LearnedModel:
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
 
     @classmethod
+    @accepts_former_names(computing="runtime")
     @in_ordinary_modes
     def from_pretrained(
         cls,
@@ -78,6 +80,7 @@ class LearnedModel:
             model._load_state(saved.state)
         return model
 
+    @accepts_former_names(beside="files")
     @in_ordinary_modes
     def save_pretrained(
         self, folder: str | Path, *, note: Note | None = None, files: Mapping[str, Any] | None = None
@@ -192,6 +195,7 @@ class LearnedModel:
             )
         self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder)))
 
+    @accepts_former_names(also="candidates")
     @in_ordinary_modes
     def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes and further candidates.
@@ -213,6 +217,7 @@ class LearnedModel:
         candidates = candidate_texts(candidates, self.class_names)  # checked before any image is opened
         return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), candidates=candidates)
 
+    @accepts_former_names(also="candidates")
     @in_ordinary_modes
     @torch.no_grad()
     def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:

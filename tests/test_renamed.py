@@ -1,0 +1,35 @@
+"""Former names of keyword arguments."""
+
+import pytest
+
+from mgclip import MGCLIP
+from mgclip.renamed import accepts_former_names
+
+
+@accepts_former_names(colour="color")
+def paint(place, *, color="white"):
+    """Returns what it was given."""
+    return place, color
+
+
+def test_a_former_name_works_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"colour= is now called color=\."):
+        assert paint("wall", colour="red") == ("wall", "red")
+    assert paint("wall", color="red") == ("wall", "red")
+    assert (paint.__name__, paint.__doc__) == ("paint", "Returns what it was given.")
+    with pytest.raises(TypeError, match="colour= is the former name of color=: give one of them"):
+        paint("wall", colour="red", color="red")
+    with pytest.raises(TypeError, match="hue"):
+        paint("wall", hue="red")
+
+
+def test_models_take_the_former_names(tiny_clip, icons, tmp_path):
+    with pytest.warns(DeprecationWarning, match=r"computing= is now called runtime=\."):
+        model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0}, computing={"encode_batch_size": 7})
+    assert model.settings.encode_batch_size == 7
+    model.learn(icons["x_train"][:4], [0, 0, 1, 1], ["alarm", "archive"])
+    with pytest.warns(DeprecationWarning, match=r"also= is now called candidates=\."):
+        assert model.predict(icons["x_test"][:2], also=["a fox"]).classes == ("alarm", "archive", "a fox")
+    with pytest.warns(DeprecationWarning, match=r"beside= is now called files=\."):
+        model.save_pretrained(tmp_path / "saved", beside={"extra.json": {"one": 1}})
+    assert list((tmp_path / "saved").rglob("extra.json"))
