@@ -26,9 +26,7 @@ from mgclip.method.learner import MGCLIP
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10)
-    parser.add_argument(
-        "--keep", action="store_true", help="let the naive implementation keep its transformed images too"
-    )
+    parser.add_argument("--keep", action="store_true", help="let the naive implementation keep its transformed images too")
     parser.add_argument("changes", nargs="*", help="changes to the recipe, such as epochs=1")
     args = parser.parse_args()
     recipe = load_recipe("icons100", [f"tasks={args.tasks}", *args.changes])

@@ -71,9 +71,7 @@ class NaiveMGCLIP:
         weights = [weight for _, weight in adapter_weights(self.backbone)]
         if epochs.start == 1:
             self.optimizer = torch.optim.Adam(weights, lr=settings.adapter_lr)
-            self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-                self.optimizer, total, eta_min=0.01 * settings.adapter_lr
-            )
+            self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, total, eta_min=0.01 * settings.adapter_lr)
         for epoch in epochs:
             for _, picked in self._order(task, phase, epoch, settings.adapter_batch_size):
                 logits = self.logits(pixels.batch(picked), self.texts)[:, first:]

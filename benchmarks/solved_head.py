@@ -52,9 +52,7 @@ def main() -> None:
             print(json.dumps({"seed": seed, "images a class": count, **found}), flush=True)
 
 
-def learned(
-    train: PreparedImages, labels: NDArray[Any], names: Sequence[str], counts: Mapping[int, int], seed: int
-) -> MGCLIP:
+def learned(train: PreparedImages, labels: NDArray[Any], names: Sequence[str], counts: Mapping[int, int], seed: int) -> MGCLIP:
     """A model that has learned random images of some classes, task after task in the order of ``counts``."""
     model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "seed": seed})
     classes = list(counts)

@@ -56,18 +56,13 @@ def train_tokenizer(concepts: list[str]) -> CLIPTokenizer:
     """A byte-level BPE like CLIP's, trained on the captions of the concepts."""
     words = [PLAIN_PROMPT.format(c) for c in concepts]
     words += [
-        p.format(name="", style=s, ink=i, paper=i)
-        for p in STYLE_PROMPTS
-        for i in COLOURS
-        for s in ("outline", "line", "solid")
+        p.format(name="", style=s, ink=i, paper=i) for p in STYLE_PROMPTS for i in COLOURS for s in ("outline", "line", "solid")
     ]
     form = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(models.BPE(unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix="</w>"))
     bpe.normalizer, bpe.pre_tokenizer = form.normalizer, form.pre_tokenizer
     special = ["<|startoftext|>", "<|endoftext|>"]
-    bpe.train_from_iterator(
-        words, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, end_of_word_suffix="</w>")
-    )
+    bpe.train_from_iterator(words, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, end_of_word_suffix="</w>"))
     learned = json.loads(bpe.to_str())["model"]
     return CLIPTokenizer(vocab=learned["vocab"], merges=[tuple(m) for m in learned["merges"]], model_max_length=32)
 
@@ -105,9 +100,7 @@ def change_stroke(masks: torch.Tensor, chance: float, rng: torch.Generator) -> t
     return masks
 
 
-def draw(
-    masks: torch.Tensor, ink: torch.Tensor, paper: torch.Tensor, strength: float, rng: torch.Generator
-) -> torch.Tensor:
+def draw(masks: torch.Tensor, ink: torch.Tensor, paper: torch.Tensor, strength: float, rng: torch.Generator) -> torch.Tensor:
     """Draw masks ``(n, 64, 64)`` uint8 in colours ``(n, 3)`` as images ``(n, 3, 32, 32)`` in 0..1, varied with ``strength`` 0..1."""
     n = len(masks)
 
@@ -156,9 +149,7 @@ def normalise(pictures: torch.Tensor, processor: CLIPImageProcessorPil) -> torch
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
-    ids: torch.Tensor = tokenizer(captions, padding=True, truncation=True, max_length=32, return_tensors="pt")[
-        "input_ids"
-    ]
+    ids: torch.Tensor = tokenizer(captions, padding=True, truncation=True, max_length=32, return_tensors="pt")["input_ids"]
     return ids
 
 
@@ -201,8 +192,7 @@ def draw_batch(
     strength = variation(step / steps)
     pairs = [colour_pair(rng, strength) for _ in glyphs]
     ink, paper = (
-        torch.stack([torch.tensor(COLOURS[p[k]]) for p in pairs])
-        + 0.08 * strength * torch.randn(len(pairs), 3, generator=noise)
+        torch.stack([torch.tensor(COLOURS[p[k]]) for p in pairs]) + 0.08 * strength * torch.randn(len(pairs), 3, generator=noise)
         for k in (0, 1)
     )
     pictures = draw(torch.stack([masks[g] for g in glyphs]), ink, paper, strength, noise)

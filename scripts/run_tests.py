@@ -24,11 +24,7 @@ def main() -> int:
     if len(cores) < 2:
         return subprocess.call([sys.executable, "-m", "pytest"])
     first = [TESTS / name for name in FIRST]
-    others = [
-        path
-        for path in sorted(TESTS.iterdir())
-        if path not in first and (path.is_dir() or path.stem.startswith("test_"))
-    ]
+    others = [path for path in sorted(TESTS.iterdir()) if path not in first and (path.is_dir() or path.stem.startswith("test_"))]
     parts = [first, [path for path in others if path.name != "__pycache__"]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as place:

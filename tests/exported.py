@@ -26,9 +26,7 @@ def learned(reference, icons, tasks=((0, 1, 2), (3, 4)), **changes):
 
 def everything(model):
     """Everything that an export must not change: weights, buffers, head, features, the mode of each layer, the random state."""
-    layers = [
-        (name, module.training, "forward" in vars(module)) for name, module in model.backbone.model.named_modules()
-    ]
+    layers = [(name, module.training, "forward" in vars(module)) for name, module in model.backbone.model.named_modules()]
     weights = {name: weight.clone() for name, weight in model.backbone.model.state_dict().items()}
     pixels = torch.arange(2 * 3 * 32 * 32).remainder(251).view(2, 3, 32, 32).to(torch.uint8)
     features = model.backbone.image_features(pixels)

@@ -19,9 +19,7 @@ import mgclip as package
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 SERVER = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
 OWN = [each.name for each in walk_packages(package.__path__, "mgclip.") if not each.name.endswith("__main__")]
-CLIP = [
-    f"transformers.models.clip.{part}" for part in ("modeling_clip", "tokenization_clip", "image_processing_pil_clip")
-]
+CLIP = [f"transformers.models.clip.{part}" for part in ("modeling_clip", "tokenization_clip", "image_processing_pil_clip")]
 SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN])
 
 

@@ -115,9 +115,7 @@ def make_parquet(root, part, image, label, names, labels):
     pictures = [Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(len(labels))]
     features = Features({image: ImageColumn(), label: ClassLabel(names=list(names))})
     root.mkdir(parents=True, exist_ok=True)
-    Table.from_dict({image: pictures, label: labels}, features=features).to_parquet(
-        root / f"{part}-00000-of-00001.parquet"
-    )
+    Table.from_dict({image: pictures, label: labels}, features=features).to_parquet(root / f"{part}-00000-of-00001.parquet")
 
 
 def class_folders(folder, **images):

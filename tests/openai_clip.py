@@ -55,9 +55,7 @@ class Visual(nn.Module):
 
 
 class OpenAIClip(nn.Module):
-    def __init__(
-        self, size=32, patch=8, width=128, layers=3, text_width=64, text_layers=2, dim=48, vocabulary=49408, length=77
-    ):
+    def __init__(self, size=32, patch=8, width=128, layers=3, text_width=64, text_layers=2, dim=48, vocabulary=49408, length=77):
         super().__init__()
         self.visual = Visual(size, patch, width, layers, dim)
         self.transformer = Transformer(text_width, text_layers)

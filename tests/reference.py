@@ -109,9 +109,7 @@ class Reference:
     def text_features(self, names):
         length = self.model.config.text_config.max_position_embeddings
         texts = [self.config["prompt"].replace("{}", name) for name in names]
-        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")[
-            "input_ids"
-        ]
+        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")["input_ids"]
         return unit(self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output))
 
     def text_logits(self, images, names):

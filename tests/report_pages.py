@@ -76,9 +76,6 @@ def cells(page_text, caption):
     table = next(part for part in page_text.split("<table") if f"<caption>{caption}" in part).split("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
     return [
-        [
-            re.sub(r"<svg.*?</svg>|<[^>]+>", "", cell).strip()
-            for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
-        ]
+        [re.sub(r"<svg.*?</svg>|<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)]
         for row in rows
     ]

@@ -22,9 +22,7 @@ def images(per_class, seed=0):
 def texts(classes=CLASSES):
     """Text logits that depend on nothing but the class, as those of a CLIP do."""
     rows = torch.randn(8, DIM, generator=torch.Generator().manual_seed(5))
-    return lambda features: (
-        10 * features.float() @ rows[torch.arange(classes) if isinstance(classes, int) else classes].T
-    )
+    return lambda features: 10 * features.float() @ rows[torch.arange(classes) if isinstance(classes, int) else classes].T
 
 
 def empty():

@@ -51,9 +51,7 @@ def test_json_in_front_of_a_command_is_refused(mgclip):
 
 def test_every_package_that_is_required_is_named():
     needs = [Requirement(need) for need in requires("mg-clip")]
-    needed = {
-        need.name for need in needs if not need.marker or any(need.marker.evaluate({"extra": x}) for x in USERS_EXTRAS)
-    }
+    needed = {need.name for need in needs if not need.marker or any(need.marker.evaluate({"extra": x}) for x in USERS_EXTRAS)}
     assert needed <= installed_versions()["packages"].keys()
 
 

@@ -125,9 +125,7 @@ def test_anything_that_is_not_a_list_of_images_is_refused(images, sentence):
         image_list(images)
 
 
-@pytest.mark.parametrize(
-    "item", [b"\x89PNG", io.BytesIO(b"x"), None, float("nan"), ["a.png", "b.png"], {"image": "a.png"}]
-)
+@pytest.mark.parametrize("item", [b"\x89PNG", io.BytesIO(b"x"), None, float("nan"), ["a.png", "b.png"], {"image": "a.png"}])
 def test_an_item_that_is_not_an_image_is_named_by_its_type(item):
     kind = type(item).__name__
     with pytest.raises(InputError, match=f"a path, a Pillow image or a uint8 array; found one of type {kind}"):
@@ -142,9 +140,7 @@ def test_a_folder_is_not_an_image(tmp_path):
 def test_learning_and_predicting_take_the_same_forms(tiny_clip, quick, icons, tmp_path):
     images, labels, names = task(icons, [0, 1])
     models = [MGCLIP.from_pretrained(tiny_clip, settings=quick) for _ in range(3)]
-    for model, given in zip(
-        models, (images, (image for image in images), torch.from_numpy(np.stack(images))), strict=True
-    ):
+    for model, given in zip(models, (images, (image for image in images), torch.from_numpy(np.stack(images))), strict=True):
         model.learn(given, labels, names)
     first, *others = (model.predict(images).probabilities.tobytes() for model in models)
     assert others == [first, first]

@@ -68,9 +68,7 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path, picture):
     assert difference(tmp_path / "x.gif", picture) <= 8
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"<svg></svg>", lambda b: b[:30]]
-)
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"<svg></svg>", lambda b: b[:30]])
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.tif", "x.gif"])
 def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
     Image.fromarray(picture).save(tmp_path / name)

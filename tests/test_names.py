@@ -144,9 +144,7 @@ def test_a_model_measures_and_changes_a_class_in_either_form(mgclip, tiny_clip, 
     code, out, err = mgclip("learn", tmp_path / "d", "--model", shop, "--json", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(out)["grown"] == [ONE], "the class is known in either form"
-    assert json.loads(out)["images"] == 1, (
-        "the one that was held out, under another path; the others are known by their pixels"
-    )
+    assert json.loads(out)["images"] == 1, "the one that was held out, under another path; the others are known by their pixels"
     assert mgclip("relabel", shop, TWO, "bar")[0] == 0
     remembered = read_held_out(shop)
     assert sorted(remembered) == ["bar", "tea"]

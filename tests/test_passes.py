@@ -59,9 +59,7 @@ TRIED = 1  # one image and one text, when the CLIP is loaded
         ),
     ],
 )  # fmt: skip
-def test_a_run_makes_exactly_these_passes(
-    tiny_clip, tmp_path, passes, method, changes, trained, encoded, texts_trained, texts
-):
+def test_a_run_makes_exactly_these_passes(tiny_clip, tmp_path, passes, method, changes, trained, encoded, texts_trained, texts):
     run(open_run(recipe(tiny_clip, method, **changes), tmp_path / "run"))
     assert passes["images trained"] == trained
     assert passes["images"] == encoded + EVALUATED + TRIED

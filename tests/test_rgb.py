@@ -119,9 +119,7 @@ def test_a_transparent_grey_of_a_loaded_image_is_white_or_refused(tmp_path, bits
         if bits == 16:
             assert np.asarray(to_rgb(given))[:, 0, 0].tolist() == [0, 0, 255, 255, 0, 0, 0, 0]
         else:
-            with pytest.raises(
-                InputError, match="the unit of its transparent grey is unknown; give the path of its file"
-            ):
+            with pytest.raises(InputError, match="the unit of its transparent grey is unknown; give the path of its file"):
                 to_rgb(given)
 
 
@@ -179,9 +177,7 @@ def png_of_greys(values, bits, transparent):
             packed = row.astype(">u2").tobytes()
         else:
             each = 8 // bits
-            packed = bytes(
-                sum(int(v) << (8 - bits * (k + 1)) for k, v in enumerate(part)) for part in row.reshape(-1, each)
-            )
+            packed = bytes(sum(int(v) << (8 - bits * (k + 1)) for k, v in enumerate(part)) for part in row.reshape(-1, each))
         lines += b"\0" + packed
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
     parts = chunk(b"IHDR", header) + chunk(b"tRNS", struct.pack(">H", transparent))
@@ -286,9 +282,7 @@ def test_values_without_a_declared_range_are_refused_in_one_sentence(tmp_path):
     for values, kind in [(GREY.astype(np.float32), "floating-point"), (GREY.astype(np.int32), "signed or 32-bit")]:
         image = Image.fromarray(values)
         image.save(tmp_path / "x.tif")
-        with pytest.raises(
-            InputError, match=rf"x.tif cannot be read \(its {kind} values have no declared range.*8 or 16 bits"
-        ):
+        with pytest.raises(InputError, match=rf"x.tif cannot be read \(its {kind} values have no declared range.*8 or 16 bits"):
             open_image(tmp_path / "x.tif")
         with pytest.raises(InputError, match=f"An image cannot be used: its {kind} values"):
             to_rgb(image)
@@ -348,9 +342,7 @@ def test_importing_changes_no_warnings_filter():
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "1", "L", "P", "RGBX"])
 def test_other_modes_become_rgb(mode):
-    image = (
-        Image.new("LAB", (30, 20), (128, 0, 0)) if mode == "LAB" else Image.new("RGB", (30, 20), "red").convert(mode)
-    )
+    image = Image.new("LAB", (30, 20), (128, 0, 0)) if mode == "LAB" else Image.new("RGB", (30, 20), "red").convert(mode)
     assert np.abs(np.asarray(to_rgb(image)).astype(int) - np.asarray(image.convert("RGB"))).max() == 0
 
 

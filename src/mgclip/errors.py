@@ -14,9 +14,7 @@ def one_line(text: str) -> str:
         return text
     hidden = ("Cc", "Cs", "Zl", "Zp")
     return "".join(
-        letter.encode("unicode_escape").decode()
-        if letter in BIDI_CONTROLS or unicodedata.category(letter) in hidden
-        else letter
+        letter.encode("unicode_escape").decode() if letter in BIDI_CONTROLS or unicodedata.category(letter) in hidden else letter
         for letter in text
     )
 

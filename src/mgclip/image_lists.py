@@ -46,9 +46,7 @@ def image_list(images: Any) -> Sequence[Any]:
         return _column(images)
     if isinstance(images, bytes | bytearray | memoryview) or hasattr(images, "read"):
         raise InputError(f"{EXPECTED}; found {type(images).__name__}: open it with PIL.Image.open first.")
-    if isinstance(images, Mapping | set | frozenset) or not (
-        isinstance(images, Iterable) or hasattr(images, "__getitem__")
-    ):
+    if isinstance(images, Mapping | set | frozenset) or not (isinstance(images, Iterable) or hasattr(images, "__getitem__")):
         raise InputError(f"{EXPECTED}; found {type(images).__name__}.")
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
         images = list(images)

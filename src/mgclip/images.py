@@ -173,9 +173,7 @@ def _array(image: Any) -> NDArray[np.uint8]:
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
-def find_unreadable_images(
-    images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None
-) -> dict[int, str]:
+def find_unreadable_images(images: Sequence[Any], on_images: Callable[[int], None] = lambda count: None) -> dict[int, str]:
     """Decode all images, on all cores, to find those that cannot be read. Pillow releases Python's lock while it decodes.
 
     Args:

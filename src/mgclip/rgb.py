@@ -96,17 +96,13 @@ def _transparent_grey(image: Image.Image) -> int | None:
         return None
     tile: Any = getattr(image, "tile", None)
     if not tile and image.mode == "L" and _may_have_been_scaled(np.asarray(image), key):
-        raise ValueError(
-            "it was loaded before, so the unit of its transparent grey is unknown; give the path of its file"
-        )
+        raise ValueError("it was loaded before, so the unit of its transparent grey is unknown; give the path of its file")
     return key * {"L;2": 85, "L;4": 17}.get(str(tile[0][3]) if tile else "", 1)
 
 
 def _may_have_been_scaled(pixels: NDArray[np.uint8], key: int) -> bool:
     """Whether these may be pixels of 2 or 4 bits, scaled to 8 bits, some of them of the grey ``key`` before scaling."""
-    return any(
-        0 < key < 256 // step and bool((pixels % step == 0).all() and (pixels == key * step).any()) for step in (85, 17)
-    )
+    return any(0 < key < 256 // step and bool((pixels % step == 0).all() and (pixels == key * step).any()) for step in (85, 17))
 
 
 def _eight_bits(image: Image.Image, key: int | None) -> Image.Image:

@@ -45,9 +45,7 @@ def test_learn_measures_on_a_test_folder(mgclip, tiny_clip, photos):
     (photos / "data").mkdir()
     (photos / "march").rename(photos / "data" / "train")
     (photos / "april").rename(photos / "data" / "test")
-    for entry, name in zip(
-        sorted((photos / "data" / "test").iterdir()), ("alarm", "align left", "align right"), strict=True
-    ):
+    for entry, name in zip(sorted((photos / "data" / "test").iterdir()), ("alarm", "align left", "align right"), strict=True):
         entry.rename(photos / "data" / "test" / name)
     words = ("learn", photos / "data", "--model", photos / "shop", "--base", tiny_clip, *QUICK, "--json", "--quiet")
     code, out, _ = mgclip(*words)
@@ -126,9 +124,7 @@ def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, 
     names = [str(name) for name in icons["class_names"][:3]]
     long = "a very " * 30
     texts = {names[0]: f"{long}red one", names[1]: f"{long}blue one", names[2]: "another"}
-    (tmp_path / "names.csv").write_text(
-        "folder,name,text\n" + "".join(f"{n},{n},{text}\n" for n, text in texts.items())
-    )
+    (tmp_path / "names.csv").write_text("folder,name,text\n" + "".join(f"{n},{n},{text}\n" for n, text in texts.items()))
     words = (
         "learn",
         tmp_path / "march",

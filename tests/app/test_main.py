@@ -18,9 +18,7 @@ def test_help_is_instant():
     words = [sys.executable, "-X", "importtime", "-m", "mgclip", "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert {"run", "reproduce", "learn", "predict", "gap", "data", "bench", "conform", "recipes"} <= set(
-        done.stdout.split()
-    )
+    assert {"run", "reproduce", "learn", "predict", "gap", "data", "bench", "conform", "recipes"} <= set(done.stdout.split())
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent < 0.5, "seconds of processor time, which a busy machine does not change"
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}

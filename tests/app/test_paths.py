@@ -35,9 +35,7 @@ def test_the_home_folder_is_expanded_in_every_path(shop, tiny_clip, tmp_path, mg
         code, _, err = mgclip(*words)
         assert code == 0, (words, err)
     assert not list(work.iterdir())
-    assert {"shop", "out", "gap", "run", "classes.csv", "page.html", "report.html"} <= {
-        path.name for path in home.iterdir()
-    }
+    assert {"shop", "out", "gap", "run", "classes.csv", "page.html", "report.html"} <= {path.name for path in home.iterdir()}
     assert (
         MGCLIP.from_pretrained("~/shop").class_names == ("~/x", "čaj", "猫")
         or "~/x" in MGCLIP.from_pretrained("~/shop").class_names

@@ -26,9 +26,7 @@ def test_output_in_any_encoding_is_complete(shop, encoding):
     assert {each["class"] for each in found} <= set(NAMES)
 
 
-@pytest.mark.parametrize(
-    "words", [("predict", "m", "photos", "--csv", "--quiet"), ("evaluate", "m", "photos"), ("history", "m")]
-)
+@pytest.mark.parametrize("words", [("predict", "m", "photos", "--csv", "--quiet"), ("evaluate", "m", "photos"), ("history", "m")])
 def test_output_of_other_commands_is_complete_too(shop, words):
     done = forked.mgclip(*words, cwd=shop, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, "")

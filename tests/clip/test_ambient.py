@@ -149,9 +149,7 @@ def test_two_threads_share_one_default_dtype(tiny_clip, quick, icons):
     images = list(icons["x_test"][:4])
     ordinary, found = model.predict(images).probabilities, []
     with default_dtype(torch.float64):
-        threads = [
-            threading.Thread(target=lambda: found.extend(model.predict(images) for _ in range(5))) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=lambda: found.extend(model.predict(images) for _ in range(5))) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -24,10 +24,7 @@ def test_activation_checkpointing_changes_no_result(tiny_clip, icons):
     plain, losses = learn(tiny_clip, icons)
     lean, again = learn(tiny_clip, icons, activation_checkpointing=True)
     assert again == losses
-    assert all(
-        torch.equal(weight, adapter_state(lean.backbone)[name])
-        for name, weight in adapter_state(plain.backbone).items()
-    )
+    assert all(torch.equal(weight, adapter_state(lean.backbone)[name]) for name, weight in adapter_state(plain.backbone).items())
     calls = []
     for model in (lean, plain):
         layer = model.backbone.model.vision_model.encoder.layers[0].self_attn
@@ -57,15 +54,11 @@ def test_memory_that_runs_out_halves_the_micro_batch(tiny_clip, icons, monkeypat
 
     def none(self, pixels, **options):
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ..."
-            )
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
         return real(self, pixels, **options)
 
     monkeypatch.setattr(Backbone, "image_features", none)
-    with pytest.raises(
-        MGCLIPError, match="Memory ran out with a single image: free memory, set activation_checkpointing"
-    ):
+    with pytest.raises(MGCLIPError, match="Memory ran out with a single image: free memory, set activation_checkpointing"):
         learn(tiny_clip, icons)
 
     def broken(self, pixels, **options):
@@ -95,10 +88,7 @@ def test_lower_precision_learns_about_the_same(tiny_clip, icons, precision):
     moved = [weight for name, weight in adapter_state(rough.backbone).items() if name.endswith("B")]
     assert all(weight.abs().max() > 1e-4 for weight in moved)  # no step was skipped
     assert rough.head.dtype == torch.float32
-    assert (
-        rough.probabilities(rough.encoder.images(rough.encoder.pixels(list(icons["x_test"][:2])))).dtype
-        == torch.float32
-    )
+    assert rough.probabilities(rough.encoder.images(rough.encoder.pixels(list(icons["x_test"][:2])))).dtype == torch.float32
 
 
 @pytest.mark.slow

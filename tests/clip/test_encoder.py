@@ -34,9 +34,7 @@ def test_texts_are_encoded_once_until_the_adapters_change(encoder, monkeypatch):
 
 def test_an_encoder_refuses_a_clip_that_serves_another_model(encoder):
     attach_adapters(encoder.backbone, rank=2, alpha=2, seed=1)
-    with pytest.raises(
-        MGCLIPError, match="now carries the adapters of another model: load a separate CLIP for each model"
-    ):
+    with pytest.raises(MGCLIPError, match="now carries the adapters of another model: load a separate CLIP for each model"):
         encoder.texts(["cat"])
     with pytest.raises(MGCLIPError, match="another model"):
         encoder.images(encoder.pixels([]))

@@ -24,9 +24,7 @@ class Hub(BaseHTTPRequestHandler):
         self.server.requests.append(path.rpartition("/")[2] if "/resolve/" in path else path)
         files = {file.name: file for file in self.server.folder.iterdir()}
         if path.startswith("/api/models/me/clip"):
-            body = json.dumps(
-                {"id": "me/clip", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
-            ).encode()
+            body = json.dumps({"id": "me/clip", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}).encode()
         elif path.startswith("/me/clip/resolve/") and path.rpartition("/")[2] in files:
             body = files[path.rpartition("/")[2]].read_bytes()
         else:

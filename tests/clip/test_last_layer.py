@@ -21,9 +21,7 @@ def test_the_last_layer_computes_the_class_token_only_and_nothing_changes(tiny_c
             compute_class_token_only_in_last_layer(model)
         pixels = torch.randn(5, 3, 32, 32, dtype=torch.double, generator=torch.Generator().manual_seed(1))
         rows = []
-        hook = model.vision_model.encoder.layers[-1].mlp.register_forward_hook(
-            lambda m, x, y, rows=rows: rows.append(y.shape[1])
-        )
+        hook = model.vision_model.encoder.layers[-1].mlp.register_forward_hook(lambda m, x, y, rows=rows: rows.append(y.shape[1]))
         features = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
         hook.remove()
         (features**3).sum().backward()

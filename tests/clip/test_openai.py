@@ -123,9 +123,7 @@ def test_openclip_checkpoints_are_refused(openai_model, tmp_path, kind):
     counts = ("input_resolution", "context_length", "vocab_size")
     state = {name: value for name, value in openai_model.state_dict().items() if name not in counts}
     if kind == "training":
-        torch.save(
-            {"epoch": 32, "name": "run", "state_dict": {f"module.{name}": value for name, value in state.items()}}, file
-        )
+        torch.save({"epoch": 32, "name": "run", "state_dict": {f"module.{name}": value for name, value in state.items()}}, file)
     elif kind == "weights":
         torch.save(state, file)
     else:

@@ -56,10 +56,7 @@ def test_two_processes_give_the_run_of_one(tiny_clip, tmp_path):
             if not name.endswith("pixels"):
                 np.testing.assert_allclose(value, theirs[name], atol=3e-4, rtol=1e-2, err_msg=name)
     summary = json.loads((tmp_path / "2" / "summary.json").read_text())
-    assert (
-        summary["mg-clip"]["retention"]
-        == json.loads((tmp_path / "1" / "summary.json").read_text())["mg-clip"]["retention"]
-    )
+    assert summary["mg-clip"]["retention"] == json.loads((tmp_path / "1" / "summary.json").read_text())["mg-clip"]["retention"]
 
 
 @pytest.mark.slow
@@ -212,9 +209,7 @@ ENVIRONMENTS = (
 
 
 @pytest.mark.parametrize("variables", ENVIRONMENTS)
-def test_variables_that_no_launcher_set_leave_one_process_alone(
-    mgclip, monkeypatch, tiny_clip, icons, tmp_path, variables
-):
+def test_variables_that_no_launcher_set_leave_one_process_alone(mgclip, monkeypatch, tiny_clip, icons, tmp_path, variables):
     from conftest import month_folders
 
     for name, value in variables.items():

@@ -51,13 +51,9 @@ def test_a_backbone_crops_where_torchvision_does(tiny_clip):
 def test_a_transform_to_one_size_and_one_without_resizing():
     exact = Transform.of(processor(size={"height": 30, "width": 32}, do_center_crop=False))
     assert exact([crops.image(64, 40)]).shape == (1, 3, 30, 32)
-    cropped = pixels(
-        Transform.of(processor(do_resize=False, crop_size={"height": 32, "width": 32})), crops.image(20, 41)
-    )
+    cropped = pixels(Transform.of(processor(do_resize=False, crop_size={"height": 32, "width": 32})), crops.image(20, 41))
     assert not cropped[:, :6].any() and not cropped[:, 26:].any()  # centred on black, as torchvision pads
-    np.testing.assert_array_equal(
-        cropped[:, 6:26], np.asarray(crops.image(20, 41))[4:36]
-    )  # 4.5 is rounded to the even 4
+    np.testing.assert_array_equal(cropped[:, 6:26], np.asarray(crops.image(20, 41))[4:36])  # 4.5 is rounded to the even 4
 
 
 @pytest.mark.parametrize(
@@ -74,8 +70,7 @@ def test_normalised_pixels_equal_those_of_the_image_processor(tiny_clip):
     backbone = load_backbone(tiny_clip)
     rng = np.random.default_rng(0)
     images = [
-        Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
-        for h, w in [(40, 62), (62, 40), (32, 32), (20, 33)]
+        Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in [(40, 62), (62, 40), (32, 32), (20, 33)]
     ]
     full = backbone.processor(images, return_tensors="pt")["pixel_values"]
     mean, std = backbone._mean_std

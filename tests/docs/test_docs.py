@@ -141,9 +141,7 @@ def test_links_and_file_names_exist(page):
     text = page.read_text()
     for file, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
         heads = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
-        assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, (
-            f"{page.name}: #{anchor}"
-        )
+        assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, f"{page.name}: #{anchor}"
     for target in re.findall(r"\]\((?!http)([^)#]+)", text) + re.findall(r'src="(?!http)([^"]+)"', text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for source in re.findall(r"`(?:python )?(\w+/[\w/]+\.(?:py|sh))", text):

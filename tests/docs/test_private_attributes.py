@@ -23,9 +23,5 @@ def test_every_private_attribute_of_another_library_is_listed():
                 elif node.attr not in ("_version",):  # a module of the package
                     used.add(node.attr)
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("## Private attributes")[2]
-    listed = {
-        name
-        for name in re.findall(r"\.(_\w+)", text)
-        if not name.startswith(("_utils", "_rebuild", "_pickle", "_core"))
-    }
+    listed = {name for name in re.findall(r"\.(_\w+)", text) if not name.startswith(("_utils", "_rebuild", "_pickle", "_core"))}
     assert used - own == listed

@@ -94,9 +94,7 @@ def test_a_folder_that_is_not_a_recording_is_rejected(tmp_path):
     with pytest.raises(InputError, match=r"trace\.json of the recording cannot be read"):
         conform(tmp_path)
     (tmp_path / "trace.json").write_text('{"config": {}, "tasks": []}')
-    with pytest.raises(
-        InputError, match=r"trace\.json of the recording is not valid \(config\.adapter_rank is missing"
-    ):
+    with pytest.raises(InputError, match=r"trace\.json of the recording is not valid \(config\.adapter_rank is missing"):
         conform(tmp_path)
 
 

@@ -51,9 +51,7 @@ def test_the_last_measurement_is_of_the_trained_adapters(study):
 
 def test_the_command_writes_numbers_and_figures(mgclip, tiny_clip, tmp_path):
     words = ("gap", tiny_clip, "icons100", "adapter_batch_size=150", "--classes", 4, "--per-class", 4)
-    code, out, err = mgclip(
-        *words, "--track", "--epochs", 2, "--points", 2, "--out", tmp_path / "gap", "--quiet", "--json"
-    )
+    code, out, err = mgclip(*words, "--track", "--epochs", 2, "--points", 2, "--out", tmp_path / "gap", "--quiet", "--json")
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "gap" / "gap.json").read_text())
     printed = json.loads(out)
@@ -80,9 +78,7 @@ def test_a_saved_model_and_a_folder_can_be_measured(mgclip, tiny_clip, icons, tm
             Image.fromarray(icons["x_train"][12 * c + i]).save(tmp_path / "photos" / f"class {c}" / f"{i}.png")
     numbers = {}
     for clip in ("shop", tiny_clip):
-        code, out, err = mgclip(
-            "gap", tmp_path / clip, tmp_path / "photos", "--out", tmp_path / "out", "--json", "--quiet"
-        )
+        code, out, err = mgclip("gap", tmp_path / clip, tmp_path / "photos", "--out", tmp_path / "out", "--json", "--quiet")
         assert (code, err) == (0, "")
         numbers[clip] = json.loads(out)["gap"]
     assert numbers["shop"]["positive"] != numbers[tiny_clip]["positive"]

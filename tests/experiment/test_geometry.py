@@ -24,9 +24,7 @@ def test_the_measures_agree_with_a_direct_computation():
     assert found.centroid_distance == pytest.approx(np.linalg.norm(x.mean(0) - t.mean(0)), abs=1e-6)
     pairs = [x[i] @ x[j] for i in range(12) for j in range(12) if i != j]
     assert found.image_cone == pytest.approx(np.mean(pairs), abs=1e-6)
-    assert found.text_cone == pytest.approx(
-        np.mean([t[i] @ t[j] for i in range(4) for j in range(4) if i != j]), abs=1e-6
-    )
+    assert found.text_cone == pytest.approx(np.mean([t[i] @ t[j] for i in range(4) for j in range(4) if i != j]), abs=1e-6)
     assert found.accuracy == pytest.approx(np.mean((x @ t.T).argmax(1) == labels.numpy()))
     assert found.logit_scale == 50.0
     assert np.isnan(cone(images[:1]))

@@ -40,9 +40,7 @@ def test_the_metrics_agree_with_a_calculation_by_hand():
     assert metrics.backward_transfer(MATRIX) == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
     assert metrics.forward_transfer(MATRIX) == pytest.approx((0.3 + 0.2) / 2)
     single = np.array([[0.4]])
-    assert (metrics.forgetting(single), metrics.backward_transfer(single), metrics.forward_transfer(single)) == (
-        None,
-    ) * 3
+    assert (metrics.forgetting(single), metrics.backward_transfer(single), metrics.forward_transfer(single)) == (None,) * 3
 
 
 @given(st.integers(2, 6), st.integers(0, 2**31))

@@ -59,15 +59,11 @@ def test_every_published_cell_has_its_recipe():
     assert {name: stated.get(name) for name in PUBLISHED} == PUBLISHED
     assert set(stated) - set(PUBLISHED) == {"cifar100-retention"}
     large = {name for name, r in recipes.items() if r.clip == "openai/clip-vit-large-patch14"}
-    assert large == {
-        f"{name}-vit-l14" for name in ("cifar100", "imagenet-r", "imagenet100", "imagenet1k", "cub200", "vtab")
-    }
+    assert large == {f"{name}-vit-l14" for name in ("cifar100", "imagenet-r", "imagenet100", "imagenet1k", "cub200", "vtab")}
     for name, recipe in recipes.items():
         classes = DATASETS[recipe.data].classes
         if classes is not None:
-            assert (
-                sum(task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)) == classes
-            )
+            assert sum(task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)) == classes
             order = class_order(recipe.class_order, dataset=recipe.data, classes=classes, seed=recipe.seed)
             assert sorted(order) == list(range(classes))
         if recipe.twin:
@@ -92,9 +88,7 @@ def test_recipes_have_the_published_settings():
     }.items():
         r = load_recipe(name)
         assert (r.epochs, r.adapter_batch_size, r.adapter_lr, r.head_lr, r.head_batch_size, r.seed) == published, name
-        assert (r.max_epochs, r.alpha, r.rank, r.lora_alpha, r.head_epochs, r.vision_weight) == (10, 0.1, 8, 1, 3, 4), (
-            name
-        )
+        assert (r.max_epochs, r.alpha, r.rank, r.lora_alpha, r.head_epochs, r.vision_weight) == (10, 0.1, 8, 1, 3, 4), name
     for name in ("imagenet1k", "cub200", "vtab"):
         assert (load_recipe(name).epochs, load_recipe(name).adapter_batch_size) == ("auto", 128)
     assert (cifar.class_order, cifar.classes_per_task, cifar.clip) == ("published", 10, "openai/clip-vit-base-patch16")
@@ -122,9 +116,7 @@ def test_rapf_runs_with_its_authors_settings_for_each_protocol(name):
 
 
 def test_changes_are_parsed_as_yaml():
-    recipe = load_recipe(
-        "icons100", ["epochs=3", "methods=mg-clip,zero-shot", "class_order=[1,0]", "seed=7", "prompt=a {}"]
-    )
+    recipe = load_recipe("icons100", ["epochs=3", "methods=mg-clip,zero-shot", "class_order=[1,0]", "seed=7", "prompt=a {}"])
     assert (recipe.epochs, recipe.methods, recipe.class_order, recipe.seed) == (3, ["mg-clip", "zero-shot"], [1, 0], 7)
     assert recipe.settings() == Settings(
         **{**load_recipe("icons100").settings().model_dump(), "epochs": 3, "seed": 7, "prompt": "a {}"}

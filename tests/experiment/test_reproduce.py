@@ -58,11 +58,7 @@ def test_every_table_fits_its_recipes(name, tmp_path):
 
 def test_every_published_recipe_is_in_a_table():
     tabled = {recipe for name in shipped_tables() for recipe in load_table(name).recipes}
-    expected = {
-        name
-        for name in shipped_recipes()
-        if load_recipe(name).expected_avg is not None and not name.startswith("icons")
-    }
+    expected = {name for name in shipped_recipes() if load_recipe(name).expected_avg is not None and not name.startswith("icons")}
     assert expected <= tabled
 
 
@@ -104,9 +100,7 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     assert untouched.stat().st_mtime_ns == stamps[untouched]
     rows = {(row["recipe"], row["method"]): row for row in json.loads(printed)["rows"]}
     assert len(rows) == 6
-    lasts = [
-        json.loads((out / "icons100" / f"seed-{s}" / "summary.json").read_text())["mg-clip"]["last"] for s in (0, 1)
-    ]
+    lasts = [json.loads((out / "icons100" / f"seed-{s}" / "summary.json").read_text())["mg-clip"]["last"] for s in (0, 1)]
     assert rows["icons100", "mg-clip"]["values"]["Last"] == [
         pytest.approx(np.mean(lasts)),
         pytest.approx(np.std(lasts, ddof=1)),

@@ -45,9 +45,7 @@ NOTES = [
 
 
 def test_the_card_states_what_is_known(tiny):
-    header, body = front(
-        model_card(tiny, NOTES, {"data": "april", "images": 40, "accuracy": 0.625, "classes": {"a|b": 0.5}})
-    )
+    header, body = front(model_card(tiny, NOTES, {"data": "april", "images": 40, "accuracy": 0.625, "classes": {"a|b": 0.5}}))
     assert header["library_name"] == "transformers"
     assert header["license"] == "other"
     assert "mg-clip" in header["tags"]

@@ -26,9 +26,7 @@ def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, 
     assert_same(before, everything(model))
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     session = onnx.InferenceSession(str(file))
-    assert [(x.name, x.type, x.shape) for x in session.get_inputs()] == [
-        ("pixel_values", "tensor(float)", ["batch", 3, 32, 32])
-    ]
+    assert [(x.name, x.type, x.shape) for x in session.get_inputs()] == [("pixel_values", "tensor(float)", ["batch", 3, 32, 32])]
     assert [(x.name, x.shape) for x in session.get_outputs()] == [
         ("probabilities", ["batch", 5]),
         ("image_features", ["batch", 24]),
@@ -102,8 +100,6 @@ def test_an_onnx_file_that_deviates_is_removed(onnx, tiny, tmp_path):
 def test_a_missing_extra_is_reported_before_anything_is_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for write in (export_onnx, lambda model, place: export_folder(model, place, onnx=True)):
-        with pytest.raises(
-            InputError, match=r"needs onnxruntime, which is not installed: run `pip install 'mg-clip\[onnx\]'"
-        ):
+        with pytest.raises(InputError, match=r"needs onnxruntime, which is not installed: run `pip install 'mg-clip\[onnx\]'"):
             write(tiny, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

@@ -50,9 +50,7 @@ class Operation:
 def files(folder: Path) -> Bytes:
     """Every file below a folder, except locks and the checkpoints of an interrupted command."""
     temporary = (".mgclip-lock", ".mgclip-progress")
-    found = (
-        file for file in sorted(folder.rglob("*")) if file.is_file() and not any(t in str(file) for t in temporary)
-    )
+    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and not any(t in str(file) for t in temporary))
     return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
 
@@ -157,9 +155,7 @@ def prepare(place: Path, clip: Path) -> None:
         for name in names:
             (place / month / name).mkdir(parents=True)
             for i in range(5):
-                Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
-                    place / month / name / f"{i}.png"
-                )
+                Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / month / name / f"{i}.png")
     images = draw.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     model = MGCLIP.from_pretrained(clip, settings=Settings(epochs=1, head_epochs=1))
     for names in (["first", "second"], ["zeroth", "minus"]):
@@ -202,9 +198,7 @@ def room_for(place: Path, what: str, count: int) -> str:
     return f"size=256m,nr_inodes={now.f_files - now.f_ffree + count}"
 
 
-def sweep(
-    operation: Operation, what: str, disk: Path, limits: Callable[[str], None], prepared: Path, stride: int
-) -> int:
+def sweep(operation: Operation, what: str, disk: Path, limits: Callable[[str], None], prepared: Path, stride: int) -> int:
     """Run an operation with more room each time until it succeeds, checking every failure.
 
     Returns:

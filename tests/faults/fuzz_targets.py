@@ -70,11 +70,7 @@ def images(place: Path) -> Target:
         for mode in ("L", "RGB", "RGBA", "P", "CMYK", "I;16", "1"):
             made = io.BytesIO()
             try:
-                picture = (
-                    Image.fromarray(grey.astype(np.uint16) << 7)
-                    if mode == "I;16"
-                    else Image.fromarray(grey).convert(mode)
-                )
+                picture = Image.fromarray(grey.astype(np.uint16) << 7) if mode == "I;16" else Image.fromarray(grey).convert(mode)
                 picture.save(made, Image.registered_extensions()[ending])
             except (OSError, ValueError, KeyError):
                 continue  # the format has no such mode
@@ -141,9 +137,7 @@ def models(place: Path) -> Target:
         undo(there)
         undo(there, len(history(there)))
 
-    names = sorted(
-        str(file.relative_to(shop)) for file in shop.rglob("*") if file.is_file() and "lock" not in file.name
-    )
+    names = sorted(str(file.relative_to(shop)) for file in shop.rglob("*") if file.is_file() and "lock" not in file.name)
     return Target(shop, names, read)
 
 
@@ -194,9 +188,7 @@ def archives(place: Path) -> Target:
         entry.size = len(raw)
         archive.addfile(entry, io.BytesIO(raw))
 
-    with tarfile.open(
-        place / "cifar-100-python.tar.gz", "w"
-    ) as archive:  # uncompressed, so that a change reaches the reader
+    with tarfile.open(place / "cifar-100-python.tar.gz", "w") as archive:  # uncompressed, so that a change reaches the reader
         pixels = np.zeros((2, 3072), dtype=np.uint8)
         add(archive, "meta", {"fine_label_names": [f"c{i}" for i in range(100)]})
         for part in ("train", "test"):
@@ -217,9 +209,7 @@ def sources(place: Path) -> Target:
         read_source(there)
         read_source(there, names=(there / "classes.csv").read_bytes().decode("utf-8", "replace"))
 
-    return Target(
-        place, ["classes.csv"], read, [b"folder,name\na,\xff", b'folder,name\na,"b\nc', b"a=b,c=d", b"folder;name"]
-    )
+    return Target(place, ["classes.csv"], read, [b"folder,name\na,\xff", b'folder,name\na,"b\nc', b"a=b,c=d", b"folder;name"])
 
 
 def openai_files(place: Path) -> Target:

@@ -58,9 +58,7 @@ def test_a_report_does_not_run_a_program_with_the_name_of_an_image(tmp_path, mon
     shown = json.loads((run / "mg-clip" / "final.json").read_text())["examples"]
     assert shown
     for example in shown:
-        (run / "mg-clip" / example["file"]).write_bytes(
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nx\n"
-        )
+        (run / "mg-clip" / example["file"]).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nx\n")
     with Image.open(run / "mg-clip" / shown[0]["file"]) as image:
         assert image.format == "EPS"
     write_report([run])
@@ -84,9 +82,7 @@ def test_links_among_examples_are_replaced(tmp_path):
     (tmp_path / "run" / "examples").mkdir(parents=True)
     (tmp_path / "run" / "examples" / "000.png").symlink_to(mine)
     split = Split([picture, picture], np.array([0, 1]))
-    write_final(
-        tmp_path / "run", [Task(0, 0, ("a", "b"), ("a", "b"), split, split)], np.array([0, 1]), np.array([0.9, 0.8])
-    )
+    write_final(tmp_path / "run", [Task(0, 0, ("a", "b"), ("a", "b"), split, split)], np.array([0, 1]), np.array([0.9, 0.8]))
     assert mine.read_text() == "mine"
     assert np.asarray(Image.open(tmp_path / "run" / "examples" / "000.png")).max() == 7
 
@@ -106,9 +102,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
-@pytest.mark.parametrize(
-    "text", [BOMB + "name: *l\n", BOMB + "about: *l\n", "a: &a {b: 1}\nc: &c {<<: [*a, *a]}\nname: x\n"]
-)
+@pytest.mark.parametrize("text", [BOMB + "name: *l\n", BOMB + "about: *l\n", "a: &a {b: 1}\nc: &c {<<: [*a, *a]}\nname: x\n"])
 def test_a_yaml_bomb_is_refused_at_once(tmp_path, text):
     file, begun = tmp_path / "x.yaml", time.monotonic()
     file.write_text(text)

@@ -16,9 +16,7 @@ SETTINGS = Settings(**ANALYTIC, features=64)
 @pytest.fixture
 def make(tiny_clip):
     """Make a model with a solved head that has learned nothing."""
-    return lambda **changes: MGCLIP.from_pretrained(
-        tiny_clip, settings=Settings(**{**SETTINGS.model_dump(), **changes})
-    )
+    return lambda **changes: MGCLIP.from_pretrained(tiny_clip, settings=Settings(**{**SETTINGS.model_dump(), **changes}))
 
 
 @pytest.fixture
@@ -39,11 +37,7 @@ def some(icons, rows):
 
 def state(model):
     head = model.solved
-    tensors = (
-        []
-        if head is None
-        else [head.sums.gram, head.sums.targets, head.weights, head.learned.marks, head.learned.labels]
-    )
+    tensors = [] if head is None else [head.sums.gram, head.sums.targets, head.weights, head.learned.marks, head.learned.labels]
     about = (
         model.class_names,
         model.class_texts,
@@ -68,9 +62,7 @@ def equal(found, expected, icons, *, order=None):
     seen = list(icons["x_test"])
     assert found.predict(seen).names == expected.predict(seen).names
     for value in ("head", "text", "deviation", "accuracy"):
-        assert getattr(found.solved.calibration, value) == pytest.approx(
-            getattr(expected.solved.calibration, value), rel=1e-3
-        )
+        assert getattr(found.solved.calibration, value) == pytest.approx(getattr(expected.solved.calibration, value), rel=1e-3)
 
 
 def test_one_task_grows_known_classes_and_adds_new_ones(make, icons):
@@ -194,9 +186,7 @@ def test_a_class_forgotten_with_its_images_was_never_learned(make, icons):
     names = names_of(icons, range(4))
     before = state(model)
     for images in (icons["x_train"][12:23], icons["x_train"][12:25], icons["x_train"][13:25]):
-        with pytest.raises(
-            InputError, match=r"These are not the images from which '.+' was learned \(12 were learned, 1[123]"
-        ):
+        with pytest.raises(InputError, match=r"These are not the images from which '.+' was learned \(12 were learned, 1[123]"):
             model.forget(names[1], images=list(images))
     assert state(model) == before
     model.forget(names[1], images=list(icons["x_train"][12:24]))
@@ -295,9 +285,7 @@ def test_models_of_different_clips_or_adapters_are_not_merged(two, learned, icon
             if "lora_B" in name:
                 weight.add_(0.01)
                 break
-    with pytest.raises(
-        InputError, match=r"The adapters of the models differ, so they cannot be merged: start the second one"
-    ):
+    with pytest.raises(InputError, match=r"The adapters of the models differ, so they cannot be merged: start the second one"):
         one.merge(other)
     other = MGCLIP.from_pretrained("iconclip", settings=SETTINGS)
     other.learn(*task(icons, [0, 1]))
@@ -325,9 +313,7 @@ def poison(monkeypatch):
 
 @pytest.mark.parametrize("adapt", ["never", "first"])
 def test_features_that_are_not_finite_are_refused(make, learned, icons, poison, adapt):
-    sentence = (
-        r"The CLIP gives NaN or infinite features for image 24 of 24: use the precision float32, or another CLIP\."
-    )
+    sentence = r"The CLIP gives NaN or infinite features for image 24 of 24: use the precision float32, or another CLIP\."
     images, labels, names = task(icons, [3, 4])
     before = state(learned)
     poison(learned)

@@ -24,9 +24,7 @@ def test_many_images_decide_the_weights_as_far_as_the_prior_lets_them(head, text
 
     def posterior(weights):
         logs = torch.tensor(weights, dtype=torch.float64).log() - torch.tensor(PRIOR, dtype=torch.float64).log()
-        likelihood = (
-            (weights[0] * scores + weights[1] * logits).log_softmax(1)[torch.arange(len(labels)), labels].mean()
-        )
+        likelihood = (weights[0] * scores + weights[1] * logits).log_softmax(1)[torch.arange(len(labels)), labels].mean()
         return float(likelihood - PRIOR_WEIGHT * logs.square().sum())
 
     for step in (0.98, 1.02):
@@ -55,9 +53,7 @@ def test_only_images_that_are_not_alone_in_their_class_are_evidence():
     alone = labels == 3
     counts[3] = 1
     found, others = calibrate(scores, logits, labels, counts), ~alone
-    assert (found.head, found.text) == pytest.approx(
-        fit_weights(scores[others] / scores.std(), logits[others], labels[others])
-    )
+    assert (found.head, found.text) == pytest.approx(fit_weights(scores[others] / scores.std(), logits[others], labels[others]))
     fused = found.logits(scores[others], logits[others])
     assert found.accuracy == pytest.approx((fused.argmax(1) == labels[others]).double().mean().item())
     assert found.likeness == pytest.approx(np.quantile(scores[others].amax(1).numpy(), [0.01, 0.05, 0.1]).tolist())

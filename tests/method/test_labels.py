@@ -27,14 +27,10 @@ def test_whole_numbers_that_are_all_names_mean_the_names(kind):
     assert read(kind([0, 2, 1]), [10, 20, 30]) == [0, 2, 1]
 
 
-@pytest.mark.parametrize(
-    "names", [[1, 0], ["1", "0"], np.array([1, 0]), [np.int64(1), np.int64(0)], torch.tensor([1, 0])]
-)
+@pytest.mark.parametrize("names", [[1, 0], ["1", "0"], np.array([1, 0]), [np.int64(1), np.int64(0)], torch.tensor([1, 0])])
 def test_whole_numbers_that_are_names_and_other_positions_are_refused(names):
     for labels in ([0, 0, 1], np.array([0, 0, 1]), torch.tensor([0, 0, 1])):
-        with pytest.raises(
-            InputError, match=r"0 is a name \(at position 1 in class_names\) and also the position of '1'"
-        ):
+        with pytest.raises(InputError, match=r"0 is a name \(at position 1 in class_names\) and also the position of '1'"):
             read(labels, names)
     assert read(["0", "0", "1"], names) == [1, 1, 0]
 

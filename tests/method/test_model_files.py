@@ -31,9 +31,7 @@ def test_peft_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
     from transformers import CLIPModel
 
     learned.save_pretrained(tmp_path / "shop")
-    theirs = PeftModel.from_pretrained(
-        CLIPModel.from_pretrained(tiny_clip), inside(tmp_path / "shop", "adapter")
-    ).eval()
+    theirs = PeftModel.from_pretrained(CLIPModel.from_pretrained(tiny_clip), inside(tmp_path / "shop", "adapter")).eval()
     pixels = learned.backbone.processor(list(icons["x_test"][:3]), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         features = theirs.base_model.model.visual_projection(

@@ -35,8 +35,7 @@ def test_the_best_classes_are_those_of_a_complete_stable_sort(candidates, levels
         for k in (0, 1, 2, 3, 10, len(found.classes) - 1, len(found.classes), len(found.classes) + 5):
             assert found.order(k).tolist() == expected[:, :k].tolist()
         best = [
-            [(found.classes[c], float(row[c])) for c in cs]
-            for row, cs in zip(found.confidence, expected[:, :4], strict=True)
+            [(found.classes[c], float(row[c])) for c in cs] for row, cs in zip(found.confidence, expected[:, :4], strict=True)
         ]
         assert list(found.top(4)) == best
         assert found.names == [found.classes[label] for label in found.labels]

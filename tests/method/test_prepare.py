@@ -27,9 +27,7 @@ def test_adapters_start_without_effect_and_nothing_else_is_trained(tiny_clip, ic
     assert trainable == {id(weight) for _, weight in adapter_weights(model.backbone)}
     bare = MGCLIP.from_pretrained(tiny_clip, settings=Settings(rank=2, seed=4))
     images = list(icons["x_test"][:3])
-    assert torch.equal(
-        model.encoder.images(model.encoder.pixels(images)), bare.encoder.images(bare.encoder.pixels(images))
-    )
+    assert torch.equal(model.encoder.images(model.encoder.pixels(images)), bare.encoder.images(bare.encoder.pixels(images)))
 
 
 def test_the_adapters_of_vit_b16_have_the_published_size():

@@ -24,16 +24,12 @@ from mgclip.method.preservation import epochs_within
         (None, 20.0, [10.0, 5.0, 0.0], None),
     ],
 )
-def test_epochs_end_before_the_first_that_moves_the_negative_similarity_by_more_than_alpha(
-    alpha, initial, after, epochs
-):
+def test_epochs_end_before_the_first_that_moves_the_negative_similarity_by_more_than_alpha(alpha, initial, after, epochs):
     assert epochs_within(alpha, initial, after) == epochs
 
 
 def test_the_probe_stops_beyond_alpha_and_restores_the_adapter(tiny_clip, icons):
-    settings = Settings(
-        epochs="auto", max_epochs=6, alpha=0.004, adapter_batch_size=16, adapter_lr=5e-3, branches="text"
-    )
+    settings = Settings(epochs="auto", max_epochs=6, alpha=0.004, adapter_batch_size=16, adapter_lr=5e-3, branches="text")
     model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
     learned = model.learn(*task(icons, [0, 1, 2, 3]))
     probe = learned.probe

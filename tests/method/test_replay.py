@@ -50,9 +50,7 @@ class Replayed(Reference):
                 part, loss = items[k : k + batch], 0.0
                 new, past = [i for i in part if not i[2]], [i for i in part if i[2]]
                 if new:
-                    loss = entropy(
-                        self.text_logits([x for x, *_ in new], names)[:, first:], [y - first for _, y, _ in new]
-                    )
+                    loss = entropy(self.text_logits([x for x, *_ in new], names)[:, first:], [y - first for _, y, _ in new])
                 if past:
                     loss = loss + 0.1 * entropy(self.text_logits([x for x, *_ in past], names), [y for _, y, _ in past])
                 loss.backward()

@@ -46,7 +46,5 @@ def test_wrong_settings_are_one_sentence(make, sentence):
 
 def test_settings_are_copied_and_pickled_unchanged():
     settings = Settings(epochs=2)
-    assert (
-        settings == settings.model_copy() == pickle.loads(pickle.dumps(settings)) == Settings(**settings.model_dump())
-    )
+    assert settings == settings.model_copy() == pickle.loads(pickle.dumps(settings)) == Settings(**settings.model_dump())
     assert "rank" in Settings.__signature__.parameters

@@ -78,9 +78,7 @@ def test_two_models_merge_into_one_that_has_learned_both(per_class, order, cut):
     first = own.take((own.labels < cut) & ~extra)
     names = [0, *(label for label in order if label >= cut)]
     second = own.take((own.labels >= cut) | extra)
-    second = Images(
-        second.marks, torch.tensor([names.index(label) for label in second.labels.tolist()]), second.features
-    )
+    second = Images(second.marks, torch.tensor([names.index(label) for label in second.labels.tolist()]), second.features)
     one = learned(first, cut)
     other = solved_head.add(empty(), second, texts(torch.tensor(names)))
     same(solved_head.merge(one, other, names, texts()), learned(own))
@@ -91,9 +89,7 @@ def test_two_models_merge_into_one_that_has_learned_both(per_class, order, cut):
 def test_corrected_images_count_as_if_learned_right_from_the_start(per_class, data):
     own = images(per_class)
     right = own.labels.tolist()
-    wrong = [
-        label if row in first_of(right) else data.draw(st.integers(0, CLASSES - 1)) for row, label in enumerate(right)
-    ]
+    wrong = [label if row in first_of(right) else data.draw(st.integers(0, CLASSES - 1)) for row, label in enumerate(right)]
     head = learned(relabelled(own, wrong))
     asked = data.draw(st.lists(st.integers(0, len(own) - 1), unique=True))
     asked = sorted({*asked, *(row for row in range(len(own)) if wrong[row] != right[row])})
@@ -179,9 +175,7 @@ def test_a_head_that_has_forgotten_everything_learns_again():
     own = images([5, 4, 6, 3])
     head = learned(own)
     for left in (3, 2, 1, 0):
-        head = solved_head.forget(
-            head, 0, own.take(own.labels == CLASSES - 1 - left).plus(own.take(own.labels < 0)), texts(left)
-        )
+        head = solved_head.forget(head, 0, own.take(own.labels == CLASSES - 1 - left).plus(own.take(own.labels < 0)), texts(left))
     assert head.weights.shape == (WIDTH + 1, 0)
     found = solved_head.add(head, own, texts())
     assert (found.weights - learned(own).weights).abs().max() < 1e-6 * found.weights.abs().max()

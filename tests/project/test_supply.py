@@ -13,9 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ("", "icons", "studio", "onnx")
-COPYLEFT = re.compile(
-    r"\b(A?GPL|SSPL|EUPL|OSL|CC-BY-(NC|SA)|GNU (Affero )?General|Proprietary|Commercial)", re.IGNORECASE
-)
+COPYLEFT = re.compile(r"\b(A?GPL|SSPL|EUPL|OSL|CC-BY-(NC|SA)|GNU (Affero )?General|Proprietary|Commercial)", re.IGNORECASE)
 LESSER = re.compile(r"L(esser )?GPL|Lesser", re.IGNORECASE)
 
 

@@ -107,9 +107,7 @@ def test_axes_follow_the_scheme_and_paper_is_white(visit, report):
     for look, media in LOOKS.items():
         page = visit(report, **media)
         paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        axis = page.evaluate(
-            "getComputedStyle(document.querySelector('#accuracy ~ figure path[style*=currentColor]')).stroke"
-        )
+        axis = page.evaluate("getComputedStyle(document.querySelector('#accuracy ~ figure path[style*=currentColor]')).stroke")
         inks[look] = paper, axis
     assert inks["print"] == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
     assert inks["light"][0] == "rgb(255, 255, 255)"

@@ -60,10 +60,7 @@ def test_the_page_of_a_run_shows_its_numbers(tmp_path):
 
 
 def test_the_best_value_of_each_column_is_marked(tmp_path):
-    runs = [
-        make_run(tmp_path / f"seed-{seed}", methods=("zero-shot", "fine-tune", "mg-clip"), seed=seed)
-        for seed in range(2)
-    ]
+    runs = [make_run(tmp_path / f"seed-{seed}", methods=("zero-shot", "fine-tune", "mg-clip"), seed=seed) for seed in range(2)]
     text = write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     rows = cells(text, "Accuracies")[1:]
     assert [row[0] for row in rows][::3] == ["seed-0/zero-shot", "seed-1/zero-shot"]

@@ -20,9 +20,7 @@ def test_a_failed_save_keeps_the_active_version(shop, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         model.save_pretrained(shop, note={"what": "never"})
     after = {file: file.read_bytes() for file in shop.rglob("*") if file.is_file()}
-    assert {f: b for f, b in after.items() if "lock" not in f.name} == {
-        f: b for f, b in before.items() if "lock" not in f.name
-    }
+    assert {f: b for f, b in after.items() if "lock" not in f.name} == {f: b for f, b in before.items() if "lock" not in f.name}
 
 
 def test_an_interruption_right_after_saving_keeps_what_was_saved(shop, monkeypatch):

@@ -164,8 +164,6 @@ def test_the_check_reports_missing_data(tmp_path, mgclip):
 def test_the_check_reports_its_progress(copies, as_small):
     as_small("food101")
     reported = []
-    check.check_dataset(
-        "food101", str(copies / "food101"), on_images=lambda done, total: reported.append((done, total))
-    )
+    check.check_dataset("food101", str(copies / "food101"), on_images=lambda done, total: reported.append((done, total)))
     assert reported[-1] == (303, 303)
     assert [done for done, _ in reported] == sorted(done for done, _ in reported)

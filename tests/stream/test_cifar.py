@@ -60,9 +60,7 @@ class Runs:
 
 
 def test_a_damaged_cifar_archive_is_refused(tmp_path, capsys):
-    with pytest.raises(
-        InputError, match=r"There is no cifar100 at .*nowhere: get it from .* cifar-100-python\.tar\.gz"
-    ):
+    with pytest.raises(InputError, match=r"There is no cifar100 at .*nowhere: get it from .* cifar-100-python\.tar\.gz"):
         load_dataset("cifar100", path=str(tmp_path / "nowhere"))
     (tmp_path / "cut.tar.gz").write_bytes(b"\x1f\x8b cut")
     with pytest.raises(InputError, match=r"cut\.tar\.gz is not the CIFAR-100 python archive"):

@@ -68,7 +68,5 @@ def test_imagenet_validation_alone_is_enough_to_test_on(tmp_path):
     make_imagenet(tmp_path / "imagenet")
     (tmp_path / "imagenet" / "train").rename(tmp_path / "elsewhere")
     assert len(load_dataset("imagenet1k", path=str(tmp_path), test_only=True).test.labels) == 1000
-    with pytest.raises(
-        InputError, match=r"There is no training image of imagenet1k in .* \(testing on it needs none\)"
-    ):
+    with pytest.raises(InputError, match=r"There is no training image of imagenet1k in .* \(testing on it needs none\)"):
         load_dataset("imagenet1k", path=str(tmp_path))

@@ -33,11 +33,7 @@ def test_each_data_set_is_found_in_its_layout(copies, name, inside):
     classes, train, test = SIZES[name]
     assert data.name == name
     assert data.class_names == metadata.class_names(DATASETS[name].table)[:classes]
-    assert (
-        (len(data.train.labels), len(data.test.labels))
-        == (len(data.train.images), len(data.test.images))
-        == (train, test)
-    )
+    assert (len(data.train.labels), len(data.test.labels)) == (len(data.train.images), len(data.test.images)) == (train, test)
     for part in (data.train, data.test):
         assert part.labels.dtype == np.int64
         for i in (0, len(part.labels) // 2, -1) if len(part.labels) else ():
@@ -60,14 +56,10 @@ def test_labels_are_those_of_the_folders_and_lists(copies):
 
     data = load("imagenet-r")
     synset = dict(zip(data.class_names, IMAGENET_R, strict=True))
-    assert all(
-        folder == synset[n] for part in (data.train, data.test) for n, folder, _ in labelled(part, data.class_names)
-    )
+    assert all(folder == synset[n] for part in (data.train, data.test) for n, folder, _ in labelled(part, data.class_names))
     assert {f"{f}/{file}" for _, f, file in labelled(data.test, data.class_names)} == metadata.imagenet_r_test_files()
     data = load("imagenet1k")
-    assert all(
-        path.parent.name == IMAGENET[label] for path, label in zip(data.test.images, data.test.labels, strict=True)
-    )
+    assert all(path.parent.name == IMAGENET[label] for path, label in zip(data.test.images, data.test.labels, strict=True))
     data = load("vtab")
     for part in (data.train, data.test):
         assert {(VTAB_FOLDERS.index(folder), VTAB.index(n)) for n, folder, _ in labelled(part, data.class_names)} == {
@@ -95,9 +87,7 @@ def test_missing_classes_are_named(tmp_path):
         load_dataset("imagenet-r", path=str(tmp_path))
     (tmp_path / "imagenet-r" / "n01443537").rename(tmp_path / "moved")
     (tmp_path / "imagenet-r" / "n12267677").rename(tmp_path / "moved too")
-    with pytest.raises(
-        InputError, match=r"'goldfish' \(and 1 more\) of imagenet-r has no test image .*mgclip data check"
-    ):
+    with pytest.raises(InputError, match=r"'goldfish' \(and 1 more\) of imagenet-r has no test image .*mgclip data check"):
         load_dataset("imagenet-r", path=str(tmp_path), test_only=True)
     make_vtab(tmp_path, named_vtab())
     (tmp_path / "vtab" / "test" / "crystalline").rename(tmp_path / "crystal")
@@ -105,9 +95,7 @@ def test_missing_classes_are_named(tmp_path):
         load_dataset("vtab", path=str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, which in DATASETS.items() if which.source.startswith(("http", "the VTAB"))]
-)
+@pytest.mark.parametrize("name", [name for name, which in DATASETS.items() if which.source.startswith(("http", "the VTAB"))])
 def test_missing_data_is_reported_with_its_source(tmp_path, name):
     which = DATASETS[name]
     with pytest.raises(InputError) as error:
@@ -116,9 +104,7 @@ def test_missing_data_is_reported_with_its_source(tmp_path, name):
     assert which.layout in str(error.value)
     assert (f"parquet files of {which.hub.id}" in str(error.value)) if which.hub else True
     if which.hub is None:
-        with pytest.raises(
-            InputError, match=f"{name} cannot be downloaded automatically: get it from http|the VTAB archive"
-        ):
+        with pytest.raises(InputError, match=f"{name} cannot be downloaded automatically: get it from http|the VTAB archive"):
             load_dataset(name, path=None, test_only=True)
 
 

@@ -88,9 +88,7 @@ def test_the_error_for_a_class_without_images_names_its_files(tmp_path):
     write_pictures(tmp_path, "cat/a.png", "dog/a.png")
     (tmp_path / "dog" / "a.png").rename(tmp_path / "dog" / "a.heic")
     for read in (read_source, read_images):
-        with pytest.raises(
-            InputError, match=r"'dog' has no image in .*: its folder contains 1 file \(\.heic\) and no image"
-        ):
+        with pytest.raises(InputError, match=r"'dog' has no image in .*: its folder contains 1 file \(\.heic\) and no image"):
             read(tmp_path)
     (tmp_path / "dog" / "a.heic").unlink()
     with pytest.raises(InputError, match=r"'dog' has no image in .*: its folder is empty"):

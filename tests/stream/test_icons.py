@@ -92,9 +92,7 @@ def test_the_icon_sets_for_testing_are_as_defined():
 
 
 def test_the_edge_filter_is_applied_to_every_image_of_icons100():
-    plain, edges = (
-        load_dataset("icons100", path=None, train_per_class=2, test_per_class=1, filter=f) for f in ("none", "edges")
-    )
+    plain, edges = (load_dataset("icons100", path=None, train_per_class=2, test_per_class=1, filter=f) for f in ("none", "edges"))
     for part in ("train", "test"):
         before, after = getattr(plain, part), getattr(edges, part)
         assert np.array_equal(before.labels, after.labels)
@@ -124,14 +122,11 @@ def test_recipes_with_few_images_choose_some_of_icons100():
     )
     labels = few[0].train.labels
     assert Counter(labels.tolist()) == dict.fromkeys(range(10), 4)
-    pictures = [
-        [np.asarray(image).tobytes() for image in stream[0].train.images] for stream in (few, again, other, many)
-    ]
+    pictures = [[np.asarray(image).tobytes() for image in stream[0].train.images] for stream in (few, again, other, many)]
     assert pictures[0] == pictures[1] != pictures[2]
     for label in range(10):
         own, all_of = (
-            {pictures[n][i] for i in np.flatnonzero(stream[0].train.labels == label)}
-            for n, stream in ((0, few), (3, many))
+            {pictures[n][i] for i in np.flatnonzero(stream[0].train.labels == label)} for n, stream in ((0, few), (3, many))
         )
         assert len(own) == 4 and own < all_of
     for one, two in zip(few[0].test.images, many[0].test.images, strict=True):

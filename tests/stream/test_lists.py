@@ -21,9 +21,7 @@ def test_damaged_lists_are_refused(tmp_path):
             load_dataset("cub200", path=str(tmp_path))
         (lists / file).write_text(text)
 
-    damaged(
-        "classes.txt", "1 001.Black_footed_Albatross", "1 001.Penguin", r"must name class 1 001\.Black_footed_Albatross"
-    )
+    damaged("classes.txt", "1 001.Black_footed_Albatross", "1 001.Penguin", r"must name class 1 001\.Black_footed_Albatross")
     damaged(
         "images.txt",
         "1 001.",

@@ -176,9 +176,7 @@ def test_files_of_the_user_are_not_mistaken_for_an_unfinished_run(folders, tiny_
 
 def test_a_table_is_written_through_links_and_into_devices(folders, tiny_clip, mgclip):
     place, _ = folders
-    assert (
-        mgclip("learn", place / "good", "--model", place / "m", "--base", tiny_clip, "features=16", "--quiet")[0] == 0
-    )
+    assert mgclip("learn", place / "good", "--model", place / "m", "--base", tiny_clip, "features=16", "--quiet")[0] == 0
     (place / "real.csv").write_text("old")
     (place / "link.csv").symlink_to(place / "real.csv")
     assert mgclip("evaluate", place / "m", place / "good", "--csv", place / "link.csv")[0] == 0

@@ -56,9 +56,7 @@ def test_known_classes_grow_and_a_trained_head_refuses_them(classifier, icons):
     assert classifier.labels_.tolist() == list(classifier.model_.class_names)
     at_once = clone(classifier).partial_fit(*some(icons, [0, 1, 2]))
     assert classifier.model_.solved.sums.counts.tolist() == at_once.model_.solved.sums.counts.tolist() == [12, 12, 12]
-    trained = MGCLIPClassifier(classifier.clip, method="mg-clip", settings={"epochs": 0, "head_epochs": 0}).partial_fit(
-        x, y
-    )
+    trained = MGCLIPClassifier(classifier.clip, method="mg-clip", settings={"epochs": 0, "head_epochs": 0}).partial_fit(x, y)
     with pytest.raises(InputError, match="was learned before: with a trained head, partial_fit takes new classes only"):
         trained.partial_fit(later, labels)
 
@@ -70,9 +68,7 @@ def test_the_method_is_chosen_by_name(tiny_clip, icons):
     assert MGCLIPClassifier(tiny_clip, settings=SMALL).fit(x, y).model_.settings == Settings(**ANALYTIC, **SMALL)
     with pytest.raises(InputError, match="ranpac runs on streams only"):
         MGCLIPClassifier(tiny_clip, method="ranpac").fit(x, y)
-    with pytest.warns(
-        UserWarning, match="mg-clip-analytic does not use these settings, so they have no effect: head_lr"
-    ):
+    with pytest.warns(UserWarning, match="mg-clip-analytic does not use these settings, so they have no effect: head_lr"):
         MGCLIPClassifier(tiny_clip, settings={**SMALL, "head_lr": 0.1}).fit(x, y)
 
 

@@ -17,9 +17,7 @@ def place(icons, tmp_path, tiny_clip, mgclip, monkeypatch):
 def test_forget_with_images_leaves_no_trace(mgclip, place, icons, tiny_clip):
     a, b, c = (str(name) for name in icons["class_names"][:3])
     model = MGCLIP.from_pretrained("shop")
-    rest = MGCLIP.from_pretrained(
-        tiny_clip, settings={**model.settings.model_dump(), "gamma": model.solved.fourier.gamma}
-    )
+    rest = MGCLIP.from_pretrained(tiny_clip, settings={**model.settings.model_dump(), "gamma": model.solved.fourier.gamma})
     files = sorted(place.glob("march/*/*.png"))
     learned = [(file, was[0]) for file, was in zip(files, model.learned_as(files), strict=True) if was and was[0] != b]
     rest.learn(*zip(*learned, strict=True), [a, c])

@@ -26,9 +26,7 @@ def test_the_examples_of_the_commands_functions_run(tmp_path, monkeypatch):
     for function in (check_dataset, learn_folder, predict_files, evaluate_folder):
         module = import_module(function.__module__)
         helpers = {each.__name__: each for each in (make_plan, read_source, read_images)}
-        found = doctest.DocTestFinder(recurse=False).find(
-            function, function.__name__, module, {**vars(module), **helpers}
-        )
+        found = doctest.DocTestFinder(recurse=False).find(function, function.__name__, module, {**vars(module), **helpers})
         assert found[0].examples, function.__name__
         done = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(found[0], out=report.append)
         assert not done.failed, "".join(report)

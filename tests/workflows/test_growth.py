@@ -18,9 +18,7 @@ def months(icons, tmp_path, tiny_clip, mgclip):
     """A model of classes 0 and 1 from six drawings each; and a folder of twelve drawings of class 1, and of a new class."""
     month_folders(icons, tmp_path, {"march": (0, 1)}, 6)
     month_folders(icons, tmp_path, {"april": (1, 2)}, 12)
-    code, _, err = mgclip(
-        "learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, *SMALL, "--hold-out", 0
-    )
+    code, _, err = mgclip("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, *SMALL, "--hold-out", 0)
     assert (code, err) == (0, "")
     return tmp_path
 
@@ -51,9 +49,7 @@ def test_a_folder_may_mix_new_and_known_classes(mgclip, months, icons, tiny_clip
     assert note["grown"] == [known]
     assert note["leave_one_out"] == model.solved.calibration.accuracy
     assert f"leave-one-out accuracy: {100 * note['leave_one_out']:.2f} % of the learned images" in out
-    at_once = MGCLIP.from_pretrained(
-        tiny_clip, settings={**model.settings.model_dump(), "gamma": model.solved.fourier.gamma}
-    )
+    at_once = MGCLIP.from_pretrained(tiny_clip, settings={**model.settings.model_dump(), "gamma": model.solved.fourier.gamma})
     x, y = icons["x_train"], icons["y_train"]
     rows = np.concatenate([np.flatnonzero(y == 0)[:6], np.flatnonzero(np.isin(y, [1, 2]))])
     at_once.learn(x[rows], y[rows], names(icons)[:3])

@@ -19,24 +19,16 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     """The printed accuracies are those that a program measures on the held-out images."""
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 10)
     shop, words = tmp_path / "shop", ("--method", "mg-clip", "epochs=1", "adapter_batch_size=8", "head_batch_size=8")
-    code, out, _ = mgclip(
-        "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json"
-    )
+    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--dry-run", "--json")
     assert code == 0
     assert json.loads(out)["test_images"] == 4
     assert not shop.exists()
-    code, out, _ = mgclip(
-        "learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--json", "--quiet"
-    )
+    code, out, _ = mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words, "--json", "--quiet")
     assert code == 0
-    code, out, _ = mgclip(
-        "learn", tmp_path / "april", "--model", shop, "--retention", tmp_path / "march", "--json", "--quiet"
-    )
+    code, out, _ = mgclip("learn", tmp_path / "april", "--model", shop, "--retention", tmp_path / "march", "--json", "--quiet")
     done = json.loads(out)
     assert code == 0
-    held = json.loads(
-        next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text()
-    )
+    held = json.loads(next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text())
     assert {name: len(files) for name, files in held.items()} == dict.fromkeys(map(str, icons["class_names"][:4]), 2)
     model = MGCLIP.from_pretrained(shop)
     for part, names in (("old", model.class_names[:2]), ("new", model.class_names[2:])):
@@ -57,11 +49,7 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     assert found["likeness"]["95"] == pytest.approx(np.quantile(likeness, 0.05), abs=1e-5)
     assert (tmp_path / "measured.csv").read_text().count("\n") == 1 + len(found["classes"])
     answers = model.predict(
-        [
-            file
-            for name in sorted(map(str, icons["class_names"][2:4]))
-            for file in sorted((tmp_path / "april" / name).iterdir())
-        ]
+        [file for name in sorted(map(str, icons["class_names"][2:4])) for file in sorted((tmp_path / "april" / name).iterdir())]
     )
     truth = [name for name in sorted(map(str, icons["class_names"][2:4])) for _ in range(10)]
     assert found["accuracy"] == np.mean(np.array(answers.names) == truth)

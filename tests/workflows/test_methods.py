@@ -13,9 +13,7 @@ RUNS_ON_STREAMS_ONLY = {"ranpac", "rapf", "joint"}
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - RUNS_ON_STREAMS_ONLY))
 def test_every_method_of_settings_learns_predicts_and_evaluates(mgclip, tiny_clip, tmp_path, method):
     folder = class_folders(tmp_path / "data", cat=2, dog=2)
-    small = (
-        ["max_epochs=1", "head_epochs=0"] if METHODS[method].changes.get("compensation") is None else ["features=16"]
-    )
+    small = ["max_epochs=1", "head_epochs=0"] if METHODS[method].changes.get("compensation") is None else ["features=16"]
     words = ("--base", tiny_clip, "--method", method, "--hold-out", 0, "--quiet", *small)
     code, _, err = mgclip("learn", folder, "--model", tmp_path / "m", *words)
     assert (code, err) == (0, "")

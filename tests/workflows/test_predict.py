@@ -41,9 +41,7 @@ def test_answers_are_those_of_predict_in_the_order_of_the_files(model, pictures)
 
 def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     answers = list(predict_files(model, pictures))
-    assert [answer.likeness for answer in answers] == pytest.approx(
-        model.predict(pictures).head_scores.max(1).tolist(), abs=1e-5
-    )
+    assert [answer.likeness for answer in answers] == pytest.approx(model.predict(pictures).head_scores.max(1).tolist(), abs=1e-5)
     middle = sorted(answer.likeness for answer in answers)[6]
     strict = list(predict_files(model, pictures, threshold=middle))
     assert [answer.name is None for answer in strict] == [answer.likeness < middle for answer in answers]

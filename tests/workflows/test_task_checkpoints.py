@@ -83,7 +83,5 @@ def test_a_different_training_run_starts_again(months, tiny_clip):
 def test_a_folder_with_checkpoints_only_is_accepted(months, tiny_clip, mgclip):
     learn(months, tiny_clip, "march", stop_after=2)
     assert not (months / "shop" / "mgclip.json").exists()
-    code, _, output = mgclip(
-        "learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "epochs=1"
-    )
+    code, _, output = mgclip("learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "epochs=1")
     assert code == 0, output

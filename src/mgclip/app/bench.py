@@ -73,9 +73,7 @@ def _show(result: BenchResult) -> None:
     speed, share = result["images_per_second"], result["share_of_peak"]
     out.print(f"matrix multiplication: {result['matmul_peak'] / 1e9:,.0f} GFLOP/s")
     for phase in ("training", "encoding"):
-        out.print(
-            f"{phase}: {speed[phase]:,.1f} images/s, {100 * share[phase]:.0f} % of the speed of matrix multiplication"
-        )
+        out.print(f"{phase}: {speed[phase]:,.1f} images/s, {100 * share[phase]:.0f} % of the speed of matrix multiplication")
     predicted = result["prediction"]
     answers = make_table(
         "head",

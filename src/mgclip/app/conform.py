@@ -14,9 +14,7 @@ from mgclip.app.streams import print_json
 def conform_command(
     folder: Annotated[
         Path | None,
-        typer.Argument(
-            help="Folder of a recording (trace.json, photos.npz, ...); default: the recording inside the package."
-        ),
+        typer.Argument(help="Folder of a recording (trace.json, photos.npz, ...); default: the recording inside the package."),
     ] = None,
     as_json: Json = False,
 ) -> None:

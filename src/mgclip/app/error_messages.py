@@ -17,8 +17,7 @@ def describe_error(error: BaseException) -> str:
     number, place = _system_error(error)
     if number in FULL:
         return (
-            f"There is no space left on the disk{place}: existing files are unchanged; "
-            "free some space and run the command again."
+            f"There is no space left on the disk{place}: existing files are unchanged; free some space and run the command again."
         )
     if number in FORBIDDEN:
         return f"The system does not allow reading or writing{place} ({what}): fix the permissions and run the command again."

@@ -27,9 +27,7 @@ def evaluate_command(
     ] = None,
     names: Names = "",
     base: Base = "",
-    csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write the numbers of each class to this file.")
-    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the numbers of each class to this file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
     on_bad_image: OnBadImage = "error",
     as_json: Json = False,

@@ -19,9 +19,7 @@ def export_command(
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, answers out.")] = False,
     repo: Annotated[
         str | None,
-        typer.Option(
-            "--push", metavar="REPO", help="Also upload the folder to the Hugging Face hub as REPO (user/name)."
-        ),
+        typer.Option("--push", metavar="REPO", help="Also upload the folder to the Hugging Face hub as REPO (user/name)."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository of --push private.")] = False,
     base: Base = "",

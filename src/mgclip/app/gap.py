@@ -22,14 +22,10 @@ def gap_command(
     path: Annotated[str | None, typer.Option(help="Path of the data set.")] = None,
     classes: Annotated[int, typer.Option(min=0, help="Use the first N classes; 0 for all.")] = 10,
     per_class: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 50,
-    track: Annotated[
-        bool, typer.Option("--track", help="Also fine-tune with both losses and track every measure.")
-    ] = False,
+    track: Annotated[bool, typer.Option("--track", help="Also fine-tune with both losses and track every measure.")] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of --track.")] = 10,
     points: Annotated[int, typer.Option(min=1, help="Approximate number of measurements of --track.")] = 20,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the numbers and figures; default: runs/gap-CLIP-DATA.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the numbers and figures; default: runs/gap-CLIP-DATA.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

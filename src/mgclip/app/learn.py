@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
 ]
-TestFolder = Annotated[
-    Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")
-]
+TestFolder = Annotated[Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")]
 
 
 Source = Annotated[
     Path,
-    typer.Argument(
-        help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."
-    ),
+    typer.Argument(help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."),
 ]
 NewMethod = Annotated[str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")]
 Like = Annotated[
@@ -159,9 +155,7 @@ def _print_changes(done: LearnReport) -> None:
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:
-        out.print(
-            f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}"
-        )
+        out.print(f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}")
     if accuracy["old"] is not None:
         old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
         missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read)" if measured["gone"] else ""
@@ -169,9 +163,7 @@ def _print_changes(done: LearnReport) -> None:
     elif done["classes_in_all"] > len(done["classes"]):
         out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
     if done["leave_one_out"] is not None:
-        out.print(
-            f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn"
-        )
+        out.print(f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn")
     before, after = done["untuned"], done["tuned"]
     if after["by_text"] is not None:
         out.print(f"text branch only: {percent(after['by_text'])} % (pre-trained CLIP: {percent(before['by_text'])} %)")
@@ -179,6 +171,4 @@ def _print_changes(done: LearnReport) -> None:
         out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
     if before["retention"] is not None and after["retention"] is not None:
         drop = percent(before["retention"] - after["retention"])
-        out.print(
-            f"zero-shot accuracy on classes never trained on: {percent(after['retention'])} %, a drop of {drop} points"
-        )
+        out.print(f"zero-shot accuracy on classes never trained on: {percent(after['retention'])} %, a drop of {drop} points")

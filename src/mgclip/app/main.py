@@ -91,9 +91,7 @@ def _options(
     global _debug
     _debug = debug
     if as_json:
-        raise typer.BadParameter(
-            "before a command it applies to --version only: put it after the command.", param_hint="--json"
-        )
+        raise typer.BadParameter("before a command it applies to --version only: put it after the command.", param_hint="--json")
 
 
 def _show_warning(

@@ -25,9 +25,7 @@ CheckpointEvery = Annotated[
     int,
     typer.Option(min=1, help="Steps between checkpoints within a task. A stopped command resumes from the latest one."),
 ]
-Changes = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")
-]
+Changes = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing, except the result of --json.")]
 

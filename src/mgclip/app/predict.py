@@ -24,16 +24,12 @@ UnknownBelow = Annotated[
         help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never.",
     ),
 ]
-Candidates = Annotated[
-    str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')
-]
+Candidates = Annotated[str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')]
 
 
 def predict_command(
     model: SavedModel,
-    images: Annotated[
-        list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")
-    ],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")],
     top: Annotated[int, typer.Option(min=1, help="Show the N most probable classes of each image.")] = 1,
     unknown_below: UnknownBelow = 0.0,
     candidates: Candidates = "",
@@ -66,9 +62,7 @@ def predict_command(
     from mgclip.workflows.predict import predict_files
 
     if not is_main():
-        screen.print(
-            "`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE."
-        )
+        screen.print("`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE.")
         return
     skipped: list[Path] = []
 

@@ -13,9 +13,7 @@ from mgclip.app.streams import print_json
 
 def report_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File of the page; default: report.html in the first run's folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File of the page; default: report.html in the first run's folder.")] = None,
     title: Annotated[str | None, typer.Option(help="Title of the page; default: the names of the recipes.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -68,9 +68,7 @@ def run_command(
         _print(opened, summaries, page)
 
 
-def _recipe_and_folder(
-    name: str, changes: Sequence[str], *, out: Path | None, resume: Path | None
-) -> tuple[Recipe, Path]:
+def _recipe_and_folder(name: str, changes: Sequence[str], *, out: Path | None, resume: Path | None) -> tuple[Recipe, Path]:
     """The recipe and folder of a new run, or of the one to resume."""
     from mgclip.experiment.recipe import change_recipe, load_recipe
     from mgclip.experiment.run_folder import read_recipe

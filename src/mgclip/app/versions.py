@@ -14,9 +14,7 @@ def history_command(
     model: SavedModel,
     keep: Annotated[
         int,
-        typer.Option(
-            min=0, help="Permanently delete all but the N latest versions and the active one; 0: delete none."
-        ),
+        typer.Option(min=0, help="Permanently delete all but the N latest versions and the active one; 0: delete none."),
     ] = 0,
     as_json: Json = False,
 ) -> None:
@@ -34,13 +32,9 @@ def history_command(
         print_json({"versions": [asdict(version) for version in versions], "removed": deleted})
         return
     if not versions:
-        out.print(
-            f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one."
-        )
+        out.print(f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one.")
         return
-    table = make_table(
-        "version", "from", "when (UTC)", "what", "images", "new %", "earlier %", text=("when (UTC)", "what")
-    )
+    table = make_table("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", text=("when (UTC)", "what"))
     table.columns[0].justify = "right"
     for version in versions:
         note = shown(version.note)
@@ -91,9 +85,7 @@ def forget_command(
     name: Annotated[str, typer.Argument(help="A class that the model has learned.")],
     images: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with all images from which it was learned, to remove every trace of them from a solved head."
-        ),
+        typer.Option(help="Folder with all images from which it was learned, to remove every trace of them from a solved head."),
     ] = None,
     base: Base = "",
 ) -> None:

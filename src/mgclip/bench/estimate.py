@@ -44,9 +44,7 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
     rate, classes = machine.flops * machine.processors, stream.classes * stream.tasks
     n, training_steps = stream.images, stream.epochs * steps(stream.images, stream.batch)
     # Every processor encodes all texts of the task in each step; only the images are divided among them.
-    training = stream.tasks * (
-        stream.epochs * n * train / rate + training_steps * stream.classes * train_text / machine.flops
-    )
+    training = stream.tasks * (stream.epochs * n * train / rate + training_steps * stream.classes * train_text / machine.flops)
     features = stream.tasks * n * encode / rate
     per_task = stream.classes * stream.test_per_class
     tests = sum(min(t + 2, stream.tasks) * per_task for t in range(stream.tasks))

@@ -119,9 +119,7 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"There is no adapter file {file}.") from None
     except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"The adapter file {file} cannot be read ({first_line(error)}): restore it from a backup."
-        ) from None
+        raise InputError(f"The adapter file {file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     if not all(weight.is_floating_point() and bool(weight.isfinite().all()) for weight in state.values()):
         raise InputError(f"The adapter file {file} contains NaN or infinite values: restore it from a backup.")
     return {_short_name(name): weight for name, weight in state.items()}

@@ -48,9 +48,7 @@ class Backbone:
     @cached_property
     def _mean_std(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation ``(1, 3, 1, 1)`` of the colours, with which images are normalised."""
-        mean, std = (
-            torch.tensor(part, device=self.device) for part in (self.processor.image_mean, self.processor.image_std)
-        )
+        mean, std = (torch.tensor(part, device=self.device) for part in (self.processor.image_mean, self.processor.image_std))
         return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
 
     @property

@@ -78,9 +78,7 @@ def check_config(config: Any, source: str, stored: int | None = None) -> None:
             raise ValueError(f"it implies {parameters:,} parameters, but its weights have only {stored:,} bytes")
     except ValueError as error:
         reason = problems(error)[0] if isinstance(error, ValidationError) else error
-        raise InputError(
-            f"{source} is not a valid CLIP configuration ({reason}): restore the model from a backup."
-        ) from None
+        raise InputError(f"{source} is not a valid CLIP configuration ({reason}): restore the model from a backup.") from None
 
 
 def _layer_parameters(tower: _Tower) -> int:
@@ -107,9 +105,7 @@ def check_usable(backbone: Backbone) -> Backbone:
             grey = Image.fromarray(np.full((side + 1, side, 3), 128, dtype=np.uint8))
             pixels = backbone.transform([grey, grey.rotate(90, expand=True)])
             if pixels.shape != (2, 3, side, side):
-                raise ValueError(
-                    f"the transform gives {tuple(pixels.shape[1:])}, but the image tower expects {side} x {side}"
-                )
+                raise ValueError(f"the transform gives {tuple(pixels.shape[1:])}, but the image tower expects {side} x {side}")
             image = backbone.image_features(pixels[:1])
             text = backbone.text_features(backbone.tokenize(["a photo"]))
         if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):

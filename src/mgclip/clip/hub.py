@@ -71,9 +71,5 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
 def _weight_files(files: Sequence[str]) -> list[str]:
     """The weight files of a repository in one format: safetensors if it has them."""
     own = [file for file in files if "/" not in file]
-    safe = [
-        file for file in own if file.startswith("model") and file.endswith((".safetensors", ".safetensors.index.json"))
-    ]
-    return safe or [
-        file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))
-    ]
+    safe = [file for file in own if file.startswith("model") and file.endswith((".safetensors", ".safetensors.index.json"))]
+    return safe or [file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))]

@@ -137,9 +137,7 @@ def _check_config_file(path: Path, name: str) -> None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return [
-        file for kind in ("model*.safetensors", "pytorch_model*.bin") for file in folder.glob(kind) if file.is_file()
-    ]
+    return [file for kind in ("model*.safetensors", "pytorch_model*.bin") for file in folder.glob(kind) if file.is_file()]
 
 
 def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
@@ -164,13 +162,9 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     except InputError:
         raise
     except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors
-        raise InputError(
-            f"The CLIP {name} cannot be loaded ({first_line(error)}): restore the folder from a backup."
-        ) from error
+        raise InputError(f"The CLIP {name} cannot be loaded ({first_line(error)}): restore the folder from a backup.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:
         first = missing[0] if missing else sorted(map(str, info["mismatched_keys"]))[0]
-        raise InputError(
-            f"The weights of {name} do not fit its config.json: {first} is missing or has a different shape."
-        )
+        raise InputError(f"The weights of {name} do not fit its config.json: {first} is missing or has a different shape.")
     return model, tokenizer, processor

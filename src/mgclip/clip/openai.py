@@ -84,9 +84,7 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
     found = {name: tensor.shape for name, tensor in converted.items()}
     if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(
-            f"{file} is not a complete CLIP in OpenAI's layout: {wrong[0]} is missing or has the wrong shape."
-        )
+        raise InputError(f"{file} is not a complete CLIP in OpenAI's layout: {wrong[0]} is missing or has the wrong shape.")
     model.load_state_dict(converted, strict=False)  # only position_ids may be missing, as checked above
     size = config.vision_config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
@@ -113,9 +111,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     ):
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: it contains values other than named tensors.")
     if sum(value.numel() for value in state.values()) > file.stat().st_size:
-        raise InputError(
-            f"{file} is not a CLIP in OpenAI's layout: its tensors claim more elements than the file contains."
-        )
+        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors claim more elements than the file contains.")
     return {name.removeprefix("module."): value.float() for name, value in state.items()}
 
 

@@ -76,9 +76,7 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
 def check_same_in_all_processes(what: str, facts: Any) -> None:
     """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
     if any(other != facts for other in gather_items([facts])):
-        raise InputError(
-            f"All processes must be given the same {what}, but theirs differ: give all of them the same data."
-        )
+        raise InputError(f"All processes must be given the same {what}, but theirs differ: give all of them the same data.")
 
 
 def local_device() -> torch.device:

@@ -74,9 +74,7 @@ def read_torchscript(file: Path) -> dict[str, Tensor]:
                 raise ValueError("it would unpack to more than it is")
             return archive.read(entry)
 
-        roots = [
-            name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1
-        ]
+        roots = [name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(roots) != 1:
             raise ValueError("expected one data.pkl")
         module = _ModuleUnpickler(read(f"{roots[0]}/data.pkl"), lambda key: read(f"{roots[0]}/data/{key}")).load()
@@ -115,9 +113,7 @@ class _ModuleUnpickler(RestrictedUnpickler):
             raise pickle.UnpicklingError("invalid reference to a storage")
         if key not in self.storages:
             raw = bytearray(self.read_storage(key))
-            self.storages[key] = (
-                torch.frombuffer(raw, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
-            )
+            self.storages[key] = torch.frombuffer(raw, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
         return self.storages[key]
 
     def load_build(self) -> None:

@@ -35,9 +35,7 @@ class Transform:
         elif processor.do_resize and set(size) == {"height", "width"}:
             exact = int(size["width"]), int(size["height"])
         elif processor.do_resize:
-            raise ValueError(
-                f"it resizes to {', '.join(size) or 'no size'}; expected shortest_edge, or height and width"
-            )
+            raise ValueError(f"it resizes to {', '.join(size) or 'no size'}; expected shortest_edge, or height and width")
         crop = None
         if processor.do_center_crop:
             crop = int(processor.crop_size["width"]), int(processor.crop_size["height"])
@@ -73,7 +71,6 @@ class Transform:
 def crop_box(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a centre crop. The box of a smaller image reaches beyond it."""
     left, top = (
-        round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2)
-        for side, wanted in zip(size, crop, strict=True)
+        round((side - wanted) / 2) if side >= wanted else -((wanted - side) // 2) for side, wanted in zip(size, crop, strict=True)
     )
     return left, top, left + crop[0], top + crop[1]

@@ -22,9 +22,7 @@ SIDE = 160
 """Longer side of an example image, in pixels."""
 
 
-def write_final(
-    folder: Path, stream: Sequence[Task], predicted: NDArray[np.int64], probability: NDArray[np.float32]
-) -> None:
+def write_final(folder: Path, stream: Sequence[Task], predicted: NDArray[np.int64], probability: NDArray[np.float32]) -> None:
     """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from the class predicted for each test image and
     its probability, both ``(n,)``, task after task.
     """

@@ -94,9 +94,7 @@ def load_sample(data: str, path: str | None, *, classes: int, per_class: int, tr
     dataset = _load(data, path, per_class=per_class, train=train)
     count = min(classes or len(dataset.class_names), len(dataset.class_names))
     if count < 2:
-        raise InputError(
-            f"The gap needs at least 2 classes; {dataset.name} gives {count}: raise --classes or give other data."
-        )
+        raise InputError(f"The gap needs at least 2 classes; {dataset.name} gives {count}: raise --classes or give other data.")
     test_split, train_split = _first(dataset.test, count, per_class), _first(dataset.train, count, None)
     for split in (test_split, train_split) if train else (test_split,):
         if empty := [dataset.class_names[c] for c in range(count) if c not in split.labels]:

@@ -40,9 +40,7 @@ from mgclip.stream.unreadable import (
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
     train, test = recipe.train_per_class, recipe.test_per_class
-    dataset = load_dataset(
-        recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter
-    )
+    dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter)
     if recipe.images_per_class is not None:
         dataset = replace(dataset, train=few_of_each(dataset.train, recipe.images_per_class, recipe.seed))
     classes = len(dataset.class_names)
@@ -90,15 +88,11 @@ def _readable(sets: Mapping[str, Dataset], skipped: Sequence[Skipped]) -> dict[s
         gone = {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)}
         left[name] = replace(data, test=drop_positions(data.test, gone))
         if len(left[name].test.labels) == 0:
-            raise InputError(
-                f"The data set {name} has no test images to measure retention on: leave it out of retention."
-            )
+            raise InputError(f"The data set {name} has no test images to measure retention on: leave it out of retention.")
     return left
 
 
-def open_run(
-    recipe: Recipe, folder: Path, *, resume: bool = False, on_images: OnImages = lambda done, total: None
-) -> OpenRun:
+def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: OnImages = lambda done, total: None) -> OpenRun:
     """Load data and CLIP. Then create the folder of the run, or check that the existing one belongs to the recipe.
 
     Raises:

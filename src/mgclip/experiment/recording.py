@@ -115,9 +115,7 @@ def read_recording(folder: Path) -> Recording:
     dataset = _read_photos(folder)
     config = trace.config
     if sorted(config.class_order) != list(range(len(dataset.class_names))):
-        raise InputError(
-            f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once."
-        )
+        raise InputError(f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once.")
     sizes = task_sizes(len(config.class_order), initial=config.initial_classes, increment=config.classes_per_task)
     if len(sizes) != len(trace.tasks):
         raise InputError(f"{folder / 'trace.json'} records {len(trace.tasks)} tasks; its settings make {len(sizes)}.")

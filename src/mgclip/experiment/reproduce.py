@@ -102,9 +102,7 @@ def load_table(name: str) -> TableSpec:
         raise InputError(ended(f"In table {name}: {'; '.join(problems(error, TableSpec.model_fields))}")) from None
 
 
-def table_runs(
-    table: TableSpec, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()
-) -> list[TableRun]:
+def table_runs(table: TableSpec, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[TableRun]:
     """The runs of a table, seed by seed, so that a table that is stopped early has complete seeds.
 
     Args:
@@ -161,9 +159,7 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
         TableResult(
             *key,
             seeds=len(found),
-            values={
-                name: value for name in _values(found[0]) if (value := _spread([_values(one)[name] for one in found]))
-            },
+            values={name: value for name in _values(found[0]) if (value := _spread([_values(one)[name] for one in found]))},
             epochs=tuple(one["epochs"] for one in found),
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),

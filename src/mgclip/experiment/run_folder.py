@@ -113,18 +113,14 @@ def check_data(folder: Path, now: Data) -> None:
     """
     recorded = read_run_file(Data, folder / DATA)
     if recorded is not None and (changed := difference(recorded, now)) is not None:
-        raise InputError(
-            f"The data has changed since {folder} was started ({changed}): restore it, or start a new run."
-        )
+        raise InputError(f"The data has changed since {folder} was started ({changed}): restore it, or start a new run.")
 
 
 def read_skipped(folder: Path) -> list[Skipped]:
     """The images that a run leaves out. Raises ``InputError`` if the list is missing or damaged."""
     file = folder / SKIPPED
     if read_run_file(SkippedList, file) is None:
-        raise InputError(
-            f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run."
-        )
+        raise InputError(f"{folder} leaves out images but has no {SKIPPED}: restore it from a backup, or start a new run.")
     return [Skipped(**entry) for entry in read_json(file)]  # not the checked copy: a file name need not be UTF-8
 
 
@@ -171,9 +167,7 @@ def kept_records(folder: Path, count: int) -> list[Record]:
     for number, record in enumerate(records, start=1):
         checked(Record, record, f"Line {number} of {folder / RECORDS}")
     if len(records) < count:
-        raise InputError(
-            f"{folder} has {len(records)} records but a checkpoint after {count} tasks: restart this method."
-        )
+        raise InputError(f"{folder} has {len(records)} records but a checkpoint after {count} tasks: restart this method.")
     return records
 
 

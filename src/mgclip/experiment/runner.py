@@ -65,9 +65,7 @@ def run(
     """
     callbacks = _Callbacks(on_step, on_task, checkpoint_every, stop)
     tests = prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES)
-    finished = {
-        method: read_run_file(Summary, opened.folder / method / run_folder.SUMMARY) for method in opened.recipe.methods
-    }
+    finished = {method: read_run_file(Summary, opened.folder / method / run_folder.SUMMARY) for method in opened.recipe.methods}
     untuned, summaries = {}, {}
     if not all(finished.values()):
         zero_shot = opened.learner("zero-shot")
@@ -101,9 +99,7 @@ def _run_method(
         images, names, texts = task.train.images, task.names, task.texts
         labels = task.train.named(names)
         started = time.monotonic()
-        learned = learner.learn(
-            images, labels, names, class_texts=texts, on_step=callbacks.on_step, checkpoints=checkpoints
-        )
+        learned = learner.learn(images, labels, names, class_texts=texts, on_step=callbacks.on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, tests)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
@@ -134,7 +130,5 @@ def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[R
     learner = opened.learner(method, folder / MODEL)
     names = [name for task in opened.stream for name in task.names]
     if learner.class_names != tuple(names[: len(learner.class_names)]):
-        raise InputError(
-            f"The data has changed since {folder} was started: its classes are different now. Start a new run."
-        )
+        raise InputError(f"The data has changed since {folder} was started: its classes are different now. Start a new run.")
     return learner, run_folder.kept_records(folder, len(learner.task_sizes))

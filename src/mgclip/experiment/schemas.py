@@ -208,9 +208,7 @@ def check_format(file: Path) -> Environment:
     """
     environment = read_run_file(Environment, file) or {}
     if (number := environment.get("format", FORMAT)) > FORMAT:
-        raise InputError(
-            f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip."
-        )
+        raise InputError(f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
     return environment
 
 

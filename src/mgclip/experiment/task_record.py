@@ -28,9 +28,7 @@ def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: 
 
 
 @torch.no_grad()
-def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
-) -> tuple[Measured, Answers]:
+def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]) -> tuple[Measured, Answers]:
     """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
     them.
 

@@ -114,9 +114,7 @@ def merged_clip(backbone: Backbone) -> Any:
         if isinstance(module, LoraLayer):
             state[f"{name}.weight"] += module.get_delta_weight("default").detach().cpu()
     config = copy.deepcopy(backbone.model.config)
-    clip = CLIPModel.from_pretrained(
-        None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32
-    )
+    clip = CLIPModel.from_pretrained(None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32)
     return clip.eval().requires_grad_(False)
 
 

@@ -39,9 +39,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         try:
             temporary.rename(target)
         except OSError as error:
-            raise InputError(
-                f"{folder} cannot be created ({error.strerror}): give a folder that does not exist yet."
-            ) from None
+            raise InputError(f"{folder} cannot be created ({error.strerror}): give a folder that does not exist yet.") from None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

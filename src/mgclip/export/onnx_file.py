@@ -131,9 +131,7 @@ def _write(model: MGCLIP, file: Path) -> None:
             program.model.metadata_props.update({key: json.dumps(value) for key, value in metadata(model).items()})
             program.save(str(file), external_data=weight_bytes > ONE_FILE)
     except Exception as error:  # the exporter raises many kinds of errors; each means that this CLIP cannot be exported
-        raise MGCLIPError(
-            f"The ONNX file cannot be written ({first_line(error)}): try another version of torch."
-        ) from error
+        raise MGCLIPError(f"The ONNX file cannot be written ({first_line(error)}): try another version of torch.") from error
 
 
 @torch.no_grad()

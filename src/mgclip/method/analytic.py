@@ -212,9 +212,7 @@ def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Seque
     return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 
 
-def leave_one_out(
-    solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor | None = None
-) -> Tensor:
+def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor | None = None) -> Tensor:
     """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``balanced`` is kept.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses

@@ -104,9 +104,7 @@ def positions(labels: Any, names: tuple[str, ...]) -> Tensor:
         values, inverse = np.unique(array, return_inverse=True)
     for number, value in enumerate(values):
         if is_missing(value):
-            raise InputError(
-                f"labels[{int(np.argmax(inverse == number))}] is missing ({value}): give every image a label."
-            )
+            raise InputError(f"labels[{int(np.argmax(inverse == number))}] is missing ({value}): give every image a label.")
     place = {canonical(name): position for position, name in enumerate(names)}
     named = [place.get(canonical(str(value))) for value in values]
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
@@ -150,9 +148,7 @@ def _flat(labels: Any) -> NDArray[Any]:
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
     else:
-        listed = [
-            item.item() if isinstance(item, Tensor) and item.ndim == 0 else item for item in _listed(labels, "labels")
-        ]
+        listed = [item.item() if isinstance(item, Tensor) and item.ndim == 0 else item for item in _listed(labels, "labels")]
         array = np.empty(len(listed), dtype=object)
         for place, item in enumerate(listed):
             array[place] = item

@@ -147,9 +147,7 @@ class MGCLIP(LearnedModel):
             balance_adapters(self.backbone, memory, tokens, settings, task.index, on_step, checkpoints)
         return memory
 
-    def _compensate(
-        self, task: TaskData, memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
-    ) -> Tensor:
+    def _compensate(self, task: TaskData, memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints) -> Tensor:
         """The head ``(classes, d)`` with rows for this task, from the features of the adapted CLIP (docs/method.md 6); then all
         rows are fine-tuned on the images of ``memory`` if the replay is balanced (8).
         """

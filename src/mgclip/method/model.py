@@ -82,9 +82,7 @@ class LearnedModel:
 
     @accepts_former_names(beside="files")
     @in_ordinary_modes
-    def save_pretrained(
-        self, folder: str | Path, *, note: Note | None = None, files: Mapping[str, Any] | None = None
-    ) -> None:
+    def save_pretrained(self, folder: str | Path, *, note: Note | None = None, files: Mapping[str, Any] | None = None) -> None:
         """Write the model, completely or not at all: peft adapter, head, classes, settings, and which CLIP it needs.
 
         Of several processes only the first one writes. The others may call this too, and do not wait for it.

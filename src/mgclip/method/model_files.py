@@ -126,9 +126,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
         InputError: If a file is missing or damaged.
     """
     if "baseline" in manifest:
-        raise InputError(
-            f"{state.parent} holds the baseline {manifest['baseline']}: only `mgclip run --resume` can use it."
-        )
+        raise InputError(f"{state.parent} holds the baseline {manifest['baseline']}: only `mgclip run --resume` can use it.")
     try:
         settings = Settings(**manifest["settings"])
         reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
@@ -140,9 +138,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-        if settings.compensation == ("trained" if "solved" in manifest else "analytic") and (
-            names or "solved" in manifest
-        ):
+        if settings.compensation == ("trained" if "solved" in manifest else "analytic") and (names or "solved" in manifest):
             raise ValueError(
                 f"compensation {settings.compensation!r} {'with' if 'solved' in manifest else 'without'} a solved head"
             )

@@ -177,9 +177,7 @@ def check_candidates(candidates: Sequence[str], learned: Sequence[str]) -> None:
         raise InputError(f"The candidate {again[0]!r} is a learned class: leave it out.")
     counts = Counter(map(canonical, candidates))
     if wrong := [name for name in candidates if counts[canonical(name)] > 1 or not name.strip()]:
-        raise InputError(
-            f"The candidate {wrong[0]!r} is empty or named twice: give every candidate one name of its own."
-        )
+        raise InputError(f"The candidate {wrong[0]!r} is empty or named twice: give every candidate one name of its own.")
     check_distinguishable(candidates, learned)
 
 

@@ -122,9 +122,7 @@ def probe(
     def gap() -> Gap:
         images, texts = encoder.images(task.pixels, shared=True), encoder.texts(task.texts)
         size, scale = settings.adapter_batch_size, backbone.logit_scale
-        measured = measure_gap(
-            images, task.labels, texts, logit_scale=scale, batch_size=size, average=settings.gap_average
-        )
+        measured = measure_gap(images, task.labels, texts, logit_scale=scale, batch_size=size, average=settings.gap_average)
         # Processes round differently, and must not disagree on when to stop.
         return Gap(*(parallel.broadcast_float(value) for value in (measured.positive, measured.negative)))
 
@@ -144,7 +142,5 @@ def probe(
 
     phase = adapter_phase(settings, task.index, settings.max_epochs, "probe")
     objective = task_objective(backbone, task, settings)
-    completed = train_adapters(
-        backbone, objective, phase, on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints
-    )
+    completed = train_adapters(backbone, objective, phase, on_step=on_step, on_epoch=within_limit, checkpoints=checkpoints)
     return Probe(initial, tuple(after), allowed() or settings.max_epochs, completed)

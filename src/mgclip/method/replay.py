@@ -58,9 +58,7 @@ class Memory:
 def check_room(limit: int, classes: int) -> None:
     """Check that a memory of ``limit`` images can hold one of every class. Raises ``InputError`` if it cannot."""
     if classes > limit:
-        raise InputError(
-            f"memory = {limit} is smaller than the number of classes ({classes}): raise it or set it to 0."
-        )
+        raise InputError(f"memory = {limit} is smaller than the number of classes ({classes}): raise it or set it to 0.")
 
 
 def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, seed: int) -> Memory:

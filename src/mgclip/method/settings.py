@@ -156,7 +156,5 @@ def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
     if isinstance(given, Settings):
         return given
     if given is not None and not isinstance(given, Mapping):
-        raise InputError(
-            f'settings must be Settings(...) or a mapping such as {{"epochs": 2}}; found {type(given).__name__}.'
-        )
+        raise InputError(f'settings must be Settings(...) or a mapping such as {{"epochs": 2}}; found {type(given).__name__}.')
     return Settings(**{str(key): value for key, value in (given or {}).items()})

@@ -77,9 +77,7 @@ def make_task(
     check_distinguishable([name for name in names if canonical(name) not in learned], known)
     labelled = positions(labels, names)
     if len(labelled) != len(pixels):
-        raise InputError(
-            f"Each image needs a label: found {count(len(pixels), 'image')} and {count(len(labelled), 'label')}."
-        )
+        raise InputError(f"Each image needs a label: found {count(len(pixels), 'image')} and {count(len(labelled), 'label')}.")
     texts = text_list(class_texts, names)
     images = torch.bincount(labelled, minlength=len(names)).tolist()
     if empty := [name for name, number in zip(names, images, strict=True) if number == 0]:

@@ -182,9 +182,7 @@ def swatch(style: Style, ident: str) -> Markup:
     return inline(_raw_swatch(style), ident, None)
 
 
-def paint_lines(
-    axes: Axes, lines: Sequence[Line], axis_labels: tuple[str, str], *, longest: int, ticks: int = 10
-) -> None:
+def paint_lines(axes: Axes, lines: Sequence[Line], axis_labels: tuple[str, str], *, longest: int, ticks: int = 10) -> None:
     """Draw curves over tasks or epochs.
 
     A single point of the joint method becomes a level line if ``longest``, the length of the longest curve, is more than 1.
@@ -202,9 +200,7 @@ def paint_lines(
             continue
         every = max(1, len(values) // 12)
         order = 3 if line.strong else 2
-        axes.plot(
-            positions, values, style, color=colour, markevery=every, linewidth=width, zorder=order, label=line.name
-        )
+        axes.plot(positions, values, style, color=colour, markevery=every, linewidth=width, zorder=order, label=line.name)
         if line.spread is not None:
             low, high = values - line.spread, values + line.spread
             axes.fill_between(positions, low, high, color=colour, alpha=0.15, linewidth=0)

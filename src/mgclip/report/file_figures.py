@@ -103,9 +103,7 @@ def paint_projection(axes: Axes, images: Points, texts: Points, labels: NDArray[
     axes.legend(frameon=False)
 
 
-def track_figure(
-    traces: Sequence[StudyTrace], file: Path, *, quantity: str, title: str, alpha: float | None = None
-) -> None:
+def track_figure(traces: Sequence[StudyTrace], file: Path, *, quantity: str, title: str, alpha: float | None = None) -> None:
     """Write a figure of one of ``QUANTITIES`` against optimizer steps, with a line per loss and epochs as ticks above.
 
     Those in ``LOGITS`` are drawn as logits. ``alpha``: half the height of a band around the first value, as a share of it.
@@ -117,9 +115,7 @@ def track_figure(
             axes.plot(trace.steps, values, STYLES[number], color=COLOURS[number], label=trace.loss)
         if alpha is not None:
             low, high = sorted((curves[0][0] * (1 - alpha), curves[0][0] * (1 + alpha)))
-            axes.axhspan(
-                low, high, color="#999999", alpha=0.18, linewidth=0, label=f"within {100 * alpha:g} % of the start"
-            )
+            axes.axhspan(low, high, color="#999999", alpha=0.18, linewidth=0, label=f"within {100 * alpha:g} % of the start")
         per_epoch = traces[0].steps_per_epoch
         to_epochs, to_steps = (lambda s: np.divide(s, per_epoch)), (lambda e: np.multiply(e, per_epoch))
         above = axes.secondary_xaxis("top", functions=(to_epochs, to_steps))

@@ -89,17 +89,13 @@ def plan_charts(runs: Sequence[Run]) -> ChartPlan:
 def accuracy_curves(plan: ChartPlan) -> list[Curve]:
     """Accuracy over all classes seen, after each task, in percent."""
     return [
-        Curve(each, plan.name(each), [100 * share for share in each.summary["accuracy_after"]])
-        for each in all_results(plan.runs)
+        Curve(each, plan.name(each), [100 * share for share in each.summary["accuracy_after"]]) for each in all_results(plan.runs)
     ]
 
 
 def gap_curves(plan: ChartPlan, side: Side) -> list[Curve]:
     """A similarity after each task, of the results for which it was measured."""
-    curves = [
-        Curve(each, plan.name(each), [record["gap"][side] for record in each.records])
-        for each in all_results(plan.runs)
-    ]
+    curves = [Curve(each, plan.name(each), [record["gap"][side] for record in each.records]) for each in all_results(plan.runs)]
     return [curve for curve in curves if any(value is not None for value in curve.values)]
 
 
@@ -128,9 +124,7 @@ def make_chart(plan: ChartPlan, curves: Sequence[Curve], spec: ChartSpec) -> Cha
     levels = sorted({level for run in shown for level in spec.levels(run)})
     groups = [("", list(curves), levels)]
     if plan.split:
-        groups = [
-            (run.label, [c for c in curves if c.result.run == run.label], sorted(spec.levels(run))) for run in shown
-        ]
+        groups = [(run.label, [c for c in curves if c.result.run == run.label], sorted(spec.levels(run))) for run in shown]
     values = [value for curve in curves for value in curve.values if value is not None] + levels
     margin = 0.05 * (max(values) - min(values)) or 1.0
     limits, pale, panels = (min(values) - margin, max(values) + margin), plan.split and len(curves) <= MAX_PALE, []
@@ -173,13 +167,9 @@ def _legend(plan: ChartPlan, curves: Sequence[Curve], ident: str) -> list[tuple[
     entries = list(first.values())
     if not plan.split:
         entries.sort(key=lambda curve: -(curve.values[-1] or 0.0))
-    return [
-        (swatch(plan.styles[curve.result.label], f"{ident}-legend-{n}"), curve.name) for n, curve in enumerate(entries)
-    ]
+    return [(swatch(plan.styles[curve.result.label], f"{ident}-legend-{n}"), curve.name) for n, curve in enumerate(entries)]
 
 
 def _describe(curve: Curve, unit: str) -> str:
     numbers = [f"{value:.1f}{unit}" for value in curve.values if value is not None]
-    return f"{curve.name} " + (
-        f"{numbers[0]} throughout" if len(numbers) == 1 else f"from {numbers[0]} to {numbers[-1]}"
-    )
+    return f"{curve.name} " + (f"{numbers[0]} throughout" if len(numbers) == 1 else f"from {numbers[0]} to {numbers[-1]}")

@@ -58,9 +58,7 @@ def matrix_figure(matrix: Matrix, label: Label) -> Markup:
     def paint(axes: Axes) -> None:
         count, shown = len(matrix), np.where(np.tri(len(matrix), dtype=bool), 100 * matrix, np.nan)
         extent = (0.5, count + 0.5, count + 0.5, 0.5)
-        image = axes.imshow(
-            shown, cmap="cividis", vmin=0, vmax=100, interpolation="nearest", extent=extent, aspect="auto"
-        )
+        image = axes.imshow(shown, cmap="cividis", vmin=0, vmax=100, interpolation="nearest", extent=extent, aspect="auto")
         axes.grid(False)
         axes.set(xlabel="task", ylabel="tasks learned")
         axes.figure.subplots_adjust(right=0.86)

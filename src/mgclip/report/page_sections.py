@@ -177,8 +177,7 @@ def _allowed(plan: ChartPlan) -> str:
     if len(allowed) == 1:
         return f"It allowed {count(next(iter(allowed)), 'epoch')}."
     return " ".join(
-        f"It allowed {count(epochs, 'epoch')} for {'; '.join(map(full_name, curves))}."
-        for epochs, curves in allowed.items()
+        f"It allowed {count(epochs, 'epoch')} for {'; '.join(map(full_name, curves))}." for epochs, curves in allowed.items()
     )
 
 

@@ -121,9 +121,7 @@ def _read_result(folder: Path, run: str, method: str, label: str) -> Result | No
     lines = run_folder.read_records(folder)
     if not lines:
         return None
-    read = tuple(
-        checked(Record, line, f"Line {n} of {folder / run_folder.RECORDS}") for n, line in enumerate(lines, start=1)
-    )
+    read = tuple(checked(Record, line, f"Line {n} of {folder / run_folder.RECORDS}") for n, line in enumerate(lines, start=1))
     for number, record in enumerate(read, start=1):
         if record["task"] != number - 1 or len(record["accuracy_per_task"]) != number:
             raise InputError(

@@ -20,9 +20,7 @@ def mean_and_spread(value: tuple[float, float | None] | None) -> str:
     return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
 
 
-def published_values(
-    rows: Sequence[TableResult], published: Sequence[PublishedResult]
-) -> dict[tuple[str, str], PublishedResult]:
+def published_values(rows: Sequence[TableResult], published: Sequence[PublishedResult]) -> dict[tuple[str, str], PublishedResult]:
     """Published values by recipe and method: those of the table, and those that recipes contain for mg-clip."""
     found = {(entry.recipe, entry.method): entry for entry in published}
     for name in {row.recipe for row in rows if row.as_published}:
@@ -50,9 +48,7 @@ def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()
         lines.append(line)
     run = {row.recipe for row in rows if row.as_published}
     others = [
-        {"recipe": recipe, "method": method, **_stated(entry)}
-        for (recipe, method), entry in known.items()
-        if recipe in run
+        {"recipe": recipe, "method": method, **_stated(entry)} for (recipe, method), entry in known.items() if recipe in run
     ]
     return pd.DataFrame([*lines, *others]).fillna("-")
 
@@ -60,8 +56,7 @@ def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()
 def _stated(entry: PublishedResult | None) -> dict[str, str]:
     values = (None, None) if entry is None else (entry.avg, entry.last)
     return {
-        f"published {name}": "-" if value is None else f"{value:.2f}"
-        for name, value in zip(("Avg", "Last"), values, strict=True)
+        f"published {name}": "-" if value is None else f"{value:.2f}" for name, value in zip(("Avg", "Last"), values, strict=True)
     }
 
 
@@ -87,9 +82,7 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     return pd.DataFrame(lines)
 
 
-def write_tables(
-    rows: Sequence[TableResult], published: Sequence[PublishedResult], folder: Path, name: str
-) -> list[Path]:
+def write_tables(rows: Sequence[TableResult], published: Sequence[PublishedResult], folder: Path, name: str) -> list[Path]:
     """Write a finished table, with published values next to its rows, as ``NAME.md``, ``NAME.csv`` and ``NAME.tex``. Returns
     the files.
     """

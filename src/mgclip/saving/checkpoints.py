@@ -123,9 +123,7 @@ class TaskCheckpoints:
         """The checkpoint to resume from if it is in this phase."""
         return self.found if self.found is not None and self.found.phase == phase else None
 
-    def after_step(
-        self, phase: str, epoch: int, step: int, tensors: Callable[[], dict[str, Tensor]], *, last: bool
-    ) -> None:
+    def after_step(self, phase: str, epoch: int, step: int, tensors: Callable[[], dict[str, Tensor]], *, last: bool) -> None:
         """Save a step if it is due, the last of its epoch, or the user asked to stop.
 
         Raises:

@@ -94,9 +94,7 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
 
 
-def write_state(
-    folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Note | None = None
-) -> None:
+def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Note | None = None) -> None:
     """Save a new state and make it the active one.
 
     Args:

@@ -85,9 +85,7 @@ def history(folder: str | Path) -> list[Version]:
     return [Version(v.number, v.parent, v.time, v.note, v.state == active) for v in known_versions(folder)]
 
 
-def activate_version(
-    folder: str | Path, to: int | None, *, check: Callable[[Path, Mapping[str, Any], Path], object]
-) -> Version:
+def activate_version(folder: str | Path, to: int | None, *, check: Callable[[Path, Mapping[str, Any], Path], object]) -> Version:
     """Activate version ``to`` of a saved model, or the one before the active version if it is None. No version is deleted.
 
     Args:
@@ -124,9 +122,7 @@ def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> V
     if found is None and wanted is None:
         raise InputError(f"Version {active.number} of {folder} is the first one: there is nothing before it.")
     if found is None and to is None:
-        raise InputError(
-            f"Version {wanted} of {folder}, from which {active.number} was made, was removed: choose with --to."
-        )
+        raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed: choose with --to.")
     if found is None:
         numbers = ", ".join(str(version.number) for version in versions)
         raise InputError(f"{folder} has no version {to}: choose from {numbers}.")
@@ -162,6 +158,4 @@ def prune(folder: str | Path, keep: int) -> list[int]:
 def check_saved(folder: Path) -> None:
     """Check that there is a saved model. Raises ``InputError`` if there is none."""
     if not is_saved(folder):
-        raise InputError(
-            f"{folder} is not a saved model: expected a folder written by `mgclip learn` or `save_pretrained`."
-        )
+        raise InputError(f"{folder} is not a saved model: expected a folder written by `mgclip learn` or `save_pretrained`.")

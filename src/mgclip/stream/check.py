@@ -110,9 +110,7 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
             of = f"{low}" if low == high else f"{low} to {high}"
             for label, count in enumerate(np.bincount(split.labels, minlength=len(names)).tolist()):
                 if count and not low <= count <= high:
-                    yield Finding(
-                        "wrong count", f"{part}: the class {names[label]!r} has {count} images; published are {of}"
-                    )
+                    yield Finding("wrong count", f"{part}: the class {names[label]!r} has {count} images; published are {of}")
     for folder in found.extra:
         yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:

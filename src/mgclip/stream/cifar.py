@@ -63,9 +63,7 @@ def _from_archive(source: Path) -> Dataset:
             images = flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [n, 3072] -> [n, 32, 32, 3]
             splits[split] = Split(list(images), np.asarray(data[split]["fine_labels"], dtype=np.int64))
     except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(
-            f"{source} is not the CIFAR-100 python archive ({first_line(error)}): download it again."
-        ) from error
+        raise InputError(f"{source} is not the CIFAR-100 python archive ({first_line(error)}): download it again.") from error
     return _checked(names, splits)
 
 

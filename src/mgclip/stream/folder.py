@@ -23,9 +23,7 @@ TEST_NAMES = ("test", "testing", "testset", "eval", "evaluation", "val", "valid"
 OTHER_NAMES = ("holdout", "unlabeled", "unlabelled", "unsup", "unsupervised")
 """Names of parts that are neither trained nor tested on."""
 
-SPLIT_LAYOUT = (
-    "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
-)
+SPLIT_LAYOUT = "the folders train/ and test/ (or val/, valid/, validation/ ...), each with one folder of images for each class"
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,7 @@ def find_parts(folder: Path) -> Parts:
     """
     names = folders_in(folder)
     folded = {name: fold(name) for name in names}
-    parts = [
-        name for name in names if folded[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_folders_only(folder / name)
-    ]
+    parts = [name for name in names if folded[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_folders_only(folder / name)]
     train = [name for name in parts if folded[name] in TRAIN_NAMES]
     tests = sorted(
         (name for name in names if folded[name] in TEST_NAMES),
@@ -103,9 +99,7 @@ def find_parts(folder: Path) -> Parts:
         _check_classes_called_like_parts(folder, folded)
         return Parts(folder, None)
     if len(train) > 1:
-        raise InputError(
-            f"{folder} contains {train[0]}/ and {train[1]}/, both with class folders: move one of them away."
-        )
+        raise InputError(f"{folder} contains {train[0]}/ and {train[1]}/, both with class folders: move one of them away.")
     used = [*train, *tests[:1]]
     unused = tuple(name for name in names if name not in used)
     unexpected = [name for name in unused if folded[name] not in (*TEST_NAMES, *OTHER_NAMES)]
@@ -121,9 +115,7 @@ def _check_classes_called_like_parts(folder: Path, folded: Mapping[str, str]) ->
     """Reject a folder whose classes are all named like parts: these are parts without class folders."""
     keys = set(folded.values())
     if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
-        raise InputError(
-            f"{folder} contains {_listed(list(folded))} without class folders in them: expected {SPLIT_LAYOUT}."
-        )
+        raise InputError(f"{folder} contains {_listed(list(folded))} without class folders in them: expected {SPLIT_LAYOUT}.")
 
 
 def both_parts(path: Path) -> tuple[Path, Path]:
@@ -144,9 +136,7 @@ def find_folder(path: Path) -> FoundDataset:
     train, test = read_classes(train_part), read_classes(test_part)
     names, test_names = tuple(train), {canonical(name): name for name in test}
     folders = [test_names.get(canonical(name), name) for name in names]
-    dataset = Dataset(
-        path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split()
-    )
+    dataset = Dataset(path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split())
     extra = tuple(f"{test_part.name}/{name}" for name in sorted(test.keys() - set(folders)))
     return FoundDataset(dataset, str(path), extra, note=find_parts(path).about)
 
@@ -201,9 +191,7 @@ def misspelling(name: str, others: Iterable[str]) -> str | None:
     words = {_word(other): other for other in others}
     if word in words:
         return words[word]
-    close = difflib.get_close_matches(
-        word, [other for other in words if _digits(other) == _digits(word)], 1, cutoff=0.85
-    )
+    close = difflib.get_close_matches(word, [other for other in words if _digits(other) == _digits(word)], 1, cutoff=0.85)
     return words[close[0]] if close else None
 
 

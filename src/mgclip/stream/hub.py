@@ -78,14 +78,10 @@ def load_hub(
     try:
         tables = _tables(hub, parquet, test_only)
         theirs = [str(each) for each in tables[hub.test].features[hub.label].names]
-        labels = {
-            split: np.asarray(table.with_format("numpy")[hub.label][:], np.int64) for split, table in tables.items()
-        }
+        labels = {split: np.asarray(table.with_format("numpy")[hub.label][:], np.int64) for split, table in tables.items()}
         images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
     except Exception as error:  # many libraries raise network, cache and format errors of their own
-        raise InputError(
-            f"{name} cannot be loaded from {source} ({first_line(error)}): {_advice(hub, parquet)}."
-        ) from error
+        raise InputError(f"{name} cannot be loaded from {source} ({first_line(error)}): {_advice(hub, parquet)}.") from error
     names = tuple(theirs if class_names is None else class_names)
     ours = _positions(theirs, names, hub, source)
     splits = {split: _split(name, split, images[split], labels[split], ours) for split in tables}

@@ -140,9 +140,7 @@ class IconImages(Sequence[Image.Image]):
         return image if self.filter == "none" else image.filter(ImageFilter.FIND_EDGES)
 
 
-def load(
-    train_per_class: int = 100, test_per_class: int = 20, *, filter: Filter = "none"
-) -> tuple[IconImages, IconImages]:
+def load(train_per_class: int = 100, test_per_class: int = 20, *, filter: Filter = "none") -> tuple[IconImages, IconImages]:
     """The training and the test images of icons100; the renditions of a class take turns. Raises ``MissingExtra`` if qtawesome
     is not installed.
     """

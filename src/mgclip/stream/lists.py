@@ -88,9 +88,7 @@ def _numbered(file: Path) -> dict[int, str]:
         if number.isdecimal() and int(number) in numbered:
             raise InputError(f"{file} must contain each number once; found {number} again: download it again.")
         if not number.isdecimal() or not rest.strip():
-            raise InputError(
-                f"{file} must contain a number and a word on each line; found {line[:60]!r}: download it again."
-            )
+            raise InputError(f"{file} must contain a number and a word on each line; found {line[:60]!r}: download it again.")
         numbered[int(number)] = rest.strip()
     return numbered
 

@@ -23,9 +23,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             kept = [entry for entry in found if entry.name[0] != "." and entry.name.casefold() not in SYSTEM_FOLDERS]
     except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be read ({error.strerror}): make it readable, or move it away."
-        ) from None
+        raise InputError(f"The folder {folder} cannot be read ({error.strerror}): make it readable, or move it away.") from None
     return sorted(kept, key=lambda entry: entry.name)
 
 

@@ -77,9 +77,7 @@ class Answer:
 
     def as_words(self, *, branches: bool) -> list[str]:
         """The best classes as words: ``cat 0.9731``."""
-        words = [
-            f"{self.shown_name if n == 0 else each.name} {each.confidence:.4f}" for n, each in enumerate(self.best)
-        ]
+        words = [f"{self.shown_name if n == 0 else each.name} {each.confidence:.4f}" for n, each in enumerate(self.best)]
         if branches:
             heads = ["-" if each.head is None else f"{each.head:.4f}" for each in self.best]
             texts = [f"(text {each.text:.4f}, head {head})" for each, head in zip(self.best, heads, strict=True)]

@@ -80,9 +80,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: If a setting is given and ``settings`` is neither a mapping nor ``Settings``.
         """
-        changes = {
-            key.removeprefix("settings__"): params.pop(key) for key in list(params) if key.startswith("settings__")
-        }
+        changes = {key.removeprefix("settings__"): params.pop(key) for key in list(params) if key.startswith("settings__")}
         super().set_params(**params)
         if changes:
             self.settings = {**_given(self.settings), **changes}
@@ -140,16 +138,12 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _learn(self, X: Any, y: ArrayLike, *, later: bool, classes: ArrayLike | None) -> MGCLIPClassifier:
         images, labels = self._images(X), self._labels(y)
         if len(images) != len(labels):
-            raise ValueError(
-                f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}"
-            )
+            raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}")
         new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None
         known = new[:0] if model is None else self.labels_
         if len(known) and (new.dtype.kind in "OU") != (known.dtype.kind in "OU"):
-            raise InputError(
-                f"All labels must have the same type: {known[0]!r} was learned before, now found {new[0]!r}."
-            )
+            raise InputError(f"All labels must have the same type: {known[0]!r} was learned before, now found {new[0]!r}.")
         grows = model is not None and grows_classes(model)
         if not grows and len(again := np.intersect1d(new, known)):
             advice = (
@@ -159,9 +153,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             raise InputError(f"The class {again[0]!r} was learned before: {advice}.")
         names = tuple(map(str, new))
-        texts = self._texts(
-            names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later
-        )
+        texts = self._texts(names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later)
         model = model or self._open()
         model.learn(images, list(map(str, labels)), names, class_texts=texts)
         self.model_ = model

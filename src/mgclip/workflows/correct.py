@@ -51,9 +51,7 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
     cells, rows = read_table(table, "table of answers")
     columns = [cell.casefold() for cell in cells]
     if len(set(columns)) < len(columns) or not {"image", "class"} <= set(columns):
-        raise InputError(
-            f"The first line of {table} must have the columns image and class; found {','.join(cells)[:80]!r}."
-        )
+        raise InputError(f"The first line of {table} must have the columns image and class; found {','.join(cells)[:80]!r}.")
     right: dict[Path, tuple[str, int]] = {}
     for number, row in rows:
         found = {column: cell.strip() for column, cell in zip(columns, row, strict=False)}
@@ -78,9 +76,7 @@ def _find(name: str, table: Path, number: int) -> Path:
     for file in (table.parent / path, path):
         if file.is_file():
             return file.resolve()
-    raise InputError(
-        f"Line {number} of {table}: there is no image {name}, neither in {table.parent} nor in the current folder."
-    )
+    raise InputError(f"Line {number} of {table}: there is no image {name}, neither in {table.parent} nor in the current folder.")
 
 
 def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport:
@@ -126,8 +122,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     if changed:
         learned = {file.resolve() for file in right}
         held_out = {
-            name: [file for file in files if file.resolve() not in learned]
-            for name, files in read_held_out(folder).items()
+            name: [file for file in files if file.resolve() not in learned] for name, files in read_held_out(folder).items()
         }
         note = {
             "what": f"corrected {count(changed, 'image')}",

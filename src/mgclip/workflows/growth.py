@@ -19,9 +19,7 @@ def grows_classes(model: MGCLIP) -> bool:
     return model.settings.compensation == "analytic"
 
 
-def leave_out_known_images(
-    model: MGCLIP, source: Source, held_out: Mapping[str, Sequence[Path]]
-) -> tuple[Source, list[str]]:
+def leave_out_known_images(model: MGCLIP, source: Source, held_out: Mapping[str, Sequence[Path]]) -> tuple[Source, list[str]]:
     """Leave out the images of known classes that the model has learned in the same class, or holds out.
 
     Images are compared by their pixels with those that were learned, and by the content of their files with those held out.
@@ -75,9 +73,7 @@ def leave_out_known_images(
 def _notes(learned: int, kept_out: int, elsewhere: Sequence[tuple[Path, str]]) -> list[str]:
     notes = []
     if learned:
-        notes.append(
-            f"left out, because the model has learned the same pixels in the same class: {count(learned, 'image')}"
-        )
+        notes.append(f"left out, because the model has learned the same pixels in the same class: {count(learned, 'image')}")
     if kept_out:
         notes.append(f"still held out, to measure on: {count(kept_out, 'image')}")
     if elsewhere:

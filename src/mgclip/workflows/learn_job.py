@@ -72,9 +72,7 @@ class LearnJob:
         if is_saved(self.model):
             options = [option for option, value in (("--method", self.method), ("--like", self.like)) if value]
             if fixed := [*options, *self._fixed()]:
-                raise InputError(
-                    f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder."
-                )
+                raise InputError(f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder.")
             return MGCLIP.from_pretrained(self.model, base=base, runtime=self._runtime()), []
         if self.like is not None:
             if fixed := [*(["--method"] if self.method else []), *self._fixed()]:
@@ -143,9 +141,7 @@ def read_job(
     """
     check_place(model)
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
-    build_settings(
-        given if is_saved(model) or like else settings_of_new_model(method, given)
-    )  # before any image is read
+    build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
     source = read_source(folder, names=names, test=test)
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []

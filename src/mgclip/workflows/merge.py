@@ -101,9 +101,7 @@ def _shared_images(model: MGCLIP, other: MGCLIP) -> int:
 
 def describe_merge(report: MergeReport) -> list[str]:
     """What was merged, in sentences."""
-    lines = [
-        f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"
-    ]
+    lines = [f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"]
     if report["shared"]:
         lines.append(f"learned by both models, so counted twice: {count(report['shared'], 'image')}")
     return lines

@@ -39,13 +39,9 @@ def read_naming(folder: Path, names: str) -> Naming:
     called: Naming = {}
     for number, (class_folder, name, text) in _lines(table):
         if not class_folder or not name:
-            raise InputError(
-                f"Line {number} of {table} needs a folder and a name; the first line of the table is `folder,name`."
-            )
+            raise InputError(f"Line {number} of {table} needs a folder and a name; the first line of the table is `folder,name`.")
         if canonical(class_folder) in called:
-            raise InputError(
-                f"Line {number} of {table} names the folder {class_folder!r} again: give each folder one line."
-            )
+            raise InputError(f"Line {number} of {table} names the folder {class_folder!r} again: give each folder one line.")
         called[canonical(class_folder)] = name, text or name
     return called
 

@@ -55,9 +55,7 @@ def predict_files(
     if candidates:
         texts = [without_article(text) for text in candidate_texts(candidates, model.class_names)]
         warn_of_alike_texts(model.backbone, model.settings, model.class_texts, texts)
-    return _predict_chunks(
-        model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad
-    )
+    return _predict_chunks(model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad)
 
 
 def _check_unknown(model: MGCLIP, candidates: Sequence[str]) -> None:

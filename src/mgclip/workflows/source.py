@@ -55,9 +55,7 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
     if unknown := sorted(called.keys() - set(map(canonical, train))):
-        raise InputError(
-            f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names."
-        )
+        raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names.")
     _check_full(train, parts.train)
     measured = parts.test if test is None else _measured_folder(test)
     tests = None if measured is None else _named(read_classes(measured), called, measured)

@@ -34,9 +34,7 @@ def read_table(table: Path, what: str) -> tuple[list[str], Iterator[tuple[int, l
     return columns, _checked(rows[1:], columns, table)
 
 
-def _checked(
-    rows: Sequence[tuple[int, list[str]]], columns: Sequence[str], table: Path
-) -> Iterator[tuple[int, list[str]]]:
+def _checked(rows: Sequence[tuple[int, list[str]]], columns: Sequence[str], table: Path) -> Iterator[tuple[int, list[str]]]:
     for number, row in rows:
         if len(row) > len(columns):
             raise InputError(

@@ -51,9 +51,7 @@ def page(address):
         page.on("console", lambda line: page.problems.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("dialog", lambda dialog: (page.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.on(
-            "request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else page.outside.append(r.url)
-        )
+        page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else page.outside.append(r.url))
         page.goto(address)
         page.locator("#known textarea").wait_for(timeout=WAIT)
         yield page
@@ -174,9 +172,7 @@ def test_wrong_input_is_reported_and_changes_nothing(page, place):
     ):
         page.locator("#class-name input, #class-name textarea").first.fill(name)
         if files:
-            if page.locator(
-                "#learn-images button[aria-label='Clear'], #learn-images button[aria-label='Remove file']"
-            ).count():
+            if page.locator("#learn-images button[aria-label='Clear'], #learn-images button[aria-label='Remove file']").count():
                 page.locator(
                     "#learn-images button[aria-label='Clear'], #learn-images button[aria-label='Remove file']"
                 ).first.click()

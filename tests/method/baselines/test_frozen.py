@@ -30,8 +30,6 @@ def test_ranpac_trains_the_adapters_of_the_recipe_on_the_first_task_only(small, 
     assert learner.learn(*task(icons, [3, 4])).epochs == 0
     assert learner.epochs == 2
     assert all(torch.equal(weight, first[name]) for name, weight in adapter_state(backbone).items())
-    bare = make_learner(
-        "ranpac", backbone, settings, small.peers().model_copy(update={"ranpac_first_task_adapter": False})
-    )
+    bare = make_learner("ranpac", backbone, settings, small.peers().model_copy(update={"ranpac_first_task_adapter": False}))
     bare.learn(*task(icons, [0, 1, 2]))
     assert all(torch.equal(weight, start[name]) for name, weight in adapter_state(backbone).items())

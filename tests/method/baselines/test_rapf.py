@@ -74,9 +74,7 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
 @pytest.mark.parametrize("init", ["default", "identity"])
 def test_rapf_trains_as_defined(backbone, tau, beta, init):
     """A second training loop, written out, draws from the same generator."""
-    peers = BaselineSettings(
-        rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init
-    )
+    peers = BaselineSettings(rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)

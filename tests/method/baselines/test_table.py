@@ -64,10 +64,7 @@ def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
     again = run(recipe, tmp_path / "part", resume=True)
     assert {**again[method], "seconds": 0} == {**uninterrupted[method], "seconds": 0}
     if METHODS[method].frozen:
-        states = [
-            next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors"))
-            for r in ("part", "uninterrupted")
-        ]
+        states = [next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "uninterrupted")]
         assert states[0].read_bytes() == states[1].read_bytes()
         with pytest.raises(InputError, match=rf"holds the baseline {method}: only `mgclip run --resume`"):
             MGCLIP.from_pretrained(tmp_path / "uninterrupted" / method / "model")
@@ -89,7 +86,4 @@ def test_retention_is_the_text_branch_on_other_data(small, tmp_path):
     features = model.encoder.images(model.encoder.pixels(data.test.images))
     right = model.text_logits(features, data.class_names).argmax(1).numpy() == data.test.labels
     assert kept["fine-tune"]["accuracy"] == pytest.approx(right.mean())
-    assert (
-        json.loads((tmp_path / "run" / "rapf" / "summary.json").read_text())["retention"]["icons-concepts"]
-        == kept["rapf"]
-    )
+    assert json.loads((tmp_path / "run" / "rapf" / "summary.json").read_text())["retention"]["icons-concepts"] == kept["rapf"]

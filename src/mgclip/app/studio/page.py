@@ -58,9 +58,7 @@ def _message(name: str) -> gr.Textbox:
 
 def _table(columns: dict[str, int], name: str) -> gr.Dataframe:
     headers, widths = list(columns), [f"{width}%" for width in columns.values()]
-    return gr.Dataframe(
-        headers=headers, datatype="str", interactive=False, wrap=True, elem_id=name, column_widths=widths
-    )
+    return gr.Dataframe(headers=headers, datatype="str", interactive=False, wrap=True, elem_id=name, column_widths=widths)
 
 
 def _predict_tab(model: StudioModel) -> tuple[gr.Dropdown, Callable[..., Any]]:
@@ -124,9 +122,7 @@ def _learn_tab(model: StudioModel) -> Callable[..., Any]:
 def _versions_tab(model: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]:
     table = _table(VERSIONS, "versions")
     with gr.Row():
-        number = gr.Number(
-            label="Version to go to; 0: the previous one", precision=0, value=0, minimum=0, elem_id="to-version"
-        )
+        number = gr.Number(label="Version to go to; 0: the previous one", precision=0, value=0, minimum=0, elem_id="to-version")
         button = gr.Button("Go", elem_id="undo-button")
     message = _message("undo-message")
 
@@ -138,9 +134,7 @@ def _versions_tab(model: StudioModel) -> tuple[gr.Dataframe, Callable[..., Any]]
 
 
 def _gap_tab(model: StudioModel) -> None:
-    gr.Markdown(
-        "These images and the texts of all classes, in one plane: the distance between them is the modality gap."
-    )
+    gr.Markdown("These images and the texts of all classes, in one plane: the distance between them is the modality gap.")
     images = _images("gap-images")
     button = gr.Button("Draw", elem_id="gap-button")
     picture = gr.Plot(show_label=False, elem_id="gap-picture")

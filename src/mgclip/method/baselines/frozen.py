@@ -64,9 +64,7 @@ class FrozenLearner:
         """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` are of the training of the adapters, if any."""
         self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        task = make_task(
-            self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts
-        )
+        task = make_task(self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts)
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, index, checkpoints):
             if self.adapt_first and index == 0:

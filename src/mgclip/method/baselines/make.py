@@ -36,9 +36,7 @@ def make_learner(
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
     adapts = method == "ranpac" and peers.ranpac_first_task_adapter
-    learner = FrozenLearner(
-        method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts
-    )
+    learner = FrozenLearner(method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts)
     if found is not None:
         learner.restore(found)
     return learner

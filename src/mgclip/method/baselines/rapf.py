@@ -55,9 +55,7 @@ class RAPF:
         phase = Phase("rapf", task.index, peers.rapf_epochs, LR, lowest, size, seed, shuffle)
         key = int(np.random.default_rng([seed, task.index]).integers(2**62))
         generator = torch.Generator(self.adapter.device).manual_seed(key)
-        factors = (
-            torch.stack([sampling_factor(c, shrink=peers.rapf_shrinkage) for c in self.covariances]) if first else None
-        )
+        factors = torch.stack([sampling_factor(c, shrink=peers.rapf_shrinkage) for c in self.covariances]) if first else None
         pairs = hard_pairs(task.texts, first, peers.rapf_tau)
         of_class, of_pair = int(10 * peers.rapf_beta), int(20 * peers.rapf_beta)
 
@@ -79,9 +77,7 @@ class RAPF:
             for step, picked in phase.batches(count, epoch):
                 features, labels = task.features[picked], task.labels[picked]
                 if first:
-                    at = torch.arange(
-                        (step - 1) * peers.rapf_old_classes, step * peers.rapf_old_classes, device=old.device
-                    )
+                    at = torch.arange((step - 1) * peers.rapf_old_classes, step * peers.rapf_old_classes, device=old.device)
                     walk = old[at % first].unique()
                     features = torch.cat([features, sample(walk, of_class)])
                     labels = torch.cat([labels, walk.repeat_interleave(of_class)])

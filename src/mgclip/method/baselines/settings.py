@@ -41,7 +41,5 @@ class BaselineSettings(CheckedSettings):
 
 def unused(methods: Collection[str]) -> set[str]:
     """The settings that none of these methods uses."""
-    owners = {
-        key: "mg-clip-analytic" if key in ANALYTIC else key.partition("_")[0] for key in BaselineSettings.model_fields
-    }
+    owners = {key: "mg-clip-analytic" if key in ANALYTIC else key.partition("_")[0] for key in BaselineSettings.model_fields}
     return {key for key, owner in owners.items() if owner not in methods}
