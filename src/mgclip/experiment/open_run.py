@@ -24,7 +24,7 @@ from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.stream.tasks import Task, make_tasks, task_sizes, unique_names
 from mgclip.stream.unreadable import (
     NO_TASK,
     OnImages,
@@ -43,9 +43,9 @@ def build_stream(recipe: Recipe) -> list[Task]:
     dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter)
     if recipe.images_per_class is not None:
         dataset = replace(dataset, train=few_of_each(dataset.train, recipe.images_per_class, recipe.seed))
-    classes = len(dataset.class_names)
-    order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
-    sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
+    names = unique_names(dataset.class_names)
+    order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
+    sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
     return make_tasks(dataset, order, sizes[: recipe.tasks])
 
 
@@ -65,7 +65,7 @@ class OpenRun:
 
     def learner(self, method: str, saved: Path | None = None) -> Learner:
         """A learner of a method of this run, new or loaded from ``saved``."""
-        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
+        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.own, saved)
 
     def skipped_in(self, method: str, task: Task) -> list[SkippedImage]:
         """The images that were skipped in a task of a method, for its record."""
