@@ -103,10 +103,10 @@ def test_a_damaged_file_is_named(small, tmp_path):
     run(small.model_copy(update={"methods": ["zero-shot"], "tasks": 1}), tmp_path / "run")
     file = tmp_path / "run" / "zero-shot" / "predictions" / "task-0001.parquet"
     good = pd.read_parquet(file)
+    assert raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 2) is None
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"task-0001\.parquet cannot be read \(.*\): restore it from a backup"):
         raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 1)
     good.drop(columns="right").to_parquet(file)
     with pytest.raises(InputError, match=r"is damaged \(it has no column right\)"):
         raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 1)
-    assert raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 2) is None

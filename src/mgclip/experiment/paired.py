@@ -1,12 +1,12 @@
 """Paired tests between methods, from what each of them answered for the same images.
 
-McNemar's exact test compares two methods in one run. Over several seeds, whose runs test the same images, each image counts once:
-with the mean over seeds of the difference. Its interval and p-value come from a bootstrap over images.
+McNemar's exact test compares two methods in one run. Over several seeds each image counts once, with the mean of the difference
+over the seeds in which it was tested; the interval and the p-value come from a bootstrap over images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -31,7 +31,7 @@ class Pair:
     Attributes:
         first: The name of a method.
         second: The name of another one.
-        images: Images that both were tested on, in every seed.
+        images: Images that both were tested on.
         seeds: Number of seeds.
         difference: The mean difference.
         low: The lower end of its 95 % interval, from a bootstrap over images.
@@ -75,9 +75,9 @@ def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
 
 
 def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
-    """Compare two methods by their answers in each seed, in the same order of seeds; None if no image is in all of them."""
+    """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
     both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]
-    per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1, join="inner")
+    per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1)
     if per_seed.empty:
         return None
     differences = per_seed.mean(axis=1).to_numpy()
@@ -107,26 +107,3 @@ def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> tuple[float, f
     low, high = np.quantile(means, (0.025, 0.975))
     beyond = 1 + min((means <= 0).sum(), (means >= 0).sum())
     return float(low), float(high), float(min(1.0, 2 * beyond / (RESAMPLES + 1)))
-
-
-def pairs_frame(pairs: Mapping[tuple[str, str], Sequence[Pair]]) -> pd.DataFrame:
-    """Pairs as a table in percentage points, by recipe and change."""
-    return pd.DataFrame(
-        [
-            {
-                "recipe": recipe,
-                "change": change,
-                "first": pair.first,
-                "second": pair.second,
-                "images": pair.images,
-                "seeds": pair.seeds,
-                "difference": 100 * pair.difference,
-                "low": 100 * pair.low,
-                "high": 100 * pair.high,
-                "p": pair.p,
-                "McNemar p per seed": " ".join(f"{p:.3g}" for p in pair.mcnemar),
-            }
-            for (recipe, change), found in pairs.items()
-            for pair in found
-        ]
-    )

@@ -53,9 +53,16 @@ def write_task(folder: Path, stream: Sequence[Task], record: Record, answers: An
     _write(folder, "gaps", task, _gaps(record))
 
 
-def remember_step(checkpoints: TaskCheckpoints, step: Step) -> None:
-    """Keep a step of the current task; it is saved with the checkpoints of the task."""
-    checkpoints.notes.setdefault(STEPS, []).append([step.phase, step.epoch, step.step, step.images, step.loss])
+def remember_step(checkpoints: TaskCheckpoints, step: Step) -> int:
+    """Keep a step of the current task, which is saved with the checkpoints of the task. Returns its number in the task."""
+    steps: list[Any] = checkpoints.notes.setdefault(STEPS, [])
+    steps.append([step.phase, step.epoch, step.step, step.images, step.loss])
+    return len(steps)
+
+
+def steps_of(checkpoints: TaskCheckpoints) -> list[Sequence[Any]]:
+    """The steps of the current task so far."""
+    return list(checkpoints.notes.get(STEPS, []))
 
 
 def drop_from(folder: Path, task: int) -> None:

@@ -16,7 +16,7 @@ from mgclip.method.baselines.table import BUILT_IN, MEMORY, METHODS, SOLVED_HEAD
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
-from mgclip.stream.datasets import DATASETS
+from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
 from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
@@ -36,11 +36,12 @@ class Recipe(Settings):
     clip: str = "iconclip"
     data: str = "icons100"
     data_path: str | None = None
-    train_per_class: Positive = 100
-    """icons100 only: images drawn per class."""
-    test_per_class: Positive = 20
+    train_per_class: Positive | None = None
+    """Training images per class: the number drawn of generated data (null: 100), the largest number of other data (null: all)."""
+    test_per_class: Positive | None = None
+    """Test images per class, in the same way (null: 20 or all). Which ones does not depend on the seed."""
     images_per_class: Positive | None = None
-    """Learn at most this number of training images of each class, chosen at random by the seed; null: all."""
+    """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
     class_order: str | int | list[int | str] = "shuffled"
@@ -57,6 +58,8 @@ class Recipe(Settings):
     """Total number of images that mg-clip-replay keeps, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
+    log_with: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+    """Programs that follow the losses and measurements of the run, besides the files in its folder."""
     twin: str | None = None
     """The recipe with the same protocol on icons100."""
     expected_avg: float | None = None
@@ -122,10 +125,10 @@ class Recipe(Settings):
             cls._known_data(name)
         return sets
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", "log_with", mode="before")
     @classmethod
     def _listed(cls, methods: Any) -> Any:
-        return [m.strip() for m in methods.split(",")] if isinstance(methods, str) else methods
+        return [m.strip() for m in methods.split(",") if m.strip()] if isinstance(methods, str) else methods
 
     @field_validator("methods")
     @classmethod
@@ -213,7 +216,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
+NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
 """Settings that may differ from a shipped recipe: it is still the same experiment."""
 
 
@@ -230,7 +233,11 @@ def meaning(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str,
     methods = recipe.methods if methods is None else methods
     shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
     mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}
-    return {**shared, **options.check(methods, mine)[0], "memory": recipe.memory or MEMORY}
+    train, test = recipe.train_per_class, recipe.test_per_class
+    if recipe.data in ICON_SETS:
+        train, test = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
+    own = {**options.check(methods, mine)[0], "train_per_class": train, "test_per_class": test}
+    return {**shared, **own, "memory": recipe.memory or MEMORY}
 
 
 def default_settings(methods: Iterable[str]) -> dict[str, Any]:

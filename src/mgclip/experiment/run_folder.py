@@ -29,6 +29,7 @@ from mgclip.experiment.schemas import (
     read_run_file,
 )
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.stream.datasets import ICON_SETS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
 from mgclip.untrusted import read_json
@@ -88,6 +89,8 @@ def read_recipe(folder: Path) -> Recipe:
     values = read_settings(folder)
     if check_format(folder / ENVIRONMENT).get("format", 1) == 1:
         values = {**FORMAT_1_DEFAULTS, **values}
+        if values.get("data", "icons100") not in ICON_SETS:  # other data ignored these settings
+            values |= {"train_per_class": None, "test_per_class": None}
     return build_recipe(values, source=str(folder / RECIPE))
 
 
@@ -105,7 +108,7 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """
     started, now = meaning(read_recipe(folder), recipe.methods), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
-    for key in (started.keys() | now.keys()) - moved - RUNTIME_SETTINGS:
+    for key in (started.keys() | now.keys()) - moved - {"log_with"} - RUNTIME_SETTINGS:
         if started.get(key) != now.get(key):
             raise InputError(f"{folder} was started with {key} = {started.get(key)!r}, not {now.get(key)!r}: {advice}.")
 

@@ -13,6 +13,7 @@ from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.final_evaluation import write_final
+from mgclip.experiment.loggers import Log
 from mgclip.experiment.open_run import OpenRun
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
@@ -95,9 +96,12 @@ def _run_method(
     if parallel.is_main():
         run_folder.write_records(folder, done)  # drop records newer than the checkpoint
         raw_results.drop_from(folder, len(done))
+    log = _log(opened, method, len(done))
 
     def on_step(step: Step) -> None:
-        raw_results.remember_step(checkpoints, step)
+        number = raw_results.remember_step(checkpoints, step)
+        if log is not None:
+            log.step(step, number)
         callbacks.on_step(step)
 
     answers = None
@@ -113,8 +117,11 @@ def _run_method(
         if opened.recipe.on_bad_image == "skip":
             record["skipped"] = opened.skipped_in(method, task)
         if parallel.is_main():
-            raw_results.write_task(folder, stream, record, answers, checkpoints.notes.get(raw_results.STEPS, []))
+            steps = raw_results.steps_of(checkpoints)
+            raw_results.write_task(folder, stream, record, answers, steps)
             run_folder.append_record(folder, record)
+            if log is not None:
+                log.task(record, len(steps))
         learner.save_pretrained(folder / MODEL)
         parallel.wait()  # until the model is on disk
         checkpoints.discard()
@@ -129,7 +136,17 @@ def _run_method(
         summary["retention"] = retention(learner, opened.held_out, untuned)
     if parallel.is_main():
         write_json(folder / run_folder.SUMMARY, summary)
+    if log is not None:
+        log.end()
     return summary
+
+
+def _log(opened: OpenRun, method: str, tasks: int) -> Log | None:
+    """The log of a method after its finished tasks; None if the recipe names no logger."""
+    if not opened.recipe.log_with or not parallel.is_main():
+        return None
+    steps = raw_results.read(opened.folder / method, "steps", tasks)
+    return Log(opened.recipe, opened.folder, method, 0 if steps is None else len(steps))
 
 
 def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:

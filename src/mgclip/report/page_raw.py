@@ -30,8 +30,8 @@ def pairs_table(runs: Sequence[Run]) -> Table | None:
     for group in _groups(runs):
         methods = [result.method for result in group[0].results]
         right = {method: [_right(run, method) for run in group] for method in methods}
-        known = {method: [each for each in found if each is not None] for method, found in right.items() if None not in found}
-        names = list(known)
+        known = {method: [each for each in found if each is not None] for method, found in right.items()}
+        names = [method for method in methods if len(known[method]) == len(group)]
         for place, first in enumerate(names):
             for second in names[place + 1 :]:
                 if (pair := compare(first, known[first], second, known[second])) is not None:

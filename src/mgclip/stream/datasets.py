@@ -146,6 +146,8 @@ BUILT_IN: dict[str, DatasetEntry] = {
 
 DATASETS = Registry("data set", "mgclip.datasets", DatasetEntry, BUILT_IN)
 """All data sets: those above, registered ones, and those of installed packages (entry points in ``mgclip.datasets``)."""
+TRAIN_PER_CLASS, TEST_PER_CLASS = 100, 20
+"""Images per class that are drawn of icon data sets, unless another number is given."""
 ICON_SETS = ("icons100", "icons-concepts", "icons-families")
 
 
@@ -175,8 +177,8 @@ def load_dataset(
     name: str,
     *,
     path: str | None,
-    train_per_class: int = 100,
-    test_per_class: int = 20,
+    train_per_class: int = TRAIN_PER_CLASS,
+    test_per_class: int = TEST_PER_CLASS,
     filter: Filter = "none",
     test_only: bool = False,
 ) -> Dataset:
@@ -214,8 +216,8 @@ def find_dataset(
     name: str,
     *,
     path: str | None,
-    train_per_class: int = 100,
-    test_per_class: int = 20,
+    train_per_class: int = TRAIN_PER_CLASS,
+    test_per_class: int = TEST_PER_CLASS,
     filter: Filter = "none",
     test_only: bool = False,
 ) -> FoundDataset:
