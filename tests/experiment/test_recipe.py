@@ -37,7 +37,7 @@ def test_recipes_extend_others(tmp_path):
         load_recipe(str(tmp_path / "a.yaml"))
     (tmp_path / "b.yaml").write_text("extends: icons100\nseed: 5\nepochs: 4\n")
     found = load_recipe(str(tmp_path / "a.yaml"), ["epochs=2"])
-    assert (found.name, found.seed, found.epochs, found.test_per_class) == ("a", 3, 2, 20)
+    assert (found.name, found.seed, found.epochs, found.rapf_batch_size) == ("a", 3, 2, 64)
 
 
 PUBLISHED = {
