@@ -33,14 +33,19 @@ def put_examples(place):
         put_package(place, name, module, (EXAMPLES / name / f"{module}.py").read_text(), entry_points(project))
 
 
-def forget(place):
-    """Remove everything that came from a folder: modules, and entries of the registries."""
+def forget_registered():
+    """Remove all methods and data sets that are not of this package."""
     from mgclip.method.baselines.table import METHODS
     from mgclip.stream.datasets import DATASETS
 
     for registry in (METHODS, DATASETS):
         for name in registry._entries.keys() - registry._built_in:
             del registry[name]
+
+
+def forget(place):
+    """Remove everything that came from a folder: modules, and what they registered."""
+    forget_registered()
     for module in [name for name, each in sys.modules.items() if str(getattr(each, "__file__", "")).startswith(str(place))]:
         del sys.modules[module]
     importlib.invalidate_caches()
