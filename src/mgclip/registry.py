@@ -90,6 +90,10 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                 f"{first_line(error)}): report it to the authors of that package; `mgclip --debug ...` shows the traceback."
             ) from error
 
+    def loaded(self) -> list[str]:
+        """The entries that need not be loaded any more: those of this package, and others that were used."""
+        return list(self._entries)
+
     def __getitem__(self, name: str) -> Entry:
         if name not in self._entries:
             self._load(name)

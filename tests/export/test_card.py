@@ -158,7 +158,7 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
 
 def test_the_card_can_be_read_as_plain_text(tiny):
     named = copy.copy(tiny)
-    named.class_names = ("St. Bernard's (dog)", "dog_house", "50% wool: grey", "C# & F#", "猫", "a/b")
+    named.class_names = ("St. Bernard's (dog)", "dog_house", "50% wool: grey", "C# & F#", "猫/犬")
     notes = [
         {"version": 1, "time": "2026-03-02T09:00:00+00:00", "what": "learned march: 3 classes", "classes": ["a"], "images": 4}
     ]

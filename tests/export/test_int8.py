@@ -29,7 +29,7 @@ def test_a_file_that_is_worth_it_is_kept_and_answers_like_the_model(onnx, solved
     sessions = [onnxruntime.InferenceSession(str(tmp_path / "clip" / name)) for name in (ONNX, INT8)]
     about = [session.get_modelmeta().custom_metadata_map for session in sessions]
     assert json.loads(about[1]["names"]) == list(solved.class_names)
-    assert about[0] == about[1]
+    assert about[0].items() <= about[1].items()
     assert [output.name for output in sessions[0].get_outputs()] == [output.name for output in sessions[1].get_outputs()]
     process = solved.backbone.processor
     pixels = {"pixel_values": process(pictures, return_tensors="np")["pixel_values"].astype(np.float32)}

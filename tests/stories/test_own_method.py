@@ -178,5 +178,6 @@ def test_the_learned_model_predicts_and_a_bug_is_named(desk):
     assert done.returncode == 0, done.stderr
     done = mgclip(desk, "run", "mine.yaml", "methods=text-means", "text_means_text=2", "text_means_txt=1", "--out", "wrong")
     assert done.returncode == 2
-    assert "text_means_text must be at most 1; found 2; there is no key text_means_txt" in done.stderr
+    assert "there is no key text_means_txt: did you mean text_means_text?" in done.stderr
+    assert "text_means_text must be at most 1; found 2" in done.stderr
     assert not (desk / "wrong").exists()

@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mgclip.experiment import raw_results, run_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RESAMPLES = 10_000
 """Bootstrap samples. With them no p-value is below 2 / 10,001."""
 
-Right = pd.Series
+Right: TypeAlias = "pd.Series[bool]"
 """Whether each image was recognised after the last task, by the name of the image."""
 
 
@@ -58,6 +61,8 @@ def right_answers(folder: Path, tasks: int) -> Right | None:
         folder: The folder of the method.
         tasks: The number of its finished tasks.
     """
+    import pandas as pd
+
     last = raw_results.read_task(folder, "predictions", tasks - 1)
     return None if last is None else pd.Series(last["right"].to_numpy(bool), index=last["image"].to_numpy())
 
@@ -76,6 +81,8 @@ def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
 
 def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
     """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
+    import pandas as pd
+
     both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]
     per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1)
     if per_seed.empty:

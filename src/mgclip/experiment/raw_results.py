@@ -15,15 +15,16 @@ import numpy as np
 
 from mgclip.disk import replace_file
 from mgclip.errors import InputError, first_line
-from mgclip.experiment.answers import Answers
 from mgclip.experiment.schemas import Record
-from mgclip.method.training import Step
-from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.stream.files import image_id
 from mgclip.stream.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mgclip.experiment.answers import Answers
+    from mgclip.method.training import Step
+    from mgclip.saving.checkpoints import TaskCheckpoints
 
 Kind = Literal["predictions", "steps", "gaps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 
 from mgclip.errors import InputError
 from mgclip.method.baselines import options
-from mgclip.method.baselines.table import BUILT_IN, MEMORY, METHODS, SOLVED_HEAD
+from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
@@ -85,8 +85,8 @@ class Recipe(Settings):
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """The settings of recipes and of the methods of this package."""
-        return [*cls.model_fields, *(key for method in BUILT_IN for key in options.keys_of(method))]
+        """The settings of recipes, and of the methods of this package and those that are in use."""
+        return [*cls.model_fields, *(key for method in METHODS.loaded() for key in options.keys_of(method))]
 
     @property
     def own(self) -> dict[str, Any]:
