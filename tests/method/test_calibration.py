@@ -40,20 +40,28 @@ def test_more_copies_of_the_same_images_change_nothing():
     )
 
 
-def test_a_class_with_a_single_image_is_no_evidence():
+def test_the_only_image_of_a_class_weighs_the_texts_alone():
+    """Whatever its own score is, the head keeps its weight of the prior; its scores of the other classes give their deviation."""
     scores, logits, _ = sample(10, head=4.0, text=3.0)
+    others = scores[~torch.eye(10, dtype=torch.bool)]
+    scores.fill_diagonal_(1e6)
     found = calibrate(scores, logits, torch.arange(10), torch.ones(10))
-    assert found == Calibration(deviation=pytest.approx(scores.std().item()))
-    assert (found.head, found.text, found.accuracy, found.likeness) == (*PRIOR, None, ())
+    assert found.head == pytest.approx(PRIOR[0]) and found.text != pytest.approx(PRIOR[1], rel=0.05)
+    assert found.text == pytest.approx(fit_weights(torch.zeros_like(scores), logits, torch.arange(10))[1])
+    assert found.deviation == pytest.approx(others.std().item())
+    assert (found.accuracy, found.likeness) == (None, ())
 
 
-def test_only_images_that_are_not_alone_in_their_class_are_evidence():
+def test_images_that_are_alone_in_their_class_say_nothing_about_the_head():
     scores, logits, labels = sample(200, head=3.0, text=0.5)
     counts = torch.full((10,), 20.0)
     alone = labels == 3
     counts[3] = 1
     found, others = calibrate(scores, logits, labels, counts), ~alone
-    assert (found.head, found.text) == pytest.approx(fit_weights(scores[others] / scores.std(), logits[others], labels[others]))
+    meant = torch.ones_like(scores, dtype=torch.bool)
+    meant[alone, 3] = False
+    known = torch.where(alone[:, None], 0, scores / scores[meant].std())
+    assert (found.head, found.text) == pytest.approx(fit_weights(known, logits, labels))
     fused = found.logits(scores[others], logits[others])
     assert found.accuracy == pytest.approx((fused.argmax(1) == labels[others]).double().mean().item())
     assert found.likeness == pytest.approx(np.quantile(scores[others].amax(1).numpy(), [0.01, 0.05, 0.1]).tolist())

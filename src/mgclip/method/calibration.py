@@ -53,15 +53,23 @@ class Calibration:
 
 def calibrate(scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor) -> Calibration:
     """Fit the calibration to learned images: their leave-one-out scores and text logits ``(n, c)`` over all classes, their
-    classes ``(n,)``, and the images of each class ``(c,)``. The only image of a class says nothing about the head.
+    classes ``(n,)``, and the images of each class ``(c,)``.
+
+    The only image of a class says nothing about the head, because the head would not know the class without it. The texts would:
+    it counts as an image that the text branch answers alone.
     """
-    deviation = scores.std().item() if scores.numel() > 1 else 1.0
-    used = counts[labels] > 1
-    if not used.any() or scores.shape[1] < 2 or not deviation > 0:
+    several = counts[labels] > 1
+    own = F.one_hot(labels, scores.shape[1]).bool()
+    meant = scores[several[:, None] | ~own]
+    deviation = meant.std().item() if meant.numel() > 1 else 1.0
+    if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
         return Calibration(deviation=deviation if deviation > 0 else 1.0)
-    scores, text_logits, labels = scores[used], text_logits[used].to(scores), labels[used]
-    head, text = fit_weights(scores / deviation, text_logits, labels)
+    text_logits = text_logits.to(scores)
+    head, text = fit_weights(scores / deviation * several[:, None], text_logits, labels)
+    if not several.any():
+        return Calibration(head, text, deviation)
     fitted = Calibration(head, text, deviation)
+    scores, text_logits, labels = scores[several], text_logits[several], labels[several]
     right = (fitted.logits(scores, text_logits).argmax(1) == labels).double().mean().item()
     shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
     return Calibration(head, text, deviation, right, tuple(scores.amax(1).quantile(shares).tolist()))
