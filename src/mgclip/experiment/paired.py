@@ -61,10 +61,12 @@ def right_answers(folder: Path, tasks: int) -> Right | None:
         folder: The folder of the method.
         tasks: The number of its finished tasks.
     """
+    last = raw_results.read_task(folder, "predictions", tasks - 1)
+    if last is None:
+        return None
     import pandas as pd
 
-    last = raw_results.read_task(folder, "predictions", tasks - 1)
-    return None if last is None else pd.Series(last["right"].to_numpy(bool), index=last["image"].to_numpy())
+    return pd.Series(last["right"].to_numpy(bool), index=last["image"].to_numpy())
 
 
 def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:

@@ -78,20 +78,22 @@ def read(folder: Path, kind: Kind, tasks: int) -> pd.DataFrame | None:
     """The raw results of the first ``tasks`` tasks of a method as one table; None if they were not recorded. Raises
     ``InputError`` if a file is damaged.
     """
-    import pandas as pd
-
     parts = [read_task(folder, kind, task) for task in range(tasks)]
     known = [part for part in parts if part is not None]
-    return pd.concat(known, ignore_index=True) if known and len(known) == len(parts) else None
+    if not known or len(known) < len(parts):
+        return None
+    import pandas as pd
+
+    return pd.concat(known, ignore_index=True)
 
 
 def read_task(folder: Path, kind: Kind, task: int) -> pd.DataFrame | None:
     """The raw results of one task of a method; None if they were not recorded. Raises ``InputError`` if the file is damaged."""
-    import pandas as pd
-
     file = folder / kind / _name(task)
     if not file.is_file():
         return None
+    import pandas as pd
+
     try:
         found = pd.read_parquet(file)
     except Exception as error:  # pyarrow has errors of its own for each way in which a file can be damaged

@@ -76,6 +76,10 @@ class Recipe(Settings):
             recipe = build(values)
         except ValidationError as error:
             raise ValidationError.from_exception_data(cls.__name__, [*error.errors(), *wrong]) from None  # type: ignore[list-item]
+        if taken := [key for method in recipe.methods for key in options.keys_of(method) if key in cls.model_fields]:
+            raise ValueError(
+                f"the setting {taken[0]} of a method has the name of a setting of recipes: its package must rename it"
+            )
         if not wrong:
             own, wrong = options.check(recipe.methods, given)
             recipe.own.update(own)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from own_packages import EXAMPLES, NAMES, entry_points, put_package
 from PIL import Image
+from pydantic import BaseModel
 from runs import run
 
 from mgclip import Dataset, DatasetEntry, FeatureClassifier, Method, Split, register_dataset, register_method
@@ -124,7 +125,8 @@ class Failing(FeatureClassifier):
             raise KeyError("weights")
 
     def scores(self, features, texts):
-        return features.new_zeros(len(features), 1 if METHODS["failing"].about == "shape" else len(texts))
+        scores = features.new_zeros(len(features), 1 if METHODS["failing"].about == "shape" else len(texts))
+        return scores / 0 * 0 if METHODS["failing"].about == "nan" else scores
 
 
 @pytest.fixture
@@ -141,6 +143,7 @@ def failing():
             r"The method failing of the package tests failed when it learned task 1 \(KeyError: 'weights'\): report",
         ),
         ("shape", r"failed when it scored images \(ValueError: scores must have the shape \(8, 2\); found \(8, 1\)\)"),
+        ("nan", r"failed when it scored images \(ValueError: scores must be numbers; found NaN\)"),
     ],
 )
 def test_a_method_with_a_bug_is_named_with_its_package(failing, small, tmp_path, about, sentence):
@@ -177,6 +180,18 @@ def test_a_method_that_cannot_work_is_refused_when_it_is_registered(name, method
     with pytest.raises(InputError, match=sentence):
         register_method(name, method)
     assert "mine" not in METHODS
+
+
+def test_a_setting_with_the_name_of_a_setting_of_recipes_is_refused():
+    class PerClass(BaseModel):
+        per_class: int = 1
+
+    register_method("train", Method("", "here", classifier=Failing, settings=PerClass))
+    try:
+        with pytest.raises(InputError, match="the setting train_per_class of a method has the name of a setting of recipes"):
+            Recipe(name="x", methods=["train"])
+    finally:
+        del METHODS["train"]
 
 
 def test_a_classifier_of_another_kind_is_refused(failing, small, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
-from mgclip.method.baselines.options import prefix
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
@@ -41,10 +40,20 @@ AS_SCORED = Calibration(head=1.0, text=0.0)
 
 
 class FrozenLearner:
-    """A method with its ``classifier``. The adapters stay as they are, unless the classifier trains them or ``adapts_first``."""
+    """A method with its ``classifier`` and its ``own`` settings, as a recipe names them.
 
-    def __init__(self, name: str, backbone: Backbone, settings: Settings, classifier: FeatureClassifier) -> None:
-        self.name, self.backbone, self.settings, self.classifier = name, backbone, settings, classifier
+    The adapters stay as they are, unless the classifier trains them or ``adapts_first``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        settings: Settings,
+        classifier: FeatureClassifier,
+        own: Mapping[str, Any],
+    ) -> None:
+        self.name, self.backbone, self.settings, self.classifier, self.own = name, backbone, settings, classifier, own
         self.class_names: tuple[str, ...] = ()
         self.class_texts: tuple[str, ...] = ()
         self.task_sizes: tuple[int, ...] = ()
@@ -108,6 +117,8 @@ class FrozenLearner:
             expected = (len(features), len(self.class_names))
             if tuple(scores.shape) != expected:
                 raise ValueError(f"scores must have the shape {expected}; found {tuple(scores.shape)}")
+            if scores.isnan().any():
+                raise ValueError("scores must be numbers; found NaN")
         return scores
 
     @torch.no_grad()
@@ -150,7 +161,7 @@ class FrozenLearner:
             BASELINE: self.name,
             "base": base_entry(self.backbone),
             "settings": self.settings.model_dump(exclude={"adapter_init"}),
-            "own": self._own_settings(),
+            "own": dict(self.own),
             "epochs": self.epochs,
             "task_sizes": list(self.task_sizes),
             "class_names": list(self.class_names),
@@ -158,11 +169,6 @@ class FrozenLearner:
         }
         if parallel.is_main():
             write_state(Path(folder), manifest, lambda state: save_file(cpu, state / STATE))
-
-    def _own_settings(self) -> dict[str, Any]:
-        """The settings of the classifier, as a recipe names them."""
-        own = {} if self.classifier.own is None else self.classifier.own.model_dump(mode="json")
-        return {prefix(self.name) + key: value for key, value in own.items()}
 
     def restore(self, folder: Path) -> None:
         """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""

@@ -14,7 +14,7 @@ from mgclip.clip.load import load_base
 from mgclip.errors import InputError, first_line
 from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
-from mgclip.method.baselines.options import own_settings
+from mgclip.method.baselines.options import own_settings, prefix
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
@@ -53,7 +53,8 @@ def make_learner(
     own = own_settings(method, given or {})
     with METHODS.blamed(method, "was set up"):
         classifier = classifier_of(method)(backbone, settings, own)
-    learner = FrozenLearner(method, backbone, settings, classifier)
+    written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
+    learner = FrozenLearner(method, backbone, settings, classifier, written)
     if found is not None:
         learner.restore(found)
     return learner
