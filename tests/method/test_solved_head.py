@@ -154,7 +154,7 @@ def test_a_class_that_is_forgotten_without_its_images_leaves_its_scatter_alone()
     kept = own.take(own.labels != 1)
     phi = head.fourier(own.features[own.labels == 1])
     scatter = (phi - phi.mean(0)).T @ (phi - phi.mean(0))
-    expected = solved_head.accumulate(empty(), relabelled(kept, (kept.labels - (kept.labels > 1).long()).tolist())).gram
+    expected = solved_head.summed(empty(), relabelled(kept, (kept.labels - (kept.labels > 1).long()).tolist())).sums.gram
     assert (found.sums.gram - expected - scatter).abs().max() < 1e-12 * expected.abs().max()
 
 

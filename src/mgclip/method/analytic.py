@@ -113,26 +113,33 @@ class Sums:
         """
         if len(labels) == 0:
             return self
-        classes = max(len(self.counts), int(labels.max()) + 1)
-        hot = F.one_hot(labels, classes).to(phi)
-        targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
-        counts = F.pad(self.counts, (0, classes - len(self.counts)))
-        gram, targets = self.gram + sign * phi.T @ phi, targets + sign * phi.T @ hot
-        return replace(self, gram=gram, targets=targets, counts=counts + sign * hot.sum(0))
+        known = self.padded(int(labels.max()) + 1)
+        hot = F.one_hot(labels, len(known.counts)).to(phi)
+        gram, targets = self.gram + sign * phi.T @ phi, known.targets + sign * phi.T @ hot
+        return replace(self, gram=gram, targets=targets, counts=known.counts + sign * hot.sum(0))
+
+    def padded(self, classes: int) -> Sums:
+        """The sums over at least this number of classes; those that are added have no image."""
+        more = max(0, classes - len(self.counts))
+        return replace(self, targets=F.pad(self.targets, (0, more)), counts=F.pad(self.counts, (0, more)))
 
     def merged(self, other: Sums, places: Sequence[int]) -> Sums:
         """The sums of both; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
-        classes = max([len(self.counts), *(place + 1 for place in places)])
-        index = torch.tensor(places, dtype=torch.long, device=self.gram.device)
-        targets = F.pad(self.targets, (0, classes - self.targets.shape[1])).index_add(1, index, other.targets)
-        counts = F.pad(self.counts, (0, classes - len(self.counts))).index_add(0, index, other.counts)
-        return Sums(self.gram + other.gram, targets, counts, self.forgotten + other.forgotten)
+        index, known = torch.tensor(places, dtype=torch.long, device=self.gram.device), self.padded(max(places, default=-1) + 1)
+        targets, counts = known.targets.index_add(1, index, other.targets), known.counts.index_add(0, index, other.counts)
+        gram, forgotten = self.gram + other.gram, self.forgotten + other.forgotten
+        return replace(self, gram=gram, targets=targets, counts=counts, forgotten=forgotten)
 
     def without_class(self, label: int) -> Sums:
         """The sums without a class: its mean and count are gone, and its scatter stays in that which all classes share."""
-        total, kept = self.targets[:, label], torch.arange(len(self.counts), device=self.counts.device) != label
-        gram = self.gram - torch.outer(total, total) / self.counts[label]
-        return Sums(gram, self.targets[:, kept], self.counts[kept], self.forgotten + self.counts[label].item())
+        total, images = self.targets[:, label], self.counts[label]
+        left = replace(self, gram=self.gram - torch.outer(total, total) / images, forgotten=self.forgotten + images.item())
+        return left.without_column(label)
+
+    def without_column(self, label: int) -> Sums:
+        """The sums without the mean and the count of a class, whose images were taken out."""
+        kept = torch.arange(len(self.counts), device=self.counts.device) != label
+        return replace(self, targets=self.targets[:, kept], counts=self.counts[kept])
 
     @property
     def images(self) -> float:

@@ -145,6 +145,11 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
                 f"The models differ in their {what} ({one} and {two}), so their sums cannot be added: start the second one with "
                 "--like and the first one, and learn its images again."
             )
+    if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
+        raise InputError(
+            "The adapters of only one of the models may learn again, and only its head could follow them: start the second one "
+            "with --like and the first one, and learn its images again."
+        )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
     for name, text in zip(other.class_names, other.class_texts, strict=True):
         place = index_of(name, names)
@@ -180,8 +185,7 @@ def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
             surplus[mark] -= 1
         else:
             kept.append(row)
-    taken = images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
-    return replace(taken, labels=torch.full_like(taken.labels, label))
+    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
 
 
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:

@@ -107,6 +107,11 @@ METHODS: Mapping[str, Method] = {
         source="beyond the paper (docs/method.md 10 to 12)",
         changes={**ANALYTIC, "adapt": "always"},
     ),
+    "mg-clip-analytic-auto": Method(
+        about="the solved head; adapters keep learning as long as they help images that they have not seen",
+        source="beyond the paper (docs/method.md 10 to 12)",
+        changes={**ANALYTIC, "adapt": "auto"},
+    ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
         source="joint training",
