@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.clip import parallel
@@ -312,8 +311,8 @@ def moved(head: SolvedHead, before: Tensor, after: Tensor) -> SolvedHead:
         before: Features of the images of the new task before the change, ``(n, d)``.
         after: Their features after it, ``(n, d)``.
     """
-    drift = drift_map(before, after)
-    features = F.normalize(head.sample.features.double() @ drift, dim=-1).to(head.sample.features)
+    drift = drift_map(before, after, head.fourier)
+    features = drift(head.sample.features).to(head.sample.features)
     return replace(head, bank=head.bank and head.bank.moved(drift), sample=replace(head.sample, features=features))
 
 
