@@ -12,9 +12,10 @@ from exported import BRANCHES, QUICK, SOLVED, cells, front
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
+from mgclip.clip.backbone import hub_id
 from mgclip.export.card import model_card
 from mgclip.export.folder import export_folder
-from mgclip.export.merged import CLASSES, export_clip, hub_id
+from mgclip.export.merged import CLASSES, export_clip
 
 HOSTILE = (
     "</td></table><script>alert(1)</script>",

@@ -13,7 +13,8 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
-from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
+from mgclip.clip.backbone import base_name, hub_id
+from mgclip.export.merged import check_learned, likeness_shares
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import history, shown

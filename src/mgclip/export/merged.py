@@ -12,8 +12,7 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from mgclip._version import __version__
-from mgclip.clip.backbone import Backbone
-from mgclip.clip.load import EMBEDDED
+from mgclip.clip.backbone import Backbone, base_name
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
@@ -148,16 +147,3 @@ def metadata(model: MGCLIP) -> Metadata:
 def likeness_shares(fit: Calibration) -> dict[str, float]:
     """The likeness that a percentage of learned images reach if they are left out, by percentage; empty without evidence."""
     return {str(share): value for share, value in zip(SHARES, fit.likeness, strict=False)}
-
-
-def hub_id(backbone: Backbone) -> str | None:
-    """The hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
-    name = backbone.reference
-    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or Path(name).exists()
-    return name if name.count("/") == 1 and not is_path else None
-
-
-def base_name(backbone: Backbone) -> str:
-    """The name of a backbone in files that leave this machine: its hub id, or the last part of its path."""
-    name = backbone.reference
-    return hub_id(backbone) or (name if name == EMBEDDED else Path(name).name)
