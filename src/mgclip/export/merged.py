@@ -33,8 +33,8 @@ class Base(TypedDict):
 class Metadata(TypedDict):
     """The content of ``classes.json``: the classes, and what a prediction needs in addition to the tensors.
 
-    A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``. ``likeness`` has the values that 99, 95
-    and 90 % of its images reached when they were left out.
+    A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``; ``kernel`` is the kind of its random
+    features. ``likeness`` has the values that 99, 95 and 90 % of its images reached when they were left out.
     """
 
     format: int
@@ -49,6 +49,7 @@ class Metadata(TypedDict):
     vision_weight: float
     fusion: str
     logit_scale: float
+    kernel: NotRequired[str]
     head_weight: NotRequired[float]
     text_weight: NotRequired[float]
     likeness: NotRequired[dict[str, float]]
@@ -94,7 +95,7 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
 
 def head_tensors(model: MGCLIP) -> dict[str, Tensor]:
     """The content of ``head.safetensors``: ``texts``, and ``rows`` or the parts of a ``Scorer``; float32, on the CPU."""
-    head = {"rows": model.head} if model.solved is None else vars(model.solved.scorer)
+    head = {"rows": model.head} if model.solved is None else model.solved.scorer.tensors()
     named = {**head, "texts": in_float32(model).encoder.texts(model.class_texts)}
     return {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
 
@@ -139,6 +140,7 @@ def metadata(model: MGCLIP) -> Metadata:
     }
     if model.solved is not None:
         fit = model.solved.calibration
+        about["kernel"] = model.solved.fourier.kernel
         about["head_weight"], about["text_weight"] = fit.head / fit.deviation, fit.text
         about["likeness"] = likeness_shares(fit)
     return about

@@ -78,7 +78,8 @@ class Classifier(torch.nn.Module):
     def _scores(self, features: Tensor) -> Tensor:
         if self.calibration is None:
             return cosines(features, self.get_buffer("rows"))
-        return Scorer(*(self.get_buffer(part.name) for part in fields(Scorer))).scores(features)
+        parts = {part.name: self.get_buffer(part.name) for part in fields(Scorer) if part.name != "kernel"}
+        return Scorer(**parts, kernel=self.settings.kernel).scores(features)
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:

@@ -12,7 +12,7 @@ Compensation*, ECCV 2024.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -109,13 +109,14 @@ class Bank:
             found[own] = F.normalize(held, dim=-1)[(found[own] @ held.T).argmax(1)]
         return found
 
-    def sums(self, fourier: FourierFeatures) -> Sums:
+    def sums(self, fourier: FourierFeatures, *, class_balance: bool = True) -> Sums:
         """The sums over the images of the bank, as if each image had the feature that stands for it."""
+        empty = Sums.empty(fourier.width + 1, self.features.device, class_balance=class_balance)
         if len(self.classes) == 0:
-            return Sums.empty(fourier.width + 1, self.features.device)
+            return empty
         phi = fourier(F.normalize(self.features.double(), dim=-1))
         weights = self.counts[:, None] * F.one_hot(self.classes)
-        return Sums(phi.T @ (self.counts[:, None] * phi), phi.T @ weights, weights.sum(0))
+        return replace(empty, gram=phi.T @ (self.counts[:, None] * phi), targets=phi.T @ weights, counts=weights.sum(0))
 
     def _with(self, features: Tensor, counts: Tensor, classes: Tensor, per_class: int) -> Bank:
         """The bank with more features; a class that has too many is replaced by the centres of its features."""

@@ -136,8 +136,10 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     head, added = _solved(learned, "merge"), _solved(other, "merge")
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
+        ("kernel", head.fourier.kernel, added.fourier.kernel),
         ("gamma", head.fourier.gamma, added.fourier.gamma),
         ("seed", head.fourier.seed, added.fourier.seed),
+        ("class balance", head.sums.class_balance, added.sums.class_balance),
         ("prompt", learned.settings.prompt, other.settings.prompt),
     ):
         if one != two:

@@ -121,7 +121,7 @@ class LearnedModel:
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
         ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
+        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
@@ -136,7 +136,7 @@ class LearnedModel:
             InputError: If the class was not learned, or if these are not its images.
         """
         own = None if images is None else self._marked(self.encoder.pixels(images), name)
-        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
+        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def learned_as(self, images: Any) -> list[tuple[str, ...]]:
@@ -172,7 +172,7 @@ class LearnedModel:
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
         marked = self._marked(pixels, named)
-        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder))
+        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder, self.settings))
         self._load_state(state)
         return before
 
@@ -199,7 +199,7 @@ class LearnedModel:
             raise InputError(
                 "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
             )
-        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder)))
+        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")
     @in_ordinary_modes

@@ -67,9 +67,13 @@ class Settings(CheckedSettings):
     compensation: Literal["trained", "analytic"] = "trained"
     """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
     features: Positive = 2048
-    """M: random Fourier features of the solved head."""
+    """M: random features of the solved head."""
+    kernel: Literal["fourier", "relu"] = "fourier"
+    """Their kind: Fourier features, or relu(R u) as in RanPAC and ACIL."""
+    class_balance: bool = True
+    """Every class weighs the same in the solved head; False: every image."""
     gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Inverse width of their kernel; null: by the median rule on the first task."""
+    """Inverse width of the kernel of Fourier features; null: by the median rule on the first task."""
     bank_per_class: Positive = 64
     """Features of a class that the solved head keeps if the adapters keep learning; they are moved with the adapters."""
     head_epochs: Annotated[int, Field(ge=0)] = 3

@@ -14,6 +14,7 @@ from mgclip.method.analytic import FourierFeatures, Sums
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
 from mgclip.method.evidence import Evidence
+from mgclip.method.settings import Settings
 from mgclip.method.solved_head import Images, SolvedHead
 from mgclip.validation import problems
 
@@ -87,18 +88,14 @@ def _symmetric(triangle: Tensor, size: int) -> Tensor:
     return matrix
 
 
-def restored(
-    about: Mapping[str, Any], named: Mapping[str, Tensor], *, width: int, seed: int, classes: int, per_class: int
-) -> SolvedHead:
+def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings: Settings, classes: int) -> SolvedHead:
     """The solved head from what ``entry`` and ``tensors`` gave.
 
     Args:
         about: What the manifest records.
         named: The tensors.
-        width: The number of random features.
-        seed: The seed they are drawn from.
+        settings: The settings of the model.
         classes: The number of classes of the model.
-        per_class: The largest number of features of a class in the bank.
 
     Raises:
         KeyError, TypeError, ValueError: If something is missing or does not fit.
@@ -107,6 +104,7 @@ def restored(
         known = Entry.model_validate(about)
     except ValidationError as error:
         raise ValueError("; ".join(problems(error))) from None
+    width, balance = settings.features, settings.class_balance
     _check_shapes(named, size=width + 1, classes=classes, dim=known.dim)
     _check_values(named, known, classes)
     size, counts = width + 1, named["counts"].double()
@@ -115,18 +113,18 @@ def restored(
         bank = Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"])
     if "frozen_gram" in named:
         gram, targets = _symmetric(named["frozen_gram"], size), named["frozen_targets"].double()
-        undecided = Sums(gram, targets, counts, known.frozen_forgotten)
+        undecided = Sums(gram, targets, counts, known.frozen_forgotten, balance)
     sampled = {"frozen": named["frozen_sample_features"].float()} if undecided is not None else {}
     return SolvedHead(
-        FourierFeatures(known.dim, width, known.gamma, seed),
-        Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten),
+        FourierFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel),
+        Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
         Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
         Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),
         named["weights"].double(),
         known.ridge,
         known.calibration,
         bank,
-        0 if bank is None else per_class,
+        0 if bank is None else settings.bank_per_class,
         undecided,
         known.evidence,
     )

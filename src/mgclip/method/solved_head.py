@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, solve
+from mgclip.method.analytic import FourierFeatures, Kernel, Sums, activated, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 from mgclip.method.evidence import Evidence
@@ -90,16 +90,22 @@ class Scorer:
         shift: b of the random features, ``(width,)``.
         weights: ``(width, c)``, with the factor sqrt(2 / width) of the features.
         constant: ``(c,)``, the weights of the constant feature.
+        kernel: The kernel of the random features; with ``relu``, relu takes the place of cos.
     """
 
     matrix: Tensor
     shift: Tensor
     weights: Tensor
     constant: Tensor
+    kernel: Kernel = "fourier"
 
     def scores(self, features: Tensor) -> Tensor:
         """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
-        return torch.cos(features @ self.matrix + self.shift) @ self.weights + self.constant
+        return activated(features @ self.matrix + self.shift, self.kernel) @ self.weights + self.constant
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        return {name: value for name, value in vars(self).items() if name != "kernel"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,13 @@ class SolvedHead:
 
     @classmethod
     def empty(
-        cls, fourier: FourierFeatures, device: torch.device | str = "cpu", *, per_class: int = 0, undecided: bool = False
+        cls,
+        fourier: FourierFeatures,
+        device: torch.device | str = "cpu",
+        *,
+        per_class: int = 0,
+        undecided: bool = False,
+        class_balance: bool = True,
     ) -> SolvedHead:
         """A head that has learned nothing.
 
@@ -144,8 +156,10 @@ class SolvedHead:
             device: Its device.
             per_class: The largest number of features of a class in its bank; 0 for a head without a bank.
             undecided: Whether to keep the sums of the pre-trained CLIP too.
+            class_balance: Whether every class weighs the same, or every image.
         """
-        sums, none = Sums.empty(fourier.width + 1, device), torch.empty(0, dtype=torch.long, device=device)
+        sums = Sums.empty(fourier.width + 1, device, class_balance=class_balance)
+        none = torch.empty(0, dtype=torch.long, device=device)
         learned = Images(none, none, torch.empty(0, 0, device=device))
         features = torch.empty(0, fourier.dim, device=device)
         sample = Images(none, none, features, features if undecided else None)
@@ -155,8 +169,13 @@ class SolvedHead:
 
     def emptied(self) -> SolvedHead:
         """A head of the same kind that has learned nothing."""
-        undecided = self.frozen is not None
-        return SolvedHead.empty(self.fourier, self.sums.gram.device, per_class=self.per_class, undecided=undecided)
+        return SolvedHead.empty(
+            self.fourier,
+            self.sums.gram.device,
+            per_class=self.per_class,
+            undecided=self.frozen is not None,
+            class_balance=self.sums.class_balance,
+        )
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
@@ -178,8 +197,9 @@ class SolvedHead:
     def scorer(self) -> Scorer:
         """The head in single precision, which takes half the time. Its scores differ by rounding only."""
         weights, width = self.weights, self.fourier.width
-        parts = *self.fourier.drawn, math.sqrt(2 / width) * weights[:-1], weights[-1]
-        return Scorer(*(part.to(weights.device, torch.float32) for part in parts))
+        parts = *self.fourier.projection, math.sqrt(2 / width) * weights[:-1], weights[-1]
+        matrix, shift, scaled, constant = (part.to(weights.device, torch.float32) for part in parts)
+        return Scorer(matrix, shift, scaled, constant, self.fourier.kernel)
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
@@ -328,13 +348,13 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
     bank, sample = head.bank, head.sample
     if bank is not None:
-        head = replace(head, sums=bank.sums(head.fourier))
+        head = replace(head, sums=bank.sums(head.fourier, class_balance=head.sums.class_balance))
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
     ridge = standing = None
     if bank is not None:
         # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
-        ridge = choose_ridge(*head.sums.balanced(), torch.bincount(bank.classes).to(head.sums.counts))
+        ridge = ridge_of(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)

@@ -110,12 +110,18 @@ def solve_task(
     if head is None:
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed)
+        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
         per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
-        head = SolvedHead.empty(fourier, encoder.backbone.device, per_class=per_class, undecided=images.frozen is not None)
+        head = SolvedHead.empty(
+            fourier,
+            encoder.backbone.device,
+            per_class=per_class,
+            undecided=images.frozen is not None,
+            class_balance=settings.class_balance,
+        )
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)
-    return solved_head.add(head, images, logits_over(encoder)(texts))
+    return solved_head.add(head, images, logits_over(encoder, settings)(texts))
 
 
 def image_marks(pixels: PreparedImages) -> Callable[[], Tensor]:
@@ -157,9 +163,13 @@ def marked_images(
     return Images(own, torch.zeros_like(own) if labels is None else labels.to(features.device), features, frozen)
 
 
-def logits_over(encoder: Encoder) -> LogitsOver:
-    """The text branch of a CLIP, over any classes."""
+def logits_over(encoder: Encoder, settings: Settings) -> LogitsOver:
+    """The text branch of a model, over any classes. If it predicts with the head alone, all logits are zero, and the head is
+    weighed alone.
+    """
     device = encoder.backbone.device
+    if settings.branches == "image":
+        return lambda texts: lambda features: features.new_zeros(len(features), len(texts))
 
     @torch.no_grad()
     def logits(features: Tensor, texts: Sequence[str]) -> Tensor:
