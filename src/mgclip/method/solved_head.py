@@ -275,7 +275,8 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
     """The head without a class; later classes move up.
 
     With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
-    its mean remains in the scatter that all classes share.
+    its mean remains in the scatter that all classes share. Its images leave the sample, and no others take their place, because
+    features of images outside the sample are not kept.
     """
     places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
     if images is None:
