@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from mgclip.method import bank as bank_module
 from mgclip.method.analytic import FourierFeatures, Sums, solve
 from mgclip.method.bank import Bank, centres, drift_map
-from mgclip.method.solved_head import Images, SolvedHead, add
+from mgclip.method.learned_images import Images
+from mgclip.method.solved_head import SolvedHead, add
 
 DIM = 6
 HALF = 1e-3  # more than the rounding of half precision

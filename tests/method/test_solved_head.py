@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solved_heads import CLASSES, WIDTH, empty, images, learned, texts
 
-from mgclip.method import solved_head
-from mgclip.method.solved_head import Images
+from mgclip.method import learned_images, solved_head
+from mgclip.method.learned_images import Images
 
 PROPERTY = settings(deadline=None, max_examples=20)
 
@@ -192,7 +192,7 @@ def test_two_classes_unite_as_if_they_had_been_one(per_class, order):
 
 
 def test_the_sample_is_the_same_whatever_the_order(monkeypatch):
-    monkeypatch.setattr(solved_head, "SAMPLE", 9)
+    monkeypatch.setattr(learned_images, "SAMPLE", 9)
     own = images([8, 8, 8, 8])
     order = torch.randperm(32, generator=torch.Generator().manual_seed(4))
     parts = [own.take(order[:16]), own.take(order[16:])]

@@ -18,7 +18,7 @@ from mgclip.export.merged import check_learned, head_tensors, merged_clip, metad
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
-from mgclip.method.solved_head import Scorer
+from mgclip.method.scorer import Scorer
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29

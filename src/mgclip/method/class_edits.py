@@ -12,9 +12,10 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.method import solved_head
+from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
+from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
 

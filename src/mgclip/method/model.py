@@ -22,11 +22,12 @@ from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.labels import name_list
+from mgclip.method.learned_images import Images
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import prepare
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
-from mgclip.method.solved_head import Images, SolvedHead
+from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded

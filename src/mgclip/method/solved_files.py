@@ -14,8 +14,9 @@ from mgclip.method.analytic import FourierFeatures, Sums
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
 from mgclip.method.evidence import Evidence
+from mgclip.method.learned_images import Images
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import Images, SolvedHead
+from mgclip.method.solved_head import SolvedHead
 from mgclip.validation import problems
 
 WHOLE = {"marks", "labels", "sample_marks", "sample_labels", "bank_classes"}

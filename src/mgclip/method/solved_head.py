@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.method.analytic import FourierFeatures, Kernel, Sums, activated, leave_one_out, ridge_of, solve
+from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 from mgclip.method.evidence import Evidence
-
-SAMPLE = 4096
-"""Images whose features are kept, to weigh both branches by their leave-one-out scores."""
+from mgclip.method.learned_images import Images
+from mgclip.method.scorer import Scorer
 
 CHUNK = 4096
 """Images added to the sums at a time."""
@@ -31,81 +30,6 @@ TextLogits = Callable[[Tensor], Tensor]
 
 LogitsOver = Callable[[Sequence[str]], TextLogits]
 """The text branch over classes with these texts."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of known classes.
-
-    Attributes:
-        marks: Fingerprints of their pixels ``(n,)``.
-        labels: Their classes ``(n,)``.
-        features: Their features ``(n, d)``.
-        frozen: Their features with the pre-trained CLIP ``(n, d)``, while it is undecided whether the adapters stay.
-    """
-
-    marks: Tensor
-    labels: Tensor
-    features: Tensor
-    frozen: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> Images:
-        """The images on a device."""
-        return self._changed(lambda part: part.to(device))
-
-    def take(self, rows: Tensor) -> Images:
-        """Some of them, by position or mask."""
-        return self._changed(lambda part: part[rows])
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Images:
-        frozen = None if self.frozen is None else change(self.frozen)
-        return Images(change(self.marks), change(self.labels), change(self.features), frozen)
-
-    def plus(self, other: Images) -> Images:
-        """Both together."""
-        frozen = None
-        if self.frozen is not None and other.frozen is not None:
-            frozen = torch.cat([self.frozen, other.frozen])
-        marks, labels = torch.cat([self.marks, other.marks]), torch.cat([self.labels, other.labels])
-        return Images(marks, labels, torch.cat([self.features, other.features]), frozen)
-
-    def without_features(self) -> Images:
-        """Only fingerprints and labels."""
-        return replace(self, features=self.features[:, :0], frozen=None)
-
-    def sampled(self) -> Images:
-        """The ``SAMPLE`` images with the smallest fingerprints, in their order."""
-        return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A solved head as predictions use it, in single precision: scores = cos(u matrix + shift) weights + constant.
-
-    Attributes:
-        matrix: R of the random features, ``(d, width)``.
-        shift: b of the random features, ``(width,)``.
-        weights: ``(width, c)``, with the factor sqrt(2 / width) of the features.
-        constant: ``(c,)``, the weights of the constant feature.
-        kernel: The kernel of the random features; with ``relu``, relu takes the place of cos.
-    """
-
-    matrix: Tensor
-    shift: Tensor
-    weights: Tensor
-    constant: Tensor
-    kernel: Kernel = "fourier"
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
-        return activated(features @ self.matrix + self.shift, self.kernel) @ self.weights + self.constant
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-        return {name: value for name, value in vars(self).items() if name != "kernel"}
 
 
 @dataclass(frozen=True)
@@ -260,13 +184,13 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
         wrong += others
     if not rows:
         return head
-    corrected, classes = images.take(_index(rows, images)), _index(wrong, images)
+    corrected, classes = images.take(images.index(rows)), images.index(wrong)
     before = replace(corrected, labels=classes).take(classes >= 0)
     without = replace(
         summed(head, before, sign=-1),
         bank=head.bank and head.bank.minus(before.features, before.labels),
-        learned=_minus(head.learned, before),
-        sample=_minus(head.sample, before),
+        learned=head.learned.minus(before),
+        sample=head.sample.minus(before),
     )
     return add(without, corrected, text_logits)
 
@@ -288,8 +212,8 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
         replace(
             left,
             bank=head.bank and head.bank.placed(places, per_class=head.per_class),
-            learned=_dropped(head.learned, label),
-            sample=_dropped(head.sample, label),
+            learned=head.learned.without_class(label),
+            sample=head.sample.without_class(label),
         ),
         text_logits,
     )
@@ -369,27 +293,3 @@ def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
     for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
         classes.setdefault(mark, []).append(label)
     return [classes.get(mark, []) for mark in marks.tolist()]
-
-
-def _minus(images: Images, removed: Images) -> Images:
-    """The images without those of the same fingerprints and classes; of equal ones, as many as are removed."""
-    left: dict[tuple[int, int], int] = {}
-    for key in zip(removed.marks.tolist(), removed.labels.tolist(), strict=True):
-        left[key] = left.get(key, 0) + 1
-    kept = []
-    for row, key in enumerate(zip(images.marks.tolist(), images.labels.tolist(), strict=True)):
-        if left.get(key, 0):
-            left[key] -= 1
-        else:
-            kept.append(row)
-    return images.take(_index(kept, images))
-
-
-def _dropped(images: Images, label: int) -> Images:
-    kept = images.take(images.labels != label)
-    return replace(kept, labels=kept.labels - (kept.labels > label).long())
-
-
-def _index(rows: Sequence[int], images: Images) -> Tensor:
-    """Numbers as a tensor, on the device of the images."""
-    return torch.tensor(rows, dtype=torch.long, device=images.labels.device)

@@ -17,8 +17,9 @@ from mgclip.method import solved_head
 from mgclip.method.analytic import FourierFeatures, median_gamma
 from mgclip.method.decision import Decision
 from mgclip.method.evidence import Evidence
+from mgclip.method.learned_images import Images
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import Images, LogitsOver, SolvedHead, learned_as
+from mgclip.method.solved_head import LogitsOver, SolvedHead, learned_as
 from mgclip.method.task import TaskData
 from mgclip.names import index_of
 from mgclip.saving.checkpoints import TaskCheckpoints
