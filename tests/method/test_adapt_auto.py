@@ -196,12 +196,28 @@ def test_images_that_were_learned_before_are_no_evidence(make, decide, icons):
     assert result.adapters.images == 24
 
 
-def test_one_image_of_each_class_is_no_evidence_for_adapters(make, icons):
-    model = make()
+def test_adapters_without_evidence_do_not_learn_and_stay(make, decide, icons):
+    decide(kept=False)
+    model, never = make(), make("never")
     model.learn(*task(icons, [0, 1, 2]))
-    result = model.learn(*rows_of(icons, np.array([36, 48])), names_of(icons, [3, 4]))
-    assert (result.adapters.kept, result.adapters.images) == (False, 0)
-    assert not adapters_have_effect(model.backbone)
+    adapters = adapter_state(model.backbone)
+    single = (*rows_of(icons, np.array([36, 48])), names_of(icons, [3, 4]))  # one image of each class cannot be left out
+    result = model.learn(*single)
+    assert (result.adapters, result.epochs) == (None, 0)
+    assert all(torch.equal(adapters[name], weight) for name, weight in adapter_state(model.backbone).items())
+    assert not model.learn(*task(icons, [5, 6])).adapters.kept
+    for classes in (task(icons, [0, 1, 2]), single, task(icons, [5, 6])):
+        never.learn(*classes)
+    same(model, never, icons)
+
+
+def test_adapters_with_evidence_learn_from_images_that_cannot_be_compared(make, decide, icons):
+    decide(kept=True)
+    model = make()
+    for classes in ([0, 1, 2], [3, 4]):
+        model.learn(*task(icons, classes))
+    result = model.learn(*rows_of(icons, np.array([60, 72])), names_of(icons, [5, 6]))
+    assert (result.adapters, result.epochs) == (None, 1)
 
 
 def test_without_epochs_there_is_nothing_to_decide(make, icons):

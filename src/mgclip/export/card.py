@@ -185,8 +185,5 @@ def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
 
 def _decided(model: MGCLIP) -> str:
     """What was decided about the adapters last, in one sentence; empty if nothing was."""
-    if model.settings.adapt != "auto" or model.solved is None or len(model.task_sizes) < 2:
-        return ""
-    decision = model.solved.evidence.decision
-    removed = model.solved.frozen is None and not adapters_have_effect(model.backbone)
-    return describe_decision(decision) if decision.images or (removed and model.epochs) else ""
+    evidence = None if model.solved is None else model.solved.evidence
+    return describe_decision(evidence.decision) if evidence is not None and evidence.images else ""

@@ -27,8 +27,6 @@ class Decision:
 
 def describe_decision(decision: Decision) -> str:
     """What was decided, and why, in one sentence."""
-    if not decision.images:
-        return "The adapters were removed, because no class had two images by which to compare them with the pre-trained CLIP."
     act = "raise" if decision.deviations < 0 else "lower"
     compared = f"{act} the error of {count(decision.images, 'image')} that they had not seen"
     change = f"by {abs(decision.deviations):.1f} standard errors"

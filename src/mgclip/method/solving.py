@@ -56,8 +56,8 @@ def start_task(
 ) -> Start:
     """Encode the images of a task before its adapter phase, and decide with ``adapt: auto`` whether the adapters stay.
 
-    If they do not, they are removed, and the head is the one that has never seen them. Only a task that would train the adapters
-    decides: one of several classes.
+    If they do not, they are removed, and the head is the one that has never seen them. A task whose images cannot be compared
+    decides nothing, and adapters without any evidence for them are not trained.
 
     Args:
         head: The head after the previous task; None for the first one.
@@ -73,8 +73,9 @@ def start_task(
     marks = image_marks(task.pixels)
     frozen = frozen_features(encoder, task.pixels) if undecided else None
     adapted = encoder.images(task.pixels, shared=True) if adapts and head.bank is not None else None
-    if frozen is None or adapted is None or len(task.names) < 2 or not adapters_have_effect(backbone):
+    if frozen is None or adapted is None or not adapters_have_effect(backbone):
         return Start(head, adapts, adapted, frozen)
+    check_finite(adapted)
     if (noted := checkpoints.notes.get("evidence")) is not None:
         evidence = Evidence(**noted)
     else:
@@ -82,6 +83,8 @@ def start_task(
         own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
         evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
     checkpoints.notes["evidence"] = asdict(evidence)
+    if evidence.images == head.evidence.images:
+        return Start(head, True, adapted, frozen) if evidence.images else Start(head, False, frozen=frozen)
     head, decision = replace(head, evidence=evidence), evidence.decision
     if decision.kept:
         return Start(head, adapts, adapted, frozen, decision)
