@@ -23,6 +23,7 @@ from rich.text import Text
 
 from mgclip.errors import one_line
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
+from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class RunDisplay:
         if not self._bars.disable:
             seen = count(record["classes_seen"], "class", "classes")
             screen.print(f"{method:<18} task {done:>2}/{tasks}  {seen:>11}  accuracy {100 * record['accuracy']:5.1f} %")
+            if "adapters" in record:
+                screen.print(f"{'':<18} {describe_decision(Decision(**record['adapters']))}")
 
 
 def with_progress_bar(items: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
