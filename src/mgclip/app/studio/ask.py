@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import Limits, drop_zone, files_of, safely, uploads
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
 from mgclip.app.studio.look import area, message, render
 from mgclip.app.studio.work import About, StudioModel
 from mgclip.errors import InputError
@@ -53,17 +53,18 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
         return answers_html(found, files, model.about()), message(" ".join(problems), error=True)
 
-    def clear_or_ask(value: str, texts: str, least: float) -> tuple[str, str]:
-        return ask(value, texts, least) if value and value != "[]" else (render("no_answers"), "")
+    def ask_at_once(value: str, texts: str, least: float) -> tuple[Any, Any]:
+        if value == UPLOADING:
+            return gr.skip(), gr.skip()
+        return ask(value, texts, least) if value and value != "[]" else (empty, "")
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
         right = corrections(files_of(uploads(value, limits)), event.form)
         said = message(f"Corrected: {describe_corrections(model.correct(right))}.")
         return ask(value, texts, least)[0], said
 
-    given, shown = [dropped, candidates, threshold], [answers, done]
-    empty = render("no_answers")
-    dropped.change(safely(clear_or_ask, empty), given, shown, api_name=False)
+    given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")
+    dropped.change(safely(ask_at_once, empty), given, shown, api_name=False)
     gr.on([button.click, candidates.submit], safely(ask, empty), given, shown, api_name="ask")
     answers.submit(safely(correct, gr.skip()), given, shown, api_name="correct")
     return done

@@ -21,7 +21,9 @@ PICTURES = 4
 
 def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
     """Build the tab; returns the output whose change says that classes changed, the list of classes, and the search field."""
-    search = gr.Textbox("", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False)
+    search = gr.Textbox(
+        "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
+    )
     done = area("classes-message", kind="said")
     shown = area("classes", forms=True)
 

@@ -127,6 +127,7 @@ async function uploadAll(waiting, wrong, notes) {
     }
   };
   zone.classList.add("busy");
+  props.value = "uploading";
   await Promise.all([next(), next(), next()]);
   zone.classList.remove("busy");
   groups.forEach((group) => (group.files = group.files.filter((each) => each.path)));

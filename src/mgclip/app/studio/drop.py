@@ -22,6 +22,10 @@ READ_WITH_A_PLUGIN = (".heic", ".heif", ".avif")
 """Images of phones. They are accepted even if Pillow cannot read them, so that the error says which plugin does."""
 
 
+UPLOADING = "uploading"
+"""The value of a drop zone until all its images are uploaded."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of an upload: megabytes of an image, and images per request."""
@@ -68,6 +72,8 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
     Raises:
         InputError: If there is no image or there are too many, or a file was not uploaded or is deleted.
     """
+    if value == UPLOADING:
+        raise InputError("The images are still being uploaded: wait a moment.")
     try:
         found = [(Path(each["path"]), str(each.get("group") or "")) for each in json.loads(str(value or "[]"))]
     except (ValueError, TypeError, KeyError, AttributeError):
