@@ -76,7 +76,7 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
         raise InputError("The images are still being uploaded: wait a moment.")
     try:
         found = [(Path(each["path"]), str(each.get("group") or "")) for each in json.loads(str(value or "[]"))]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError("The list of images is damaged: reload the page and drop them again.") from None
     if not found:
         raise InputError("There is no image: drop some first.")
