@@ -178,6 +178,7 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     shows(page, "teach-message", "Done: learned 3 classes")
     shows(page, "teach-message", "Leave-one-out accuracy")
     shows(page, "about", "6 classes")
+    playwright.expect(page.locator("#plan")).not_to_contain_text("No plan yet")
     fits(page, "taught")
     assert set(MGCLIP.from_pretrained(place / "shop").class_names[3:]) == {"hat", "coat", "new thing"}
 
@@ -245,6 +246,7 @@ def test_answers_are_corrected_and_downloaded(visit, place):
     page.get_by_role("button", name="Save corrections").click()
     shows(page, "ask-message", "Corrected: 2 images added that were not learned before.")
     assert MGCLIP.from_pretrained(place / "shop").learned_as(files) == [(), (LONG,), (HOSTILE,)]
+    playwright.expect(right.nth(1)).to_have_value("")
     link = page.get_by_role("link", name="Download CSV")
     with page.expect_download() as download:
         link.click()

@@ -4,3 +4,5 @@ element.addEventListener("submit", (event) => {
   const form = event.target;
   trigger("submit", { form: { ...form.dataset, ...Object.fromEntries(new FormData(form)) } });
 });
+// What was filled in belongs to the content that it was filled into.
+watch("value", () => element.querySelectorAll("form").forEach((form) => form.reset()));

@@ -44,8 +44,11 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         note, before = model.learn(by_class(uploads(value, limits)), on_step)
         return "", "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
 
+    def forget_plan(value: str) -> tuple[str, Any]:
+        return render("no_plan") if value else "", hidden  # without a value, the change is shown instead
+
     hidden = gr.Button(visible=False)
-    dropped.change(lambda: (render("no_plan"), hidden), None, [plan, button], api_name=False, show_progress="hidden")
+    dropped.change(forget_plan, [dropped], [plan, button], api_name=False, show_progress="hidden")
     planning.click(safely(show_plan, render("no_plan"), hidden), [dropped], [plan, button, done], api_name="plan")
     shown = [dropped, plan, button, done]
     button.click(safely(teach, gr.skip(), gr.skip(), gr.skip()), [dropped], shown, show_progress_on=[done], api_name="teach")

@@ -99,6 +99,13 @@ class StudioModel:
             self._model, self._state = MGCLIP.from_pretrained(self.folder, base=self.base or None), state
         return self._model
 
+    def _ready(self) -> MGCLIP:
+        """The model, which must know a class."""
+        model = self._load()
+        if not model.class_names:
+            raise InputError("The model knows no class yet: teach it some first.")
+        return model
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Lock the folder; afterwards load the active version again, because the model may be changed without being saved."""
@@ -129,7 +136,7 @@ class StudioModel:
         with self._lock:
             answers = list(
                 predict_files(
-                    self._load(),
+                    self._ready(),
                     files,
                     top=top,
                     candidates=[text.strip() for text in candidates.split(",") if text.strip()],
@@ -225,7 +232,7 @@ class StudioModel:
     def map(self, files: Sequence[Path]) -> Map:
         """Images and the texts of all classes in one plane, to draw the modality gap."""
         with self._lock:
-            model = self._load()
+            model = self._ready()
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(features, model.encoder.texts(model.class_texts))
