@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +18,16 @@ SIDE = 128
 
 def thumbnail(file: Path, side: int = SIDE) -> str | None:
     """A small version of an image file, upright as a viewer shows it; None if it cannot be read."""
+    try:
+        about = file.stat()
+    except (OSError, ValueError):
+        return None
+    return _thumbnail(file, side, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=2000)
+def _thumbnail(file: Path, side: int, _time: int, _bytes: int) -> str | None:
+    """The same for a state of the file. The latest ones are kept, because the studio shows them again after each change."""
     try:
         with open_undecoded(file) as image:
             image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at about this size

@@ -148,7 +148,7 @@ def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
         ("correct", ["[]", "", 0.0]),
         ("edit", []),
         ("go", []),
-        ("refresh", [[]]),
+        ("refresh", [1, 2, 3]),
         ("draw", [{}]),
         ("no_such_function", []),
     ):

@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
 from mgclip.workflows.edit_model import Forgotten
 
-SHOWN = 60
+SHOWN = 48
 """Classes on the page; others are found by name."""
 PICTURES = 4
 """Example pictures of a class."""
@@ -63,6 +63,6 @@ def classes_html(model: StudioModel, text: str = "") -> str:
     cards: list[dict[str, Any]] = []
     for each in listed:
         files = held_out.get(each.name, [])
-        pictures = [picture for file in files[: 2 * PICTURES] if (picture := thumbnail(file)) is not None]
+        pictures = [picture for file in files[: PICTURES + 2] if (picture := thumbnail(file)) is not None]
         cards.append({"class": each, "held_out": len(files), "pictures": pictures[:PICTURES]})
     return render("classes", about=about, cards=cards, found=len(found), text=wanted)

@@ -26,20 +26,25 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
                 asked = ask_tab(model, limits)
             with gr.Tab("Teach", id="teach"):
                 taught = teach_tab(model, limits)
-            with gr.Tab("Classes", id="classes"):
+            with gr.Tab("Classes", id="classes") as listing:
                 edited, classes, search = classes_tab(model)
             with gr.Tab("Versions", id="versions"):
                 went, versions = versions_tab(model)
             with gr.Tab("Gap", id="gap"):
                 gap_tab(model, limits)
 
-        def refresh(text: str) -> tuple[str, str, str, gr.Textbox]:
-            about = model.about()
-            find = gr.Textbox(visible=len(about.classes) > FEW)
-            return about_html(about), classes_html(model, text), versions_html(model), find
+        def refresh() -> tuple[str, str]:
+            return about_html(model.about()), versions_html(model)
 
         changes = [page.load, asked.change, taught.change, edited.change, went.change]
-        gr.on(changes, refresh, [search], [head, classes, versions, search], show_progress="hidden", api_name="refresh")
+        gr.on(changes, refresh, None, [head, versions], show_progress="hidden", api_name="refresh")
+
+        def refresh_classes(text: str) -> tuple[str, gr.Textbox]:  # only if they are in view: their pictures take time
+            return classes_html(model, text), gr.Textbox(visible=len(model.about().classes) > FEW)
+
+        gr.on(
+            [listing.select, edited.change], refresh_classes, [search], [classes, search], show_progress="hidden", api_name=False
+        )
     return page
 
 
