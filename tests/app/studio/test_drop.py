@@ -1,5 +1,6 @@
 """What a browser says that was dropped is checked, and a path of an upload is not shown."""
 
+import errno
 import json
 
 import pytest
@@ -74,6 +75,23 @@ def test_errors_become_a_message_without_the_path_of_the_upload(folder):
     assert left == "left"
     assert "The image a.png cannot be read, &lt;b&gt;x&lt;/b&gt;." in shown
     assert without_upload_folder(f"{folder / 'a.png'} and {folder / 'b.png'}") == "a.png and b.png"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "full", "shop"), "There is no space left on the disk at shop"),
+        (KeyError("x"), "unexpected KeyError: &#39;x&#39; (the terminal shows the traceback)"),
+    ],
+)
+def test_a_fault_of_the_machine_and_a_bug_are_a_sentence_on_the_page(capsys, error, sentence):
+    def fail():
+        raise error
+
+    left, shown = safely(fail, "left")()
+    assert left == "left"
+    assert sentence in shown
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_images_without_a_class_are_counted(folder):

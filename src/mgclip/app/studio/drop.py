@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -13,6 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from mgclip.app.error_messages import describe_error
 from mgclip.app.studio.look import DROP, message, render, text_of
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.images import file_extensions
@@ -110,7 +112,7 @@ def without_upload_folder(text: str) -> str:
 def safely(work: Callable[..., Any], *instead: Any) -> Callable[..., Any]:
     """A function of the page whose last output is a message.
 
-    If it raises an error of this package, the message is the error and the other outputs are ``instead``.
+    If it raises an error, the message describes the error and the other outputs are ``instead``.
     """
 
     @wraps(work)
@@ -118,7 +120,11 @@ def safely(work: Callable[..., Any], *instead: Any) -> Callable[..., Any]:
         try:
             return work(*given, **more)
         except MGCLIPError as error:
-            shown = message(without_upload_folder(str(error)), error=True)
-            return (*instead, shown) if instead else shown
+            text = str(error)
+        except Exception as error:  # a bug, or a fault of the machine
+            traceback.print_exc()
+            text = describe_error(error, more="the terminal shows the traceback")
+        shown = message(without_upload_folder(text), error=True)
+        return (*instead, shown) if instead else shown
 
     return safe
