@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Rows = Sequence[dict[str, Any]]
 CALIBRATED = (1, 4, 20, 100)
 """Images a class of which the calibration is drawn, if they were measured."""
+FEWEST = 10
+"""Answers in a bin of confidence, over all seeds, without which it has no point."""
 
 
 def main() -> None:
@@ -61,14 +63,14 @@ def paint_few(axes: Axes, rows: Rows) -> None:
 
 
 def paint_calibration(axes: Axes, rows: Rows) -> None:
-    """Accuracy over confidence, in ten bins over the answers of all seeds; a perfect model lies on the diagonal."""
+    """Accuracy over confidence, in ten bins over the answers of all seeds, without nearly empty ones; a perfect model lies on the diagonal."""
     axes.plot([0, 100], [0, 100], linestyle=DASHED, color="#000000", linewidth=1, label="perfect")
     for number, count in enumerate(CALIBRATED):
         bins = np.array([row["bins"] for row in rows if row["images a class"] == count], dtype=float)  # [seeds, bins, 3]
         if not len(bins):
             continue
         weight = bins[..., 2]
-        seen = weight.sum(0) > 0
+        seen = weight.sum(0) >= FEWEST
         points = [100 * (np.nan_to_num(bins[..., part]) * weight).sum(0)[seen] / weight.sum(0)[seen] for part in (0, 1)]
         style, colour = curve_style(number)
         axes.plot(*points, style, color=colour, label="1 image a class" if count == 1 else f"{count} images a class")
