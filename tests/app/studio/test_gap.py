@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip.app.studio.gap import LETTER, LINE, MOST_LABELS, TALL, WIDE, labelled, map_html
+from mgclip.app.studio.gap import LETTER, LINE, TALL, WIDE, labelled, map_html
 from mgclip.app.studio.work import Map
 
 
@@ -17,11 +17,11 @@ def box(mark):
 
 @pytest.mark.parametrize("size", [WIDE, TALL])
 def test_labels_are_inside_and_apart(size):
-    width, height = size
+    width, height, _ = size
     rng = np.random.default_rng(0)
     texts = np.stack([rng.uniform(0.1 * width, 0.9 * width, 12), rng.uniform(40, height - 40, 12)], axis=1)
     names = [f"class {n}" for n in range(12)]
-    marks = labelled(texts, names, ["#000"] * 12, range(12), [], width, height)
+    marks = labelled(texts, names, ["#000"] * 12, range(12), [], size)
     boxes = [box(mark) for mark in marks]
     assert [mark.label for mark in marks] == names
     for left, top, right, bottom in boxes:
@@ -34,7 +34,7 @@ def test_labels_are_inside_and_apart(size):
 
 def test_a_drawing_of_many_classes_names_some_and_says_so(tmp_path):
     rng = np.random.default_rng(0)
-    count = MOST_LABELS + 5
+    count = WIDE[-1] + 5
     found = Map(
         rng.normal(size=(50, 2)).astype(np.float32),
         rng.normal(size=(count, 2)).astype(np.float32),
@@ -42,7 +42,7 @@ def test_a_drawing_of_many_classes_names_some_and_says_so(tmp_path):
         tuple(f"<class {n}>" for n in range(count)),
     )
     page = map_html(found, [tmp_path / f"{n}.png" for n in range(50)])
-    assert page.count("<text") == 2 * MOST_LABELS
+    assert page.count("<text") == WIDE[-1] + TALL[-1]
     assert f"&lt;class {count - 1}&gt;</text>" in page, "a class that is an answer is named"
-    assert "5 class texts have no label" in page
+    assert "There is no room for all labels" in page
     assert "<class" not in page

@@ -16,16 +16,16 @@ from mgclip.app.studio.work import Map, StudioModel
 from mgclip.report.figures import COLOURS
 from mgclip.report.thumbnails import thumbnail
 
-WIDE, TALL = (900, 560), (420, 520)
-"""Width and height of the drawing on a wide screen and on a phone, in its own units."""
+WIDE, TALL = (900, 560, 60), (420, 520, 20)
+"""The drawing on a wide screen and on a phone: width and height in its own units, and the number of class texts with a label."""
 SIDE, EDGE = 0.12, 40
 """Margins of the drawing: a share of its width, and at top and bottom."""
 PICTURE = 34
 """Side of a picture in the drawing."""
 LETTER, LINE = 9.0, 17
 """Width of a letter and height of a line of its labels."""
-MOST_LABELS, LONGEST_LABEL = 60, 24
-"""Labels of class texts, and characters of a label; the others appear under the pointer."""
+LONGEST_LABEL = 24
+"""Characters of a label; the complete name appears under the pointer."""
 PICTURES = 40
 """At most this many images are drawn as pictures, more as dots."""
 
@@ -69,12 +69,11 @@ def map_html(found: Map, files: Sequence[Path]) -> str:
     names = [f"{file.name}: {found.names[label]}" for file, label in zip(files, found.labels.tolist(), strict=True)]
     pictures = [thumbnail(file, 2 * PICTURE) if len(files) <= PICTURES else None for file in files]
     drawings = [_drawing(found, names, pictures, kind, *size) for kind, size in (("wide", WIDE), ("tall", TALL))]
-    hidden = max(0, len(found.names) - MOST_LABELS)
-    return render("gap", drawings=drawings, images=len(files), texts=len(found.names), hidden=hidden, side=PICTURE)
+    return render("gap", drawings=drawings, images=len(files), texts=len(found.names), some=TALL[-1], side=PICTURE)
 
 
 def _drawing(
-    found: Map, names: Sequence[str], pictures: Sequence[str | None], kind: str, width: int, height: int
+    found: Map, names: Sequence[str], pictures: Sequence[str | None], kind: str, width: int, height: int, most: int
 ) -> dict[str, object]:
     images, texts = _placed(found.images, found.texts, width, height)
     colours = [COLOURS[label % len(COLOURS)].replace("#000000", "currentColor") for label in range(len(found.names))]
@@ -89,7 +88,7 @@ def _drawing(
     answered = np.bincount(found.labels, minlength=len(found.names))
     order = np.argsort(-answered, kind="stable")  # the labels of answered classes come first
     taken = [_around(dot.x, dot.y, PICTURE / 2) for dot in dots if dot.picture]
-    marks = labelled(texts, found.names, colours, order.tolist(), taken, width, height)
+    marks = labelled(texts, found.names, colours, order.tolist(), taken, (width, height, most))
     return {"kind": kind, "width": width, "height": height, "dots": dots, "lines": lines, "marks": marks}
 
 
@@ -111,16 +110,16 @@ def labelled(
     colours: Sequence[str],
     order: Sequence[int],
     taken: Sequence[Box],
-    width: int,
-    height: int,
+    size: tuple[int, int, int],
 ) -> list[Mark]:
     """The class texts. In this order, their labels are placed where they cover the least of what is drawn already."""
+    width, height, most = size
     boxes = [*taken, *(_around(x, y, 7) for x, y in texts.tolist())]
     marks = []
     for number, index in enumerate(order):
         x, y = texts[index].tolist()
         name = names[index]
-        if number >= MOST_LABELS:
+        if number >= most:
             marks.append(Mark(x, y, name, colours[index]))
             continue
         label = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
