@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, O
 from mgclip.words import count
 
 if TYPE_CHECKING:
+    from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
@@ -22,6 +24,13 @@ Retention = Annotated[
 TestFolder = Annotated[Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")]
 
 
+MergeNames = Annotated[
+    bool,
+    typer.Option(
+        "--merge-names",
+        help="Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
+    ),
+]
 Source = Annotated[
     Path,
     typer.Argument(help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."),
@@ -48,6 +57,7 @@ def learn_command(
     prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
+    merge_names: MergeNames = False,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
@@ -77,6 +87,8 @@ def learn_command(
         hold_out=hold_out,
         retention=retention,
         skip_unreadable=on_bad_image == "skip",
+        merge_names=merge_names,
+        ask=_ask_to_merge,
     )
     if dry_run:
         learner, plan = job.plan()
@@ -96,6 +108,14 @@ def learn_command(
         print_json(done)
     elif not quiet:
         _print_changes(done)
+
+
+def _ask_to_merge(alike: AlikeNames) -> bool:
+    """Ask a person at a terminal whether to make classes with such names one."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    typer.echo(alike, err=True)
+    return typer.confirm("Learn them as one class?", err=True)
 
 
 def _print_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, wit
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import check_place, is_saved
+from mgclip.saving.store import check_place, is_saved, read_manifest
+from mgclip.workflows.alike_names import AlikeNames
 from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.merge import new_model_like
@@ -133,8 +134,12 @@ def read_job(
     hold_out: float = 0.2,
     retention: Path | None = None,
     skip_unreadable: bool = False,
+    merge_names: bool = False,
+    ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
+
+    ``ask`` is called if names of classes are alike and not to be merged; if it returns True, they are merged.
 
     Raises:
         InputError: If a setting is wrong, or a folder or its images cannot be used.
@@ -142,7 +147,13 @@ def read_job(
     check_place(model)
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
-    source = read_source(folder, names=names, test=test)
+    known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
+    try:
+        source = read_source(folder, names=names, test=test, known=known, merge_names=merge_names)
+    except AlikeNames as alike:
+        if not ask(alike):
+            raise
+        source = read_source(folder, names=names, test=test, known=known, merge_names=True)
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []
     if skip_unreadable:

@@ -98,7 +98,7 @@ def make_plan(
     )  # raises an error for what cannot be learned
     if model.settings.memory:
         check_room(model.settings.memory, len(model.class_names) + len(train))
-    notes = tuple(note for note in (source.note, *left_out, *missing, describe_duplicates(files, measured)) if note)
+    notes = tuple(note for note in (*source.notes, *left_out, *missing, describe_duplicates(files, measured)) if note)
     seconds = _seconds(model, len(train), files, len(measured))
     return Plan(train, tests, texts, len(known), seconds, notes, tuple(name for name in train if name in known))
 
