@@ -34,7 +34,7 @@ def test_other_names_have_different_loose_forms(one, other):
 @pytest.mark.parametrize(("one", "other"), [("T-Shirt", "t shirt"), ("café", "cafe\u0301"), ("dress", "Dress")])
 def test_alike_class_folders_are_refused_with_the_option_that_merges_them(tmp_path, one, other):
     folder = class_folders(tmp_path / "data", **{one: 2, other: 3, "hat": 2})
-    with pytest.raises(InputError, match="is probably the same as .* learn them as one class with --merge-names"):
+    with pytest.raises(InputError, match=r"is probably the same as .* learn them as one class with --merge-names"):
         read_source(folder)
     source = read_source(folder, merge_names=True)
     assert {name: len(files) for name, files in source.train.items()} == {other: 5, "hat": 2}
@@ -65,7 +65,7 @@ def test_texts_and_test_images_follow_the_name_that_wins(tmp_path):
 
 def test_two_folders_that_a_table_calls_the_same_are_merged_only_if_wanted(tmp_path):
     folder = class_folders(tmp_path / "data", a=2, b=3)
-    with pytest.raises(InputError, match="have the name 'cat'.*--merge-names"):
+    with pytest.raises(InputError, match=r"have the name 'cat'.*--merge-names"):
         read_source(folder, names="a=cat,b=cat")
     assert len(read_source(folder, names="a=cat,b=cat", merge_names=True).train["cat"]) == 5
 

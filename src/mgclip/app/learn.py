@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,13 @@ from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, O
 from mgclip.words import count
 
 if TYPE_CHECKING:
+    from mgclip.experiment.schemas import SkippedImage
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
+NAMED = 10
+"""Classes of the plan that are named."""
 
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
@@ -31,6 +35,7 @@ MergeNames = Annotated[
         help="Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
     ),
 ]
+Photos = Annotated[Path | None, typer.Option(help="Folder to which the held-out images of earlier classes have moved.")]
 Source = Annotated[
     Path,
     typer.Argument(help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."),
@@ -58,6 +63,7 @@ def learn_command(
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
     merge_names: MergeNames = False,
+    photos: Photos = None,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
@@ -67,7 +73,8 @@ def learn_command(
     quiet: Quiet = False,
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
-    from mgclip.app.display import RunDisplay, require_single_process, screen
+    from mgclip.app.display import opening_images, require_single_process, screen
+    from mgclip.app.learn_progress import LearnProgress
     from mgclip.app.signals import stop_on_signal
     from mgclip.app.streams import print_json
     from mgclip.method.alike_texts import warn_of_alike_texts
@@ -88,19 +95,31 @@ def learn_command(
         retention=retention,
         skip_unreadable=on_bad_image == "skip",
         merge_names=merge_names,
+        photos=photos,
         ask=_ask_to_merge,
     )
     if dry_run:
-        learner, plan = job.plan()
+        with opening_images(quiet=quiet) as opened:
+            learner, plan = job.plan(opened)
         texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
         warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
-        _print_plan(plan, as_json=as_json, quiet=quiet)
+        _print_plan(plan, job.skipped, as_json=as_json, quiet=quiet)
         return
     try:
-        with job.begin(wait=wait) as (learner, plan):
-            _print_plan(plan, as_json=False, quiet=quiet or as_json)
-            with RunDisplay(1, quiet=quiet) as display, stop_on_signal() as stop:
-                done = job.learn(learner, plan, on_step=display.on_step, checkpoint_every=checkpoint_every, stop=stop)
+        with ExitStack() as opening:
+            opened = opening.enter_context(opening_images(quiet=quiet))
+            with job.begin(wait=wait, on_images=opened) as (learner, plan):
+                opening.close()
+                _print_plan(plan, job.skipped, as_json=False, quiet=quiet or as_json)
+                with LearnProgress(plan, quiet=quiet) as progress, stop_on_signal() as stop:
+                    done = job.learn(
+                        learner,
+                        plan,
+                        on_step=progress.on_step,
+                        on_images=progress.on_images,
+                        checkpoint_every=checkpoint_every,
+                        stop=stop,
+                    )
     except KeyboardInterrupt:
         screen.print(f"Stopped. {model} is unchanged; run the same command again to resume from the last checkpoint.")
         raise typer.Exit(1) from None
@@ -118,26 +137,38 @@ def _ask_to_merge(alike: AlikeNames) -> bool:
     return typer.confirm("Learn them as one class?", err=True)
 
 
-def _print_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
     from mgclip.app.display import out
     from mgclip.app.streams import print_json
 
+    least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
-        notes = {"notes": plan.notes} if plan.notes else {}
-        grown = {"grown": list(plan.grown)} if plan.grown else {}
-        print_json({"classes": classes, **grown, "test_images": plan.test_images, "seconds": plan.seconds, **notes})
-    elif not quiet:
-        shortest, longest = map(_duration, plan.seconds)
-        out.print(
-            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; "
-            f"{plan.test_images:,} more to measure on; "
-            f"about {shortest if shortest == longest else f'{shortest} to {longest}'}"
+        extra = {"grown": list(plan.grown), "skipped": list(skipped), "notes": plan.notes}
+        pairs = [[str(file) for file in pair] for pair in plan.duplicates]
+        print_json(
+            {
+                "classes": classes,
+                "images_per_class": {"least": least, "most": most},
+                "test_images": plan.test_images,
+                "seconds": plan.cost.seconds,
+                "memory": plan.cost.memory,
+                **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
+            }
         )
-        if plan.grown:
-            for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
-                if names:
-                    out.print(f"{title}: {_names_and_images(plan, names)}")
+    elif not quiet:
+        out.print(
+            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
+            f"about {_duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+        )
+        for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
+            if names:
+                out.print(f"{title}: {_names_and_images(plan, names)}")
+        if len(plan.train) > NAMED:
+            out.print(f"images per class: {least if least == most else f'{least} to {most}'}")
+        if skipped:
+            first = f"{skipped[0]['image']} ({skipped[0]['reason']})"
+            out.print(f"skipped: {count(len(skipped), 'image')} that cannot be read, such as {first}")
         for note in plan.notes:
             out.print(note)
 
@@ -150,9 +181,9 @@ def _classes_to_learn(plan: Plan) -> str:
     return " and ".join([*new, f"more images of {len(plan.grown)} of the {plan.known} known classes"])
 
 
-def _names_and_images(plan: Plan, names: Sequence[str], most: int = 10) -> str:
-    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:most]]
-    return ", ".join(listed) + (f", and {len(names) - most} more" if len(names) > most else "")
+def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
+    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:NAMED]]
+    return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _duration(seconds: float) -> str:
@@ -178,10 +209,14 @@ def _print_changes(done: LearnReport) -> None:
         out.print(f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}")
     if accuracy["old"] is not None:
         old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
-        missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read)" if measured["gone"] else ""
+        missing = ""
+        if measured["gone"]:
+            missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read; if they have moved, use --photos)"
         out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
     elif done["classes_in_all"] > len(done["classes"]):
-        out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
+        lost = "none of their held-out images can be found: if they have moved, give their folder with --photos"
+        why = lost if measured["gone"] else "no image of them was held out"
+        out.print(f"accuracy on earlier classes: not measured, because {why}")
     if done["leave_one_out"] is not None:
         out.print(f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn")
     before, after = done["untuned"], done["tuned"]

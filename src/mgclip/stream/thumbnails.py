@@ -15,7 +15,7 @@ from mgclip.rgb import displayed
 
 SIDE = 16
 """Width and height of a thumbnail."""
-ALIKE = 0.99
+ALIKE = 0.98
 """The least correlation of the thumbnails of two pictures that are nearly the same."""
 CONTRAST = 4.0
 """The least standard deviation of the grey values of a thumbnail. Pictures of one colour are not compared."""

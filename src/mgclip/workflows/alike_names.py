@@ -23,9 +23,7 @@ def loose_form(name: str) -> str:
     return SEPARATORS.sub("", visible_form(name).casefold())
 
 
-def choose_names(
-    classes: Mapping[str, Sequence[Path]], known: Sequence[str], *, merge: bool
-) -> tuple[dict[str, str], list[str]]:
+def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *, merge: bool) -> tuple[dict[str, str], list[str]]:
     """Choose one name for all classes with the same loose form: the one that is known, otherwise that with the most images.
 
     Args:

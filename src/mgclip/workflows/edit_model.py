@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
-from mgclip.workflows.held_out import as_json, joined, read_held_out
-
-HeldOut = Mapping[str, Sequence[Path]]
+from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
 
 
 def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> bool:
@@ -115,5 +113,5 @@ def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tupl
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
         held_out, what = edit(model, read_held_out(folder))
-        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out)})
+        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out, folder)})
     return what

@@ -17,7 +17,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
 from mgclip.words import count
-from mgclip.workflows.held_out import as_json, held_out_images, joined, read_held_out
+from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
 from mgclip.workflows.note import Accuracies, LearnNote, Remarks, TextMeasures
 from mgclip.workflows.plan import Plan
@@ -33,6 +33,7 @@ def learn_folder(
     retention: Mapping[str, Sequence[Path]] | None = None,
     skipped: Sequence[SkippedImage] = (),
     on_step: OnStep = lambda step: None,
+    on_images: Callable[[int], None] = lambda count: None,
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> LearnNote:
@@ -48,6 +49,7 @@ def learn_folder(
         retention: Images of classes never trained on, by class.
         skipped: Images that were left out, for the note.
         on_step: Called after each training step.
+        on_images: Called after images were encoded, with their number.
         checkpoint_every: Steps between checkpoints.
         stop: Called after each step of the adapters; if it returns True, the step is saved and ``Stopped`` raised.
 
@@ -58,7 +60,9 @@ def learn_folder(
         'learned 2 classes'
     """
     begun = time.perf_counter()
-    images = _images(model, folder, plan, retention or {})
+    model.encoder.on_images = on_images
+    earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
+    images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
     before = model.classify(features[1]).names if len(images.old) else []
     untuned = _untuned(model, plan, images, features)
@@ -82,7 +86,7 @@ def learn_folder(
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    _save(model, folder, plan, note)
+    _save(model, folder, plan, earlier, note)
     return note
 
 
@@ -93,10 +97,10 @@ def _untuned(model: MGCLIP, plan: Plan, images: _Images, features: tuple[Tensor,
         return _by_text(model, plan, images, images.features(model) if adapted else features)
 
 
-def _save(model: MGCLIP, folder: Path, plan: Plan, note: LearnNote) -> None:
+def _save(model: MGCLIP, folder: Path, plan: Plan, earlier: HeldOut, note: LearnNote) -> None:
     """Save the next version with its note and its held-out images."""
-    held_out = joined(model.class_names, read_held_out(folder), plan.tests)
-    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
+    images = joined(model.class_names, earlier, held_out(plan.tests, plan.folder))
+    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(images, folder)})
     remove_task_checkpoints(folder)
 
 
@@ -113,8 +117,8 @@ class _Images(NamedTuple):
         return self.new.features(model), self.old.features(model)
 
 
-def _images(model: MGCLIP, folder: Path, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
-    old_images, gone = held_out_images(folder, model.class_names)
+def _images(model: MGCLIP, earlier: HeldOut, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
+    old_images, gone = measurable(earlier, model.class_names)
     room = MemoryBudget(KEEP_BYTES)
     old, unreadable = LabelledImages.readable(model, old_images, room)
     new, kept = (LabelledImages.of(model, images, room) for images in (plan.tests, retention))

@@ -43,6 +43,7 @@ class LearnJob:
         hold_out: The share of each class to measure on.
         retention: Images of classes never trained on.
         skipped: Images that cannot be read, and why.
+        photos: Where held-out images are now, if they have moved.
     """
 
     folder: Path
@@ -55,16 +56,25 @@ class LearnJob:
     hold_out: float
     retention: Mapping[str, list[Path]]
     skipped: list[SkippedImage]
+    photos: Path | None = None
 
-    def plan(self) -> tuple[MGCLIP, Plan]:
-        """Load or make the model, and plan.
+    def plan(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> tuple[MGCLIP, Plan]:
+        """Load or make the model, and plan; ``on_images`` is that of ``make_plan``.
 
         Raises:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
         model, notes = self._open()
-        held_out = read_held_out(self.model)
-        plan = make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed, held_out=held_out)
+        held_out = read_held_out(self.model, *([self.photos] if self.photos else []), self.folder)
+        plan = make_plan(
+            model,
+            self.source,
+            share=self.hold_out,
+            seed=model.settings.seed,
+            held_out=held_out,
+            retention=sum(map(len, self.retention.values())),
+            on_images=on_images,
+        )
         return model, replace(plan, notes=(*notes, *plan.notes))
 
     def _open(self) -> tuple[MGCLIP, list[str]]:
@@ -94,12 +104,14 @@ class LearnJob:
         return [key for key in self.given if key not in RUNTIME_SETTINGS]
 
     @contextmanager
-    def begin(self, *, wait: float) -> Iterator[tuple[MGCLIP, Plan]]:
+    def begin(
+        self, *, wait: float, on_images: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[tuple[MGCLIP, Plan]]:
         """Lock the folder of the model, wait up to ``wait`` seconds for another writer, and yield the model and its plan."""
-        planned = None if is_saved(self.model) else self.plan()  # errors come before the folder is created
+        planned = None if is_saved(self.model) else self.plan(on_images)  # errors come before the folder is created
         with only_writer(self.model, wait=wait):
             if planned is None or is_saved(self.model):  # another process may have written it in the meantime
-                planned = self.plan()
+                planned = self.plan(on_images)
             yield planned
 
     def learn(self, model: MGCLIP, plan: Plan, **callbacks: Any) -> LearnReport:
@@ -135,6 +147,7 @@ def read_job(
     retention: Path | None = None,
     skip_unreadable: bool = False,
     merge_names: bool = False,
+    photos: Path | None = None,
     ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
@@ -145,6 +158,8 @@ def read_job(
         InputError: If a setting is wrong, or a folder or its images cannot be used.
     """
     check_place(model)
+    if photos is not None and not photos.is_dir():
+        raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
     known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
@@ -161,4 +176,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped)
+    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.images import find_unreadable_images
 from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
+from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
+from mgclip.words import count
 from mgclip.workflows.alike_names import AlikeNames, choose_names, rename
 from mgclip.workflows.naming import Naming, read_naming
 
@@ -24,7 +27,7 @@ class Source:
         train: Training images by class name.
         texts: What prompts call a class, if not by its name.
         tests: Test images by class name, if there are any; they may have classes that ``train`` has not.
-        notes: Which part of the folder is tested on, if there was a choice, and which classes became one.
+        notes: Which part of the folder is tested on, if there was a choice; which classes became one; what is not read.
     """
 
     folder: Path
@@ -72,8 +75,8 @@ def read_source(
         if merge_names:
             tests = rename(tests, choose_names(tests, list(chosen.values()), merge=True)[0])
     texts = {chosen.get(name, name): text for name, text in called.values()} | dict(called.values())
-    notes = [*united, *([parts.about] if parts.about and test is None else [])]
-    return Source(folder, rename(train, chosen), texts, tests, tuple(notes))
+    notes = [*united, parts.about if test is None else None, *_not_read(parts.train)]
+    return Source(folder, rename(train, chosen), texts, tests, tuple(note for note in notes if note))
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
@@ -125,6 +128,20 @@ def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]
     if empty := [name for name, own in images.items() if own and not left[name]]:
         raise InputError(f"No image of the class {empty[0]!r} can be read: replace at least one.")
     return left, [{"image": str(file), "reason": reason} for file, reason in reasons.items()]
+
+
+def _not_read(folder: Path) -> list[str]:
+    """Sentences on files in class folders that are not images by their extension, and on images outside of class folders."""
+    files = [entry.name for name in subfolders(folder) for entry in walk(folder / name) if not is_image_name(entry.name)]
+    kinds = Counter(Path(name).suffix.lower() or "no extension" for name in files).most_common(3)
+    outside = [entry.name for entry in entries(folder) if is_file(entry) and is_image_name(entry.name)]
+    notes = []
+    if files:
+        listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
+        notes.append(f"not read: {count(len(files), 'file')} of other formats ({listed})")
+    if outside:
+        notes.append(f"not learned: {count(len(outside), 'image')} outside the class folders, such as {folder / outside[0]}")
+    return notes
 
 
 def _surrogate(name: str) -> bool:
