@@ -14,6 +14,7 @@ from mgclip.words import count
 if TYPE_CHECKING:
     from mgclip.experiment.evaluation import Evaluation
     from mgclip.experiment.schemas import SkippedImage
+    from mgclip.workflows.branches import BranchAccuracies
 
 
 def evaluate_command(
@@ -51,8 +52,10 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
+    from mgclip.app.display import out
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.branches import better_alone
     from mgclip.workflows.evaluate import evaluate_folder
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
@@ -73,6 +76,14 @@ def evaluate_command(
         print_json(found)
     else:
         _print(found)
+        branches: BranchAccuracies = {
+            "images": found["images"],
+            "model": found["accuracy"],
+            "text": found["text_accuracy"],
+            "head": found["image_accuracy"],
+        }
+        if (better := better_alone(learner, branches, str(model))) is not None:
+            out.print(better)
 
 
 def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
@@ -81,15 +92,23 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.branches import better_alone
     from mgclip.workflows.evaluate import learned_evidence
 
     if files:
         raise InputError(f"{files[0]} cannot be written, because it lists each class of a folder: give a folder.")
-    found = learned_evidence(MGCLIP.from_pretrained(model, base=base or None))
+    learner = MGCLIP.from_pretrained(model, base=base or None)
+    found = learned_evidence(learner)
     if as_json:
         print_json({"model": str(model), **found})
         return
-    out.print(f"leave-one-out accuracy of {model}: {percent(found['leave_one_out'])} % of its learned images")
+    left_out = found["left_out"]
+    out.print(
+        f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images; text branch only "
+        f"{percent(left_out['text'])} %, head only {percent(left_out['head'])} %"
+    )
+    if (better := better_alone(learner, left_out, str(model))) is not None:
+        out.print(better)
     _print_threshold(found["likeness"], found["likeness_of"])
 
 

@@ -16,6 +16,7 @@ from mgclip.words import count
 if TYPE_CHECKING:
     from mgclip.experiment.schemas import SkippedImage
     from mgclip.workflows.alike_names import AlikeNames
+    from mgclip.workflows.branches import BranchAccuracies
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
@@ -193,37 +194,59 @@ def _duration(seconds: float) -> str:
 
 
 def _print_changes(done: LearnReport) -> None:
-    from mgclip.app.display import out, percent
+    from mgclip.app.display import out
     from mgclip.workflows.note import gap_moved
 
-    accuracy, measured = done["accuracy"], done["test_images"]
-    which = "these" if done.get("grown") else "the new"
-    epochs = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ""
+    trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"
     out.print(
-        f"{done['what']} from {count(done['images'], 'image')}{epochs}, {_duration(done['seconds'])}; "
-        f"{done['model']} knows {done['classes_in_all']}"
+        f"{done['what']} from {count(done['images'], 'image')}{trained}, {_duration(done['seconds'])}; "
+        f"{done['model']} knows {count(done['classes_in_all'], 'class', 'classes')}"
     )
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
-    if accuracy["new"] is not None:
-        out.print(f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}")
+    if done["classes_in_all"] > 1:  # a single class is always right
+        _print_accuracies(done)
+    before, after = done["untuned"], done["tuned"]
+    if done["epochs"] and after["by_text"] is not None:
+        out.print(f"text branch only: {_percent(after['by_text'])} (pre-trained CLIP: {_percent(before['by_text'])})")
+    if done["epochs"] and (moved := gap_moved(done)) is not None:
+        out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
+    if before["retention"] is not None and after["retention"] is not None:
+        drop = f"{100 * (before['retention'] - after['retention']):.2f}"
+        out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, a drop of {drop} points")
+    for sentence in done["advice"]:
+        out.print(sentence)
+
+
+def _print_accuracies(done: LearnReport) -> None:
+    from mgclip.app.display import out
+
+    accuracy, measured = done["accuracy"], done["test_images"]
+    branches, left_out = done["branches"], done["left_out"]
+    if branches["images"]:
+        out.print(f"accuracy: {_percent(branches['model'])} of {count(branches['images'], 'test image')} ({_alone(branches)})")
     if accuracy["old"] is not None:
-        old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
+        if accuracy["new"] is not None:
+            which = "these" if done.get("grown") else "the new"
+            out.print(f"accuracy on {which} classes: {_percent(accuracy['new'])} of {count(measured['new'], 'test image')}")
         missing = ""
         if measured["gone"]:
             missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read; if they have moved, use --photos)"
-        out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
+        old = f"accuracy on earlier classes: {_percent(accuracy['old'])} of {count(measured['old'], 'test image')}"
+        out.print(f"{old}{missing}; before: {_percent(accuracy['old_before'])}")
     elif done["classes_in_all"] > len(done["classes"]):
         lost = "none of their held-out images can be found: if they have moved, give their folder with --photos"
         why = lost if measured["gone"] else "no image of them was held out"
         out.print(f"accuracy on earlier classes: not measured, because {why}")
-    if done["leave_one_out"] is not None:
-        out.print(f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn")
-    before, after = done["untuned"], done["tuned"]
-    if after["by_text"] is not None:
-        out.print(f"text branch only: {percent(after['by_text'])} % (pre-trained CLIP: {percent(before['by_text'])} %)")
-    if done["epochs"] and (moved := gap_moved(done)) is not None:
-        out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
-    if before["retention"] is not None and after["retention"] is not None:
-        drop = percent(before["retention"] - after["retention"])
-        out.print(f"zero-shot accuracy on classes never trained on: {percent(after['retention'])} %, a drop of {drop} points")
+    if left_out is not None:
+        share = f"{_percent(left_out['model'])} of the learned images, each left out in turn"
+        out.print(f"leave-one-out accuracy: {share} ({_alone(left_out)})")
+
+
+def _alone(branches: BranchAccuracies) -> str:
+    """The accuracies of each branch alone."""
+    return f"text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])}"
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.2f} %"

@@ -50,6 +50,7 @@ for command in (
     corrections.merge_command,
     versions.history_command,
     versions.undo_command,
+    versions.set_command,
     versions.relabel_command,
     versions.forget_command,
     report.report_command,

@@ -18,6 +18,7 @@ from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, solved_head
 from mgclip.method.calibration import Calibration
+from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.labels import name_list
@@ -121,6 +122,21 @@ class LearnedModel:
         ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
         self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
+
+    @in_ordinary_modes
+    def change_settings(self, **given: Any) -> None:
+        """Change settings that need no training: ``branches``, ``fusion``, ``vision_weight``, ``text_weight``, ``unknown_below``,
+        and those of memory and speed, which take effect when the model is loaded again.
+
+        Args:
+            **given: Settings by name.
+
+        Raises:
+            InputError: If a setting needs training, has no effect on this model, or has a wrong value.
+        """
+        state = with_settings(self._state(), given, logits_over(self.encoder))
+        self.settings = state.settings
+        self._load_state(state)
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:

@@ -211,6 +211,7 @@ def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classe
             seed=settings.seed,
             classes=classes,
             per_class=settings.bank_per_class,
+            text_weight=settings.text_weight,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file, f"solved head: {first_line(error)}") from None

@@ -59,7 +59,14 @@ def tensors(head: SolvedHead) -> dict[str, Tensor]:
 
 
 def restored(
-    about: Mapping[str, Any], named: Mapping[str, Tensor], *, width: int, seed: int, classes: int, per_class: int
+    about: Mapping[str, Any],
+    named: Mapping[str, Tensor],
+    *,
+    width: int,
+    seed: int,
+    classes: int,
+    per_class: int,
+    text_weight: float | None = None,
 ) -> SolvedHead:
     """The solved head from what ``entry`` and ``tensors`` gave.
 
@@ -70,6 +77,7 @@ def restored(
         seed: The seed they are drawn from.
         classes: The number of classes of the model.
         per_class: The largest number of features of a class in the bank.
+        text_weight: The weight of the texts, if it is not fitted.
 
     Raises:
         KeyError, TypeError, ValueError: If something is missing or does not fit.
@@ -94,6 +102,7 @@ def restored(
         known.calibration,
         Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"]) if "bank" in named else None,
         per_class if "bank" in named else 0,
+        text_weight,
     )
 
 

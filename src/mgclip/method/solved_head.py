@@ -101,6 +101,7 @@ class SolvedHead:
         bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
             change.
         per_class: The largest number of features of a class in the bank.
+        text_weight: The weight of the texts; None fits it.
     """
 
     fourier: FourierFeatures
@@ -112,15 +113,23 @@ class SolvedHead:
     calibration: Calibration = field(default_factory=Calibration)
     bank: Bank | None = None
     per_class: int = 0
+    text_weight: float | None = None
 
     @classmethod
-    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu", *, per_class: int = 0) -> SolvedHead:
+    def empty(
+        cls,
+        fourier: FourierFeatures,
+        device: torch.device | str = "cpu",
+        *,
+        per_class: int = 0,
+        text_weight: float | None = None,
+    ) -> SolvedHead:
         """A head that has learned nothing; with a bank of ``per_class`` features of a class, unless that is 0."""
         sums, none = Sums.empty(fourier.width + 1, device), torch.empty(0, dtype=torch.long, device=device)
         learned = Images(none, none, torch.empty(0, 0, device=device))
         sample = Images(none, none, torch.empty(0, fourier.dim, device=device))
         bank = Bank.empty(fourier.dim, device) if per_class else None
-        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class)
+        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class, text_weight=text_weight)
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
@@ -239,7 +248,8 @@ def unite(head: SolvedHead, label: int, into: int, text_logits: TextLogits) -> S
     classes = len(head.sums.counts)
     places = [into if other == label else other for other in range(classes)]
     places = [place - (place > label) for place in places]
-    empty = SolvedHead.empty(head.fourier, head.sums.gram.device, per_class=head.per_class)
+    device = head.sums.gram.device
+    empty = SolvedHead.empty(head.fourier, device, per_class=head.per_class, text_weight=head.text_weight)
     return merge(empty, head, places, text_logits)
 
 
@@ -269,7 +279,8 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
-    calibration = calibrate(scores, text_logits(sample.features), sample.labels, head.sums.counts)
+    logits, counts = text_logits(sample.features), head.sums.counts
+    calibration = calibrate(scores, logits, sample.labels, counts, text_weight=head.text_weight)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
 

@@ -48,7 +48,7 @@ def solve_task(
         gamma = settings.gamma or median_gamma(images.features)
         fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed)
         per_class = settings.bank_per_class if settings.adapt == "always" and settings.epochs != 0 else 0
-        head = SolvedHead.empty(fourier, encoder.backbone.device, per_class=per_class)
+        head = SolvedHead.empty(fourier, encoder.backbone.device, per_class=per_class, text_weight=settings.text_weight)
     if before is not None:
         head = solved_head.moved(head, before, images.features)
     return solved_head.add(head, images, logits_over(encoder)(texts))

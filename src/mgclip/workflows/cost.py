@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,6 +171,7 @@ def _memory(model: MGCLIP, amounts: Amounts, each_bytes: int, epochs: int) -> fl
 def _memory_now(model: MGCLIP) -> float:
     """Resident bytes of this process; without Linux's files, the weights and what PyTorch takes."""
     status = Path("/proc/self/status")
-    if sys.platform == "linux" and status.is_file():
+    if status.is_file():
         return 1024.0 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1])
-    return 4.0 * sum(weights.numel() for weights in model.backbone.model.parameters()) + 5e8
+    weights: int = sum(weight.numel() for weight in model.backbone.model.parameters())
+    return 4.0 * weights + 5e8

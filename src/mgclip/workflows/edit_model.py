@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
 from mgclip.method.class_edits import position_of
@@ -15,6 +16,7 @@ from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
 from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
+from mgclip.workflows.predict import check_unknown
 
 
 def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> bool:
@@ -54,6 +56,35 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
         return joined(model.class_names, *parts), f"united {old} with {new}" if united else f"called {old} {new}"
 
     return _save_edited(folder, base, rename).startswith("united ")
+
+
+def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> list[str]:
+    """Change settings of a saved model that need no training.
+
+    Args:
+        folder: Folder of the model.
+        given: Settings by name.
+        base: Path of the model's CLIP, if it has moved.
+
+    Returns:
+        What changed, such as ``branches: both -> image``; nothing is saved if nothing changed.
+
+    Raises:
+        InputError: If a setting needs training, does not exist, has no effect on this model, or has a wrong value.
+    """
+    changed: list[str] = []
+
+    def change(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
+        before = model.settings
+        model.change_settings(**given)
+        if model.settings.unknown_below:
+            check_unknown(model)
+        pairs = [(key, getattr(before, key), getattr(model.settings, key)) for key in given]
+        changed.extend(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new)
+        return held_out, f"set {', '.join(f'{key}={new}' for key, old, new in pairs if old != new)}" if changed else ""
+
+    _save_edited(folder, base, change)
+    return changed
 
 
 @dataclass(frozen=True)
@@ -108,10 +139,14 @@ def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Pat
 
 
 def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tuple[HeldOut, str]]) -> str:
-    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done."""
+    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done;
+    nothing is saved if that is empty.
+    """
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
         held_out, what = edit(model, read_held_out(folder))
+        if not what:
+            return what
         model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out, folder)})
     return what

@@ -14,9 +14,11 @@ from mgclip.clip.adapters import adapters_have_effect, without_adapters
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.learner import MGCLIP
+from mgclip.method.predictions import Predictions
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
 from mgclip.words import count
+from mgclip.workflows.branches import left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
 from mgclip.workflows.note import Accuracies, LearnNote, Remarks, TextMeasures
@@ -72,6 +74,7 @@ def learn_folder(
     )
     if learned.epochs:  # otherwise they are the same as before
         features = images.features(model)
+    found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
     note: LearnNote = {
         "what": _what(plan),
         "origin": origin,
@@ -80,8 +83,10 @@ def learn_folder(
         **_remarks(plan, skipped),
         "epochs": learned.epochs,
         "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
-        "accuracy": _accuracies(model, images, features, before),
-        "leave_one_out": None if model.solved is None else model.solved.calibration.accuracy,
+        "accuracy": _accuracies(found, images, before),
+        "branches": measured_branches(model, found, [*images.new.truth, *images.old.truth]),
+        "leave_one_out": None if left_out is None else left_out["model"],
+        "left_out": left_out,
         "untuned": untuned,
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
@@ -142,9 +147,12 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage]) -> Remarks:
     return remarks
 
 
-def _accuracies(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> Accuracies:
-    """Accuracies with the current weights; ``before`` are the names predicted for earlier classes before learning."""
-    new, old = (model.classify(part).names if len(part) else [] for part in features)
+def _accuracies(found: Sequence[Predictions], images: _Images, before: Sequence[str]) -> Accuracies:
+    """Accuracies with the current weights: the predictions for images of new and of earlier classes, and the names predicted
+    for the latter before learning.
+    """
+    parts = iter(found)  # one for each kind of images, if there are any
+    new, old = (next(parts).names if len(kind) else [] for kind in (images.new, images.old))
     return {
         "new": accuracy(new, images.new.truth),
         "old": accuracy(old, images.old.truth),

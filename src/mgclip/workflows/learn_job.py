@@ -16,6 +16,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved, read_manifest
+from mgclip.workflows.advice import advice
 from mgclip.workflows.alike_names import AlikeNames
 from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
@@ -129,7 +130,8 @@ class LearnJob:
             skipped=self.skipped,
             **callbacks,
         )
-        return {"model": str(self.model), **note, "classes_in_all": len(model.class_names)}
+        name, known = str(self.model), len(model.class_names)
+        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
 
 
 def read_job(
