@@ -30,6 +30,7 @@ from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
+from mgclip.words import count
 
 
 class LearnedModel:
@@ -121,7 +122,7 @@ class LearnedModel:
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
         ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
+        self._load_state(class_edits.relabel(self._state(), str(old), str(new), text, logits_over(self.encoder)))
 
     @in_ordinary_modes
     def change_settings(self, **given: Any) -> None:
@@ -153,7 +154,7 @@ class LearnedModel:
         own = None
         if images is not None:
             own = marked_images(self.encoder, self.encoder.pixels(images))
-        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
+        self._load_state(class_edits.forget(self._state(), str(name), own, logits_over(self.encoder)))
 
     @in_ordinary_modes
     def learned_as(self, images: Any) -> list[tuple[str, ...]]:
@@ -187,7 +188,7 @@ class LearnedModel:
         """
         pixels, named = self.encoder.pixels(images), name_list(names)
         if len(pixels) != len(named):
-            raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
+            raise InputError(f"Each image needs a class: found {count(len(pixels), 'image')} and {count(len(named), 'name')}.")
         marked = marked_images(self.encoder, pixels)
         state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder))
         self._load_state(state)
