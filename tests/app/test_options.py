@@ -28,7 +28,20 @@ def environment(monkeypatch):
 
 
 def test_the_device_is_an_option_of_every_command_that_loads_a_clip(mgclip, place, environment):
-    for command in ("learn", "predict", "evaluate", "correct", "merge", "set", "relabel", "forget", "export", "studio", "gap", "run"):
+    for command in (
+        "learn",
+        "predict",
+        "evaluate",
+        "correct",
+        "merge",
+        "set",
+        "relabel",
+        "forget",
+        "export",
+        "studio",
+        "gap",
+        "run",
+    ):
         assert "--device" in mgclip(command, "--help")[1], command
     assert mgclip("predict", place / "shop", place / "photos", "--device", "cpu")[0] == 0
     assert environment[DEVICE] == "cpu"

@@ -31,6 +31,9 @@ def evaluate_command(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the numbers of each class to this file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
     on_bad_image: OnBadImage = "error",
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Leave out folders of classes that the model does not know.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, per-class recall, confusions and calibration on a labelled folder."""
@@ -56,16 +59,18 @@ def evaluate_command(
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
     from mgclip.workflows.branches import better_alone
-    from mgclip.workflows.evaluate import evaluate_folder
+    from mgclip.workflows.evaluate import evaluate_folder, only_known
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
+    images, unknown = only_known(learner, images) if known_only else (images, [])
     found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
     if not is_main():
         return
     if skipped:
         found["skipped"] = skipped
-    if (note := find_parts(folder).about) is not None:
-        found["note"] = note
+    left_out = f"not measured, because the model does not know them: {_listed(unknown)}" if unknown else None
+    if notes := [note for note in (find_parts(folder).about, left_out) if note]:
+        found["note"] = "; ".join(notes)
     if csv_file is not None:
         _write_csv(found, csv_file)
     if page is not None:
@@ -128,6 +133,10 @@ def _write_csv(found: Evaluation, file: Path) -> None:
     write_output(file, pd.DataFrame(found["classes"]).to_csv(index=False))
 
 
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _print(found: Evaluation) -> None:
     from mgclip.app.display import make_table, out, percent
     from mgclip.errors import one_line
@@ -143,8 +152,7 @@ def _print(found: Evaluation) -> None:
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
     if unmeasured := found.get("unmeasured"):
-        more = f" and {len(unmeasured) - 5} more" if len(unmeasured) > 5 else ""
-        out.print(one_line(f"learned classes without images here, so not measured: {', '.join(unmeasured[:5])}{more}"))
+        out.print(one_line(f"learned classes without images here, so not measured: {_listed(unmeasured)}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

@@ -117,7 +117,12 @@ def forget_command(
 
     require_single_process("forget")
     done = forget_class(model, name, images=images, base=base)
-    out.print(f"{name} was removed: its name, its part of the head and its images in the replay memory.")
+    parts = (
+        "its name, its part of the head and its images in the replay memory"
+        if done.replayed
+        else "its name and its part of the head"
+    )
+    out.print(f"{name} was removed: {parts}.")
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

@@ -26,13 +26,13 @@ class Encoder:
         normalise: L2-normalise image features. Text features are always normalised.
 
     Attributes:
-        on_images: Called after each batch of images, with their number.
+        on_images: Called after each batch of images with their number, unless it is None.
     """
 
     def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
-        self.on_images: Callable[[int], None] = lambda count: None
+        self.on_images: Callable[[int], None] | None = None
         self._texts: dict[str, Tensor] = {}
         self._latest: tuple[tuple[str, ...], Tensor] | None = None
 
@@ -81,7 +81,8 @@ class Encoder:
         features = []
         for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part))):
             features.append(self.backbone.image_features(prepared, normalise=self.normalise))
-            self.on_images(len(part))
+            if self.on_images is not None:
+                self.on_images(len(part))
         empty = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)  # a process may have no images
         encoded = torch.cat([empty, *features])
         return parallel.gather_rows(encoded) if shared else encoded

@@ -32,6 +32,9 @@ from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
 from mgclip.words import count
 
+SHOWN = 5
+"""Classes that the text form of a model names."""
+
 
 class LearnedModel:
     """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
@@ -48,6 +51,14 @@ class LearnedModel:
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+
+    def __repr__(self) -> str:
+        """What the model is: its CLIP, its head, and its classes."""
+        head = {"analytic": "solved", "trained": "trained"}[self.settings.compensation]
+        using = {"both": f"texts and {head} head", "text": "texts", "image": f"{head} head"}[self.settings.branches]
+        names = ", ".join([*map(repr, self.class_names[:SHOWN]), *(["..."] if len(self.class_names) > SHOWN else [])])
+        known = f"{count(len(self.class_names), 'class', 'classes')}" + (f": {names}" if names else "")
+        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {known}>"
 
     @classmethod
     @accepts_former_names(computing="runtime")
@@ -219,7 +230,7 @@ class LearnedModel:
 
         Args:
             images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
-                several images, or a single image.
+                several images, or a single image, whose predictions have one row: ``model.predict("a.jpg").names[0]``.
             candidates: Texts of further classes, which are recognised by their text alone.
 
         Returns:

@@ -82,7 +82,9 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             deep: Also each given setting as ``settings__NAME``.
         """
-        given = _given(self.settings) if deep and self.settings is not None else {}
+        settings = self.settings  # anything, because scikit-learn sets parameters without a check
+        given = _given(settings) if deep and isinstance(settings, Settings) else settings
+        given = given if deep and isinstance(given, Mapping) else {}
         return {**super().get_params(deep=False), **{f"{NESTED}{name}": value for name, value in given.items()}}
 
     def set_params(self, **params: Any) -> MGCLIPClassifier:

@@ -94,12 +94,14 @@ class Forgotten:
     Attributes:
         versions: The numbers of the other versions, which may still contain the class.
         adapted: Whether adapters were trained, which may have learned from its images.
+        replayed: Whether images of it were removed from the replay memory.
         traces: Whether the scatter of its images remains in the sums of a solved head.
     """
 
     versions: list[int]
     adapted: bool
     traces: bool
+    replayed: bool = False
 
 
 def forget_class(folder: Path, name: str, *, images: Path | None = None, base: str = "") -> Forgotten:
@@ -116,18 +118,20 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
         InputError: If there is no such class, or an image from which it was learned is missing in the folder.
     """
     files = None if images is None else image_files(images)
-    adapted = traces = False
+    adapted = traces = replayed = False
 
     def remove(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        nonlocal adapted, traces
+        nonlocal adapted, traces, replayed
+        before = 0 if model.memory is None else len(model.memory.labels)
         own = None if files is None else _learned_images(model, name, files)
         model.forget(name, images=own)
         adapted, traces = adapters_have_effect(model.backbone), model.solved is not None and own is None
+        replayed = before > (0 if model.memory is None else len(model.memory.labels))
         left = {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
         return left, f"forgot {name}"
 
     _save_edited(folder, base, remove)
-    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces)
+    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces, replayed)
 
 
 def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Path]:

@@ -69,7 +69,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
             f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
             f"(first: {unknown[0]!r}"
             + (f"; the model knows {near!r}" if near else "")
-            + "): rename them, or give their class names in classes.csv."
+            + "): rename them, give their class names in classes.csv, or measure the others with --known-only."
         )
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
@@ -98,6 +98,13 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
+
+
+def only_known(model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Sequence[Path]], list[str]]:
+    """The images of the classes that the model knows, and the names of the other classes."""
+    known = set(map(canonical, model.class_names))
+    others = [name for name in images if canonical(name) not in known]
+    return {name: files for name, files in images.items() if name not in others}, others
 
 
 def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:

@@ -35,7 +35,7 @@ def learn_folder(
     retention: Mapping[str, Sequence[Path]] | None = None,
     skipped: Sequence[SkippedImage] = (),
     on_step: OnStep = lambda step: None,
-    on_images: Callable[[int], None] = lambda count: None,
+    on_images: Callable[[int], None] | None = None,
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> LearnNote:
@@ -92,6 +92,7 @@ def learn_folder(
         "seconds": round(time.perf_counter() - begun, 1),
     }
     _save(model, folder, plan, earlier, note)
+    model.encoder.on_images = None
     return note
 
 
