@@ -60,7 +60,10 @@ def test_each_branch_is_left_out_alone(tiny_clip, icons):
 
 def test_a_trained_head_says_that_nothing_was_measured_and_why(mgclip, few, tiny_clip):
     out = learn(mgclip, few, "--base", tiny_clip, *TRAINED)
-    assert "accuracy: not measured, because no image was held out: learn at least 5 images of each class" in out
+    assert (
+        "accuracy: not measured, because no image was held out: hold some out (--hold-out, of classes with 5 images or more)"
+        in out
+    )
     assert "--test" in out and "leave-one-out" not in out and "in 1 epoch," in out
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mgclip.experiment.schemas import SkippedImage
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.branches import BranchAccuracies
+    from mgclip.workflows.learn_job import LearnJob
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
@@ -74,11 +75,8 @@ def learn_command(
     quiet: Quiet = False,
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
-    from mgclip.app.display import opening_images, require_single_process, screen
-    from mgclip.app.learn_progress import LearnProgress
-    from mgclip.app.signals import stop_on_signal
+    from mgclip.app.display import require_single_process
     from mgclip.app.streams import print_json
-    from mgclip.method.alike_texts import warn_of_alike_texts
     from mgclip.workflows.learn_job import read_job
 
     require_single_process("learn")
@@ -100,34 +98,58 @@ def learn_command(
         ask=_ask_to_merge,
     )
     if dry_run:
-        with opening_images(quiet=quiet) as opened:
-            learner, plan = job.plan(opened)
-        texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
-        warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
-        _print_plan(plan, job.skipped, as_json=as_json, quiet=quiet)
+        _print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
         return
+    done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
+    if as_json:
+        print_json(done)
+    elif not quiet:
+        _print_changes(done)
+
+
+def _planned(job: LearnJob, *, quiet: bool) -> Plan:
+    from mgclip.app.display import opening_images
+    from mgclip.method.alike_texts import warn_of_alike_texts
+
+    with opening_images(quiet=quiet) as opened:
+        learner, plan = job.plan(opened)
+    texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
+    warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
+    return plan
+
+
+def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, show_plan: bool) -> LearnReport:
+    from mgclip.app.display import opening_images, screen
+    from mgclip.app.learn_progress import LearnProgress
+    from mgclip.app.signals import stop_on_signal
+
     try:
         with ExitStack() as opening:
             opened = opening.enter_context(opening_images(quiet=quiet))
             with job.begin(wait=wait, on_images=opened) as (learner, plan):
                 opening.close()
-                _print_plan(plan, job.skipped, as_json=False, quiet=quiet or as_json)
+                _print_plan(plan, job.skipped, as_json=False, quiet=not show_plan)
                 with LearnProgress(plan, quiet=quiet) as progress, stop_on_signal() as stop:
-                    done = job.learn(
-                        learner,
-                        plan,
-                        on_step=progress.on_step,
-                        on_images=progress.on_images,
-                        checkpoint_every=checkpoint_every,
-                        stop=stop,
-                    )
+
+                    def on_images(number: int) -> None:
+                        progress.on_images(number)
+                        if stop():  # features are not saved, so there is nothing to finish first
+                            raise KeyboardInterrupt
+
+                    callbacks = {"on_step": progress.on_step, "on_images": on_images, "stop": stop}
+                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, **callbacks)
     except KeyboardInterrupt:
-        screen.print(f"Stopped. {model} is unchanged; run the same command again to resume from the last checkpoint.")
+        screen.print(_after_stopping(job.model))
         raise typer.Exit(1) from None
-    if as_json:
-        print_json(done)
-    elif not quiet:
-        _print_changes(done)
+
+
+def _after_stopping(model: Path) -> str:
+    """What is left of a command that was stopped."""
+    from mgclip.saving.store import PROGRESS, is_saved
+
+    left = f"{model} is unchanged" if is_saved(model) else "nothing was saved"
+    resumed = " to resume from the last checkpoint" if any(model.glob(f"{PROGRESS}*")) else ""
+    return f"Stopped; {left}. Run the same command again{resumed}."
 
 
 def _ask_to_merge(alike: AlikeNames) -> bool:
@@ -208,9 +230,9 @@ def _print_changes(done: LearnReport) -> None:
         _print_accuracies(done)
     before, after = done["untuned"], done["tuned"]
     if done["epochs"] and after["by_text"] is not None:
-        out.print(f"text branch only: {_percent(after['by_text'])} (pre-trained CLIP: {_percent(before['by_text'])})")
+        out.print(f"text branch before training: {_percent(before['by_text'])}, after: {_percent(after['by_text'])}")
     if done["epochs"] and (moved := gap_moved(done)) is not None:
-        out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
+        out.print(f"modality gap: the similarity of non-matching pairs changed by {round(100 * moved, 1) + 0.0:+.1f} %")
     if before["retention"] is not None and after["retention"] is not None:
         drop = f"{100 * (before['retention'] - after['retention']):.2f}"
         out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, a drop of {drop} points")
@@ -224,7 +246,7 @@ def _print_accuracies(done: LearnReport) -> None:
     accuracy, measured = done["accuracy"], done["test_images"]
     branches, left_out = done["branches"], done["left_out"]
     if branches["images"]:
-        out.print(f"accuracy: {_percent(branches['model'])} of {count(branches['images'], 'test image')} ({_alone(branches)})")
+        out.print(f"accuracy: {_percent(branches['model'])} of {count(branches['images'], 'test image')}{_alone(branches)}")
     if accuracy["old"] is not None:
         if accuracy["new"] is not None:
             which = "these" if done.get("grown") else "the new"
@@ -240,12 +262,14 @@ def _print_accuracies(done: LearnReport) -> None:
         out.print(f"accuracy on earlier classes: not measured, because {why}")
     if left_out is not None:
         share = f"{_percent(left_out['model'])} of the learned images, each left out in turn"
-        out.print(f"leave-one-out accuracy: {share} ({_alone(left_out)})")
+        out.print(f"leave-one-out accuracy: {share}{_alone(left_out)}")
 
 
 def _alone(branches: BranchAccuracies) -> str:
-    """The accuracies of each branch alone."""
-    return f"text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])}"
+    """The accuracies of each branch alone, if there are two."""
+    if branches["head"] is None:
+        return ""
+    return f" (text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])})"
 
 
 def _percent(share: float | None) -> str:

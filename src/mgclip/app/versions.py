@@ -36,6 +36,7 @@ def history_command(
         return
     table = make_table("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", text=("when (UTC)", "what"))
     table.columns[0].justify = "right"
+    table.columns[2].no_wrap = True
     for version in versions:
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")

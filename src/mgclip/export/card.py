@@ -13,6 +13,7 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
+from mgclip.clip.adapters import adapters_have_effect
 from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -107,7 +108,7 @@ def model_card(
         model=model.settings,
         settings=_settings(model),
         solved=_solved_facts(model),
-        adapted=bool(model.epochs) and model.settings.adapt != "never",
+        adapted=bool(model.epochs) and adapters_have_effect(model.backbone),
         epochs=model.epochs or 0,
         onnx=onnx,
         sizes=sizes,

@@ -25,8 +25,8 @@ def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
         sentences.append("accuracy: not measured, because with a single class every answer is that class")
     elif not measured["images"] and left_out is None:
         sentences.append(
-            f"accuracy: not measured, because no image was held out: learn at least {MIN_IMAGES} images of each class, or give "
-            "test images with --test"
+            "accuracy: not measured, because no image was held out: hold some out (--hold-out, of classes with "
+            f"{MIN_IMAGES} images or more), or give test images with --test"
         )
     better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
     return [*sentences, *([better] if better else [])]

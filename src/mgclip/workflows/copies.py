@@ -16,24 +16,25 @@ LISTED = 3
 
 
 def find_copies(
-    train: Mapping[str, Sequence[Path]], tests: Sequence[Path], on_images: Callable[[int, int], None]
+    train: Mapping[str, Sequence[Path]], tests: Mapping[str, Sequence[Path]], on_images: Callable[[int, int], None]
 ) -> tuple[Pairs, list[str]]:
     """Find image files that are in two classes, and test images that are training images or nearly the same.
 
     Args:
         train: Training images by class.
-        tests: Images to measure on.
+        tests: Images to measure on by class.
         on_images: Called while images are opened, with the number opened so far and the total.
 
     Returns:
         Each copy with its original, and sentences about them.
     """
-    files, _ = flatten(train)
-    in_two = find_in_two_classes(train)
-    same = find_duplicates(files, tests)
-    near = _nearly_the_same(files, tests, {file for file, _ in same}, on_images)
+    (files, _), (test_files, _) = flatten(train), flatten(tests)
+    in_two = find_in_two_classes({name: [*own, *tests.get(name, [])] for name, own in train.items()})
+    named = {file for pair in in_two for file in pair}
+    same = [pair for pair in find_duplicates(files, test_files) if not named.issuperset(pair)]
+    near = _nearly_the_same(files, test_files, {*named, *(file for file, _ in same)}, on_images)
     are = "is" if len(in_two) == 1 else "are"
-    of_tests = f"of {len(tests)} test images are"
+    of_tests = f"of {len(test_files)} test images are"
     notes = [
         _sentence(in_two, f"{count(len(in_two), 'image')} of one class {are} also in another class"),
         _sentence(same, f"{len(same)} {of_tests} also training images"),

@@ -100,7 +100,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     }
 
 
-def only_known(model: MGCLIP, images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Sequence[Path]], list[str]]:
+def only_known(model: MGCLIP, images: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
     """The images of the classes that the model knows, and the names of the other classes."""
     known = set(map(canonical, model.class_names))
     others = [name for name in images if canonical(name) not in known]

@@ -111,7 +111,7 @@ def make_plan(
         check_room(model.settings.memory, len(model.class_names) + len(train))
     old = sum(min(len(own), share_of(held_out or {})) for own in (held_out or {}).values())
     cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
-    duplicates, about = find_copies(train, measured, on_images)
+    duplicates, about = find_copies(train, tests, on_images)
     notes = tuple(note for note in (*source.notes, *left_out, *missing, *about) if note)
     grown = tuple(name for name in train if name in known)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out)
