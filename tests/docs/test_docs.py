@@ -141,6 +141,7 @@ def test_links_and_file_names_exist(page):
     text = page.read_text()
     for prefix in ("https://github.com/mg-clip/mg-clip/blob/main/", "https://raw.githubusercontent.com/mg-clip/mg-clip/main/"):
         text = text.replace(prefix, os.path.relpath(ROOT, page.parent) + "/")
+    text = re.sub(r"^\[[^\]]+\]: (\S+)$", r"[](\1)", text, flags=re.MULTILINE)  # a link with a name
     for file, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
         heads = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
         assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, f"{page.name}: #{anchor}"

@@ -22,7 +22,9 @@ def test_the_package_has_types_for_type_checkers():
 
 def test_every_link_and_picture_of_the_readme_works_outside_the_repository():
     """PyPI shows the file alone, so a relative link leads nowhere there."""
-    links = re.findall(r"\]\(([^)\s]+)\)", README) + re.findall(r'(?:src|href)="([^"]+)"', README)
+    links = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", README, re.MULTILINE)
+    links = [inline or defined for inline, defined in links]
+    links += re.findall(r'(?:src|href)="([^"]+)"', README)
     assert len(links) > 10
     assert [link for link in links if not link.startswith("https://")] == []
     own = {f"{REPOSITORY}/blob/main/", f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"}
