@@ -23,6 +23,9 @@ PRIOR_WEIGHT = 0.01
 It does not fade with more images, because learned images may be easier than those to come, however many there are.
 """
 
+TOGETHER = 0.7
+"""Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
+
 SHARES = (99, 95, 90)
 """Percentages of images for which a likeness is stored."""
 
@@ -59,18 +62,22 @@ def calibrate(
     scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
 ) -> Calibration:
     """Fit the calibration to learned images: their leave-one-out scores and text logits ``(n, c)`` over all classes, their
-    classes ``(n,)``, and the images of each class ``(c,)``. The only image of a class says nothing about the head. The weight of
-    the texts is ``text_weight`` if that is given.
+    classes ``(n,)``, and the images of each class ``(c,)``. The weight of the texts is ``text_weight`` if that is given.
+
+    The only image of a class says nothing about the head, because the head would not know the class without it. The texts would:
+    it counts as an image that the text branch answers alone.
     """
     deviation = scores.std().item() if scores.numel() > 1 else 1.0
-    used = counts[labels] > 1
-    if not used.any() or scores.shape[1] < 2 or not deviation > 0:
+    if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
         text = PRIOR[1] if text_weight is None else text_weight
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
-    scores, text_logits, labels = scores[used], text_logits[used].to(scores), labels[used]
-    head, text = fit_weights(scores / deviation, text_logits, labels)
+    text_logits, several = text_logits.to(scores), counts[labels] > 1
+    head, text = fit_weights(scores / deviation, text_logits, labels, several)
     text = text if text_weight is None else text_weight
     fitted = Calibration(head, text, deviation)
+    if not several.any():
+        return fitted
+    scores, text_logits, labels = scores[several], text_logits[several], labels[several]
     both, of_head, of_text = (
         (values.argmax(1) == labels).double().mean().item()
         for values in (fitted.logits(scores, text_logits), scores, text_logits)
@@ -80,8 +87,11 @@ def calibrate(
     return Calibration(head, text, deviation, both, likeness, of_head, of_text)
 
 
-def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The weights of largest posterior probability, given standardised scores and text logits ``(n, c)`` and labels ``(n,)``."""
+def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
+    """The weights of largest posterior probability, given standardised scores and text logits ``(n, c)`` and labels ``(n,)``.
+
+    Images that are not ``several`` in their class, ``(n,)``, are answered by the text branch alone.
+    """
     prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
     logs = prior.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
@@ -89,7 +99,8 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[fl
     def loss() -> Tensor:
         optimizer.zero_grad()
         head, text = logs.exp()
-        value = F.cross_entropy(head * scores + text * text_logits, labels)
+        fused = torch.where(several[:, None], head * scores + text * text_logits, text / TOGETHER * text_logits)
+        value = F.cross_entropy(fused, labels)
         value = value + PRIOR_WEIGHT * (logs - prior).square().sum()
         value.backward()
         return value
