@@ -83,3 +83,20 @@ def test_a_typo_in_a_later_month_does_not_become_a_second_class(mgclip, tiny_cli
     done = json.loads(out)
     assert code == 0 and done["classes_in_all"] == 3
     assert done["notes"][0] == "learned as one class: t shirt (2 images) as T-Shirt"
+
+
+def test_a_person_at_a_terminal_is_asked(tmp_path):
+    from mgclip.workflows.alike_names import AlikeNames
+    from mgclip.workflows.learn_job import read_job
+
+    folder, asked = class_folders(tmp_path / "data", **{"T-Shirt": 2, "t shirt": 3}), []
+
+    def answer(yes):
+        return lambda alike: asked.append(alike) or yes
+
+    assert list(read_job(folder, tmp_path / "shop", ask=answer(True)).source.train) == ["t shirt"]
+    with pytest.raises(AlikeNames):
+        read_job(folder, tmp_path / "shop", ask=answer(False))
+    assert len(asked) == 2
+    read_job(folder, tmp_path / "shop", merge_names=True, ask=answer(False))
+    assert len(asked) == 2, "who has decided is not asked"

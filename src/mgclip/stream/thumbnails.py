@@ -21,6 +21,8 @@ CONTRAST = 4.0
 """The least standard deviation of the grey values of a thumbnail. Pictures of one colour are not compared."""
 CHUNK = 64
 """Images that a thread opens before it reports."""
+AT_ONCE = 1 << 24
+"""Pairs of thumbnails that are compared at once, which take 64 MB."""
 
 
 def thumbnails(files: Sequence[Path], on_images: Callable[[int], None] = lambda count: None) -> NDArray[np.float32]:
@@ -63,9 +65,10 @@ def nearest_of(queries: NDArray[np.float32], originals: NDArray[np.float32]) -> 
     found = np.full(len(queries), -1, dtype=np.int64)
     if not len(originals):
         return found
-    for start in range(0, len(queries), 1024):
-        alike = queries[start : start + 1024] @ originals.T
+    rows = max(1, AT_ONCE // len(originals))
+    for start in range(0, len(queries), rows):
+        alike = queries[start : start + rows] @ originals.T
         best = alike.argmax(1)
         near = np.take_along_axis(alike, best[:, None], 1)[:, 0] >= ALIKE
-        found[start : start + 1024][near] = best[near]
+        found[start : start + rows][near] = best[near]
     return found

@@ -37,6 +37,12 @@ class HeldOutImage:
         """Where it was, or was found last."""
         return self.folder / self.name
 
+    @property
+    def size(self) -> int | None:
+        """Its size in bytes; None if an older version stored it."""
+        digits = self.fingerprint.partition("-")[0]
+        return int(digits, 16) if digits else None
+
 
 HeldOut = dict[str, list[HeldOutImage]]
 """Held-out images by class."""
@@ -81,21 +87,20 @@ def _at(file: Path) -> HeldOutImage:
 
 def _found_in(listed: HeldOut, photos: Path) -> HeldOut:
     """The images, those that are missing replaced by what is found in ``photos``."""
-    by_size: dict[int, list[Path]] | None = None
+    by_size: dict[int | None, list[Path]] | None = None
 
     def found(image: HeldOutImage) -> HeldOutImage:
         nonlocal by_size
-        if is_there(image):
+        if has_its_size(image):
             return image
         for moved in _same_place(image, photos):
             if is_there(moved):
                 return moved
         if by_size is None:
             by_size = {}
-            for file in image_files(photos):
-                by_size.setdefault(file.stat().st_size if file.is_file() else -1, []).append(file)
-        size = int(image.fingerprint.split("-")[0], 16) if image.fingerprint else -2
-        for file in by_size.get(size, []):
+            for file in filter(Path.is_file, image_files(photos)):
+                by_size.setdefault(file.stat().st_size, []).append(file)
+        for file in by_size.get(image.size, []):
             if fingerprint(file) == image.fingerprint:
                 return HeldOutImage(photos, file.relative_to(photos).as_posix(), image.fingerprint)
         return image
@@ -111,11 +116,14 @@ def _same_place(image: HeldOutImage, photos: Path) -> Iterator[HeldOutImage]:
         yield replace(image, folder=photos, name="/".join(parts[-length:]))
 
 
+def has_its_size(image: HeldOutImage) -> bool:
+    """Whether a file of its size is where the image was; the file is not read."""
+    return image.path.is_file() and image.size in (None, image.path.stat().st_size)
+
+
 def is_there(image: HeldOutImage) -> bool:
     """Whether the image is where it was: not another file that has taken its place."""
-    if not image.path.is_file():
-        return False
-    return not image.fingerprint or fingerprint(image.path) == image.fingerprint
+    return has_its_size(image) and (not image.fingerprint or fingerprint(image.path) == image.fingerprint)
 
 
 def fingerprint(file: Path) -> str:
@@ -153,14 +161,17 @@ def measurable(listed: HeldOut, classes: Sequence[str]) -> tuple[dict[str, list[
         classes: Names of the classes.
 
     Returns:
-        At most ``MAX_IMAGES`` images by class, and the number of listed images that no longer exist.
+        At most ``MAX_IMAGES`` images by class, and the number of listed images that no longer exist. Only images to measure on
+        are read.
     """
     called = {canonical(name): name for name in classes}
     own = {called[canonical(n)]: images for n, images in listed.items() if canonical(n) in called}
-    existing = {name: [image.path for image in images if is_there(image)] for name, images in own.items()}
+    existing = {name: [image for image in images if has_its_size(image)] for name, images in own.items()}
     gone = sum(map(len, own.values())) - sum(map(len, existing.values()))
     share = share_of(existing)
-    return {name: files[:share] for name, files in existing.items() if files}, gone
+    chosen = {name: [image for image in images[:share] if is_there(image)] for name, images in existing.items()}
+    gone += sum(len(images[:share]) - len(chosen[name]) for name, images in existing.items())
+    return paths({name: images for name, images in chosen.items() if images}), gone
 
 
 def share_of(classes: Mapping[str, object]) -> int:
