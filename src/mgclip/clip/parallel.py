@@ -84,8 +84,10 @@ def check_same_in_all_processes(what: str, facts: Any) -> None:
 
 def local_device() -> torch.device:
     """Return the device that ``MGCLIP_DEVICE`` names, otherwise the GPU of this process, or the CPU if there is no GPU."""
-    if name := os.environ.get(DEVICE, "").strip():
-        return checked_device(name)
+    name = os.environ.get(DEVICE, "").strip()
+    chosen = checked_device(name) if name else None
+    if chosen is not None and name != "cuda":  # of several processes, each has a GPU of its own
+        return chosen
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", _number("LOCAL_RANK", 0) % torch.cuda.device_count())
