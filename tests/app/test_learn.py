@@ -146,3 +146,27 @@ def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, 
     code, _, err = mgclip(*ask)
     assert (code, err.count("are the same to this CLIP")) == (0, 1)
     assert "red one" in err and "green one" in err and "zebra" not in err
+
+
+def test_a_command_that_was_stopped_says_what_is_left(mgclip, tiny_clip, photos, monkeypatch):
+    from contextlib import contextmanager
+
+    from mgclip.app import signals
+
+    @contextmanager
+    def already_stopped():
+        yield lambda: True
+
+    shop, words = photos / "shop", ("--base", tiny_clip, "--hold-out", 0)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(signals, "stop_on_signal", already_stopped)
+        code, out, err = mgclip("learn", photos / "march", "--model", shop, *words, "features=16")
+        assert (code, err) == (1, "Stopped; nothing was saved. Run the same command again.\n")
+        assert "learned" not in out
+    assert mgclip("learn", photos / "march", "--model", shop, *words, "features=16")[0] == 0
+    with monkeypatch.context() as stopping:
+        stopping.setattr(signals, "stop_on_signal", already_stopped)
+        err = mgclip("learn", photos / "april", "--model", shop)[2]
+        assert err == f"Stopped; {shop} is unchanged. Run the same command again.\n"
+        err = mgclip("learn", photos / "april", "--model", photos / "other", *words, *QUICK)[2]
+        assert err == "Stopped; nothing was saved. Run the same command again to resume from the last checkpoint.\n"
