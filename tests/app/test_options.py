@@ -79,3 +79,20 @@ def test_a_reader_that_closes_its_pipe_does_not_stop_learning(place, tiny_clip):
     done = forked.mgclip(*words, cwd=place, output="broken pipe")
     assert (done.returncode, done.stderr) == (0, "")
     assert MGCLIP.from_pretrained(place / "new").class_names == ("cat",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "shop", "--to", "plain"),
+        ("export", "shop", "--to", "onnx", "--onnx"),
+        ("evaluate", "shop", "march", "--page", "p.html"),
+    ],
+)
+def test_no_warning_of_a_library_reaches_the_terminal(place, words, icons):
+    if "--onnx" in words:
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    class_folders(place / "march", **{str(name): 2 for name in icons["class_names"][:2]})
+    done = forked.mgclip(*words, cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")

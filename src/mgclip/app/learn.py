@@ -123,11 +123,13 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
     from mgclip.app.learn_progress import LearnProgress
     from mgclip.app.signals import stop_on_signal
 
+    trains = False
     try:
         with ExitStack() as opening:
             opened = opening.enter_context(opening_images(quiet=quiet))
             with job.begin(wait=wait, on_images=opened) as (learner, plan):
                 opening.close()
+                trains = plan.cost.trains
                 _print_plan(plan, job.skipped, as_json=False, quiet=not show_plan)
                 with LearnProgress(plan, quiet=quiet) as progress, stop_on_signal() as stop:
 
@@ -139,16 +141,16 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                     callbacks = {"on_step": progress.on_step, "on_images": on_images, "stop": stop}
                     return job.learn(learner, plan, checkpoint_every=checkpoint_every, **callbacks)
     except KeyboardInterrupt:
-        screen.print(_after_stopping(job.model))
+        screen.print(_after_stopping(job.model, trains=trains))
         raise typer.Exit(1) from None
 
 
-def _after_stopping(model: Path) -> str:
-    """What is left of a command that was stopped."""
+def _after_stopping(model: Path, *, trains: bool) -> str:
+    """What is left of a command that was stopped. Without training there is nothing to resume."""
     from mgclip.saving.store import PROGRESS, is_saved
 
     left = f"{model} is unchanged" if is_saved(model) else "nothing was saved"
-    resumed = " to resume from the last checkpoint" if any(model.glob(f"{PROGRESS}*")) else ""
+    resumed = " to resume from the last checkpoint" if trains and any(model.glob(f"{PROGRESS}*")) else ""
     return f"Stopped; {left}. Run the same command again{resumed}."
 
 

@@ -49,12 +49,14 @@ class Cost:
         memory: Bytes of memory at the peak.
         per_image: Seconds to open and encode one image.
         after_training: The part of ``seconds`` after the adapters are trained.
+        trains: Whether adapters are trained.
     """
 
     seconds: float
     memory: float
     per_image: float
     after_training: float
+    trains: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
     opened = n + measured + amounts.retention + again
     after = head + passes * encoding + solving + SAVING_SECONDS
     seconds = before + training + after + opened * opening
-    return Cost(seconds, _memory(model, amounts, each_bytes, epochs), opening + encoding, after)
+    return Cost(seconds, _memory(model, amounts, each_bytes, epochs), opening + encoding, after, epochs > 0)
 
 
 def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
