@@ -31,8 +31,8 @@ JOINT_STYLE = ":"
 """Style of a method that learned everything at once: a dotted line, without the markers that all others have."""
 DASHED = (0, (7, 3))
 """Line style of limits and diagonals."""
-WIDE, NARROW, SQUARE, SHALLOW = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6, 2.4)
-"""Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram."""
+WIDE, NARROW, SQUARE, SHALLOW, LARGE = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6, 2.4), (8.4, 7.0)
+"""Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram, of a matrix of many classes."""
 FILE_SIZE = (7.0, 4.2)
 """Size of a figure in a file of its own, which has a title and a legend."""
 FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
