@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from mgclip.names import visible_form
+
 
 def count(number: int, one: str, many: str = "") -> str:
     """A number and its noun: ``1 task``, ``3 tasks``, ``2 classes``. ``many`` is the plural if it is irregular."""
@@ -14,8 +16,15 @@ def count(number: int, one: str, many: str = "") -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f"; choose from {', '.join(known)}"
+    close = closest(word, known, cutoff=0.5)
+    return f"; choose from {', '.join(known)}" if close is None else f": did you mean {close}?"
+
+
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word that is most like this one, in any case; None if no word is like it."""
+    forms = {visible_form(other).casefold(): other for other in known}
+    close = difflib.get_close_matches(visible_form(word).casefold(), forms, n=1, cutoff=cutoff)
+    return forms[close[0]] if close else None
 
 
 def ended(message: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError
@@ -21,6 +21,12 @@ class AlikeNames(InputError):
 def loose_form(name: str) -> str:
     """A form that is equal for names that differ only in case, spaces, hyphens, underscores or the form of a letter."""
     return SEPARATORS.sub("", visible_form(name).casefold())
+
+
+def find_alike(name: str, others: Iterable[str]) -> str | None:
+    """The first of the other names that has the same loose form but is not the same name; None if there is none."""
+    alike = (other for other in others if loose_form(other) == loose_form(name) and canonical(other) != canonical(name))
+    return next(alike, None)
 
 
 def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *, merge: bool) -> tuple[dict[str, str], list[str]]:
