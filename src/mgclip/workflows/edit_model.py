@@ -58,7 +58,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
         if index_of(to, names) is None and (other := find_alike(to, others)) is not None:
             raise InputError(
                 f"The name {to!a} is probably the same as {other!a}, which the model knows (they differ only in case, spaces, "
-                f"hyphens, underscores or the form of a letter): give {other!a} to unite both classes, or choose another name."
+                f"hyphens, underscores or the form of a letter): choose another name, or unite {old!a} with {other!a}."
             )
         model.relabel(old, to, text or None)
         united = len(model.class_names) < len(names)

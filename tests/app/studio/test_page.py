@@ -123,6 +123,18 @@ def fits(page, what):
     assert page.evaluate(OUTSIDE) == [0, []], what
 
 
+def test_the_message_of_a_long_list_comes_into_view(visit):
+    page = visit(360)
+    page.set_viewport_size({"width": 360, "height": 400})
+    open_tab(page, "Classes")
+    last = page.locator("#classes .card").last
+    last.locator("summary", has_text="Rename").click()
+    last.get_by_placeholder("New name").fill(HOSTILE)
+    last.get_by_role("button", name="Rename").click()
+    shows(page, "classes-message", "already: choose another name")
+    playwright.expect(page.locator("#classes-message")).to_be_in_viewport(timeout=5000)
+
+
 def versions(place):
     return [(version.number, version.active) for version in history(place / "shop")]
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.drop import safely
-from mgclip.app.studio.look import area, message, render
+from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
@@ -40,7 +40,8 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
             return message(_forgotten(name, model.forget(name)))
         raise InputError(f"Expected rename, merge or forget; found {act!r}.")
 
-    shown.submit(safely(edit), None, [done], api_name="edit")
+    edited = shown.submit(safely(edit), None, [done], api_name="edit")
+    edited.then(None, js=scroll_to("classes-message"), api_name=False)
     search.change(lambda text: classes_html(model, text), [search], [shown], show_progress="hidden", api_name=False)
     return done, shown, search
 

@@ -81,6 +81,11 @@ def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> 
     )
 
 
+def scroll_to(name: str) -> str:
+    """A script that brings a part of the page into view: a message is above a list that can be longer than the screen."""
+    return f"() => requestAnimationFrame(() => document.getElementById('{name}').scrollIntoView({{ block: 'center' }}))"
+
+
 def message(text: str, *, error: bool = False) -> str:
     """A sentence for the person at the page; nothing if it is empty."""
     return render("message", text=text, error=error) if text else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from mgclip.app.studio.drop import safely
-from mgclip.app.studio.look import area, message, render
+from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.saving.versions import describe, shown
@@ -25,7 +25,8 @@ def versions_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML]:
             raise InputError(f"A version has a number; found {number[:20]!r}.")
         return message(f"Version {model.undo(int(number)).number} is active.")
 
-    listed.submit(safely(go), None, [done], api_name="go")
+    went = listed.submit(safely(go), None, [done], api_name="go")
+    went.then(None, js=scroll_to("versions-message"), api_name=False)
     return done, listed
 
 
