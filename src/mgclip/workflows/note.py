@@ -93,3 +93,10 @@ def decision_in(note: Mapping[str, Any]) -> str:
         return describe_decision(Decision(**checked(AdapterDecision, note.get("adapters"), "the note")))
     except InputError:
         return ""
+
+
+def leave_one_out_in(note: Mapping[str, Any]) -> float | None:
+    """The leave-one-out accuracy that a note records; None if it records none, or another program wrote it."""
+    left_out = note.get("left_out")
+    recorded = (note.get("leave_one_out"), left_out.get("model") if isinstance(left_out, Mapping) else None)
+    return next((share for share in recorded if isinstance(share, float)), None)
