@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from mgclip.errors import InputError
 from mgclip.method.build_settings import CheckedSettings
 
+Kernel = Literal["fourier", "relu"]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
@@ -68,7 +69,7 @@ class Settings(CheckedSettings):
     """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
     features: Positive = 2048
     """M: random features of the solved head."""
-    kernel: Literal["fourier", "relu"] = "fourier"
+    kernel: Kernel = "fourier"
     """Their kind: Fourier features, or relu(R u) as in RanPAC and ACIL."""
     class_balance: bool = True
     """Every class weighs the same in the solved head; False: every image."""

@@ -14,16 +14,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.clip import parallel
-from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, ridge_of, solve
+from mgclip.method.analytic import Sums, accumulate, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.scorer import Scorer
-
-CHUNK = 4096
-"""Images added to the sums at a time."""
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
@@ -52,7 +49,7 @@ class SolvedHead:
         text_weight: The weight of the texts; None fits it.
     """
 
-    fourier: FourierFeatures
+    fourier: RandomFeatures
     sums: Sums
     learned: Images
     sample: Images
@@ -68,7 +65,7 @@ class SolvedHead:
     @classmethod
     def empty(
         cls,
-        fourier: FourierFeatures,
+        fourier: RandomFeatures,
         device: torch.device | str = "cpu",
         *,
         per_class: int = 0,
@@ -167,22 +164,6 @@ def summed(head: SolvedHead, images: Images, *, sign: float = 1.0) -> SolvedHead
         assert images.frozen is not None
         frozen = accumulate(frozen, head.fourier, images.frozen, images.labels, sign=sign)
     return replace(head, sums=sums, frozen=frozen)
-
-
-def accumulate(sums: Sums, fourier: FourierFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
-    """The sums with the images of these features ``(n, d)`` and labels ``(n,)``, or without them if ``sign`` is -1.
-
-    Each process adds its share of the images, and all processes get the sums over all of them.
-    """
-    if len(labels) == 0:
-        return sums
-    own = sums.padded(int(labels.max()) + 1)
-    if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
-        own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
-    for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
-        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
-    gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
-    return replace(own, gram=gram, targets=targets, counts=counts)
 
 
 def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:

@@ -14,10 +14,10 @@ from mgclip.clip.adapters import adapters_have_effect, initialise_adapters, with
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.method import solved_head
-from mgclip.method.analytic import FourierFeatures, median_gamma
 from mgclip.method.decision import Decision
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures, median_gamma
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import LogitsOver, SolvedHead, learned_as
 from mgclip.method.task import TaskData
@@ -114,7 +114,7 @@ def solve_task(
     if head is None:
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
+        fourier = RandomFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
         per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
         head = SolvedHead.empty(
             fourier,
