@@ -138,8 +138,8 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                         if stop():  # features are not saved, so there is nothing to finish first
                             raise KeyboardInterrupt
 
-                    callbacks = {"on_step": progress.on_step, "on_images": on_images, "stop": stop}
-                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, **callbacks)
+                    learner.encoder.on_images = on_images
+                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, on_step=progress.on_step, stop=stop)
     except KeyboardInterrupt:
         screen.print(_after_stopping(job.model, trains=trains))
         raise typer.Exit(1) from None

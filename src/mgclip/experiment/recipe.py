@@ -21,6 +21,8 @@ from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
 
+Logger = Literal["tensorboard", "wandb", "mlflow"]
+
 
 class Recipe(Settings):
     """The data, the order of its classes, the methods, and the settings of the methods.
@@ -58,7 +60,7 @@ class Recipe(Settings):
     """Total number of images that mg-clip-replay keeps, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
-    log_with: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+    log_with: list[Logger] = Field(default_factory=list)
     """Programs that follow the losses and measurements of the run, besides the files in its folder."""
     twin: str | None = None
     """The recipe with the same protocol on icons100."""

@@ -108,6 +108,16 @@ def evaluate_images(
     return evaluation, _judged(model, flatten(images)[0], truth, parts)
 
 
+def branches_of(found: Evaluation) -> BranchAccuracies:
+    """The accuracies of an evaluation, of the model and of each branch alone."""
+    return {
+        "images": found["images"],
+        "model": found["accuracy"],
+        "text": found["text_accuracy"],
+        "head": found["image_accuracy"],
+    }
+
+
 def _judged(model: MGCLIP, files: Sequence[Path], truth: NDArray[Any], parts: Sequence[Predictions]) -> list[JudgedImage]:
     judged: list[JudgedImage] = []
     for part in parts:
