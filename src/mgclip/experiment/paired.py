@@ -6,7 +6,7 @@ over the seeds in which it was tested; the interval and the p-value come from a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -70,14 +70,27 @@ def right_answers(folder: Path, tasks: int) -> Right | None:
 
 
 def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
-    """Compare every two methods of runs that differ only in their seed. Pairs without recorded predictions are left out."""
-    right: dict[str, list[Right]] = {}
+    """Compare every two methods of runs that differ only in their seed, as ``compare_answers`` does.
+
+    Args:
+        runs: The folders of the runs.
+        methods: The names of the methods.
+    """
+    answers: dict[str, list[Right | None]] = {}
     for method in methods:
-        found = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
-        known = [each for each in found if each is not None]
-        if len(known) == len(runs):
-            right[method] = known
-    pairs = (compare(first, right[first], second, right[second]) for first, second in combinations(right, 2))
+        answers[method] = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
+    return compare_answers(answers)
+
+
+def compare_answers(answers: Mapping[str, Sequence[Right | None]]) -> list[Pair]:
+    """Compare every two methods by their answers in each seed. A method that lacks those of a seed is left out.
+
+    Args:
+        answers: For each method what ``right_answers`` returns for each seed, in the same order of seeds.
+    """
+    known = {method: [right for right in found if right is not None] for method, found in answers.items()}
+    complete = [method for method, found in answers.items() if len(known[method]) == len(found)]
+    pairs = (compare(first, known[first], second, known[second]) for first, second in combinations(complete, 2))
     return [pair for pair in pairs if pair is not None]
 
 

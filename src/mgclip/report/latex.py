@@ -11,12 +11,22 @@ from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.reproduce import TableResult
 from mgclip.method.baselines.table import METHODS
 
-WORDS = {"recipe", "change", "method", "methods"}
+TEXT_COLUMNS = {"recipe", "change", "method", "methods"}
 """Columns of text; all others contain numbers."""
 PAIRS_CAPTION = (
     "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
     "seeds. p: two-sided, McNemar's exact test for one seed, the bootstrap for several."
 )
+
+SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+}
+"""Characters that LaTeX would interpret, or that its fonts may lack -> how they are written."""
 
 
 def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
@@ -55,7 +65,7 @@ def _joint(method: str) -> bool:
 
 def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, str]]) -> str:
     """A floating table. A change of a setting is written as in a recipe, without the quotation marks of JSON."""
-    columns = "".join("l" if name in WORDS else "r" for name in table.columns)
+    columns = "".join("l" if name in TEXT_COLUMNS else "r" for name in table.columns)
     lines = [
         [_cell(str(cell), bold=(line, name) in bold) for name, cell in zip(table.columns, row, strict=True)]
         for line, row in enumerate(table.itertuples(index=False))
@@ -83,16 +93,6 @@ def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, s
 def _cell(text: str, *, bold: bool) -> str:
     text = {"-": "--"}.get(text, escape(text))
     return rf"\textbf{{{text}}}" if bold else text
-
-
-SPECIAL = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-}
 
 
 def escape(text: str) -> str:
