@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet
-from mgclip.words import count
+from mgclip.words import count, duration
 
 if TYPE_CHECKING:
     from mgclip.experiment.schemas import SkippedImage
@@ -184,7 +184,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
     elif not quiet:
         out.print(
             f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
-            f"about {_duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+            f"about {duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
         )
         for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
             if names:
@@ -211,12 +211,6 @@ def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
     return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _print_changes(done: LearnReport) -> None:
     from mgclip.app.display import out
     from mgclip.method.decision import Decision, describe_decision
@@ -224,7 +218,7 @@ def _print_changes(done: LearnReport) -> None:
 
     trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"
     out.print(
-        f"{done['what']} from {count(done['images'], 'image')}{trained}, {_duration(done['seconds'])}; "
+        f"{done['what']} from {count(done['images'], 'image')}{trained}, {duration(done['seconds'])}; "
         f"{done['model']} knows {count(done['classes_in_all'], 'class', 'classes')}"
     )
     if "adapters" in done:

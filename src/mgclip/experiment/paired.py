@@ -95,7 +95,17 @@ def compare_answers(answers: Mapping[str, Sequence[Right | None]]) -> list[Pair]
 
 
 def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
-    """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
+    """Compare two methods by their answers in each seed.
+
+    Args:
+        first: The name of a method.
+        of_first: Its answers in each seed.
+        second: The name of another method.
+        of_second: Its answers, in the same order of seeds.
+
+    Returns:
+        The comparison; None if they share no image.
+    """
     import pandas as pd
 
     both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]

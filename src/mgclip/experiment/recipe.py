@@ -232,11 +232,11 @@ def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
     if recipe.name not in shipped_recipes():
         return False
-    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name), recipe.methods)
+    here, shipped = effective_settings(recipe), effective_settings(load_recipe(recipe.name), recipe.methods)
     return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
 
 
-def meaning(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
+def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
     """A recipe's settings that its methods, or other ``methods``, use; they are equal if two recipes mean the same."""
     methods = recipe.methods if methods is None else methods
     shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}

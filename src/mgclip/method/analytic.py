@@ -124,9 +124,14 @@ class Sums:
 
 
 def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
-    """The sums with the images of these features ``(n, d)`` and labels ``(n,)``, or without them if ``sign`` is -1.
+    """The sums with more images, or without them. Each process adds its share, and all processes get the sums over all images.
 
-    Each process adds its share of the images, and all processes get the sums over all of them.
+    Args:
+        sums: The sums before.
+        fourier: The random features.
+        features: Normalised features of the images ``(n, d)``.
+        labels: Their classes ``(n,)``.
+        sign: 1 adds the images, -1 takes them out again.
     """
     if len(labels) == 0:
         return sums

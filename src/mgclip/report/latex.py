@@ -30,7 +30,13 @@ SPECIAL = {
 
 
 def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
-    """The table of results ``table``, whose first lines are ``rows``. The best mean of each recipe is bold in each column."""
+    """A table of results in LaTeX. The best mean of each recipe is bold in each column.
+
+    Args:
+        table: The results as text.
+        rows: The results of its first lines; published results may follow them.
+        name: The name of the table, for its label.
+    """
     bold = _best(table, rows)
     spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
     caption = f"Accuracy in percent, {spread}. E: epochs of the adapters on each task. Bold: the best of each recipe."
@@ -38,7 +44,7 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
 
 
 def latex_pairs(table: pd.DataFrame, name: str) -> str:
-    """The paired tests."""
+    """The paired tests in LaTeX."""
     return _latex(table, PAIRS_CAPTION, f"tab:{_label(name)}-pairs", set())
 
 

@@ -68,7 +68,17 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 def evaluate_images(
     model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str
 ) -> tuple[Evaluation, list[JudgedImage]]:
-    """Measure what ``evaluate_folder`` measures, and return the answer to each image too."""
+    """Measure what ``evaluate_folder`` measures, and judge each image too.
+
+    Args:
+        model: The model.
+        images: Image files by class.
+        model_name: The name of the model in the evaluation.
+        folder: The name of the folder in the evaluation.
+
+    Raises:
+        InputError: If a class was not learned or an image cannot be read.
+    """
     known = {canonical(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)

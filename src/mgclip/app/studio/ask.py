@@ -44,7 +44,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
                 )
             button = gr.Button("Ask", variant="primary", elem_id="ask-button")
         with gr.Column(elem_classes="results"):
-            done = area("ask-message", kind="said")
+            done = area("ask-message", kind="outcome")
             answers = area("answers", render("no_answers"), forms=True)
 
     def ask(value: str, texts: str, least: float) -> tuple[str, str]:
@@ -60,8 +60,8 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
         right = corrections(files_of(uploads(value, limits)), event.form)
-        said = message(f"Corrected: {describe_corrections(model.correct(right))}.")
-        return ask(value, texts, least)[0], said
+        corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
+        return ask(value, texts, least)[0], corrected
 
     given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")
     dropped.change(safely(ask_at_once, empty), given, shown, api_name=False)

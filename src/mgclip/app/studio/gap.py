@@ -54,7 +54,7 @@ def gap_tab(model: StudioModel, limits: Limits) -> None:
             dropped = drop_zone("gap-images", limits)
             button = gr.Button("Draw", variant="primary", elem_id="gap-button")
         with gr.Column(elem_classes="results"):
-            done = area("gap-message", kind="said")
+            done = area("gap-message", kind="outcome")
             drawn = area("gap-picture", render("no_gap"))
 
     def draw(value: str) -> tuple[str, str]:
