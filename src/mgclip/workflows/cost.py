@@ -98,9 +98,8 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
     adapted = adapters_have_effect(model.backbone)
     probed, epochs = _epochs(model, amounts.classes)
     replayed = n + (0 if model.memory is None else len(model.memory.labels))
-    before = (
-        (_extra_passes(model) + (1 + probed if probed else 0)) * n * encoding
-    )  # the probe measures at first and after each epoch
+    probing = 1 + probed if probed else 0  # the probe measures before its first epoch and after each one
+    before = (_extra_passes(model) + probing) * n * encoding
     training = (probed + epochs) * replayed * TRAINING_COST * encoding
     head = n * encoding if settings.uses_head or settings.compensation == "analytic" else 0.0
     passes = measured * (1 + adapted + (epochs > 0)) + 2 * amounts.retention
