@@ -146,3 +146,16 @@ def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, 
     code, _, err = mgclip(*ask)
     assert (code, err.count("are the same to this CLIP")) == (0, 1)
     assert "red one" in err and "green one" in err and "zebra" not in err
+
+
+def test_a_checkpoint_of_openclip_is_given_with_its_architecture(mgclip, photos):
+    learn = ("learn", photos / "march", "--model", photos / "shop")
+    code, _, err = mgclip(*learn, "--base", photos / "none.pt", "--arch", "ViT-B16")
+    assert code == 2 and "OpenCLIP's ViT-B16 is not supported: did you mean ViT-B-16?" in err
+    code, _, err = mgclip(*learn, "--base", photos / "none.pt", "--arch", "ViT-B-16")
+    assert code == 2 and f"There is no CLIP file {photos / 'none.pt'}." in err
+    code, _, err = mgclip(*learn, "--arch", "ViT-B-16")
+    assert code == 2 and "--arch names the configuration of a checkpoint: give the checkpoint too." in err
+    code, _, err = mgclip("gap", photos / "none.pt", photos / "march", "--arch", "ViT-B-16", "--out", photos / "gap")
+    assert code == 2 and f"There is no CLIP file {photos / 'none.pt'}." in err
+    assert not (photos / "shop").exists()

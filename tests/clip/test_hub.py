@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from small_openclip import deviations, make_folder
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
@@ -91,9 +92,39 @@ def test_an_openclip_repository_is_refused_before_its_weights(hub, stated):
         (hub.folder / "config.json").write_text('{"model_type": "clip", "vision_config": {}, "text_config": {}}')
     else:
         (hub.folder / "config.json").unlink()
-    with pytest.raises(InputError, match="OpenCLIP"):
+    with pytest.raises(InputError, match="OpenCLIP" if stated else "has no model_cfg"):
         load_backbone("me/clip")
     assert "model.safetensors" not in hub.requests
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_an_openclip_repository_is_downloaded_with_its_own_configuration(hub, both, monkeypatch):
+    for file in () if both else [*hub.folder.iterdir()]:
+        file.unlink()
+    make_folder(hub.folder, "gelu-shortest")
+    (hub.folder / "open_clip_pytorch_model.bin").write_bytes(b"the same weights again")
+    assert max(deviations(load_backbone("me/clip"), "gelu-shortest")[1:]) <= 1e-5
+    requested = {file for file in hub.requests if not file.startswith("/")}
+    assert requested == {"open_clip_config.json", "open_clip_model.safetensors"}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_backbone("me/clip").feature_dim == 24
+
+
+def test_an_interrupted_download_of_openclip_is_finished(hub, tmp_path):
+    shutil.rmtree(hub.folder)
+    make_folder(hub.folder, "gelu-shortest")
+    load_backbone("me/clip")
+    for file in (tmp_path / "cache").rglob("open_clip_model.safetensors"):
+        file.unlink()
+    assert load_backbone("me/clip").feature_dim == 24
+
+
+def test_an_openclip_tower_that_is_not_supported_is_refused_before_its_weights(hub):
+    shutil.rmtree(hub.folder)
+    make_folder(hub.folder, "gelu-shortest", lambda config: config["model_cfg"]["vision_cfg"].update(timm_model_name="vit"))
+    with pytest.raises(InputError, match="a timm image tower"):
+        load_backbone("me/clip")
+    assert "open_clip_model.safetensors" not in hub.requests
 
 
 def test_older_weights_are_downloaded_without_further_requests(hub, tiny_clip):

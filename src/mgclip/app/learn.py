@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet
+from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def learn_command(
     model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
     changes: Changes = None,
     base: NewBase = "",
+    arch: Architecture = "",
     method: NewMethod = "",
     like: Like = None,
     names: Names = "",
@@ -69,7 +70,7 @@ def learn_command(
         model,
         changes=changes or (),
         prompt=prompt,
-        base=base,
+        base=with_architecture(base, arch),
         method=method,
         like=like,
         names=names,

@@ -1,4 +1,4 @@
-"""Load a CLIP by hub id, local Hugging Face folder, OpenAI ``.pt`` file, or the name ``iconclip``."""
+"""Load a CLIP by hub id, local folder, checkpoint file, or the name ``iconclip``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_usable
-from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download
+from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download, is_openclip
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
+from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
@@ -26,7 +27,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     """Load a CLIP in float32 and freeze it.
 
     Args:
-        reference: A hub id (``openai/clip-vit-base-patch16``), a folder in Hugging Face layout, an OpenAI ``.pt`` file, or
+        reference: A hub id (``openai/clip-vit-base-patch16``), a folder in the layout of Hugging Face or OpenCLIP, an OpenAI
+            ``.pt`` file, a checkpoint of OpenCLIP with the name of its configuration (``epoch_32.pt:ViT-B-16``), or
             ``iconclip``. A CLIP in the hub's cache on this machine is loaded without contacting the hub.
         device: Where to load it; a GPU by default, if there is one.
 
@@ -35,19 +37,24 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     """
     name = str(reference)
     path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(name).expanduser()
-    if path.suffix == ".pt" or path.is_file():
+    file, architecture = split_reference(name)
+    if architecture:
+        from mgclip.clip.openclip import load_openclip_checkpoint
+
+        model, tokenizer, processor = load_openclip_checkpoint(Path(file).expanduser(), architecture)
+    elif path.suffix == ".pt" or path.is_file():
         from mgclip.clip.openai import load_openai
 
         model, tokenizer, processor = load_openai(path)
     elif path.is_dir():
         _check_folder(path, str(path))
-        model, tokenizer, processor = _from_pretrained(path, name)
+        model, tokenizer, processor = _from_folder(path, name)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        model, tokenizer, processor = _from_pretrained(_hub_folder(name), name)
+        model, tokenizer, processor = _from_folder(_hub_folder(name), name)
     else:
         raise InputError(
-            f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in Hugging Face "
-            f"layout, an OpenAI .pt file, or {EMBEDDED}."
+            f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in the layout of Hugging "
+            f"Face or OpenCLIP, an OpenAI .pt file, a checkpoint such as epoch_32.pt:ViT-B-16, or {EMBEDDED}."
         )
     model = model.float().eval().requires_grad_(False)
     digest = fingerprint(model)
@@ -72,24 +79,41 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
         ) from error
 
 
+def _from_folder(folder: Path, name: str) -> tuple[Any, Any, Any]:
+    if not _is_openclip(folder):
+        return _from_pretrained(folder, name)
+    from mgclip.clip.openclip import load_openclip_folder
+
+    return load_openclip_folder(folder, name)
+
+
+def _is_openclip(folder: Path) -> bool:
+    return is_openclip({file.name for file in folder.iterdir()})
+
+
 def _hub_folder(name: str) -> Path:
     """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now."""
     stored = cached_folder(name)
     if stored is not None:
-        _check_config_file(stored, name)
+        _check_config(stored, name)
         try:
             _check_folder(stored, name)
             return stored
         except InputError:  # the cache is incomplete
             pass
-    folder = download(name, lambda folder: _check_config_file(folder, name))
+    folder = download(name, lambda folder: _check_config(folder, name))
     _check_folder(folder, name)
     return folder
 
 
 def _check_folder(path: Path, name: str) -> None:
     """Check the files of a folder before a library reads them, so that errors are one sentence."""
-    _check_config_file(path, name)
+    _check_config(path, name)
+    if _is_openclip(path):
+        from mgclip.clip.openclip import openclip_weights
+
+        openclip_weights(path, name)
+        return
     if not _weight_files(path):
         raise InputError(f"{name} has no weights: expected model.safetensors next to its config.json.")
     for file in path.glob("model*.safetensors.index.json"):
@@ -113,13 +137,17 @@ def _shards(index: Path) -> list[str]:
         raise InputError(f"{index} cannot be read ({first_line(error)}): restore it from a backup.") from None
 
 
-def _check_config_file(path: Path, name: str) -> None:
+def _check_config(path: Path, name: str) -> None:
     """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed."""
+    if _is_openclip(path):
+        from mgclip.clip.openclip import check_openclip_config
+
+        check_openclip_config(path, name)
+        return
     config_file = path / "config.json"
     open_clip = (path / OPEN_CLIP).is_file()
     if not config_file.is_file():
-        found = f"it is in OpenCLIP's layout ({OPEN_CLIP}); convert it" if open_clip else "it has no config.json"
-        raise InputError(f"{name} is not a CLIP in Hugging Face layout: {found}.")
+        raise InputError(f"{name} is not a CLIP: it has neither a config.json nor an {OPEN_CLIP}.")
     try:
         config = read_json(config_file)
     except (ValueError, OSError) as error:

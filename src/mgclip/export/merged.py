@@ -14,6 +14,7 @@ from typing_extensions import NotRequired, TypedDict
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
+from mgclip.clip.openclip_models import split_reference
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
@@ -153,7 +154,7 @@ def likeness_shares(fit: Calibration) -> dict[str, float]:
 def hub_id(backbone: Backbone) -> str | None:
     """The hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
     name = backbone.reference
-    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or Path(name).exists()
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or bool(split_reference(name)[1]) or Path(name).exists()
     return name if name.count("/") == 1 and not is_path else None
 
 
