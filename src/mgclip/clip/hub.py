@@ -36,7 +36,7 @@ def is_openclip(files: Collection[str]) -> bool:
     return OPEN_CLIP in files and ("config.json" not in files or not set(OPEN_CLIP_WEIGHTS).isdisjoint(files))
 
 
-def download(name: str, check: Callable[[Path], None]) -> Path:
+def download(name: str, check: Callable[[Path], object]) -> Path:
     """Download the files of a CLIP and return their folder.
 
     ``check`` is called with the folder once it has the configuration; if it raises an error, nothing more is downloaded. Raises

@@ -12,6 +12,7 @@ import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_usable
+from mgclip.clip.family import FAMILIES, load_processor, load_tokenizer, model_class
 from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download, is_openclip
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.openclip_models import split_reference
@@ -108,7 +109,7 @@ def _hub_folder(name: str) -> Path:
 
 def _check_folder(path: Path, name: str) -> None:
     """Check the files of a folder before a library reads them, so that errors are one sentence."""
-    _check_config(path, name)
+    kind = _check_config(path, name)
     if _is_openclip(path):
         from mgclip.clip.openclip import openclip_weights
 
@@ -125,7 +126,7 @@ def _check_folder(path: Path, name: str) -> None:
         except (ValueError, OSError) as error:
             raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
-        other = "vocab.json" if need == "tokenizer" else "processor_config.json"
+        other = "vocab.json" if need == "tokenizer" and kind == "clip" else "processor_config.json"
         if not any((path / file).is_file() for file in (what, other)):
             raise InputError(f"{name} has no {need}: expected {what} next to its config.json.")
 
@@ -137,13 +138,15 @@ def _shards(index: Path) -> list[str]:
         raise InputError(f"{index} cannot be read ({first_line(error)}): restore it from a backup.") from None
 
 
-def _check_config(path: Path, name: str) -> None:
-    """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed."""
+def _check_config(path: Path, name: str) -> str:
+    """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed. Returns its type, one of
+    ``FAMILIES``.
+    """
     if _is_openclip(path):
         from mgclip.clip.openclip import check_openclip_config
 
         check_openclip_config(path, name)
-        return
+        return "clip"
     config_file = path / "config.json"
     open_clip = (path / OPEN_CLIP).is_file()
     if not config_file.is_file():
@@ -153,8 +156,14 @@ def _check_config(path: Path, name: str) -> None:
     except (ValueError, OSError) as error:
         raise InputError(f"{config_file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clip":
-        raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
+    if kind == "siglip2":
+        raise InputError(
+            f"{name} is a SigLIP 2 whose images have no fixed size (NaFlex): take one of fixed resolution, such as "
+            "google/siglip2-base-patch16-224."
+        )
+    if kind not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type in its config.json: {known}).")
     for tower in ("vision_config", "text_config") if open_clip else ():
         for key in ("hidden_act", "num_attention_heads"):
             if not isinstance(config.get(tower), dict) or key not in config[tower]:
@@ -162,6 +171,7 @@ def _check_config(path: Path, name: str) -> None:
                     f"{name} is an OpenCLIP model and its config.json has no {tower}.{key}: "
                     "add the value that the model was trained with."
                 )
+    return str(kind)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -169,24 +179,23 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
     from transformers.utils import logging
 
+    family = FAMILIES[_check_config(folder, name)]
     stored = sum(file.stat().st_size for file in _weight_files(folder))
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = CLIPConfig.from_pretrained(folder)
-            if config.model_type != "clip" or not hasattr(config.vision_config, "patch_size"):
+            config = model_class(family).config_class.from_pretrained(folder)
+            if not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
             check_config(config.to_dict(), f"The config.json of {name}", stored)
-            model, info = CLIPModel.from_pretrained(
+            model, info = model_class(family).from_pretrained(
                 folder, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
             )
-            tokenizer = CLIPTokenizer.from_pretrained(folder)
-            processor = CLIPImageProcessorPil.from_pretrained(folder)
+            tokenizer, processor = load_tokenizer(family, folder), load_processor(family, folder)
     except InputError:
         raise
     except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors

@@ -13,6 +13,7 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
+from mgclip.clip.family import family_of
 from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -112,6 +113,7 @@ def model_card(
         onnx=onnx,
         sizes=sizes,
         size=model.backbone.image_size,
+        family=family_of(model.backbone.model),
         version=__version__,
     )
 
