@@ -1,6 +1,9 @@
 """What the solved head does on icons100 beyond accuracy: unknown classes, unequal classes, calibration, and a kernel SVM beside it.
 
-    python benchmarks/solved_head.py --seeds 3
+    python benchmarks/solved_head.py --seeds 3 > solved-head.jsonl
+    python benchmarks/solved_head_figures.py solved-head.jsonl docs
+
+The second command draws what the first one measured:
 
 - unknown: half of the classes are learned. How well does each score separate test images of these from those of the others? Area
   under the ROC curve.
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.svm import SVC
 
 from mgclip import MGCLIP
@@ -30,6 +33,8 @@ from mgclip.stream.datasets import load_dataset
 
 TASK = 10
 """Classes of a task."""
+RATES = np.linspace(0, 1, 51)
+"""Shares of images of unknown classes that are taken for known, at which the ROC curves are written."""
 
 
 def main() -> None:
@@ -64,8 +69,8 @@ def learned(train: PreparedImages, labels: NDArray[Any], names: Sequence[str], c
     return model
 
 
-def unknown(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int) -> dict[str, float]:
-    """Area under the ROC curve of each score, known test images against unknown ones."""
+def unknown(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int) -> dict[str, Any]:
+    """Area under the ROC curve of each score, known test images against unknown ones, and the curve at the rates ``RATES``."""
     half = order[: len(order) // 2].tolist()
     model = learned(train, labels, names, dict.fromkeys(half, 100), seed)
     found, known = model.classify(test), np.isin(truth, half)
@@ -74,7 +79,9 @@ def unknown(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order
         "confidence": found.confidence.max(1),
         "text": found.text_probabilities.max(1),
     }
-    return {name: round(float(roc_auc_score(known, score)), 4) for name, score in scores.items()}
+    areas = {name: round(float(roc_auc_score(known, score)), 4) for name, score in scores.items()}
+    curves = {name: np.interp(RATES, *roc_curve(known, score)[:2]).round(4).tolist() for name, score in scores.items()}
+    return {**areas, "curves": curves}
 
 
 def unequal(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int) -> dict[str, float]:
@@ -85,21 +92,26 @@ def unequal(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order
     return {"all": float(right.mean()), "small": float(right[small].mean())}
 
 
-def few(
-    train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int, count: int
-) -> dict[str, float | None]:
+def few(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int, count: int) -> dict[str, Any]:
     """Accuracy and calibration with some images a class, and an RBF SVM on the same features with the same kernel width."""
     model = learned(train, labels, names, dict.fromkeys(order.tolist(), count), seed)
     found = model.classify(test)
     right = answers(found, names) == truth
-    error = calibration(found.confidence.max(1), right)["error"]
+    measured = calibration(found.confidence.max(1), right)
     svm = None
     if count > 1 and model.solved is not None:
         rows = np.concatenate([chosen(labels, label, count, seed) for label in order])
         features = model.encoder.images(PreparedImages.of(train.batch(torch.from_numpy(rows))))
         machine = SVC(C=10, gamma=model.solved.fourier.gamma).fit(features.numpy(), labels[rows])
         svm = float((machine.predict(test.numpy()) == truth).mean())
-    return {"accuracy": float(right.mean()), "calibration error": round(error, 4), "svm": svm}
+    text = np.array([names.index(name) for name in found.classes])[found.text_probabilities.argmax(1)] == truth
+    return {
+        "accuracy": float(right.mean()),
+        "calibration error": round(measured["error"], 4),
+        "svm": svm,
+        "text": float(text.mean()),
+        "bins": [[row["confidence"], row["accuracy"], row["count"]] for row in measured["bins"]],
+    }
 
 
 def chosen(labels: NDArray[Any], label: int, count: int, seed: int) -> NDArray[np.int64]:

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 from mgclip.method import solved_head
 from mgclip.method.analytic import FourierFeatures
-from mgclip.method.solved_head import Images, SolvedHead
+from mgclip.method.learned_images import Images
+from mgclip.method.solved_head import SolvedHead
 
 DIM, WIDTH, CLASSES = 6, 24, 4
 

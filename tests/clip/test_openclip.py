@@ -8,6 +8,7 @@ from small_openclip import MODELS, TEXTS, deviations, make_folder, state_of
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip import openclip_models
+from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openclip_models import SHAPES, Shape, split_reference
 from mgclip.errors import InputError
@@ -201,3 +202,11 @@ def test_a_saved_model_finds_its_checkpoint_again(tmp_path, monkeypatch):
     again = MGCLIP.from_pretrained(tmp_path / "shop")
     assert np.array_equal(again.predict(given).probabilities, model.predict(given).probabilities)
     assert again.backbone.reference == f"{tmp_path}/epoch_2.pt:ViT-tiny"
+
+
+def test_a_checkpoint_is_no_hub_id(tmp_path):
+    backbone = load_backbone(make_folder(tmp_path / "clip", "gelu-shortest"))
+    backbone.reference = "runs/epoch_2.pt:ViT-B-16"
+    assert hub_id(backbone) is None and base_name(backbone) == "epoch_2.pt:ViT-B-16"
+    backbone.reference = "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"
+    assert hub_id(backbone) == backbone.reference

@@ -198,6 +198,92 @@ def test_processes_that_learn_different_shares_are_refused(tiny_clip, tmp_path):
         assert "but theirs differ: give all of them the same data" in (tmp_path / f"reported-{rank}").read_text()
 
 
+SUMS = """
+import json, sys
+from mgclip import MGCLIP, Settings
+from mgclip.clip import parallel
+from mgclip.method.analytic import Sums
+from mgclip.method.baselines.table import ANALYTIC
+from mgclip.stream import icons
+real, added = Sums.plus, []
+def counted(self, phi, labels, **options):
+    added.append(len(labels))
+    return real(self, phi, labels, **options)
+Sums.plus = counted
+clip, folder, adapt = sys.argv[1:]
+settings = {**ANALYTIC, "features": 48, "adapt": adapt, "epochs": 1, "encode_batch_size": 4, "adapter_batch_size": 8, "gamma": 0.5}
+model = MGCLIP.from_pretrained(clip, settings=Settings(**settings))
+train, _ = icons.load(8, 1)  # both processes encode the batches that one process would
+names = icons.class_names()[:4]
+images = [train[i] for i in range(32)]
+decisions = []
+for t in range(2):
+    result = model.learn(images[16 * t : 16 * t + 16], [0] * 8 + [1] * 8, names[2 * t : 2 * t + 2])
+    decisions.append(result.adapters and result.adapters.images)
+learned = sum(added)
+model.correct(images[:8], [names[1]] * 7 + [names[0]])
+model.forget(names[2], images=images[16:24])
+model.save_pretrained(folder)
+rank = parallel.rank_and_world_size()[0]
+open(f"{folder}-{rank}.json", "w").write(json.dumps({"added": learned, "decisions": decisions}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapt", ["never", "auto"])
+def test_each_process_adds_its_share_of_the_images_to_the_sums(tiny_clip, tmp_path, adapt):
+    from safetensors.numpy import load_file
+
+    for count in (1, 2):
+        for done in programs(count, SUMS, tiny_clip, tmp_path / f"model{count}", adapt):
+            assert done.returncode == 0, done.stderr[-3000:]
+    one, first, second = (json.loads((tmp_path / f"model{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    assert one["decisions"] == first["decisions"] == second["decisions"] == [None, 16 if adapt == "auto" else None]
+    if adapt == "never":
+        assert (one["added"], first["added"], second["added"]) == (32, 16, 16)
+    ours, theirs = (load_file(next((tmp_path / f"model{count}").rglob("solved.safetensors"))) for count in (1, 2))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        atol = 1e-8 * max(1, abs(value).max()) if adapt == "never" or name.startswith("frozen") else 1e-2
+        np.testing.assert_allclose(theirs[name], value, atol=atol, rtol=0, err_msg=name)
+
+
+EDITED = """
+import os, sys
+from mgclip import MGCLIP, Settings
+from mgclip.errors import InputError
+from mgclip.method.baselines.table import ANALYTIC
+from mgclip.stream import icons
+rank = int(os.environ["RANK"])
+train, _ = icons.load(4, 1)
+images, names = [train[i] for i in range(8)], icons.class_names()[:2]
+model = MGCLIP.from_pretrained(sys.argv[1], settings=Settings(**ANALYTIC, features=16))
+model.learn(images, [0] * 4 + [1] * 4, names)
+reported = []
+for edit in (
+    lambda: model.correct(images[rank : rank + 1], [names[1]]),
+    lambda: model.correct(images[:1], [names[rank]]),
+    lambda: model.correct(images[: rank + 1], [names[1]] * (rank + 1)),
+    lambda: model.forget(names[rank], images=images[:4]),
+    lambda: model.forget(names[0], images=images[rank:4]),
+):
+    try:
+        edit()
+        reported.append("nothing")
+    except InputError as error:
+        reported.append(str(error))
+open(f"{sys.argv[2]}-{rank}", "w").write("\\n".join(reported))
+"""
+
+
+def test_processes_that_edit_with_different_images_are_refused(tiny_clip, tmp_path):
+    for done in programs(2, EDITED, tiny_clip, tmp_path / "reported"):
+        assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        lines = (tmp_path / f"reported-{rank}").read_text().splitlines()
+        assert lines == ["All processes must be given the same images, but theirs differ: give all of them the same data."] * 5
+
+
 ENVIRONMENTS = (
     {"WORLD_SIZE": ""},
     {"WORLD_SIZE": "auto", "RANK": "x", "LOCAL_RANK": ""},

@@ -20,6 +20,12 @@ def solved(icons):
     return learned("iconclip", icons, **SOLVED)
 
 
+@pytest.fixture(scope="module")
+def relu(icons):
+    """iconclip with a solved head on ReLU features, in which every image weighs the same."""
+    return learned("iconclip", icons, **{**SOLVED, "adapt": "never", "kernel": "relu", "class_balance": False})
+
+
 @pytest.fixture(params=["tiny", "iconclip", "solved"])
 def model(request):
     return request.getfixturevalue(request.param)

@@ -12,9 +12,10 @@ from exported import BRANCHES, QUICK, SOLVED, cells, front
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
+from mgclip.clip.backbone import hub_id
 from mgclip.export.card import model_card
 from mgclip.export.folder import export_folder
-from mgclip.export.merged import CLASSES, export_clip, hub_id
+from mgclip.export.merged import CLASSES, export_clip
 
 HOSTILE = (
     "</td></table><script>alert(1)</script>",
@@ -103,6 +104,27 @@ def test_the_card_of_a_solved_head_says_how_it_was_made_and_how_to_read_it(solve
     assert float(found[found.index("gamma") + 1]) == solved.solved.fourier.gamma
 
 
+def test_the_card_of_an_ablation_says_what_differs(relu):
+    _, body = front(model_card(relu, []))
+    assert "in which every image weighs the same" in body
+    found, _ = cells(body)
+    assert found[found.index("kernel") + 1] == "relu"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_card_says_what_was_decided_about_adapters(icons, kept, monkeypatch):
+    monkeypatch.setattr("mgclip.method.evidence.DEVIATIONS", -1e9 if kept else 1e9)
+    model = MGCLIP.from_pretrained("iconclip", settings=Settings(**{**SOLVED, "adapt": "auto"}))
+    for classes in ([0, 1], [2, 3]):
+        assert "because they" not in model_card(model, []) if model.class_names else True
+        model.learn(*task(icons, classes))
+    _, body = front(model_card(model, []))
+    assert f"The adapters {'continue to learn' if kept else 'were removed'}, because they " in body
+    assert ("merged into the weights" in body, "The weights of CLIP are unchanged" in body) == (kept, not kept)
+    assert ("Each task trained the adapters" in body) == kept
+    assert "No task trained the adapters" not in body
+
+
 def test_the_card_claims_nothing_without_evidence(icons):
     images, labels, names = task(icons, [0, 1])
     model = MGCLIP.from_pretrained("iconclip", settings=Settings(**{**SOLVED, "adapt": "never"}))
@@ -164,6 +186,7 @@ def tiny_named(model):
 
 
 SOLVED_BRANCHES = [("solved", branches, "calibrated", 4.0) for branches in ("both", "image", "text")]
+SOLVED_BRANCHES += [("relu", "both", "calibrated", 4.0)]
 
 
 @pytest.mark.parametrize(

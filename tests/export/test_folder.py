@@ -94,7 +94,8 @@ def test_a_model_of_every_method_is_exported(tiny_clip, icons, tmp_path, method)
     if model.solved is None:
         scores = features @ torch.nn.functional.normalize(head["rows"], dim=-1).T
     else:
-        scores = torch.cos(features @ head["matrix"] + head["shift"]) @ head["weights"] + head["constant"]
+        waves = torch.relu if model.settings.kernel == "relu" else torch.cos
+        scores = waves(features @ head["matrix"] + head["shift"]) @ head["weights"] + head["constant"]
     torch.testing.assert_close(scores, model.head_scores(features), rtol=0, atol=1e-5)
     card = (tmp_path / "clip" / "README.md").read_text()
     adapted = model.settings.adapt != "never" and model.epochs

@@ -128,22 +128,23 @@ def test_a_single_image_of_a_class_does_not_decide_the_ridge():
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(st.integers(2, 9), min_size=2, max_size=5), st.sampled_from([0.0, 7.0]), st.integers(0, 2**20))
-def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, forgotten, seed):
+@given(st.lists(st.integers(2, 9), min_size=2, max_size=5), st.sampled_from([0.0, 7.0]), st.booleans(), st.integers(0, 2**20))
+def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, forgotten, balance, seed):
     """Classes may have any number of images. Only the weight C / n of the scatter stays that of all images."""
     features, labels = images(per_class, seed)
-    phi, ridge = fourier()(features), 0.05
-    sums = replace(Sums.empty(WIDTH + 1).plus(phi, labels), forgotten=forgotten)
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1, class_balance=balance)
+    sums = replace(empty.plus(phi, labels), forgotten=forgotten)
     found = leave_one_out(solve(sums, ridge), phi, labels, sums)
     for image in range(len(labels)):
         rest = torch.arange(len(labels)) != image
-        without = replace(Sums.empty(WIDTH + 1).plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
+        without = replace(empty.plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
 
 
-def test_an_image_is_left_out_by_the_feature_that_stands_for_it():
+@pytest.mark.parametrize("balance", [True, False])
+def test_an_image_is_left_out_by_the_feature_that_stands_for_it(balance):
     features, labels = images([9, 6, 12])
-    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1)
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1, class_balance=balance)
     standing = phi.clone()
     standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
     sums = empty.plus(standing, labels)
@@ -173,3 +174,38 @@ def test_the_scatter_of_forgotten_classes_weighs_as_before():
     close(matrix, scatter / 64 + means @ means.T)
     both = left.merged(left, [0])
     assert (both.counts.tolist(), both.forgotten) == ([8], 120)
+
+
+def test_without_class_balance_every_image_weighs_the_same():
+    features, labels = images([40, 8, 20])
+    phi = fourier()(features)
+    sums = Sums.empty(WIDTH + 1, class_balance=False).plus(phi, labels)
+    found = solve(sums)
+    ridge = found.ridge * len(labels) / 3 * torch.eye(WIDTH + 1)  # the images weigh 3 in all
+    plain = torch.linalg.solve(phi.T @ phi + ridge, phi.T @ F.one_hot(labels).double())
+    close(found.weights, plain)
+    leverage = torch.linalg.solve(phi.T @ phi + ridge, phi.T @ phi).trace() / len(labels)
+    errors = (F.one_hot(labels) - phi @ plain).square().sum() / (1 - leverage) ** 2
+    for other in RIDGES:
+        with_other = other * len(labels) / 3 * torch.eye(WIDTH + 1)
+        weights = torch.linalg.solve(phi.T @ phi + with_other, phi.T @ F.one_hot(labels).double())
+        trace = torch.linalg.solve(phi.T @ phi + with_other, phi.T @ phi).trace() / len(labels)
+        assert (F.one_hot(labels) - phi @ weights).square().sum() / (1 - trace) ** 2 > 0.998 * errors
+
+
+def test_with_equal_classes_balance_changes_nothing():
+    features, labels = images([9, 9, 9])
+    phi = fourier()(features)
+    one, other = (solve(Sums.empty(WIDTH + 1, class_balance=balance).plus(phi, labels)) for balance in (True, False))
+    assert one.ridge == other.ridge
+    close(one.weights, other.weights)
+
+
+def test_relu_features_are_those_of_a_random_layer():
+    features, _ = images([4, 3])
+    made = FourierFeatures(DIM, WIDTH, gamma=0.7, seed=3, kernel="relu")
+    matrix = made.drawn[0] / (2 * 0.7) ** 0.5
+    assert torch.equal(made(features)[:, -1], torch.ones(7).double())
+    close(made(features)[:, :-1], (2 / WIDTH) ** 0.5 * (features.double() @ matrix).clamp(min=0))
+    wide = FourierFeatures(DIM, 20_000, gamma=5.0, seed=3, kernel="relu")(features)[:, :-1]
+    assert wide.square().sum(1) == pytest.approx(torch.ones(7), abs=0.1)  # so the ridges fit, whatever gamma

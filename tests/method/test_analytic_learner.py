@@ -84,6 +84,29 @@ def test_one_task_grows_known_classes_and_adds_new_ones(make, icons):
     equal(grown, together, icons)
 
 
+def test_a_head_that_predicts_alone_is_weighed_alone(make, icons, monkeypatch):
+    """The texts would change the weight of the head, although they do not predict."""
+    from mgclip.method.calibration import fit_weights
+
+    both, alone = make(), make(branches="image")
+    both.learn(*task(icons, [0, 1, 2]))
+    fitted = []
+
+    def fit(scores, text_logits, *others):
+        fitted.append((scores, text_logits, others[0], fit_weights(scores, text_logits, *others)[0]))
+        return fit_weights(scores, text_logits, *others)
+
+    monkeypatch.setattr("mgclip.method.calibration.fit_weights", fit)
+    monkeypatch.setattr(alone.encoder, "logits", lambda *_: pytest.fail("the texts were encoded"))
+    alone.learn(*task(icons, [0, 1, 2]))
+    alone.forget(alone.class_names[0])
+    assert len(fitted) == 2
+    for scores, logits, labels, weight in fitted:
+        assert torch.equal(logits, torch.zeros_like(scores))
+        errors = [torch.nn.functional.cross_entropy(a * scores, labels).item() for a in (0.5, 1.0, 2.0, 4.0, 8.0)]
+        assert torch.nn.functional.cross_entropy(weight * scores, labels) < min(errors) + 0.02
+
+
 def test_a_known_class_keeps_its_text(learned, icons):
     names = names_of(icons, [0, 3])
     learned.learn(*some(icons, np.array([0, 1, 36, 37])), names, class_texts=["another text", "a text"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, Calibration, calibrate, fit_weights
+from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, TOGETHER, Calibration, calibrate, fit_weights
 
 
 def sample(images, *, head, text, seed=0):
@@ -19,7 +19,7 @@ def sample(images, *, head, text, seed=0):
 def test_many_images_decide_the_weights_as_far_as_the_prior_lets_them(head, text):
     """The fit is the maximum of likelihood and prior: in every direction around it, their sum is smaller."""
     scores, logits, labels = sample(5000, head=head, text=text)
-    found = fit_weights(scores, logits, labels)
+    found = fit_weights(scores, logits, labels, labels >= 0)
     assert found == pytest.approx((head, text), rel=0.15)
 
     def posterior(weights):
@@ -35,33 +35,35 @@ def test_more_copies_of_the_same_images_change_nothing():
     """Neither the number of images nor their order weighs against the prior."""
     scores, logits, labels = sample(40, head=4.0, text=3.0)
     order = torch.randperm(80, generator=torch.Generator().manual_seed(1)) % 40
-    assert fit_weights(scores[order], logits[order], labels[order]) == pytest.approx(
-        fit_weights(scores, logits, labels), rel=1e-5
-    )
+    once, twice = (fit_weights(scores[rows], logits[rows], labels[rows], labels[rows] >= 0) for rows in (torch.arange(40), order))
+    assert twice == pytest.approx(once, rel=1e-5)
 
 
 def test_the_only_image_of_a_class_weighs_the_texts_alone():
-    """Whatever its own score is, the head keeps its weight of the prior; its scores of the other classes give their deviation."""
-    scores, logits, _ = sample(10, head=4.0, text=3.0)
-    others = scores[~torch.eye(10, dtype=torch.bool)]
-    scores.fill_diagonal_(1e6)
-    found = calibrate(scores, logits, torch.arange(10), torch.ones(10))
-    assert found.head == pytest.approx(PRIOR[0]) and found.text != pytest.approx(PRIOR[1], rel=0.05)
-    assert found.text == pytest.approx(fit_weights(torch.zeros_like(scores), logits, torch.arange(10))[1])
-    assert found.deviation == pytest.approx(others.std().item())
+    """The head keeps the weight of the prior, whatever the scores are. The texts fit better than the prior says."""
+    scores, logits, labels = torch.randn(10, 10).double(), 3 * torch.eye(10).double(), torch.arange(10)
+    found = calibrate(scores, logits, labels, torch.ones(10))
+    assert (found.head, found.deviation) == pytest.approx((PRIOR[0], scores.std().item()))
     assert (found.accuracy, found.likeness) == (None, ())
+
+    def posterior(text):
+        likelihood = (text / TOGETHER * logits).log_softmax(1)[labels, labels].mean()
+        return float(likelihood - PRIOR_WEIGHT * np.log(text / PRIOR[1]) ** 2)
+
+    assert found.text > 2 * PRIOR[1]
+    assert posterior(found.text * 0.98) < posterior(found.text) > posterior(found.text * 1.02)
 
 
 def test_images_that_are_alone_in_their_class_say_nothing_about_the_head():
     scores, logits, labels = sample(200, head=3.0, text=0.5)
     counts = torch.full((10,), 20.0)
-    alone = labels == 3
     counts[3] = 1
-    found, others = calibrate(scores, logits, labels, counts), ~alone
-    meant = torch.ones_like(scores, dtype=torch.bool)
-    meant[alone, 3] = False
-    known = torch.where(alone[:, None], 0, scores / scores[meant].std())
-    assert (found.head, found.text) == pytest.approx(fit_weights(known, logits, labels))
+    found, others = calibrate(scores, logits, labels, counts), labels != 3
+    assert (found.head, found.text) == pytest.approx(fit_weights(scores / scores.std(), logits, labels, others))
+    other = scores.clone()
+    other[~others] = other[~others].flip(1)  # another order of the scores of these images, with the same deviation
+    changed = calibrate(other, logits, labels, counts)
+    assert (changed.head, changed.text) == pytest.approx((found.head, found.text))
     fused = found.logits(scores[others], logits[others])
     assert found.accuracy == pytest.approx((fused.argmax(1) == labels[others]).double().mean().item())
     assert found.likeness == pytest.approx(np.quantile(scores[others].amax(1).numpy(), [0.01, 0.05, 0.1]).tolist())

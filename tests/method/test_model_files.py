@@ -26,6 +26,15 @@ def test_a_loaded_model_predicts_and_learns_like_the_saved_one(learned, icons, t
     assert [entry.name for entry in tmp_path.iterdir()] == ["shop"]
 
 
+def test_no_path_of_this_machine_is_next_to_the_adapter(learned, tiny_clip, tmp_path):
+    """A path would mean nothing elsewhere. The manifest has the path of a base that is a folder, so that it is found again."""
+    for model, name in ((learned, tiny_clip.name), (MGCLIP.from_pretrained("iconclip"), "iconclip")):
+        model.save_pretrained(tmp_path / name)
+        text = (inside(tmp_path / name, "adapter") / "adapter_config.json").read_text()
+        assert json.loads(text)["base_model_name_or_path"] == name
+        assert "/" not in text.replace("\\/", "")
+
+
 def test_peft_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
     from peft import PeftModel
     from transformers import CLIPModel

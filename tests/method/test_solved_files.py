@@ -2,14 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from solved_heads import CLASSES, WIDTH, images, learned, texts
 
+from mgclip import Settings
 from mgclip.method import solved_files, solved_head
 from mgclip.method.analytic import FourierFeatures
+from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.evidence import Evidence
 from mgclip.method.solved_head import SolvedHead
 
 
@@ -23,8 +27,9 @@ def written(head):
     return json.loads(json.dumps(solved_files.entry(head))), load(save(solved_files.tensors(head)))
 
 
-def read(about, named, *, width=WIDTH, classes=CLASSES):
-    return solved_files.restored(about, named, width=width, seed=2, classes=classes, per_class=3)
+def read(about, named, *, width=WIDTH, classes=CLASSES, **changes):
+    settings = Settings(**ANALYTIC, features=width, seed=2, bank_per_class=3, **changes)
+    return solved_files.restored(about, named, settings=settings, classes=classes)
 
 
 def equal(found, expected):
@@ -73,6 +78,45 @@ def test_a_head_with_a_bank_is_read_as_it_was_written():
     for part in ("features", "counts", "classes"):
         assert torch.equal(getattr(found.bank, part), getattr(head.bank, part))
     assert found.per_class == 3
+
+
+def undecided():
+    """A head that also keeps the sums of the pre-trained CLIP, and evidence."""
+    own = images([5, 4, 6, 3])
+    own = replace(own, frozen=own.features.flip(0))
+    empty = SolvedHead.empty(FourierFeatures(6, WIDTH, gamma=0.8, seed=2), per_class=3, undecided=True)
+    head = solved_head.forget(solved_head.add(empty, own, texts()), 2, None, texts(torch.tensor([0, 1, 3])))
+    return replace(head, evidence=Evidence(9, 4.5, 4.25, 0.125))
+
+
+def test_an_undecided_head_is_read_as_it_was_written():
+    found, head = read(*written(undecided()), classes=3), undecided()
+    assert found.evidence == head.evidence
+    assert found.frozen.forgotten == head.frozen.forgotten == 6
+    assert (found.frozen.gram - head.frozen.gram).abs().max() <= 1e-14 * head.frozen.gram.abs().max()
+    assert torch.equal(found.frozen.targets, head.frozen.targets)
+    assert torch.equal(found.frozen.counts, head.frozen.counts)
+    assert torch.equal(found.sample.frozen, head.sample.frozen)
+
+
+@pytest.mark.parametrize("name", ["frozen_gram", "frozen_targets", "frozen_sample_features"])
+def test_a_damaged_undecided_head_is_refused(name):
+    about, named = written(undecided())
+    with pytest.raises(ValueError, match=f"{name} has shape"):
+        read(about, {**named, name: named[name][:-1]}, classes=3)
+    with pytest.raises(ValueError, match=f"{name} contains NaN or infinite values"):
+        read(about, {**named, name: named[name] * float("nan")}, classes=3)
+    for other in {"frozen_targets", "frozen_sample_features", "bank"} - {name}:
+        with pytest.raises(KeyError, match=other):
+            read(about, {key: value for key, value in named.items() if key != other}, classes=3)
+
+
+def test_an_ablation_is_read_as_it_was_written():
+    fourier = FourierFeatures(6, WIDTH, gamma=0.8, seed=2, kernel="relu")
+    head = solved_head.add(SolvedHead.empty(fourier, class_balance=False), images([5, 4, 6, 3]), texts())
+    found = read(*written(head), kernel="relu", class_balance=False)
+    assert (found.fourier, found.sums.class_balance) == (fourier, False)
+    assert torch.equal(found.scorer.weights, head.scorer.weights)
 
 
 DAMAGE = {

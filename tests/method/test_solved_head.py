@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solved_heads import CLASSES, WIDTH, empty, images, learned, texts
 
-from mgclip.method import solved_head
-from mgclip.method.solved_head import Images
+from mgclip.method import learned_images, solved_head
+from mgclip.method.learned_images import Images
 
 PROPERTY = settings(deadline=None, max_examples=20)
 
@@ -154,7 +154,7 @@ def test_a_class_that_is_forgotten_without_its_images_leaves_its_scatter_alone()
     kept = own.take(own.labels != 1)
     phi = head.fourier(own.features[own.labels == 1])
     scatter = (phi - phi.mean(0)).T @ (phi - phi.mean(0))
-    expected = solved_head.accumulate(empty(), relabelled(kept, (kept.labels - (kept.labels > 1).long()).tolist())).gram
+    expected = solved_head.summed(empty(), relabelled(kept, (kept.labels - (kept.labels > 1).long()).tolist())).sums.gram
     assert (found.sums.gram - expected - scatter).abs().max() < 1e-12 * expected.abs().max()
 
 
@@ -192,7 +192,7 @@ def test_two_classes_unite_as_if_they_had_been_one(per_class, order):
 
 
 def test_the_sample_is_the_same_whatever_the_order(monkeypatch):
-    monkeypatch.setattr(solved_head, "SAMPLE", 9)
+    monkeypatch.setattr(learned_images, "SAMPLE", 9)
     own = images([8, 8, 8, 8])
     order = torch.randperm(32, generator=torch.Generator().manual_seed(4))
     parts = [own.take(order[:16]), own.take(order[16:])]

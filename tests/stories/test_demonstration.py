@@ -18,5 +18,6 @@ def test_the_demonstration_reaches_the_documented_accuracy(tmp_path):
     assert last["zero-shot"] == pytest.approx(0.693, abs=0.01)  # it does not depend on the seed
     assert last["fine-tune"] == pytest.approx(0.650, abs=0.06)
     assert last["mg-clip"] == pytest.approx(0.775, abs=0.03)
+    assert last["mg-clip-analytic"] == pytest.approx(0.950, abs=0.01)
     assert last["mg-clip"] > last["fine-tune"] + 0.08
     assert methods["mg-clip"]["forgetting"] < methods["fine-tune"]["forgetting"]

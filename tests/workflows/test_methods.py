@@ -47,7 +47,12 @@ def test_settings_without_effect_are_reported(mgclip, tiny_clip, tmp_path):
     words = ("learn", folder, "--model", tmp_path / "m", "--base", tiny_clip, "--dry-run")
     unused = "settings without effect, because mg-clip-analytic does not use them: epochs, head_lr"
     assert unused in mgclip(*words, "epochs=1", "head_lr=0.1")[1]
-    assert "without effect" not in mgclip(*words, "epochs=0", "features=64")[1]
+    assert "without effect" not in mgclip(*words, "epochs=0", "features=64", "kernel=relu")[1]
+    assert "does not use them: bank_per_class" in mgclip(*words, "bank_per_class=4")[1]
+    relu = mgclip(*words, "gamma=0.5", "--method", "mg-clip-analytic-relu")[1]
+    assert "because mg-clip-analytic-relu does not use them: gamma" in relu
+    for method in ("adapt", "auto"):
+        assert "without effect" not in mgclip(*words, "bank_per_class=4", "--method", f"mg-clip-analytic-{method}")[1]
     code, out, _ = mgclip(*words, "features=64", "--method", "mg-clip")
     assert code == 0
     assert "because mg-clip does not use them: features" in out

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from mgclip.errors import one_line
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
+from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class RunDisplay:
         self.advance()
         if not self._bars.disable:
             seen = count(record["classes_seen"], "class", "classes")
-            screen.print(f"{method:<18} task {done:>2}/{tasks}  {seen:>11}  accuracy {100 * record['accuracy']:5.1f} %")
+            screen.print(f"{method:<21} task {done:>2}/{tasks}  {seen:>11}  accuracy {100 * record['accuracy']:5.1f} %")
+            if "adapters" in record:
+                screen.print(f"{'':<21} {describe_decision(Decision(**record['adapters']))}")
 
 
 def with_progress_bar(items: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
@@ -130,11 +133,11 @@ def percent(share: float | None) -> str:
 
 
 def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None) -> Table:
-    """An empty table. Its first column and those in ``text`` contain text, the others numbers."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    """An empty table. Its first column and those in ``text`` contain text, which is folded if it is too long, the others numbers."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for column in columns:
         if column in (columns[0], *text):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         else:
             table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -144,6 +144,7 @@ def _duration(seconds: float) -> str:
 
 def _print_changes(done: LearnReport) -> None:
     from mgclip.app.display import out, percent
+    from mgclip.method.decision import Decision, describe_decision
     from mgclip.workflows.note import gap_moved
 
     accuracy, measured = done["accuracy"], done["test_images"]
@@ -153,6 +154,8 @@ def _print_changes(done: LearnReport) -> None:
         f"{done['what']} from {count(done['images'], 'image')}{epochs}, {_duration(done['seconds'])}; "
         f"{done['model']} knows {done['classes_in_all']}"
     )
+    if "adapters" in done:
+        out.print(describe_decision(Decision(**done["adapters"])))
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if accuracy["new"] is not None:

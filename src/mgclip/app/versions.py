@@ -25,6 +25,7 @@ def history_command(
     from mgclip.app.streams import print_json
     from mgclip.errors import one_line
     from mgclip.saving.versions import describe, history, prune, shown
+    from mgclip.workflows.note import decision_in
 
     deleted = prune(model, keep) if keep else []
     versions = history(model)
@@ -43,6 +44,9 @@ def history_command(
         accuracy = (percent(note["accuracy"].get(key)) for key in ("new", "old"))
         table.add_row(number, parent, when, what, str(note.get("images", "-")), *accuracy)
     out.print(table)
+    for version in versions:
+        if decided := decision_in(version.note):
+            out.print(f"version {version.number}: {decided}")
     out.print("* active" + (f"; permanently deleted: {', '.join(map(str, deleted))}" if deleted else ""))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgclip.clip.backbone import Backbone
+from mgclip.clip.backbone import Backbone, base_name
 from mgclip.errors import InputError, first_line
 
 PROJECTIONS = {"k": "k_proj", "v": "v_proj", "q": "q_proj", "o": "out_proj"}
@@ -39,6 +39,13 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
         backbone.peft_model = get_peft_model(backbone.model, config)
+    config.base_model_name_or_path = base_name(backbone)  # peft would write the path on this machine
+    initialise_adapters(backbone, seed)
+    backbone.model_number += 1
+
+
+def initialise_adapters(backbone: Backbone, seed: int) -> None:
+    """Give the adapters their initial values: A is drawn from the seed and B is zero, so they have no effect."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in adapter_weights(backbone):
@@ -46,7 +53,6 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
             if name.endswith(".A"):
                 torch.nn.init.xavier_uniform_(fresh, generator=generator)
             weight.copy_(fresh)
-    backbone.model_number += 1
     backbone.weights_changed()
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mgclip.clip import family
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
+from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.transform import Transform
 
 
@@ -155,3 +157,15 @@ def fingerprint(model: Any) -> str:
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def hub_id(backbone: Backbone) -> str | None:
+    """Return the hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
+    name, architecture = split_reference(backbone.reference)
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or bool(architecture) or Path(name).exists()
+    return name if name.count("/") == 1 and not is_path else None
+
+
+def base_name(backbone: Backbone) -> str:
+    """Return the name of a backbone in files that leave this machine: its hub id, or the last part of its path."""
+    return hub_id(backbone) or Path(backbone.reference).name

@@ -100,14 +100,21 @@ def shard(items: Tensor) -> Tensor:
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, with one reduction for all of them."""
+    for tensor, total in zip(tensors, summed_over_processes(tensors), strict=True):
+        if total is not tensor:
+            tensor.detach().copy_(total)
+
+
+def summed_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the sum of each tensor over all processes, with one reduction for all of them; in double precision if one has it."""
     if not is_distributed() or not tensors:
-        return
+        return list(tensors)
     from accelerate.utils import reduce
 
-    flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors]).to(_state().device)
-    total = reduce(flat, "sum").to(tensors[0].device)
-    for tensor, part in zip(tensors, total.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.detach().copy_(part.view_as(tensor))
+    kind = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    flat = torch.cat([tensor.detach().flatten().to(kind) for tensor in tensors]).to(_state().device)
+    total = reduce(flat, "sum").to(tensors[0].device).split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for tensor, part in zip(tensors, total, strict=True)]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

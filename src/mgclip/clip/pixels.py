@@ -72,6 +72,11 @@ class PreparedImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    def facts(self) -> tuple[int, bytes]:
+        """What identifies the set: the number of images, and the pixels of the first and the last one."""
+        ends = torch.tensor([0, len(self) - 1]) if len(self) else torch.empty(0, dtype=torch.long)
+        return len(self), self.batch(ends).numpy().tobytes()
+
     def record_marks(self) -> Tensor:
         """Record a fingerprint of the pixels of every image when it is prepared. Returns them ``(n,)``, with 0 for images that
         are not prepared yet; later batches fill them in.

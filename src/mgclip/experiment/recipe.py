@@ -98,6 +98,8 @@ class Recipe(Settings, BaselineSettings):
         """Replaces the check of a model's own settings, because here the methods decide on memory and compensation."""
         if self.compensation != "trained" or self.fusion == "calibrated":
             raise ValueError("the method decides on compensation and calibrated fusion: use methods=mg-clip-analytic")
+        if self.adapt == "auto":
+            raise ValueError("adapt auto needs a solved head: use methods=mg-clip-analytic-auto")
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
         return self

@@ -89,11 +89,24 @@ class Measured(TypedDict):
     skipped: NotRequired[list[SkippedImage]]
 
 
+class AdapterDecision(TypedDict):
+    """What was decided about the adapters before a task.
+
+    ``kept``: whether they continue to learn; ``images``: how many were compared so far; ``deviations``: by how many standard
+    errors the adapters lower the error.
+    """
+
+    kept: bool
+    images: Count
+    deviations: Number
+
+
 class Trained(TypedDict):
-    """How a task was trained: the epochs of the adapters, and the probe if there was one."""
+    """How a task was trained: the epochs of the adapters, the probe if there was one, and what was decided about the adapters."""
 
     epochs: Count
     probe: NotRequired[ProbeRecord]
+    adapters: NotRequired[AdapterDecision]
 
 
 class Record(Measured, Trained):

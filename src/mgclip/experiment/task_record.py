@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
-from mgclip.experiment.schemas import Measured, ProbeRecord, Trained
+from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
 from mgclip.method.preservation import LearnResult
@@ -74,10 +74,19 @@ def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequen
 
 
 def trained(learned: LearnResult) -> Trained:
-    """The part of a record about training: the epochs, and the gaps that the probe measured."""
-    if learned.probe is None:
-        return {"epochs": learned.epochs}
-    gaps = [learned.probe.initial, *learned.probe.after_epoch]
-    positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
-    probe: ProbeRecord = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
-    return {"epochs": learned.epochs, "probe": probe}
+    """The part of a record about training: the epochs, the gaps that the probe measured, and what was decided about adapters."""
+    record: Trained = {"epochs": learned.epochs}
+    if learned.probe is not None:
+        gaps = [learned.probe.initial, *learned.probe.after_epoch]
+        positive, negative = [gap.positive for gap in gaps], [gap.negative for gap in gaps]
+        record["probe"] = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
+    if (decision := adapter_decision(learned)) is not None:
+        record["adapters"] = decision
+    return record
+
+
+def adapter_decision(learned: LearnResult) -> AdapterDecision | None:
+    """What was decided about the adapters before a task, for records and notes; None if there was nothing to decide."""
+    if (found := learned.adapters) is None:
+        return None
+    return {"kept": found.kept, "images": found.images, "deviations": found.deviations}

@@ -13,8 +13,11 @@ from typing import TypedDict, cast
 import yaml
 
 from mgclip._version import __version__
+from mgclip.clip.adapters import adapters_have_effect
+from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.family import family_of
-from mgclip.export.merged import base_name, check_learned, hub_id, likeness_shares
+from mgclip.export.merged import check_learned, likeness_shares
+from mgclip.method.decision import describe_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import history, shown
@@ -108,7 +111,8 @@ def model_card(
         model=model.settings,
         settings=_settings(model),
         solved=_solved_facts(model),
-        adapted=bool(model.epochs) and model.settings.adapt != "never",
+        adapted=adapters_have_effect(model.backbone),
+        decided=_decided(model),
         epochs=model.epochs or 0,
         onnx=onnx,
         sizes=sizes,
@@ -179,3 +183,9 @@ def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
     counts, fit = head.sums.counts, head.calibration
     tested = int((counts[head.sample.labels] > 1).sum())
     return _SolvedFacts(round(counts.sum().item()), tested, fit.accuracy, likeness_shares(fit))
+
+
+def _decided(model: MGCLIP) -> str:
+    """What was decided about the adapters last, in one sentence; empty if nothing was."""
+    evidence = None if model.solved is None else model.solved.evidence
+    return describe_decision(evidence.decision) if evidence is not None and evidence.images else ""

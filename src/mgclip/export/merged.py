@@ -12,10 +12,8 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from mgclip._version import __version__
-from mgclip.clip.backbone import Backbone
+from mgclip.clip.backbone import Backbone, base_name
 from mgclip.clip.family import family_of, model_class
-from mgclip.clip.load import EMBEDDED
-from mgclip.clip.openclip_models import split_reference
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
@@ -36,8 +34,8 @@ class Base(TypedDict):
 class Metadata(TypedDict):
     """The content of ``classes.json``: the classes, and what a prediction needs in addition to the tensors.
 
-    A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``. ``likeness`` has the values that 99, 95
-    and 90 % of its images reached when they were left out.
+    A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``; ``kernel`` is the kind of its random
+    features. ``likeness`` has the values that 99, 95 and 90 % of its images reached when they were left out.
     """
 
     format: int
@@ -52,6 +50,7 @@ class Metadata(TypedDict):
     vision_weight: float
     fusion: str
     logit_scale: float
+    kernel: NotRequired[str]
     head_weight: NotRequired[float]
     text_weight: NotRequired[float]
     likeness: NotRequired[dict[str, float]]
@@ -97,7 +96,7 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
 
 def head_tensors(model: MGCLIP) -> dict[str, Tensor]:
     """The content of ``head.safetensors``: ``texts``, and ``rows`` or the parts of a ``Scorer``; float32, on the CPU."""
-    head = {"rows": model.head} if model.solved is None else vars(model.solved.scorer)
+    head = {"rows": model.head} if model.solved is None else model.solved.scorer.tensors()
     named = {**head, "texts": in_float32(model).encoder.texts(model.class_texts)}
     return {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
 
@@ -142,6 +141,7 @@ def metadata(model: MGCLIP) -> Metadata:
     }
     if model.solved is not None:
         fit = model.solved.calibration
+        about["kernel"] = model.solved.fourier.kernel
         about["head_weight"], about["text_weight"] = fit.head / fit.deviation, fit.text
         about["likeness"] = likeness_shares(fit)
     return about
@@ -150,16 +150,3 @@ def metadata(model: MGCLIP) -> Metadata:
 def likeness_shares(fit: Calibration) -> dict[str, float]:
     """The likeness that a percentage of learned images reach if they are left out, by percentage; empty without evidence."""
     return {str(share): value for share, value in zip(SHARES, fit.likeness, strict=False)}
-
-
-def hub_id(backbone: Backbone) -> str | None:
-    """The hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
-    name = backbone.reference
-    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or bool(split_reference(name)[1]) or Path(name).exists()
-    return name if name.count("/") == 1 and not is_path else None
-
-
-def base_name(backbone: Backbone) -> str:
-    """The name of a backbone in files that leave this machine: its hub id, or the last part of its path."""
-    name = backbone.reference
-    return hub_id(backbone) or (name if name == EMBEDDED else Path(name).name)

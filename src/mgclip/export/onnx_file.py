@@ -19,7 +19,7 @@ from mgclip.export.merged import check_learned, head_tensors, merged_clip, metad
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
-from mgclip.method.solved_head import Scorer
+from mgclip.method.scorer import Scorer
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29
@@ -79,7 +79,8 @@ class Classifier(torch.nn.Module):
     def _scores(self, features: Tensor) -> Tensor:
         if self.calibration is None:
             return cosines(features, self.get_buffer("rows"))
-        return Scorer(*(self.get_buffer(part.name) for part in fields(Scorer))).scores(features)
+        parts = {part.name: self.get_buffer(part.name) for part in fields(Scorer) if part.name != "kernel"}
+        return Scorer(**parts, kernel=self.settings.kernel).scores(features)
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,9 @@ SAMPLE = 2000
 """Images whose distances decide the width of the kernel."""
 
 
+Kernel = Literal["fourier", "relu"]
+
+
 @dataclass(frozen=True)
 class FourierFeatures:
     """Random Fourier features of the kernel exp(-gamma |u - v|^2), and a constant.
@@ -40,12 +44,14 @@ class FourierFeatures:
         width: Number of random features.
         gamma: Inverse width of the kernel.
         seed: Seed from which R and b are drawn.
+        kernel: ``relu`` has relu(R u) instead of cos(R u + b), with R from N(0, 1), as RanPAC and ACIL have.
     """
 
     dim: int
     width: int
     gamma: float
     seed: int
+    kernel: Kernel = "fourier"
 
     @cached_property
     def drawn(self) -> tuple[Tensor, Tensor]:
@@ -55,11 +61,22 @@ class FourierFeatures:
         shift = torch.rand(self.width, generator=generator, dtype=torch.float64)
         return matrix * math.sqrt(2 * self.gamma), shift * 2 * math.pi
 
+    @property
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """The matrix ``(dim, width)`` with which image features are multiplied, and what is added ``(width,)``."""
+        matrix, shift = self.drawn
+        return (matrix, shift) if self.kernel == "fourier" else (matrix / math.sqrt(2 * self.gamma), 0 * shift)
+
     def __call__(self, features: Tensor) -> Tensor:
         """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
-        matrix, shift = (part.to(features.device) for part in self.drawn)
-        waves = math.sqrt(2 / self.width) * torch.cos(features.double() @ matrix + shift)
+        matrix, shift = (part.to(features.device) for part in self.projection)
+        waves = math.sqrt(2 / self.width) * activated(features.double() @ matrix + shift, self.kernel)
         return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
+
+
+def activated(projected: Tensor, kernel: Kernel) -> Tensor:
+    """The random features of projected image features, but for their scale."""
+    return torch.cos(projected) if kernel == "fourier" else torch.relu(projected)
 
 
 def median_gamma(features: Tensor) -> float:
@@ -85,18 +102,20 @@ class Sums:
         targets: Sum of phi over the images of each class, ``(m, c)``.
         counts: Images of each class, ``(c,)``.
         forgotten: Images of forgotten classes whose scatter is still in ``gram``.
+        class_balance: Whether every class weighs the same, or every image.
     """
 
     gram: Tensor
     targets: Tensor
     counts: Tensor
     forgotten: float = 0.0
+    class_balance: bool = True
 
     @classmethod
-    def empty(cls, size: int, device: torch.device | str = "cpu") -> Sums:
+    def empty(cls, size: int, device: torch.device | str = "cpu", *, class_balance: bool = True) -> Sums:
         """Sums over no image, for features of length ``size``."""
         zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
-        return cls(zeros, zeros[:, :0], zeros[0, :0])
+        return cls(zeros, zeros[:, :0], zeros[0, :0], class_balance=class_balance)
 
     def to(self, device: torch.device) -> Sums:
         """The sums on a device."""
@@ -113,31 +132,47 @@ class Sums:
         """
         if len(labels) == 0:
             return self
-        classes = max(len(self.counts), int(labels.max()) + 1)
-        hot = F.one_hot(labels, classes).to(phi)
-        targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
-        counts = F.pad(self.counts, (0, classes - len(self.counts)))
-        gram, targets = self.gram + sign * phi.T @ phi, targets + sign * phi.T @ hot
-        return replace(self, gram=gram, targets=targets, counts=counts + sign * hot.sum(0))
+        known = self.padded(int(labels.max()) + 1)
+        hot = F.one_hot(labels, len(known.counts)).to(phi)
+        gram, targets = self.gram + sign * phi.T @ phi, known.targets + sign * phi.T @ hot
+        return replace(self, gram=gram, targets=targets, counts=known.counts + sign * hot.sum(0))
+
+    def padded(self, classes: int) -> Sums:
+        """The sums over at least this number of classes; those that are added have no image."""
+        more = max(0, classes - len(self.counts))
+        return replace(self, targets=F.pad(self.targets, (0, more)), counts=F.pad(self.counts, (0, more)))
 
     def merged(self, other: Sums, places: Sequence[int]) -> Sums:
         """The sums of both; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
-        classes = max([len(self.counts), *(place + 1 for place in places)])
-        index = torch.tensor(places, dtype=torch.long, device=self.gram.device)
-        targets = F.pad(self.targets, (0, classes - self.targets.shape[1])).index_add(1, index, other.targets)
-        counts = F.pad(self.counts, (0, classes - len(self.counts))).index_add(0, index, other.counts)
-        return Sums(self.gram + other.gram, targets, counts, self.forgotten + other.forgotten)
+        index, known = torch.tensor(places, dtype=torch.long, device=self.gram.device), self.padded(max(places, default=-1) + 1)
+        targets, counts = known.targets.index_add(1, index, other.targets), known.counts.index_add(0, index, other.counts)
+        gram, forgotten = self.gram + other.gram, self.forgotten + other.forgotten
+        return replace(self, gram=gram, targets=targets, counts=counts, forgotten=forgotten)
 
     def without_class(self, label: int) -> Sums:
         """The sums without a class: its mean and count are gone, and its scatter stays in that which all classes share."""
-        total, kept = self.targets[:, label], torch.arange(len(self.counts), device=self.counts.device) != label
-        gram = self.gram - torch.outer(total, total) / self.counts[label]
-        return Sums(gram, self.targets[:, kept], self.counts[kept], self.forgotten + self.counts[label].item())
+        total, images = self.targets[:, label], self.counts[label]
+        left = replace(self, gram=self.gram - torch.outer(total, total) / images, forgotten=self.forgotten + images.item())
+        return left.without_column(label)
+
+    def without_column(self, label: int) -> Sums:
+        """The sums without the mean and the count of a class, whose images were taken out."""
+        kept = torch.arange(len(self.counts), device=self.counts.device) != label
+        return replace(self, targets=self.targets[:, kept], counts=self.counts[kept])
 
     @property
     def images(self) -> float:
         """The number of images whose scatter is in ``gram``."""
         return self.counts.sum().item() + self.forgotten
+
+    def equations(self) -> tuple[Tensor, Tensor]:
+        """The normal matrix ``(m, m)`` and the right-hand side ``(m, c)`` to solve for the weights, before the ridge is added."""
+        return self.balanced() if self.class_balance else (self.share * self.gram, self.share * self.targets)
+
+    @property
+    def share(self) -> float:
+        """C / n: the weight of an image if all images weigh the same, and all together as much as with class balance."""
+        return len(self.counts) / self.images
 
     def balanced(self) -> tuple[Tensor, Tensor]:
         """The normal matrix ``(m, m)`` in which every class weighs the same, and the class means ``(m, c)``.
@@ -148,7 +183,7 @@ class Sums:
         """
         means = self.targets / self.counts
         scatter = self.gram - self.targets @ means.T
-        return len(self.counts) / self.images * scatter + means @ means.T, means
+        return self.share * scatter + means @ means.T, means
 
 
 @dataclass(frozen=True)
@@ -173,11 +208,16 @@ def solve(sums: Sums, ridge: float | None = None) -> Solution:
         sums: The sums over all images.
         ridge: The ridge; None chooses it by generalised cross-validation.
     """
-    matrix, means = sums.balanced()
+    matrix, targets = sums.equations()
     if ridge is None:
-        ridge = choose_ridge(matrix, means, sums.counts)
+        ridge = ridge_of(sums, sums.counts)
     factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
-    return Solution(torch.cholesky_solve(means, factor), ridge, factor)
+    return Solution(torch.cholesky_solve(targets, factor), ridge, factor)
+
+
+def ridge_of(sums: Sums, counts: Tensor) -> float:
+    """The ridge for these sums, whose classes have ``counts`` ``(c,)`` independent images each."""
+    return choose_ridge(*sums.equations(), counts if sums.class_balance else counts.mean().expand(len(counts)))
 
 
 def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Sequence[float] = RIDGES) -> float:
@@ -226,6 +266,8 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, s
         sums: The sums that were solved.
         standing: The features by which the sums have these images, ``(n, m)``, if they are others.
     """
+    if not sums.class_balance:
+        return _leave_one_image_out(solution, phi, labels, sums, phi if standing is None else standing)
     means = sums.targets / sums.counts
     offsets = (phi if standing is None else standing) - means.T[labels]  # e
     own = F.one_hot(labels, len(sums.counts)).to(phi)
@@ -241,10 +283,21 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, s
         pe = (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
     counts = sums.counts[labels]
     rest = (counts - 1).clamp(min=1)
-    lost = 1 / rest.square() - len(sums.counts) / sums.images * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
+    lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
     g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
     left_out: Tensor = scores - g[:, :1] * of_offsets - g[:, 1:] * of_means - own * shift[:, None]
+    return left_out
+
+
+def _leave_one_image_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor) -> Tensor:
+    """``leave_one_out`` if all images weigh the same: A loses w s s^T, with w = C / n and s the features that are left out."""
+    half = torch.linalg.solve_triangular(solution.factor, standing.T, upper=False)
+    ss, ps = half.square().sum(0), (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
+    given = sums.share * ps / (1 - sums.share * ss)
+    left_out: Tensor = phi @ solution.weights + given[:, None] * (
+        standing @ solution.weights - F.one_hot(labels, len(sums.counts))
+    )
     return left_out

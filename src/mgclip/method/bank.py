@@ -1,18 +1,18 @@
 """A bank of old image features, so that adapters can continue to learn while the solved head stays valid.
 
 The sums of the solved head belong to one state of the adapters. After the adapters have changed, the old images are no longer at
-hand, but a few features of each class are: the centres of k-means, each with the number of images it stands for. A linear map,
-fitted on the images of the new task before and after the change, moves them to where the new adapters would put them, and the
-sums are rebuilt from them.
+hand, but a few features of each class are: the centres of k-means, each with the number of images it stands for. A map, fitted on
+the images of the new task before and after the change, moves them to where the new adapters would put them, and the sums are
+rebuilt from them.
 
-Source of the linear map: Gomez-Villa et al., *Exemplar-free Continual Representation Learning via Learnable Drift Compensation*,
-ECCV 2024.
+Source of the idea, with a linear map: Gomez-Villa et al., *Exemplar-free Continual Representation Learning via Learnable Drift
+Compensation*, ECCV 2024.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,11 @@ from torch import Tensor
 
 from mgclip.method.analytic import FourierFeatures, Sums
 
-RIDGE = 0.1
-"""Ridge of the drift map, as a share of the mean eigenvalue of X^T X."""
+RIDGE = 1.0
+"""Ridge of the drift map. A random feature vector has a length of about 1.4, whatever its width."""
+
+Drift = Callable[[Tensor], Tensor]
+"""Where features go when the adapters change: ``(n, d)`` -> ``(n, d)``, normalised."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,9 @@ class Bank:
         empty = Bank.empty(self.features.shape[1], self.features.device)
         return empty._with(self.features[kept], self.counts[kept], classes[kept], per_class)
 
-    def moved(self, matrix: Tensor) -> Bank:
-        """The bank with each feature f moved to normalise(f M); ``matrix`` is the drift map M ``(d, d)``."""
-        features = F.normalize(self.features.double() @ matrix.double(), dim=-1)
-        return Bank(features.half(), self.counts, self.classes)
+    def moved(self, drift: Drift) -> Bank:
+        """The bank with its features where the map puts them."""
+        return Bank(drift(F.normalize(self.features.double(), dim=-1)).half(), self.counts, self.classes)
 
     def standing(self, features: Tensor, labels: Tensor) -> Tensor:
         """The features ``(n, d)`` that stand for images with these features and labels: the nearest ones of their classes."""
@@ -107,13 +109,14 @@ class Bank:
             found[own] = F.normalize(held, dim=-1)[(found[own] @ held.T).argmax(1)]
         return found
 
-    def sums(self, fourier: FourierFeatures) -> Sums:
+    def sums(self, fourier: FourierFeatures, *, class_balance: bool = True) -> Sums:
         """The sums over the images of the bank, as if each image had the feature that stands for it."""
+        empty = Sums.empty(fourier.width + 1, self.features.device, class_balance=class_balance)
         if len(self.classes) == 0:
-            return Sums.empty(fourier.width + 1, self.features.device)
+            return empty
         phi = fourier(F.normalize(self.features.double(), dim=-1))
         weights = self.counts[:, None] * F.one_hot(self.classes)
-        return Sums(phi.T @ (self.counts[:, None] * phi), phi.T @ weights, weights.sum(0))
+        return replace(empty, gram=phi.T @ (self.counts[:, None] * phi), targets=phi.T @ weights, counts=weights.sum(0))
 
     def _with(self, features: Tensor, counts: Tensor, classes: Tensor, per_class: int) -> Bank:
         """The bank with more features; a class that has too many is replaced by the centres of its features."""
@@ -149,18 +152,21 @@ def centres(features: Tensor, counts: Tensor, number: int) -> tuple[Tensor, Tens
     return F.normalize(distinct, dim=-1).to(features.device, torch.float16), weights.to(counts)
 
 
-def drift_map(before: Tensor, after: Tensor) -> Tensor:
-    """The linear map ``(d, d)`` that best moves features X from before a change of the adapters to Y from after it.
+def drift_map(before: Tensor, after: Tensor, fourier: FourierFeatures) -> Drift:
+    """The map that moves features X from before a change of the adapters to Y from after it.
 
-    M = I + (X^T X + g I)^-1 X^T (Y - X) with g a tenth of the mean eigenvalue of X^T X: directions that the images do not have
-    stay as they are.
+    f -> normalise(f + phi(f)^T (Phi^T Phi + g I)^-1 Phi^T (Y - X)), with phi the random features of the head and Phi those of X:
+    ridge regression of the difference. It follows the neighbours of f, as kernel regression does, at a cost that grows with the
+    number of images only once.
 
     Args:
         before: Normalised features X of the same images ``(n, d)``.
         after: Normalised features Y ``(n, d)``.
+        fourier: The random features of the head.
     """
     x, y = before.double(), after.double()
-    gram, identity = x.T @ x, torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-    ridge = RIDGE * gram.trace() / len(gram)
-    moves: Tensor = torch.linalg.solve(gram + ridge * identity, x.T @ (y - x))
-    return identity + moves
+    phi = fourier(x)
+    system = phi.T @ phi
+    system.diagonal().add_(RIDGE)
+    moves = torch.cholesky_solve(phi.T @ (y - x), torch.linalg.cholesky(system))
+    return lambda features: F.normalize(features.double() + fourier(features) @ moves, dim=-1)

@@ -23,6 +23,9 @@ PRIOR_WEIGHT = 0.01
 It does not fade with more images, because learned images may be easier than those to come, however many there are.
 """
 
+TOGETHER = 0.7
+"""Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
+
 SHARES = (99, 95, 90)
 """Percentages of images for which a likeness is stored."""
 
@@ -58,25 +61,25 @@ def calibrate(scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tenso
     The only image of a class says nothing about the head, because the head would not know the class without it. The texts would:
     it counts as an image that the text branch answers alone.
     """
-    several = counts[labels] > 1
-    own = F.one_hot(labels, scores.shape[1]).bool()
-    meant = scores[several[:, None] | ~own]
-    deviation = meant.std().item() if meant.numel() > 1 else 1.0
+    deviation = scores.std().item() if scores.numel() > 1 else 1.0
     if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
         return Calibration(deviation=deviation if deviation > 0 else 1.0)
-    text_logits = text_logits.to(scores)
-    head, text = fit_weights(scores / deviation * several[:, None], text_logits, labels)
-    if not several.any():
-        return Calibration(head, text, deviation)
+    text_logits, several = text_logits.to(scores), counts[labels] > 1
+    head, text = fit_weights(scores / deviation, text_logits, labels, several)
     fitted = Calibration(head, text, deviation)
+    if not several.any():
+        return fitted
     scores, text_logits, labels = scores[several], text_logits[several], labels[several]
     right = (fitted.logits(scores, text_logits).argmax(1) == labels).double().mean().item()
     shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
     return Calibration(head, text, deviation, right, tuple(scores.amax(1).quantile(shares).tolist()))
 
 
-def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The weights of largest posterior probability, given standardised scores and text logits ``(n, c)`` and labels ``(n,)``."""
+def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
+    """The weights of largest posterior probability, given standardised scores and text logits ``(n, c)`` and labels ``(n,)``.
+
+    Images that are not ``several`` in their class, ``(n,)``, are answered by the text branch alone.
+    """
     prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
     logs = prior.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
@@ -84,7 +87,8 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor) -> tuple[fl
     def loss() -> Tensor:
         optimizer.zero_grad()
         head, text = logs.exp()
-        value = F.cross_entropy(head * scores + text * text_logits, labels)
+        fused = torch.where(several[:, None], head * scores + text * text_logits, text / TOGETHER * text_logits)
+        value = F.cross_entropy(fused, labels)
         value = value + PRIOR_WEIGHT * (logs - prior).square().sum()
         value.backward()
         return value

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.method import solved_head
+from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
+from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.names import check_distinguishable, index_of, visible_form
 from mgclip.words import count
 
@@ -136,8 +137,10 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     head, added = _solved(learned, "merge"), _solved(other, "merge")
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
+        ("kernel", head.fourier.kernel, added.fourier.kernel),
         ("gamma", head.fourier.gamma, added.fourier.gamma),
         ("seed", head.fourier.seed, added.fourier.seed),
+        ("class balance", head.sums.class_balance, added.sums.class_balance),
         ("prompt", learned.settings.prompt, other.settings.prompt),
     ):
         if one != two:
@@ -145,6 +148,11 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
                 f"The models differ in their {what} ({one} and {two}), so their sums cannot be added: start the second one with "
                 "--like and the first one, and learn its images again."
             )
+    if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
+        raise InputError(
+            "The adapters of only one of the models may learn again, and only its head could follow them: start the second one "
+            "with --like and the first one, and learn its images again."
+        )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
     for name, text in zip(other.class_names, other.class_texts, strict=True):
         place = index_of(name, names)
@@ -180,8 +188,7 @@ def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
             surplus[mark] -= 1
         else:
             kept.append(row)
-    taken = images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
-    return replace(taken, labels=torch.full_like(taken.labels, label))
+    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
 
 
 def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -16,7 +17,7 @@ from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.solving import solve_task
+from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.names import index_of
@@ -85,7 +86,7 @@ class MGCLIP(LearnedModel):
             checkpoints: Checkpoints from which the same task resumes if the same model learns it again.
 
         Returns:
-            The index of the task, its epochs and its probe.
+            The index of the task, its epochs, its probe, and what was decided about the adapters.
 
         Raises:
             InputError: If images, labels and names do not match, or if a class has no image, has the name of another, or was
@@ -102,11 +103,11 @@ class MGCLIP(LearnedModel):
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
-            before = self._features_before(task)
-            result = self._preserve(task, on_step, checkpoints)
+            start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
+            result = replace(self._preserve(task, start.adapts, on_step, checkpoints), adapters=start.decision)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
             if self.settings.compensation == "analytic":
-                self.solved = solve_task(self.solved, self.encoder, task, names, texts, self.settings, before)
+                self.solved = solve_task(start, self.encoder, task, names, texts, self.settings)
             else:
                 self.head = self._compensate(task, memory, on_step, checkpoints)
         if result.probe is not None:
@@ -127,12 +128,13 @@ class MGCLIP(LearnedModel):
             parallel.check_same_in_all_processes("task", task.facts())
         return task
 
-    def _preserve(self, task: TaskData, on_step: OnStep, checkpoints: TaskCheckpoints) -> LearnResult:
-        """Train the adapters as long as the modality gap allows (docs/method.md 4, 5), with old images if any are kept (8)."""
+    def _preserve(self, task: TaskData, adapts: bool, on_step: OnStep, checkpoints: TaskCheckpoints) -> LearnResult:
+        """Train the adapters, if this task ``adapts`` them, as long as the modality gap allows (docs/method.md 4, 5), with old
+        images if any are kept (8).
+        """
         objective, settings, first = None, self.settings, len(self.class_names)
         if self.memory is not None:
             objective = replay_objective(self.backbone, task, self.memory, self._tokens(task), first, settings)
-        adapts = settings.adapt == "always" or (settings.adapt == "first" and task.index == 0)
         epochs = self.epochs if adapts else 0
         return preserve(self.backbone, task, settings, epochs, on_step, checkpoints, replayed=objective)
 
@@ -161,11 +163,6 @@ class MGCLIP(LearnedModel):
         if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         return head
-
-    def _features_before(self, task: TaskData) -> Tensor | None:
-        """Features of the task's images before its adapter phase, if a solved head must follow the adapters."""
-        follows = self.solved is not None and self.solved.bank is not None
-        return self.encoder.images(task.pixels, shared=True) if follows else None
 
     def _balances(self) -> bool:
         """Whether this task ends with balanced fine-tuning: not the first one, which has no old images."""

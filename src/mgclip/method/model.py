@@ -15,18 +15,20 @@ from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapte
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, solved_head
 from mgclip.method.calibration import Calibration
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.labels import name_list
+from mgclip.method.learned_images import Images
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import prepare
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
-from mgclip.method.solving import logits_over, marked_images
+from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
 
@@ -120,7 +122,7 @@ class LearnedModel:
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
         ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder)))
+        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
@@ -134,10 +136,8 @@ class LearnedModel:
         Raises:
             InputError: If the class was not learned, or if these are not its images.
         """
-        own = None
-        if images is not None:
-            own = marked_images(self.encoder, self.encoder.pixels(images))
-        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder)))
+        own = None if images is None else self._marked(self.encoder.pixels(images), name)
+        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def learned_as(self, images: Any) -> list[tuple[str, ...]]:
@@ -172,10 +172,19 @@ class LearnedModel:
         pixels, named = self.encoder.pixels(images), name_list(names)
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
-        marked = marked_images(self.encoder, pixels)
-        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder))
+        marked = self._marked(pixels, named)
+        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder, self.settings))
         self._load_state(state)
         return before
+
+    def _marked(self, pixels: PreparedImages, facts: object) -> Images:
+        """Images with all features that an edit of the solved head needs. All processes must have the same images and ``facts``
+        about them.
+        """
+        if parallel.is_distributed():
+            parallel.check_same_in_all_processes("images", (facts, pixels.facts()))
+        undecided = self.solved is not None and self.solved.frozen is not None
+        return marked_images(self.encoder, pixels, frozen=frozen_features(self.encoder, pixels) if undecided else None)
 
     @in_ordinary_modes
     def merge(self, other: LearnedModel) -> None:
@@ -191,7 +200,7 @@ class LearnedModel:
             raise InputError(
                 "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
             )
-        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder)))
+        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")
     @in_ordinary_modes

@@ -204,14 +204,7 @@ def undo(folder: str | Path, to: int | None = None) -> Version:
 def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classes: int) -> SolvedHead:
     named = read_tensors(state / SOLVED, "solved head")
     try:
-        return solved_files.restored(
-            about,
-            named,
-            width=settings.features,
-            seed=settings.seed,
-            classes=classes,
-            per_class=settings.bank_per_class,
-        )
+        return solved_files.restored(about, named, settings=settings, classes=classes)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file, f"solved head: {first_line(error)}") from None
 

@@ -11,6 +11,7 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
+from mgclip.method.decision import Decision
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.gap_rule import epochs_within
 from mgclip.method.objective import Objective
@@ -51,11 +52,19 @@ class Probe:
 
 @dataclass(frozen=True)
 class LearnResult:
-    """What learning a task did: its index, the epochs of its adapter phase, and what the probe measured if it was probed."""
+    """What learning a task did.
+
+    Attributes:
+        task: The index of the task.
+        epochs: The epochs of its adapter phase.
+        probe: What the probe measured, if it was probed.
+        adapters: What was decided about the adapters before it, with ``adapt: auto``.
+    """
 
     task: int
     epochs: int
     probe: Probe | None = None
+    adapters: Decision | None = None
 
 
 def preserve(

@@ -46,8 +46,9 @@ class Settings(CheckedSettings):
     adapter_init: str | None = None
     """A safetensors file of initial adapter matrices, instead of random ones."""
 
-    adapt: Literal["always", "first", "never"] = "always"
-    """The tasks whose adapter phase is run: all, the first one, or none, which leaves CLIP unchanged."""
+    adapt: Literal["always", "first", "never", "auto"] = "always"
+    """The tasks whose adapter phase is run: all, the first one, or none, which leaves CLIP unchanged. ``auto``, for the solved
+    head: as long as adapters help images that they have not seen."""
     epochs: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """Epochs of the adapter phase: found by the probe on the first task, or given. 0 leaves the CLIP unchanged."""
     max_epochs: Positive = 10
@@ -66,9 +67,13 @@ class Settings(CheckedSettings):
     compensation: Literal["trained", "analytic"] = "trained"
     """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
     features: Positive = 2048
-    """M: random Fourier features of the solved head."""
+    """M: random features of the solved head."""
+    kernel: Literal["fourier", "relu"] = "fourier"
+    """Their kind: Fourier features, or relu(R u) as in RanPAC and ACIL."""
+    class_balance: bool = True
+    """Every class weighs the same in the solved head; False: every image."""
     gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Inverse width of their kernel; null: by the median rule on the first task."""
+    """Inverse width of the kernel of Fourier features; null: by the median rule on the first task."""
     bank_per_class: Positive = 64
     """Features of a class that the solved head keeps if the adapters keep learning; they are moved with the adapters."""
     head_epochs: Annotated[int, Field(ge=0)] = 3
@@ -121,6 +126,8 @@ class Settings(CheckedSettings):
     def _fit_together(self) -> Settings:
         if (self.compensation == "analytic") != (self.fusion == "calibrated"):
             raise ValueError("compensation analytic and fusion calibrated belong together: set both or neither")
+        if self.adapt == "auto" and self.compensation != "analytic":
+            raise ValueError("adapt auto needs a solved head: set compensation to analytic and fusion to calibrated")
         if self.compensation == "analytic" and self.memory:
             raise ValueError("a solved head keeps no old images: set memory to 0")
         if self.balanced and not self.memory:

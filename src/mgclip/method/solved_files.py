@@ -13,7 +13,10 @@ from torch import Tensor
 from mgclip.method.analytic import FourierFeatures, Sums
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
-from mgclip.method.solved_head import Images, SolvedHead
+from mgclip.method.evidence import Evidence
+from mgclip.method.learned_images import Images
+from mgclip.method.settings import Settings
+from mgclip.method.solved_head import SolvedHead
 from mgclip.validation import problems
 
 WHOLE = {"marks", "labels", "sample_marks", "sample_labels", "bank_classes"}
@@ -30,20 +33,30 @@ class Entry(BaseModel):
     ridge: Annotated[float, Field(ge=0)]
     forgotten: Annotated[float, Field(ge=0)] = 0.0
     calibration: Calibration
+    frozen_forgotten: Annotated[float, Field(ge=0)] = 0.0
+    evidence: Evidence = Evidence()
 
 
 def entry(head: SolvedHead) -> dict[str, Any]:
     """What the manifest records about a solved head."""
-    drawn, forgotten = {"dim": head.fourier.dim, "gamma": head.fourier.gamma}, head.sums.forgotten
-    return {**drawn, "ridge": head.ridge, "forgotten": forgotten, "calibration": asdict(head.calibration)}
+    about: dict[str, Any] = {
+        "dim": head.fourier.dim,
+        "gamma": head.fourier.gamma,
+        "ridge": head.ridge,
+        "forgotten": head.sums.forgotten,
+        "calibration": asdict(head.calibration),
+    }
+    if head.frozen is not None:
+        about["frozen_forgotten"] = head.frozen.forgotten
+    if head.evidence.images:
+        about["evidence"] = asdict(head.evidence)
+    return about
 
 
 def tensors(head: SolvedHead) -> dict[str, Tensor]:
     """A solved head as named tensors. Of the symmetric sum only one triangle is kept."""
-    size = len(head.sums.gram)
-    rows, columns = torch.tril_indices(size, size)
     named = {
-        "gram": head.sums.gram[rows, columns],
+        "gram": _triangle(head.sums.gram),
         "targets": head.sums.targets,
         "counts": head.sums.counts,
         "weights": head.weights,
@@ -55,21 +68,35 @@ def tensors(head: SolvedHead) -> dict[str, Tensor]:
     }
     if head.bank is not None:
         named |= {"bank": head.bank.features, "bank_counts": head.bank.counts, "bank_classes": head.bank.classes}
+    if head.frozen is not None:
+        assert head.sample.frozen is not None
+        named |= {"frozen_gram": _triangle(head.frozen.gram), "frozen_targets": head.frozen.targets}
+        named |= {"frozen_sample_features": head.sample.frozen}
     return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
 
 
-def restored(
-    about: Mapping[str, Any], named: Mapping[str, Tensor], *, width: int, seed: int, classes: int, per_class: int
-) -> SolvedHead:
+def _triangle(matrix: Tensor) -> Tensor:
+    """The lower triangle of a symmetric matrix, as a vector."""
+    rows, columns = torch.tril_indices(len(matrix), len(matrix))
+    return matrix[rows, columns]
+
+
+def _symmetric(triangle: Tensor, size: int) -> Tensor:
+    """The symmetric matrix with this lower triangle."""
+    rows, columns = torch.tril_indices(size, size)
+    matrix = torch.empty(size, size, dtype=torch.float64)
+    matrix[rows, columns] = matrix[columns, rows] = triangle.double()
+    return matrix
+
+
+def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings: Settings, classes: int) -> SolvedHead:
     """The solved head from what ``entry`` and ``tensors`` gave.
 
     Args:
         about: What the manifest records.
         named: The tensors.
-        width: The number of random features.
-        seed: The seed they are drawn from.
+        settings: The settings of the model.
         classes: The number of classes of the model.
-        per_class: The largest number of features of a class in the bank.
 
     Raises:
         KeyError, TypeError, ValueError: If something is missing or does not fit.
@@ -78,22 +105,29 @@ def restored(
         known = Entry.model_validate(about)
     except ValidationError as error:
         raise ValueError("; ".join(problems(error))) from None
+    width, balance = settings.features, settings.class_balance
     _check_shapes(named, size=width + 1, classes=classes, dim=known.dim)
     _check_values(named, known, classes)
-    rows, columns = torch.tril_indices(width + 1, width + 1)
-    gram = torch.empty(width + 1, width + 1, dtype=torch.float64)
-    gram[rows, columns] = gram[columns, rows] = named["gram"].double()
-    none = torch.empty(len(named["marks"]), 0)
+    size, counts = width + 1, named["counts"].double()
+    bank = undecided = None
+    if "bank" in named:
+        bank = Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"])
+    if "frozen_gram" in named:
+        gram, targets = _symmetric(named["frozen_gram"], size), named["frozen_targets"].double()
+        undecided = Sums(gram, targets, counts, known.frozen_forgotten, balance)
+    sampled = {"frozen": named["frozen_sample_features"].float()} if undecided is not None else {}
     return SolvedHead(
-        FourierFeatures(known.dim, width, known.gamma, seed),
-        Sums(gram, named["targets"].double(), named["counts"].double(), known.forgotten),
-        Images(named["marks"], named["labels"], none),
-        Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float()),
+        FourierFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel),
+        Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
+        Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
+        Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),
         named["weights"].double(),
         known.ridge,
         known.calibration,
-        Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"]) if "bank" in named else None,
-        per_class if "bank" in named else 0,
+        bank,
+        0 if bank is None else settings.bank_per_class,
+        undecided,
+        known.evidence,
     )
 
 
@@ -114,6 +148,9 @@ def _check_shapes(named: Mapping[str, Tensor], *, size: int, classes: int, dim: 
     if "bank" in named:
         held = named["bank_classes"].numel()
         shapes |= {"bank": (held, dim), "bank_counts": (held,), "bank_classes": (held,)}
+    if "frozen_gram" in named:
+        shapes |= {"frozen_gram": shapes["gram"], "frozen_targets": shapes["targets"]}
+        shapes |= {"frozen_sample_features": shapes["sample_features"], "bank": named["bank"].shape}
     for name, shape in shapes.items():
         tensor = named[name]
         if tuple(tensor.shape) != shape:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums, choose_ridge, leave_one_out, solve
+from mgclip.clip import parallel
+from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
-
-SAMPLE = 4096
-"""Images whose features are kept, to weigh both branches by their leave-one-out scores."""
+from mgclip.method.evidence import Evidence
+from mgclip.method.learned_images import Images
+from mgclip.method.scorer import Scorer
 
 CHUNK = 4096
 """Images added to the sums at a time."""
@@ -30,60 +30,6 @@ TextLogits = Callable[[Tensor], Tensor]
 
 LogitsOver = Callable[[Sequence[str]], TextLogits]
 """The text branch over classes with these texts."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of known classes: ``marks`` ``(n,)`` identify their pixels, ``labels`` ``(n,)`` and ``features`` ``(n, d)``."""
-
-    marks: Tensor
-    labels: Tensor
-    features: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> Images:
-        """The images on a device."""
-        return Images(self.marks.to(device), self.labels.to(device), self.features.to(device))
-
-    def take(self, rows: Tensor) -> Images:
-        """Some of them, by position or mask."""
-        return Images(self.marks[rows], self.labels[rows], self.features[rows])
-
-    def plus(self, other: Images) -> Images:
-        """Both together."""
-        pairs = (self.marks, other.marks), (self.labels, other.labels), (self.features, other.features)
-        return Images(*map(torch.cat, pairs))
-
-    def without_features(self) -> Images:
-        """Only fingerprints and labels."""
-        return replace(self, features=self.features[:, :0])
-
-    def sampled(self) -> Images:
-        """The ``SAMPLE`` images with the smallest fingerprints, in their order."""
-        return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A solved head as predictions use it, in single precision: scores = cos(u matrix + shift) weights + constant.
-
-    Attributes:
-        matrix: R of the random features, ``(d, width)``.
-        shift: b of the random features, ``(width,)``.
-        weights: ``(width, c)``, with the factor sqrt(2 / width) of the features.
-        constant: ``(c,)``, the weights of the constant feature.
-    """
-
-    matrix: Tensor
-    shift: Tensor
-    weights: Tensor
-    constant: Tensor
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
-        return torch.cos(features @ self.matrix + self.shift) @ self.weights + self.constant
 
 
 @dataclass(frozen=True)
@@ -101,6 +47,8 @@ class SolvedHead:
         bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
             change.
         per_class: The largest number of features of a class in the bank.
+        frozen: The sums over the features of the pre-trained CLIP, while it is undecided whether the adapters stay.
+        evidence: What is known about adapters, if that was to be decided.
     """
 
     fourier: FourierFeatures
@@ -112,22 +60,58 @@ class SolvedHead:
     calibration: Calibration = field(default_factory=Calibration)
     bank: Bank | None = None
     per_class: int = 0
+    frozen: Sums | None = None
+    evidence: Evidence = field(default_factory=Evidence)
 
     @classmethod
-    def empty(cls, fourier: FourierFeatures, device: torch.device | str = "cpu", *, per_class: int = 0) -> SolvedHead:
-        """A head that has learned nothing; with a bank of ``per_class`` features of a class, unless that is 0."""
-        sums, none = Sums.empty(fourier.width + 1, device), torch.empty(0, dtype=torch.long, device=device)
+    def empty(
+        cls,
+        fourier: FourierFeatures,
+        device: torch.device | str = "cpu",
+        *,
+        per_class: int = 0,
+        undecided: bool = False,
+        class_balance: bool = True,
+    ) -> SolvedHead:
+        """A head that has learned nothing.
+
+        Args:
+            fourier: Its random features.
+            device: Its device.
+            per_class: The largest number of features of a class in its bank; 0 for a head without a bank.
+            undecided: Whether to keep the sums of the pre-trained CLIP too.
+            class_balance: Whether every class weighs the same, or every image.
+        """
+        sums = Sums.empty(fourier.width + 1, device, class_balance=class_balance)
+        none = torch.empty(0, dtype=torch.long, device=device)
         learned = Images(none, none, torch.empty(0, 0, device=device))
-        sample = Images(none, none, torch.empty(0, fourier.dim, device=device))
+        features = torch.empty(0, fourier.dim, device=device)
+        sample = Images(none, none, features, features if undecided else None)
         bank = Bank.empty(fourier.dim, device) if per_class else None
-        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class)
+        frozen = sums if undecided else None
+        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class, frozen=frozen)
+
+    def emptied(self) -> SolvedHead:
+        """A head of the same kind that has learned nothing."""
+        return SolvedHead.empty(
+            self.fourier,
+            self.sums.gram.device,
+            per_class=self.per_class,
+            undecided=self.frozen is not None,
+            class_balance=self.sums.class_balance,
+        )
 
     def to(self, device: torch.device) -> SolvedHead:
         """The head on a device."""
-        learned, sample = self.learned.to(device), self.sample.to(device)
-        bank = self.bank and self.bank.to(device)
-        weights = self.weights.to(device)
-        return replace(self, sums=self.sums.to(device), learned=learned, sample=sample, weights=weights, bank=bank)
+        return replace(
+            self,
+            sums=self.sums.to(device),
+            learned=self.learned.to(device),
+            sample=self.sample.to(device),
+            weights=self.weights.to(device),
+            bank=self.bank and self.bank.to(device),
+            frozen=self.frozen and self.frozen.to(device),
+        )
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -137,8 +121,9 @@ class SolvedHead:
     def scorer(self) -> Scorer:
         """The head in single precision, which takes half the time. Its scores differ by rounding only."""
         weights, width = self.weights, self.fourier.width
-        parts = *self.fourier.drawn, math.sqrt(2 / width) * weights[:-1], weights[-1]
-        return Scorer(*(part.to(weights.device, torch.float32) for part in parts))
+        parts = *self.fourier.projection, math.sqrt(2 / width) * weights[:-1], weights[-1]
+        matrix, shift, scaled, constant = (part.to(weights.device, torch.float32) for part in parts)
+        return Scorer(matrix, shift, scaled, constant, self.fourier.kernel)
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
@@ -146,8 +131,7 @@ def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead
     bank = head.bank and head.bank.plus(images.features, images.labels, per_class=head.per_class)
     return resolved(
         replace(
-            head,
-            sums=accumulate(head, images),
+            summed(head, images),
             bank=bank,
             learned=head.learned.plus(images.without_features()),
             sample=head.sample.plus(images).sampled(),
@@ -156,12 +140,34 @@ def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead
     )
 
 
-def accumulate(head: SolvedHead, images: Images, *, sign: float = 1.0) -> Sums:
-    """The sums of a head with more images, or without them if ``sign`` is -1."""
-    sums = head.sums
-    for rows in torch.arange(len(images), device=images.labels.device).split(CHUNK):
-        sums = sums.plus(head.fourier(images.features[rows]), images.labels[rows], sign=sign)
-    return sums
+def summed(head: SolvedHead, images: Images, *, sign: float = 1.0) -> SolvedHead:
+    """The head, not solved yet, with images added to its sums, or subtracted from them if ``sign`` is -1.
+
+    The sums of a head with a bank are made from the bank.
+    """
+    sums, frozen = head.sums, head.frozen
+    if head.bank is None:
+        sums = accumulate(sums, head.fourier, images.features, images.labels, sign=sign)
+    if frozen is not None:
+        assert images.frozen is not None
+        frozen = accumulate(frozen, head.fourier, images.frozen, images.labels, sign=sign)
+    return replace(head, sums=sums, frozen=frozen)
+
+
+def accumulate(sums: Sums, fourier: FourierFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
+    """The sums with the images of these features ``(n, d)`` and labels ``(n,)``, or without them if ``sign`` is -1.
+
+    Each process adds its share of the images, and all processes get the sums over all of them.
+    """
+    if len(labels) == 0:
+        return sums
+    own = sums.padded(int(labels.max()) + 1)
+    if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
+        own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
+    for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
+        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
+    gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
+    return replace(own, gram=gram, targets=targets, counts=counts)
 
 
 def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
@@ -178,14 +184,13 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
         wrong += others
     if not rows:
         return head
-    corrected, classes = images.take(_index(rows, images)), _index(wrong, images)
+    corrected, classes = images.take(images.index(rows)), images.index(wrong)
     before = replace(corrected, labels=classes).take(classes >= 0)
     without = replace(
-        head,
-        sums=accumulate(head, before, sign=-1),
+        summed(head, before, sign=-1),
         bank=head.bank and head.bank.minus(before.features, before.labels),
-        learned=_minus(head.learned, before),
-        sample=_minus(head.sample, before),
+        learned=head.learned.minus(before),
+        sample=head.sample.minus(before),
     )
     return add(without, corrected, text_logits)
 
@@ -194,22 +199,21 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
     """The head without a class; later classes move up.
 
     With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
-    its mean remains in the scatter that all classes share.
+    its mean remains in the scatter that all classes share. Its images leave the sample, and no others take their place, because
+    features of images outside the sample are not kept.
     """
     places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
     if images is None:
-        sums = head.sums.without_class(label)
+        left = replace(head, sums=head.sums.without_class(label), frozen=head.frozen and head.frozen.without_class(label))
     else:
-        sums = accumulate(head, images, sign=-1)
-        kept = [other for other, place in enumerate(places) if place is not None]
-        sums = replace(sums, targets=sums.targets[:, kept], counts=sums.counts[kept])
+        left = summed(head, replace(images, labels=torch.full_like(images.labels, label)), sign=-1)
+        left = replace(left, sums=left.sums.without_column(label), frozen=left.frozen and left.frozen.without_column(label))
     return resolved(
         replace(
-            head,
-            sums=sums,
+            left,
             bank=head.bank and head.bank.placed(places, per_class=head.per_class),
-            learned=_dropped(head.learned, label),
-            sample=_dropped(head.sample, label),
+            learned=head.learned.without_class(label),
+            sample=head.sample.without_class(label),
         ),
         text_logits,
     )
@@ -226,6 +230,8 @@ def merge(head: SolvedHead, other: SolvedHead, places: Sequence[int], text_logit
         replace(
             head,
             sums=head.sums.merged(other.sums, places),
+            frozen=head.frozen and other.frozen and head.frozen.merged(other.frozen, places),
+            evidence=head.evidence.joined(other.evidence),
             bank=head.bank and other.bank and head.bank.merged(other.bank, places, per_class=head.per_class),
             learned=head.learned.plus(placed(other.learned)),
             sample=head.sample.plus(placed(other.sample)).sampled(),
@@ -239,8 +245,7 @@ def unite(head: SolvedHead, label: int, into: int, text_logits: TextLogits) -> S
     classes = len(head.sums.counts)
     places = [into if other == label else other for other in range(classes)]
     places = [place - (place > label) for place in places]
-    empty = SolvedHead.empty(head.fourier, head.sums.gram.device, per_class=head.per_class)
-    return merge(empty, head, places, text_logits)
+    return merge(head.emptied(), head, places, text_logits)
 
 
 def moved(head: SolvedHead, before: Tensor, after: Tensor) -> SolvedHead:
@@ -251,21 +256,30 @@ def moved(head: SolvedHead, before: Tensor, after: Tensor) -> SolvedHead:
         before: Features of the images of the new task before the change, ``(n, d)``.
         after: Their features after it, ``(n, d)``.
     """
-    drift = drift_map(before, after)
-    features = F.normalize(head.sample.features.double() @ drift, dim=-1).to(head.sample.features)
+    drift = drift_map(before, after, head.fourier)
+    features = drift(head.sample.features).to(head.sample.features)
     return replace(head, bank=head.bank and head.bank.moved(drift), sample=replace(head.sample, features=features))
+
+
+def without_adapters(head: SolvedHead) -> SolvedHead:
+    """An undecided head as if the adapters had never learned, not solved yet."""
+    assert head.frozen is not None
+    assert head.sample.frozen is not None
+    sample = replace(head.sample, features=head.sample.frozen, frozen=None)
+    return replace(head, sums=head.frozen, frozen=None, sample=sample, bank=None, per_class=0)
 
 
 def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
+    bank, sample = head.bank, head.sample
+    if bank is not None:
+        head = replace(head, sums=bank.sums(head.fourier, class_balance=head.sums.class_balance))
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    ridge, bank, sample = None, head.bank, head.sample
-    standing = None
+    ridge = standing = None
     if bank is not None:
         # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
-        head = replace(head, sums=bank.sums(head.fourier))
-        ridge = choose_ridge(*head.sums.balanced(), torch.bincount(bank.classes).to(head.sums.counts))
+        ridge = ridge_of(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
@@ -279,27 +293,3 @@ def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
     for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
         classes.setdefault(mark, []).append(label)
     return [classes.get(mark, []) for mark in marks.tolist()]
-
-
-def _minus(images: Images, removed: Images) -> Images:
-    """The images without those of the same fingerprints and classes; of equal ones, as many as are removed."""
-    left: dict[tuple[int, int], int] = {}
-    for key in zip(removed.marks.tolist(), removed.labels.tolist(), strict=True):
-        left[key] = left.get(key, 0) + 1
-    kept = []
-    for row, key in enumerate(zip(images.marks.tolist(), images.labels.tolist(), strict=True)):
-        if left.get(key, 0):
-            left[key] -= 1
-        else:
-            kept.append(row)
-    return images.take(_index(kept, images))
-
-
-def _dropped(images: Images, label: int) -> Images:
-    kept = images.take(images.labels != label)
-    return replace(kept, labels=kept.labels - (kept.labels > label).long())
-
-
-def _index(rows: Sequence[int], images: Images) -> Tensor:
-    """Numbers as a tensor, on the device of the images."""
-    return torch.tensor(rows, dtype=torch.long, device=images.labels.device)

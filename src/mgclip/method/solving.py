@@ -2,74 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.clip.adapters import adapters_have_effect, initialise_adapters, without_adapters
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.method import solved_head
 from mgclip.method.analytic import FourierFeatures, median_gamma
+from mgclip.method.decision import Decision
+from mgclip.method.evidence import Evidence
+from mgclip.method.learned_images import Images
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import Images, LogitsOver, SolvedHead
+from mgclip.method.solved_head import LogitsOver, SolvedHead, learned_as
 from mgclip.method.task import TaskData
 from mgclip.names import index_of
+from mgclip.saving.checkpoints import TaskCheckpoints
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a solved head needs from before the adapter phase of a task.
+
+    Attributes:
+        head: The head after the previous task; None for the first one, which decides the width of the kernel.
+        adapts: Whether the adapters are trained on this task.
+        adapted: Features of the task's images before that, if a bank of old features must follow the adapters.
+        frozen: Their features with the pre-trained CLIP, while it is undecided whether the adapters stay.
+        decision: What was decided about the adapters, if there was anything to decide.
+    """
+
+    head: SolvedHead | None
+    adapts: bool
+    adapted: Tensor | None = None
+    frozen: Tensor | None = None
+    decision: Decision | None = None
+
+
+def trains_adapters(settings: Settings, head: SolvedHead | None, *, tasks: int) -> bool:
+    """Whether the adapters are trained on the next task of a model that has learned ``tasks`` tasks."""
+    if settings.adapt == "auto":
+        return head is None or head.frozen is not None
+    return settings.adapt == "always" or (settings.adapt == "first" and tasks == 0)
+
+
+def start_task(
+    head: SolvedHead | None, encoder: Encoder, task: TaskData, settings: Settings, checkpoints: TaskCheckpoints
+) -> Start:
+    """Encode the images of a task before its adapter phase, and decide with ``adapt: auto`` whether the adapters stay.
+
+    If they do not, they are removed, and the head is the one that has never seen them. A task whose images cannot be compared
+    decides nothing, and adapters without any evidence for them are not trained.
+
+    Args:
+        head: The head after the previous task; None for the first one.
+        encoder: The adapted CLIP.
+        task: The task.
+        settings: The settings of the model.
+        checkpoints: Checkpoints of this task. If it resumes, the decision is the one from before.
+    """
+    backbone, adapts = encoder.backbone, trains_adapters(settings, head, tasks=task.index)
+    undecided = settings.adapt == "auto" and settings.epochs != 0 if head is None else head.frozen is not None
+    if head is None or not (adapts or undecided):
+        return Start(head, adapts, frozen=frozen_features(encoder, task.pixels) if undecided else None)
+    marks = image_marks(task.pixels)
+    frozen = frozen_features(encoder, task.pixels) if undecided else None
+    adapted = encoder.images(task.pixels, shared=True) if adapts and head.bank is not None else None
+    if frozen is None or adapted is None or not adapters_have_effect(backbone):
+        return Start(head, adapts, adapted, frozen)
+    check_finite(adapted)
+    if (noted := checkpoints.notes.get("evidence")) is not None:
+        evidence = Evidence(**noted)
+    else:
+        unseen = torch.tensor([not labels for labels in learned_as(head, marks())], device=frozen.device)
+        own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
+        evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
+    checkpoints.notes["evidence"] = asdict(evidence)
+    if evidence.images == head.evidence.images:
+        return Start(head, True, adapted, frozen) if evidence.images else Start(head, False, frozen=frozen)
+    head, decision = replace(head, evidence=evidence), evidence.decision
+    if decision.kept:
+        return Start(head, adapts, adapted, frozen, decision)
+    initialise_adapters(backbone, settings.seed)
+    return Start(solved_head.without_adapters(head), False, decision=decision)
 
 
 def solve_task(
-    head: SolvedHead | None,
-    encoder: Encoder,
-    task: TaskData,
-    names: Sequence[str],
-    texts: Sequence[str],
-    settings: Settings,
-    before: Tensor | None = None,
+    start: Start, encoder: Encoder, task: TaskData, names: Sequence[str], texts: Sequence[str], settings: Settings
 ) -> SolvedHead:
     """The solved head with the images of a task.
 
     Args:
-        head: The head after the previous task; None for the first one, which decides the width of the kernel.
+        start: What was found before the adapter phase.
         encoder: The adapted CLIP.
         task: The task.
         names: All classes, those that are new in this task last.
         texts: What prompts call these classes.
         settings: The settings of the model.
-        before: Features of the task's images before its adapter phase, if the head must follow the adapters.
 
     Raises:
         InputError: If a feature is not finite.
     """
     place = torch.tensor([index_of(name, names) for name in task.names])
-    images = marked_images(encoder, task.pixels, place[task.labels])
+    images = marked_images(encoder, task.pixels, place[task.labels], frozen=start.frozen)
+    head = start.head
     if head is None:
-        gamma = settings.gamma or median_gamma(images.features)
-        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed)
-        per_class = settings.bank_per_class if settings.adapt == "always" and settings.epochs != 0 else 0
-        head = SolvedHead.empty(fourier, encoder.backbone.device, per_class=per_class)
-    if before is not None:
-        head = solved_head.moved(head, before, images.features)
-    return solved_head.add(head, images, logits_over(encoder)(texts))
+        # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
+        gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
+        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
+        per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
+        head = SolvedHead.empty(
+            fourier,
+            encoder.backbone.device,
+            per_class=per_class,
+            undecided=images.frozen is not None,
+            class_balance=settings.class_balance,
+        )
+    if start.adapted is not None:
+        head = solved_head.moved(head, start.adapted, images.features)
+    return solved_head.add(head, images, logits_over(encoder, settings)(texts))
 
 
-def marked_images(encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None) -> Images:
+def image_marks(pixels: PreparedImages) -> Callable[[], Tensor]:
+    """Record fingerprints of images from now on. Returns a function that gives those of all images ``(n,)``, once they have been
+    encoded by all processes.
+    """
+    marks = pixels.record_marks()
+    return lambda: parallel.gather_rows(parallel.shard(marks))
+
+
+def frozen_features(encoder: Encoder, pixels: PreparedImages) -> Tensor:
+    """Features ``(n, d)`` of images with the pre-trained CLIP, the same in all processes. Raises ``InputError`` if one is not
+    finite.
+    """
+    with without_adapters(encoder.backbone):
+        features = encoder.images(pixels, shared=True)
+    check_finite(features)
+    return features
+
+
+def marked_images(
+    encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None, *, frozen: Tensor | None = None
+) -> Images:
     """Images with their features, the fingerprints of their pixels and their labels, or label 0; the same in all processes.
+
+    Args:
+        encoder: The adapted CLIP.
+        pixels: The images.
+        labels: Their classes ``(n,)``.
+        frozen: Their features with the pre-trained CLIP, if it is undecided whether the adapters stay.
 
     Raises:
         InputError: If a feature is not finite.
     """
-    marks = pixels.record_marks()
+    marks = image_marks(pixels)
     features = encoder.images(pixels, shared=True)
     check_finite(features)
-    marks = parallel.gather_rows(parallel.shard(marks)).to(features.device)
-    return Images(marks, torch.zeros_like(marks) if labels is None else labels.to(features.device), features)
+    own = marks().to(features.device)
+    return Images(own, torch.zeros_like(own) if labels is None else labels.to(features.device), features, frozen)
 
 
-def logits_over(encoder: Encoder) -> LogitsOver:
-    """The text branch of a CLIP, over any classes."""
+def logits_over(encoder: Encoder, settings: Settings) -> LogitsOver:
+    """The text branch of a model, over any classes. If it predicts with the head alone, all logits are zero, and the head is
+    weighed alone.
+    """
     device = encoder.backbone.device
+    if settings.branches == "image":
+        return lambda texts: lambda features: features.new_zeros(len(features), len(texts))
 
     @torch.no_grad()
     def logits(features: Tensor, texts: Sequence[str]) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+from mgclip.method.decision import Decision, describe_decision
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
     Chart,
@@ -78,6 +79,7 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "has_joint": any(result.joint for result in all_results(runs)),
         "columns": [*METRICS, EPOCHS, SECONDS],
         "summary": results_table(plan),
+        "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],
         "forgetting": forgetting_table(runs),
@@ -112,6 +114,17 @@ def _head(run: Run) -> dict[str, str]:
         "description": " · ".join(parts),
         "missing": "; ".join(missing),
     }
+
+
+def _adapters(runs: Sequence[Run]) -> list[str]:
+    """What was decided last about the adapters of each method that decides on them."""
+    sentences = []
+    for result in all_results(runs):
+        decided = [record for record in result.records if "adapters" in record]
+        if decided:
+            what = describe_decision(Decision(**decided[-1]["adapters"]))
+            sentences.append(f"{result.label}, before task {decided[-1]['task'] + 1}: {what}")
+    return sentences
 
 
 def _accuracy(plan: ChartPlan) -> ChartSection:

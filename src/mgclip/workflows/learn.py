@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mgclip.clip.adapters import adapters_have_effect, without_adapters
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
-from mgclip.experiment.schemas import SkippedImage
+from mgclip.experiment.schemas import AdapterDecision, SkippedImage
+from mgclip.experiment.task_record import adapter_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
@@ -66,14 +67,14 @@ def learn_folder(
     learned = model.learn(
         *flatten(plan.train), list(plan.train), class_texts=plan.texts, on_step=on_step, checkpoints=checkpoints
     )
-    if learned.epochs:  # otherwise they are the same as before
+    if learned.epochs or learned.adapters is not None:  # otherwise they are the same as before
         features = images.features(model)
     note: LearnNote = {
         "what": _what(plan),
         "origin": origin,
         "classes": list(plan.train),
         "images": plan.images,
-        **_remarks(plan, skipped),
+        **_remarks(plan, skipped, adapter_decision(learned)),
         "epochs": learned.epochs,
         "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
         "accuracy": _accuracies(model, images, features, before),
@@ -129,8 +130,10 @@ def _what(plan: Plan) -> str:
     return " and ".join(parts)
 
 
-def _remarks(plan: Plan, skipped: Sequence[SkippedImage]) -> Remarks:
+def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecision | None) -> Remarks:
     remarks: Remarks = {"grown": list(plan.grown)} if plan.grown else {}
+    if adapters is not None:
+        remarks["adapters"] = adapters
     if skipped:
         remarks["skipped"] = list(skipped)
     if plan.notes:

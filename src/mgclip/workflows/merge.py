@@ -43,6 +43,7 @@ def new_model_like(folder: Path, *, base: str | None = None, runtime: Mapping[st
     fixed = {"gamma": first.solved.fourier.gamma, "adapt": "never"}  # other adapters would give other features
     model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed}))
     set_adapter_state(model.backbone, adapters)
+    model.solved = first.solved.emptied()  # with a bank if the first one has one
     return model
 
 

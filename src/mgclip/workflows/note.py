@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from typing_extensions import TypedDict
 
-from mgclip.experiment.schemas import GapRecord, SkippedImage
+from mgclip.errors import InputError
+from mgclip.experiment.schemas import AdapterDecision, GapRecord, SkippedImage, checked
+from mgclip.method.decision import Decision, describe_decision
 
 
 class TestImages(TypedDict):
@@ -33,8 +38,11 @@ class TextMeasures(TypedDict):
 
 
 class Remarks(TypedDict, total=False):
-    """Known classes that learned more images, images that were left out, and what is not used or not measured."""
+    """Known classes that learned more images, images that were left out, what is not used or not measured, and what was decided
+    about the adapters.
+    """
 
+    adapters: AdapterDecision
     grown: list[str]
     skipped: list[SkippedImage]
     notes: list[str]
@@ -72,3 +80,11 @@ def gap_moved(note: LearnNote) -> float | None:
     if before is None or after is None or not before["negative"] or after["negative"] is None:
         return None
     return after["negative"] / before["negative"] - 1
+
+
+def decision_in(note: Mapping[str, Any]) -> str:
+    """What a note says was decided about the adapters, in one sentence; empty if it says nothing, or another program wrote it."""
+    try:
+        return describe_decision(Decision(**checked(AdapterDecision, note.get("adapters"), "the note")))
+    except InputError:
+        return ""

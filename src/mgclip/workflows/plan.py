@@ -10,6 +10,7 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
+from mgclip.method.solving import trains_adapters
 from mgclip.method.task import make_task
 from mgclip.names import canonical, index_of
 from mgclip.stream.duplicates import describe_duplicates
@@ -137,8 +138,8 @@ def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> 
     model.encoder.images(model.encoder.pixels(sample))
     each = (time.perf_counter() - begun) / len(sample)
     settings = model.settings
-    frozen = settings.adapt == "never" or (settings.adapt == "first" and len(model.task_sizes) > 0)
-    if frozen or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
+    adapts = trains_adapters(settings, model.solved, tasks=len(model.task_sizes))
+    if not adapts or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
         epochs, probed = (0, 0), False
     elif model.epochs is not None:
         epochs, probed = (model.epochs, model.epochs), False

@@ -11,12 +11,9 @@ from mgclip.method.build_settings import CheckedSettings
 
 Positive = Annotated[int, Field(ge=1)]
 
-ANALYTIC = {"features", "gamma"}
-"""Settings of mg-clip-analytic. The others begin with the name of their method."""
-
 
 class BaselineSettings(CheckedSettings):
-    """Unknown names and values out of range raise ``InputError``."""
+    """Their names begin with the name of their method. Unknown names and values out of range raise ``InputError``."""
 
     rapf_epochs: Positive = 15
     rapf_batch_size: Positive = 100
@@ -41,5 +38,4 @@ class BaselineSettings(CheckedSettings):
 
 def unused(methods: Collection[str]) -> set[str]:
     """The settings that none of these methods uses."""
-    owners = {key: "mg-clip-analytic" if key in ANALYTIC else key.partition("_")[0] for key in BaselineSettings.model_fields}
-    return {key for key, owner in owners.items() if owner not in methods}
+    return {key for key in BaselineSettings.model_fields if key.partition("_")[0] not in methods}

@@ -25,10 +25,12 @@ FROZEN_CLIP: Mapping[str, Any] = {"epochs": 0, "adapter_init": None}
 """Settings that leave CLIP unchanged."""
 
 
-SOLVED_HEAD = {"features", "gamma"}
+SOLVED_HEAD = {"features", "kernel", "class_balance", "gamma", "bank_per_class"}
 TRAINED_HEAD = {"head_epochs", "head_lr", "head_batch_size", "vision_weight"}
 ADAPTER_PHASE = {"epochs", "max_epochs", "alpha", "gap_average", "adapter_loss", "adapter_lr", "adapter_batch_size"}
 """Settings that have an effect only with a solved head, a trained one, or if adapters are trained."""
+BANK = {"bank_per_class"}
+"""Settings that have an effect only if adapters are trained on more than the first task."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,26 @@ METHODS: Mapping[str, Method] = {
         source="beyond the paper (docs/method.md 10 to 12)",
         changes={**ANALYTIC, "adapt": "always"},
     ),
+    "mg-clip-analytic-auto": Method(
+        about="the solved head; adapters keep learning as long as they help images that they have not seen",
+        source="beyond the paper (docs/method.md 10 to 12)",
+        changes={**ANALYTIC, "adapt": "auto"},
+    ),
+    "mg-clip-analytic-relu": Method(
+        about="an ablation of the solved head: ReLU features instead of Fourier features",
+        source="the random features of RanPAC, and of ACIL (Zhuang et al., NeurIPS 2022, arXiv 2205.14922)",
+        changes={**ANALYTIC, "kernel": "relu"},
+    ),
+    "mg-clip-analytic-unbalanced": Method(
+        about="an ablation of the solved head: every image weighs the same, so large classes weigh more",
+        source="ridge regression",
+        changes={**ANALYTIC, "class_balance": False},
+    ),
+    "mg-clip-analytic-image": Method(
+        about="an ablation of the solved head: it predicts without the texts",
+        source="beyond the paper (docs/method.md 10)",
+        changes={**ANALYTIC, "branches": "image"},
+    ),
     "joint": Method(
         about="MG-CLIP with all classes in one task: the upper bound",
         source="joint training",
@@ -164,4 +186,8 @@ def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:
     unused = TRAINED_HEAD if solved else SOLVED_HEAD
     if solved and settings.adapt == "never":
         unused = unused | ADAPTER_PHASE - ({"epochs"} if settings.epochs == 0 else set())
+    if solved and settings.adapt in ("never", "first"):
+        unused = unused | BANK
+    if solved and settings.kernel == "relu":
+        unused = unused | {"gamma"}
     return [key for key in given if key in unused]
