@@ -38,7 +38,7 @@ class NaiveMGCLIP:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids ``(n, full length)``."""
-        return full_length_tokens(self.backbone, [self.settings.prompt.format(text) for text in texts])
+        return full_length_tokens(self.backbone, [self.settings.templates[0].format(text) for text in texts])
 
     def logits(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         """Text logits ``(b, len(texts))`` of images. All texts are encoded for this batch."""

@@ -93,3 +93,20 @@ def test_the_gap_is_measured_and_tracked(clip):
 def test_the_shape_of_siglip_is_measured(mgclip, options):
     code, out, err = mgclip("bench", "--shape", "siglip-b-16", *options)
     assert (code, err) == (0, "") and out
+
+
+def test_several_templates_are_learned_saved_and_exported(tiny_clip, icons, tmp_path):
+    prompts = ["a photo of a {}.", "an icon of a {}."]
+    model = learned(tiny_clip, icons, prompt=prompts)
+    model.save_pretrained(tmp_path / "saved")
+    again = MGCLIP.from_pretrained(tmp_path / "saved")
+    images = [*icons["x_test"][:8]]
+    assert again.settings.prompt == prompts
+    assert np.array_equal(again.predict(images).probabilities, model.predict(images).probabilities)
+    one = MGCLIP.from_pretrained(tiny_clip, settings=Settings(prompt=prompts[0]))
+    assert not torch.equal(
+        one.encoder.texts(["bell"]), MGCLIP.from_pretrained(tiny_clip, settings=Settings(prompt=prompts)).encoder.texts(["bell"])
+    )
+    assert export_folder(model, tmp_path / "clip").deviation < 1e-5
+    card = (tmp_path / "clip" / "README.md").read_text()
+    assert '"a photo of a &#123;&#125;.", "an icon of a &#123;&#125;." (the mean of these)' in card

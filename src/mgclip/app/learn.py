@@ -31,6 +31,10 @@ Like = Annotated[
     Path | None,
     typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
 ]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(help="Prompt template of a new model; {} stands for the class name. Give it several times to average several."),
+]
 HoldOut = Annotated[
     float,
     typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
@@ -46,7 +50,7 @@ def learn_command(
     method: NewMethod = "",
     like: Like = None,
     names: Names = "",
-    prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
+    prompt: Prompt = None,
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
     retention: Retention = None,
@@ -69,7 +73,7 @@ def learn_command(
         folder,
         model,
         changes=changes or (),
-        prompt=prompt,
+        prompt=prompt or (),
         base=with_architecture(base, arch),
         method=method,
         like=like,

@@ -109,8 +109,20 @@ class Backbone:
         tokens: Tensor = ids["input_ids"].to(self.device)
         return tokens
 
+    def class_tokens(self, templates: Sequence[str], names: Sequence[str]) -> Tensor:
+        """Return token ids of classes, ``(n, length)`` for one template, ``(n, templates, length)`` for several. In a template
+        ``{}`` stands for the name of a class.
+        """
+        tokens = self.tokenize([template.format(name) for name in names for template in templates])
+        return tokens if len(templates) == 1 else tokens.unflatten(0, (len(names), len(templates)))
+
     def text_features(self, tokens: Tensor) -> Tensor:
-        """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
+        """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``. If they are ``(n, templates, length)``, the
+        features of the templates are averaged.
+        """
+        if tokens.ndim == 3:
+            each = self.text_features(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])  # [n, t, l] -> [n, t, d]
+            return torch.nn.functional.normalize(each.mean(1), dim=-1)
         with self.compute.autocast(self.device):
             pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
             features: Tensor = family.projections(self.model)[1](pooled).float()  # [n, w] -> [n, d]

@@ -83,9 +83,10 @@ def check_export(model: MGCLIP, folder: Path) -> float:
     longest = clip.config.text_config.max_position_embeddings
     for start in range(0, len(model.class_texts), model.settings.encode_batch_size):
         texts = model.class_texts[start : start + model.settings.encode_batch_size]
-        prompts = [model.settings.prompt.format(text) for text in texts]
+        prompts = [template.format(text) for text in texts for template in model.settings.templates]
         padding = "longest" if family.causal else "max_length"
         tokens = tokenizer(prompts, padding=padding, truncation=True, max_length=longest, return_tensors="pt")
         pooled = clip.text_model(**tokens).pooler_output
-        deviations.append(normalise(of_texts(pooled), dim=-1) - exact.encoder.texts(texts).cpu())
+        features = normalise(of_texts(pooled), dim=-1).unflatten(0, (len(texts), -1)).mean(1)  # [c t, d] -> [c, d]
+        deviations.append(normalise(features, dim=-1) - exact.encoder.texts(texts).cpu())
     return require_within_tolerance(max_abs(deviations), "The exported CLIP")

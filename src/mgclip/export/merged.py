@@ -44,7 +44,7 @@ class Metadata(TypedDict):
     names: list[str]
     texts: list[str]
     task_sizes: list[int]
-    prompt: str
+    prompt: str | list[str]
     branches: str
     compensation: str
     vision_weight: float

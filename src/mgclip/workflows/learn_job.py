@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +124,7 @@ def read_job(
     model: Path,
     *,
     changes: Iterable[str] = (),
-    prompt: str = "",
+    prompt: Sequence[str] = (),
     base: str = "",
     method: str = "",
     like: Path | None = None,
@@ -140,7 +140,7 @@ def read_job(
         InputError: If a setting is wrong, or a folder or its images cannot be used.
     """
     check_place(model)
-    given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
+    given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
     source = read_source(folder, names=names, test=test)
     retained = {} if retention is None else read_images(retention)
