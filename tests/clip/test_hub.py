@@ -196,3 +196,30 @@ def test_another_clip_is_not_suggested_for_a_saved_model(hub, monkeypatch, tmp_p
     ) as refusal:
         MGCLIP.from_pretrained(tmp_path / "shop")
     assert "iconclip" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("layout", ["clip", "openclip"])
+def test_a_clip_is_fetched_into_a_folder(hub, mgclip, tmp_path, monkeypatch, layout):
+    if layout == "openclip":
+        shutil.rmtree(hub.folder)
+        make_folder(hub.folder, "gelu-shortest")
+    (hub.folder / "README.md").write_text("not needed")
+    code, out, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert (code, err) == (0, "") and f"use it with --base {tmp_path / 'fetched'}" in out
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.rmtree(tmp_path / "cache")
+    assert load_backbone(tmp_path / "fetched").fingerprint == load_backbone(hub.folder).fingerprint
+    assert not (tmp_path / "fetched" / "README.md").exists()
+    assert not [file for file in (tmp_path / "fetched").iterdir() if file.is_symlink()]
+    code, _, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert code == 2 and "exists and is not an empty folder" in err
+
+
+def test_what_is_not_a_clip_of_the_hub_is_not_fetched(hub, mgclip, tmp_path):
+    for name in ("iconclip", "./clip"):
+        code, _, err = mgclip("fetch", name, "--to", tmp_path / "fetched")
+        assert code == 2 and "is not the hub id of a CLIP" in err
+    (hub.folder / "config.json").write_text('{"model_type": "blip"}')
+    code, _, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert code == 2 and "holds a model of type blip" in err
+    assert not (tmp_path / "fetched").exists()

@@ -11,6 +11,7 @@ import typer
 
 from mgclip._version import __version__
 from mgclip.app import (
+    backbones,
     bench,
     conform,
     corrections,
@@ -59,6 +60,8 @@ for command in (
     bench.bench_command,
     conform.conform_command,
     recipes.recipes_command,
+    backbones.backbones_command,
+    backbones.fetch_command,
 ):
     app.command(command.__name__.removesuffix("_command"), cls=CommandWithOldNames)(with_home(command))
 app.add_typer(data.app, name="data")

@@ -50,8 +50,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     elif path.is_dir():
         _check_folder(path, str(path))
         model, tokenizer, processor = _from_folder(path, name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        model, tokenizer, processor = _from_folder(_hub_folder(name), name)
+    elif is_hub_id(name):
+        model, tokenizer, processor = _from_folder(hub_folder(name), name)
     else:
         raise InputError(
             f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in the layout of Hugging "
@@ -92,8 +92,15 @@ def _is_openclip(folder: Path) -> bool:
     return is_openclip({file.name for file in folder.iterdir()})
 
 
-def _hub_folder(name: str) -> Path:
-    """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now."""
+def is_hub_id(name: str) -> bool:
+    """Whether a reference can be the name of a repository."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def hub_folder(name: str) -> Path:
+    """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now. Raises ``InputError``
+    if it is not a supported CLIP, or cannot be downloaded.
+    """
     stored = cached_folder(name)
     if stored is not None:
         _check_config(stored, name)
