@@ -82,3 +82,15 @@ def mgclip(monkeypatch, capsys):
         return end.value.code or 0, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture
+def own_packages(tmp_path_factory, monkeypatch):
+    """A folder of sys.path for packages with methods and data sets, with those in examples/."""
+    import own_packages
+
+    place = tmp_path_factory.mktemp("packages")
+    own_packages.put_examples(place)
+    monkeypatch.syspath_prepend(place)
+    yield place
+    own_packages.forget(place)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mgclip import images
 from mgclip.errors import InputError
 from mgclip.images import open_image, thread_count
 from mgclip.stream.files import is_image_name
@@ -75,6 +76,39 @@ def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
     (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
     with pytest.raises(InputError, match=rf"The image .*{name} cannot be read"):
         open_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("brands", "sentence"),
+    [
+        (b"heic\0\0\0\0mif1heic", "it is a HEIC image: install pillow-heif to read it, or save it as JPEG"),
+        (b"avif\0\0\0\0avifmif1", "it is an AVIF image: install pillow-avif-plugin to read it, or save it as JPEG"),
+        (b"isom\0\0\0\0isomiso2", "not an image in a supported format"),
+    ],
+)
+def test_an_image_that_needs_a_plugin_names_it(tmp_path, monkeypatch, brands, sentence):
+    monkeypatch.setattr(images, "formats", lambda: ("JPEG", "PNG"))  # a Pillow without AVIF and without plugins
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(100))
+    with pytest.raises(InputError) as error:
+        open_image(tmp_path / "phone.jpg")
+    assert str(error.value) == (
+        f"The image {tmp_path / 'phone.jpg'} cannot be read ({sentence}): give another file or leave it out."
+    )
+
+
+def test_avif_is_read_if_pillow_reads_it(tmp_path, picture):
+    if "AVIF" not in images.formats():
+        pytest.skip("this Pillow reads no AVIF")
+    Image.fromarray(picture).save(tmp_path / "x.avif", quality=95)
+    assert difference(tmp_path / "x.avif", picture) <= 40
+    assert is_image_name("x.AVIF")
+
+
+def test_heic_is_read_if_the_plugin_is_installed(tmp_path, picture):
+    plugin = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    plugin.from_pillow(Image.fromarray(picture).convert("RGB")).save(tmp_path / "x.heic", quality=95)
+    assert difference(tmp_path / "x.heic", picture) <= 40
+    assert is_image_name("x.HEIC")
 
 
 def test_files_of_two_pictures_from_a_camera_are_images(tmp_path, picture):

@@ -10,21 +10,49 @@ from typing import TYPE_CHECKING, Any
 from mgclip._version import __version__
 
 if TYPE_CHECKING:
+    from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+    from mgclip.method.baselines.table import Method, register_method
     from mgclip.method.learner import MGCLIP
     from mgclip.method.model_files import undo
     from mgclip.method.predictions import Predictions
     from mgclip.method.settings import Settings
     from mgclip.saving.versions import history
+    from mgclip.stream.data import Dataset, Split
+    from mgclip.stream.datasets import DatasetEntry, register_dataset
     from mgclip.workflows.classifier import MGCLIPClassifier
 
-__all__ = ["MGCLIP", "MGCLIPClassifier", "Predictions", "Settings", "__version__", "history", "undo"]
+__all__ = [
+    "MGCLIP",
+    "Dataset",
+    "DatasetEntry",
+    "FeatureClassifier",
+    "FeatureTask",
+    "MGCLIPClassifier",
+    "Method",
+    "Predictions",
+    "Settings",
+    "Split",
+    "__version__",
+    "history",
+    "register_dataset",
+    "register_method",
+    "undo",
+]
 
 _MODULES = {
     "MGCLIP": "mgclip.method.learner",
+    "Dataset": "mgclip.stream.data",
+    "DatasetEntry": "mgclip.stream.datasets",
+    "FeatureClassifier": "mgclip.method.baselines.features",
+    "FeatureTask": "mgclip.method.baselines.features",
     "MGCLIPClassifier": "mgclip.workflows.classifier",
+    "Method": "mgclip.method.baselines.table",
     "Predictions": "mgclip.method.predictions",
     "Settings": "mgclip.method.settings",
+    "Split": "mgclip.stream.data",
     "history": "mgclip.saving.versions",
+    "register_dataset": "mgclip.stream.datasets",
+    "register_method": "mgclip.method.baselines.table",
     "undo": "mgclip.method.model_files",
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ from PIL import Image, UnidentifiedImageError
 from mgclip.errors import InputError, first_line
 from mgclip.rgb import displayed, silence_exif_warnings
 
-FORMATS = "JPEG PNG AVIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
+FORMATS = "JPEG PNG AVIF HEIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
 """Formats of pictures, in the order in which they are tried. Formats whose readers start other programs are not among them."""
+
+PLUGINS = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}
+"""Formats of phones that Pillow may need a plugin for, and the package to install."""
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -38,8 +43,12 @@ CHUNK = 64
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """The formats of ``FORMATS`` that the installed Pillow reads."""
+    """The formats of ``FORMATS`` that the installed Pillow reads, with its plugins."""
     Image.init()
+    if "HEIF" not in Image.OPEN and find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    if "AVIF" not in Image.OPEN and find_spec("pillow_avif"):
+        importlib.import_module("pillow_avif")
     return tuple(name for name in FORMATS.split() if name in Image.OPEN)
 
 
@@ -134,7 +143,22 @@ def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
     except Exception as error:  # decoders of damaged files raise a dozen types
         if _is_system_error(error):
             raise
-        raise UnreadableImage(name, _reason(error)) from None
+        raise UnreadableImage(name, _needs_plugin(source) or _reason(error)) from None
+
+
+def _needs_plugin(source: Any) -> str:
+    """Why an image of a phone cannot be read, if Pillow needs a plugin for it; otherwise empty."""
+    try:
+        with contextlib.nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as stream:
+            stream.seek(0)
+            start = stream.read(32)
+    except (OSError, ValueError):
+        return ""
+    brands = {start[i : i + 4] for i in range(8, 32, 4)} if start[4:8] == b"ftyp" else set()
+    kind = "AVIF" if brands & {b"avif", b"avis"} else "HEIF" if brands & {b"heic", b"heix", b"hevc", b"mif1"} else ""
+    if not kind or kind in formats():
+        return ""
+    return f"it is {'a HEIC' if kind == 'HEIF' else 'an AVIF'} image: install {PLUGINS[kind]} to read it, or save it as JPEG"
 
 
 def to_rgb(image: Any) -> Image.Image:

@@ -27,7 +27,7 @@ def test_a_threshold_is_rejected_if_a_class_is_called_unknown(shop, tmp_path, mg
         code, out, err = mgclip("predict", tmp_path / "m", photos, "--unknown-below", "0.5", *form)
         assert (code, out) == (2, "")
         assert f"A class is called '{name}'" in err
-    studio = StudioModel(tmp_path / "m", base="", max_images=10)
+    studio = StudioModel(tmp_path / "m", base="")
     files = sorted(photos.glob("*/*.png"))
     with pytest.raises(InputError, match=f"A class is called '{name}'"):
         studio.predict(files, threshold=0.5)

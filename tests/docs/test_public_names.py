@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from own_packages import forget_registered
 
 import mgclip
 
@@ -28,6 +29,7 @@ def test_the_examples_of_the_docstrings_run(name, tmp_path, monkeypatch):
     report = []
     for test in examples(name):
         failed = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append).failed
+        forget_registered()
         assert not failed, "".join(report)
 
 

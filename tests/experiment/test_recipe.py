@@ -37,7 +37,7 @@ def test_recipes_extend_others(tmp_path):
         load_recipe(str(tmp_path / "a.yaml"))
     (tmp_path / "b.yaml").write_text("extends: icons100\nseed: 5\nepochs: 4\n")
     found = load_recipe(str(tmp_path / "a.yaml"), ["epochs=2"])
-    assert (found.name, found.seed, found.epochs, found.test_per_class) == ("a", 3, 2, 20)
+    assert (found.name, found.seed, found.epochs, found.rapf_batch_size) == ("a", 3, 2, 64)
 
 
 PUBLISHED = {
@@ -64,7 +64,7 @@ def test_every_published_cell_has_its_recipe():
         classes = DATASETS[recipe.data].classes
         if classes is not None:
             assert sum(task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)) == classes
-            order = class_order(recipe.class_order, dataset=recipe.data, classes=classes, seed=recipe.seed)
+            order = class_order(recipe.class_order, dataset=recipe.data, names=list(map(str, range(classes))), seed=recipe.seed)
             assert sorted(order) == list(range(classes))
         if recipe.twin:
             twin = recipes[recipe.twin]
@@ -110,7 +110,7 @@ RAPF = {  # batch, beta, b, tau, old classes a batch, shrinkage
 
 @pytest.mark.parametrize("name", RAPF)
 def test_rapf_runs_with_its_authors_settings_for_each_protocol(name):
-    r = load_recipe(name)
+    r = load_recipe(name, ["methods=rapf"])
     found = r.rapf_batch_size, r.rapf_beta, r.rapf_bias, r.rapf_tau, r.rapf_old_classes, r.rapf_shrinkage
     assert (*found, r.rapf_epochs, r.rapf_init) == (*RAPF[name], 15, "default")
 

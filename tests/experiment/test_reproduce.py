@@ -2,13 +2,14 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe, shipped_recipes
-from mgclip.experiment.reproduce import collect, finished, load_table, shipped_tables, table_runs
+from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 
@@ -112,8 +113,28 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     assert float(mine["Last sd"]) == pytest.approx(100 * np.std(lasts, ddof=1))
     assert (mine["published Last"], mine["published Avg"]) == ("", "")
     text = (out / "mine.tex").read_text()
-    assert text.startswith("\\begin{tabular}")
+    assert text.startswith("\\begin{table}")
     assert "$\\pm$" in text
+    assert text.count("\\end{table}") == 2
+    assert re.search(r"\\begin{tabular}{llr+}", text)
+    best = max(
+        (row for row in lines if row["recipe"] == "icons100" and row["method"] != "joint"), key=lambda row: float(row["Last"])
+    )
+    assert f"\\textbf{{{float(best['Last']):.1f} $\\pm$" in text
+    with (out / "mine-seeds.csv").open(encoding="utf-8") as csv_file:
+        seeds = [line for line in csv.DictReader(csv_file) if (line["recipe"], line["method"]) == ("icons100", "mg-clip")]
+    assert [float(line["Last"]) for line in seeds] == pytest.approx([100 * last for last in lasts])
+    assert [line["seed"] for line in seeds] == ["0", "1"]
+    with (out / "mine-pairs.csv").open(encoding="utf-8") as csv_file:
+        pairs = {(line["recipe"], line["first"], line["second"]): line for line in csv.DictReader(csv_file)}
+    assert len(pairs) == 6
+    pair = pairs["icons100", "zero-shot", "mg-clip"]
+    assert int(pair["seeds"]) == 2
+    assert float(pair["low"]) <= float(pair["difference"]) <= float(pair["high"])
+    assert len(pair["McNemar p of each seed"].split()) == 2
+    assert int(pair["images"]) >= 8
+    assert (out / "mine-icons100.pdf").read_bytes().startswith(b"%PDF")
+    assert "Differences between methods" in (out / "report.html").read_text()
     assert (out / "mine-icons100.svg").read_text().startswith("<?xml")
     code, _, err = reproduce(file, "--out", out, "epochs=2")
     assert code == 2
@@ -149,8 +170,8 @@ def test_no_name_breaks_a_table(tmp_path):
     text = markdown(frame(rows))
     assert "| a\\|b_c% |" in text
     assert "50.0" in text
-    written = write_tables(rows, (), tmp_path, "t")
-    assert [file.name for file in written] == ["t.md", "t.csv", "t.tex"]
+    written = write_tables(rows, (), per_seed(cells, [{"a|b_c%": SUMMARY}]), {}, tmp_path, "t")
+    assert [file.name for file in written] == ["t.md", "t.csv", "t-seeds.csv", "t.tex"]
     assert "a|b\\_c\\%" in (tmp_path / "t.tex").read_text()
 
 
@@ -168,7 +189,7 @@ def test_a_recipe_by_path_runs_inside_the_folder_of_the_table(reproduce, tmp_pat
     code, _, err = reproduce("tab.yaml", "--out", tmp_path / "out")
     assert code == 0, err
     names = sorted(entry.name for entry in (tmp_path / "out").iterdir())
-    assert names == ["mine", "tab-mine.svg", "tab.csv", "tab.md", "tab.tex"]
+    assert names == ["mine", "report.html", "tab-mine.pdf", "tab-mine.svg", "tab-seeds.csv", "tab.csv", "tab.md", "tab.tex"]
 
 
 def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):

@@ -176,7 +176,7 @@ def test_published_values_apply_only_to_published_settings():
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("environment.json", '{"format": 2}', "has files of format 2; this version reads format 1: upgrade mg-clip"),
+        ("environment.json", '{"format": 3}', "has files of format 3; this version reads formats up to 2: upgrade mg-clip"),
         ("data.json", "{", r"data\.json is not JSON"),
         ("data.json", '{"task 1": {"classes": "ab"}}', r"data\.json is damaged \(task 1\.classes"),
         ("mg-clip/summary.json", '{"last": 1e999}', r"summary\.json is damaged"),

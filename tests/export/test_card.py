@@ -178,6 +178,18 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     assert not re.search(r"https?://e|www\.e|me@e", body)  # nothing that a Markdown reader turns into a link
 
 
+def test_the_card_can_be_read_as_plain_text(tiny):
+    named = copy.copy(tiny)
+    named.class_names = ("St. Bernard's (dog)", "dog_house", "50% wool: grey", "C# & F#", "猫/犬")
+    notes = [
+        {"version": 1, "time": "2026-03-02T09:00:00+00:00", "what": "learned march: 3 classes", "classes": ["a"], "images": 4}
+    ]
+    _, body = front(model_card(named, notes))
+    for text in (*named.class_names, "2026-03-02T09:00:00+00:00", "learned march: 3 classes", '"a good photo of a {}."'):
+        assert text in body
+    assert "&#" not in body and "\\" not in body
+
+
 def tiny_named(model):
     named = copy.copy(model)
     named.class_names = tuple("abcdef")

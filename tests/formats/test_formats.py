@@ -108,7 +108,7 @@ def test_a_solved_head_of_the_second_format_continues_to_learn(second, images):
 def test_newer_formats_are_refused_with_advice(first):
     for file, number, known, reads in (
         (first / "model" / "mgclip.json", 3, "formats up to 2", lambda: MGCLIP.from_pretrained(first / "model")),
-        (first / "run" / "environment.json", 2, "format 1", lambda: read_recipe(first / "run")),
+        (first / "run" / "environment.json", 3, "formats up to 2", lambda: read_recipe(first / "run")),
     ):
         file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
         with pytest.raises(InputError, match=rf"format {number}; this version reads {known}: upgrade mg-clip"):

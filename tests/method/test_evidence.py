@@ -91,10 +91,11 @@ def test_the_evidence_of_two_models_adds_up():
     [
         (4.71, 450, "The adapters continue to learn, because they lower the error of 450 images that they had not seen by 4.7"),
         (0.82, 1450, "The adapters were removed, because they lower the error of 1,450 images that they had not seen by 0.8"),
+        (-0.04, 20, "The adapters were removed, because they lower the error of 20 images that they had not seen by 0.0"),
         (-2.8, 9, "The adapters were removed, because they raise the error of 9 images that they had not seen by 2.8"),
     ],
 )
 def test_a_decision_is_one_sentence(deviations, images, sentence):
     found = describe_decision(Decision(deviations > 1, images, deviations))
     assert found.startswith(sentence)
-    assert found.endswith(" only; more than 1 is needed." if 0 < deviations < 1 else " standard errors.")
+    assert found.endswith(" only; more than 1 is needed." if -0.1 < deviations < 1 else " standard errors.")

@@ -142,7 +142,7 @@ def test_a_text_only_model_does_not_train_the_adapters_of_another(tiny_clip, qui
 
 @pytest.mark.parametrize("adapts", [True, False])
 def test_a_baseline_whose_clip_serves_another_model_is_refused(small, backbone, icons, tmp_path, adapts):
-    own = small.peers().model_copy(update={"ranpac_first_task_adapter": adapts})
+    own = {**small.own, "ranpac_first_task_adapter": adapts}
     first = make_learner("ranpac", backbone, small.settings(), own)
     second = make_learner("mg-clip", backbone, small.settings(), own)
     before = state(second)

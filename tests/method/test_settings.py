@@ -7,7 +7,6 @@ import pytest
 from mgclip import Settings
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import Recipe
-from mgclip.method.baselines.settings import BaselineSettings
 
 
 @pytest.mark.parametrize("prompt", ["no place", "{} and {}", "{0}", "{", "a {}}"])
@@ -32,7 +31,7 @@ def test_a_prompt_has_one_place_for_the_class(prompt):
         (lambda: Settings(compensation="analytic"), "compensation analytic and fusion calibrated belong together"),
         (lambda: Settings(fusion="calibrated"), "compensation analytic and fusion calibrated belong together"),
         (lambda: Settings(compensation="analytic", fusion="calibrated", adapt="never", memory=5), "a solved head keeps no old images"),
-        (lambda: BaselineSettings(rapf_beat=1), "there is no key rapf_beat: did you mean rapf_beta?"),
+        (lambda: Recipe(name="x", rapf_beat=1), "there is no key rapf_beat: did you mean rapf_beta?"),
         (lambda: Recipe(name="mine", clas_order=3), "there is no key clas_order: did you mean class_order?"),
         (lambda: Recipe(), "name is missing."),
     ],

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 from made_runs import HOSTILE, evaluation, make_run
+from PIL import Image
 
+from mgclip.experiment.evaluation import JudgedImage
 from mgclip.report.page import write_evaluation, write_report
 
 LOOKS = {
@@ -118,11 +120,43 @@ def test_axes_follow_the_scheme_and_paper_is_white(visit, report):
 def test_the_page_is_never_wider_than_the_screen(visit, report, tmp_path, size):
     many = write_report([make_run(tmp_path / f"run-{n}", tasks=20, seed=n) for n in range(3)], tmp_path / "many.html")
     names = ["a name without any break " + "x" * 200, *(f"class {n}" for n in range(50))]
-    judged = write_evaluation(evaluation(names), tmp_path / "evaluation.html")
-    for file in (report, many, judged):
+    few = write_evaluation(evaluation(names[:25]), tmp_path / "few.html", images=judged(tmp_path, names[:25]))
+    all_names = write_evaluation(evaluation(names), tmp_path / "evaluation.html", images=judged(tmp_path, names))
+    for file in (report, many, few, all_names):
         page = visit(file, size)
         page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def judged(folder, names):
+    """An image for each class, each third of which got a wrong answer."""
+    images = []
+    for number, name in enumerate(names):
+        file = folder / ("a file name without any break " + "x" * 150 + f"{number}.png")
+        Image.new("RGB", (200, 120), (5 * number % 255, 80, 160)).save(file)
+        answer = name if number % 3 else names[(number + 1) % len(names)]
+        images.append(JudgedImage(file, name, answer, 0.9, 0.05, 0.5, 0.4, 0.5))
+    return images
+
+
+@pytest.mark.parametrize("classes", [25, 51])
+def test_mistakes_are_readable_and_their_table_is_downloaded(visit, tmp_path, classes):
+    names = [*HOSTILE, *(f"class {n}" for n in range(classes))][:classes]
+    file = write_evaluation(evaluation(names), tmp_path / "page.html", images=judged(tmp_path, names))
+    for look in LOOKS.values():
+        page = visit(file, **look)
+        assert page.messages == []
+        assert page.evaluate(FAINT)[1] == []
+        assert page.get_by_role("img", name="Confusion matrix").count() == (classes > 30)
+        assert page.get_by_role("region", name="Number of images").count() == (classes <= 30)
+    broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).length")
+    assert (page.locator(".mistakes img").count(), broken) == (-(-classes // 3), 0)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download answers.csv").click()
+    assert download.value.suggested_filename == "answers.csv"
+    assert download.value.path().read_text(encoding="utf-8").startswith("image,class,answer,confidence")
+    page.locator(".mistakes a").first.click()
+    assert page.url.endswith("#correct")
 
 
 def test_the_numbers_of_figures_are_printed(visit, report):

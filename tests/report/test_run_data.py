@@ -17,7 +17,7 @@ def spoil(run, file, text):
         ("recipe.yaml", b"\xff", "is not YAML"),
         ("environment.json", b"{", "environment.json is not JSON: restore it"),
         ("environment.json", b"[1]", r"environment.json is damaged \(the content must be a mapping; found \[1\]\)"),
-        ("environment.json", b'{"format": 2}', r"has files of format 2; this version reads format 1: upgrade mg-clip"),
+        ("environment.json", b'{"format": 3}', r"has files of format 3; this version reads formats up to 2: upgrade mg-clip"),
         ("mg-clip/records.jsonl", b"oops\n{}\n", "Line 1 of .* is not JSON"),
         ("mg-clip/records.jsonl", b"\xff\xfe", "records.jsonl cannot be read"),
         ("mg-clip/records.jsonl", b"{}\n", r"Line 1 of .* is damaged \(task is missing\)"),

@@ -20,17 +20,17 @@ from layouts import (
 from PIL import Image
 
 from mgclip.stream import check, metadata
-from mgclip.stream.datasets import NAMES, load_dataset
+from mgclip.stream.datasets import DATASETS, load_dataset
 
 
 def test_the_list_has_every_data_set(mgclip):
     code, output, _ = mgclip("data", "list")
     assert code == 0
-    assert all(name in output for name in NAMES)
+    assert all(name in output for name in DATASETS)
     assert "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar" in output
     code, output, _ = mgclip("data", "list", "--json")
     table = json.loads(output)
-    assert list(table) == list(NAMES)
+    assert list(table) == list(DATASETS)
     assert table["imagenet1k"]["train_images"] == 1_281_167
     assert table["food101"]["hub"] == "ethz/food101"
 

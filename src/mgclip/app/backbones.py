@@ -17,7 +17,7 @@ def backbones_command(as_json: Json = False) -> None:
     from mgclip.clip.published import PUBLISHED
 
     if as_json:
-        print_json([{**each._asdict(), "fetch": _fetch(each.name)} for each in PUBLISHED])
+        print_json([{**vars(each), "fetch": _fetch(each.name)} for each in PUBLISHED])
         return
     rows = [("name", "kind", "pixels", "million parameters", "licence of the weights")]
     rows += [(each.name, each.kind, str(each.side), f"{each.parameters:,}", each.licence) for each in PUBLISHED]

@@ -133,7 +133,7 @@ def percent(share: float | None) -> str:
 
 
 def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None) -> Table:
-    """An empty table. Its first column and those in ``text`` contain text, which is folded if it is too long, the others numbers."""
+    """An empty table. Its first column and those in ``text`` contain text, which is folded if too long, the others numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for column in columns:
         if column in (columns[0], *text):

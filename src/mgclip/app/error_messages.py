@@ -11,8 +11,11 @@ from mgclip.disk import FULL
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def describe_error(error: BaseException) -> str:
-    """Describe an unexpected error in one sentence, more precisely if it came from the operating system."""
+def describe_error(error: BaseException, *, more: str = "run `mgclip --debug ...` for the traceback") -> str:
+    """Describe an unexpected error in one sentence, more precisely if it came from the operating system.
+
+    ``more`` says where the traceback is.
+    """
     what = " ".join(str(error).split()) or "no message"
     number, place = _system_error(error)
     if number in FULL:
@@ -27,7 +30,7 @@ def describe_error(error: BaseException) -> str:
         return "Too many files are open at once: raise the limit (ulimit -n) and run the command again."
     if _memory_ran_out(error):
         return f"Memory ran out ({what}): free some, or set a smaller micro_batch_size or encode_batch_size."
-    return f"unexpected {type(error).__name__}: {what} (run `mgclip --debug ...` for the traceback)"
+    return f"unexpected {type(error).__name__}: {what} ({more})"
 
 
 def _system_error(error: BaseException) -> tuple[int | None, str]:

@@ -12,7 +12,7 @@ from mgclip.app.options import Base, Json, Names, OnBadImage, SavedModel
 from mgclip.words import count
 
 if TYPE_CHECKING:
-    from mgclip.experiment.evaluation import Evaluation
+    from mgclip.experiment.evaluation import Evaluation, JudgedImage
     from mgclip.experiment.schemas import SkippedImage
 
 
@@ -27,8 +27,8 @@ def evaluate_command(
     ] = None,
     names: Names = "",
     base: Base = "",
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the numbers of each class to this file.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write the result as an HTML page.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per image to this file.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write an HTML page with the mistakes as pictures.")] = None,
     on_bad_image: OnBadImage = "error",
     as_json: Json = False,
 ) -> None:
@@ -53,10 +53,10 @@ def evaluate_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.evaluate import evaluate_folder
+    from mgclip.workflows.evaluate import evaluate_images
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
-    found = evaluate_folder(learner, images, model_name=str(model), folder=str(folder))
+    found, judged = evaluate_images(learner, images, model_name=str(model), folder=str(folder))
     if not is_main():
         return
     if skipped:
@@ -64,11 +64,11 @@ def evaluate_command(
     if (note := find_parts(folder).about) is not None:
         found["note"] = note
     if csv_file is not None:
-        _write_csv(found, csv_file)
+        _write_csv(judged, csv_file)
     if page is not None:
         from mgclip.report.page import write_evaluation
 
-        write_evaluation(found, page)
+        write_evaluation(found, page, images=judged, correctable=learner.solved is not None)
     if as_json:
         print_json(found)
     else:
@@ -84,7 +84,7 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     from mgclip.workflows.evaluate import learned_evidence
 
     if files:
-        raise InputError(f"{files[0]} cannot be written, because it lists each class of a folder: give a folder.")
+        raise InputError(f"{files[0]} cannot be written, because it lists the images of a folder: give a folder.")
     found = learned_evidence(MGCLIP.from_pretrained(model, base=base or None))
     if as_json:
         print_json({"model": str(model), **found})
@@ -100,13 +100,15 @@ def _print_threshold(likeness: Mapping[str, float], images: str) -> None:
     out.print(f"95 % of {images} have a likeness of at least {least}: use `mgclip predict --unknown-below {least}`")
 
 
-def _write_csv(found: Evaluation, file: Path) -> None:
+def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
+    """Write a row for each image; ``mgclip correct`` reads the columns image and class."""
     import pandas as pd
 
     from mgclip.disk import write_output
 
+    table = pd.DataFrame(images).rename(columns={"file": "image", "truth": "class"})
     file.absolute().parent.mkdir(parents=True, exist_ok=True)
-    write_output(file, pd.DataFrame(found["classes"]).to_csv(index=False))
+    write_output(file, table.to_csv(index=False).encode("utf-8", "replace").decode())
 
 
 def _print(found: Evaluation) -> None:

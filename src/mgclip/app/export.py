@@ -17,6 +17,12 @@ def export_command(
     model: SavedModel,
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx: images in, answers out.")] = False,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --onnx: images, or folders of them, to compare the file with 8-bit weights on; default: generated."
+        ),
+    ] = None,
     repo: Annotated[
         str | None,
         typer.Option("--push", metavar="REPO", help="Also upload the folder to the Hugging Face hub as REPO (user/name)."),
@@ -28,15 +34,19 @@ def export_command(
 ) -> None:
     """Write a plain CLIP folder that transformers can load, with head, classes and model card, and check it."""
     from mgclip.app.display import out, require_single_process
+    from mgclip.app.image_arguments import given_files
     from mgclip.saving.versions import check_saved
 
     require_single_process("export")
     if private and repo is None:
         raise InputError("--private applies to --push only: add --push REPO, or leave --private out.")
+    if images and not onnx:
+        raise InputError("--images applies to --onnx only: add --onnx, or leave --images out.")
+    files = list(given_files(images)[0]) if images else []
     check_saved(model)
 
     from mgclip.export.card import version_notes
-    from mgclip.export.folder import export_folder
+    from mgclip.export.folder import INT8, export_folder
     from mgclip.export.new_folder import check_new
     from mgclip.export.onnx_file import check_onnx
     from mgclip.export.push import check_repo, push
@@ -48,7 +58,7 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
-    exported, classes = export_folder(learner, to, onnx=onnx, notes=version_notes(model)), len(learner.class_names)
+    exported, classes = export_folder(learner, to, onnx=onnx, images=files, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
         out.print(f"wrote {to}, {count(sum(exported.sizes.values()), 'byte')}:")
         for name, size in exported.sizes.items():
@@ -57,10 +67,13 @@ def export_command(
         out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
         if exported.onnx_deviation is not None:
             out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
+        if exported.int8 is not None:
+            out.print(f"{exported.int8.sentence} {'Kept' if exported.int8.kept else 'Not kept'}: {INT8}")
     address = push(to, repo, private) if repo is not None else None
     if as_json:
         result = {"folder": str(to), "files": exported.files, "sizes": exported.sizes, "classes": classes}
         deviations = {"deviation": exported.deviation, "onnx_deviation": exported.onnx_deviation}
-        print_json({**result, **deviations, "pushed_to": address})
+        int8 = None if exported.int8 is None else vars(exported.int8)
+        print_json({**result, **deviations, "int8": int8, "pushed_to": address})
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")

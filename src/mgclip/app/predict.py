@@ -58,7 +58,7 @@ def predict_command(
     check_saved(model)
 
     from mgclip.clip.parallel import is_main
-    from mgclip.method.learner import MGCLIP
+    from mgclip.method.baselines.make import load_learner
     from mgclip.workflows.predict import predict_files
 
     if not is_main():
@@ -71,7 +71,7 @@ def predict_command(
         screen.print(f"skipped: {file} ({reason})")
 
     answers = predict_files(
-        MGCLIP.from_pretrained(model, base=base or None),
+        load_learner(model, base=base or None),
         files,
         top=top,
         candidates=[text.strip() for text in candidates.split(",")] if candidates else [],

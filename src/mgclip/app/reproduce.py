@@ -13,8 +13,9 @@ from mgclip.app.streams import print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgclip.experiment.reproduce import PublishedResult, TableResult, TableRun
+    from mgclip.experiment.reproduce import TableRun
     from mgclip.experiment.schemas import Summary
+    from mgclip.report.tables import TableContent
 
 
 def reproduce_command(
@@ -30,7 +31,7 @@ def reproduce_command(
 ) -> None:
     """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
     from mgclip.app.display import screen
-    from mgclip.experiment.reproduce import collect, finished, load_table, table_runs
+    from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
     from mgclip.saving.store import check_writable
 
     if table is None:
@@ -54,10 +55,13 @@ def reproduce_command(
         raise typer.Exit(1) from None
     if not is_main():
         return
-    rows = collect(runs, summaries)
-    written = _write(name, folder, rows, known.published)
+    rows, pairs, seeds_rows = collect(runs, summaries), compared(runs), per_seed(runs, summaries)
+    written = _write(name, folder, (rows, known.published, seeds_rows, pairs), [run.folder for run in runs])
     if as_json:
-        print_json({"folder": str(folder), "rows": [vars(row) for row in rows]})
+        compared_as_json = [
+            {"recipe": recipe, "change": change, **vars(pair)} for (recipe, change), own in pairs.items() for pair in own
+        ]
+        print_json({"folder": str(folder), "rows": [vars(row) for row in rows], "pairs": compared_as_json, "seeds": seeds_rows})
     elif not quiet:
         from mgclip.app.display import out as results
 
@@ -85,18 +89,21 @@ def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
         return run(opened, on_step=display.on_step, on_task=display.on_task)
 
 
-def _write(name: str, folder: Path, rows: Sequence[TableResult], published: Sequence[PublishedResult]) -> list[Path]:
-    """Write the table, and a figure for each recipe; returns the files."""
+def _write(name: str, folder: Path, results: TableContent, runs: Sequence[Path]) -> list[Path]:
+    """Write the table, a figure for each recipe as SVG and PDF, and the report of all runs; returns the files."""
     from mgclip.report.file_figures import change_figure, curves_figure
+    from mgclip.report.page import write_report
     from mgclip.report.tables import write_tables
 
-    written = write_tables(rows, published, folder, name)
+    rows = results[0]
+    written = write_tables(*results, folder, name)
     figure = change_figure if any(row.change for row in rows) else curves_figure
     for recipe in dict.fromkeys(row.recipe for row in rows):
-        file = folder / f"{name}-{recipe}.svg"
-        figure([row for row in rows if row.recipe == recipe], file)
-        written.append(file)
-    return written
+        for ending in ("svg", "pdf"):
+            file = folder / f"{name}-{recipe}.{ending}"
+            figure([row for row in rows if row.recipe == recipe], file)
+            written.append(file)
+    return [*written, write_report(runs, folder / "report.html", title=name)]
 
 
 def _list() -> None:

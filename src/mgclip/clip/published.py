@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class PublishedCLIP(NamedTuple):
+@dataclass(frozen=True)
+class PublishedCLIP:
     """One row of ``mgclip backbones``.
 
     Attributes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,31 @@ class Evaluation(TypedDict):
     calibration: Calibration
     note: NotRequired[str]
     skipped: NotRequired[list[SkippedImage]]
+
+
+@dataclass(frozen=True)
+class JudgedImage:
+    """An image whose class is known, and the answer to it.
+
+    Attributes:
+        file: The image.
+        truth: Its class.
+        answer: The class with the largest confidence.
+        confidence: Confidence in the answer.
+        class_confidence: Confidence in its class.
+        likeness: The largest score of the head; None if the model predicts from texts only.
+        text: The probability of the answer in the text branch.
+        head: The score of the head for the answer; None like ``likeness``.
+    """
+
+    file: Path
+    truth: str
+    answer: str
+    confidence: float
+    class_confidence: float
+    likeness: float | None
+    text: float
+    head: float | None
 
 
 def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.disk import replace_file, write_json
+from mgclip.experiment.answers import Answers
 from mgclip.experiment.evaluation import confused, per_class
 from mgclip.experiment.run_folder import FINAL
 from mgclip.experiment.schemas import ClassCount, Example, Final
@@ -22,10 +23,11 @@ SIDE = 160
 """Longer side of an example image, in pixels."""
 
 
-def write_final(folder: Path, stream: Sequence[Task], predicted: NDArray[np.int64], probability: NDArray[np.float32]) -> None:
-    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from the class predicted for each test image and
-    its probability, both ``(n,)``, task after task.
+def write_final(folder: Path, stream: Sequence[Task], answers: Answers) -> None:
+    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images, task after
+    task.
     """
+    predicted, probability = answers.labels, answers.probabilities
     names = [name for task in stream for name in task.names]
     truth = np.concatenate([task.test.labels + task.first for task in stream])
     tasks = {name: task.index for task in stream for name in task.names}

@@ -22,7 +22,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep, Step
 from mgclip.stream.data import Dataset, Split
-from mgclip.stream.datasets import NAMES, load_dataset
+from mgclip.stream.datasets import DATASETS, load_dataset
 from mgclip.stream.folder import find_parts, find_test_folder, load_folder
 from mgclip.stream.tasks import unique_names
 
@@ -104,13 +104,13 @@ def load_sample(data: str, path: str | None, *, classes: int, per_class: int, tr
 
 
 def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Dataset:
-    if data in NAMES:
+    if data in DATASETS:
         return load_dataset(data, path=path, test_per_class=per_class, test_only=not train)
     if path is not None:
         raise InputError(f"--path applies to named data sets only, and {data} is not one: leave --path {path} out.")
     if not Path(data).expanduser().is_dir():
         raise InputError(
-            f"There is no data set or folder {data}: give a data set ({', '.join(NAMES)}) or a folder of class folders."
+            f"There is no data set or folder {data}: give a data set ({', '.join(DATASETS)}) or a folder of class folders."
         )
     root = Path(data).expanduser()
     parts = find_parts(root)

@@ -13,6 +13,7 @@ from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
+from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
 from mgclip.experiment.schemas import SkippedImage
@@ -21,10 +22,10 @@ from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
 from mgclip.stream.data import Dataset, few_of_each
-from mgclip.stream.datasets import load_dataset
+from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, load_dataset
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
-from mgclip.stream.tasks import Task, make_tasks, task_sizes
+from mgclip.stream.tasks import Task, make_tasks, task_sizes, unique_names
 from mgclip.stream.unreadable import (
     NO_TASK,
     OnImages,
@@ -39,14 +40,28 @@ from mgclip.stream.unreadable import (
 
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
-    train, test = recipe.train_per_class, recipe.test_per_class
-    dataset = load_dataset(recipe.data, path=recipe.data_path, train_per_class=train, test_per_class=test, filter=recipe.filter)
-    if recipe.images_per_class is not None:
-        dataset = replace(dataset, train=few_of_each(dataset.train, recipe.images_per_class, recipe.seed))
-    classes = len(dataset.class_names)
-    order = class_order(recipe.class_order, dataset=dataset.name, classes=classes, seed=recipe.seed)
-    sizes = task_sizes(classes, initial=recipe.initial_classes, increment=recipe.classes_per_task)
+    dataset = _enough_of_each(recipe)
+    names = unique_names(dataset.class_names)
+    order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
+    sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
     return make_tasks(dataset, order, sizes[: recipe.tasks])
+
+
+def _enough_of_each(recipe: Recipe) -> Dataset:
+    """The data of a recipe with the images per class that it asks for: the first of an order that the seed decides."""
+    name, path, train, test = recipe.data, recipe.data_path, recipe.train_per_class, recipe.test_per_class
+    if name in ICON_SETS:
+        drawn, tested = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
+        dataset = load_dataset(name, path=path, train_per_class=drawn, test_per_class=tested, filter=recipe.filter)
+        train = test = None
+    else:
+        dataset = load_dataset(name, path=path, filter=recipe.filter)
+    limits = [limit for limit in (train, recipe.images_per_class) if limit is not None]
+    if limits:
+        dataset = replace(dataset, train=few_of_each(dataset.train, min(limits), recipe.seed))
+    if test is not None:
+        dataset = replace(dataset, test=few_of_each(dataset.test, test, 0))  # the same ones for every seed
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class OpenRun:
 
     def learner(self, method: str, saved: Path | None = None) -> Learner:
         """A learner of a method of this run, new or loaded from ``saved``."""
-        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.peers(), saved)
+        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.own, saved)
 
     def skipped_in(self, method: str, task: Task) -> list[SkippedImage]:
         """The images that were skipped in a task of a method, for its record."""
@@ -98,13 +113,14 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
     Raises:
         InputError: If data or CLIP cannot be loaded, the folder is used, or its run has another recipe. Nothing was written.
     """
+    check_loggers(recipe.log_with)
     _check_folder(recipe, folder, resume=resume)
     stream = build_stream(recipe)
     digest = fingerprint(stream)
     if resume:
         run_folder.check_data(folder, digest)
     skip = recipe.on_bad_image == "skip"
-    sets = load_held_out(recipe.retention, test_per_class=recipe.test_per_class)
+    sets = load_held_out(recipe.retention, test_per_class=recipe.test_per_class or TEST_PER_CLASS)
     skipped: list[Skipped] = []
     if skip and resume:
         skipped = run_folder.read_skipped(folder)

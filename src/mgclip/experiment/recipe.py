@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import BaselineSettings, unused
-from mgclip.method.baselines.table import MEMORY, METHODS
+from mgclip.method.baselines import options
+from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
-from mgclip.stream.datasets import NAMES
+from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
+from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
 
 
-class Recipe(Settings, BaselineSettings):
-    """The data, the order of its classes, the methods, and the settings of the methods."""
+class Recipe(Settings):
+    """The data, the order of its classes, the methods, and the settings of the methods.
+
+    Settings that belong to one method only (``method/baselines/options.py``) are further attributes.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     name: str
     about: str = ""
@@ -30,14 +36,16 @@ class Recipe(Settings, BaselineSettings):
     clip: str = "iconclip"
     data: str = "icons100"
     data_path: str | None = None
-    train_per_class: Positive = 100
-    """icons100 only: images drawn per class."""
-    test_per_class: Positive = 20
+    train_per_class: Positive | None = None
+    """Training images per class: the number drawn of generated data (null: 100), the largest number of other data (null: all)."""
+    test_per_class: Positive | None = None
+    """Test images per class, in the same way (null: 20 or all). Which ones does not depend on the seed."""
     images_per_class: Positive | None = None
-    """Learn at most this number of training images of each class, chosen at random by the seed; null: all."""
+    """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
-    class_order: str | int | list[int] = "shuffled"
+    class_order: str | int | list[int | str] = "shuffled"
+    """``dataset``, ``published``, ``shuffled``, a seed, a list of positions or names, or a file with such a list."""
     initial_classes: Annotated[int, Field(ge=0)] = 0
     """Classes of the first task; 0 means classes_per_task."""
     classes_per_task: Positive = 10
@@ -50,18 +58,61 @@ class Recipe(Settings, BaselineSettings):
     """Total number of images that mg-clip-replay keeps, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
+    log_with: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+    """Programs that follow the losses and measurements of the run, besides the files in its folder."""
     twin: str | None = None
     """The recipe with the same protocol on icons100."""
     expected_avg: float | None = None
     """Published average accuracy of mg-clip, percent."""
     expected_last: float | None = None
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_settings_of_methods(cls, values: Any, build: ModelWrapValidatorHandler[Recipe]) -> Recipe:
+        """Check the settings that belong to one method, and add those of all methods that run. All errors are raised at once."""
+        given = {key: value for key, value in dict(values).items() if key not in cls.model_fields}
+        _, wrong = options.check((), given)
+        try:
+            recipe = build(values)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(cls.__name__, [*error.errors(), *wrong]) from None  # type: ignore[list-item]
+        if taken := [key for method in recipe.methods for key in options.keys_of(method) if key in cls.model_fields]:
+            raise ValueError(
+                f"the setting {taken[0]} of a method has the name of a setting of recipes: its package must rename it"
+            )
+        if not wrong:
+            own, wrong = options.check(recipe.methods, given)
+            recipe.own.update(own)
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return recipe
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """The settings of recipes, and of the methods of this package and those that are in use."""
+        return [*cls.model_fields, *(key for method in METHODS.loaded() for key in options.keys_of(method))]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings that belong to one method only: ``{"rapf_epochs": 15}``."""
+        return self.model_extra if self.model_extra is not None else {}
+
     @field_validator("data")
     @classmethod
     def _known_data(cls, name: str) -> str:
-        if name not in NAMES:
-            raise ValueError(f"must name a data set; found {name!r}{nearest(name, NAMES)}")
+        if name not in DATASETS:
+            raise ValueError(f"must name a data set; found {name!r}{nearest(name, DATASETS)}")
         return name
+
+    @field_validator("class_order")
+    @classmethod
+    def _from_file(cls, order: str | int | list[int | str]) -> str | int | list[int | str]:
+        """The order in a file is part of the recipe from then on, so that a run does not depend on the file."""
+        if isinstance(order, str) and order not in KEYWORDS:
+            if not _is_file(file := Path(order).expanduser()):
+                raise ValueError(f"must be {', '.join(KEYWORDS)}, a number, a list or a file; found {order!r}")
+            return read_order(file)
+        return order
 
     @field_validator("retention", mode="before")
     @classmethod
@@ -78,10 +129,10 @@ class Recipe(Settings, BaselineSettings):
             cls._known_data(name)
         return sets
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", "log_with", mode="before")
     @classmethod
     def _listed(cls, methods: Any) -> Any:
-        return [m.strip() for m in methods.split(",")] if isinstance(methods, str) else methods
+        return [m.strip() for m in methods.split(",") if m.strip()] if isinstance(methods, str) else methods
 
     @field_validator("methods")
     @classmethod
@@ -107,10 +158,6 @@ class Recipe(Settings, BaselineSettings):
     def settings(self) -> Settings:
         """The settings that all methods share, already checked. ``method_settings`` derives those of one method from them."""
         return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
-
-    def peers(self) -> BaselineSettings:
-        """The baselines' part of the recipe."""
-        return BaselineSettings(**{name: getattr(self, name) for name in BaselineSettings.model_fields})
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -175,7 +222,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", *RUNTIME_SETTINGS}
+NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
 """Settings that may differ from a shipped recipe: it is still the same experiment."""
 
 
@@ -183,13 +230,32 @@ def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
     if recipe.name not in shipped_recipes():
         return False
-    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name))
-    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY - unused(recipe.methods))
+    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name), recipe.methods)
+    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
 
 
-def meaning(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's settings for comparison: they are equal if two recipes mean the same."""
-    return {**recipe.model_dump(), "memory": recipe.memory or MEMORY}
+def meaning(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
+    """A recipe's settings that its methods, or other ``methods``, use; they are equal if two recipes mean the same."""
+    methods = recipe.methods if methods is None else methods
+    shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
+    mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}
+    train, test = recipe.train_per_class, recipe.test_per_class
+    if recipe.data in ICON_SETS:
+        train, test = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
+    own = {**options.check(methods, mine)[0], "train_per_class": train, "test_per_class": test}
+    return {**shared, **own, "memory": recipe.memory or MEMORY}
+
+
+def default_settings(methods: Iterable[str]) -> dict[str, Any]:
+    """All settings at their defaults in JSON, with those of the methods that are installed."""
+    own = Recipe(name="", methods=[method for method in methods if method in METHODS] or ["mg-clip"])
+    return {**own.model_dump(mode="json"), "methods": Recipe(name="").methods}
+
+
+def _unused(methods: Collection[str]) -> set[str]:
+    """Settings of the solved head that none of these methods has."""
+    solved = any(METHODS[method].changes.get("compensation") == "analytic" for method in methods)
+    return set() if solved else SOLVED_HEAD
 
 
 def parse_change(change: str) -> tuple[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
+from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, read_yaml
 from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
@@ -167,6 +168,31 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
         )
         for key, found in groups.items()
     ]
+
+
+def per_seed(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[dict[str, object]]:
+    """One row for each run and method: accuracies in percent, epochs and seconds."""
+    return [
+        {
+            "recipe": run.recipe.name,
+            "change": run.change,
+            "method": method,
+            "seed": run.recipe.seed,
+            **{name: None if value is None else 100 * value for name, value in _values(summary).items()},
+            "E": summary["epochs"],
+            "seconds": summary["seconds"],
+        }
+        for run, found in zip(runs, summaries, strict=True)
+        for method, summary in found.items()
+    ]
+
+
+def compared(runs: Sequence[TableRun]) -> dict[tuple[str, str], list[Pair]]:
+    """Paired tests between the methods of each recipe and change, over all seeds."""
+    groups: dict[tuple[str, str], list[TableRun]] = {}
+    for run in runs:
+        groups.setdefault((run.recipe.name, run.change), []).append(run)
+    return {key: compare_all([run.folder for run in found], found[0].recipe.methods) for key, found in groups.items()}
 
 
 def _values(summary: Summary) -> dict[str, float | None]:

@@ -28,8 +28,8 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_file,
 )
-from mgclip.method.baselines.settings import unused
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.stream.datasets import ICON_SETS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
 from mgclip.untrusted import read_json
@@ -38,8 +38,10 @@ RECORDS, RECIPE, ENVIRONMENT = "records.jsonl", "recipe.yaml", "environment.json
 SUMMARY = "summary.json"
 """In the folder of a method its summary, in that of the run the summaries of all methods by name."""
 DATA, FINAL, SKIPPED = "data.json", "final.json", "skipped.json"
+OWN_FOLDERS = ("", "model", "examples", "predictions", "steps", "gaps")
+"""The folder of a method, and those in it."""
 FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
-"""Settings that the first version did not write, because only this value existed."""
+"""Settings that format 1 did not always write, because only this value existed."""
 
 
 def environment() -> Environment:
@@ -64,7 +66,8 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     if recipe.on_bad_image == "skip":
         write_json(folder / SKIPPED, [asdict(each) for each in skipped])
     write_json(folder / ENVIRONMENT, environment())
-    write_text(folder / RECIPE, yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True))
+    settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
+    write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def is_unused(folder: Path) -> bool:
@@ -84,8 +87,11 @@ def is_unused(folder: Path) -> bool:
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
     values = read_settings(folder)
-    check_format(folder / ENVIRONMENT)
-    return build_recipe({**FORMAT_1_DEFAULTS, **values}, source=str(folder / RECIPE))
+    if check_format(folder / ENVIRONMENT).get("format", 1) == 1:
+        values = {**FORMAT_1_DEFAULTS, **values}
+        if values.get("data", "icons100") not in ICON_SETS:  # other data ignored these settings
+            values |= {"train_per_class": None, "test_per_class": None}
+    return build_recipe(values, source=str(folder / RECIPE))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -100,11 +106,11 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """Check that the run in a folder was started with this recipe, apart from settings of memory and speed. Raises
     ``InputError``, which names the first key that differs and ends with ``advice``.
     """
-    started, now = meaning(read_recipe(folder)), meaning(recipe)
+    started, now = meaning(read_recipe(folder), recipe.methods), meaning(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
-    for key in Recipe.model_fields.keys() - moved - unused(recipe.methods) - RUNTIME_SETTINGS:
-        if started[key] != now[key]:
-            raise InputError(f"{folder} was started with {key} = {started[key]!r}, not {now[key]!r}: {advice}.")
+    for key in (started.keys() | now.keys()) - moved - {"log_with"} - RUNTIME_SETTINGS:
+        if started.get(key) != now.get(key):
+            raise InputError(f"{folder} was started with {key} = {started.get(key)!r}, not {now.get(key)!r}: {advice}.")
 
 
 def check_data(folder: Path, now: Data) -> None:
@@ -126,7 +132,7 @@ def read_skipped(folder: Path) -> list[Skipped]:
 
 def check_own(folder: Path, methods: Sequence[str]) -> None:
     """Check that a run writes into its own folder only. Raises ``InputError`` if one of its folders is a symbolic link."""
-    for part in (folder / method / inner for method in methods for inner in ("", "model", "examples")):
+    for part in (folder / method / inner for method in methods for inner in OWN_FOLDERS):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link, which a run does not follow: replace it by a real folder.")
 

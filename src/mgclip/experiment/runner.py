@@ -11,15 +11,16 @@ from mgclip.clip import parallel
 from mgclip.clip.pixels import KEEP_BYTES, PreparedImages
 from mgclip.disk import write_json
 from mgclip.errors import InputError
-from mgclip.experiment import run_folder
+from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.final_evaluation import write_final
+from mgclip.experiment.loggers import Log
 from mgclip.experiment.open_run import OpenRun
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
 from mgclip.experiment.task_record import evaluate, prepare_test_images, trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.baselines.table import METHODS
-from mgclip.method.training import OnStep
+from mgclip.method.training import OnStep, Step
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.stream.tasks import join_tasks
 
@@ -94,12 +95,21 @@ def _run_method(
     parallel.wait()  # until every process has read what one of them is about to write
     if parallel.is_main():
         run_folder.write_records(folder, done)  # drop records newer than the checkpoint
+        raw_results.drop_from(folder, len(done))
+    log = _log(opened, method, len(done))
+
+    def on_step(step: Step) -> None:
+        number = raw_results.remember_step(checkpoints, step)
+        if log is not None:
+            log.step(step, number)
+        callbacks.on_step(step)
+
     answers = None
     for task in stream[len(done) :]:
         images, names, texts = task.train.images, task.names, task.texts
         labels = task.train.named(names)
         started = time.monotonic()
-        learned = learner.learn(images, labels, names, class_texts=texts, on_step=callbacks.on_step, checkpoints=checkpoints)
+        learned = learner.learn(images, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, tests)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
@@ -107,7 +117,11 @@ def _run_method(
         if opened.recipe.on_bad_image == "skip":
             record["skipped"] = opened.skipped_in(method, task)
         if parallel.is_main():
+            steps = raw_results.steps_of(checkpoints)
+            raw_results.write_task(folder, stream, record, answers, steps)
             run_folder.append_record(folder, record)
+            if log is not None:
+                log.task(record, len(steps))
         learner.save_pretrained(folder / MODEL)
         parallel.wait()  # until the model is on disk
         checkpoints.discard()
@@ -116,13 +130,23 @@ def _run_method(
     if answers is None:  # the run was stopped after its last task
         _, answers = evaluate(learner, stream, stream[-1], tests)
     if parallel.is_main():
-        write_final(folder, stream, *answers)
+        write_final(folder, stream, answers)
     summary = run_folder.summarise(done)
     if opened.held_out:
         summary["retention"] = retention(learner, opened.held_out, untuned)
     if parallel.is_main():
         write_json(folder / run_folder.SUMMARY, summary)
+    if log is not None:
+        log.end()
     return summary
+
+
+def _log(opened: OpenRun, method: str, tasks: int) -> Log | None:
+    """The log of a method after its finished tasks; None if the recipe names no logger."""
+    if not opened.recipe.log_with or not parallel.is_main():
+        return None
+    steps = raw_results.read(opened.folder / method, "steps", tasks)
+    return Log(opened.recipe, opened.folder, method, 0 if steps is None else len(steps))
 
 
 def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:

@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotEmpty = Field(min_length=1)
 
 
-FORMAT = 1
+FORMAT = 2
 """Number of the format of a run's files. It is increased when an older version cannot read them any more."""
 
 
@@ -220,8 +220,10 @@ def check_format(file: Path) -> Environment:
     or the run's files have a newer format.
     """
     environment = read_run_file(Environment, file) or {}
-    if (number := environment.get("format", FORMAT)) > FORMAT:
-        raise InputError(f"{file.parent} has files of format {number}; this version reads format {FORMAT}: upgrade mg-clip.")
+    if (number := environment.get("format", 1)) > FORMAT:
+        raise InputError(
+            f"{file.parent} has files of format {number}; this version reads formats up to {FORMAT}: upgrade mg-clip."
+        )
     return environment
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
+from mgclip.experiment.answers import Answers, answer, join
 from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
 from mgclip.method.preservation import LearnResult
 from mgclip.stream.tasks import Task
-
-Answers = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Predicted label of each test image and its probability, ``(n,)`` and ``(n,)``, task after task."""
 
 
 def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
@@ -45,13 +41,13 @@ def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequen
     accuracies, right, images, gaps, answers = [], 0, 0, [], []
     for earlier in stream[: task.index + 1]:
         encoded, labels = features(earlier)
-        probability, predicted = learner.probabilities(encoded).max(1)
-        answers.append((predicted.cpu().numpy(), probability.cpu().numpy()))
-        hits = int((predicted == labels).sum())
+        logits = learner.text_logits(encoded, learner.class_texts)
+        answers.append(answer(learner, encoded, logits))
+        hits = int((answers[-1].labels == labels.cpu().numpy()).sum())
         accuracies.append(hits / len(labels) if len(labels) else 0.0)
         right, images = right + hits, images + len(labels)
         if len(learner.class_names) > 1:
-            gaps.append(torch.stack(similarities(learner.text_logits(encoded, learner.class_texts), labels)))
+            gaps.append(torch.stack(similarities(logits, labels)))
     positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
     next_task = None
     if task.index + 1 < len(stream):
@@ -69,8 +65,7 @@ def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequen
         "next_task_text_accuracy": next_task,
         "gap": {"positive": positive, "negative": negative},
     }
-    all_predicted, all_probabilities = (np.concatenate(part) for part in zip(*answers, strict=True))
-    return measured, (all_predicted, all_probabilities)
+    return measured, join(answers)
 
 
 def trained(learned: LearnResult) -> Trained:

@@ -16,6 +16,7 @@ from mgclip._version import __version__
 from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.family import family_of
+from mgclip.export.int8 import FASTER, SAME, Int8
 from mgclip.export.merged import check_learned, likeness_shares
 from mgclip.method.decision import describe_decision
 from mgclip.method.learner import MGCLIP
@@ -27,7 +28,13 @@ TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
 HIDDEN_SETTINGS = {"adapter_init", *RUNTIME_SETTINGS}
 """Settings that change only speed and memory, or name a file on the machine that trained the model."""
 
-MARKUP = re.compile(r"[#$&*:<>@\[\\\]^_`{|}~]|\.(?=\w)")
+MARKUP = re.compile(
+    r"[\\`*\[\]<>|~$]"  # wherever they are
+    r"|(?<!\w)_|_(?!\w)"  # emphasis, which does not begin or end inside a word
+    r"|&(?=#?\w+;)|:(?=[a-z_]\w*:)"  # character references, and names of emoji
+    r"|:(?=//)|(?<=www)\.|@(?=\w)"  # what becomes a link without brackets
+)
+"""Characters that Markdown or HTML could interpret. A backslash before each keeps the card readable as plain text."""
 
 
 class NoteAccuracy(TypedDict, total=False):
@@ -74,6 +81,7 @@ def model_card(
     evaluation: CardEvaluation | None = None,
     *,
     onnx: bool = False,
+    int8: Int8 | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> str:
     """The model card of an exported model as Markdown, with the YAML header that the hub reads.
@@ -83,6 +91,7 @@ def model_card(
         notes: A note for each version, oldest first.
         evaluation: Measured accuracy, if any.
         onnx: Whether ``model.onnx`` is in the folder of the card.
+        int8: What was measured of ``model-int8.onnx``.
         sizes: Bytes of each file next to the card, if they are known.
 
     Raises:
@@ -115,6 +124,9 @@ def model_card(
         decided=_decided(model),
         epochs=model.epochs or 0,
         onnx=onnx,
+        int8=int8,
+        faster=FASTER,
+        same=SAME,
         sizes=sizes,
         size=model.backbone.image_size,
         family=family_of(model.backbone.model),
@@ -136,9 +148,9 @@ def version_notes(folder: Path) -> list[CardNote]:
 
 
 def escape(value: object) -> str:
-    """Any value as one line without markup: characters that Markdown or HTML could interpret become character references."""
+    """Any value as one line without markup."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
-    return MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
+    return MARKUP.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
 
 
 def _percent(share: float | None) -> str:

@@ -32,13 +32,22 @@ def in_float32(model: MGCLIP) -> MGCLIP:
 
 
 def sample_batches(model: MGCLIP) -> Iterator[list[Image.Image]]:
-    """Batches of different sizes. The images are colour gradients with noise, not square and not of the CLIP's own size."""
+    """Batches of sample images, of different sizes."""
+    images = iter(sample_images(model, sum(BATCH_SIZES)))
+    for size in BATCH_SIZES:
+        yield [next(images) for _ in range(size)]
+
+
+def sample_images(model: MGCLIP, number: int) -> list[Image.Image]:
+    """Colour gradients with noise, not square and not of the CLIP's own size."""
     rng = np.random.default_rng(0)
     width, height = model.backbone.image_size + 9, model.backbone.image_size + 2
-    for size in BATCH_SIZES:
-        slopes = np.linspace(rng.uniform(0, 255, (size, 1, 3)), rng.uniform(0, 255, (size, 1, 3)), width, axis=2)
-        noise = rng.uniform(-60, 60, (size, height, width, 3))
-        yield [Image.fromarray(array) for array in np.clip(slopes + noise, 0, 255).astype(np.uint8)]
+    images = []
+    for _ in range(number):
+        slope = np.linspace(rng.uniform(0, 255, (1, 3)), rng.uniform(0, 255, (1, 3)), width, axis=1)
+        noise = rng.uniform(-60, 60, (height, width, 3))
+        images.append(Image.fromarray(np.clip(slope + noise, 0, 255).astype(np.uint8)))
+    return images
 
 
 def pixel_values(model: MGCLIP, images: list[Image.Image]) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,12 +117,24 @@ def export_onnx(model: MGCLIP, file: Path) -> float:
         raise
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide warnings and log messages of the exporter, which are about its own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _write(model: MGCLIP, file: Path) -> None:
     classifier, size = Classifier(model), model.backbone.image_size
     weight_bytes = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        with quiet():
             program: Any = torch.onnx.export(
                 classifier,
                 (torch.zeros(2, 3, size, size),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,12 @@ class CheckedSettings(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise InputError(ended(f"{SOURCE}: {'; '.join(problems(error, type(self).model_fields))}")) from None
+                raise InputError(ended(f"{SOURCE}: {'; '.join(problems(error, self.known_keys()))}")) from None
+
+    @classmethod
+    def known_keys(cls) -> Iterable[str]:
+        """The names of all settings, one of which is suggested for a wrong name."""
+        return cls.model_fields
 
 
 Kind = TypeVar("Kind", bound=CheckedSettings)

@@ -27,7 +27,7 @@ class Decision:
 
 def describe_decision(decision: Decision) -> str:
     """What was decided, and why, in one sentence."""
-    act = "raise" if decision.deviations < 0 else "lower"
+    act = "raise" if round(decision.deviations, 1) < 0 else "lower"
     compared = f"{act} the error of {count(decision.images, 'image')} that they had not seen"
     change = f"by {abs(decision.deviations):.1f} standard errors"
     if decision.kept:

@@ -126,7 +126,9 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
         InputError: If a file is missing or damaged.
     """
     if "baseline" in manifest:
-        raise InputError(f"{state.parent} holds the baseline {manifest['baseline']}: only `mgclip run --resume` can use it.")
+        raise InputError(
+            f"{state.parent} holds the method {manifest['baseline']}: only `mgclip predict` and `mgclip run --resume` can use it."
+        )
     try:
         settings = Settings(**manifest["settings"])
         reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class Phase:
     """One training phase of one task.
 
     Attributes:
-        name: A key of ``PHASE_SEEDS``.
+        name: A key of ``PHASE_SEEDS``, or another name.
         task: The task's index in the stream.
         epochs: Passes over all images.
         rate: Adam's learning rate at the start.
@@ -88,4 +89,5 @@ def image_order(count: int, phase: str, *, task: int, epoch: int, seed: int, shu
     """Positions ``(count,)`` in the order in which a phase visits its images; it depends on nothing but the arguments."""
     if not shuffle:
         return torch.arange(count)
-    return torch.from_numpy(np.random.default_rng([seed, task, PHASE_SEEDS[phase], epoch]).permutation(count))
+    number = PHASE_SEEDS.get(phase) or crc32(phase.encode())  # a phase of a method of another package
+    return torch.from_numpy(np.random.default_rng([seed, task, number, epoch]).permutation(count))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -31,8 +31,8 @@ JOINT_STYLE = ":"
 """Style of a method that learned everything at once: a dotted line, without the markers that all others have."""
 DASHED = (0, (7, 3))
 """Line style of limits and diagonals."""
-WIDE, NARROW, SQUARE, SHALLOW = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6, 2.4)
-"""Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram."""
+WIDE, NARROW, SQUARE, SHALLOW, LARGE = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6, 2.4), (8.4, 7.0)
+"""Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram, of a matrix of many classes."""
 FILE_SIZE = (7.0, 4.2)
 """Size of a figure in a file of its own, which has a title and a legend."""
 FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
@@ -40,6 +40,7 @@ FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mgclip",
+    "pdf.fonttype": 42,
     "font.size": 10,
     "font.sans-serif": ["DejaVu Sans"],
     "axes.spines.top": False,
@@ -84,7 +85,7 @@ def curve_style(number: int) -> Style:
 
 
 def save_figure(paint: Paint, file: Path, title: str, *, legend_columns: int = 1, legend_below: bool = False) -> None:
-    """Write a figure with title and legend as an SVG file. Equal content gives equal bytes."""
+    """Write a figure with title and legend as an SVG or PDF file, as its name ends. Equal content gives equal bytes."""
 
     def paint_with_title(axes: Axes) -> None:
         paint(axes)
@@ -94,7 +95,7 @@ def save_figure(paint: Paint, file: Path, title: str, *, legend_columns: int = 1
         else:
             axes.legend(ncols=legend_columns)
 
-    replace_file(file, _svg(paint_with_title, FILE_SIZE, title=title).encode())
+    replace_file(file, _drawn(paint_with_title, FILE_SIZE, title=title, form=file.suffix[1:]))
 
 
 def draw(paint: Paint, label: Label, *, size: tuple[float, float] = WIDE) -> Markup:
@@ -102,14 +103,19 @@ def draw(paint: Paint, label: Label, *, size: tuple[float, float] = WIDE) -> Mar
     return inline(_svg(paint, size), label.ident, label)
 
 
-def _svg(paint: Paint, size: tuple[float, float], *, title: str | None = None, bare: bool = False) -> str:
-    """The SVG of what ``paint`` draws. ``bare``: without axes; ``title``: with an automatic layout, for a file."""
+def _svg(paint: Paint, size: tuple[float, float], *, bare: bool = False) -> str:
+    """The SVG of what ``paint`` draws, for a page. ``bare``: without axes."""
+    return _drawn(paint, size, bare=bare).decode()
+
+
+def _drawn(paint: Paint, size: tuple[float, float], *, title: str | None = None, bare: bool = False, form: str = "svg") -> bytes:
+    """What ``paint`` draws, as SVG or PDF. ``bare``: without axes; ``title``: with an automatic layout, for a file."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # not pyplot, which keeps state and needs a backend
 
     width, height = size
     with rc_context(RC):
-        figure, file = Figure(figsize=size, layout="constrained" if title else None), StringIO()
+        figure, file = Figure(figsize=size, layout="constrained" if title else None), BytesIO()
         axes = figure.subplots()
         if bare:
             figure.subplots_adjust(0, 0, 1, 1)
@@ -117,8 +123,8 @@ def _svg(paint: Paint, size: tuple[float, float], *, title: str | None = None, b
         elif title is None:  # fixed margins: the automatic layout takes most of the time of a page
             figure.subplots_adjust(0.66 / width, 0.52 / height, 1 - 0.12 / width, 1 - 0.12 / height)
         paint(axes)
-        metadata = {"Date": None, "Title": title} if title else {"Date": None}
-        figure.savefig(file, format="svg", transparent=title is None, metadata=metadata)
+        metadata = {"Date" if form == "svg" else "CreationDate": None, **({"Title": title} if title else {})}
+        figure.savefig(file, format=form, transparent=title is None, metadata=metadata)
     return file.getvalue()
 
 

@@ -12,10 +12,11 @@ from markupsafe import Markup
 from mgclip._version import __version__
 from mgclip.disk import FULL, write_output, write_text
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation
+from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation, JudgedImage
 from mgclip.report.figures import Label
 from mgclip.report.page_classes import MAX_PAIRS, Bar, class_bars
 from mgclip.report.page_figures import reliability_figure
+from mgclip.report.page_mistakes import mistakes_of, taken_for
 from mgclip.report.page_sections import report_content, report_title
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import read_runs
@@ -42,12 +43,21 @@ def write_report(runs: Sequence[Path], file: Path | None = None, *, title: str |
     return _write(file, "report.html.j2", title or report_title(found), report_content(found), write)
 
 
-def write_evaluation(evaluation: Evaluation, file: Path, *, title: str | None = None) -> Path:
+def write_evaluation(
+    evaluation: Evaluation,
+    file: Path,
+    *,
+    images: Sequence[JudgedImage] = (),
+    correctable: bool = True,
+    title: str | None = None,
+) -> Path:
     """Write the page of an evaluation.
 
     Args:
         evaluation: The evaluation.
         file: The file to write.
+        images: The answer to each image. With them, the page shows the confusion matrix and the worst mistakes.
+        correctable: Whether the model can be corrected by single images: its head is a solved one.
         title: The title of the page; by default the model and the folder.
 
     Returns:
@@ -74,7 +84,9 @@ def write_evaluation(evaluation: Evaluation, file: Path, *, title: str | None = 
         "accuracy": percent(evaluation["accuracy"], 2),
         "branches": Table("Accuracy of the branches, %", "branch", ["accuracy"], rows) if len(rows) > 1 else None,
         "classes": class_bars([Bar(each["name"], each["images"], each["right"]) for each in classes], "classes"),
-        "numbers": _class_numbers(classes),
+        "numbers": _class_numbers(classes, images),
+        "mistakes": mistakes_of(images, [each["name"] for each in classes], evaluation["model"]) if images else None,
+        "correctable": correctable,
         "confused": sorted(evaluation["confused"], key=lambda pair: -pair["count"])[:MAX_PAIRS],
         "error": percent(calibration["error"]),
         "reliability": reliability_figure(bins, label) if bins else None,
@@ -83,13 +95,18 @@ def write_evaluation(evaluation: Evaluation, file: Path, *, title: str | None = 
     return _write(file, "evaluation.html.j2", title or f"{evaluation['model']} on {evaluation['folder']}", content)
 
 
-def _class_numbers(classes: Sequence[ClassFigures]) -> Table:
-    rows = []
-    for each in classes:
+def _class_numbers(classes: Sequence[ClassFigures], images: Sequence[JudgedImage]) -> Table:
+    """The figures of all classes; with images, also their numbers in the confusion matrix and their most frequent mistakes."""
+    taken, rows = taken_for(images), []
+    for number, each in enumerate(classes, start=1):
         counts = [str(each["images"]), str(each["right"]), str(each["predicted"])]
-        shares = [percent(each["recall"]), percent(each["precision"])]
-        rows.append(Row(each["name"], [Cell(text) for text in (*counts, *shares)]))
-    return Table("All classes", "class", ["images", "right", "predicted", "recall, %", "precision, %"], rows)
+        cells = [*counts, percent(each["recall"]), percent(each["precision"])]
+        if images:
+            cells = [str(number), *cells, taken.get(each["name"], "")]
+        rows.append(Row(each["name"], [Cell(text) for text in cells]))
+    head = ["images", "right", "predicted", "recall, %", "precision, %"]
+    head = ["number", *head, "most often predicted as"] if images else head
+    return Table("All classes", "class", head, rows)
 
 
 def _bin_numbers(bins: Sequence[CalibrationBin]) -> Table:

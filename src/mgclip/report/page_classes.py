@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from PIL import Image
 
 from mgclip.experiment.schemas import Confusion, Example, Final
 from mgclip.images import open_undecoded
@@ -17,6 +14,7 @@ from mgclip.report.figures import Label
 from mgclip.report.page_figures import share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run
+from mgclip.report.thumbnails import thumbnail
 
 MAX_BARS, BEST = 40, 20
 """At most MAX_BARS classes get a bar each. If there are more, the BEST and as many of the worst do, next to a histogram."""
@@ -24,8 +22,6 @@ MAX_PAIRS = 20
 """Confused pairs that are shown."""
 MAX_VIEWS, MAX_PICTURES = 24, 240
 """Results whose classes are shown; if there are more, only the first of each run. MAX_PICTURES: example images on a page."""
-SIDE = 128
-"""Longer side of an example image, in pixels."""
 MAX_PIXELS = 50_000_000
 """An example with more pixels is left out: the runner writes small ones, so it is not one of them."""
 
@@ -173,15 +169,6 @@ def data_uri(folder: Path, name: str) -> str | None:
         with open_undecoded(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None
-            image.thumbnail((SIDE, SIDE))
-            small = image.convert("RGBA")
     except Exception:  # damaged files raise many kinds of errors, and a page can do without an image
         return None
-    opaque = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    encoded = {}
-    for kind in ("png", "jpeg"):
-        buffer = io.BytesIO()
-        opaque.save(buffer, kind, optimize=True, quality=85)
-        encoded[kind] = buffer.getvalue()
-    kind = min(encoded, key=lambda each: len(encoded[each]))
-    return f"data:image/{kind};base64,{base64.b64encode(encoded[kind]).decode()}"
+    return thumbnail(file)

@@ -1,4 +1,4 @@
-"""The figures of a page: curves, a histogram, an accuracy matrix, a reliability diagram."""
+"""The figures of a page: curves, a histogram, an accuracy matrix, a confusion matrix, a reliability diagram."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from mgclip.experiment.evaluation import CalibrationBin
 from mgclip.experiment.metrics import Matrix
-from mgclip.report.figures import COLOURS, DASHED, SHALLOW, SQUARE, WIDE, Label, Line, draw, paint_lines
+from mgclip.report.figures import COLOURS, DASHED, LARGE, SHALLOW, SQUARE, WIDE, Label, Line, draw, paint_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +66,30 @@ def matrix_figure(matrix: Matrix, label: Label) -> Markup:
         axes.figure.colorbar(image, ax=axes, label="accuracy, %")
 
     return draw(paint, label, size=SQUARE)
+
+
+def confusion_figure(shares: NDArray[np.float64], label: Label) -> Markup:
+    """The share of each answer (column) among the images of each class (row), for more classes than names fit.
+
+    Colours follow the square root of the share, because a mistake is a small share of a class.
+    """
+
+    def paint(axes: Axes) -> None:
+        from matplotlib.colors import PowerNorm
+        from matplotlib.ticker import MaxNLocator
+
+        count = len(shares)
+        extent = (0.5, count + 0.5, count + 0.5, 0.5)
+        norm = PowerNorm(0.5, vmin=0, vmax=100)
+        image = axes.imshow(100 * shares, cmap="cividis", norm=norm, interpolation="nearest", extent=extent, aspect="auto")
+        axes.grid(False)
+        axes.set(xlabel="answer (number of the class)", ylabel="class (number)")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=2))
+        axes.figure.subplots_adjust(right=0.86)
+        axes.figure.colorbar(image, ax=axes, label="share of the images of the class, %", ticks=[0, 5, 25, 50, 100])
+
+    return draw(paint, label, size=LARGE)
 
 
 def reliability_figure(bins: Sequence[CalibrationBin], label: Label) -> Markup:

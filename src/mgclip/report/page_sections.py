@@ -24,6 +24,7 @@ from mgclip.report.page_charts import (
 )
 from mgclip.report.page_classes import class_table, class_views
 from mgclip.report.page_figures import matrix_figure
+from mgclip.report.page_raw import branches_table, loss_charts, pairs_table
 from mgclip.report.page_tables import (
     Table,
     curves_table,
@@ -87,6 +88,9 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "alphas": _alphas(runs),
         "allowed": _allowed(plan),
         "gaps": _gaps(plan),
+        "branches": branches_table(runs),
+        "pairs": pairs_table(runs),
+        "losses": loss_charts(plan),
         "class_views": class_views(runs),
         "class_table": class_table(runs),
         "without": _without_final(runs),

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric, accuracy_drops
-from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import ChartPlan, Curve
@@ -153,7 +153,7 @@ def settings_tables(runs: Sequence[Run]) -> tuple[Table | None, Table | None]:
     values = {run.label: run.setup.model_dump(mode="json") for run in runs}
     if len(runs) > 1:
         return _compare("Settings", values)
-    own, defaults = values[runs[0].label], Recipe(name="").model_dump(mode="json")
+    own, defaults = values[runs[0].label], default_settings(runs[0].setup.methods)
     changed = {key: value for key, value in own.items() if key not in defaults or value != defaults[key]}
     rest = {key: value for key, value in own.items() if key not in changed}
     return _pairs("Settings that are not the defaults", changed), _pairs("Settings left at their defaults", rest)

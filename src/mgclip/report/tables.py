@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mgclip.disk import write_text
+from mgclip.experiment.paired import Pair
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import PublishedResult, TableResult
+from mgclip.report.latex import PAIRS_CAPTION, latex_pairs, latex_table
+
+Pairs = Mapping[tuple[str, str], Sequence[Pair]]
+"""Paired tests by recipe and change."""
+
+TableContent = tuple[Sequence[TableResult], Sequence[PublishedResult], Sequence[Mapping[str, object]], Pairs]
+"""What ``write_tables`` writes: rows, published results, the rows of every seed, and paired tests."""
 
 
 def mean_and_spread(value: tuple[float, float | None] | None) -> str:
@@ -62,7 +70,7 @@ def _stated(entry: PublishedResult | None) -> dict[str, str]:
 
 def markdown(table: pd.DataFrame) -> str:
     """A Markdown table with numbers aligned to the right."""
-    words = {"recipe", "change", "method"}
+    words = {"recipe", "change", "method", "methods"}
     lines = [" | ".join(table.columns), " | ".join("---" if name in words else "---:" for name in table.columns)]
     lines += [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in table.itertuples(index=False)]
     return "".join(f"| {line} |\n" for line in lines)
@@ -82,19 +90,75 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     return pd.DataFrame(lines)
 
 
-def write_tables(rows: Sequence[TableResult], published: Sequence[PublishedResult], folder: Path, name: str) -> list[Path]:
-    """Write a finished table, with published values next to its rows, as ``NAME.md``, ``NAME.csv`` and ``NAME.tex``. Returns
-    the files.
+def pairs_frame(pairs: Pairs) -> pd.DataFrame:
+    """The paired tests as text, differences in points."""
+    changed = any(change for _, change in pairs)
+    return pd.DataFrame(
+        [
+            {
+                "recipe": recipe,
+                **({"change": change or "-"} if changed else {}),
+                "methods": f"{pair.first} − {pair.second}",
+                "difference": f"{100 * pair.difference:+.1f}",
+                "95 % interval": f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
+                "p": f"{pair.p:.2g}",
+                "images": str(pair.images),
+                "seeds": str(pair.seeds),
+            }
+            for (recipe, change), found in pairs.items()
+            for pair in found
+        ]
+    )
+
+
+def pair_numbers(pairs: Pairs) -> pd.DataFrame:
+    """The paired tests as numbers, differences in points, with McNemar's p-value of each seed."""
+    return pd.DataFrame(
+        [
+            {
+                **{"recipe": recipe, "change": change, "first": pair.first, "second": pair.second},
+                **{"images": pair.images, "seeds": pair.seeds, "difference": 100 * pair.difference},
+                **{"low": 100 * pair.low, "high": 100 * pair.high, "p": pair.p},
+                "McNemar p of each seed": " ".join(f"{p:.4g}" for p in pair.mcnemar),
+            }
+            for (recipe, change), found in pairs.items()
+            for pair in found
+        ]
+    )
+
+
+def write_tables(
+    rows: Sequence[TableResult],
+    published: Sequence[PublishedResult],
+    seeds: Sequence[Mapping[str, object]],
+    pairs: Pairs,
+    folder: Path,
+    name: str,
+) -> list[Path]:
+    """Write a finished table.
+
+    Args:
+        rows: Its rows.
+        published: Published results to show next to them.
+        seeds: The rows of every seed.
+        pairs: Paired tests between its methods.
+        folder: The folder of the files.
+        name: How their names begin.
+
+    Returns:
+        The files: the table as Markdown, CSV and LaTeX, with paired tests if there are any; every seed as CSV.
     """
-    table = frame(rows, published)
-    latex = table.map(lambda cell: str(cell).replace("±", r"\pm")).to_latex(index=False, escape=True)
+    table, tests = frame(rows, published), pairs_frame(pairs)
+    text, latex = markdown(table), latex_table(table, rows, name)
     parts = {
-        "md": markdown(table),
-        "csv": numbers(rows, published).to_csv(index=False),
-        "tex": latex.replace(r"\textbackslash pm", r"$\pm$"),
+        f"{name}.csv": numbers(rows, published).to_csv(index=False),
+        f"{name}-seeds.csv": pd.DataFrame(seeds).to_csv(index=False),
     }
-    written = []
-    for ending, text in parts.items():
-        write_text(folder / f"{name}.{ending}", text)
-        written.append(folder / f"{name}.{ending}")
-    return written
+    if len(tests):
+        text += f"\n{PAIRS_CAPTION}\n\n{markdown(tests)}"
+        latex += "\n" + latex_pairs(tests, name)
+        parts[f"{name}-pairs.csv"] = pair_numbers(pairs).to_csv(index=False)
+    parts = {f"{name}.md": text, **parts, f"{name}.tex": latex}
+    for file, content in parts.items():
+        write_text(folder / file, content)
+    return [folder / file for file in parts]

@@ -10,6 +10,7 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath
+from mgclip.registry import Registry, caller_package
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Filter, Split
@@ -32,10 +33,30 @@ class Published:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A row of the table.
+    """A data set: where its images come from, and what was published about it.
 
-    ``source``: where to get it; ``layout``: its folders and files on disk; ``find``: reads the layout; ``hub``: its place on the
-    hub; ``table``: the file in ``stream/metadata`` with its class names. ``test_only``: it has no training part.
+    Attributes:
+        about: A few words about it.
+        source: Where to get it.
+        layout: Its folders and files on disk, in words.
+        classes: The number of its classes, if it is fixed.
+        train: Published counts of its training part.
+        test: Published counts of its test part.
+        find: Reads the layout at a path: a function of the path and of whether only the test part is needed. It returns a
+            ``FoundDataset``, or None if the layout is a different one.
+        hub: Its place on the Hugging Face hub, for use without a path.
+        table: The file in ``stream/metadata`` with its class names.
+        test_only: It has no training part.
+        make: Makes the data set without a path; the argument is whether only the test part is needed.
+
+    Example:
+        >>> import numpy as np
+        >>> from mgclip import Dataset, DatasetEntry, Split, register_dataset
+        >>> def shades(test_only):
+        ...     images = [np.full((32, 32, 3), value, np.uint8) for value in (0, 10, 245, 255)]
+        ...     split = Split(images, np.array([0, 0, 1, 1]))
+        ...     return Dataset("shades", ("dark", "light"), split, split)
+        >>> register_dataset("shades", DatasetEntry("two shades", "made here", make=shades))
     """
 
     about: str
@@ -48,6 +69,7 @@ class DatasetEntry:
     hub: HubSource | None = None
     table: str | None = None
     test_only: bool = False
+    make: Callable[[bool], Dataset] | None = None
 
 
 IMAGENET_HUB = HubSource("ILSVRC/imagenet-1k", test="validation", gated=True, by_index=True)
@@ -55,7 +77,7 @@ IMAGENET_LAYOUT = "train/nXXXXXXXX/*.JPEG, val/nXXXXXXXX/*.JPEG"
 IMAGENET_SOURCE = "https://image-net.org (ILSVRC2012, after registration)"
 FONTS = "the fonts of the package qtawesome (the extra icons)"
 
-DATASETS: dict[str, DatasetEntry] = {
+BUILT_IN: dict[str, DatasetEntry] = {
     "icons100": DatasetEntry(
         "icons: learned as line drawings, tested as solid ones", FONTS, "generated",
         100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
@@ -122,23 +144,41 @@ DATASETS: dict[str, DatasetEntry] = {
     "folder": DatasetEntry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
 }  # fmt: skip
 
-NAMES = tuple(DATASETS)
+DATASETS = Registry("data set", "mgclip.datasets", DatasetEntry, BUILT_IN)
+"""All data sets: those above, registered ones, and those of installed packages (entry points in ``mgclip.datasets``)."""
+TRAIN_PER_CLASS, TEST_PER_CLASS = 100, 20
+"""Images per class that are drawn of icon data sets, unless another number is given."""
 ICON_SETS = ("icons100", "icons-concepts", "icons-families")
+
+
+def register_dataset(name: str, entry: DatasetEntry) -> None:
+    """Make a data set known to this process under a name.
+
+    An installed package needs no call: it offers its ``DatasetEntry`` as an entry point in the group ``mgclip.datasets``.
+
+    Args:
+        name: Its name: lower-case letters, digits and hyphens.
+        entry: The data set.
+
+    Raises:
+        InputError: If MG-CLIP has a data set of that name, or the name cannot be used.
+    """
+    DATASETS.register(name, entry, caller_package())
 
 
 def dataset_entry(name: str) -> DatasetEntry:
     """The entry of a data set. Raises ``InputError`` that suggests the nearest name if there is none."""
     if name in DATASETS:
         return DATASETS[name]
-    raise InputError(ended(f"There is no data set {name}{nearest(name, NAMES)}"))
+    raise InputError(ended(f"There is no data set {name}{nearest(name, DATASETS)}"))
 
 
 def load_dataset(
     name: str,
     *,
     path: str | None,
-    train_per_class: int = 100,
-    test_per_class: int = 20,
+    train_per_class: int = TRAIN_PER_CLASS,
+    test_per_class: int = TEST_PER_CLASS,
     filter: Filter = "none",
     test_only: bool = False,
 ) -> Dataset:
@@ -176,8 +216,8 @@ def find_dataset(
     name: str,
     *,
     path: str | None,
-    train_per_class: int = 100,
-    test_per_class: int = 20,
+    train_per_class: int = TRAIN_PER_CLASS,
+    test_per_class: int = TEST_PER_CLASS,
     filter: Filter = "none",
     test_only: bool = False,
 ) -> FoundDataset:
@@ -187,17 +227,32 @@ def find_dataset(
         return FoundDataset(_icons(name, train_per_class, test_per_class, filter, test_only), FONTS)
     if name == "folder":
         return (find_test_folder if test_only else find_folder)(_given(name, path))
+    if path is None and entry.make is not None:
+        return FoundDataset(_made(name, entry.make, test_only), entry.source)
     class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
     if path is None:
         if entry.hub is None:
             raise InputError(f"{name} cannot be downloaded automatically: {_where(entry)}.")
         return FoundDataset(load_hub(name, entry.hub, class_names, parquet=None, test_only=test_only), entry.hub.id)
     root = UnrotatedPath(Path(path).expanduser())
-    if entry.find is not None and (found := entry.find(root, test_only)) is not None:
+    if entry.find is not None and (found := _found(name, entry.find, root, test_only)) is not None:
         return found
     if entry.hub is not None and (parquet := parquet_files(root, entry.hub, test_only=test_only)):
         return FoundDataset(load_hub(name, entry.hub, class_names, parquet=parquet, test_only=test_only), str(root))
     raise InputError(f"There is no {name} at {root}: {_where(entry)}.")
+
+
+def _found(name: str, find: Finder, root: Path, test_only: bool) -> FoundDataset | None:
+    with DATASETS.blamed(name, "looked for its files"):
+        return find(root, test_only)
+
+
+def _made(name: str, make: Callable[[bool], Dataset], test_only: bool) -> Dataset:
+    with DATASETS.blamed(name, "made its images"):
+        dataset = make(test_only)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"expected a Dataset; found {type(dataset).__name__}")
+        return dataset
 
 
 def _given(name: str, path: str | None) -> Path:

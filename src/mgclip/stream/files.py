@@ -59,6 +59,12 @@ def image_name(images: Sequence[Any], position: int, part: str) -> str:
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 
 
+def image_id(images: Sequence[Any], position: int) -> str:
+    """What identifies an image in its part of a data set: its path in the folder of the data, or its number."""
+    items, place = (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
+    return items[place].relative_to(items.root).as_posix() if isinstance(items, ClassFiles) else str(place)
+
+
 def folders_in(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted; none if it is not there. Raises ``InputError`` if it cannot be read."""
     return subfolders(folder) if folder.is_dir() else []

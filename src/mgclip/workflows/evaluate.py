@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import Evaluation, calibration, confused, per_class
+from mgclip.experiment.evaluation import Evaluation, JudgedImage, calibration, confused, per_class
 from mgclip.method.calibration import SHARES
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import canonical
 from mgclip.stream.folder import misspelling
 from mgclip.words import count
-from mgclip.workflows.measure import LabelledImages
+from mgclip.workflows.measure import LabelledImages, flatten
 
 BATCH = 4096
 """Images compared with all classes at a time."""
@@ -60,6 +60,13 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         >>> evaluate_folder(model, read_images(Path("march")), model_name="shop", folder="march")["accuracy"]
         1.0
     """
+    return evaluate_images(model, images, model_name=model_name, folder=folder)[0]
+
+
+def evaluate_images(
+    model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str
+) -> tuple[Evaluation, list[JudgedImage]]:
+    """Measure what ``evaluate_folder`` measures, and return the answer to each image too."""
     known = {canonical(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)
@@ -80,7 +87,7 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
     likeness = np.concatenate([part.likeness for part in parts])
     thresholds = _thresholds(model, likeness)
     least = thresholds["likeness"]
-    return {
+    evaluation: Evaluation = {
         "model": model_name,
         "folder": folder,
         "images": len(truth),
@@ -96,6 +103,23 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
+    return evaluation, _judged(model, flatten(images)[0], truth, parts)
+
+
+def _judged(model: MGCLIP, files: Sequence[Path], truth: NDArray[Any], parts: Sequence[Predictions]) -> list[JudgedImage]:
+    judged: list[JudgedImage] = []
+    for part in parts:
+        rows, labels = np.arange(len(part)), part.labels
+        own = truth[len(judged) : len(judged) + len(part)]
+        head = [part.likeness, part.head_scores[rows, labels]] if model.settings.uses_head else []
+        numbers = [part.confidence[rows, labels], part.confidence[rows, own], part.text_probabilities[rows, labels], *head]
+        for file, right, label, confidence, class_confidence, text, *scores in zip(
+            files[len(judged) :], own, labels, *(each.tolist() for each in numbers), strict=False
+        ):
+            likeness, score = scores or (None, None)
+            names = model.class_names[right], model.class_names[label]
+            judged.append(JudgedImage(file, *names, confidence, class_confidence, likeness, text, score))
+    return judged
 
 
 def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:

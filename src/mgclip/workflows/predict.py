@@ -14,14 +14,14 @@ from mgclip.clip.pixels import prefetch
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.alike_texts import warn_of_alike_texts
-from mgclip.method.learner import MGCLIP
+from mgclip.method.baselines.make import Learner
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.names import visible_form
 from mgclip.workflows.answers import UNKNOWN, Answer, RankedClass
 
 
 def predict_files(
-    model: MGCLIP,
+    model: Learner,
     files: Iterable[Path],
     *,
     top: int = 1,
@@ -46,6 +46,7 @@ def predict_files(
             model has no head or has a class called *unknown*.
 
     Example:
+        >>> from mgclip import MGCLIP
         >>> model = MGCLIP.from_pretrained("shop")
         >>> [answer.name for answer in predict_files(model, [Path("march/bar/0.png"), Path("march/minus/0.png")])]
         ['bar', 'minus']
@@ -58,7 +59,7 @@ def predict_files(
     return _predict_chunks(model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad)
 
 
-def _check_unknown(model: MGCLIP, candidates: Sequence[str]) -> None:
+def _check_unknown(model: Learner, candidates: Sequence[str]) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
         raise InputError(
@@ -72,7 +73,7 @@ def _check_unknown(model: MGCLIP, candidates: Sequence[str]) -> None:
 
 
 def _predict_chunks(
-    model: MGCLIP,
+    model: Learner,
     chunks: Iterator[list[Path]],
     top: int,
     candidates: Sequence[str],
@@ -93,7 +94,7 @@ def _predict_chunks(
                 on_bad(file, reason)
         if readable:
             with torch.no_grad():
-                features = model.backbone.image_features(pixels)
+                features = model.backbone.image_features(pixels, normalise=model.encoder.normalise)
             yield from _answers(readable, model.classify(features, candidates=candidates), top, threshold)
 
 
@@ -107,7 +108,7 @@ def _chunks(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
         yield chunk
 
 
-def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
+def _readable(model: Learner, chunk: list[Path], *, keep_going: bool) -> Loaded:
     reasons = [_not_a_file(file) for file in chunk]
     bad = {index: reason for index, reason in enumerate(reasons) if reason}
     if bad and not keep_going:
@@ -123,7 +124,7 @@ def _readable(model: MGCLIP, chunk: list[Path], *, keep_going: bool) -> Loaded:
     return _prepared(model, chunk, [index for index in good if index not in bad], bad)
 
 
-def _prepared(model: MGCLIP, chunk: list[Path], good: list[int], bad: dict[int, str]) -> Loaded:
+def _prepared(model: Learner, chunk: list[Path], good: list[int], bad: dict[int, str]) -> Loaded:
     files = [chunk[index] for index in good]
     pixels = model.encoder.pixels(files, keep_bytes=0).batch(torch.arange(len(files)))
     return files, pixels, [(chunk[index], bad[index]) for index in sorted(bad)]

@@ -59,8 +59,9 @@ def call(address, function, data):
     return re.findall(r"^event: (\w+)", output, re.MULTILINE)[-1], re.findall(r"^data: (.*)", output, re.MULTILINE)[-1]
 
 
-def as_file(path):
-    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+def dropped(*paths, group=""):
+    """The value of a drop zone."""
+    return json.dumps([{"path": str(path), "group": group} for path in paths])
 
 
 def test_names_that_are_paths_stay_in_the_folder_of_uploads(place, address):
@@ -90,16 +91,16 @@ def test_fifty_uploads_and_requests_at_once(place, address):
         answer = upload(address, name, content)
         if answer.status_code != 200:
             return answer.status_code, answer.text
-        return call(address, "predict", [[as_file(answer.json()[0])], "", 0.0])
+        return call(address, "ask", [dropped(answer.json()[0]), "", 0.0])
 
     with ThreadPoolExecutor(50) as crowd:
         answers = list(crowd.map(visit, range(50)))
     good_ones = [json.loads(text) for event, text in answers[::2] if event == "complete"]
     assert good_ones
-    assert all(message == "1 image classified" for _, message in good_ones)
+    assert all("1 answer of version 1" in answers and not message for answers, message in good_ones)
     refused = [text for event, text in answers[1::2] if event == "complete"]
     assert refused
-    assert all("cannot be read as an image" in text for text in refused)
+    assert all("cannot be read (" in text for text in refused)
     print(Counter(event for event, _ in answers))
     for event, text in answers:  # the others found the queue full
         assert event == "complete" or "queue" in str(text).lower() or event in (429, 503), (event, text)
@@ -110,31 +111,44 @@ def test_fifty_uploads_and_requests_at_once(place, address):
 
 def test_more_images_than_the_limit_are_refused(place, address):
     sent = [upload(address, f"{n}.png", (place / "good.png").read_bytes()).json()[0] for n in range(11)]
-    event, output = call(address, "predict", [[as_file(path) for path in sent], "", 0.0])
-    assert (event, json.loads(output)[1]) == ("complete", "At most 10 images per request; found 11.")
-    event, output = call(address, "learn", ["third", [as_file(path) for path in sent]])
-    assert (event, json.loads(output)[-1]) == ("complete", "At most 10 images per request; found 11.")
+    for function, data in (
+        ("ask", [dropped(*sent), "", 0.0]),
+        ("plan", [dropped(*sent, group="third")]),
+        ("teach", [dropped(*sent, group="third")]),
+        ("draw", [dropped(*sent)]),
+    ):
+        event, output = call(address, function, data)
+        assert event == "complete"
+        assert "At most 10 images at a time; found 11." in output
     assert len(history(place / "shop")) == 1
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "shop/mgclip.json", "../../etc/passwd"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "shop/mgclip.json", "../../etc/passwd", "good.png", "x\0.png", "x" * 5000])
 def test_files_of_the_machine_are_not_uploads(place, address, path):
-    event, output = call(address, "predict", [[as_file(path)], "", 0.0])
-    assert event == "error" or event >= 400
-    assert "root:" not in output
-    assert requests.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
+    for given in (path, str(place / path), str(place / "uploads" / ".." / path)):
+        for function, data in (("ask", [dropped(given), "", 0.0]), ("teach", [dropped(given, group="third")])):
+            event, output = call(address, function, data)
+            assert event == "complete"
+            assert "drop it again" in output or "drop them again" in output
+            assert "root:" not in output
+    assert requests.get(f"{address}gradio_api/file={path[:200]}").status_code in (400, 403, 404)
+    assert len(history(place / "shop")) == 1
 
 
 def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
     before = files_of(place)
     for function, data in (
-        ("predict", []),
-        ("predict", [None, None, "x"]),
-        ("predict", [[1, 2], {"a": 1}, -5]),
-        ("learn", [5, []]),
-        ("learn", ["x" * 10_000, None]),
-        ("undo", ["many"]),
-        ("undo", [1e308]),
+        ("ask", []),
+        ("ask", [None, None, "x"]),
+        ("ask", [[1, 2], {"a": 1}, -5]),
+        ("ask", ["[" * 10_000, "", 0.0]),
+        ("plan", [5]),
+        ("teach", ["[1, null, {}]"]),
+        ("teach", [None]),
+        ("correct", ["[]", "", 0.0]),
+        ("edit", []),
+        ("go", []),
+        ("refresh", [1, 2, 3]),
         ("draw", [{}]),
         ("no_such_function", []),
     ):

@@ -10,12 +10,12 @@ from mgclip.clip.load import load_backbone
 from mgclip.method.baselines import ranpac
 from mgclip.method.baselines.features import FeatureTask
 from mgclip.method.baselines.ranpac import RIDGES, RanPAC
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.settings import RanPACSettings
 
 
 @pytest.mark.parametrize("per_class", [4, 60])  # fewer samples than M, and more
 def test_ranpac_is_ridge_regression_on_random_projections(backbone, per_class):
-    model = RanPAC(backbone, Settings(seed=3, shuffle=False), BaselineSettings(ranpac_width=50))
+    model = RanPAC(backbone, Settings(seed=3, shuffle=False), RanPACSettings(width=50))
     projection = model.projection.numpy()
     assert projection.shape == (backbone.feature_dim, 50)
     assert abs(projection.std() - 1) < 0.1
@@ -55,7 +55,7 @@ def test_ranpac_uses_no_ridge_that_single_precision_cannot_resolve(monkeypatch):
     texts, labels = torch.randn(80, backbone.feature_dim), torch.from_numpy(known)
 
     def learn():
-        model, chosen = RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=2000)), []
+        model, chosen = RanPAC(backbone, Settings(), RanPACSettings(width=2000)), []
         real = model.choose_ridge
         model.choose_ridge = lambda *given, **options: chosen.append(real(*given, **options)) or chosen[-1]
         for first in range(0, 80, 10):
@@ -76,7 +76,7 @@ def test_ranpac_uses_no_ridge_that_single_precision_cannot_resolve(monkeypatch):
 
 
 def test_ranpac_does_not_depend_on_the_order_of_tasks(backbone):
-    joint, parts = (RanPAC(backbone, Settings(), BaselineSettings(ranpac_width=40)) for _ in range(2))
+    joint, parts = (RanPAC(backbone, Settings(), RanPACSettings(width=40)) for _ in range(2))
     one = feature_tasks(backbone.feature_dim, [4], 30)[0]
     joint.learn(one, lambda step: None)
     for index, (low, high) in enumerate(((0, 1), (1, 4))):

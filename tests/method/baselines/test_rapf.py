@@ -15,7 +15,7 @@ from mgclip.method.baselines.rapf import (
     initial_adapter,
     sampling_factor,
 )
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.settings import RAPFSettings
 
 
 def test_rapf_parts_follow_their_formulas():
@@ -63,18 +63,16 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
     assert torch.equal(found, initial_adapter(width, "default", 3))
     assert not torch.equal(found, initial_adapter(width, "default", 4))
     assert torch.equal(initial_adapter(width, "identity", 3), torch.eye(width))
-    fresh = RAPF(backbone, Settings(seed=3), BaselineSettings())
+    fresh = RAPF(backbone, Settings(seed=3), RAPFSettings())
     assert torch.equal(fresh.adapter, initial_adapter(backbone.feature_dim, "default", 3))
-    assert torch.equal(
-        RAPF(backbone, Settings(), BaselineSettings(rapf_init="identity")).adapter, torch.eye(backbone.feature_dim)
-    )
+    assert torch.equal(RAPF(backbone, Settings(), RAPFSettings(init="identity")).adapter, torch.eye(backbone.feature_dim))
 
 
 @pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
 @pytest.mark.parametrize("init", ["default", "identity"])
 def test_rapf_trains_as_defined(backbone, tau, beta, init):
     """A second training loop, written out, draws from the same generator."""
-    peers = BaselineSettings(rapf_epochs=6, rapf_batch_size=7, rapf_tau=tau, rapf_old_classes=2, rapf_beta=beta, rapf_init=init)
+    peers = RAPFSettings(epochs=6, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)

@@ -12,12 +12,11 @@ from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
 from mgclip.errors import InputError
 from mgclip.method.baselines.make import make_learner
-from mgclip.method.baselines.settings import BaselineSettings
 from mgclip.method.baselines.table import METHODS, method_settings
 
 
 def test_simplecil_is_the_nearest_class_mean(backbone, icons):
-    model = make_learner("simplecil", backbone, Settings(), BaselineSettings())
+    model = make_learner("simplecil", backbone, Settings())
     for classes in ([0, 1, 2], [3, 4]):
         model.learn(*task(icons, classes))
     with torch.no_grad():
@@ -66,7 +65,7 @@ def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
     if METHODS[method].frozen:
         states = [next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "uninterrupted")]
         assert states[0].read_bytes() == states[1].read_bytes()
-        with pytest.raises(InputError, match=rf"holds the baseline {method}: only `mgclip run --resume`"):
+        with pytest.raises(InputError, match=rf"holds the method {method}: only `mgclip predict` and `mgclip run --resume`"):
             MGCLIP.from_pretrained(tmp_path / "uninterrupted" / method / "model")
     else:
         assert read(tmp_path / "part", method) == read(tmp_path / "uninterrupted", method)

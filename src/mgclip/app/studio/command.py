@@ -22,9 +22,9 @@ def studio_command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in megabytes.")] = 20,
-    max_images: Annotated[int, typer.Option(min=1, help="Largest number of images per request.")] = 200,
+    max_images: Annotated[int, typer.Option(min=1, help="Largest number of images per request.")] = 500,
 ) -> None:
-    """Serve a local web page for a model: classify images, learn classes, go back to a version, see the modality gap."""
+    """Serve a local web page for a model: ask about images, teach classes, edit them, go back to a version, see the gap."""
     from mgclip.app.display import out, require_single_process
     from mgclip.saving.store import check_place, is_saved
 
@@ -33,24 +33,26 @@ def studio_command(
     host = host.removeprefix("[").removesuffix("]")
     check_address(host, port)
     try:
-        import gradio
+        import gradio  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("studio", "Gradio") from None
 
-    from mgclip.app.studio.page import CSS, build
+    from mgclip.app.studio.drop import Limits
+    from mgclip.app.studio.look import STYLE, text_of, theme
+    from mgclip.app.studio.page import build
     from mgclip.app.studio.work import StudioModel
     from mgclip.workflows.learn_job import DEFAULT_CLIP
 
-    studio = StudioModel(model, base=base or ("" if is_saved(model) else DEFAULT_CLIP), max_images=max_images)
-    studio.classes()  # a model that cannot be loaded is reported before the page is served
-    page = build(studio).queue(default_concurrency_limit=1, max_size=32)
+    studio = StudioModel(model, base=base or ("" if is_saved(model) else DEFAULT_CLIP))
+    page = build(studio, Limits(max_mb, max_images))  # a model that cannot be loaded is reported before the page is served
+    page.queue(default_concurrency_limit=1, max_size=32)
     check_address(host, port)  # again, because loading took a while
     shown = f"[{host}]" if ":" in host else host  # brackets go around an IPv6 address in a URL
     page.launch(
         server_name=shown,
         server_port=port,
-        theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css=CSS,
+        theme=theme(),
+        head=f"<style>{text_of(STYLE)}</style>",  # `css` would rewrite the selectors
         max_file_size=f"{max_mb}mb",
         share=False,
         strict_cors=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,25 +13,65 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.experiment.geometry import projection
+from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.table import settings_of_new_model
+from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
+from mgclip.names import canonical, index_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
-from mgclip.saving.versions import Version, check_saved, describe, history, shown
-from mgclip.words import count
+from mgclip.saving.versions import Version, check_saved, history
 from mgclip.workflows.answers import Answer
 from mgclip.workflows.correct import CorrectReport, correct_images
-from mgclip.workflows.held_out import read_held_out
+from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
+from mgclip.workflows.held_out import held_out_images, read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnNote
-from mgclip.workflows.plan import make_plan
+from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.predict import predict_files
-from mgclip.workflows.source import Source
+from mgclip.workflows.source import Source, readable
 
 LONGEST_NAME = 200
 """Characters of the longest class name."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """A learned class: its name, and the number of images it was learned from, which a trained head does not keep."""
+
+    name: str
+    images: int | None
+
+
+@dataclass(frozen=True)
+class About:
+    """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
+
+    ``solved``: whether the head is a solved one, which can be corrected and can unite classes.
+    """
+
+    folder: Path
+    base: str
+    version: int | None
+    classes: tuple[Class, ...]
+    solved: bool
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the classes."""
+        return [each.name for each in self.classes]
+
+
+@dataclass(frozen=True)
+class Map:
+    """Images ``(n, 2)`` and class texts ``(c, 2)`` in one plane, the answer to each image, and the names of the classes."""
+
+    images: Any
+    texts: Any
+    labels: Any
+    names: tuple[str, ...]
 
 
 class StudioModel:
@@ -38,11 +80,10 @@ class StudioModel:
     Args:
         folder: The folder of the model, which may not exist yet.
         base: The CLIP that a new model starts from, or the path of a saved model's CLIP if it has moved.
-        max_images: The largest number of images per request.
     """
 
-    def __init__(self, folder: Path, *, base: str, max_images: int) -> None:
-        self.folder, self.base, self.max_images = folder, base, max_images
+    def __init__(self, folder: Path, *, base: str) -> None:
+        self.folder, self.base = folder, base
         self._lock = Lock()
         self._model: MGCLIP | None = None
         self._state = ""
@@ -58,67 +99,126 @@ class StudioModel:
             self._model, self._state = MGCLIP.from_pretrained(self.folder, base=self.base or None), state
         return self._model
 
-    def classes(self) -> list[str]:
-        """The names of all learned classes."""
+    def _ready(self) -> MGCLIP:
+        """The model, which must know a class."""
+        model = self._load()
+        if not model.class_names:
+            raise InputError("The model knows no class yet: teach it some first.")
+        return model
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Lock the folder; afterwards load the active version again, because the model may be changed without being saved."""
+        with only_writer(self.folder):
+            try:
+                yield
+            finally:
+                self._model = None
+
+    def about(self) -> About:
+        """What is always in view."""
         with self._lock:
-            return list(self._load().class_names)
+            model = self._load()
+            counts = [None] * len(model.class_names) if model.solved is None else model.solved.sums.counts.long().tolist()
+            return About(
+                self.folder,
+                model.backbone.reference,
+                next((version.number for version in self.history() if version.active), None),
+                tuple(Class(*each) for each in zip(model.class_names, counts, strict=True)),
+                model.settings.compensation == "analytic",
+            )
 
     def predict(
-        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 3
-    ) -> tuple[list[Answer], list[str]]:
-        """Answers for image files, and a sentence for each file that cannot be read; ``candidates`` are separated by commas.
-        Raises ``InputError`` if there are no files or too many.
-        """
-        self._check(files)
-        bad: list[str] = []
+        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 4
+    ) -> tuple[list[Answer], list[tuple[Path, str]]]:
+        """Answers for image files, and the files that cannot be read with the reason; ``candidates`` are separated by commas."""
+        bad: list[tuple[Path, str]] = []
         with self._lock:
             answers = list(
                 predict_files(
-                    self._load(),
+                    self._ready(),
                     files,
                     top=top,
                     candidates=[text.strip() for text in candidates.split(",") if text.strip()],
                     threshold=threshold,
-                    on_bad=lambda file, _: bad.append(f"{file.name} cannot be read as an image"),
+                    on_bad=lambda file, reason: bad.append((file, reason)),
                 )
             )
         return answers, bad
 
-    def learn(self, name: str, files: Sequence[Path], on_step: Callable[[Step], None]) -> LearnNote:
-        """Learn images of a class, new or known, all of which are used for training, and return the note of the version.
-
-        Raises ``InputError`` if the name or the images cannot be used, or another process writes the model.
-        """
-        self._check(files)
-        name = " ".join(name.split())
-        if not name or len(name) > LONGEST_NAME:
-            raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(name)}.")
-        source = Source(self.folder, {name: list(files)}, {}, {})
+    def plan(self, images: Mapping[str, Sequence[Path]]) -> tuple[Plan, list[SkippedImage]]:
+        """What ``learn`` will do with these images by class, and the images that cannot be read."""
+        source, skipped = self._source(images)
         with self._lock:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with only_writer(self.folder):
-                model = self._load()
-                held_out = read_held_out(self.folder)
-                plan = make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=held_out)
-                try:
-                    return learn_folder(model, self.folder, plan, origin="studio", on_step=on_step)
-                finally:
-                    self._model = None  # it may be trained only in part: load the active version again
+            return self._plan(self._load(), source), skipped
 
-    def correct(self, name: str, file: Path) -> CorrectReport:
-        """Give an image its right class, which the model knows, and save this as a new version.
+    def _source(self, images: Mapping[str, Sequence[Path]]) -> tuple[Source, list[SkippedImage]]:
+        for name in images:
+            if not name or len(name) > LONGEST_NAME:
+                raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(name)}.")
+        kept, skipped = readable(images)
+        return Source(self.folder, kept, {}, {}), skipped
+
+    def _plan(self, model: MGCLIP, source: Source) -> Plan:
+        """All images are used for training: the uploads are deleted soon, so that they cannot be measured on later."""
+        return make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=read_held_out(self.folder))
+
+    def learn(self, images: Mapping[str, Sequence[Path]], on_step: Callable[[Step], None]) -> tuple[LearnNote, float | None]:
+        """Learn images by class, new or known, and return the note of the version, and the leave-one-out accuracy before it.
+
+        Raises ``InputError`` if a name or the images cannot be used, or another process writes the model.
+        """
+        source, skipped = self._source(images)
+        with self._lock:
+            if not is_saved(self.folder):
+                self._plan(self._load(), source)  # errors come before the folder is created
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._writing():
+                model = self._load()
+                before = None if model.solved is None else model.solved.calibration.accuracy
+                plan = self._plan(model, source)
+                note = learn_folder(model, self.folder, plan, origin="studio", skipped=skipped, on_step=on_step)
+                return note, before
+
+    def correct(self, right: Mapping[Path, str]) -> CorrectReport:
+        """Give images their right classes, which the model knows, and save this as a new version.
 
         Raises:
-            InputError: If the class or the image cannot be used, the head is a trained one, or another process writes the model.
+            InputError: If a class or an image cannot be used, the head is a trained one, or another process writes the model.
         """
         with self._lock:
             check_saved(self.folder)
-            with only_writer(self.folder):
-                model = self._load()
-                try:
-                    return correct_images(model, self.folder, {file: name}, origin="studio")
-                finally:
-                    self._model = None  # it may be changed without a new version: load the active version again
+            with self._writing():
+                return correct_images(self._load(), self.folder, right, origin="studio")
+
+    def rename(self, name: str, new: str) -> None:
+        """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``merge`` unites."""
+        new = " ".join(new.split())
+        with self._lock:
+            if not new or len(new) > LONGEST_NAME:
+                raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(new)}.")
+            known = index_of(new, self._load().class_names)
+            if known is not None and canonical(new) != canonical(name):
+                raise InputError(f"There is a class {new!r} already: choose another name, or merge the two classes.")
+            relabel_class(self.folder, name, new, base=self.base)
+
+    def merge(self, name: str, into: str) -> None:
+        """Unite a class with another one. Raises ``InputError`` if one of them was not learned or they are the same."""
+        with self._lock:
+            names = self._load().class_names
+            own, other = names[position_of(names, name)], names[position_of(names, into)]
+            if own == other:
+                raise InputError(f"A class cannot be merged with itself: choose another class for {own!r}.")
+            relabel_class(self.folder, own, other, base=self.base)
+
+    def forget(self, name: str) -> Forgotten:
+        """Remove a class, and return what remains of it."""
+        with self._lock:
+            return forget_class(self.folder, name, base=self.base)
+
+    def examples(self, names: Sequence[str]) -> dict[str, list[Path]]:
+        """Held-out images of classes that still exist. A model stores no images, so there are no others to show."""
+        return held_out_images(self.folder, names)[0]
 
     def undo(self, to: int | None) -> Version:
         """Activate a version, the previous one by default, and return it."""
@@ -129,52 +229,11 @@ class StudioModel:
         """All versions; none if nothing was learned yet."""
         return history(self.folder) if is_saved(self.folder) else []
 
-    def gap_points(self, files: Sequence[Path]) -> tuple[Any, Any, Any, tuple[str, ...]]:
-        """Images and class texts in one plane, to draw the modality gap.
-
-        Returns points of the images ``(n, 2)`` and of the texts ``(c, 2)``, the predicted class of each image ``(n,)``, and the
-        names of the classes.
-        """
-        self._check(files)
+    def map(self, files: Sequence[Path]) -> Map:
+        """Images and the texts of all classes in one plane, to draw the modality gap."""
         with self._lock:
-            model = self._load()
+            model = self._ready()
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(features, model.encoder.texts(model.class_texts))
-        return (*points, np.asarray(labels), model.class_names)
-
-    def _check(self, files: Sequence[Path]) -> None:
-        if not files:
-            raise InputError("There is no image: drop some first.")
-        if len(files) > self.max_images:
-            raise InputError(f"At most {count(self.max_images, 'image')} per request; found {len(files)}.")
-
-
-def answer_rows(answers: Sequence[Answer]) -> list[list[Any]]:
-    """A table of answers: file, class, confidence, likeness, scores of both branches, and the next best classes."""
-    return [
-        [
-            answer.file.name,
-            answer.shown_name,
-            round(answer.confidence, 4),
-            round(answer.likeness, 4),
-            round(answer.best[0].text, 4),
-            "" if answer.best[0].head is None else round(answer.best[0].head, 4),
-            ", ".join(f"{each.name} {each.confidence:.2f}" for each in answer.best[1:]),
-        ]
-        for answer in answers
-    ]
-
-
-def version_rows(versions: Sequence[Version]) -> list[list[Any]]:
-    """A table of versions, the latest first."""
-    return [
-        [
-            version.number,
-            "active" if version.active else "",
-            version.time[:16].replace("T", " "),
-            describe(version.note, most=6),
-            shown(version.note).get("images", ""),
-        ]
-        for version in reversed(versions)
-    ]
+        return Map(*points, np.asarray(labels), model.class_names)

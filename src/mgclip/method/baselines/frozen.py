@@ -1,8 +1,9 @@
-"""A learner that keeps CLIP frozen and learns a classifier on its features, with the interface of ``MGCLIP``."""
+"""A learner around a classifier on features of a CLIP, with the interface of ``MGCLIP``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.pixels import PreparedImages
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.baselines.table import METHODS
+from mgclip.method.calibration import Calibration
+from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
@@ -28,10 +33,17 @@ from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 
 STATE = "baseline.safetensors"
+BASELINE = "baseline"
+"""The entry of a manifest that names the method."""
+AS_SCORED = Calibration(head=1.0, text=0.0)
+"""Probabilities are the softmax of the classifier's scores."""
 
 
 class FrozenLearner:
-    """A baseline with its ``classifier``; with ``adapt_first`` the adapters are trained on the first task, then frozen."""
+    """A method with its ``classifier`` and its ``own`` settings, as a recipe names them.
+
+    The adapters stay as they are, unless the classifier trains them or ``adapts_first``.
+    """
 
     def __init__(
         self,
@@ -39,16 +51,14 @@ class FrozenLearner:
         backbone: Backbone,
         settings: Settings,
         classifier: FeatureClassifier,
-        *,
-        adapt_first: bool = False,
+        own: Mapping[str, Any],
     ) -> None:
-        self.name, self.backbone, self.settings, self.classifier = name, backbone, settings, classifier
-        self.adapt_first = adapt_first
+        self.name, self.backbone, self.settings, self.classifier, self.own = name, backbone, settings, classifier, own
         self.class_names: tuple[str, ...] = ()
         self.class_texts: tuple[str, ...] = ()
         self.task_sizes: tuple[int, ...] = ()
         self.epochs = 0
-        prepare(backbone, settings if adapt_first else settings.model_copy(update={"adapter_init": None}))
+        prepare(backbone, settings if classifier.adapts_first else settings.model_copy(update={"adapter_init": None}))
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
 
     def learn(
@@ -67,29 +77,72 @@ class FrozenLearner:
         task = make_task(self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts)
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, index, checkpoints):
-            if self.adapt_first and index == 0:
+            if self.classifier.adapts_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
                 result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
             features, first = self.encoder.images(task.pixels, shared=True), len(known)
             self.encoder.texts(task.texts)
             texts = self.encoder.texts((*self.class_texts, *task.texts))
             own = task.labels.to(features.device) + first
-            self.classifier.learn(FeatureTask(index, first, features, own, texts), on_step)
+            learned = FeatureTask(index, first, features, own, texts, (*self.class_texts, *task.texts), task.pixels)
+            before = adapter_state(self.backbone)
+            with self._unchanged_on_failure(), METHODS.blamed(self.name, f"learned task {index + 1}"):
+                self.classifier.learn(learned, on_step)
+            if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
+                self.backbone.weights_changed()
         self.epochs = result.epochs or self.epochs
         self.class_names += task.names
         self.class_texts += task.texts
         self.task_sizes += (len(task.names),)
         return result
 
+    @contextlib.contextmanager
+    def _unchanged_on_failure(self) -> Iterator[None]:
+        """Run the classifier's learning; if it fails, the classifier has what it had learned before."""
+        before = {name: getattr(self.classifier, name, None) for name in self.classifier.learned}
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                setattr(self.classifier, name, value)
+            raise
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def head_scores(self, features: Tensor) -> Tensor:
+        """Scores ``(b, classes)`` of the classifier for features ``(b, d)``."""
+        with METHODS.blamed(self.name, "scored images"):
+            texts = self.classifier.text_features(self.encoder, self.class_texts)
+            scores = self.classifier.scores(features, texts)
+            expected = (len(features), len(self.class_names))
+            if tuple(scores.shape) != expected:
+                raise ValueError(f"scores must have the shape {expected}; found {tuple(scores.shape)}")
+            if scores.isnan().any():
+                raise ValueError("scores must be numbers; found NaN")
+        return scores
+
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` over all learned classes, as probabilities."""
-        return self.classifier.scores(features, self.encoder.texts(self.class_texts)).softmax(-1)
+        return self.head_scores(features).softmax(-1)
 
+    @in_ordinary_modes
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
-        return self.encoder.logits(F.normalize(self.classifier.adapt(features), dim=-1), class_texts)
+        with METHODS.blamed(self.name, "compared images with texts"):
+            adapted = F.normalize(self.classifier.adapt(features), dim=-1)
+            return self.backbone.logit_scale * adapted @ self.classifier.text_features(self.encoder, class_texts).T
+
+    @in_ordinary_modes
+    @torch.no_grad()
+    def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
+        """Classify images by their features ``(b, d)``; the texts decide on ``candidates``, as in ``MGCLIP.classify``."""
+        candidates = candidate_texts(candidates, self.class_names)
+        logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
+        scores, scale = self.head_scores(features), float(self.backbone.logit_scale)
+        alone = self.settings.model_copy(update={"branches": "image"})
+        return Predictions(self.class_names, candidates, logits, scores, scale, alone, AS_SCORED)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything learned, completely or not at all."""
@@ -97,11 +150,18 @@ class FrozenLearner:
 
         self.encoder.require_own_adapters()
         tensors = {f"adapter.{name}": weight for name, weight in adapter_state(self.backbone).items()}
-        tensors |= {f"classifier.{name}": getattr(self.classifier, name) for name in self.classifier.learned}
-        cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        for name in self.classifier.learned:
+            value = getattr(self.classifier, name, None)
+            if not isinstance(value, Tensor):
+                found = type(value).__name__
+                raise MGCLIPError(f"The method {self.name} must learn tensors, and its attribute {name} is of type {found}.")
+            tensors[f"classifier.{name}"] = value
+        cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         manifest = {
-            "baseline": self.name,
+            BASELINE: self.name,
             "base": base_entry(self.backbone),
+            "settings": self.settings.model_dump(exclude={"adapter_init"}),
+            "own": dict(self.own),
             "epochs": self.epochs,
             "task_sizes": list(self.task_sizes),
             "class_names": list(self.class_names),
@@ -114,7 +174,7 @@ class FrozenLearner:
         """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""
         manifest, state = read_manifest(folder)
         try:
-            if manifest["baseline"] != self.name:
+            if manifest[BASELINE] != self.name:
                 raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
             check_base(folder, self.backbone, **manifest["base"])
             sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))

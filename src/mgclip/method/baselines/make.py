@@ -2,41 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import torch
 
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.load import load_base
+from mgclip.errors import InputError, first_line
 from mgclip.method.baselines.features import FeatureClassifier
-from mgclip.method.baselines.frozen import FrozenLearner
-from mgclip.method.baselines.ranpac import RanPAC
-from mgclip.method.baselines.rapf import RAPF
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
+from mgclip.method.baselines.options import own_settings, prefix
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.saving.store import is_saved
+from mgclip.saving.store import MANIFEST, damaged, is_saved, read_manifest
 
 Learner = MGCLIP | FrozenLearner
 """What the runner works with."""
 
-CLASSIFIERS: dict[str, Callable[[Backbone, Settings, BaselineSettings], FeatureClassifier]] = {
-    "ranpac": RanPAC,
-    "rapf": RAPF,
-}
-
 
 def make_learner(
-    method: str, backbone: Backbone, settings: Settings, peers: BaselineSettings, saved: Path | None = None
+    method: str,
+    backbone: Backbone,
+    settings: Settings,
+    given: Mapping[str, Any] | None = None,
+    saved: Path | None = None,
 ) -> Learner:
-    """The learner of a method, resumed from ``saved`` if something was saved there."""
+    """The learner of a method, resumed from ``saved`` if something was saved there.
+
+    Args:
+        method: The name of the method.
+        backbone: The CLIP.
+        settings: The settings that all methods share.
+        given: Settings of methods as recipes name them: ``{"rapf_epochs": 3}``. Those of other methods are ignored.
+        saved: The folder where it saves.
+
+    Raises:
+        InputError: If there is no such method, or what was saved does not fit.
+        MGCLIPError: If the code of a method of another package fails.
+    """
     settings = method_settings(method, settings)
     found = saved if saved is not None and is_saved(saved) else None
     if not METHODS[method].frozen:
         if found is None:
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
-    adapts = method == "ranpac" and peers.ranpac_first_task_adapter
-    learner = FrozenLearner(method, backbone, settings, CLASSIFIERS[method](backbone, settings, peers), adapt_first=adapts)
+    own = own_settings(method, given or {})
+    with METHODS.blamed(method, "was set up"):
+        classifier = classifier_of(method)(backbone, settings, own)
+    written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
+    learner = FrozenLearner(method, backbone, settings, classifier, written)
     if found is not None:
         learner.restore(found)
     return learner
+
+
+def classifier_of(method: str) -> type[FeatureClassifier]:
+    """The class of a method with its own code. Raises ``InputError`` if it is something else."""
+    named = METHODS[method].classifier
+    kind = resolve_name(named) if isinstance(named, str) else named
+    if not (isinstance(kind, type) and issubclass(kind, FeatureClassifier)):
+        raise InputError(
+            f"The classifier of the method {method} of the package {METHODS.package(method)} must be a subclass of "
+            f"FeatureClassifier; found {kind!r}."
+        )
+    return kind
+
+
+def load_learner(folder: Path, *, base: str | Path | None = None, device: str | torch.device | None = None) -> Learner:
+    """The learner that a run or a program has saved in a folder, of whatever method.
+
+    Args:
+        folder: The folder of the model.
+        base: The path of its CLIP, if that has moved.
+        device: Device to compute on; a GPU by default, if there is one.
+
+    Raises:
+        InputError: If it cannot be loaded, or its method is not installed.
+    """
+    manifest = read_manifest(folder)[0] if is_saved(folder) else {}
+    if BASELINE not in manifest:
+        return MGCLIP.from_pretrained(folder, base=base, device=device)
+    method = str(manifest[BASELINE])
+    if method not in METHODS or not METHODS[method].frozen:
+        raise InputError(f"{folder} holds the method {method}, which is not installed: install its package.")
+    if "settings" not in manifest:
+        raise InputError(f"{folder} holds the method {method}, saved by version 0.1: only `mgclip run --resume` can use it.")
+    try:
+        settings, own = Settings(**manifest["settings"]), dict(manifest["own"])
+        reference = str(manifest["base"]["reference"])
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise damaged(folder / MANIFEST, first_line(error)) from None
+    return make_learner(method, load_base(folder, base or "", reference, device), settings, own, folder)

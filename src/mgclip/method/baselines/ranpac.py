@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.baselines.features import FeatureTask
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.baselines.settings import RanPACSettings
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep, image_order
 
@@ -20,7 +20,7 @@ ROWS = 4096
 """Samples projected at a time."""
 
 
-class RanPAC:
+class RanPAC(FeatureClassifier):
     """h = relu(f R); running sums G = sum of h h^T and Q = sum of h y^T; weights = (G + lambda I)^-1 Q.
 
     R ``(d, M)`` is drawn from N(0, 1) by the seed; ``gram`` is G ``(M, M)``, ``targets`` Q ``(M, c)``, ``weights`` ``(M, c)``.
@@ -29,8 +29,9 @@ class RanPAC:
 
     learned = ("gram", "targets", "weights")  # the projection comes from the seed
 
-    def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
-        width, self.settings = peers.ranpac_width, settings
+    def __init__(self, backbone: Backbone, settings: Settings, own: RanPACSettings) -> None:
+        super().__init__(backbone, settings, own)
+        width, self.adapts_first = own.width, own.first_task_adapter
         generator = torch.Generator().manual_seed(settings.seed)
         self.projection = torch.randn(backbone.feature_dim, width, generator=generator).double().to(backbone.device)
         self.gram = self.projection.new_zeros(width, width)

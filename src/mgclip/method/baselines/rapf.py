@@ -14,26 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.baselines.features import FeatureTask
-from mgclip.method.baselines.settings import BaselineSettings
+from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.baselines.settings import RAPFSettings
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep, Phase
 
 LR, MILESTONES, DECAY, MARGIN = 1e-3, (4, 10), 0.1, 0.1
 
 
-class RAPF:
+class RAPF(FeatureClassifier):
     """Logits are logit_scale <A f / |A f|, g>. ``adapter`` is A ``(d, d)``; ``means`` ``(c, d)`` and ``covariances``
     ``(c, d, d)`` are those of the un-adapted features of each class.
     """
 
     learned = ("adapter", "means", "covariances")
 
-    def __init__(self, backbone: Backbone, settings: Settings, peers: BaselineSettings) -> None:
+    def __init__(self, backbone: Backbone, settings: Settings, own: RAPFSettings) -> None:
+        super().__init__(backbone, settings, own)
         width, device = backbone.feature_dim, backbone.device
         self.scale = backbone.logit_scale.detach()
-        self.settings, self.peers = settings, peers
-        self.adapter = initial_adapter(width, peers.rapf_init, settings.seed).to(device)
+        self.adapter = initial_adapter(width, own.init, settings.seed).to(device)
         self.means = torch.empty(0, width, device=device)
         self.covariances = torch.empty(0, width, width, device=device)
 
@@ -41,7 +41,7 @@ class RAPF:
         """Train the adapter on the task and on samples of old classes, then fuse it with the previous adapter."""
         adapter = self._train(task, on_step)
         if task.first:
-            adapter = fuse_adapters(self.adapter, adapter, bias=self.peers.rapf_bias)
+            adapter = fuse_adapters(self.adapter, adapter, bias=self.own.bias)
         own = [task.features[task.labels == label] for label in range(task.first, len(task.texts))]
         covariances = torch.stack([covariance(features) for features in own])
         self.means = torch.cat([self.means, torch.stack([features.mean(0) for features in own])])
@@ -49,15 +49,15 @@ class RAPF:
         self.adapter = adapter
 
     def _train(self, task: FeatureTask, on_step: OnStep) -> Tensor:
-        peers, seed, first = self.peers, self.settings.seed, task.first
-        count, size, shuffle = len(task.labels), peers.rapf_batch_size, self.settings.shuffle
+        own, seed, first = self.own, self.settings.seed, task.first
+        count, size, shuffle = len(task.labels), own.batch_size, self.settings.shuffle
         lowest = LR * DECAY ** len(MILESTONES)
-        phase = Phase("rapf", task.index, peers.rapf_epochs, LR, lowest, size, seed, shuffle)
+        phase = Phase("rapf", task.index, own.epochs, LR, lowest, size, seed, shuffle)
         key = int(np.random.default_rng([seed, task.index]).integers(2**62))
         generator = torch.Generator(self.adapter.device).manual_seed(key)
-        factors = torch.stack([sampling_factor(c, shrink=peers.rapf_shrinkage) for c in self.covariances]) if first else None
-        pairs = hard_pairs(task.texts, first, peers.rapf_tau)
-        of_class, of_pair = int(10 * peers.rapf_beta), int(20 * peers.rapf_beta)
+        factors = torch.stack([sampling_factor(c, shrink=own.shrinkage) for c in self.covariances]) if first else None
+        pairs = hard_pairs(task.texts, first, own.tau)
+        of_class, of_pair = int(10 * own.beta), int(20 * own.beta)
 
         def sample(classes: Tensor, count: int) -> Tensor:
             """``count`` samples of each class: ``(k,)`` -> ``(k * count, d)``."""
@@ -77,7 +77,7 @@ class RAPF:
             for step, picked in phase.batches(count, epoch):
                 features, labels = task.features[picked], task.labels[picked]
                 if first:
-                    at = torch.arange((step - 1) * peers.rapf_old_classes, step * peers.rapf_old_classes, device=old.device)
+                    at = torch.arange((step - 1) * own.old_classes, step * own.old_classes, device=old.device)
                     walk = old[at % first].unique()
                     features = torch.cat([features, sample(walk, of_class)])
                     labels = torch.cat([labels, walk.repeat_interleave(of_class)])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from mgclip.errors import InputError
+from mgclip.method.baselines.settings import RanPACSettings, RAPFSettings
 from mgclip.method.settings import Settings
+from mgclip.registry import Registry, caller_package
 from mgclip.words import ended, nearest
+
+if TYPE_CHECKING:
+    from mgclip.method.baselines.features import FeatureClassifier
 
 PAPER = "Mind the Gap (Huang et al., ICCV 2025, arXiv 2507.09118)"
 
@@ -35,26 +42,48 @@ BANK = {"bank_per_class"}
 
 @dataclass(frozen=True)
 class Method:
-    """One way to learn a stream.
+    """One way to learn a stream: MG-CLIP with other settings, or a classifier with its own code.
 
     Attributes:
         about: One line about it.
         source: Where it was published.
         changes: Settings of MG-CLIP that differ from those of the recipe.
-        frozen: It learns a classifier on frozen features, and has a file of its own.
-        joint: It learns the whole stream as one task.
+        classifier: Its own code: a subclass of ``FeatureClassifier``, or ``"module:Class"``, which is imported when it is used.
+        settings: The pydantic model of its own settings. In a recipe each name begins with that of the method.
+        joint: It learns the complete stream as one task.
         replays: It keeps a memory of old images. No other method does.
+
+    Example:
+        >>> from mgclip import Method, register_method
+        >>> register_method("strict", Method(about="MG-CLIP with a strict limit", source="ours", changes={"alpha": 0.05}))
     """
 
     about: str
     source: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    frozen: bool = False
+    classifier: type[FeatureClassifier] | str | None = None
+    settings: type[BaseModel] | None = None
     joint: bool = False
     replays: bool = False
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it has its own classifier instead of MG-CLIP's learner."""
+        return self.classifier is not None
 
-METHODS: Mapping[str, Method] = {
+
+def check_method(method: Method) -> None:
+    """Raise ``ValueError`` or ``InputError`` if a method of another package cannot be used."""
+    Settings(**method.changes)
+    if method.replays and method.frozen:
+        raise ValueError("replays applies to MG-CLIP's learner only, so leave it out or leave classifier out")
+    if method.settings is not None and not (isinstance(method.settings, type) and issubclass(method.settings, BaseModel)):
+        raise ValueError(f"settings must be a pydantic model; found {method.settings!r}")
+    if method.settings is not None and not method.frozen:
+        raise ValueError("only a method with a classifier can have settings of its own, so leave settings out")
+
+
+BUILT_IN: Mapping[str, Method] = {
     "zero-shot": Method(
         about="unchanged CLIP",
         source="Continual-CLIP (Thengane et al., 2022, arXiv 2210.03114)",
@@ -80,12 +109,14 @@ METHODS: Mapping[str, Method] = {
     "ranpac": Method(
         about="ridge regression on random projections of frozen image features",
         source="RanPAC (McDonnell et al., NeurIPS 2023, arXiv 2307.02251)",
-        frozen=True,
+        classifier="mgclip.method.baselines.ranpac:RanPAC",
+        settings=RanPACSettings,
     ),
     "rapf": Method(
         about="a linear adapter with Gaussian feature replay",
         source="RAPF (Huang et al., ECCV 2024, arXiv 2407.14143)",
-        frozen=True,
+        classifier="mgclip.method.baselines.rapf:RAPF",
+        settings=RAPFSettings,
     ),
     "preservation-only": Method(
         about="first half of MG-CLIP: adapters trained while the gap is preserved, texts predict",
@@ -135,6 +166,24 @@ METHODS: Mapping[str, Method] = {
         joint=True,
     ),
 }
+
+METHODS = Registry("method", "mgclip.methods", Method, BUILT_IN, check_method)
+"""All methods: those above, registered ones, and those of installed packages (entry points in the group ``mgclip.methods``)."""
+
+
+def register_method(name: str, method: Method) -> None:
+    """Make a method known to this process under a name: to recipes, runs, predictions and reports.
+
+    An installed package needs no call: it offers its ``Method`` as an entry point in the group ``mgclip.methods``.
+
+    Args:
+        name: Its name: lower-case letters, digits and hyphens.
+        method: The method.
+
+    Raises:
+        InputError: If MG-CLIP has a method of that name, or this one cannot be used.
+    """
+    METHODS.register(name, method, caller_package())
 
 
 def method_settings(method: str, settings: Settings) -> Settings:

@@ -1,0 +1,101 @@
+"""The tab *Ask*: the answer to each image, to download and to correct."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
+from mgclip.app.studio.look import area, message, render
+from mgclip.app.studio.work import About, StudioModel
+from mgclip.errors import InputError
+from mgclip.report.thumbnails import thumbnail
+from mgclip.words import count
+from mgclip.workflows.answers import BRANCHES, COLUMNS, Answer
+from mgclip.workflows.correct import describe_corrections
+
+
+def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
+    """Build the tab; returns the output whose change says that answers were corrected."""
+    with gr.Row(elem_classes="panes"):
+        with gr.Column(elem_classes="controls"):
+            dropped = drop_zone("ask-images", limits)
+            with gr.Accordion("More options", open=False, elem_id="ask-options"):
+                candidates = gr.Textbox(
+                    "",
+                    label="Other classes that it may be",
+                    info="Recognised by their text only, separated by commas.",
+                    placeholder="a zebra, a lion",
+                    elem_id="candidates",
+                )
+                threshold = gr.Slider(
+                    0,
+                    1,
+                    0,
+                    step=0.01,
+                    label="Answer “unknown” below this likeness",
+                    info="`mgclip evaluate` suggests a value.",
+                    elem_id="threshold",
+                )
+            button = gr.Button("Ask", variant="primary", elem_id="ask-button")
+        with gr.Column(elem_classes="results"):
+            done = area("ask-message", kind="said")
+            answers = area("answers", render("no_answers"), forms=True)
+
+    def ask(value: str, texts: str, least: float) -> tuple[str, str]:
+        files = files_of(uploads(value, limits))
+        found, bad = model.predict(files, candidates=texts or "", threshold=least)
+        problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
+        return answers_html(found, files, model.about()), message(" ".join(problems), error=True)
+
+    def ask_at_once(value: str, texts: str, least: float) -> tuple[Any, Any]:
+        if value == UPLOADING:
+            return gr.skip(), gr.skip()
+        return ask(value, texts, least) if value and value != "[]" else (empty, "")
+
+    def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
+        right = corrections(files_of(uploads(value, limits)), event.form)
+        said = message(f"Corrected: {describe_corrections(model.correct(right))}.")
+        return ask(value, texts, least)[0], said
+
+    given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")
+    dropped.change(safely(ask_at_once, empty), given, shown, api_name=False)
+    gr.on([button.click, candidates.submit], safely(ask, empty), given, shown, api_name="ask")
+    answers.submit(safely(correct, gr.skip()), given, shown, api_name="correct")
+    return done
+
+
+def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, str]:
+    """The right class of each image for which one was given: fields are named by the number of the image."""
+    right = {}
+    for number, name in form.items():
+        if str(name).strip():
+            if not str(number).isdecimal() or int(number) >= len(files):
+                raise InputError("The images have changed: ask again, then correct the answers.")
+            right[files[int(number)]] = str(name).strip()
+    if not right:
+        raise InputError("There is no correction: give the right class of an image first.")
+    return right
+
+
+def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About) -> str:
+    """The answers as cards."""
+    numbers = {file: number for number, file in enumerate(files)}
+    cards = [{"number": numbers[each.file], "answer": each, "picture": thumbnail(each.file)} for each in answers]
+    title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")
+    return render("answers", cards=cards, title=title, about=about, table=answers_csv(answers))
+
+
+def answers_csv(answers: Sequence[Answer]) -> str:
+    """The table of `mgclip predict --csv --branches`, with the names of the files."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow([*COLUMNS, *BRANCHES])
+    for each in answers:
+        table.writerows([[each.file.name, *row[1:]] for row in each.as_table(branches=True)])
+    return text.getvalue()

@@ -1,0 +1,68 @@
+"""The tab *Classes*: example pictures and counts; rename, merge and forget a class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from mgclip.app.studio.drop import safely
+from mgclip.app.studio.look import area, message, render
+from mgclip.app.studio.work import StudioModel
+from mgclip.errors import InputError
+from mgclip.report.thumbnails import thumbnail
+from mgclip.workflows.edit_model import Forgotten
+
+SHOWN = 48
+"""Classes on the page; others are found by name."""
+PICTURES = 4
+"""Example pictures of a class."""
+
+
+def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
+    """Build the tab; returns the output whose change says that classes changed, the list of classes, and the search field."""
+    search = gr.Textbox(
+        "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
+    )
+    done = area("classes-message", kind="said")
+    shown = area("classes", forms=True)
+
+    def edit(event: gr.EventData) -> str:
+        form = event.form
+        act, name, to = (str(form.get(key, "")) for key in ("act", "name", "to"))
+        if act == "rename":
+            model.rename(name, to)
+            return message(f"{name} is called {' '.join(to.split())} now.")
+        if act == "merge":
+            model.merge(name, to)
+            return message(f"The images of {name} are in {to} now.")
+        if act == "forget":
+            return message(_forgotten(name, model.forget(name)))
+        raise InputError(f"Expected rename, merge or forget; found {act!r}.")
+
+    shown.submit(safely(edit), None, [done], api_name="edit")
+    search.change(lambda text: classes_html(model, text), [search], [shown], show_progress="hidden", api_name=False)
+    return done, shown, search
+
+
+def _forgotten(name: str, left: Forgotten) -> str:
+    said = [f"{name} was removed; earlier versions still contain it."]
+    if left.traces:
+        said.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
+    if left.adapted:
+        said.append("What the adapters learned from its images cannot be removed.")
+    return " ".join(said)
+
+
+def classes_html(model: StudioModel, text: str = "") -> str:
+    """The classes whose names contain a text, as cards."""
+    about, wanted = model.about(), (text or "").strip().casefold()
+    found = [each for each in about.classes if wanted in each.name.casefold()]
+    listed = found[:SHOWN]
+    held_out = model.examples([each.name for each in listed])
+    cards: list[dict[str, Any]] = []
+    for each in listed:
+        files = held_out.get(each.name, [])
+        pictures = [picture for file in files[: PICTURES + 2] if (picture := thumbnail(file)) is not None]
+        cards.append({"class": each, "held_out": len(files), "pictures": pictures[:PICTURES]})
+    return render("classes", about=about, cards=cards, found=len(found), text=wanted)

@@ -1,0 +1,130 @@
+"""The drop zone for images and folders, and what was dropped, checked: a path from a browser may be any path."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from mgclip.app.error_messages import describe_error
+from mgclip.app.studio.look import DROP, message, render, text_of
+from mgclip.errors import InputError, MGCLIPError
+from mgclip.images import file_extensions
+from mgclip.words import count
+
+READ_WITH_A_PLUGIN = (".heic", ".heif", ".avif")
+"""Images of phones. They are accepted even if Pillow cannot read them, so that the error says which plugin does."""
+
+
+UPLOADING = "uploading"
+"""The value of a drop zone until all its images are uploaded."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of an upload: megabytes of an image, and images per request."""
+
+    megabytes: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded image, and the name of its class if it was given one."""
+
+    file: Path
+    group: str
+
+
+def drop_zone(name: str, limits: Limits, *, grouped: bool = False) -> gr.HTML:
+    """A drop zone for images and folders. Its value is read by ``uploads``.
+
+    Args:
+        name: Its id.
+        limits: Limits, which its text names.
+        grouped: Whether images belong to classes; that of an image in a folder is the name of the folder.
+    """
+    endings = sorted({*file_extensions(), *READ_WITH_A_PLUGIN})
+    return gr.HTML(
+        "",
+        html_template=render("drop", grouped=grouped, limits=limits, extensions=endings, name=name),
+        elem_id=name,
+        elem_classes="area",
+        apply_default_css=False,
+        padding=False,
+        js_on_load=text_of(DROP),
+    )
+
+
+def uploads(value: object, limits: Limits) -> list[Upload]:
+    """What a drop zone holds.
+
+    Args:
+        value: The value of the drop zone: a JSON list of ``{path, group}``.
+        limits: The limits of an upload.
+
+    Raises:
+        InputError: If there is no image or there are too many, or a file was not uploaded or is deleted.
+    """
+    if value == UPLOADING:
+        raise InputError("The images are still being uploaded: wait a moment.")
+    try:
+        found = [(Path(each["path"]), str(each.get("group") or "")) for each in json.loads(str(value or "[]"))]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError("The list of images is damaged: reload the page and drop them again.") from None
+    if not found:
+        raise InputError("There is no image: drop some first.")
+    if len(found) > limits.images:
+        raise InputError(f"At most {count(limits.images, 'image')} at a time; found {len(found):,}.")
+    return [Upload(_uploaded(file), group) for file, group in found]
+
+
+def _uploaded(file: Path) -> Path:
+    try:
+        if not file.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+            raise InputError(f"{file.name} was not uploaded: drop it again.")
+        if not file.is_file():
+            raise InputError(f"{file.name} was uploaded a while ago and is deleted now: drop it again.")
+    except (OSError, ValueError):  # a name that is too long, or with a null character
+        raise InputError("The name of an image cannot be used: rename it and drop it again.") from None
+    return file
+
+
+def files_of(dropped: Sequence[Upload]) -> list[Path]:
+    """The files of uploads."""
+    return [each.file for each in dropped]
+
+
+def without_upload_folder(text: str) -> str:
+    """A sentence without the paths of uploads, of which only the names of the files mean something to a reader."""
+    places = {get_upload_folder(), str(Path(get_upload_folder()).resolve())}
+    return re.sub(rf"(?:{'|'.join(map(re.escape, places))})[\\/][^\\/\s]*[\\/]", "", text)
+
+
+def safely(work: Callable[..., Any], *instead: Any) -> Callable[..., Any]:
+    """A function of the page whose last output is a message.
+
+    If it raises an error, the message describes the error and the other outputs are ``instead``.
+    """
+
+    @wraps(work)
+    def safe(*given: Any, **more: Any) -> Any:
+        try:
+            return work(*given, **more)
+        except MGCLIPError as error:
+            text = str(error)
+        except Exception as error:  # a bug, or a fault of the machine
+            traceback.print_exc()
+            text = describe_error(error, more="the terminal shows the traceback")
+        shown = message(without_upload_folder(text), error=True)
+        return (*instead, shown) if instead else shown
+
+    return safe

@@ -1,0 +1,91 @@
+"""The tab *Teach*: images of new and of known classes, the plan before and the change after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mgclip.app.studio.drop import Limits, Upload, drop_zone, safely, uploads, without_upload_folder
+from mgclip.app.studio.look import area, render
+from mgclip.app.studio.work import StudioModel
+from mgclip.errors import InputError
+from mgclip.experiment.schemas import SkippedImage
+from mgclip.method.training import Step
+from mgclip.words import count
+from mgclip.workflows.note import LearnNote
+from mgclip.workflows.plan import Plan
+
+
+def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
+    """Build the tab; returns the output whose change says that the model was taught."""
+    with gr.Row(elem_classes="panes"):
+        with gr.Column(elem_classes="controls"):
+            dropped = drop_zone("teach-images", limits, grouped=True)
+            planning = gr.Button("Show the plan", variant="primary", elem_id="plan-button")
+        with gr.Column(elem_classes="results"):
+            done = area("teach-message", kind="said")
+            plan = area("plan", render("no_plan"))
+            button = gr.Button("Teach", variant="primary", visible=False, elem_id="teach-button")
+
+    def show_plan(value: str) -> tuple[Any, Any, str]:
+        classes = by_class(uploads(value, limits))
+        planned, skipped = model.plan(classes)
+        return plan_html(planned, skipped), gr.Button(f"Teach {count(planned.images, 'image')}", visible=True), ""
+
+    def teach(value: str, progress: Any = gr.Progress()) -> tuple[Any, Any, Any, str]:  # noqa: B008
+        def on_step(step: Step) -> None:
+            share = ((step.epoch - 1) * step.steps + step.step) / (step.epochs * step.steps)
+            progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
+
+        progress(0, desc="reading the images")
+        note, before = model.learn(by_class(uploads(value, limits)), on_step)
+        return "", "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
+
+    def forget_plan(value: str) -> tuple[str, Any]:
+        return render("no_plan") if value else "", hidden  # without a value, the change is shown instead
+
+    hidden = gr.Button(visible=False)
+    dropped.change(forget_plan, [dropped], [plan, button], api_name=False, show_progress="hidden")
+    planning.click(safely(show_plan, render("no_plan"), hidden), [dropped], [plan, button, done], api_name="plan")
+    shown = [dropped, plan, button, done]
+    button.click(safely(teach, gr.skip(), gr.skip(), gr.skip()), [dropped], shown, show_progress_on=[done], api_name="teach")
+    return done
+
+
+def by_class(dropped: Sequence[Upload]) -> dict[str, list[Path]]:
+    """Files by class. Raises ``InputError`` if one has no class."""
+    classes: dict[str, list[Path]] = {}
+    for each in dropped:
+        classes.setdefault(" ".join(each.group.split()), []).append(each.file)
+    if nameless := classes.get(""):
+        raise InputError(f"{count(len(nameless), 'image')} without a class: fill in the name of the class.")
+    return {name: list(dict.fromkeys(files)) for name, files in classes.items()}
+
+
+def plan_html(plan: Plan, skipped: Sequence[SkippedImage]) -> str:
+    """The plan: each class with its images, what is left out, and the time."""
+    left_out = [f"{Path(each['image']).name} cannot be read ({each['reason']})" for each in skipped]
+    notes = [*left_out, *map(without_upload_folder, plan.notes)]
+    return render("plan", plan=plan, notes=notes, time=duration(plan.seconds))
+
+
+def duration(seconds: tuple[float, float]) -> str:
+    """The shortest and the longest time in words."""
+    if seconds[1] < 1:
+        return "a second"
+    low, high = (f"{each:.0f} s" if each < 90 else f"{each / 60:.0f} min" for each in seconds)
+    return low if low == high else f"{low} to {high}"
+
+
+def change_html(note: LearnNote, before: float | None, classes: int) -> str:
+    """What was learned, and the measures before and after."""
+    accuracy = note["accuracy"]
+    measures = [
+        ("Leave-one-out accuracy", "of the learned images, each left out in turn", before, note["leave_one_out"]),
+        ("Accuracy on earlier classes", "of their held-out images", accuracy["old_before"], accuracy["old"]),
+    ]
+    measured = [each for each in measures if each[3] is not None]
+    return render("change", note=note, classes=classes, measures=measured)

@@ -1,0 +1,62 @@
+"""Answers of a learner for test images, and what each of its branches answers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgclip.method.baselines.make import Learner
+
+Labels = NDArray[np.int64]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers for ``n`` images, each array ``(n,)``.
+
+    Attributes:
+        labels: The answers.
+        probabilities: Their probabilities.
+        text_labels: The answers of the text branch alone.
+        text_probabilities: Their probabilities in that branch.
+        head_labels: The answers of the head alone; None if the method has none.
+        head_scores: Their scores.
+    """
+
+    labels: Labels
+    probabilities: Scores
+    text_labels: Labels
+    text_probabilities: Scores
+    head_labels: Labels | None
+    head_scores: Scores | None
+
+
+@torch.no_grad()
+def answer(learner: Learner, features: Tensor, text_logits: Tensor) -> Answers:
+    """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes."""
+    whole = learner.probabilities(features).max(1)
+    text = text_logits.softmax(-1).max(1)
+    head = learner.head_scores(features).max(1) if learner.settings.uses_head else None
+    return Answers(
+        *_pair(whole.indices, whole.values),
+        *_pair(text.indices, text.values),
+        *((None, None) if head is None else _pair(head.indices, head.values)),
+    )
+
+
+def join(parts: Sequence[Answers]) -> Answers:
+    """The answers for all images of several parts."""
+    columns: dict[str, list[Any]] = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Answers)}
+    joined: dict[str, Any] = {name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()}
+    return Answers(**joined)
+
+
+def _pair(labels: Tensor, values: Tensor) -> tuple[Labels, Scores]:
+    return labels.cpu().numpy(), values.float().cpu().numpy()

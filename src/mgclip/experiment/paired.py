@@ -1,0 +1,118 @@
+"""Paired tests between methods, from what each of them answered for the same images.
+
+McNemar's exact test compares two methods in one run. Over several seeds each image counts once, with the mean of the difference
+over the seeds in which it was tested; the interval and the p-value come from a bootstrap over images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgclip.experiment import raw_results, run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 10_000
+"""Bootstrap samples. With them no p-value is below 2 / 10,001."""
+
+Right: TypeAlias = "pd.Series[bool]"
+"""Whether each image was recognised after the last task, by the name of the image."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods compared: the accuracy of ``first`` minus that of ``second``, as a share of 1.
+
+    Attributes:
+        first: The name of a method.
+        second: The name of another one.
+        images: Images that both were tested on.
+        seeds: Number of seeds.
+        difference: The mean difference.
+        low: The lower end of its 95 % interval, from a bootstrap over images.
+        high: The upper end.
+        p: The two-sided p-value: McNemar's exact test for one seed, the bootstrap for several.
+        mcnemar: The p-value of McNemar's exact test in each seed.
+    """
+
+    first: str
+    second: str
+    images: int
+    seeds: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    mcnemar: tuple[float, ...]
+
+
+def right_answers(folder: Path, tasks: int) -> Right | None:
+    """Whether each test image was recognised after the last of ``tasks`` tasks of a method; None if it was not recorded.
+
+    Args:
+        folder: The folder of the method.
+        tasks: The number of its finished tasks.
+    """
+    last = raw_results.read_task(folder, "predictions", tasks - 1)
+    if last is None:
+        return None
+    import pandas as pd
+
+    return pd.Series(last["right"].to_numpy(bool), index=last["image"].to_numpy())
+
+
+def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
+    """Compare every two methods of runs that differ only in their seed. Pairs without recorded predictions are left out."""
+    right: dict[str, list[Right]] = {}
+    for method in methods:
+        found = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
+        known = [each for each in found if each is not None]
+        if len(known) == len(runs):
+            right[method] = known
+    pairs = (compare(first, right[first], second, right[second]) for first, second in combinations(right, 2))
+    return [pair for pair in pairs if pair is not None]
+
+
+def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
+    """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
+    import pandas as pd
+
+    both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]
+    per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1)
+    if per_seed.empty:
+        return None
+    differences = per_seed.mean(axis=1).to_numpy()
+    low, high, p = bootstrap(differences)
+    exact = tuple(mcnemar(each["first"].to_numpy(bool), each["second"].to_numpy(bool)) for each in both)
+    decisive = exact[0] if len(exact) == 1 else p
+    return Pair(first, second, len(differences), len(exact), float(differences.mean()), low, high, decisive, exact)
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """The two-sided p-value of McNemar's exact test: images that only one method recognises, against a fair coin."""
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return 1.0 if only_first + only_second == 0 else float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
+    """The 95 % interval of a mean over images ``(n,)``, and the two-sided p-value of a mean of zero.
+
+    There are few different values, so a sample is drawn as the number of times that each of them occurs.
+    """
+    values, counts = np.unique(differences, return_counts=True)
+    number = len(differences)
+    drawn = np.random.default_rng(seed).multinomial(number, counts / number, size=RESAMPLES)
+    means = drawn @ values / number
+    low, high = np.quantile(means, (0.025, 0.975))
+    beyond = 1 + min((means <= 0).sum(), (means >= 0).sum())
+    return float(low), float(high), float(min(1.0, 2 * beyond / (RESAMPLES + 1)))

@@ -1,0 +1,166 @@
+"""Raw results of a method, as Parquet files in its folder: predictions of every image, the loss of every step, the gap.
+
+Each task has one file of each kind, written atomically before the record of the task. A task that is learned again after a crash
+replaces its files. ``pandas.read_parquet`` reads one file, or the folder with those of all tasks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from mgclip.disk import replace_file
+from mgclip.errors import InputError, first_line
+from mgclip.experiment.schemas import Record
+from mgclip.stream.files import image_id
+from mgclip.stream.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mgclip.experiment.answers import Answers
+    from mgclip.method.training import Step
+    from mgclip.saving.checkpoints import TaskCheckpoints
+
+Kind = Literal["predictions", "steps", "gaps"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The kinds of raw results, and the names of their folders."""
+
+STEPS = "steps"
+"""The entry of a checkpoint with the steps of the task so far, so that a resumed task has all of them."""
+
+
+STEP_COLUMNS = ("phase", "epoch", "step", "images", "loss")
+
+
+def write_task(folder: Path, stream: Sequence[Task], record: Record, answers: Answers, steps: Sequence[Sequence[Any]]) -> None:
+    """Write the raw results of a task into the folder of its method.
+
+    Args:
+        folder: The folder of the method.
+        stream: All tasks.
+        record: The record of the task.
+        answers: The predictions for the test images of all tasks so far.
+        steps: The optimizer steps of the task, as ``remember_step`` keeps them.
+    """
+    task = record["task"]
+    _write(folder, "predictions", task, _predictions(task, stream[: task + 1], answers))
+    columns = {name: [step[place] for step in steps] for place, name in enumerate(STEP_COLUMNS)}
+    _write(folder, "steps", task, {"task": [task] * len(steps), **columns})
+    _write(folder, "gaps", task, _gaps(record))
+
+
+def remember_step(checkpoints: TaskCheckpoints, step: Step) -> int:
+    """Keep a step of the current task, which is saved with the checkpoints of the task. Returns its number in the task."""
+    steps: list[Any] = checkpoints.notes.setdefault(STEPS, [])
+    steps.append([step.phase, step.epoch, step.step, step.images, step.loss])
+    return len(steps)
+
+
+def steps_of(checkpoints: TaskCheckpoints) -> list[Sequence[Any]]:
+    """The steps of the current task so far."""
+    return list(checkpoints.notes.get(STEPS, []))
+
+
+def drop_from(folder: Path, task: int) -> None:
+    """Remove the raw results of a task and of later ones, which the saved model has not learned."""
+    for kind in KINDS:
+        for file in (folder / kind).glob("task-*.parquet"):
+            if file.name >= _name(task):
+                file.unlink()
+
+
+def read(folder: Path, kind: Kind, tasks: int) -> pd.DataFrame | None:
+    """The raw results of the first ``tasks`` tasks of a method as one table; None if they were not recorded. Raises
+    ``InputError`` if a file is damaged.
+    """
+    parts = [read_task(folder, kind, task) for task in range(tasks)]
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    import pandas as pd
+
+    return pd.concat(known, ignore_index=True)
+
+
+def read_task(folder: Path, kind: Kind, task: int) -> pd.DataFrame | None:
+    """The raw results of one task of a method; None if they were not recorded. Raises ``InputError`` if the file is damaged."""
+    file = folder / kind / _name(task)
+    if not file.is_file():
+        return None
+    import pandas as pd
+
+    try:
+        found = pd.read_parquet(file)
+    except Exception as error:  # pyarrow has errors of its own for each way in which a file can be damaged
+        raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
+    if missing := sorted(COLUMNS[kind] - set(found.columns)):
+        raise InputError(f"{file} is damaged (it has no column {missing[0]}): restore it from a backup.")
+    return found.astype(dict.fromkeys(TEXT & set(found.columns), "string"))
+
+
+def _name(task: int) -> str:
+    return f"task-{task + 1:04}.parquet"
+
+
+def _predictions(task: int, stream: Sequence[Task], answers: Answers) -> dict[str, Any]:
+    """A row for each test image of all tasks so far."""
+    names = np.array([name for each in stream for name in each.names], dtype=object)
+    truth = np.concatenate([each.test.labels + each.first for each in stream])
+    images = [image_id(each.test.images, place) for each in stream for place in range(len(each.test.labels))]
+    columns = {
+        "task": np.full(len(truth), task),
+        "image_task": np.concatenate([np.full(len(each.test.labels), each.index) for each in stream]),
+        "image": images,
+        "class": names[truth],
+        "answer": names[answers.labels],
+        "right": truth == answers.labels,
+        "probability": answers.probabilities,
+        "text_answer": names[answers.text_labels],
+        "text_probability": answers.text_probabilities,
+    }
+    if answers.head_labels is not None:
+        columns |= {"head_answer": names[answers.head_labels], "head_score": answers.head_scores}
+    return columns
+
+
+def _gaps(record: Record) -> dict[str, Any]:
+    """The gap over the epochs of the probe, on training images; then that after the task, on test images."""
+    probe = record.get("probe")
+    values = [] if probe is None else list(zip(probe["positive"], probe["negative"], strict=True))
+    rows: list[tuple[int, str, float | None, float | None]] = [(epoch, "train", *pair) for epoch, pair in enumerate(values)]
+    rows.append((record["epochs"], "test", record["gap"]["positive"], record["gap"]["negative"]))
+    columns = dict(zip(("epoch", "images", "positive", "negative"), zip(*rows, strict=True), strict=True))
+    return {"task": [record["task"]] * len(rows), **columns}
+
+
+COLUMNS: Mapping[Kind, set[str]] = {
+    "predictions": {"task", "image", "class", "answer", "right", "text_answer"},
+    "steps": {"task", "phase", "epoch", "loss"},
+    "gaps": {"task", "epoch", "images", "positive", "negative"},
+}
+"""Columns that are needed to read a file."""
+TEXT = {"class", "answer", "text_answer", "head_answer", "phase"}
+"""Columns of few different texts, each of which is stored once."""
+
+
+def _write(folder: Path, kind: Kind, task: int, columns: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: _array(name, values) for name, values in columns.items()}), buffer, compression="zstd")
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    replace_file(folder / kind / _name(task), buffer.getvalue())
+
+
+def _array(name: str, values: Any) -> Any:
+    import pyarrow as pa
+
+    if name in TEXT or name == "image":  # the name of a file need not be UTF-8
+        values = [str(value).encode("utf-8", "replace").decode() for value in values]
+    return pa.array(values).dictionary_encode() if name in TEXT else pa.array(values)

@@ -1,0 +1,127 @@
+"""A second ONNX file whose weights are 8-bit integers, kept only if it is much faster and gives nearly the same answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from mgclip.errors import first_line
+from mgclip.export.deviation import pixel_values, sample_images
+from mgclip.export.onnx_file import quiet
+from mgclip.images import to_rgb
+from mgclip.method.learner import MGCLIP
+
+FASTER = 1.5
+"""How many times faster than the float32 file it must be."""
+SAME = 0.99
+"""The share of answers that must be the same."""
+SAMPLES = 200
+"""Generated images on which answers are compared, unless others are given."""
+MOST = 1000
+"""Of more images, so many are used, evenly spread."""
+BATCH, ROUNDS = 16, 5
+"""Images per batch, and batches that are timed after a first one that is not."""
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What was measured of the file.
+
+    Attributes:
+        speedup: How many times faster it is.
+        same: The share of images with the same answer.
+        images: The number of these images.
+        generated: Whether they were generated.
+        kept: Whether the file was kept.
+        failed: Why it could not be made; empty if it could.
+    """
+
+    speedup: float
+    same: float
+    images: int
+    generated: bool
+    kept: bool
+    failed: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, in words."""
+        if self.failed:
+            return f"The ONNX file could not be converted to 8-bit weights ({self.failed})."
+        of = f"{self.images} {'generated images' if self.generated else 'images'}"
+        return f"With 8-bit weights, {self.speedup:.1f} times as fast, and the same answer for {100 * self.same:.1f} % of {of}."
+
+
+def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()) -> Int8:
+    """Convert an ONNX file to 8-bit weights, and measure the result on the processor of this machine.
+
+    Args:
+        model: The model of the file.
+        source: The float32 file.
+        file: The file to create.
+        images: Images to compare answers on; without them, they are generated.
+
+    Returns:
+        What was measured. The file is removed unless it is at least ``FASTER`` times faster and gives ``SAME`` of the answers.
+    """
+    shown: Sequence[Any] = images or sample_images(model, SAMPLES)
+    shown = [shown[place] for place in np.linspace(0, len(shown) - 1, min(len(shown), MOST)).astype(int)]
+    try:
+        _quantise(source, file)
+        sessions = _session(source), _session(file)
+    except Exception as error:  # a CLIP of an unusual shape may not convert; the float32 file is complete without it
+        _remove(file)
+        return Int8(0.0, 0.0, len(shown), not images, kept=False, failed=first_line(error))
+    try:
+        same, (slow, fast) = _compare(model, sessions, shown)
+    except BaseException:
+        _remove(file)
+        raise
+    kept = slow / fast >= FASTER and same >= SAME
+    if not kept:
+        _remove(file)
+    return Int8(slow / fast, same, len(shown), not images, kept)
+
+
+def _quantise(source: Path, file: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    large = source.with_name(f"{source.name}.data").exists()
+    kinds = ["MatMul", "Gemm"]
+    with quiet():
+        quantize_dynamic(source, file, kinds, weight_type=QuantType.QInt8, use_external_data_format=large)
+
+
+def _remove(file: Path) -> None:
+    for each in (file, file.with_name(f"{file.name}.data")):
+        each.unlink(missing_ok=True)
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+
+def _compare(model: MGCLIP, sessions: Sequence[Any], images: Sequence[Any]) -> tuple[float, list[float]]:
+    """The share of images with the same answer from both files, and the median seconds of a batch with each."""
+    same = 0
+    for start in range(0, len(images), BATCH):
+        pixels = {"pixel_values": pixel_values(model, [to_rgb(image) for image in images[start : start + BATCH]]).numpy()}
+        exact, rounded = (session.run(["label"], pixels)[0] for session in sessions)
+        same += int((exact == rounded).sum())
+    pixels = {"pixel_values": pixel_values(model, sample_images(model, BATCH)).numpy()}
+    seconds: list[list[float]] = [[] for _ in sessions]
+    for number in range(ROUNDS + 1):
+        for session, taken in zip(sessions, seconds, strict=True):  # in turns, so that a busy moment slows both
+            started = time.perf_counter()
+            session.run(["label"], pixels)
+            if number:
+                taken.append(time.perf_counter() - started)
+    return same / len(images), [median(taken) for taken in seconds]

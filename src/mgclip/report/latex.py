@@ -1,0 +1,105 @@
+"""Tables of experiments in LaTeX, ready for a paper: with ``booktabs``, numbers to the right, the best in bold, a caption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mgclip.experiment.metrics import METRICS
+from mgclip.experiment.reproduce import TableResult
+from mgclip.method.baselines.table import METHODS
+
+WORDS = {"recipe", "change", "method", "methods"}
+"""Columns of text; all others contain numbers."""
+PAIRS_CAPTION = (
+    "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
+    "seeds. p: two-sided, McNemar's exact test for one seed, the bootstrap for several."
+)
+
+
+def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
+    """The table of results ``table``, whose first lines are ``rows``. The best mean of each recipe is bold in each column."""
+    bold = _best(table, rows)
+    spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
+    caption = f"Accuracy in percent, {spread}. E: epochs of the adapters on each task. Bold: the best of each recipe."
+    return _latex(table.drop(columns="seconds"), caption, f"tab:{_label(name)}", bold)
+
+
+def latex_pairs(table: pd.DataFrame, name: str) -> str:
+    """The paired tests."""
+    return _latex(table, PAIRS_CAPTION, f"tab:{_label(name)}-pairs", set())
+
+
+def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:
+    """Line and column of the best values, equal if they are shown as equal. A method that learns all at once is not compared."""
+    best = {metric.heading: metric.best for metric in METRICS}
+    found = set()
+    for heading in dict.fromkeys(name for row in rows for name in row.values):
+        choose = best.get(heading) or (min if heading.endswith(" drop") else max)
+        for recipe in dict.fromkeys(row.recipe for row in rows):
+            means = {
+                line: round(100 * row.values[heading][0], 1)
+                for line, row in enumerate(rows)
+                if row.recipe == recipe and heading in row.values and not _joint(row.method)
+            }
+            if len(means) > 1:
+                found |= {(line, f"{heading} %") for line, mean in means.items() if mean == choose(means.values())}
+    return found
+
+
+def _joint(method: str) -> bool:
+    return method in METHODS and METHODS[method].joint
+
+
+def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, str]]) -> str:
+    """A floating table. A change of a setting is written as in a recipe, without the quotation marks of JSON."""
+    columns = "".join("l" if name in WORDS else "r" for name in table.columns)
+    lines = [
+        [_cell(str(cell), bold=(line, name) in bold) for name, cell in zip(table.columns, row, strict=True)]
+        for line, row in enumerate(table.itertuples(index=False))
+    ]
+    body = [" & ".join(cells) + r" \\" for cells in ([escape(str(name)) for name in table.columns], *lines)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{escape(caption)}}}",
+            rf"  \label{{{label}}}",
+            rf"  \begin{{tabular}}{{{columns}}}  % needs \usepackage{{booktabs}}",
+            r"    \toprule",
+            f"    {body[0]}",
+            r"    \midrule",
+            *(f"    {line}" for line in body[1:]),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _cell(text: str, *, bold: bool) -> str:
+    text = {"-": "--"}.get(text, escape(text))
+    return rf"\textbf{{{text}}}" if bold else text
+
+
+SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+}
+
+
+def escape(text: str) -> str:
+    """A text as LaTeX prints it. A sign before a number becomes that of mathematics."""
+    escaped = "".join(SPECIAL.get(letter, letter) for letter in text)
+    return re.sub(r"(?<![\w.])([+-])(?=\d)", r"$\1$", escaped)
+
+
+def _label(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", name)

@@ -1,0 +1,48 @@
+"""The drawing of the gap: labels stay inside it and do not cover one another."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
+
+from mgclip.app.studio.gap import LETTER, LINE, TALL, WIDE, labelled, map_html
+from mgclip.app.studio.work import Map
+
+
+def box(mark):
+    width = LETTER * len(mark.label)
+    left = mark.label_x - {"start": 0, "middle": width / 2, "end": width}[mark.anchor]
+    return left, mark.label_y - LINE, left + width, mark.label_y
+
+
+@pytest.mark.parametrize("size", [WIDE, TALL])
+def test_labels_are_inside_and_apart(size):
+    width, height, _ = size
+    rng = np.random.default_rng(0)
+    texts = np.stack([rng.uniform(0.1 * width, 0.9 * width, 12), rng.uniform(40, height - 40, 12)], axis=1)
+    names = [f"class {n}" for n in range(12)]
+    marks = labelled(texts, names, ["#000"] * 12, range(12), [], size)
+    boxes = [box(mark) for mark in marks]
+    assert [mark.label for mark in marks] == names
+    for left, top, right, bottom in boxes:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+    for n, a in enumerate(boxes):
+        for b in boxes[:n]:
+            assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+def test_a_drawing_of_many_classes_names_some_and_says_so(tmp_path):
+    rng = np.random.default_rng(0)
+    count = WIDE[-1] + 5
+    found = Map(
+        rng.normal(size=(50, 2)).astype(np.float32),
+        rng.normal(size=(count, 2)).astype(np.float32),
+        np.full(50, count - 1),
+        tuple(f"<class {n}>" for n in range(count)),
+    )
+    page = map_html(found, [tmp_path / f"{n}.png" for n in range(50)])
+    assert page.count("<text") == WIDE[-1] + TALL[-1]
+    assert f"&lt;class {count - 1}&gt;</text>" in page, "a class that is an answer is named"
+    assert "There is no room for all labels" in page
+    assert "<class" not in page

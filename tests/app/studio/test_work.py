@@ -1,0 +1,145 @@
+"""The studio without its page: a new model, a model with a trained head, and what each part of the page shows of them."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
+
+from mgclip import MGCLIP, history
+from mgclip.app.studio.ask import answers_html, corrections
+from mgclip.app.studio.classes import SHOWN, classes_html
+from mgclip.app.studio.page import about_html
+from mgclip.app.studio.teach import change_html, plan_html
+from mgclip.app.studio.versions import versions_html
+from mgclip.app.studio.work import StudioModel
+from mgclip.errors import InputError
+
+
+@pytest.fixture
+def photos(icons, tmp_path):
+    """Image files of four classes."""
+    found = {}
+    for c in range(4):
+        found[f"class {c}"] = [tmp_path / f"{c}-{i}.png" for i in range(3)]
+        for i, file in enumerate(found[f"class {c}"]):
+            Image.fromarray(icons["x_train"][12 * c + i]).save(file)
+    return found
+
+
+def learn(model, images):
+    return model.learn(images, lambda step: None)
+
+
+def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    assert "No classes yet" in about_html(model.about())
+    assert "No classes yet" in classes_html(model)
+    assert "No versions yet" in versions_html(model)
+    for ask in (lambda: model.predict(photos["class 0"]), lambda: model.map(photos["class 0"])):
+        with pytest.raises(InputError, match="The model knows no class yet: teach it some first"):
+            ask()
+    assert not (tmp_path / "shop").exists()
+    images = {name: photos[name] for name in ("class 0", "class 1")}
+    plan, skipped = model.plan(images)
+    assert (plan.new, list(plan.grown), plan.images, skipped) == (["class 0", "class 1"], [], 6, [])
+    assert "6 images of 2 classes" in plan_html(plan, skipped)
+    note, before = learn(model, images)
+    assert before is None
+    assert note["leave_one_out"] is not None
+    assert "Leave-one-out accuracy" in change_html(note, before, 2)
+    about = model.about()
+    assert [(each.name, each.images) for each in about.classes] == [("class 0", 3), ("class 1", 3)]
+    assert (about.version, about.solved) == (1, True)
+
+    answers, bad = model.predict([*photos["class 2"], tmp_path / "missing.png"])
+    assert [file.name for file, _ in bad] == ["missing.png"]
+    assert answers_html(answers, photos["class 2"], about).count("This is a") >= 3
+    assert model.correct({photos["class 2"][0]: "class 1"})["added"] == 1
+    model.rename("class 1", "  one   thing ")
+    assert model.about().names == ["class 0", "one thing"]
+    model.merge("one thing", "class 0")
+    assert [(each.name, each.images) for each in model.about().classes] == [("class 0", 7)]
+    assert [version.number for version in history(tmp_path / "shop")] == [1, 2, 3, 4]
+    assert model.undo(1).number == 1
+    assert model.about().names == ["class 0", "class 1"]
+
+
+def test_unreadable_images_are_left_out_and_a_refusal_creates_nothing(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    (tmp_path / "0-0.png").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="A class needs a name of 1 to 200 characters; found 201"):
+        learn(model, {"x" * 201: photos["class 0"]})
+    with pytest.raises(InputError, match="No image of the class 'only' can be read"):
+        learn(model, {"only": photos["class 0"][:1]})
+    assert not (tmp_path / "shop").exists()
+    images = {name: photos[name] for name in ("class 0", "class 1")}
+    plan, skipped = model.plan(images)
+    assert "0-0.png cannot be read" in plan_html(plan, skipped)
+    note, _ = learn(model, images)
+    assert note["images"] == 5
+    assert "Left out: 0-0.png cannot be read" in change_html(note, None, 2)
+
+
+def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, tiny_clip, quick, tmp_path):
+    trained = MGCLIP.from_pretrained(tiny_clip, settings=quick)
+    files = [*photos["class 0"], *photos["class 1"]]
+    trained.learn(files, [0, 0, 0, 1, 1, 1], ["class 0", "class 1"])
+    trained.save_pretrained(tmp_path / "shop", note={"what": "learned"})
+    model = StudioModel(tmp_path / "shop", base="")
+    about = model.about()
+    assert (about.solved, [each.images for each in about.classes]) == (False, [None, None])
+    page = classes_html(model)
+    assert "images learned" not in page
+    assert "Merge" not in page
+    assert "Rename" in page
+    answers, _ = model.predict(files)
+    assert "This is a" not in answers_html(answers, files, about)
+    with pytest.raises(InputError, match="class 0"):
+        model.plan({"class 0": photos["class 2"]})
+    with pytest.raises(InputError, match="trained"):
+        model.correct({files[0]: "class 1"})
+    note, before = learn(model, {"class 2": photos["class 2"], "class 3": photos["class 3"]})
+    assert (before, note["leave_one_out"]) == (None, None)
+    assert "No accuracy was measured" in change_html(note, before, 4)
+    model.forget("class 3")
+    assert model.about().names == ["class 0", "class 1", "class 2"]
+
+
+def test_classes_show_held_out_images_that_still_exist(photos, tiny_clip, tmp_path, mgclip):
+    for name in ("class 0", "class 1"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            shutil.copy(photos[name][i % 3], tmp_path / "photos" / name / f"{i}.png")
+    words = ("--model", tmp_path / "shop", "--base", tiny_clip, "--hold-out", "0.5", "--quiet", "features=16")
+    assert mgclip("learn", tmp_path / "photos", *words)[0] == 0
+    model = StudioModel(tmp_path / "shop", base="")
+    assert classes_html(model).count("<img") == 6
+    shutil.rmtree(tmp_path / "photos" / "class 1")
+    page = classes_html(model)
+    assert page.count("<img") == 3
+    assert page.count("No held-out images to show") == 1
+    assert classes_html(model, "CLASS 1").count("<h3") == 1
+    assert "No name contains" in classes_html(model, "zebra")
+
+
+def test_of_many_classes_some_are_shown_and_others_are_found(monkeypatch, photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    learn(model, photos)
+    monkeypatch.setattr("mgclip.app.studio.classes.SHOWN", 3)
+    page = classes_html(model)
+    assert SHOWN >= 4 > page.count("<h3") == 3
+    assert "3 of 4 classes: find others by name." in page
+    assert classes_html(model, "3").count("<h3") == 1
+
+
+@pytest.mark.parametrize("form", [{}, {"0": " "}, {"9": "hat"}, {"x": "hat"}, {"-1": "hat"}])
+def test_corrections_of_other_images_are_refused(photos, form):
+    with pytest.raises(InputError, match="correct"):
+        corrections(photos["class 0"], form)
+
+
+def test_corrections_name_the_images(photos):
+    files = photos["class 0"]
+    assert corrections(files, {"0": "", "2": " hat "}) == {files[2]: "hat"}

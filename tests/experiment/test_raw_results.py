@@ -1,0 +1,112 @@
+"""Raw results: complete, equal after a resume, never half written, and readable by pandas."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from learned import SMALL_RUN
+from runs import run
+
+from mgclip import MGCLIP
+from mgclip.errors import InputError
+from mgclip.experiment import raw_results, run_folder
+from mgclip.experiment.open_run import build_stream
+from mgclip.experiment.raw_results import KINDS
+from mgclip.experiment.recipe import Recipe
+
+
+@pytest.fixture
+def small(tiny_clip):
+    return Recipe(**SMALL_RUN, clip=str(tiny_clip), max_epochs=2, methods=["zero-shot", "mg-clip", "ranpac"], ranpac_width=30)
+
+
+def frames(folder, method):
+    return {kind: raw_results.read(folder / method, kind, 3) for kind in KINDS}
+
+
+def test_predictions_agree_with_the_records_and_the_model(small, tmp_path):
+    steps = []
+    run(small, tmp_path / "run", on_step=steps.append)
+    stream, records = build_stream(small), run_folder.read_records(tmp_path / "run" / "mg-clip")
+    found = pd.read_parquet(tmp_path / "run" / "mg-clip" / "predictions")
+    assert len(found) == 8 + 16 + 24
+    for record in records:
+        own = found[found["task"] == record["task"]]
+        assert own["right"].mean() == pytest.approx(record["accuracy"])
+        assert own.groupby("image_task")["right"].mean().tolist() == pytest.approx(record["accuracy_per_task"])
+        assert own["image"].is_unique
+    last = found[found["task"] == 2]
+    assert last["class"].tolist() == [task.names[label] for task in stream for label in task.test.labels]
+    model = MGCLIP.from_pretrained(tmp_path / "run" / "mg-clip" / "model")
+    predicted = model.predict([image for task in stream for image in task.test.images])
+    assert last["answer"].tolist() == predicted.names
+    np.testing.assert_allclose(last["probability"], predicted.probabilities.max(1), atol=1e-5)
+    np.testing.assert_allclose(last["text_probability"], predicted.text_probabilities.max(1), atol=1e-4)
+    np.testing.assert_allclose(last["head_score"], predicted.head_scores.max(1), atol=1e-5)
+    assert last["head_answer"].tolist() == [predicted.classes[label] for label in predicted.head_scores.argmax(1)]
+    assert "head_score" not in pd.read_parquet(tmp_path / "run" / "zero-shot" / "predictions")
+    written = pd.concat([raw_results.read(tmp_path / "run" / method, "steps", 3) for method in small.methods])
+    assert written["loss"].tolist() == [step.loss for step in steps]
+    gaps = raw_results.read(tmp_path / "run" / "mg-clip", "gaps", 3)
+    probe = records[0]["probe"]
+    assert gaps[gaps["images"] == "train"]["negative"].tolist() == pytest.approx(probe["negative"])
+    assert gaps[gaps["images"] == "test"]["positive"].tolist() == pytest.approx([r["gap"]["positive"] for r in records])
+
+
+@pytest.mark.parametrize("phase", ["probe", "adapter", "head"])
+def test_a_resumed_run_has_every_step_once(small, tmp_path, phase):
+    small = small.model_copy(
+        update={"methods": ["mg-clip"], "max_epochs": 3, "alpha": 1e-6}
+    )  # the probe stops, so both phases train
+    run(small, tmp_path / "complete")
+
+    class Crash(Exception):
+        pass
+
+    def crash(step):
+        if (step.phase, step.step) == (phase, 2) and step.epoch == 1:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(small, tmp_path / "part", on_step=crash, checkpoint_every=1)
+    run(small, tmp_path / "part", resume=True)
+    for kind, expected in frames(tmp_path / "complete", "mg-clip").items():
+        found = raw_results.read(tmp_path / "part" / "mg-clip", kind, 3)
+        pd.testing.assert_frame_equal(found, expected)
+        assert not found.duplicated().any()
+
+
+def test_files_of_a_task_that_the_model_has_not_learned_are_replaced(small, tmp_path):
+    small = small.model_copy(update={"methods": ["zero-shot"]})
+
+    class Stopped(Exception):
+        pass
+
+    def stop(method, done, tasks, record):
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(small, tmp_path / "run", on_task=stop)
+    folder = tmp_path / "run" / "zero-shot" / "predictions"
+    (folder / "task-0003.parquet").write_bytes((folder / "task-0002.parquet").read_bytes())  # a crash came before the record
+    (folder / ".task-0003.parquet.new").write_bytes(b"PAR1")
+    assert mine(tmp_path / "run")["task"].max() == 1
+    run(small, tmp_path / "run", resume=True)
+    assert mine(tmp_path / "run").groupby("task").size().tolist() == [8, 16, 24]
+
+
+def mine(folder):
+    return raw_results.read(folder / "zero-shot", "predictions", len(run_folder.read_records(folder / "zero-shot")))
+
+
+def test_a_damaged_file_is_named(small, tmp_path):
+    run(small.model_copy(update={"methods": ["zero-shot"], "tasks": 1}), tmp_path / "run")
+    file = tmp_path / "run" / "zero-shot" / "predictions" / "task-0001.parquet"
+    good = pd.read_parquet(file)
+    assert raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 2) is None
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"task-0001\.parquet cannot be read \(.*\): restore it from a backup"):
+        raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 1)
+    good.drop(columns="right").to_parquet(file)
+    with pytest.raises(InputError, match=r"is damaged \(it has no column right\)"):
+        raw_results.read(tmp_path / "run" / "zero-shot", "predictions", 1)

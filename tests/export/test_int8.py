@@ -1,0 +1,70 @@
+"""The ONNX file with 8-bit weights: measured, kept only if it is worth it, and named in the card."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgclip.errors import InputError
+from mgclip.export import int8
+from mgclip.export.folder import INT8, ONNX, export_folder
+
+
+@pytest.fixture
+def pictures(icons):
+    return [Image.fromarray(each) for each in icons["x_test"]]
+
+
+def test_a_file_that_is_worth_it_is_kept_and_answers_like_the_model(onnx, solved, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "FASTER", 0.0)
+    monkeypatch.setattr(int8, "SAME", 0.9)
+    exported = export_folder(solved, tmp_path / "clip", onnx=True, images=pictures)
+    found = exported.int8
+    assert found.kept and INT8 in exported.files and found.images == len(pictures) and not found.generated
+    assert exported.sizes[INT8] < 0.5 * exported.sizes[ONNX]
+    import onnxruntime
+
+    sessions = [onnxruntime.InferenceSession(str(tmp_path / "clip" / name)) for name in (ONNX, INT8)]
+    about = [session.get_modelmeta().custom_metadata_map for session in sessions]
+    assert json.loads(about[1]["names"]) == list(solved.class_names)
+    assert about[0].items() <= about[1].items()
+    assert [output.name for output in sessions[0].get_outputs()] == [output.name for output in sessions[1].get_outputs()]
+    process = solved.backbone.processor
+    pixels = {"pixel_values": process(pictures, return_tensors="np")["pixel_values"].astype(np.float32)}
+    exact, rounded = (session.run(["label"], pixels)[0] for session in sessions)
+    assert found.same == pytest.approx((exact == rounded).mean())
+    card = (tmp_path / "clip" / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"{found.speedup:.1f} times as fast, and the same answer for {100 * found.same:.1f} % of {len(pictures)} images." in card
+    )
+    assert "`model-int8.onnx` is used in the same way" in card
+
+
+@pytest.mark.parametrize(("faster", "same"), [(1e9, 0.0), (0.0, 1.1)])
+def test_a_file_that_is_not_worth_it_is_removed(onnx, solved, tmp_path, monkeypatch, faster, same):
+    monkeypatch.setattr(int8, "FASTER", faster)
+    monkeypatch.setattr(int8, "SAME", same)
+    exported = export_folder(solved, tmp_path / "clip", onnx=True)
+    assert not exported.int8.kept and exported.int8.generated
+    assert INT8 not in exported.files and not (tmp_path / "clip" / INT8).exists()
+    assert "That file is not in this folder" in (tmp_path / "clip" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_failed_conversion_leaves_a_complete_export(onnx, solved, tmp_path, monkeypatch):
+    def fail(source, file):
+        Path(file).write_bytes(b"partial")
+        raise RuntimeError("unsupported node.\nmore")
+
+    monkeypatch.setattr(int8, "_quantise", fail)
+    exported = export_folder(solved, tmp_path / "clip", onnx=True)
+    assert exported.int8.failed == "unsupported node"
+    assert ONNX in exported.files and INT8 not in exported.files
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_written(onnx, solved, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"a\.png"):
+        export_folder(solved, tmp_path / "clip", onnx=True, images=[tmp_path / "a.png"])
+    assert not (tmp_path / "clip").exists()
