@@ -126,6 +126,22 @@ def test_capital_letters_do_not_matter_to_siglip(tmp_path):
         assert again(["A"])["input_ids"] == again(["a"])["input_ids"]
 
 
+PUBLISHED = {
+    "siglip": {"tokenizer_class": "SiglipTokenizer", "do_lower_case": True, "sp_model_kwargs": {}},
+    "siglip2": {"tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True, "padding_side": "right"},
+    "metaclip_2": {"tokenizer_class": "XLMRobertaTokenizer"},
+}
+"""What the published repositories have in ``tokenizer_config.json``; the classes need other files than ``tokenizer.json``."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_class_of_a_published_tokenizer_does_not_matter(family, tmp_path):
+    expected = load_backbone(make_small_family(tmp_path, family)).tokenize(TEXTS)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, **PUBLISHED[family]}))
+    assert torch.equal(load_backbone(tmp_path).tokenize(TEXTS), expected)
+
+
 @pytest.mark.parametrize("projections", ["kv", "kvqo"])
 def test_the_pooling_head_is_not_adapted(folder, projections):
     backbone = load_backbone(folder)

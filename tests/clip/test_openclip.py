@@ -202,6 +202,11 @@ def test_a_saved_model_finds_its_checkpoint_again(tmp_path, monkeypatch):
     again = MGCLIP.from_pretrained(tmp_path / "shop")
     assert np.array_equal(again.predict(given).probabilities, model.predict(given).probabilities)
     assert again.backbone.reference == f"{tmp_path}/epoch_2.pt:ViT-tiny"
+    (tmp_path / "epoch_2.pt").rename(tmp_path / "moved.pt")
+    moved = MGCLIP.from_pretrained(tmp_path / "shop", base=tmp_path / "moved.pt")
+    assert moved.backbone.reference == f"{tmp_path}/moved.pt:ViT-tiny"
+    with pytest.raises(InputError, match="with the configuration ViT-tiny: leave ViT-tiny-quickgelu out"):
+        MGCLIP.from_pretrained(tmp_path / "shop", base=f"{tmp_path}/moved.pt:ViT-tiny-quickgelu")
 
 
 def test_a_checkpoint_is_no_hub_id(tmp_path):

@@ -66,8 +66,14 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
     """Load the CLIP that a saved model was trained on, from its current path ``base`` or, if that is empty, from the
-    ``reference`` stored with the model. Raises ``InputError`` if it cannot be loaded.
+    ``reference`` stored with the model. A checkpoint that has moved keeps the name of its configuration. Raises ``InputError``
+    if it cannot be loaded, or with another configuration: the same weights would give other features.
     """
+    kept, given = split_reference(reference)[1], split_reference(str(base))[1]
+    if kept and given and kept != given:
+        raise InputError(f"{folder} was trained on a checkpoint with the configuration {kept}: leave {given} out.")
+    if kept and not given and Path(base).expanduser().is_file():
+        base = f"{base}:{kept}"
     try:
         return load_backbone(base or reference, device)
     except InputError as error:
