@@ -159,3 +159,27 @@ def test_a_checkpoint_of_openclip_is_given_with_its_architecture(mgclip, photos)
     code, _, err = mgclip("gap", photos / "none.pt", photos / "march", "--arch", "ViT-B-16", "--out", photos / "gap")
     assert code == 2 and f"There is no CLIP file {photos / 'none.pt'}." in err
     assert not (photos / "shop").exists()
+
+
+def test_a_command_that_was_stopped_says_what_is_left(mgclip, tiny_clip, photos, monkeypatch):
+    from contextlib import contextmanager
+
+    from mgclip.app import signals
+
+    @contextmanager
+    def already_stopped():
+        yield lambda: True
+
+    shop, words = photos / "shop", ("--base", tiny_clip, "--hold-out", 0)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(signals, "stop_on_signal", already_stopped)
+        code, out, err = mgclip("learn", photos / "march", "--model", shop, *words, "features=16")
+        assert (code, err) == (1, "Stopped; nothing was saved. Run the same command again.\n")
+        assert "learned" not in out
+    assert mgclip("learn", photos / "march", "--model", shop, *words, "features=16")[0] == 0
+    with monkeypatch.context() as stopping:
+        stopping.setattr(signals, "stop_on_signal", already_stopped)
+        err = mgclip("learn", photos / "april", "--model", shop)[2]
+        assert err == f"Stopped; {shop} is unchanged. Run the same command again.\n"
+        err = mgclip("learn", photos / "april", "--model", photos / "other", *words, *QUICK)[2]
+        assert err == "Stopped; nothing was saved. Run the same command again to resume from the last checkpoint.\n"

@@ -44,7 +44,7 @@ def test_output_of_other_commands_is_complete_too(shop, words):
 )
 def test_a_closed_pipe_or_output_causes_no_message(shop, words):
     done = forked.mgclip(*words, cwd=shop, output="broken pipe")
-    assert (done.returncode in (0, 1, 141), done.stderr) == (True, "")
+    assert (done.returncode, done.stderr) == (0, "")
     done = forked.mgclip(*words, cwd=shop, output="closed")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -63,7 +63,7 @@ def test_a_new_interpreter_opens_and_closes_its_streams_without_a_message(shop):
         os.close(read)
         done = subprocess.run([*start[:3], *words], stdout=write, **options)
         os.close(write)
-        assert (done.returncode in (0, 1, 141), done.stderr) == (True, b""), words
+        assert (done.returncode, done.stderr) == (0, b""), words
     done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" {" ".join(start[1:])} >&-'], **options)
     assert (done.returncode, done.stderr) == (0, b"")
 

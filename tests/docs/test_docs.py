@@ -60,7 +60,7 @@ def workplace(icons, tmp_path, monkeypatch):
 
 
 def test_code_blocks_are_in_a_language_that_is_tested():
-    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python", "csv"}
+    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= {"sh", "python", "csv", "bibtex"}
 
 
 def test_every_command_runs(workplace):
@@ -139,6 +139,9 @@ def test_every_program_runs(workplace, page, program):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_file_names_exist(page):
     text = page.read_text()
+    for prefix in ("https://github.com/mg-clip/mg-clip/blob/main/", "https://raw.githubusercontent.com/mg-clip/mg-clip/main/"):
+        text = text.replace(prefix, os.path.relpath(ROOT, page.parent) + "/")
+    text = re.sub(r"^\[[^\]]+\]: (\S+)$", r"[](\1)", text, flags=re.MULTILINE)  # a link with a name
     for file, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", text):
         heads = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
         assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, f"{page.name}: #{anchor}"

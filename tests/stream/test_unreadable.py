@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mgclip.experiment.run_folder import read_records
+from mgclip.workflows.held_out import read_held_out
 
 RUN = ("folder", "epochs=1", "class_order=[0, 1, 2, 3]", "classes_per_task=2", "adapter_batch_size=4", "--quiet")
 
@@ -152,9 +153,8 @@ def test_a_damaged_held_out_image_is_not_measured_on(folders, tiny_clip, mgclip)
                 Image.open(file).convert("RGB").save(file.with_suffix(".jpg"))
                 file.unlink()
     assert mgclip("learn", march, "--model", place / "m", "--base", tiny_clip, "features=16", "--quiet")[0] == 0
-    held = json.loads(next((place / "m").glob("mgclip-state-*/held-out.json")).read_text())
-    torn = held["cat"][0]
-    Path(torn).write_bytes(Path(torn).read_bytes()[:300])
+    torn = read_held_out(place / "m")["cat"][0].path
+    torn.write_bytes(torn.read_bytes()[:300])
     code, output, _ = mgclip("learn", april, "--model", place / "m", "--json", "--quiet")
     assert code == 0
     assert json.loads(output)["test_images"]["gone"] == 1

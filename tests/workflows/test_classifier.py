@@ -274,3 +274,32 @@ SINGLE_PRECISION = {
 @parametrize_with_checks([Rows()], expected_failed_checks=lambda estimator: SINGLE_PRECISION)
 def test_the_estimator_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
+
+
+def test_a_grid_search_sets_single_settings(tiny_clip, icons):
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV
+
+    classifier = MGCLIPClassifier(str(tiny_clip), settings__features=16, settings__branches="image")
+    assert classifier.settings == {"features": 16, "branches": "image"}
+    assert classifier.get_params()["settings__features"] == 16
+    assert "settings__features" not in classifier.get_params(deep=False)
+    assert clone(classifier).settings == classifier.settings
+    images = list(icons["x_train"][:24:2])
+    labels = icons["y_train"][:24:2]
+    search = GridSearchCV(classifier, {"settings__features": [8, 32]}, cv=2).fit(images, labels)
+    assert set(search.cv_results_["param_settings__features"]) == {8, 32}
+    chosen = search.best_params_["settings__features"]
+    assert search.best_estimator_.model_.settings.features == chosen
+    assert search.best_estimator_.model_.settings.branches == "image"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'features'"):
+        MGCLIPClassifier(str(tiny_clip), features=16)
+
+
+def test_messages_name_labels_as_python_does(tiny_clip, icons):
+    classifier = MGCLIPClassifier(str(tiny_clip), method="simplecil")
+    classifier.fit(list(icons["x_train"][:2]), np.array(["dress", "dress"]))
+    with pytest.raises(InputError, match=r"^The class 'dress' was learned before"):
+        classifier.partial_fit(list(icons["x_train"][:2]), np.array(["dress", "dress"]))
+    with pytest.raises(InputError, match="'dress' was learned before, now found 3"):
+        classifier.partial_fit(list(icons["x_train"][:2]), np.array([3, 3]))

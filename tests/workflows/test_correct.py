@@ -9,6 +9,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, history
 from mgclip.method.baselines.table import ANALYTIC
+from mgclip.workflows.held_out import paths, read_held_out
 
 
 @pytest.fixture
@@ -75,11 +76,11 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
     for i in range(5):
         Image.fromarray(icons["x_train"][5 + i]).save(place / "new" / a / f"{i}.png")
     assert mgclip("learn", "new", "--model", "shop", "--quiet")[0] == 0
-    held = json.loads(max(place.glob("shop/*/held-out.json"), key=lambda f: f.stat().st_mtime_ns).read_text())
+    held = paths(read_held_out(place / "shop"))
     (file,) = held[a]
     code, _, _ = mgclip("correct", "shop", table(place, f"{file},{a}"))
     assert code == 0
-    held = json.loads(max(place.glob("shop/*/held-out.json"), key=lambda f: f.stat().st_mtime_ns).read_text())
+    held = paths(read_held_out(place / "shop"))
     assert held.get(a, []) == []
 
 

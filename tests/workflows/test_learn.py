@@ -10,6 +10,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
+from mgclip.workflows.held_out import paths, read_held_out
 from mgclip.workflows.source import read_source
 
 QUICK = Settings(epochs=1, adapter_batch_size=8, head_batch_size=8)
@@ -28,7 +29,7 @@ def test_learn_and_measure_by_command(mgclip, tiny_clip, icons, tmp_path):
     code, out, _ = mgclip("learn", tmp_path / "april", "--model", shop, "--retention", tmp_path / "march", "--json", "--quiet")
     done = json.loads(out)
     assert code == 0
-    held = json.loads(next(shop.glob(f"{json.loads((shop / 'mgclip.json').read_text())['state']}/held-out.json")).read_text())
+    held = paths(read_held_out(shop))
     assert {name: len(files) for name, files in held.items()} == dict.fromkeys(map(str, icons["class_names"][:4]), 2)
     model = MGCLIP.from_pretrained(shop)
     for part, names in (("old", model.class_names[:2]), ("new", model.class_names[2:])):
@@ -81,10 +82,7 @@ def test_held_out_images_that_became_unreadable_do_not_stop_the_next_learn(tiny_
     month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 6)
     shop, words = tmp_path / "shop", ("features=64", "--json", "--quiet")
     mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, *words)
-    held = json.loads(next(shop.glob("*/held-out.json")).read_text())
-    from pathlib import Path
-
-    Path(next(iter(held.values()))[0]).write_bytes(b"cut")
+    next(iter(read_held_out(shop).values()))[0].path.write_bytes(b"cut")
     code, out, _ = mgclip("learn", tmp_path / "april", "--model", shop, "--json", "--quiet")
     assert code == 0
     assert json.loads(out)["test_images"] == {"new": 2, "old": 1, "gone": 1}

@@ -1,12 +1,11 @@
 """Two models of one CLIP: the second one starts like the first, and both add up."""
 
-import json
-
 import pytest
 from conftest import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP
+from mgclip.workflows.held_out import paths, read_held_out
 
 
 @pytest.fixture
@@ -24,10 +23,6 @@ def place(icons, tmp_path, tiny_clip, mgclip, monkeypatch):
     return tmp_path
 
 
-def held_out(folder):
-    return json.loads(next(folder.glob("*/held-out.json")).read_text())
-
-
 def test_a_merged_model_equals_one_that_learned_everything(mgclip, place):
     code, out, _ = mgclip("merge", "a", "b", "--to", "c")
     assert code == 0
@@ -38,7 +33,7 @@ def test_a_merged_model_equals_one_that_learned_everything(mgclip, place):
     learned = {name: int(n) for name, n in zip(merged.class_names, merged.solved.sums.counts, strict=True)}
     assert sorted(merged.class_names) == sorted(first.class_names)
     assert sum(learned.values()) == 20
-    kept = [file for files in held_out(place / "c").values() for file in files]
+    kept = [file for files in paths(read_held_out(place / "c")).values() for file in files]
     assert not any(merged.learned_as(kept)), "no image that one of them learned is measured on"
     answers = mgclip("predict", "c", "march", "april", "--json")[1].splitlines()
     assert len(answers) == 24

@@ -83,13 +83,13 @@ def _show(result: BenchResult) -> None:
         "answers",
         "five best",
         "total / encoding",
-        title=f"{predicted['images']} images: milliseconds",
+        title=f"{count(predicted['images'], 'image')}: milliseconds",
     )
     for head in predicted["heads"]:
         times = (f"{1e3 * head['classify']:.2f}", f"{1e3 * head['best_five']:.2f}")
         answers.add_row(head["head"], f"{head['classes']:,}", *times, f"{head['ratio']:.3f}")
     out.print(answers)
-    out.print(f"encoding {predicted['images']} images: {1e3 * predicted['encode']:.1f} ms")
+    out.print(f"encoding {count(predicted['images'], 'image')}: {1e3 * predicted['encode']:.1f} ms")
     if "peak_memory" in result:
         peak = result["peak_memory"]
         out.print(f"peak memory of training with batch size {peak['batch']}: {peak['peak'] / 2**30:.2f} GiB")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Json
+from mgclip.app.options import Command, Json
 from mgclip.app.paths import with_home
 from mgclip.app.streams import print_json
 from mgclip.words import count
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @with_home
 def list_command(as_json: Json = False) -> None:
     """List the data sets: classes, images, source, and expected layout on disk."""
@@ -56,7 +56,7 @@ def _facts_of(entry: DatasetEntry) -> dict[str, object]:
     }
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 @with_home
 def check_command(
     name: Annotated[str, typer.Argument(help="Name of a data set, as `mgclip data list` shows it.")],

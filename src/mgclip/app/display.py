@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mgclip.app.streams import discard_output
 from mgclip.errors import one_line
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
 from mgclip.method.decision import Decision, describe_decision
@@ -35,6 +36,10 @@ Item = TypeVar("Item")
 
 class _OneLineConsole(Console):
     """A console that prints a text or the title of a table, which may contain any name, as one visible line."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more if the reader has closed the pipe: what the command does must not depend on who reads about it."""
+        discard_output()
 
     def print(self, *objects: Any, **options: Any) -> None:
         for table in objects:

@@ -14,6 +14,7 @@ from mgclip.words import count
 if TYPE_CHECKING:
     from mgclip.experiment.evaluation import Evaluation, JudgedImage
     from mgclip.experiment.schemas import SkippedImage
+    from mgclip.workflows.branches import BranchAccuracies
 
 
 def evaluate_command(
@@ -30,6 +31,9 @@ def evaluate_command(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per image to this file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page with the mistakes as pictures.")] = None,
     on_bad_image: OnBadImage = "error",
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Leave out folders of classes that the model does not know.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, per-class recall, confusions and calibration on a labelled folder."""
@@ -51,18 +55,22 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
+    from mgclip.app.display import out
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.evaluate import evaluate_images
+    from mgclip.workflows.branches import better_alone
+    from mgclip.workflows.evaluate import evaluate_images, only_known
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
+    images, unknown = only_known(learner, images) if known_only else (images, [])
     found, judged = evaluate_images(learner, images, model_name=str(model), folder=str(folder))
     if not is_main():
         return
     if skipped:
         found["skipped"] = skipped
-    if (note := find_parts(folder).about) is not None:
-        found["note"] = note
+    left_out = f"not measured, because the model does not know them: {_listed(unknown)}" if unknown else None
+    if notes := [note for note in (find_parts(folder).about, left_out) if note]:
+        found["note"] = "; ".join(notes)
     if csv_file is not None:
         _write_csv(judged, csv_file)
     if page is not None:
@@ -73,6 +81,14 @@ def evaluate_command(
         print_json(found)
     else:
         _print(found)
+        branches: BranchAccuracies = {
+            "images": found["images"],
+            "model": found["accuracy"],
+            "text": found["text_accuracy"],
+            "head": found["image_accuracy"],
+        }
+        if (better := better_alone(learner, branches, str(model))) is not None:
+            out.print(better)
 
 
 def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
@@ -81,15 +97,23 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.branches import better_alone
     from mgclip.workflows.evaluate import learned_evidence
 
     if files:
         raise InputError(f"{files[0]} cannot be written, because it lists the images of a folder: give a folder.")
-    found = learned_evidence(MGCLIP.from_pretrained(model, base=base or None))
+    learner = MGCLIP.from_pretrained(model, base=base or None)
+    found = learned_evidence(learner)
     if as_json:
         print_json({"model": str(model), **found})
         return
-    out.print(f"leave-one-out accuracy of {model}: {percent(found['leave_one_out'])} % of its learned images")
+    left_out = found["left_out"]
+    out.print(
+        f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images; text branch only "
+        f"{percent(left_out['text'])} %, head only {percent(left_out['head'])} %"
+    )
+    if (better := better_alone(learner, left_out, str(model))) is not None:
+        out.print(better)
     _print_threshold(found["likeness"], found["likeness_of"])
 
 
@@ -111,6 +135,10 @@ def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
     write_output(file, table.to_csv(index=False).encode("utf-8", "replace").decode())
 
 
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _print(found: Evaluation) -> None:
     from mgclip.app.display import make_table, out, percent
     from mgclip.errors import one_line
@@ -126,8 +154,7 @@ def _print(found: Evaluation) -> None:
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
     if unmeasured := found.get("unmeasured"):
-        more = f" and {len(unmeasured) - 5} more" if len(unmeasured) > 5 else ""
-        out.print(one_line(f"learned classes without images here, so not measured: {', '.join(unmeasured[:5])}{more}"))
+        out.print(one_line(f"learned classes without images here, so not measured: {_listed(unmeasured)}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

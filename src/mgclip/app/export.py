@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,7 @@ def export_command(
     check_new(to)
     if onnx:
         check_onnx()
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter warns about packages that are not needed
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)

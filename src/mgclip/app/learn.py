@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,15 @@ from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Nam
 from mgclip.words import count
 
 if TYPE_CHECKING:
+    from mgclip.experiment.schemas import SkippedImage
+    from mgclip.workflows.alike_names import AlikeNames
+    from mgclip.workflows.branches import BranchAccuracies
+    from mgclip.workflows.learn_job import LearnJob
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
 
+NAMED = 10
+"""Classes of the plan that are named."""
 
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
@@ -22,6 +30,14 @@ Retention = Annotated[
 TestFolder = Annotated[Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")]
 
 
+MergeNames = Annotated[
+    bool,
+    typer.Option(
+        "--merge-names",
+        help="Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
+    ),
+]
+Photos = Annotated[Path | None, typer.Option(help="Folder to which the held-out images of earlier classes have moved.")]
 Source = Annotated[
     Path,
     typer.Argument(help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."),
@@ -53,6 +69,8 @@ def learn_command(
     prompt: Prompt = None,
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
+    merge_names: MergeNames = False,
+    photos: Photos = None,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
@@ -62,10 +80,8 @@ def learn_command(
     quiet: Quiet = False,
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
-    from mgclip.app.display import RunDisplay, require_single_process, screen
-    from mgclip.app.signals import stop_on_signal
+    from mgclip.app.display import require_single_process
     from mgclip.app.streams import print_json
-    from mgclip.method.alike_texts import warn_of_alike_texts
     from mgclip.workflows.learn_job import read_job
 
     require_single_process("learn")
@@ -82,47 +98,107 @@ def learn_command(
         hold_out=hold_out,
         retention=retention,
         skip_unreadable=on_bad_image == "skip",
+        merge_names=merge_names,
+        photos=photos,
+        ask=_ask_to_merge,
     )
     if dry_run:
-        learner, plan = job.plan()
-        texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
-        warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
-        _print_plan(plan, as_json=as_json, quiet=quiet)
+        _print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
         return
-    try:
-        with job.begin(wait=wait) as (learner, plan):
-            _print_plan(plan, as_json=False, quiet=quiet or as_json)
-            with RunDisplay(1, quiet=quiet) as display, stop_on_signal() as stop:
-                done = job.learn(learner, plan, on_step=display.on_step, checkpoint_every=checkpoint_every, stop=stop)
-    except KeyboardInterrupt:
-        screen.print(f"Stopped. {model} is unchanged; run the same command again to resume from the last checkpoint.")
-        raise typer.Exit(1) from None
+    done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
     if as_json:
         print_json(done)
     elif not quiet:
         _print_changes(done)
 
 
-def _print_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+def _planned(job: LearnJob, *, quiet: bool) -> Plan:
+    from mgclip.app.display import opening_images
+    from mgclip.method.alike_texts import warn_of_alike_texts
+
+    with opening_images(quiet=quiet) as opened:
+        learner, plan = job.plan(opened)
+    texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
+    warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
+    return plan
+
+
+def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, show_plan: bool) -> LearnReport:
+    from mgclip.app.display import opening_images, screen
+    from mgclip.app.learn_progress import LearnProgress
+    from mgclip.app.signals import stop_on_signal
+
+    trains = False
+    try:
+        with ExitStack() as opening:
+            opened = opening.enter_context(opening_images(quiet=quiet))
+            with job.begin(wait=wait, on_images=opened) as (learner, plan):
+                opening.close()
+                trains = plan.cost.trains
+                _print_plan(plan, job.skipped, as_json=False, quiet=not show_plan)
+                with LearnProgress(plan, quiet=quiet) as progress, stop_on_signal() as stop:
+
+                    def on_images(number: int) -> None:
+                        progress.on_images(number)
+                        if stop():  # features are not saved, so there is nothing to finish first
+                            raise KeyboardInterrupt
+
+                    callbacks = {"on_step": progress.on_step, "on_images": on_images, "stop": stop}
+                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, **callbacks)
+    except KeyboardInterrupt:
+        screen.print(_after_stopping(job.model, trains=trains))
+        raise typer.Exit(1) from None
+
+
+def _after_stopping(model: Path, *, trains: bool) -> str:
+    """What is left of a command that was stopped. Without training there is nothing to resume."""
+    from mgclip.saving.store import PROGRESS, is_saved
+
+    left = f"{model} is unchanged" if is_saved(model) else "nothing was saved"
+    resumed = " to resume from the last checkpoint" if trains and any(model.glob(f"{PROGRESS}*")) else ""
+    return f"Stopped; {left}. Run the same command again{resumed}."
+
+
+def _ask_to_merge(alike: AlikeNames) -> bool:
+    """Ask a person at a terminal whether to make classes with such names one."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    typer.echo(alike, err=True)
+    return typer.confirm("Learn them as one class?", err=True)
+
+
+def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
     from mgclip.app.display import out
     from mgclip.app.streams import print_json
 
+    least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
-        notes = {"notes": plan.notes} if plan.notes else {}
-        grown = {"grown": list(plan.grown)} if plan.grown else {}
-        print_json({"classes": classes, **grown, "test_images": plan.test_images, "seconds": plan.seconds, **notes})
-    elif not quiet:
-        shortest, longest = map(_duration, plan.seconds)
-        out.print(
-            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; "
-            f"{plan.test_images:,} more to measure on; "
-            f"about {shortest if shortest == longest else f'{shortest} to {longest}'}"
+        extra = {"grown": list(plan.grown), "skipped": list(skipped), "notes": plan.notes}
+        pairs = [[str(file) for file in pair] for pair in plan.duplicates]
+        print_json(
+            {
+                "classes": classes,
+                "images_per_class": {"least": least, "most": most},
+                "test_images": plan.test_images,
+                "seconds": plan.cost.seconds,
+                "memory": plan.cost.memory,
+                **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
+            }
         )
-        if plan.grown:
-            for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
-                if names:
-                    out.print(f"{title}: {_names_and_images(plan, names)}")
+    elif not quiet:
+        out.print(
+            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
+            f"about {_duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+        )
+        for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
+            if names:
+                out.print(f"{title}: {_names_and_images(plan, names)}")
+        if len(plan.train) > NAMED:
+            out.print(f"images per class: {least if least == most else f'{least} to {most}'}")
+        if skipped:
+            first = f"{skipped[0]['image']} ({skipped[0]['reason']})"
+            out.print(f"skipped: {count(len(skipped), 'image')} that cannot be read, such as {first}")
         for note in plan.notes:
             out.print(note)
 
@@ -135,9 +211,9 @@ def _classes_to_learn(plan: Plan) -> str:
     return " and ".join([*new, f"more images of {len(plan.grown)} of the {plan.known} known classes"])
 
 
-def _names_and_images(plan: Plan, names: Sequence[str], most: int = 10) -> str:
-    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:most]]
-    return ", ".join(listed) + (f", and {len(names) - most} more" if len(names) > most else "")
+def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
+    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:NAMED]]
+    return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _duration(seconds: float) -> str:
@@ -147,36 +223,64 @@ def _duration(seconds: float) -> str:
 
 
 def _print_changes(done: LearnReport) -> None:
-    from mgclip.app.display import out, percent
+    from mgclip.app.display import out
     from mgclip.method.decision import Decision, describe_decision
     from mgclip.workflows.note import gap_moved
 
-    accuracy, measured = done["accuracy"], done["test_images"]
-    which = "these" if done.get("grown") else "the new"
-    epochs = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ""
+    trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"
     out.print(
-        f"{done['what']} from {count(done['images'], 'image')}{epochs}, {_duration(done['seconds'])}; "
-        f"{done['model']} knows {done['classes_in_all']}"
+        f"{done['what']} from {count(done['images'], 'image')}{trained}, {_duration(done['seconds'])}; "
+        f"{done['model']} knows {count(done['classes_in_all'], 'class', 'classes')}"
     )
     if "adapters" in done:
         out.print(describe_decision(Decision(**done["adapters"])))
     if done.get("skipped"):
         out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
-    if accuracy["new"] is not None:
-        out.print(f"accuracy on {which} classes: {percent(accuracy['new'])} % of {count(measured['new'], 'test image')}")
-    if accuracy["old"] is not None:
-        old = f"accuracy on earlier classes: {percent(accuracy['old'])} % of {count(measured['old'], 'test image')}"
-        missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read)" if measured["gone"] else ""
-        out.print(f"{old}{missing}; before: {percent(accuracy['old_before'])} %")
-    elif done["classes_in_all"] > len(done["classes"]):
-        out.print("accuracy on earlier classes: not measured, because none of their held-out images are left")
-    if done["leave_one_out"] is not None:
-        out.print(f"leave-one-out accuracy: {percent(done['leave_one_out'])} % of the learned images, each left out in turn")
+    if done["classes_in_all"] > 1:  # a single class is always right
+        _print_accuracies(done)
     before, after = done["untuned"], done["tuned"]
-    if after["by_text"] is not None:
-        out.print(f"text branch only: {percent(after['by_text'])} % (pre-trained CLIP: {percent(before['by_text'])} %)")
+    if done["epochs"] and after["by_text"] is not None:
+        out.print(f"text branch before training: {_percent(before['by_text'])}, after: {_percent(after['by_text'])}")
     if done["epochs"] and (moved := gap_moved(done)) is not None:
-        out.print(f"modality gap: the similarity of non-matching pairs changed by {100 * moved:+.1f} %")
+        out.print(f"modality gap: the similarity of non-matching pairs changed by {round(100 * moved, 1) + 0.0:+.1f} %")
     if before["retention"] is not None and after["retention"] is not None:
-        drop = percent(before["retention"] - after["retention"])
-        out.print(f"zero-shot accuracy on classes never trained on: {percent(after['retention'])} %, a drop of {drop} points")
+        drop = f"{100 * (before['retention'] - after['retention']):.2f}"
+        out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, a drop of {drop} points")
+    for sentence in done["advice"]:
+        out.print(sentence)
+
+
+def _print_accuracies(done: LearnReport) -> None:
+    from mgclip.app.display import out
+
+    accuracy, measured = done["accuracy"], done["test_images"]
+    branches, left_out = done["branches"], done["left_out"]
+    if branches["images"]:
+        out.print(f"accuracy: {_percent(branches['model'])} of {count(branches['images'], 'test image')}{_alone(branches)}")
+    if accuracy["old"] is not None:
+        if accuracy["new"] is not None:
+            which = "these" if done.get("grown") else "the new"
+            out.print(f"accuracy on {which} classes: {_percent(accuracy['new'])} of {count(measured['new'], 'test image')}")
+        missing = ""
+        if measured["gone"]:
+            missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read; if they have moved, use --photos)"
+        old = f"accuracy on earlier classes: {_percent(accuracy['old'])} of {count(measured['old'], 'test image')}"
+        out.print(f"{old}{missing}; before: {_percent(accuracy['old_before'])}")
+    elif done["classes_in_all"] > len(done["classes"]):
+        lost = "none of their held-out images can be found: if they have moved, give their folder with --photos"
+        why = lost if measured["gone"] else "no image of them was held out"
+        out.print(f"accuracy on earlier classes: not measured, because {why}")
+    if left_out is not None:
+        share = f"{_percent(left_out['model'])} of the learned images, each left out in turn"
+        out.print(f"leave-one-out accuracy: {share}{_alone(left_out)}")
+
+
+def _alone(branches: BranchAccuracies) -> str:
+    """The accuracies of each branch alone, if there are two."""
+    if branches["head"] is None or branches["text"] is None:
+        return ""
+    return f" (text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])})"
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.2f} %"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from typing import Annotated, TextIO
+from collections.abc import Callable
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -27,7 +28,7 @@ from mgclip.app import (
     run,
     versions,
 )
-from mgclip.app.options import CommandWithOldNames
+from mgclip.app.options import Command, with_device
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, which does not wait for rich to be imported
 )
-for command in (
+COMPUTING: tuple[Callable[..., Any], ...] = (
     run.run_command,
     reproduce.reproduce_command,
     learn.learn_command,
@@ -49,21 +50,25 @@ for command in (
     evaluate.evaluate_command,
     corrections.correct_command,
     corrections.merge_command,
-    versions.history_command,
-    versions.undo_command,
+    versions.set_command,
     versions.relabel_command,
     versions.forget_command,
-    report.report_command,
     export.export_command,
     studio.studio_command,
     gap.gap_command,
-    bench.bench_command,
     conform.conform_command,
+)
+OTHERS: tuple[Callable[..., Any], ...] = (
+    versions.history_command,
+    versions.undo_command,
+    report.report_command,
+    bench.bench_command,
     recipes.recipes_command,
     backbones.backbones_command,
     backbones.fetch_command,
-):
-    app.command(command.__name__.removesuffix("_command"), cls=CommandWithOldNames)(with_home(command))
+)
+for command in (*map(with_device, COMPUTING), *OTHERS):
+    app.command(command.__name__.removesuffix("_command"), cls=Command)(with_home(command))
 app.add_typer(data.app, name="data")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
+from mgclip.app.streams import closed_pipe_is_an_end
 from mgclip.errors import InputError
 
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
@@ -15,8 +20,8 @@ Base = Annotated[str, typer.Option(help="Path of the model's CLIP, if it has mov
 NewBase = Annotated[
     str,
     typer.Option(
-        help="CLIP that a new model starts from; default: openai/clip-vit-base-patch16. For a saved model: path of its CLIP, "
-        "if it has moved."
+        help="CLIP that a new model starts from: a hub id, a folder, an OpenAI .pt file, or iconclip; default: "
+        "openai/clip-vit-base-patch16, a download of 600 MB. For a saved model: path of its CLIP, if it has moved."
     ),
 ]
 Architecture = Annotated[
@@ -31,6 +36,7 @@ CheckpointEvery = Annotated[
     typer.Option(min=1, help="Steps between checkpoints within a task. A stopped command resumes from the latest one."),
 ]
 Changes = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N; default: a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing, except the result of --json.")]
 
@@ -45,11 +51,33 @@ def with_architecture(clip: str, architecture: str) -> str:
     return f"{clip}:{architecture}" if architecture else clip
 
 
-class CommandWithOldNames(TyperCommand):
-    """A command that accepts the old names of its options too. The help shows only the new ones."""
+class Command(TyperCommand):
+    """A command that accepts the old names of its options too, of which the help shows only the new ones, and that ends quietly
+    if the reader of its output closes the pipe.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with closed_pipe_is_an_end():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace old option names, then parse as usual."""
         options = args[: args.index("--")] if "--" in args else args
         renamed = ["=".join([OLD_NAMES.get(name, name), *value]) for name, *value in (a.split("=", 1) for a in options)]
         return list(super().parse_args(ctx, [*renamed, *args[len(options) :]]))
+
+
+def with_device(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the option ``--device``, for commands that compute with a CLIP."""
+
+    @wraps(command)
+    def computing(*, device: str = "", **given: Any) -> Any:
+        if device:
+            os.environ["MGCLIP_DEVICE"] = device  # read when a CLIP is loaded
+        return command(**given)
+
+    own = inspect.signature(command, eval_str=True)
+    added = inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default="", annotation=Device)
+    computing.__signature__ = own.replace(parameters=[*own.parameters.values(), added])  # type: ignore[attr-defined]
+    return computing

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 UnknownBelow = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0,
         max=1,
-        help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never.",
+        help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never. "
+        "Default: what `mgclip set MODEL unknown_below=...` stored, or 0.",
     ),
 ]
 Candidates = Annotated[str, typer.Option(help='Extra candidate classes, recognised by their text only: "a zebra,a lion".')]
@@ -31,7 +32,7 @@ def predict_command(
     model: SavedModel,
     images: Annotated[list[str], typer.Argument(help="Image files, folders of them, or - for a list on standard input.")],
     top: Annotated[int, typer.Option(min=1, help="Show the N most probable classes of each image.")] = 1,
-    unknown_below: UnknownBelow = 0.0,
+    unknown_below: UnknownBelow = None,
     candidates: Candidates = "",
     branches: Annotated[
         bool, typer.Option("--branches", help="Also show the scores of the text branch and of the head.")

@@ -1,4 +1,4 @@
-"""``mgclip history``, ``undo``, ``relabel`` and ``forget``: the versions of a model, and edits that need no training."""
+"""``mgclip history``, ``undo``, ``set``, ``relabel`` and ``forget``: the versions of a model, and edits that need no training."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def history_command(
         return
     table = make_table("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", text=("when (UTC)", "what"))
     table.columns[0].justify = "right"
+    table.columns[2].no_wrap = True
     for version in versions:
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")
@@ -66,6 +67,28 @@ def undo_command(
         print_json({"model": str(model), "version": version.number})
     else:
         out.print(f"version {version.number} of {model} is active: {describe(version.note)}")
+
+
+def set_command(
+    model: SavedModel,
+    changes: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Settings to change, such as branches=image or unknown_below=0.5.")
+    ],
+    base: Base = "",
+    as_json: Json = False,
+) -> None:
+    """Change settings of a model that need no training, as a new version: branches, weights, the threshold for unknown images."""
+    from mgclip.app.display import out, require_single_process
+    from mgclip.app.streams import print_json
+    from mgclip.experiment.recipe import parse_change
+    from mgclip.workflows.edit_model import set_settings
+
+    require_single_process("set")
+    changed = set_settings(model, dict(map(parse_change, changes)), base=base)
+    if as_json:
+        print_json({"model": str(model), "changed": changed})
+    else:
+        out.print("; ".join(changed) if changed else f"nothing to change: {model} has no new version")
 
 
 def relabel_command(
@@ -99,7 +122,12 @@ def forget_command(
 
     require_single_process("forget")
     done = forget_class(model, name, images=images, base=base)
-    out.print(f"{name} was removed: its name, its part of the head and its images in the replay memory.")
+    parts = (
+        "its name, its part of the head and its images in the replay memory"
+        if done.replayed
+        else "its name and its part of the head"
+    )
+    out.print(f"{name} was removed: {parts}.")
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,12 +24,16 @@ class Encoder:
         prompt: Template of a class text; ``{}`` stands for the class. With several, a class has the mean of their features.
         batch_size: Images or texts per pass.
         normalise: L2-normalise image features. Text features are always normalised.
+
+    Attributes:
+        on_images: Called after each batch of images with their number, unless it is None.
     """
 
     def __init__(self, backbone: Backbone, *, prompt: str | Sequence[str], batch_size: int, normalise: bool = True) -> None:
         self.backbone, self.batch_size, self.normalise = backbone, batch_size, normalise
         self.templates = [prompt] if isinstance(prompt, str) else list(prompt)
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
+        self.on_images: Callable[[int], None] | None = None
         self._texts: dict[str, Tensor] = {}
         self._latest: tuple[tuple[str, ...], Tensor] | None = None
 
@@ -75,10 +79,11 @@ class Encoder:
             return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         indices = torch.arange(len(pixels))
         parts = (parallel.shard(indices) if shared else indices).split(self.batch_size)
-        features = [
-            self.backbone.image_features(prepared, normalise=self.normalise)
-            for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part)))
-        ]
+        features = []
+        for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part))):
+            features.append(self.backbone.image_features(prepared, normalise=self.normalise))
+            if self.on_images is not None:
+                self.on_images(len(part))
         empty = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)  # a process may have no images
         encoded = torch.cat([empty, *features])
         return parallel.gather_rows(encoded) if shared else encoded

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from mgclip.errors import InputError, MGCLIPError
 
+DEVICE = "MGCLIP_DEVICE"
+"""The environment variable that names the device to compute on, as ``--device`` does."""
+
 TIMEOUT = timedelta(hours=2)
 """How long a process waits for the others. A process that dies ends the others at once, so this matters for slow disks only."""
 
@@ -41,7 +44,7 @@ def _state() -> Any:
     """The state of accelerate. Raises ``MGCLIPError`` if the processes are not connected to each other."""
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
+    state = PartialState(cpu=local_device().type == "cpu", timeout=TIMEOUT)
     if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the number of connected processes is {state.num_processes}: start "
@@ -80,10 +83,23 @@ def check_same_in_all_processes(what: str, facts: Any) -> None:
 
 
 def local_device() -> torch.device:
-    """Return the GPU of this process, or the CPU if there is no GPU."""
+    """Return the device that ``MGCLIP_DEVICE`` names, otherwise the GPU of this process, or the CPU if there is no GPU."""
+    name = os.environ.get(DEVICE, "").strip()
+    chosen = checked_device(name) if name else None
+    if chosen is not None and name != "cuda":  # of several processes, each has a GPU of its own
+        return chosen
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", _number("LOCAL_RANK", 0) % torch.cuda.device_count())
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """Return a device. Raises ``InputError`` if this machine does not have it, or if it has no double precision."""
+    try:
+        return torch.zeros(1, dtype=torch.float64, device=device).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
+        usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise InputError(f"The device {str(device)!r} cannot be used on this machine: choose from {', '.join(usable)}.") from None
 
 
 def wait() -> None:

@@ -26,6 +26,7 @@ from mgclip.method.settings import Settings
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
 from mgclip.validation import problems
+from mgclip.words import count
 
 EMBEDDED = Path(str(files("mgclip") / "assets" / "recording"))
 """The recording inside the package, made by ``scripts/record_conformance.py``."""
@@ -118,7 +119,7 @@ def read_recording(folder: Path) -> Recording:
         raise InputError(f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once.")
     sizes = task_sizes(len(config.class_order), initial=config.initial_classes, increment=config.classes_per_task)
     if len(sizes) != len(trace.tasks):
-        raise InputError(f"{folder / 'trace.json'} records {len(trace.tasks)} tasks; its settings make {len(sizes)}.")
+        raise InputError(f"{folder / 'trace.json'} records {count(len(trace.tasks), 'task')}; its settings make {len(sizes)}.")
     try:
         final = load_file(folder / "final.safetensors")
     except (OSError, SafetensorError) as error:

@@ -33,6 +33,7 @@ from mgclip.stream.datasets import ICON_SETS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
 from mgclip.untrusted import read_json
+from mgclip.words import count
 
 RECORDS, RECIPE, ENVIRONMENT = "records.jsonl", "recipe.yaml", "environment.json"
 SUMMARY = "summary.json"
@@ -165,15 +166,16 @@ def read_records(folder: Path) -> list[Record]:
     return records
 
 
-def kept_records(folder: Path, count: int) -> list[Record]:
-    """The records of the first ``count`` tasks, which the checkpoint contains. Raises ``InputError`` if one is missing or
+def kept_records(folder: Path, tasks: int) -> list[Record]:
+    """The records of the first ``tasks`` tasks, which the checkpoint contains. Raises ``InputError`` if one is missing or
     damaged.
     """
-    records = read_records(folder)[:count]
+    records = read_records(folder)[:tasks]
     for number, record in enumerate(records, start=1):
         checked(Record, record, f"Line {number} of {folder / RECORDS}")
-    if len(records) < count:
-        raise InputError(f"{folder} has {len(records)} records but a checkpoint after {count} tasks: restart this method.")
+    if len(records) < tasks:
+        has = f"{count(len(records), 'record')} but a checkpoint after {count(tasks, 'task')}"
+        raise InputError(f"{folder} has {has}: restart this method.")
     return records
 
 

@@ -120,7 +120,7 @@ def model_card(
         model=model.settings,
         settings=_settings(model),
         solved=_solved_facts(model),
-        adapted=adapters_have_effect(model.backbone),
+        adapted=bool(model.epochs) and adapters_have_effect(model.backbone),
         decided=_decided(model),
         epochs=model.epochs or 0,
         onnx=onnx,

@@ -40,6 +40,8 @@ class Calibration:
         deviation: sd, the standard deviation of the head's leave-one-out scores.
         accuracy: The share of images that would be recognised had they not been learned; None without evidence.
         likeness: The largest head score that 99, 95 and 90 % of these images reach; empty without evidence.
+        head_accuracy: The same share for the head alone; None without evidence, or if an older version stored the model.
+        text_accuracy: The same share for the texts alone.
     """
 
     head: float = PRIOR[0]
@@ -47,6 +49,8 @@ class Calibration:
     deviation: float = 1.0
     accuracy: float | None = None
     likeness: tuple[float, ...] = ()
+    head_accuracy: float | None = None
+    text_accuracy: float | None = None
 
     def logits(self, scores: Tensor, text_logits: Tensor | None) -> Tensor:
         """Fused logits ``(b, c)`` of the head's scores and the text logits, both ``(b, c)``; None for the head alone."""
@@ -54,25 +58,33 @@ class Calibration:
         return weighted if text_logits is None else weighted + self.text * text_logits.to(scores)
 
 
-def calibrate(scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor) -> Calibration:
+def calibrate(
+    scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
+) -> Calibration:
     """Fit the calibration to learned images: their leave-one-out scores and text logits ``(n, c)`` over all classes, their
-    classes ``(n,)``, and the images of each class ``(c,)``.
+    classes ``(n,)``, and the images of each class ``(c,)``. The weight of the texts is ``text_weight`` if that is given.
 
     The only image of a class says nothing about the head, because the head would not know the class without it. The texts would:
     it counts as an image that the text branch answers alone.
     """
     deviation = scores.std().item() if scores.numel() > 1 else 1.0
     if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
-        return Calibration(deviation=deviation if deviation > 0 else 1.0)
+        text = PRIOR[1] if text_weight is None else text_weight
+        return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
     text_logits, several = text_logits.to(scores), counts[labels] > 1
     head, text = fit_weights(scores / deviation, text_logits, labels, several)
+    text = text if text_weight is None else text_weight
     fitted = Calibration(head, text, deviation)
     if not several.any():
         return fitted
     scores, text_logits, labels = scores[several], text_logits[several], labels[several]
-    right = (fitted.logits(scores, text_logits).argmax(1) == labels).double().mean().item()
+    both, of_head, of_text = (
+        (values.argmax(1) == labels).double().mean().item()
+        for values in (fitted.logits(scores, text_logits), scores, text_logits)
+    )
     shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
-    return Calibration(head, text, deviation, right, tuple(scores.amax(1).quantile(shares).tolist()))
+    likeness = tuple(scores.amax(1).quantile(shares).tolist())
+    return Calibration(head, text, deviation, both, likeness, of_head, of_text)
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:

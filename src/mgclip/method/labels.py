@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.names import canonical
+from mgclip.words import count
 
 
 def is_missing(value: Any) -> bool:
@@ -24,11 +25,16 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value that prints without NumPy's name; anything else unchanged."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def name_list(names: Any) -> tuple[str, ...]:
     """Class names as text, from a list of texts or numbers. Raises ``InputError`` if this is not a list, or an item is missing,
     empty, or neither a text nor a number.
     """
-    listed = _listed(names, "class_names")
+    listed = [plain(name) for name in _listed(names, "class_names")]
     for name in listed:
         if is_missing(name) or not isinstance(name, str | numbers.Number | np.bool_) or not str(name).strip():
             raise InputError(f"A class needs a name; found {name!r}.")
@@ -79,6 +85,7 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
     Raises ``InputError`` if a key is not among the ``known`` names, if two keys are the same name, or if a text is missing or
     empty.
     """
+    texts = {plain(key): text for key, text in texts.items()}
     allowed = {canonical(name): name for name in known}
     keys = Counter(canonical(str(key)) for key in texts)
     if unknown := [key for key in texts if canonical(str(key)) not in allowed]:
@@ -133,9 +140,9 @@ def _unknown(values: Iterable[Any], named: list[int | None], names: tuple[str, .
             "every label is one of its names."
         )
     first = next(value for value, position in zip(values, named, strict=True) if position is None)
-    first = first.item() if isinstance(first, np.generic) else first
+    first = plain(first)
     if isinstance(first, str):
-        return InputError(f"The label {first!r} is not among the {len(names)} names in class_names.")
+        return InputError(f"The label {first!r} is not in class_names, which holds {count(len(names), 'name')}.")
     return InputError(f"labels must be whole numbers or class names; found {type(first).__name__} {first!r}.")
 
 

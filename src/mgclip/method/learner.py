@@ -51,6 +51,8 @@ class MGCLIP(LearnedModel):
         >>> result = model.learn([ring], ["ring"], class_names=["ring"])
         >>> model.predict([plus, ring, circle]).names
         ['plus', 'ring', 'circle']
+        >>> model
+        <MGCLIP of iconclip, texts and trained head, 3 classes: 'circle', 'plus', 'ring'>
         >>> model.save_pretrained("shapes")
         >>> model = MGCLIP.from_pretrained("shapes")
         >>> model.relabel("circle", "disc")

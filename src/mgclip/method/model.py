@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, solved_head
 from mgclip.method.calibration import Calibration
+from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.labels import name_list
@@ -31,6 +33,10 @@ from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
+from mgclip.words import count
+
+SHOWN = 5
+"""Classes that the text form of a model names."""
 
 
 class LearnedModel:
@@ -48,6 +54,14 @@ class LearnedModel:
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+
+    def __repr__(self) -> str:
+        """What the model is: its CLIP, its head, and its classes."""
+        head = {"analytic": "solved", "trained": "trained"}[self.settings.compensation]
+        using = {"both": f"texts and {head} head", "text": "texts", "image": f"{head} head"}[self.settings.branches]
+        names = ", ".join([*map(repr, self.class_names[:SHOWN]), *(["..."] if len(self.class_names) > SHOWN else [])])
+        known = f"{count(len(self.class_names), 'class', 'classes')}" + (f": {names}" if names else "")
+        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {known}>"
 
     @classmethod
     @accepts_former_names(computing="runtime")
@@ -122,7 +136,22 @@ class LearnedModel:
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
         ``new`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), old, new, text, logits_over(self.encoder, self.settings)))
+        self._load_state(class_edits.relabel(self._state(), str(old), str(new), text, logits_over(self.encoder, self.settings)))
+
+    @in_ordinary_modes
+    def change_settings(self, **given: Any) -> None:
+        """Change settings that need no training: ``branches``, ``fusion``, ``vision_weight``, ``text_weight``, ``unknown_below``,
+        and those of memory and speed, which take effect when the model is loaded again.
+
+        Args:
+            **given: Settings by name.
+
+        Raises:
+            InputError: If a setting needs training, has no effect on this model, or has a wrong value.
+        """
+        state = with_settings(self._state(), given, partial(logits_over, self.encoder))
+        self.settings = state.settings
+        self._load_state(state)
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
@@ -136,8 +165,8 @@ class LearnedModel:
         Raises:
             InputError: If the class was not learned, or if these are not its images.
         """
-        own = None if images is None else self._marked(self.encoder.pixels(images), name)
-        self._load_state(class_edits.forget(self._state(), name, own, logits_over(self.encoder, self.settings)))
+        own = None if images is None else self._marked(self.encoder.pixels(images), str(name))
+        self._load_state(class_edits.forget(self._state(), str(name), own, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def learned_as(self, images: Any) -> list[tuple[str, ...]]:
@@ -171,7 +200,7 @@ class LearnedModel:
         """
         pixels, named = self.encoder.pixels(images), name_list(names)
         if len(pixels) != len(named):
-            raise InputError(f"Each image needs a class: found {len(pixels)} images and {len(named)} names.")
+            raise InputError(f"Each image needs a class: found {count(len(pixels), 'image')} and {count(len(named), 'name')}.")
         marked = self._marked(pixels, named)
         state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder, self.settings))
         self._load_state(state)
@@ -211,7 +240,7 @@ class LearnedModel:
 
         Args:
             images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
-                several images, or a single image.
+                several images, or a single image, whose predictions have one row: ``model.predict("a.jpg").names[0]``.
             candidates: Texts of further classes, which are recognised by their text alone.
 
         Returns:

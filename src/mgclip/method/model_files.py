@@ -13,6 +13,7 @@ from torch import Tensor
 from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_backbone, load_base
+from mgclip.clip.parallel import checked_device, local_device
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
 from mgclip.method import solved_files
@@ -166,6 +167,7 @@ def open_model(
         The CLIP, the settings, and the saved model unless a new one is made.
     """
     reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
+    device = local_device() if device is None else checked_device(device)
     if not isinstance(runtime, Mapping | None):
         raise InputError(f"runtime must be a mapping of settings; found {type(runtime).__name__}.")
     if not is_saved(reference):
@@ -181,7 +183,7 @@ def open_model(
     check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
     if found.state.head.shape[1] != backbone.feature_dim:
         rows, width = found.state.head.shape[1], backbone.feature_dim
-        raise InputError(f"The head in {reference} has rows of {rows} numbers; this CLIP's features have {width}.")
+        raise InputError(f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}.")
     return backbone, found.state.settings.changed(runtime or {}), found
 
 

@@ -159,6 +159,7 @@ def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[
     texts = (candidates,) if isinstance(candidates, str) or not isinstance(candidates, Iterable) else tuple(candidates)
     if texts == (candidates,) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"candidates must be a list of texts; found {candidates!r}.")
+    texts = tuple(map(str, texts))  # a NumPy text prints with NumPy's name
     check_candidates(texts, learned)
     return texts
 

@@ -84,6 +84,10 @@ class Settings(CheckedSettings):
     """beta: weight of the image branch; the text branch has weight 1."""
     fusion: Literal["published", "single-softmax", "calibrated"] = "published"
     """How the branches are mixed; ``calibrated`` is for the solved head, and the only one for it."""
+    text_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """b: weight of the text branch in calibrated fusion; null: fitted to the learned images."""
+    unknown_below: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """``mgclip predict`` answers *unknown* if the likeness is below this; 0: never."""
 
     memory: Annotated[int, Field(ge=0)] = 0
     """Old images to keep, of all classes together; 0: none, the method as published."""

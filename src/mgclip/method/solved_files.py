@@ -128,6 +128,7 @@ def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings:
         0 if bank is None else settings.bank_per_class,
         undecided,
         known.evidence,
+        settings.text_weight,
     )
 
 

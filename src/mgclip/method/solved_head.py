@@ -49,6 +49,7 @@ class SolvedHead:
         per_class: The largest number of features of a class in the bank.
         frozen: The sums over the features of the pre-trained CLIP, while it is undecided whether the adapters stay.
         evidence: What is known about adapters, if that was to be decided.
+        text_weight: The weight of the texts; None fits it.
     """
 
     fourier: FourierFeatures
@@ -62,6 +63,7 @@ class SolvedHead:
     per_class: int = 0
     frozen: Sums | None = None
     evidence: Evidence = field(default_factory=Evidence)
+    text_weight: float | None = None
 
     @classmethod
     def empty(
@@ -72,6 +74,7 @@ class SolvedHead:
         per_class: int = 0,
         undecided: bool = False,
         class_balance: bool = True,
+        text_weight: float | None = None,
     ) -> SolvedHead:
         """A head that has learned nothing.
 
@@ -81,6 +84,7 @@ class SolvedHead:
             per_class: The largest number of features of a class in its bank; 0 for a head without a bank.
             undecided: Whether to keep the sums of the pre-trained CLIP too.
             class_balance: Whether every class weighs the same, or every image.
+            text_weight: The weight of the texts; None fits it.
         """
         sums = Sums.empty(fourier.width + 1, device, class_balance=class_balance)
         none = torch.empty(0, dtype=torch.long, device=device)
@@ -89,7 +93,17 @@ class SolvedHead:
         sample = Images(none, none, features, features if undecided else None)
         bank = Bank.empty(fourier.dim, device) if per_class else None
         frozen = sums if undecided else None
-        return cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class, frozen=frozen)
+        return cls(
+            fourier,
+            sums,
+            learned,
+            sample,
+            sums.targets,
+            bank=bank,
+            per_class=per_class,
+            frozen=frozen,
+            text_weight=text_weight,
+        )
 
     def emptied(self) -> SolvedHead:
         """A head of the same kind that has learned nothing."""
@@ -99,6 +113,7 @@ class SolvedHead:
             per_class=self.per_class,
             undecided=self.frozen is not None,
             class_balance=self.sums.class_balance,
+            text_weight=self.text_weight,
         )
 
     def to(self, device: torch.device) -> SolvedHead:
@@ -283,7 +298,8 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
-    calibration = calibrate(scores, text_logits(sample.features), sample.labels, head.sums.counts)
+    logits, counts = text_logits(sample.features), head.sums.counts
+    calibration = calibrate(scores, logits, sample.labels, counts, text_weight=head.text_weight)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
 
 

@@ -122,6 +122,7 @@ def solve_task(
             per_class=per_class,
             undecided=images.frozen is not None,
             class_balance=settings.class_balance,
+            text_weight=settings.text_weight,
         )
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)

@@ -224,7 +224,8 @@ def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint:
     if backbone.fingerprint != fingerprint:
         raise InputError(
             f"{folder} was trained on the CLIP {reference} (fingerprint {fingerprint[:8]}); "
-            f"{backbone.reference} is a different CLIP ({backbone.fingerprint[:8]}): load the one the model was trained on."
+            f"{backbone.reference} is a different CLIP ({backbone.fingerprint[:8]}): give the right one with --base (base= in "
+            "Python)."
         )
 
 

@@ -15,6 +15,7 @@ from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.files import are_files
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
 from mgclip.stream.unreadable import NO_TASK, OnImages, find_unreadable
+from mgclip.words import count
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
     """The problems that show without opening an image."""
     names = found.dataset.class_names
     if entry.classes is not None and len(names) != entry.classes:
-        yield Finding("wrong count", f"{len(names)} classes; published are {entry.classes}")
+        yield Finding("wrong count", f"{count(len(names), 'class', 'classes')}; published are {entry.classes}")
     for part, split in parts.items():
         published: Published = getattr(entry, part)
         if len(split.labels) == 0:
@@ -104,13 +105,14 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
             folder = class_folder(split, label, found.path)
             yield Finding("missing class", f"{part}: the class {names[label]!r} has no image in {folder}")
         if published.images is not None and len(split.labels) != published.images:
-            yield Finding("wrong count", f"{part}: {len(split.labels):,} images; published are {published.images:,}")
+            yield Finding("wrong count", f"{part}: {count(len(split.labels), 'image')}; published are {published.images:,}")
         if published.each is not None:
             low, high = published.each
             of = f"{low}" if low == high else f"{low} to {high}"
-            for label, count in enumerate(np.bincount(split.labels, minlength=len(names)).tolist()):
-                if count and not low <= count <= high:
-                    yield Finding("wrong count", f"{part}: the class {names[label]!r} has {count} images; published are {of}")
+            for label, images in enumerate(np.bincount(split.labels, minlength=len(names)).tolist()):
+                if images and not low <= images <= high:
+                    has = f"{part}: the class {names[label]!r} has {count(images, 'image')}"
+                    yield Finding("wrong count", f"{has}; published are {of}")
     for folder in found.extra:
         yield Finding("extra folder", f"{folder} is not a class of {found.dataset.name}")
     for file in found.absent:

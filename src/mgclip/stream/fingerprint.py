@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from mgclip.stream.data import PARTS, Split
 from mgclip.stream.files import are_files
 from mgclip.stream.tasks import Task
+from mgclip.words import count
 
 SIZES_CHECKED = 2000
 """Files of each part of a task whose size is checked; of all others, only the name counts."""
@@ -45,7 +46,7 @@ def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> s
     """The first difference, in a few words; None if there is none."""
     for name in before.keys() | now.keys():
         if name not in before or name not in now:
-            return f"{len(before)} tasks then, {len(now)} now"
+            return f"{count(len(before), 'task')} then, {len(now)} now"
     for name, task in before.items():
         was, is_now = task["classes"], now[name]["classes"]
         if was != is_now:
@@ -58,7 +59,7 @@ def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> s
 
 def _words(part: str, was: DataPart, now: DataPart) -> str:
     if was["images"] != now["images"]:
-        return f"{was['images']} {part} images then, {now['images']} now"
+        return f"{count(was['images'], f'{part} image')} then, {now['images']:,} now"
     return f"its {part} images are different, or in another order"
 
 

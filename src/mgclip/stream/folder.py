@@ -53,12 +53,12 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in walk(folder) if is_image_name(entry.name))
 
 
-def read_classes(folder: Path) -> dict[str, list[Path]]:
+def read_classes(folder: Path, *, check: bool = True) -> dict[str, list[Path]]:
     """The image files of each class, sorted by name: each folder in a folder is a class, with all images in it at any depth.
     Empty classes are kept.
 
-    Raises ``InputError`` if there is no such folder, it has no class folder, it contains folders of folders, or two names look
-    alike.
+    Raises ``InputError`` if there is no such folder, it has no class folder, it contains folders of folders, or, unless ``check``
+    is false, two names look alike.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
@@ -71,7 +71,8 @@ def read_classes(folder: Path) -> dict[str, list[Path]]:
             f"{folder} contains folders of folders ({_listed(names)}; {names[0]}/ contains {inside}): "
             "expected one folder of images for each class, so use one of these folders."
         )
-    check_distinguishable(names)
+    if check:
+        check_distinguishable(names)
     return {name: image_files(folder / name) for name in names}
 
 

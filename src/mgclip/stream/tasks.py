@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mgclip.errors import InputError
 from mgclip.names import canonical
 from mgclip.stream.data import Dataset, Split, Subset
+from mgclip.words import count
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
     first = initial or increment
     if first > classes:
         key = "initial_classes" if initial else "classes_per_task"
-        raise InputError(f"The first task needs {first} classes; the data has {classes}: lower {key}.")
+        raise InputError(f"The first task needs {count(first, 'class', 'classes')}; the data has {classes}: lower {key}.")
     sizes = [first]
     while (left := classes - sum(sizes)) > 0:
         sizes.append(min(increment, left))
@@ -58,8 +59,8 @@ def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> 
         classes = list(order[first : first + size])
         names, texts = tuple(unique[c] for c in classes), tuple(dataset.class_names[c] for c in classes)
         train, test = _select(dataset.train, classes), _select(dataset.test, classes)
-        for name, count in zip(names, np.bincount(train.labels, minlength=size), strict=True):
-            if count == 0:
+        for name, images in zip(names, np.bincount(train.labels, minlength=size), strict=True):
+            if images == 0:
                 raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
         if len(test.labels) == 0:
             raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(names[:3])}) has no test image.")

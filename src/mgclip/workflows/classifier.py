@@ -18,7 +18,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.image_lists import image_list
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
-from mgclip.method.labels import is_missing, texts_by_name
+from mgclip.method.labels import is_missing, plain, texts_by_name
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
@@ -28,6 +28,8 @@ from mgclip.workflows.growth import grows_classes
 
 FITTED = ("model_", "labels_", "classes_")
 """Attributes of a fitted classifier."""
+NESTED = "settings__"
+"""The start of a parameter that is one of the settings."""
 
 
 class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -44,6 +46,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings: Settings that replace those of the method (docs/recipes.md), such as ``{"features": 4096}``;
             ``set_params(settings__features=4096)`` changes one of them. Of ``Settings(...)``, those that were given count.
         class_texts: What prompts call a label. Keys are labels, as they are or as text; the default is the label itself.
+        **nested: Single settings as ``settings__NAME``, such as ``settings__epochs=2``, as a grid search sets them.
 
     Attributes:
         classes_: Labels learned so far, sorted, ``(classes,)``.
@@ -65,8 +68,24 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         method: str | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
         class_texts: Mapping[Any, str] | None = None,
+        **nested: Any,
     ) -> None:
         self.clip, self.method, self.settings, self.class_texts = clip, method, settings, class_texts
+        if wrong := [name for name in nested if not name.startswith(NESTED)]:
+            raise TypeError(f"MGCLIPClassifier() got an unexpected keyword argument {wrong[0]!r}")
+        if nested:
+            self.set_params(**nested)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name.
+
+        Args:
+            deep: Also each given setting as ``settings__NAME``.
+        """
+        settings = self.settings  # anything, because scikit-learn sets parameters without a check
+        given = _given(settings) if deep and isinstance(settings, Settings) else settings
+        given = given if deep and isinstance(given, Mapping) else {}
+        return {**super().get_params(deep=False), **{f"{NESTED}{name}": value for name, value in given.items()}}
 
     def set_params(self, **params: Any) -> MGCLIPClassifier:
         """Set parameters; ``settings__NAME`` sets one of the method's settings.
@@ -80,7 +99,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: If a setting is given and ``settings`` is neither a mapping nor ``Settings``.
         """
-        changes = {key.removeprefix("settings__"): params.pop(key) for key in list(params) if key.startswith("settings__")}
+        changes = {key.removeprefix(NESTED): params.pop(key) for key in list(params) if key.startswith(NESTED)}
         super().set_params(**params)
         if changes:
             self.settings = {**_given(self.settings), **changes}
@@ -143,7 +162,8 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = self.model_ if hasattr(self, "model_") else None
         known = new[:0] if model is None else self.labels_
         if len(known) and (new.dtype.kind in "OU") != (known.dtype.kind in "OU"):
-            raise InputError(f"All labels must have the same type: {known[0]!r} was learned before, now found {new[0]!r}.")
+            first, now = plain(known[0]), plain(new[0])
+            raise InputError(f"All labels must have the same type: {first!r} was learned before, now found {now!r}.")
         grows = model is not None and grows_classes(model)
         if not grows and len(again := np.intersect1d(new, known)):
             advice = (
@@ -151,7 +171,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 if later
                 else f"call fit with other classes, or with a CLIP instead of {self.clip}"
             )
-            raise InputError(f"The class {again[0]!r} was learned before: {advice}.")
+            raise InputError(f"The class {plain(again[0])!r} was learned before: {advice}.")
         names = tuple(map(str, new))
         texts = self._texts(names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later)
         model = model or self._open()

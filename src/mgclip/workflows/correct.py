@@ -122,7 +122,8 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     if changed:
         learned = {file.resolve() for file in right}
         held_out = {
-            name: [file for file in files if file.resolve() not in learned] for name, files in read_held_out(folder).items()
+            name: [image for image in images if image.path.resolve() not in learned]
+            for name, images in read_held_out(folder).items()
         }
         note = {
             "what": f"corrected {count(changed, 'image')}",
@@ -131,7 +132,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
             "images": changed,
             "moved": dict(moved),
         }
-        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return {
         "model": str(folder),
         "images": len(names),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
 from mgclip.method.class_edits import position_of
@@ -14,9 +15,8 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
-from mgclip.workflows.held_out import as_json, joined, read_held_out
-
-HeldOut = Mapping[str, Sequence[Path]]
+from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
+from mgclip.workflows.predict import check_unknown
 
 
 def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str = "") -> bool:
@@ -58,6 +58,35 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     return _save_edited(folder, base, rename).startswith("united ")
 
 
+def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> list[str]:
+    """Change settings of a saved model that need no training.
+
+    Args:
+        folder: Folder of the model.
+        given: Settings by name.
+        base: Path of the model's CLIP, if it has moved.
+
+    Returns:
+        What changed, such as ``branches: both -> image``; nothing is saved if nothing changed.
+
+    Raises:
+        InputError: If a setting needs training, does not exist, has no effect on this model, or has a wrong value.
+    """
+    changed: list[str] = []
+
+    def change(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
+        before = model.settings
+        model.change_settings(**given)
+        if model.settings.unknown_below:
+            check_unknown(model)
+        pairs = [(key, getattr(before, key), getattr(model.settings, key)) for key in given]
+        changed.extend(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new)
+        return held_out, f"set {', '.join(f'{key}={new}' for key, old, new in pairs if old != new)}" if changed else ""
+
+    _save_edited(folder, base, change)
+    return changed
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """What remains after a class was removed.
@@ -65,12 +94,14 @@ class Forgotten:
     Attributes:
         versions: The numbers of the other versions, which may still contain the class.
         adapted: Whether adapters were trained, which may have learned from its images.
+        replayed: Whether images of it were removed from the replay memory.
         traces: Whether the scatter of its images remains in the sums of a solved head.
     """
 
     versions: list[int]
     adapted: bool
     traces: bool
+    replayed: bool = False
 
 
 def forget_class(folder: Path, name: str, *, images: Path | None = None, base: str = "") -> Forgotten:
@@ -87,18 +118,20 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
         InputError: If there is no such class, or an image from which it was learned is missing in the folder.
     """
     files = None if images is None else image_files(images)
-    adapted = traces = False
+    adapted = traces = replayed = False
 
     def remove(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        nonlocal adapted, traces
+        nonlocal adapted, traces, replayed
+        before = 0 if model.memory is None else len(model.memory.labels)
         own = None if files is None else _learned_images(model, name, files)
         model.forget(name, images=own)
         adapted, traces = adapters_have_effect(model.backbone), model.solved is not None and own is None
+        replayed = before > (0 if model.memory is None else len(model.memory.labels))
         left = {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
         return left, f"forgot {name}"
 
     _save_edited(folder, base, remove)
-    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces)
+    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces, replayed)
 
 
 def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Path]:
@@ -110,10 +143,14 @@ def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Pat
 
 
 def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tuple[HeldOut, str]]) -> str:
-    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done."""
+    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done;
+    nothing is saved if that is empty.
+    """
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
         held_out, what = edit(model, read_held_out(folder))
-        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out)})
+        if not what:
+            return what
+        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out, folder)})
     return what

@@ -18,6 +18,7 @@ from mgclip.method.predictions import Predictions
 from mgclip.names import canonical
 from mgclip.stream.folder import misspelling
 from mgclip.words import count
+from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.measure import LabelledImages, flatten
 
 BATCH = 4096
@@ -36,9 +37,10 @@ class Thresholds(TypedDict):
 
 
 class LearnedEvidence(TypedDict):
-    """The same of a solved head, which has all three."""
+    """The same of a solved head, which has all three, and the leave-one-out accuracy of each branch."""
 
-    leave_one_out: float
+    leave_one_out: float | None
+    left_out: BranchAccuracies
     likeness: dict[str, float]
     likeness_of: str
 
@@ -74,7 +76,7 @@ def evaluate_images(
             f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
             f"(first: {unknown[0]!r}"
             + (f"; the model knows {near!r}" if near else "")
-            + "): rename them, or give their class names in classes.csv."
+            + "): rename them, give their class names in classes.csv, or measure the others with --known-only."
         )
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
@@ -122,6 +124,13 @@ def _judged(model: MGCLIP, files: Sequence[Path], truth: NDArray[Any], parts: Se
     return judged
 
 
+def only_known(model: MGCLIP, images: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
+    """The images of the classes that the model knows, and the names of the other classes."""
+    known = set(map(canonical, model.class_names))
+    others = [name for name in images if canonical(name) not in known]
+    return {name: files for name, files in images.items() if name not in others}, others
+
+
 def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:
     if not model.settings.uses_head:
         return None
@@ -136,12 +145,17 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     """
     if model.solved is None:
         raise InputError("Only a solved head can be measured without images: give a folder of labelled images.")
-    found = model.solved.calibration
-    if found.accuracy is None:
+    found, left_out = model.solved.calibration, left_out_branches(model)
+    if left_out is None:
         raise InputError(
             "A single class, or one image of each class, says nothing about the model: give a folder of labelled images."
         )
-    return {"leave_one_out": found.accuracy, "likeness": _by_share(found.likeness), "likeness_of": LEFT_OUT}
+    return {
+        "leave_one_out": left_out["model"],
+        "left_out": left_out,
+        "likeness": _by_share(found.likeness),
+        "likeness_of": LEFT_OUT,
+    }
 
 
 def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
@@ -149,7 +163,8 @@ def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
     if not model.settings.uses_head:
         return {"leave_one_out": None, "likeness": None, "likeness_of": None}
     if model.solved is not None and model.solved.calibration.accuracy is not None:
-        return {**learned_evidence(model)}
+        found = learned_evidence(model)
+        return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
     return {"leave_one_out": None, "likeness": _by_share(shares.tolist()), "likeness_of": MEASURED}
 

@@ -15,10 +15,12 @@ from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import AdapterDecision, SkippedImage
 from mgclip.experiment.task_record import adapter_decision
 from mgclip.method.learner import MGCLIP
+from mgclip.method.predictions import Predictions
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
 from mgclip.words import count
-from mgclip.workflows.held_out import as_json, held_out_images, joined, read_held_out
+from mgclip.workflows.branches import left_out_branches, measured_branches
+from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
 from mgclip.workflows.note import Accuracies, LearnNote, Remarks, TextMeasures
 from mgclip.workflows.plan import Plan
@@ -34,6 +36,7 @@ def learn_folder(
     retention: Mapping[str, Sequence[Path]] | None = None,
     skipped: Sequence[SkippedImage] = (),
     on_step: OnStep = lambda step: None,
+    on_images: Callable[[int], None] | None = None,
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> LearnNote:
@@ -49,6 +52,7 @@ def learn_folder(
         retention: Images of classes never trained on, by class.
         skipped: Images that were left out, for the note.
         on_step: Called after each training step.
+        on_images: Called after images were encoded, with their number.
         checkpoint_every: Steps between checkpoints.
         stop: Called after each step of the adapters; if it returns True, the step is saved and ``Stopped`` raised.
 
@@ -59,7 +63,9 @@ def learn_folder(
         'learned 2 classes'
     """
     begun = time.perf_counter()
-    images = _images(model, folder, plan, retention or {})
+    model.encoder.on_images = on_images
+    earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
+    images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
     before = model.classify(features[1]).names if len(images.old) else []
     untuned = _untuned(model, plan, images, features)
@@ -69,6 +75,7 @@ def learn_folder(
     )
     if learned.epochs or learned.adapters is not None:  # otherwise they are the same as before
         features = images.features(model)
+    found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
     note: LearnNote = {
         "what": _what(plan),
         "origin": origin,
@@ -77,13 +84,16 @@ def learn_folder(
         **_remarks(plan, skipped, adapter_decision(learned)),
         "epochs": learned.epochs,
         "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
-        "accuracy": _accuracies(model, images, features, before),
-        "leave_one_out": None if model.solved is None else model.solved.calibration.accuracy,
+        "accuracy": _accuracies(found, images, before),
+        "branches": measured_branches(model, found, [*images.new.truth, *images.old.truth]),
+        "leave_one_out": None if left_out is None else left_out["model"],
+        "left_out": left_out,
         "untuned": untuned,
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    _save(model, folder, plan, note)
+    _save(model, folder, plan, earlier, note)
+    model.encoder.on_images = None
     return note
 
 
@@ -94,10 +104,10 @@ def _untuned(model: MGCLIP, plan: Plan, images: _Images, features: tuple[Tensor,
         return _by_text(model, plan, images, images.features(model) if adapted else features)
 
 
-def _save(model: MGCLIP, folder: Path, plan: Plan, note: LearnNote) -> None:
+def _save(model: MGCLIP, folder: Path, plan: Plan, earlier: HeldOut, note: LearnNote) -> None:
     """Save the next version with its note and its held-out images."""
-    held_out = joined(model.class_names, read_held_out(folder), plan.tests)
-    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out)})
+    images = joined(model.class_names, earlier, held_out(plan.tests, plan.folder))
+    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(images, folder)})
     remove_task_checkpoints(folder)
 
 
@@ -114,8 +124,8 @@ class _Images(NamedTuple):
         return self.new.features(model), self.old.features(model)
 
 
-def _images(model: MGCLIP, folder: Path, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
-    old_images, gone = held_out_images(folder, model.class_names)
+def _images(model: MGCLIP, earlier: HeldOut, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
+    old_images, gone = measurable(earlier, model.class_names)
     room = MemoryBudget(KEEP_BYTES)
     old, unreadable = LabelledImages.readable(model, old_images, room)
     new, kept = (LabelledImages.of(model, images, room) for images in (plan.tests, retention))
@@ -141,9 +151,12 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
     return remarks
 
 
-def _accuracies(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> Accuracies:
-    """Accuracies with the current weights; ``before`` are the names predicted for earlier classes before learning."""
-    new, old = (model.classify(part).names if len(part) else [] for part in features)
+def _accuracies(found: Sequence[Predictions], images: _Images, before: Sequence[str]) -> Accuracies:
+    """Accuracies with the current weights: the predictions for images of new and of earlier classes, and the names predicted
+    for the latter before learning.
+    """
+    parts = iter(found)  # one for each kind of images, if there are any
+    new, old = (next(parts).names if len(kind) else [] for kind in (images.new, images.old))
     return {
         "new": accuracy(new, images.new.truth),
         "old": accuracy(old, images.old.truth),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,9 @@ from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, wit
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import check_place, is_saved
+from mgclip.saving.store import check_place, is_saved, read_manifest
+from mgclip.workflows.advice import advice
+from mgclip.workflows.alike_names import AlikeNames
 from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.merge import new_model_like
@@ -42,6 +44,7 @@ class LearnJob:
         hold_out: The share of each class to measure on.
         retention: Images of classes never trained on.
         skipped: Images that cannot be read, and why.
+        photos: Where held-out images are now, if they have moved.
     """
 
     folder: Path
@@ -54,16 +57,25 @@ class LearnJob:
     hold_out: float
     retention: Mapping[str, list[Path]]
     skipped: list[SkippedImage]
+    photos: Path | None = None
 
-    def plan(self) -> tuple[MGCLIP, Plan]:
-        """Load or make the model, and plan.
+    def plan(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> tuple[MGCLIP, Plan]:
+        """Load or make the model, and plan; ``on_images`` is that of ``make_plan``.
 
         Raises:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
         model, notes = self._open()
-        held_out = read_held_out(self.model)
-        plan = make_plan(model, self.source, share=self.hold_out, seed=model.settings.seed, held_out=held_out)
+        held_out = read_held_out(self.model, *([self.photos] if self.photos else []), self.folder)
+        plan = make_plan(
+            model,
+            self.source,
+            share=self.hold_out,
+            seed=model.settings.seed,
+            held_out=held_out,
+            retention=sum(map(len, self.retention.values())),
+            on_images=on_images,
+        )
         return model, replace(plan, notes=(*notes, *plan.notes))
 
     def _open(self) -> tuple[MGCLIP, list[str]]:
@@ -93,12 +105,14 @@ class LearnJob:
         return [key for key in self.given if key not in RUNTIME_SETTINGS]
 
     @contextmanager
-    def begin(self, *, wait: float) -> Iterator[tuple[MGCLIP, Plan]]:
+    def begin(
+        self, *, wait: float, on_images: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[tuple[MGCLIP, Plan]]:
         """Lock the folder of the model, wait up to ``wait`` seconds for another writer, and yield the model and its plan."""
-        planned = None if is_saved(self.model) else self.plan()  # errors come before the folder is created
+        planned = None if is_saved(self.model) else self.plan(on_images)  # errors come before the folder is created
         with only_writer(self.model, wait=wait):
             if planned is None or is_saved(self.model):  # another process may have written it in the meantime
-                planned = self.plan()
+                planned = self.plan(on_images)
             yield planned
 
     def learn(self, model: MGCLIP, plan: Plan, **callbacks: Any) -> LearnReport:
@@ -116,7 +130,8 @@ class LearnJob:
             skipped=self.skipped,
             **callbacks,
         )
-        return {"model": str(self.model), **note, "classes_in_all": len(model.class_names)}
+        name, known = str(self.model), len(model.class_names)
+        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
 
 
 def read_job(
@@ -133,16 +148,29 @@ def read_job(
     hold_out: float = 0.2,
     retention: Path | None = None,
     skip_unreadable: bool = False,
+    merge_names: bool = False,
+    photos: Path | None = None,
+    ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
+
+    ``ask`` is called if names of classes are alike and not to be merged; if it returns True, they are merged.
 
     Raises:
         InputError: If a setting is wrong, or a folder or its images cannot be used.
     """
     check_place(model)
+    if photos is not None and not photos.is_dir():
+        raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
     given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
-    source = read_source(folder, names=names, test=test)
+    known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
+    try:
+        source = read_source(folder, names=names, test=test, known=known, merge_names=merge_names)
+    except AlikeNames as alike:
+        if not ask(alike):
+            raise
+        source = read_source(folder, names=names, test=test, known=known, merge_names=True)
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []
     if skip_unreadable:
@@ -150,4 +178,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped)
+    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos)

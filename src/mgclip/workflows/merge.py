@@ -17,7 +17,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
-from mgclip.workflows.held_out import as_json, joined, read_held_out
+from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
 
 
 class MergeReport(TypedDict):
@@ -71,7 +71,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     model.merge(other)
     assert model.solved is not None
     held_out = joined(model.class_names, read_held_out(first), read_held_out(second))
-    held_out = {name: _not_learned(model, files) for name, files in held_out.items()}
+    held_out = {name: _not_learned(model, images) for name, images in held_out.items()}
     what = f"merged {first.name} and {second.name}"
     report: MergeReport = {
         "model": str(to),
@@ -81,16 +81,17 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     }
     with only_writer(to, wait=WAIT):
         note = {"what": what, "classes": list(model.class_names), "images": report["images"]}
-        model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out)})
+        model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
 
 
-def _not_learned(model: MGCLIP, files: Sequence[Path]) -> list[Path]:
+def _not_learned(model: MGCLIP, images: Sequence[HeldOutImage]) -> list[HeldOutImage]:
     """The images that exist and were not learned: the other model may have learned what one held out."""
-    existing = [file for file in files if file.is_file()]
-    unreadable = find_unreadable_images(existing)
-    readable = [file for index, file in enumerate(existing) if index not in unreadable]
-    return [file for file, was in zip(readable, model.learned_as(readable), strict=True) if not was]
+    existing = [image for image in images if is_there(image)]
+    unreadable = find_unreadable_images([image.path for image in existing])
+    readable = [image for index, image in enumerate(existing) if index not in unreadable]
+    learned = model.learned_as([image.path for image in readable])
+    return [image for image, was in zip(readable, learned, strict=True) if not was]
 
 
 def _shared_images(model: MGCLIP, other: MGCLIP) -> int:

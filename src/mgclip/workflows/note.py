@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import AdapterDecision, GapRecord, SkippedImage, checked
 from mgclip.method.decision import Decision, describe_decision
+from mgclip.workflows.branches import BranchAccuracies
 
 
 class TestImages(TypedDict):
@@ -51,7 +52,8 @@ class Remarks(TypedDict, total=False):
 class LearnNote(Remarks):
     """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning.
 
-    ``leave_one_out``: the share of learned images that would be recognised had they not been learned; None for a trained head.
+    ``branches``: accuracy of the model and of each branch alone on all images measured. ``leave_one_out``: the share of learned
+    images that would be recognised had they not been learned, and ``left_out`` the same for each branch; None for a trained head.
     """
 
     what: str
@@ -61,17 +63,20 @@ class LearnNote(Remarks):
     epochs: int
     test_images: TestImages
     accuracy: Accuracies
+    branches: BranchAccuracies
     leave_one_out: float | None
+    left_out: BranchAccuracies | None
     untuned: TextMeasures
     tuned: TextMeasures
     seconds: float
 
 
 class LearnReport(LearnNote):
-    """The note with the path of the model and the number of all its classes."""
+    """The note with the path of the model, the number of all its classes, and what could be done about the result."""
 
     model: str
     classes_in_all: int
+    advice: list[str]
 
 
 def gap_moved(note: LearnNote) -> float | None:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
-from mgclip.method.solving import trains_adapters
 from mgclip.method.task import make_task
 from mgclip.names import canonical, index_of
-from mgclip.stream.duplicates import describe_duplicates
 from mgclip.stream.folder import misspelling
+from mgclip.workflows.copies import find_copies
+from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
+from mgclip.workflows.held_out import HeldOut, paths, share_of
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
-
-TRAINING_COST = 2.3
-"""Cost of the forward and backward pass of an image, relative to encoding it (docs/performance.md)."""
-TIMED_IMAGES = 16
-"""Images encoded to measure the speed of this machine."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +30,24 @@ class Plan:
         tests: Images to measure on by class, held out or given.
         texts: What prompts call each class.
         known: Number of classes the model knows already.
-        grown: The classes of ``train`` that it knows already.
-        seconds: Estimated time for the shortest and the longest adapter phase that the settings allow.
-        notes: What is not used or not measured, one sentence each.
+        cost: The expected time and memory.
+        notes: What is not used or not measured, and duplicates, one sentence each.
+        grown: The classes of ``train`` that the model knows already.
+        duplicates: Each image that is also in another class or nearly the same as a training image, and that other image.
+        folder: The folder to learn from.
+        held_out: Images of known classes that were held out before, by class; None to read those of the model.
     """
 
     train: dict[str, list[Path]]
     tests: dict[str, list[Path]]
     texts: tuple[str, ...]
     known: int
-    seconds: tuple[float, float]
+    cost: Cost
     notes: tuple[str, ...] = ()
     grown: tuple[str, ...] = ()
+    duplicates: tuple[tuple[Path, Path], ...] = ()
+    folder: Path = Path()
+    held_out: HeldOut | None = None
 
     @property
     def new(self) -> list[str]:
@@ -65,7 +66,14 @@ class Plan:
 
 
 def make_plan(
-    model: MGCLIP, source: Source, *, share: float, seed: int, held_out: Mapping[str, Sequence[Path]] | None = None
+    model: MGCLIP,
+    source: Source,
+    *,
+    share: float,
+    seed: int,
+    held_out: HeldOut | None = None,
+    retention: int = 0,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
     """Choose the images to train and to measure on, and check that all can be learned, before anything is written.
 
@@ -75,12 +83,14 @@ def make_plan(
         share: Share of the images of each class to hold out, if the folder has no test part.
         seed: Seed of the choice.
         held_out: Images of known classes that are held out already, by class. They are never trained on.
+        retention: Number of images of classes never trained on, which are measured too.
+        on_images: Called while images are opened to find duplicates, with the number opened so far and the total.
 
     Raises:
         InputError: If something cannot be learned, such as a known class if the head is a trained one; if a test folder is
             probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
-    source, left_out = leave_out_known_images(model, source, held_out or {})
+    source, left_out = leave_out_known_images(model, source, paths(held_out or {}))
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed)
         missing: tuple[str, ...] = ()
@@ -99,9 +109,12 @@ def make_plan(
     )  # raises an error for what cannot be learned
     if model.settings.memory:
         check_room(model.settings.memory, len(model.class_names) + len(train))
-    notes = tuple(note for note in (source.note, *left_out, *missing, describe_duplicates(files, measured)) if note)
-    seconds = _seconds(model, len(train), files, len(measured))
-    return Plan(train, tests, texts, len(known), seconds, notes, tuple(name for name in train if name in known))
+    old = sum(min(len(own), share_of(held_out or {})) for own in (held_out or {}).values())
+    cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
+    duplicates, about = find_copies(train, tests, on_images)
+    notes = tuple(note for note in (*source.notes, *left_out, *missing, *about) if note)
+    grown = tuple(name for name in train if name in known)
+    return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out)
 
 
 def _match_tests(
@@ -128,23 +141,3 @@ def _match_tests(
     if extra and tests:
         notes.append(f"test folders that are not classes to learn, and not used: {', '.join(extra)}")
     return tests, tuple(notes)
-
-
-def _seconds(model: MGCLIP, classes: int, files: Sequence[Path], tests: int) -> tuple[float, float]:
-    """Estimated seconds for the shortest and the longest adapter phase, from the time to encode a few images."""
-    sample = files[:: max(1, len(files) // TIMED_IMAGES)][:TIMED_IMAGES]
-    model.encoder.images(model.encoder.pixels(sample[:1]))  # the first pass is slower, so it is not timed
-    begun = time.perf_counter()
-    model.encoder.images(model.encoder.pixels(sample))
-    each = (time.perf_counter() - begun) / len(sample)
-    settings = model.settings
-    adapts = trains_adapters(settings, model.solved, tasks=len(model.task_sizes))
-    if not adapts or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
-        epochs, probed = (0, 0), False
-    elif model.epochs is not None:
-        epochs, probed = (model.epochs, model.epochs), False
-    else:  # the probe measures after each epoch; if it stops early, the last epoch was too many and training starts again
-        most = settings.max_epochs
-        epochs, probed = (min(2, most), max(2, 2 * most - 1)), True
-    low, high = (len(files) * (1 + count * (TRAINING_COST + probed)) + 3 * tests for count in epochs)
-    return each * low, each * high

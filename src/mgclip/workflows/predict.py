@@ -26,7 +26,7 @@ def predict_files(
     *,
     top: int = 1,
     candidates: Sequence[str] = (),
-    threshold: float = 0.0,
+    threshold: float | None = None,
     on_bad: Callable[[Path, str], None] | None = None,
     batch: int | None = None,
 ) -> Iterator[Answer]:
@@ -37,7 +37,7 @@ def predict_files(
         files: Image files. They may come from a generator; the answers do not wait for more files than a batch.
         top: Number of classes in an answer.
         candidates: Candidate classes that are recognised by their text only.
-        threshold: Images with a lower likeness to every learned class are unknown.
+        threshold: Images with a lower likeness to every learned class are unknown; default: the model's ``unknown_below``.
         on_bad: Called with each unreadable file and the reason; the file is then skipped.
         batch: Images per batch; default: the model's setting.
 
@@ -51,15 +51,16 @@ def predict_files(
         >>> [answer.name for answer in predict_files(model, [Path("march/bar/0.png"), Path("march/minus/0.png")])]
         ['bar', 'minus']
     """
+    threshold = model.settings.unknown_below if threshold is None else threshold
     if threshold:
-        _check_unknown(model, candidates)
+        check_unknown(model, candidates)
     if candidates:
         texts = [without_article(text) for text in candidate_texts(candidates, model.class_names)]
         warn_of_alike_texts(model.backbone, model.settings, model.class_texts, texts)
     return _predict_chunks(model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad)
 
 
-def _check_unknown(model: Learner, candidates: Sequence[str]) -> None:
+def check_unknown(model: Learner, candidates: Sequence[str] = ()) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.images import find_unreadable_images
-from mgclip.names import canonical, check_distinguishable, index_of
+from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
+from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
+from mgclip.words import count
+from mgclip.workflows.alike_names import AlikeNames, choose_names, rename
 from mgclip.workflows.naming import Naming, read_naming
 
 
@@ -23,17 +27,19 @@ class Source:
         train: Training images by class name.
         texts: What prompts call a class, if not by its name.
         tests: Test images by class name, if there are any; they may have classes that ``train`` has not.
-        note: Which part of the folder is tested on, if there was a choice.
+        notes: Which part of the folder is tested on, if there was a choice; which classes became one; what is not read.
     """
 
     folder: Path
     train: dict[str, list[Path]]
     texts: dict[str, str]
     tests: dict[str, list[Path]] | None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> Source:
+def read_source(
+    folder: Path, *, names: str = "", test: Path | None = None, known: Sequence[str] = (), merge_names: bool = False
+) -> Source:
     """Read a folder of class folders, or one with a training part and a test part.
 
     Args:
@@ -41,26 +47,36 @@ def read_source(folder: Path, *, names: str = "", test: Path | None = None) -> S
         names: Names of the classes, if not those of their folders: a CSV file with the columns folder, name and, if prompts use
             another text, text; or ``folder=name,folder=name``. Default: ``classes.csv`` in the folder, if it exists.
         test: A folder to measure on, instead of the folder's own test part.
+        known: The classes that the model knows already.
+        merge_names: Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.
 
     Returns:
         The images by class, and the texts.
 
     Raises:
-        InputError: If a class folder is missing or has no image, a name is given twice, or the table of names is wrong.
+        InputError: If a class folder is missing or has no image, a name is given twice, names are alike and not merged, or the
+            table of names is wrong.
     """
     parts = find_parts(folder)
     if parts.train is None:
         raise InputError(f"{folder} has no part to train on: expected {SPLIT_LAYOUT}.")
-    train, called = read_classes(parts.train), read_naming(folder, names)
+    train, called = read_classes(parts.train, check=False), read_naming(folder, names)
     if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
     if unknown := sorted(called.keys() - set(map(canonical, train))):
         raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names.")
     _check_full(train, parts.train)
     measured = parts.test if test is None else _measured_folder(test)
-    tests = None if measured is None else _named(read_classes(measured), called, measured)
-    texts = dict(called.values())
-    return Source(folder, _named(train, called, parts.train), texts, tests, parts.about if test is None else None)
+    train = _named(train, called, parts.train, merge=merge_names)
+    chosen, united = choose_names(train, known, merge=merge_names)
+    tests = None
+    if measured is not None:
+        tests = _named(read_classes(measured, check=not merge_names), called, measured, merge=merge_names)
+        if merge_names:
+            tests = rename(tests, choose_names(tests, list(chosen.values()), merge=True)[0])
+    texts = {chosen.get(name, name): text for name, text in called.values()} | dict(called.values())
+    notes = [*united, parts.about if test is None else None, *_not_read(parts.train)]
+    return Source(folder, rename(train, chosen), texts, tests, tuple(note for note in notes if note))
 
 
 def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
@@ -79,7 +95,9 @@ def read_images(folder: Path, *, names: str = "") -> dict[str, list[Path]]:
     measured = _measured_folder(folder)
     classes = read_classes(measured)
     _check_full(classes, measured)
-    return _named(classes, read_naming(folder, names), measured)
+    named = _named(classes, read_naming(folder, names), measured)
+    check_distinguishable(list(named))
+    return named
 
 
 def _measured_folder(folder: Path) -> Path:
@@ -112,17 +130,33 @@ def readable(images: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Path]
     return left, [{"image": str(file), "reason": reason} for file, reason in reasons.items()]
 
 
+def _not_read(folder: Path) -> list[str]:
+    """Sentences on files in class folders that are not images by their extension, and on images outside of class folders."""
+    files = [entry.name for name in subfolders(folder) for entry in walk(folder / name) if not is_image_name(entry.name)]
+    kinds = Counter(Path(name).suffix.lower() or "no extension" for name in files).most_common(3)
+    outside = [entry.name for entry in entries(folder) if is_file(entry) and is_image_name(entry.name)]
+    notes = []
+    if files:
+        listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
+        notes.append(f"not read: {count(len(files), 'file')} of other formats ({listed})")
+    if outside:
+        notes.append(f"not learned: {count(len(outside), 'image')} outside the class folders, such as {folder / outside[0]}")
+    return notes
+
+
 def _surrogate(name: str) -> bool:
     """Whether a file name was decoded from bytes that are not UTF-8."""
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path) -> dict[str, list[Path]]:
+def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path, *, merge: bool = False) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for class_folder, files in classes.items():
         name = called.get(canonical(class_folder), (class_folder, class_folder))[0]
-        if index_of(name, named) is not None:
-            raise InputError(f"Two class folders of {where} have the name {name!r}: give each class its own name.")
-        named[name] = files
-    check_distinguishable(list(named))
+        if name in named and not merge:
+            raise AlikeNames(
+                f"Two class folders of {where} have the name {name!r}: give each class its own name, or learn them as one class "
+                "with --merge-names."
+            )
+        named[name] = [*named.get(name, []), *files]
     return named

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError, first_line
+from mgclip.words import count
 
 
 def read_table(table: Path, what: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -38,7 +39,7 @@ def _checked(rows: Sequence[tuple[int, list[str]]], columns: Sequence[str], tabl
     for number, row in rows:
         if len(row) > len(columns):
             raise InputError(
-                f"Line {number} of {table} has {len(row)} cells for the {len(columns)} columns {','.join(columns)}: "
-                "put a name that contains a comma in quotation marks."
+                f"Line {number} of {table} has {count(len(row), 'cell')} for the {count(len(columns), 'column')} "
+                f"{','.join(columns)}: put a name that contains a comma in quotation marks."
             )
         yield number, row

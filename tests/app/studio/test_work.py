@@ -66,6 +66,16 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert model.about().names == ["class 0", "class 1"]
 
 
+def test_names_that_are_probably_one_name_are_planned_as_one(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    learn(model, {"T-Shirt": photos["class 0"], "hat": photos["class 1"]})
+    plan, skipped = model.plan({"t shirt": photos["class 2"]})
+    assert (plan.new, list(plan.grown)) == ([], ["T-Shirt"])
+    assert "learned as one class: t shirt (3 images) as T-Shirt" in plan_html(plan, skipped)
+    learn(model, {"t shirt": photos["class 2"]})
+    assert [(each.name, each.images) for each in model.about().classes] == [("T-Shirt", 6), ("hat", 3)]
+
+
 def test_unreadable_images_are_left_out_and_a_refusal_creates_nothing(photos, tiny_clip, tmp_path):
     model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
     (tmp_path / "0-0.png").write_bytes(b"damaged")

@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from mgclip.errors import InputError, MGCLIPError
 from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.experiment.run_folder import read_recipe
 from mgclip.method.baselines.make import load_learner
-from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.baselines.table import METHODS, method_settings, settings_of_new_model
 from mgclip.stream.datasets import DATASETS, load_dataset
 
 OWN = ["looser-limit", "gaussian-classes", "learned-context"]
@@ -32,13 +35,16 @@ def recipe(own_packages, tiny_clip):
     )  # fmt: skip
 
 
-def test_the_examples_are_known_by_their_entry_points(own_packages):
+def test_the_examples_are_known_by_their_entry_points(own_packages, mgclip):
     assert set(OWN) <= set(METHODS)
     assert "shapes" in DATASETS
     assert METHODS.package("gaussian-classes") == "gaussian-classes"
     assert METHODS["learned-context"].frozen
     assert method_settings("looser-limit", load_recipe("icons100").settings()).alpha == 0.2
+    assert settings_of_new_model("looser-limit", {}) == {"alpha": 0.2}
     assert load_dataset("shapes", path=None).class_names[:2] == ("circle", "cross")
+    assert json.loads(mgclip("data", "list", "--json")[1])["shapes"]["classes"] == 6
+    assert mgclip("data", "check", "shapes")[0] == 0
 
 
 def test_settings_of_a_method_stand_in_a_recipe_and_are_checked_by_its_own_model(own_packages):
@@ -222,13 +228,22 @@ def test_a_data_set_that_fails_is_named_with_its_package():
 
 @pytest.mark.slow
 def test_the_examples_can_be_installed(tmp_path):
+    pytest.importorskip("setuptools", reason="setuptools, which builds the examples, is not installed")
     target = tmp_path / "site"
-    folders = [str(EXAMPLES / name) for name in NAMES]
+    shutil.copytree(EXAMPLES, tmp_path / "examples")  # a build leaves files next to the sources
+    folders = [str(tmp_path / "examples" / name) for name in NAMES]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(target), *folders]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in NAMES:
         about = next(target.glob(f"{name.replace('-', '_')}-*.dist-info"))
-        assert (about / "entry_points.txt").read_text().split() == entry_points(
-            (EXAMPLES / name / "pyproject.toml").read_text()
-        ).split()
+        installed, stated = ConfigParser(), ConfigParser()
+        installed.read(about / "entry_points.txt")
+        stated.read_string(entry_points((EXAMPLES / name / "pyproject.toml").read_text()))
+        assert installed == stated
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    words = ["data=shapes", f"methods={','.join(OWN)}", "classes_per_task=3", "max_epochs=1", "head_epochs=0", "retention={}"]
+    command = [sys.executable, "-m", "mgclip", "run", "icons100", *words, "--out", str(tmp_path / "run"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["methods"]) == OWN

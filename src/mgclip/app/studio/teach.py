@@ -69,15 +69,14 @@ def plan_html(plan: Plan, skipped: Sequence[SkippedImage]) -> str:
     """The plan: each class with its images, what is left out, and the time."""
     left_out = [f"{Path(each['image']).name} cannot be read ({each['reason']})" for each in skipped]
     notes = [*left_out, *map(without_upload_folder, plan.notes)]
-    return render("plan", plan=plan, notes=notes, time=duration(plan.seconds))
+    return render("plan", plan=plan, notes=notes, time=duration(plan.cost.seconds))
 
 
-def duration(seconds: tuple[float, float]) -> str:
-    """The shortest and the longest time in words."""
-    if seconds[1] < 1:
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 1:
         return "a second"
-    low, high = (f"{each:.0f} s" if each < 90 else f"{each / 60:.0f} min" for each in seconds)
-    return low if low == high else f"{low} to {high}"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def change_html(note: LearnNote, before: float | None, classes: int) -> str:

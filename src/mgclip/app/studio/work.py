@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,10 +23,11 @@ from mgclip.names import canonical, index_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.saving.versions import Version, check_saved, history
+from mgclip.workflows.alike_names import choose_names, rename
 from mgclip.workflows.answers import Answer
 from mgclip.workflows.correct import CorrectReport, correct_images
 from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
-from mgclip.workflows.held_out import held_out_images, read_held_out
+from mgclip.workflows.held_out import measurable, read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan, make_plan
@@ -160,7 +161,12 @@ class StudioModel:
         return Source(self.folder, kept, {}, {}), skipped
 
     def _plan(self, model: MGCLIP, source: Source) -> Plan:
-        """All images are used for training: the uploads are deleted soon, so that they cannot be measured on later."""
+        """All images are used for training: the uploads are deleted soon, so that they cannot be measured on later.
+
+        Names that are probably one name become one, and the plan says so.
+        """
+        names, united = choose_names(source.train, model.class_names, merge=True)
+        source = replace(source, train=rename(source.train, names), notes=tuple(united))
         return make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=read_held_out(self.folder))
 
     def learn(self, images: Mapping[str, Sequence[Path]], on_step: Callable[[Step], None]) -> tuple[LearnNote, float | None]:
@@ -218,7 +224,7 @@ class StudioModel:
 
     def examples(self, names: Sequence[str]) -> dict[str, list[Path]]:
         """Held-out images of classes that still exist. A model stores no images, so there are no others to show."""
-        return held_out_images(self.folder, names)[0]
+        return measurable(read_held_out(self.folder), names)[0]
 
     def undo(self, to: int | None) -> Version:
         """Activate a version, the previous one by default, and return it."""

@@ -1,0 +1,32 @@
+"""What a person should know about a training run beyond its numbers: why something was not done, and what could be done next."""
+
+from __future__ import annotations
+
+from mgclip.method.learner import MGCLIP
+from mgclip.workflows.branches import better_alone
+from mgclip.workflows.note import LearnNote
+from mgclip.workflows.split import MIN_IMAGES
+
+
+def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
+    """Sentences about a training run.
+
+    Args:
+        model: The model after learning.
+        note: The note of the version.
+        name: The model's name in commands.
+    """
+    measured, left_out, settings = note["branches"], note["left_out"], model.settings
+    sentences = []
+    adapts = settings.adapt == "always" or (settings.adapt == "first" and len(model.task_sizes) == 1)
+    if not note["epochs"] and adapts and settings.epochs != 0 and len(note["classes"]) == 1:
+        sentences.append("no adapters were trained, because a single class has nothing to be told apart from")
+    if len(model.class_names) == 1:
+        sentences.append("accuracy: not measured, because with a single class every answer is that class")
+    elif not measured["images"] and left_out is None:
+        sentences.append(
+            "accuracy: not measured, because no image was held out: hold some out (--hold-out, of classes with "
+            f"{MIN_IMAGES} images or more), or give test images with --test"
+        )
+    better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
+    return [*sentences, *([better] if better else [])]

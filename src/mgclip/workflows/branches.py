@@ -1,0 +1,68 @@
+"""How accurate each branch is alone, and what to do if one of them is better than both together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from mgclip.method.learner import MGCLIP
+from mgclip.method.predictions import Predictions
+from mgclip.workflows.measure import accuracy
+
+CLEARLY_MORE = 0.01
+"""By how much a branch must be more accurate to be recommended; it must also be right on at least two images more."""
+
+
+class BranchAccuracies(TypedDict):
+    """The accuracy of the model, of its text branch alone and of its head alone, on a number of images.
+
+    None without images; that of a branch is None if the model predicts with the other one only, and it was not computed.
+    """
+
+    images: int
+    model: float | None
+    text: float | None
+    head: float | None
+
+
+def measured_branches(model: MGCLIP, predictions: Sequence[Predictions], truth: Sequence[str]) -> BranchAccuracies:
+    """The accuracies on images whose classes are known."""
+    if not truth:
+        return {"images": 0, "model": None, "text": None, "head": None}
+    names = np.array(model.class_names)
+    text = np.concatenate([found.text_probabilities.argmax(1) for found in predictions])
+    head = np.concatenate([found.head_scores.argmax(1) for found in predictions]) if model.settings.uses_head else None
+    return {
+        "images": len(truth),
+        "model": accuracy([name for found in predictions for name in found.names], truth),
+        "text": accuracy(names[text].tolist(), truth),
+        "head": None if head is None else accuracy(names[head].tolist(), truth),
+    }
+
+
+def left_out_branches(model: MGCLIP) -> BranchAccuracies | None:
+    """The accuracies on the learned images, each left out in turn; None for a trained head, or if nothing can be left out."""
+    if model.solved is None or model.solved.calibration.accuracy is None:
+        return None
+    found, head = model.solved.calibration, model.solved
+    images = int((head.sums.counts[head.sample.labels] > 1).sum())
+    text = None if model.settings.branches == "image" else found.text_accuracy  # without texts there are no logits of texts
+    active = {"both": found.accuracy, "image": found.head_accuracy, "text": text}[model.settings.branches]
+    return {"images": images, "model": active, "text": text, "head": found.head_accuracy}
+
+
+def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | None:
+    """A sentence with the remedy if one branch alone is more accurate than both; None otherwise. ``name``: that of the model."""
+    if model.settings.branches != "both" or found["model"] is None:
+        return None
+    alone = {"text": found["text"], "image": found["head"]}
+    branch, best = max(alone.items(), key=lambda item: -1.0 if item[1] is None else item[1])
+    if best is None or best - found["model"] < max(CLEARLY_MORE, 1.5 / found["images"]):
+        return None
+    called = "text branch" if branch == "text" else "head"
+    return (
+        f"the {called} alone is more accurate ({100 * best:.2f} %) than both branches together ({100 * found['model']:.2f} %): "
+        f"`mgclip set {name} branches={branch}` uses it alone"
+    )

@@ -1,0 +1,184 @@
+"""Estimate how long learning will take and how much memory it needs, from a few images that are encoded now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mgclip.clip.adapters import adapters_have_effect
+from mgclip.clip.ambient import in_ordinary_modes
+from mgclip.clip.compute import SAVED_PER_WIDTH
+from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.method.learned_images import SAMPLE
+from mgclip.method.learner import MGCLIP
+from mgclip.method.solved_head import CHUNK
+from mgclip.method.solving import trains_adapters
+
+TRAINING_COST = 2.3
+"""Cost of the forward and backward pass of an image, relative to encoding it (docs/performance.md)."""
+TYPICAL_EPOCHS = 3
+"""Epochs assumed until the probe has found their number. With those of the probe they are 7; 1 to 6 would make 3 to 13."""
+ENOUGH_SECONDS = 0.5
+"""Images are encoded for the estimate until this much time has passed, or all of the sample are encoded."""
+FIRST, MOST = 16, 128
+"""Images of the sample that are encoded at first, and then if this was quick."""
+SOLVED_SIDE = 512
+"""Size of the matrix that is decomposed for the estimate. The time grows with the third power."""
+MATRICES = 10
+"""Matrices of the size of the solved head's that exist at once while it is solved."""
+CALIBRATION_SECONDS = 1e-6
+"""Time to weigh both branches, per image of the sample and class."""
+HEAD_STEP_SECONDS = 1.5e-3
+"""Time of one step that trains the head."""
+SAVING_SECONDS = 0.5
+"""Time to save a version."""
+VALUES_PER_WIDTH = 12
+"""Values per token that encoding keeps at once, in units of the width of the tower."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What learning is expected to take.
+
+    Attributes:
+        seconds: Time from the plan to the saved version.
+        memory: Bytes of memory at the peak.
+        per_image: Seconds to open and encode one image.
+        after_training: The part of ``seconds`` after the adapters are trained.
+        trains: Whether adapters are trained.
+    """
+
+    seconds: float
+    memory: float
+    per_image: float
+    after_training: float
+    trains: bool
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What is learned and measured: training images, classes they have, images to measure on that are new, from earlier months
+    and of classes never trained on.
+    """
+
+    train: int
+    classes: int
+    tests: int = 0
+    old: int = 0
+    retention: int = 0
+
+
+@in_ordinary_modes
+@torch.no_grad()
+def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amounts: Amounts) -> Cost:
+    """Estimate the cost of learning. Encodes some of ``sample``, spread over all images, and some of the texts.
+
+    Raises ``InputError`` if one of these images cannot be read.
+    """
+    opening, encoding = _seconds_per_image(model, sample)
+    settings, n, measured = model.settings, amounts.train, amounts.tests + amounts.old
+    each_bytes = 3 * model.backbone.image_size**2
+    adapted = adapters_have_effect(model.backbone)
+    probed, epochs = _epochs(model, amounts.classes)
+    replayed = n + (0 if model.memory is None else len(model.memory.labels))
+    before = (_banked(model) + (1 + probed if probed else 0)) * n * encoding  # the probe measures at first and after each epoch
+    training = (probed + epochs) * replayed * TRAINING_COST * encoding
+    head = n * encoding if settings.uses_head or settings.compensation == "analytic" else 0.0
+    passes = measured * (1 + adapted + (epochs > 0)) + 2 * amounts.retention
+    solving = _solving_seconds(model, amounts) + _text_seconds(model, texts)
+    again = (probed + epochs) * max(0, n - KEEP_BYTES // each_bytes)  # images that do not fit in memory are opened again
+    opened = n + measured + amounts.retention + again
+    after = head + passes * encoding + solving + SAVING_SECONDS
+    seconds = before + training + after + opened * opening
+    return Cost(seconds, _memory(model, amounts, each_bytes, epochs), opening + encoding, after, epochs > 0)
+
+
+def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
+    """The epochs of the probe and of the adapter phase; those that nobody knows yet are ``TYPICAL_EPOCHS``."""
+    settings = model.settings
+    adapts = trains_adapters(settings, model.solved, tasks=len(model.task_sizes))
+    if not adapts or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
+        return 0, 0
+    if model.epochs is not None:
+        return 0, model.epochs
+    most = settings.max_epochs
+    return min(TYPICAL_EPOCHS + 1, most), min(TYPICAL_EPOCHS, most)
+
+
+def _banked(model: MGCLIP) -> int:
+    """How many more times the images are encoded: for stored features that follow the adapters, and to decide about adapters."""
+    head = model.solved
+    undecided = model.settings.adapt == "auto" if head is None else head.frozen is not None
+    return (head is not None and head.bank is not None) + undecided
+
+
+def _seconds_per_image(model: MGCLIP, sample: Sequence[Path]) -> tuple[float, float]:
+    """Seconds to open and to encode an image. If a GPU encodes, opening the next images costs time only beyond that."""
+    pixels = model.encoder.pixels(sample, keep_bytes=0)
+    model.backbone.image_features(pixels.batch(torch.tensor([0])))  # the first pass is slower, so it is not timed
+    for few in (FIRST, MOST):
+        chosen = torch.arange(len(sample))[:: max(1, len(sample) // few)][:few]
+        begun = time.perf_counter()
+        batch = pixels.batch(chosen)
+        opened = time.perf_counter()
+        model.backbone.image_features(batch).cpu()  # a GPU has finished when its result is here
+        done = time.perf_counter()
+        opening, encoding = (opened - begun) / len(chosen), (done - opened) / len(chosen)
+        if done - begun > ENOUGH_SECONDS or len(chosen) == len(sample):
+            break
+    return (max(0.0, opening - encoding) if model.backbone.device.type == "cuda" else opening), encoding
+
+
+def _text_seconds(model: MGCLIP, texts: Sequence[str]) -> float:
+    few = texts[:FIRST]
+    begun = time.perf_counter()
+    model.encoder.texts(few).cpu()
+    return (time.perf_counter() - begun) / len(few) * len(texts)
+
+
+def _solving_seconds(model: MGCLIP, amounts: Amounts) -> float:
+    settings, classes = model.settings, amounts.classes + len(model.class_names)
+    if settings.compensation != "analytic":
+        steps = settings.head_epochs * -(-amounts.train // settings.head_batch_size) * (amounts.classes > 1)
+        return settings.uses_head * steps * HEAD_STEP_SECONDS
+    width, device = settings.features + 1, model.backbone.device
+    rows = torch.rand(256, width, dtype=torch.float64, device=device)
+    square = rows[:, :SOLVED_SIDE].T @ rows[:, :SOLVED_SIDE]
+    begun = time.perf_counter()
+    (rows.T @ rows.cos())[0].cpu()
+    summed = time.perf_counter()
+    torch.linalg.eigh(square)[0].cpu()
+    solved = time.perf_counter() - summed
+    images: float = (summed - begun) / len(rows) * amounts.train
+    calibrated = min(SAMPLE, amounts.train) * classes * CALIBRATION_SECONDS
+    return images + float(solved * (width / len(square)) ** 3) + calibrated
+
+
+def _memory(model: MGCLIP, amounts: Amounts, each_bytes: int, epochs: int) -> float:
+    """The memory that the process has now, and what is added: images that are kept, activations, and the solved head."""
+    settings, vision = model.settings, model.backbone.model.config.vision_config
+    others = amounts.tests + amounts.old + amounts.retention
+    kept = sum(min(KEEP_BYTES, count * each_bytes) for count in (amounts.train, others))
+    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+    activations = settings.encode_batch_size * tokens * vision.hidden_size * 4 * VALUES_PER_WIDTH
+    if epochs:
+        each = tokens * vision.hidden_size * 4 * vision.num_hidden_layers * SAVED_PER_WIDTH
+        activations = max(activations, each * min(settings.adapter_batch_size, model.backbone.compute.micro_batch))
+    solved = 0
+    if settings.compensation == "analytic":
+        width = settings.features + 1
+        solved = 8 * width * (MATRICES * width + 3 * min(CHUNK, amounts.train))
+    return float(_memory_now(model) + kept + activations + solved + 8 * amounts.train * model.backbone.feature_dim)
+
+
+def _memory_now(model: MGCLIP) -> float:
+    """Resident bytes of this process; without Linux's files, the weights and what PyTorch takes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return 1024.0 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+    weights: int = sum(weight.numel() for weight in model.backbone.model.parameters())
+    return 4.0 * weights + 5e8

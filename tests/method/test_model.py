@@ -1,0 +1,48 @@
+"""What a model is, in one line, and predictions for single images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import task
+from PIL import Image
+
+from mgclip import MGCLIP
+from mgclip.errors import InputError
+from mgclip.method.baselines.table import ANALYTIC
+
+
+def test_the_text_form_of_a_model_says_what_it_is(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 16})
+    assert repr(model) == f"<MGCLIP of {tiny_clip}, texts and solved head, 0 classes>"
+    images, labels, names = task(icons, [0, 1])
+    model.learn(images, labels, names)
+    assert repr(model).endswith(f"texts and solved head, 2 classes: '{names[0]}', '{names[1]}'>")
+    model.change_settings(branches="image")
+    assert ", solved head, 2 classes" in repr(model)
+
+
+@pytest.mark.parametrize("kind", [str, Path, Image.open])
+def test_a_single_image_gives_a_single_answer(learned, icons, tmp_path, kind):
+    file = tmp_path / "a.png"
+    Image.fromarray(icons["x_train"][0]).save(file)
+    found = learned.predict(kind(str(file)))
+    assert len(found) == 1
+    assert found.names == learned.predict([file]).names
+
+
+def test_messages_name_texts_of_numpy_as_texts(learned, icons):
+    images, labels, names = task(icons, [3])
+    calls = (
+        lambda: learned.relabel(np.str_("none"), np.str_("new")),
+        lambda: learned.forget(np.str_("none")),
+        lambda: learned.predict(images, candidates=[np.str_(learned.class_names[0])]),
+        lambda: learned.learn(images, labels, np.array([" "])),
+        lambda: learned.learn(images, labels, names, class_texts={np.str_("none"): "text"}),
+        lambda: learned.learn(images, [np.str_("none")] * len(images), names),
+        lambda: learned.learn(images, np.array(["none"] * len(images)), np.array(names)),
+    )
+    for call in calls:
+        with pytest.raises(InputError) as error:
+            call()
+        assert "np." not in str(error.value)
