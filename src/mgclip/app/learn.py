@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet
+from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
 from mgclip.words import count, duration
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ Like = Annotated[
     Path | None,
     typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
 ]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(help="Prompt template of a new model; {} stands for the class name. Give it several times to average several."),
+]
 HoldOut = Annotated[
     float,
     typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
@@ -58,10 +62,11 @@ def learn_command(
     model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
     changes: Changes = None,
     base: NewBase = "",
+    arch: Architecture = "",
     method: NewMethod = "",
     like: Like = None,
     names: Names = "",
-    prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
+    prompt: Prompt = None,
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
     merge_names: MergeNames = False,
@@ -84,8 +89,8 @@ def learn_command(
         folder,
         model,
         changes=changes or (),
-        prompt=prompt,
-        base=base,
+        prompt=prompt or (),
+        base=with_architecture(base, arch),
         method=method,
         like=like,
         names=names,

@@ -78,7 +78,7 @@ class LearnedModel:
         """A new model of a CLIP, or a saved one to continue with.
 
         Args:
-            reference: A CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
+            reference: A CLIP (hub id, local folder, checkpoint file, ``iconclip``), or a folder written by
                 ``save_pretrained``.
             settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
             base: The CLIP of a saved model, or its path if it has moved.

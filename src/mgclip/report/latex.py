@@ -49,7 +49,7 @@ def latex_pairs(table: pd.DataFrame, name: str) -> str:
 
 
 def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:
-    """Line and column of the best values, equal if they are shown as equal. A method that learns all at once is not compared."""
+    """Line and column of the best values; none if all are shown as equal. A method that learns all at once is not compared."""
     best = {metric.heading: metric.best for metric in METRICS}
     found = set()
     for heading in dict.fromkeys(name for row in rows for name in row.values):
@@ -60,7 +60,7 @@ def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, st
                 for line, row in enumerate(rows)
                 if row.recipe == recipe and heading in row.values and not _joint(row.method)
             }
-            if len(means) > 1:
+            if len(set(means.values())) > 1:
                 found |= {(line, f"{heading} %") for line, mean in means.items() if mean == choose(means.values())}
     return found
 
