@@ -24,7 +24,7 @@ def export_command(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --onnx: images, or folders of them, to compare the file with 8-bit weights on; default: generated."
+            help="With --onnx: images or folders on which the file with 8-bit weights is tested; default: generated images."
         ),
     ] = None,
     repo: Annotated[

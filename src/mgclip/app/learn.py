@@ -34,7 +34,7 @@ MergeNames = Annotated[
     bool,
     typer.Option(
         "--merge-names",
-        help="Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
+        help="Merge classes whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
     ),
 ]
 Photos = Annotated[Path | None, typer.Option(help="Folder to which the held-out images of earlier classes have moved.")]
@@ -160,7 +160,7 @@ def _after_stopping(model: Path, *, trains: bool) -> str:
 
 
 def _ask_to_merge(alike: AlikeNames) -> bool:
-    """Ask a person at a terminal whether to make classes with such names one."""
+    """Ask a person at a terminal whether to merge classes with such names."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     typer.echo(alike, err=True)

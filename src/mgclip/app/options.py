@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from mgclip.app.streams import closed_pipe_is_an_end
+from mgclip.app.streams import end_on_closed_pipe
 from mgclip.errors import InputError
 
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
@@ -52,13 +52,13 @@ def with_architecture(clip: str, architecture: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command that accepts the old names of its options too, of which the help shows only the new ones, and that ends quietly
-    if the reader of its output closes the pipe.
+    """A command that also accepts the old names of its options, which the help does not show, and that ends quietly if the reader
+    of its output closes the pipe.
     """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with closed_pipe_is_an_end():
+        with end_on_closed_pipe():
             return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -61,7 +61,7 @@ class Recipe(Settings):
     on_bad_image: Literal["error", "skip"] = "error"
     """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
     log_with: list[Logger] = Field(default_factory=list)
-    """Programs that follow the losses and measurements of the run, besides the files in its folder."""
+    """Loggers that also receive the losses and measurements of the run."""
     twin: str | None = None
     """The recipe with the same protocol on icons100."""
     expected_avg: float | None = None
@@ -237,7 +237,7 @@ def as_shipped(recipe: Recipe) -> bool:
 
 
 def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
-    """A recipe's settings that its methods, or other ``methods``, use; they are equal if two recipes mean the same."""
+    """A recipe's settings that its methods, or other ``methods``, use. Equal ones mean the same experiment."""
     methods = recipe.methods if methods is None else methods
     shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
     mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}

@@ -87,7 +87,7 @@ class Sums:
         return replace(self, gram=gram, targets=targets, counts=counts, forgotten=forgotten)
 
     def without_class(self, label: int) -> Sums:
-        """The sums without a class: its mean and count are gone, and its scatter stays in that which all classes share."""
+        """The sums without a class: its mean and count are gone, and its scatter stays in the one that all classes share."""
         total, images = self.targets[:, label], self.counts[label]
         left = replace(self, gram=self.gram - torch.outer(total, total) / images, forgotten=self.forgotten + images.item())
         return left.without_column(label)
@@ -222,7 +222,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, s
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
         sums: The sums that were solved.
-        standing: The features by which the sums have these images, ``(n, m)``, if they are others.
+        standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
     """
     if not sums.class_balance:
         return _leave_one_image_out(solution, phi, labels, sums, phi if standing is None else standing)

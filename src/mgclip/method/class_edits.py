@@ -150,7 +150,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             )
     if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
         raise InputError(
-            "The adapters of only one of the models may learn again, and only its head could follow them: start the second one "
+            "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []

@@ -57,7 +57,7 @@ class LearnResult:
     Attributes:
         task: The index of the task.
         epochs: The epochs of its adapter phase.
-        probe: What the probe measured, if it was probed.
+        probe: What the probe measured, if there was one.
         adapters: What was decided about the adapters before it, with ``adapt: auto``.
     """
 

@@ -41,11 +41,11 @@ class SolvedHead:
         weights: ``(m, c)``, solved from the sums.
         ridge: The ridge they were solved with.
         calibration: The weights of head and texts, and what the sample says about both.
-        bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
+        bank: Features of all classes, from which the sums are computed again after the adapters have changed; None if they never
             change.
         per_class: The largest number of features of a class in the bank.
         frozen: The sums over the features of the pre-trained CLIP, while it is undecided whether the adapters stay.
-        evidence: What is known about adapters, if that was to be decided.
+        evidence: The evidence for or against adapters, with ``adapt: auto``.
         text_weight: The weight of the texts; None fits it.
     """
 
@@ -155,7 +155,7 @@ def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead
 def summed(head: SolvedHead, images: Images, *, sign: float = 1.0) -> SolvedHead:
     """The head, not solved yet, with images added to its sums, or subtracted from them if ``sign`` is -1.
 
-    The sums of a head with a bank are made from the bank.
+    The sums of a head with a bank are computed from the bank instead.
     """
     sums, frozen = head.sums, head.frozen
     if head.bank is None:

@@ -64,7 +64,7 @@ def start_task(
         encoder: The adapted CLIP.
         task: The task.
         settings: The settings of the model.
-        checkpoints: Checkpoints of this task. If it resumes, the decision is the one from before.
+        checkpoints: Checkpoints of this task. If it resumes, the earlier decision stands.
     """
     backbone, adapts = encoder.backbone, trains_adapters(settings, head, tasks=task.index)
     undecided = settings.adapt == "auto" and settings.epochs != 0 if head is None else head.frozen is not None
@@ -130,8 +130,8 @@ def solve_task(
 
 
 def image_marks(pixels: PreparedImages) -> Callable[[], Tensor]:
-    """Record fingerprints of images from now on. Returns a function that gives those of all images ``(n,)``, once they have been
-    encoded by all processes.
+    """Record the fingerprints of images when they are encoded. Returns a function that gives those of all images ``(n,)`` after
+    all processes have encoded theirs.
     """
     marks = pixels.record_marks()
     return lambda: parallel.gather_rows(parallel.shard(marks))

@@ -50,7 +50,7 @@ class Class:
 class About:
     """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
 
-    ``solved``: whether the head is a solved one, which can be corrected and can unite classes.
+    ``solved``: whether the head is a solved one, so that answers can be corrected and classes merged.
     """
 
     folder: Path
