@@ -168,7 +168,7 @@ def test_a_model_without_a_fixed_image_size_is_refused(siglip, tmp_path):
     shutil.copytree(siglip, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "siglip2"}))
-    with pytest.raises(InputError, match=r"is a SigLIP 2 whose images have no fixed size \(NaFlex\): take one of fixed"):
+    with pytest.raises(InputError, match=r"is a SigLIP 2 whose images have no fixed size \(NaFlex\): choose one with a fixed"):
         load_backbone(folder)
 
 

@@ -117,7 +117,7 @@ def test_every_copy_of_an_image_is_corrected():
     labels = copies.labels.tolist()
     labels[-3:] = [1, 1, 2]
     head = learned(relabelled(copies, labels))
-    assert solved_head.learned_as(head, own.marks[:2]) == [[0, 1, 1, 2], [0]]
+    assert head.learned.labels_of(own.marks[:2]) == [[0, 1, 1, 2], [0]]
     same(solved_head.correct(head, own.take(torch.tensor([0])), texts()), learned(copies))
 
 

@@ -171,7 +171,7 @@ def _check_config(path: Path, name: str) -> str:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind == "siglip2":
         raise InputError(
-            f"{name} is a SigLIP 2 whose images have no fixed size (NaFlex): take one of fixed resolution, such as "
+            f"{name} is a SigLIP 2 whose images have no fixed size (NaFlex): choose one with a fixed resolution, such as "
             "google/siglip2-base-patch16-224."
         )
     if kind not in FAMILIES:

@@ -92,7 +92,7 @@ def correct(
     """
     right = [position_of(learned.class_names, name) for name in names]
     head = _solved(learned, "correct single images")
-    known = solved_head.learned_as(head, images.marks)
+    known = head.learned.labels_of(images.marks)
     once = _distinct(images, right, names)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
     labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))

@@ -16,8 +16,13 @@ def relative_change(value: float, initial: float) -> float:
 def epochs_within(alpha: float | None, initial: float, after: Sequence[float]) -> int | None:
     """For how many epochs the negative similarity stays within ``alpha`` of its initial value.
 
-    ``alpha`` is the largest relative change allowed; None allows any. ``after`` are the values after the first, second, ...
-    epoch. Returns the epochs before the first that crosses the limit, at least 1; None while no epoch has crossed it.
+    Args:
+        alpha: The largest relative change allowed; None allows any.
+        initial: The value before the first epoch.
+        after: The values after the first, second, ... epoch.
+
+    Returns:
+        The epochs before the first one that crosses the limit, at least 1; None while no epoch has crossed it.
     """
     for epochs, negative in enumerate(after):
         if alpha is not None and abs(relative_change(negative, initial)) > alpha:

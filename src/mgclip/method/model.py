@@ -18,7 +18,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.method import class_edits, model_files, solved_head
+from mgclip.method import class_edits, model_files
 from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
@@ -180,7 +180,7 @@ class LearnedModel:
         marks = pixels.record_marks()
         for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
             pixels.batch(part)
-        learned = solved_head.learned_as(self.solved, marks)
+        learned = self.solved.learned.labels_of(marks)
         return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
 
     @in_ordinary_modes

@@ -89,18 +89,8 @@ class SolvedHead:
         features = torch.empty(0, fourier.dim, device=device)
         sample = Images(none, none, features, features if undecided else None)
         bank = Bank.empty(fourier.dim, device) if per_class else None
-        frozen = sums if undecided else None
-        return cls(
-            fourier,
-            sums,
-            learned,
-            sample,
-            sums.targets,
-            bank=bank,
-            per_class=per_class,
-            frozen=frozen,
-            text_weight=text_weight,
-        )
+        empty = cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class, text_weight=text_weight)
+        return replace(empty, frozen=sums) if undecided else empty
 
     def emptied(self) -> SolvedHead:
         """A head of the same kind that has learned nothing."""
@@ -139,7 +129,7 @@ class SolvedHead:
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
-    """The head with more images, of known or new classes."""
+    """The head with more images, of known or new classes; ``text_logits`` is the text branch over all classes."""
     bank = head.bank and head.bank.plus(images.features, images.labels, per_class=head.per_class)
     return resolved(
         replace(
@@ -170,8 +160,13 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
     """The head as if these images, all different, had been learned with the classes they have here.
 
     An image that was learned several times is corrected as often. One that was not learned is added.
+
+    Args:
+        head: The head before.
+        images: The images with their right classes.
+        text_logits: The text branch over all classes.
     """
-    known = learned_as(head, images.marks)
+    known = head.learned.labels_of(images.marks)
     rows: list[int] = []
     wrong: list[int] = []  # the class under which each of these rows was learned, or -1
     for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
@@ -194,9 +189,14 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
 def forget(head: SolvedHead, label: int, images: Images | None, text_logits: TextLogits) -> SolvedHead:
     """The head without a class; later classes move up.
 
-    With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
-    its mean remains in the scatter that all classes share. Its images leave the sample, and no others take their place, because
-    features of images outside the sample are not kept.
+    Its images leave the sample, and no others take their place, because features of images outside the sample are not kept.
+
+    Args:
+        head: The head before.
+        label: The class.
+        images: All images of the class, so that nothing of it remains. Without them the scatter of the class around its mean
+            remains in the scatter that all classes share.
+        text_logits: The text branch over the other classes.
     """
     places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
     if images is None:
@@ -216,7 +216,14 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
 
 
 def merge(head: SolvedHead, other: SolvedHead, places: Sequence[int], text_logits: TextLogits) -> SolvedHead:
-    """The head of two models; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
+    """The head of two models.
+
+    Args:
+        head: The head of one model.
+        other: The head of the other one.
+        places: Class i of ``other`` is class ``places[i]`` of the result, new classes last.
+        text_logits: The text branch over all classes.
+    """
     index = torch.tensor(places, dtype=torch.long, device=head.sums.gram.device)
 
     def placed(images: Images) -> Images:
@@ -282,11 +289,3 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     logits, counts = text_logits(sample.features), head.sums.counts
     calibration = calibrate(scores, logits, sample.labels, counts, text_weight=head.text_weight)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
-
-
-def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
-    """The classes under which each image was learned, by its fingerprint; several if it was learned several times."""
-    classes: dict[int, list[int]] = {}
-    for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
-        classes.setdefault(mark, []).append(label)
-    return [classes.get(mark, []) for mark in marks.tolist()]

@@ -19,7 +19,7 @@ from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures, median_gamma
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import LogitsOver, SolvedHead, learned_as
+from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
 from mgclip.names import index_of
 from mgclip.saving.checkpoints import TaskCheckpoints
@@ -79,7 +79,7 @@ def start_task(
     if (noted := checkpoints.notes.get("evidence")) is not None:
         evidence = Evidence(**noted)
     else:
-        unseen = torch.tensor([not labels for labels in learned_as(head, marks())], device=frozen.device)
+        unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
         own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
         evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
     checkpoints.notes["evidence"] = asdict(evidence)

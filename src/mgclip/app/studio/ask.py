@@ -84,7 +84,13 @@ def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, st
 
 
 def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About) -> str:
-    """The answers as cards."""
+    """The answers as cards.
+
+    Args:
+        answers: The answers.
+        files: The files in the order in which they were dropped, which numbers the fields for corrections.
+        about: The model.
+    """
     numbers = {file: number for number, file in enumerate(files)}
     cards = [{"number": numbers[each.file], "answer": each, "picture": thumbnail(each.file)} for each in answers]
     title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")
