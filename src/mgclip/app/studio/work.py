@@ -130,9 +130,16 @@ class StudioModel:
             )
 
     def predict(
-        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 4
+        self, files: Sequence[Path], *, candidates: str = "", threshold: float | None = None, top: int = 4
     ) -> tuple[list[Answer], list[tuple[Path, str]]]:
-        """Answers for image files, and the files that cannot be read with the reason; ``candidates`` are separated by commas."""
+        """Answers for image files, and the files that cannot be read with the reason.
+
+        Args:
+            files: The image files.
+            candidates: Texts of other classes, separated by commas.
+            threshold: Images with a lower likeness are unknown; None: the threshold of the model, if it has one.
+            top: Number of classes of an answer.
+        """
         bad: list[tuple[Path, str]] = []
         with self._lock:
             answers = list(
