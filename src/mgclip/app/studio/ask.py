@@ -39,7 +39,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
                     0,
                     step=0.01,
                     label="Answer “unknown” below this likeness",
-                    info="`mgclip evaluate` suggests a value.",
+                    info="0: the threshold of the model, if it has one. `mgclip evaluate` suggests a value.",
                     elem_id="threshold",
                 )
             button = gr.Button("Ask", variant="primary", elem_id="ask-button")
@@ -49,7 +49,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
     def ask(value: str, texts: str, least: float) -> tuple[str, str]:
         files = files_of(uploads(value, limits))
-        found, bad = model.predict(files, candidates=texts or "", threshold=least)
+        found, bad = model.predict(files, candidates=texts or "", threshold=least or None)
         problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
         return answers_html(found, files, model.about()), message(" ".join(problems), error=True)
 

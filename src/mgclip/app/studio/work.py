@@ -130,14 +130,14 @@ class StudioModel:
             )
 
     def predict(
-        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 4
+        self, files: Sequence[Path], *, candidates: str = "", threshold: float | None = None, top: int = 4
     ) -> tuple[list[Answer], list[tuple[Path, str]]]:
         """Answer image files.
 
         Args:
             files: The files.
             candidates: Extra candidate classes, separated by commas.
-            threshold: The likeness below which the answer is *unknown*.
+            threshold: The likeness below which the answer is *unknown*; None: the threshold of the model, if it has one.
             top: The number of classes of each answer.
 
         Returns:
