@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Base, Json, Names, OnBadImage, SavedModel
-from mgclip.words import count
+from mgclip.words import count, listed
 
 if TYPE_CHECKING:
     from mgclip.experiment.evaluation import Evaluation, JudgedImage
@@ -67,7 +67,7 @@ def evaluate_command(
         return
     if skipped:
         found["skipped"] = skipped
-    ignored = f"not measured, because the model does not know them: {_listed(unknown)}" if unknown else None
+    ignored = f"not measured, because the model does not know them: {listed(unknown)}" if unknown else None
     if notes := [note for note in (find_parts(folder).about, ignored) if note]:
         found["note"] = "; ".join(notes)
     _write(found, judged, csv_file, page, correctable=learner.solved is not None)
@@ -140,10 +140,6 @@ def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
     write_output(file, table.to_csv(index=False).encode("utf-8", "replace").decode())
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _print(found: Evaluation) -> None:
     from mgclip.app.display import make_table, out, percent
     from mgclip.errors import one_line
@@ -159,7 +155,7 @@ def _print(found: Evaluation) -> None:
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
     if unmeasured := found.get("unmeasured"):
-        out.print(one_line(f"learned classes without images here, so not measured: {_listed(unmeasured)}"))
+        out.print(one_line(f"learned classes without images here, so not measured: {listed(unmeasured)}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

@@ -107,7 +107,7 @@ def relabel_command(
 
     require_single_process("relabel")
     united = relabel_class(model, old, new, text=text, base=base)
-    out.print(f"the images of {old} are in {new} now" if united else f"{old} is now called {new}")
+    out.print(f"united {old} with {new}" if united else f"renamed {old} to {new.strip()}")
 
 
 def forget_command(

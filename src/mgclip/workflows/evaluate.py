@@ -90,7 +90,7 @@ def evaluate_images(
         )
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
-        raise InputError(f"{folder} contains no image to measure on.")
+        raise InputError(f"{folder} contains no readable image of a class that the model knows.")
     features = labelled.features(model)
     truth = np.array([known[canonical(name)] for name in labelled.truth])
     counts = np.bincount(truth, minlength=len(known))

@@ -32,10 +32,10 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
         act, name, to = (str(form.get(key, "")) for key in ("act", "name", "to"))
         if act == "rename":
             model.rename(name, to)
-            return message(f"{name} is called {' '.join(to.split())} now.")
+            return message(f"Renamed {name} to {' '.join(to.split())}.")
         if act == "merge":
             model.merge(name, to)
-            return message(f"The images of {name} are in {to} now.")
+            return message(f"United {name} with {to}.")
         if act == "forget":
             return message(_forgotten(name, model.forget(name)))
         raise InputError(f"Expected rename, merge or forget; found {act!r}.")
