@@ -1,7 +1,7 @@
 """Paired tests between methods, from what each of them answered for the same images.
 
-McNemar's exact test compares two methods in one run. Over several seeds each image counts once, with the mean of the difference
-over the seeds in which it was tested; the interval and the p-value come from a bootstrap over images.
+McNemar's exact test compares two methods in one run. Over several seeds the difference is the mean of those of the seeds; the
+interval and the p-value come from a bootstrap over images, each with its answers in all seeds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pair:
         second: The name of another one.
         images: Images that both were tested on.
         seeds: Number of seeds.
-        difference: The mean difference.
+        difference: The mean difference over the seeds.
         low: The lower end of its 95 % interval, from a bootstrap over images.
         high: The upper end.
         p: The two-sided p-value: McNemar's exact test for one seed, the bootstrap for several.
@@ -112,7 +112,8 @@ def compare(first: str, of_first: Sequence[Right], second: str, of_second: Seque
     per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1)
     if per_seed.empty:
         return None
-    differences = per_seed.mean(axis=1).to_numpy()
+    tested = per_seed.count()  # seeds may have different classes; each seed has the same weight, as in the mean accuracies
+    differences = (per_seed * (len(per_seed) / tested)).sum(axis=1).to_numpy() / (tested > 0).sum()
     low, high, p = bootstrap(differences)
     exact = tuple(mcnemar(each["first"].to_numpy(bool), each["second"].to_numpy(bool)) for each in both)
     decisive = exact[0] if len(exact) == 1 else p

@@ -61,13 +61,18 @@ def make_learner(
 
 
 def classifier_of(method: str) -> type[FeatureClassifier]:
-    """The class of a method with its own code. Raises ``InputError`` if it is something else."""
+    """The class of a method with its own code. Raises ``InputError`` if it cannot be one."""
     named = METHODS[method].classifier
     kind = resolve_name(named) if isinstance(named, str) else named
     if not (isinstance(kind, type) and issubclass(kind, FeatureClassifier)):
         raise InputError(
             f"The classifier of the method {method} of the package {METHODS.package(method)} must be a subclass of "
             f"FeatureClassifier; found {kind!r}."
+        )
+    if isinstance(kind.learned, str):
+        raise InputError(
+            f"The method {method} of the package {METHODS.package(method)} needs a tuple in `learned`, such as "
+            f"{(kind.learned,)!r}; found {kind.learned!r}."
         )
     return kind
 
