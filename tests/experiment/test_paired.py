@@ -42,3 +42,12 @@ def test_an_image_counts_once_however_many_seeds_there_are():
     shuffled = compare("a", [first.sample(frac=1, random_state=1)], "b", [second])
     assert shuffled == once
     assert compare("a", [first], "b", [second.rename(lambda name: f"other/{name}")]) is None
+
+
+def test_the_difference_is_that_of_the_mean_accuracies_if_seeds_test_different_images():
+    first = [pd.Series([True] * 4, index=list("abcd")), pd.Series([True, True, False, False], index=list("cdef"))]
+    second = [pd.Series([True, True, False, False], index=list("abcd")), pd.Series([True, True, False, True], index=list("cdef"))]
+    pair = compare("x", first, "y", second)
+    means = [np.mean([each.mean() for each in answers]) for answers in (first, second)]
+    assert (pair.images, pair.difference) == (6, pytest.approx(means[0] - means[1]))
+    assert pair.low <= pair.difference <= pair.high

@@ -11,7 +11,7 @@ from layouts import class_folders
 from PIL import Image, ImageEnhance
 
 from mgclip.bench.memory import resident_peak
-from mgclip.stream.thumbnails import nearest_of, thumbnails
+from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.learn_job import read_job
 

@@ -1,12 +1,12 @@
 """Paired tests between methods, from what each of them answered for the same images.
 
-McNemar's exact test compares two methods in one run. Over several seeds each image counts once, with the mean of the difference
-over the seeds in which it was tested; the interval and the p-value come from a bootstrap over images.
+McNemar's exact test compares two methods in one run. Over several seeds the difference is the mean of those of the seeds; the
+interval and the p-value come from a bootstrap over images, each with its answers in all seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -36,7 +36,7 @@ class Pair:
         second: The name of another one.
         images: Images that both were tested on.
         seeds: Number of seeds.
-        difference: The mean difference.
+        difference: The mean difference over the seeds.
         low: The lower end of its 95 % interval, from a bootstrap over images.
         high: The upper end.
         p: The two-sided p-value: McNemar's exact test for one seed, the bootstrap for several.
@@ -70,26 +70,50 @@ def right_answers(folder: Path, tasks: int) -> Right | None:
 
 
 def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
-    """Compare every two methods of runs that differ only in their seed. Pairs without recorded predictions are left out."""
-    right: dict[str, list[Right]] = {}
+    """Compare every two methods of runs that differ only in their seed, as ``compare_answers`` does.
+
+    Args:
+        runs: The folders of the runs.
+        methods: The names of the methods.
+    """
+    answers: dict[str, list[Right | None]] = {}
     for method in methods:
-        found = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
-        known = [each for each in found if each is not None]
-        if len(known) == len(runs):
-            right[method] = known
-    pairs = (compare(first, right[first], second, right[second]) for first, second in combinations(right, 2))
+        answers[method] = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
+    return compare_answers(answers)
+
+
+def compare_answers(answers: Mapping[str, Sequence[Right | None]]) -> list[Pair]:
+    """Compare every two methods by their answers in each seed. A method that lacks those of a seed is left out.
+
+    Args:
+        answers: For each method what ``right_answers`` returns for each seed, in the same order of seeds.
+    """
+    known = {method: [right for right in found if right is not None] for method, found in answers.items()}
+    complete = [method for method, found in answers.items() if len(known[method]) == len(found)]
+    pairs = (compare(first, known[first], second, known[second]) for first, second in combinations(complete, 2))
     return [pair for pair in pairs if pair is not None]
 
 
 def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
-    """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
+    """Compare two methods by their answers in each seed.
+
+    Args:
+        first: The name of a method.
+        of_first: Its answers in each seed.
+        second: The name of another method.
+        of_second: Its answers, in the same order of seeds.
+
+    Returns:
+        The comparison; None if they share no image.
+    """
     import pandas as pd
 
     both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]
     per_seed = pd.concat([each["first"].astype(int) - each["second"].astype(int) for each in both], axis=1)
     if per_seed.empty:
         return None
-    differences = per_seed.mean(axis=1).to_numpy()
+    tested = per_seed.count()  # seeds may have different classes; each seed has the same weight, as in the mean accuracies
+    differences = (per_seed * (len(per_seed) / tested)).sum(axis=1).to_numpy() / (tested > 0).sum()
     low, high, p = bootstrap(differences)
     exact = tuple(mcnemar(each["first"].to_numpy(bool), each["second"].to_numpy(bool)) for each in both)
     decisive = exact[0] if len(exact) == 1 else p

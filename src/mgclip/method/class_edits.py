@@ -91,7 +91,7 @@ def correct(
     """
     right = [position_of(learned.class_names, name) for name in names]
     head = _solved(learned, "correct single images")
-    known = solved_head.learned_as(head, images.marks)
+    known = head.learned.labels_of(images.marks)
     once = _distinct(images, right, names)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
     labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
@@ -149,7 +149,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             )
     if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
         raise InputError(
-            "The adapters of only one of the models may learn again, and only its head could follow them: start the second one "
+            "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []

@@ -1,4 +1,4 @@
-"""Find class names that are probably one name, such as *T-Shirt* and *t shirt*, and choose one of them if the user wants that."""
+"""Find class names that are probably one name, such as *T-Shirt* and *t shirt*, and merge them if the user wants that."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *,
     Args:
         classes: Image files by class.
         known: The classes that the model knows. One of them keeps its name if it is among the classes.
-        merge: Whether to make them one. Otherwise they are refused.
+        merge: Whether to merge them. Otherwise they are refused.
 
     Returns:
-        The name of each class, and sentences on the classes that become one.
+        The name of each class, and sentences on the classes that are merged.
 
     Raises:
         AlikeNames: If there are such classes and ``merge`` is false.

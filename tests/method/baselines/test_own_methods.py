@@ -132,7 +132,18 @@ class Failing(FeatureClassifier):
 
     def scores(self, features, texts):
         scores = features.new_zeros(len(features), 1 if METHODS["failing"].about == "shape" else len(texts))
-        return scores / 0 * 0 if METHODS["failing"].about == "nan" else scores
+        wrong = {
+            "nan": scores / 0,
+            "infinite": scores - torch.inf,
+            "integers": scores.long(),
+            "array": scores.cpu().numpy(),
+            "none": None,
+        }
+        return wrong.get(METHODS["failing"].about, scores)
+
+    def text_features(self, encoder, class_texts):
+        texts = super().text_features(encoder, class_texts)
+        return {"texts": texts[:, 1:], "nan texts": texts * torch.nan}.get(METHODS["failing"].about, texts)
 
 
 @pytest.fixture
@@ -150,6 +161,15 @@ def failing():
         ),
         ("shape", r"failed when it scored images \(ValueError: scores must have the shape \(8, 2\); found \(8, 1\)\)"),
         ("nan", r"failed when it scored images \(ValueError: scores must be numbers; found NaN\)"),
+        ("infinite", r"\(ValueError: the largest score of an image must be finite; found infinity\)"),
+        ("integers", r"\(ValueError: scores must be a floating-point tensor; found torch.int64\)"),
+        ("array", r"\(ValueError: scores must be a floating-point tensor; found ndarray\)"),
+        ("none", r"\(ValueError: scores must be a floating-point tensor; found NoneType\)"),
+        (
+            "texts",
+            r"failed when it compared images with texts \(ValueError: text features must have the shape \(2, 24\); found \(2, 23\)\)",
+        ),
+        ("nan texts", r"failed when it compared images with texts \(ValueError: text features must be numbers; found NaN\)"),
     ],
 )
 def test_a_method_with_a_bug_is_named_with_its_package(failing, small, tmp_path, about, sentence):
@@ -198,6 +218,23 @@ def test_a_setting_with_the_name_of_a_setting_of_recipes_is_refused():
             Recipe(name="x", methods=["train"])
     finally:
         del METHODS["train"]
+
+
+@pytest.mark.parametrize(
+    ("learned", "sentence"),
+    [
+        (
+            ("seen", "forgotten"),
+            "In the method failing, the attribute forgotten in `learned` must be a tensor; found no such attribute",
+        ),
+        (("seen", "own"), "In the method failing, the attribute own in `learned` must be a tensor; found NoneType"),
+        ("seen", r"failing of the package tests needs a tuple in `learned`, such as \('seen',\); found 'seen'"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(failing, small, tmp_path, learned, sentence):
+    failing("", classifier=type("Other", (Failing,), {"learned": learned}))
+    with pytest.raises(MGCLIPError, match=sentence):
+        run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
 
 
 def test_a_classifier_of_another_kind_is_refused(failing, small, tmp_path):

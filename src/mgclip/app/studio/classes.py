@@ -24,7 +24,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
     search = gr.Textbox(
         "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
     )
-    done = area("classes-message", kind="said")
+    done = area("classes-message", kind="outcome")
     shown = area("classes", forms=True)
 
     def edit(event: gr.EventData) -> str:
@@ -47,12 +47,12 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
 
 
 def _forgotten(name: str, left: Forgotten) -> str:
-    said = [f"{name} was removed; earlier versions still contain it."]
+    sentences = [f"{name} was removed; earlier versions still contain it."]
     if left.traces:
-        said.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
+        sentences.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
     if left.adapted:
-        said.append("What the adapters learned from its images cannot be removed.")
-    return " ".join(said)
+        sentences.append("What the adapters learned from its images cannot be removed.")
+    return " ".join(sentences)
 
 
 def classes_html(model: StudioModel, text: str = "") -> str:

@@ -86,7 +86,7 @@ class FrozenLearner:
             own = task.labels.to(features.device) + first
             learned = FeatureTask(index, first, features, own, texts, (*self.class_texts, *task.texts), task.pixels)
             before = adapter_state(self.backbone)
-            with self._unchanged_on_failure(), METHODS.blamed(self.name, f"learned task {index + 1}"):
+            with self._unchanged_on_failure(), METHODS.naming_errors(self.name, f"learned task {index + 1}"):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
@@ -111,14 +111,12 @@ class FrozenLearner:
     @torch.no_grad()
     def head_scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` of the classifier for features ``(b, d)``."""
-        with METHODS.blamed(self.name, "scored images"):
+        with METHODS.naming_errors(self.name, "scored images"):
             texts = self.classifier.text_features(self.encoder, self.class_texts)
             scores = self.classifier.scores(features, texts)
-            expected = (len(features), len(self.class_names))
-            if tuple(scores.shape) != expected:
-                raise ValueError(f"scores must have the shape {expected}; found {tuple(scores.shape)}")
-            if scores.isnan().any():
-                raise ValueError("scores must be numbers; found NaN")
+            _check("scores", scores, (len(features), len(self.class_names)))
+            if scores.amax(-1).isinf().any():  # a class may have minus infinity, which never wins
+                raise ValueError("the largest score of an image must be finite; found infinity")
         return scores
 
     @torch.no_grad()
@@ -130,9 +128,11 @@ class FrozenLearner:
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
-        with METHODS.blamed(self.name, "compared images with texts"):
+        with METHODS.naming_errors(self.name, "compared images with texts"):
             adapted = F.normalize(self.classifier.adapt(features), dim=-1)
-            return self.backbone.logit_scale * adapted @ self.classifier.text_features(self.encoder, class_texts).T
+            texts = self.classifier.text_features(self.encoder, class_texts)
+            _check("text features", texts, (len(class_texts), adapted.shape[-1]))
+            return self.backbone.logit_scale * adapted @ texts.T
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -153,8 +153,10 @@ class FrozenLearner:
         for name in self.classifier.learned:
             value = getattr(self.classifier, name, None)
             if not isinstance(value, Tensor):
-                found = type(value).__name__
-                raise MGCLIPError(f"The method {self.name} must learn tensors, and its attribute {name} is of type {found}.")
+                found = type(value).__name__ if hasattr(self.classifier, name) else "no such attribute"
+                raise MGCLIPError(
+                    f"In the method {self.name}, the attribute {name} in `learned` must be a tensor; found {found}."
+                )
             tensors[f"classifier.{name}"] = value
         cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         manifest = {
@@ -190,3 +192,14 @@ class FrozenLearner:
         # Encode them in the same groups as before, because a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):
             self.encoder.texts(texts[last - size : last])
+
+
+def _check(what: str, found: Any, shape: tuple[int, int]) -> None:
+    """Raise ``ValueError`` if what a classifier returned is not a tensor of numbers of this shape."""
+    if not isinstance(found, Tensor) or not found.is_floating_point():
+        kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"{what} must be a floating-point tensor; found {kind}")
+    if tuple(found.shape) != shape:
+        raise ValueError(f"{what} must have the shape {shape}; found {tuple(found.shape)}")
+    if found.isnan().any():
+        raise ValueError(f"{what} must be numbers; found NaN")

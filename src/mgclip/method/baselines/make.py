@@ -51,7 +51,7 @@ def make_learner(
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
     own = own_settings(method, given or {})
-    with METHODS.blamed(method, "was set up"):
+    with METHODS.naming_errors(method, "was set up"):
         classifier = classifier_of(method)(backbone, settings, own)
     written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
     learner = FrozenLearner(method, backbone, settings, classifier, written)
@@ -61,13 +61,18 @@ def make_learner(
 
 
 def classifier_of(method: str) -> type[FeatureClassifier]:
-    """The class of a method with its own code. Raises ``InputError`` if it is something else."""
+    """The class of a method with its own code. Raises ``InputError`` if it cannot be one."""
     named = METHODS[method].classifier
     kind = resolve_name(named) if isinstance(named, str) else named
     if not (isinstance(kind, type) and issubclass(kind, FeatureClassifier)):
         raise InputError(
             f"The classifier of the method {method} of the package {METHODS.package(method)} must be a subclass of "
             f"FeatureClassifier; found {kind!r}."
+        )
+    if isinstance(kind.learned, str):
+        raise InputError(
+            f"The method {method} of the package {METHODS.package(method)} needs a tuple in `learned`, such as "
+            f"{(kind.learned,)!r}; found {kind.learned!r}."
         )
     return kind
 
