@@ -43,7 +43,7 @@ def test_parts_are_found_by_their_usual_names(tmp_path, parts, test, note):
     assert {name: [file.name for file in files] for name, files in source.train.items()} == {
         name: [f"{parts[0]}.png"] for name in ("cat", "dog")
     }
-    assert source.note == note
+    assert source.notes == ((note,) if note else ())
     measured = read_images(tmp_path)
     assert [file.name for files in measured.values() for file in files] == [f"{test or parts[0]}.png"] * 2
     if test is None:
