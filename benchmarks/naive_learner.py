@@ -38,7 +38,7 @@ class NaiveMGCLIP:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids ``(n, full length)``."""
-        return full_length_tokens(self.backbone, [self.settings.prompt.format(text) for text in texts])
+        return full_length_tokens(self.backbone, [self.settings.templates[0].format(text) for text in texts])
 
     def logits(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         """Text logits ``(b, len(texts))`` of images. All texts are encoded for this batch."""
@@ -56,7 +56,7 @@ class NaiveMGCLIP:
             limit, self.epochs = self.settings.max_epochs, self.settings.max_epochs
             for epoch in range(1, limit + 1):
                 losses += self._epochs(task, pixels, labels, first, range(epoch, epoch + 1), limit, "probe")
-                moved = abs(self._negative(pixels, labels + first) - origin) / abs(origin)
+                moved = abs(self._negative(pixels, labels + first) - origin) / max(abs(origin), 5.0)
                 if self.settings.alpha is not None and moved > self.settings.alpha:
                     self.epochs = max(1, epoch - 1)
                     break

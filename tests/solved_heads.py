@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from mgclip.method import solved_head
-from mgclip.method.analytic import FourierFeatures
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.solved_head import SolvedHead
 
 DIM, WIDTH, CLASSES = 6, 24, 4
@@ -27,7 +27,7 @@ def texts(classes=CLASSES):
 
 
 def empty():
-    return SolvedHead.empty(FourierFeatures(DIM, WIDTH, gamma=0.8, seed=2))
+    return SolvedHead.empty(RandomFeatures(DIM, WIDTH, gamma=0.8, seed=2))
 
 
 def learned(own, classes=CLASSES):

@@ -42,7 +42,7 @@ class LearnedContext(FeatureClassifier):
             "learned-context", task.index, own.epochs, own.rate, own.rate, own.batch_size, settings.seed, settings.shuffle
         )
         images, labels = F.normalize(task.features, dim=-1), task.labels - task.first
-        tokens = self.backbone.tokenize(settings.prompts(task.class_texts[task.first :]))
+        tokens = self.backbone.class_tokens(settings.templates, task.class_texts[task.first :])
         start, scale = task.texts[task.first :], self.backbone.logit_scale
         context = torch.nn.Parameter(self.context.clone())
         optimizer = torch.optim.Adam([context], lr=own.rate)
@@ -69,7 +69,7 @@ class LearnedContext(FeatureClassifier):
 
     def text_features(self, encoder, class_texts):
         """The text features ``(c, d)`` that the trained vector gives."""
-        return self.encode(self.backbone.tokenize(self.settings.prompts(class_texts)), self.context)
+        return self.encode(self.backbone.class_tokens(self.settings.templates, class_texts), self.context)
 
     def scores(self, features, texts):
         """CLIP's logits with these texts."""

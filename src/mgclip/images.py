@@ -38,7 +38,7 @@ THREADS = "MGCLIP_THREADS"
 """The environment variable that sets how many threads open and transform images."""
 
 CHUNK = 64
-"""Images that a thread tries before it reports."""
+"""Images that a thread opens before it reports."""
 
 
 @lru_cache(maxsize=1)
@@ -208,17 +208,31 @@ def find_unreadable_images(images: Sequence[Any], on_images: Callable[[int], Non
         The reason for each unreadable image, by its position.
     """
     found: dict[int, str] = {}
-    chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
-    pool = ThreadPoolExecutor(thread_count())
+
+    def find(chunk: range) -> None:
+        found.update(_unreadable_in(images, chunk))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unusual metadata does not make an image unreadable
-        try:
-            for chunk, bad in zip(chunks, pool.map(lambda chunk: _unreadable_in(images, chunk), chunks), strict=True):
-                found |= bad
-                on_images(len(chunk))
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupt must not wait for a million images
-    return found
+        in_threads(find, len(images), on_images)
+    return dict(sorted(found.items()))
+
+
+def in_threads(work: Callable[[range], None], number: int, on_images: Callable[[int], None]) -> None:
+    """Call ``work`` in threads on the positions of all images, a few at a time.
+
+    Args:
+        work: Called with positions.
+        number: The number of images.
+        on_images: Called with the number of images done since its last call.
+    """
+    chunks = [range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK)]
+    pool = ThreadPoolExecutor(thread_count())
+    try:
+        for chunk, _ in zip(chunks, pool.map(work, chunks), strict=True):
+            on_images(len(chunk))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for a million images
 
 
 def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:

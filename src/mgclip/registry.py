@@ -48,6 +48,11 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
     def register(self, name: str, entry: Entry, package: str) -> None:
         """Add an entry of a package, or replace one that was registered before.
 
+        Args:
+            name: Its name.
+            entry: The entry.
+            package: The package that it comes from, for messages.
+
         Raises:
             InputError: If this package has an entry of that name, or the name or the entry cannot be used.
         """
@@ -70,10 +75,14 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         return self._packages[name]
 
     @contextlib.contextmanager
-    def blamed(self, name: str, action: str) -> Iterator[None]:
-        """Run code of an entry. ``action`` completes the sentence *the method failed when it ...*.
+    def naming_errors(self, name: str, action: str) -> Iterator[None]:
+        """Run code of an entry; an error in the code of another package becomes one that names the entry and its package.
 
-        Errors of this package and of the system stay as they are, and so do all errors of its own entries.
+        Errors of this package, of its own entries and of the system stay as they are.
+
+        Args:
+            name: The name of the entry.
+            action: What it does; completes the sentence *the method failed when it ...*.
 
         Raises:
             MGCLIPError: If the code of another package fails with another error.
@@ -91,7 +100,7 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
             ) from error
 
     def loaded(self) -> list[str]:
-        """The entries that need not be loaded any more: those of this package, and others that were used."""
+        """The names of the entries that are loaded: those of this package, and others that were used."""
         return list(self._entries)
 
     def __getitem__(self, name: str) -> Entry:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from mgclip.names import visible_form
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -11,11 +13,30 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in seconds, minutes or hours: ``12 s``, ``3 min``, ``1.6 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and the number of others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f"; choose from {', '.join(known)}"
+    close = closest(word, known, cutoff=0.5)
+    return f"; choose from {', '.join(known)}" if close is None else f": did you mean {close}?"
+
+
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word that is most like this one, in any case; None if no word is like it."""
+    forms = {visible_form(other).casefold(): other for other in known}
+    close = difflib.get_close_matches(visible_form(word).casefold(), forms, n=1, cutoff=cutoff)
+    return forms[close[0]] if close else None
 
 
 def ended(message: str) -> str:

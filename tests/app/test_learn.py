@@ -148,6 +148,19 @@ def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, 
     assert "red one" in err and "green one" in err and "zebra" not in err
 
 
+def test_a_checkpoint_of_openclip_is_given_with_its_architecture(mgclip, photos):
+    learn = ("learn", photos / "march", "--model", photos / "shop")
+    code, _, err = mgclip(*learn, "--base", photos / "none.pt", "--arch", "ViT-B16")
+    assert code == 2 and "OpenCLIP's ViT-B16 is not supported: did you mean ViT-B-16?" in err
+    code, _, err = mgclip(*learn, "--base", photos / "none.pt", "--arch", "ViT-B-16")
+    assert code == 2 and f"There is no CLIP file {photos / 'none.pt'}." in err
+    code, _, err = mgclip(*learn, "--arch", "ViT-B-16")
+    assert code == 2 and "--arch names the configuration of a checkpoint: give the checkpoint too." in err
+    code, _, err = mgclip("gap", photos / "none.pt", photos / "march", "--arch", "ViT-B-16", "--out", photos / "gap")
+    assert code == 2 and f"There is no CLIP file {photos / 'none.pt'}." in err
+    assert not (photos / "shop").exists()
+
+
 def test_a_command_that_was_stopped_says_what_is_left(mgclip, tiny_clip, photos, monkeypatch):
     from contextlib import contextmanager
 
@@ -170,3 +183,15 @@ def test_a_command_that_was_stopped_says_what_is_left(mgclip, tiny_clip, photos,
         assert err == f"Stopped; {shop} is unchanged. Run the same command again.\n"
         err = mgclip("learn", photos / "april", "--model", photos / "other", *words, *QUICK)[2]
         assert err == "Stopped; nothing was saved. Run the same command again to resume from the last checkpoint.\n"
+
+
+def test_a_prompt_that_is_given_several_times_is_averaged(mgclip, tiny_clip, photos):
+    from mgclip import MGCLIP
+
+    prompts = ("--prompt", "a photo of a {}.", "--prompt", "an icon of a {}.")
+    learn = ("learn", photos / "march", "--model", photos / "shop", "--base", tiny_clip, "--method", "zero-shot", *prompts)
+    code, _, err = mgclip(*learn, "--quiet")
+    assert code == 0, err
+    assert MGCLIP.from_pretrained(photos / "shop").settings.templates == ["a photo of a {}.", "an icon of a {}."]
+    code, _, err = mgclip("learn", photos / "march", "--model", photos / "other", "--base", tiny_clip, *prompts, *prompts[:2])
+    assert code == 2 and "prompt must be one text, or a list of different ones" in err

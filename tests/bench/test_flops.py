@@ -31,3 +31,12 @@ def test_the_towers_of_vit_b_16_cost_what_the_formula_says(training):
     assert image_flops(config, training=training) == pytest.approx(image, rel=0.01)
     text = formula(config.text_config, 12, embedding=0, class_token_only=False, training=training)
     assert text_flops(config, 12, training=training) == pytest.approx(text, rel=0.01)
+
+
+def test_the_last_layer_of_siglip_is_complete():
+    config = make_config("siglip-b-16")
+    tower, patches = config.vision_config, (224 // 16) ** 2
+    width, hidden = tower.hidden_size, tower.intermediate_size
+    image = formula(tower, patches, embedding=2 * patches * 3 * 16**2 * width, class_token_only=False, training=False)
+    head = 2 * 2 * patches * width**2 + 4 * width**2 + 4 * patches * width + 4 * width * hidden  # one query for all patches
+    assert image_flops(config, training=False) == pytest.approx(image + head, rel=0.01)

@@ -51,4 +51,4 @@ def test_an_unknown_shape_is_refused_with_the_known_ones(mgclip):
     code, _, err = mgclip("bench", "--shape", "vit-h")
     assert code == 2
     assert "There is no shape vit-h" in err
-    assert "vit-b-32, vit-b-16, vit-l-14, iconclip" in err
+    assert "vit-b-32, vit-b-16, vit-l-14, siglip-b-16, iconclip" in err

@@ -38,3 +38,29 @@ def test_an_encoder_refuses_a_clip_that_serves_another_model(encoder):
         encoder.texts(["cat"])
     with pytest.raises(MGCLIPError, match="another model"):
         encoder.images(encoder.pixels([]))
+
+
+TEMPLATES = ["a photo of a {}.", "a drawing of a {}, in black and white."]
+
+
+def test_several_templates_are_averaged_and_cached(encoder, monkeypatch):
+    backbone = encoder.backbone
+    each = [Encoder(backbone, prompt=template, batch_size=2).texts(["cat", "dog", "cow"]) for template in TEMPLATES]
+    encoded, model = [], backbone.model.text_model.forward
+    monkeypatch.setattr(
+        backbone.model.text_model, "forward", lambda **given: encoded.append(len(given["input_ids"])) or model(**given)
+    )
+    averaged = Encoder(backbone, prompt=TEMPLATES, batch_size=4)
+    found = averaged.texts(["cat", "dog", "cow"])
+    torch.testing.assert_close(found, torch.nn.functional.normalize(sum(each), dim=-1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3))
+    assert encoded == [4, 2]  # one pass of a text for each class and template
+    assert torch.equal(averaged.texts(["dog", "cat"]), found[[1, 0]])
+    assert encoded == [4, 2]
+
+
+def test_one_template_in_a_list_is_that_template(encoder):
+    alone = Encoder(encoder.backbone, prompt=TEMPLATES[:1], batch_size=2)
+    assert torch.equal(
+        alone.texts(["cat", "dog"]), Encoder(encoder.backbone, prompt=TEMPLATES[0], batch_size=2).texts(["cat", "dog"])
+    )

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from small_openclip import deviations, make_folder
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
@@ -77,8 +78,8 @@ def test_a_clip_is_downloaded_once(hub, tiny_clip, capfd):
 
 
 def test_a_model_of_another_type_is_refused_by_its_configuration(hub):
-    (hub.folder / "config.json").write_text('{"model_type": "siglip"}')
-    with pytest.raises(InputError, match="me/clip holds a model of type siglip; a CLIP is needed"):
+    (hub.folder / "config.json").write_text('{"model_type": "blip"}')
+    with pytest.raises(InputError, match="me/clip holds a model of type blip; a CLIP is needed"):
         load_backbone("me/clip")
     assert "config.json" in hub.requests
     assert "model.safetensors" not in hub.requests
@@ -91,9 +92,39 @@ def test_an_openclip_repository_is_refused_before_its_weights(hub, stated):
         (hub.folder / "config.json").write_text('{"model_type": "clip", "vision_config": {}, "text_config": {}}')
     else:
         (hub.folder / "config.json").unlink()
-    with pytest.raises(InputError, match="OpenCLIP"):
+    with pytest.raises(InputError, match="OpenCLIP" if stated else "has no model_cfg"):
         load_backbone("me/clip")
     assert "model.safetensors" not in hub.requests
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_an_openclip_repository_is_downloaded_with_its_own_configuration(hub, both, monkeypatch):
+    for file in () if both else [*hub.folder.iterdir()]:
+        file.unlink()
+    make_folder(hub.folder, "gelu-shortest")
+    (hub.folder / "open_clip_pytorch_model.bin").write_bytes(b"the same weights again")
+    assert max(deviations(load_backbone("me/clip"), "gelu-shortest")[1:]) <= 1e-5
+    requested = {file for file in hub.requests if not file.startswith("/")}
+    assert requested == {"open_clip_config.json", "open_clip_model.safetensors"}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_backbone("me/clip").feature_dim == 24
+
+
+def test_an_interrupted_download_of_openclip_is_finished(hub, tmp_path):
+    shutil.rmtree(hub.folder)
+    make_folder(hub.folder, "gelu-shortest")
+    load_backbone("me/clip")
+    for file in (tmp_path / "cache").rglob("open_clip_model.safetensors"):
+        file.unlink()
+    assert load_backbone("me/clip").feature_dim == 24
+
+
+def test_an_openclip_tower_that_is_not_supported_is_refused_before_its_weights(hub):
+    shutil.rmtree(hub.folder)
+    make_folder(hub.folder, "gelu-shortest", lambda config: config["model_cfg"]["vision_cfg"].update(timm_model_name="vit"))
+    with pytest.raises(InputError, match="a timm image tower"):
+        load_backbone("me/clip")
+    assert "open_clip_model.safetensors" not in hub.requests
 
 
 def test_older_weights_are_downloaded_without_further_requests(hub, tiny_clip):
@@ -165,3 +196,30 @@ def test_another_clip_is_not_suggested_for_a_saved_model(hub, monkeypatch, tmp_p
     ) as refusal:
         MGCLIP.from_pretrained(tmp_path / "shop")
     assert "iconclip" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("layout", ["clip", "openclip"])
+def test_a_clip_is_fetched_into_a_folder(hub, mgclip, tmp_path, monkeypatch, layout):
+    if layout == "openclip":
+        shutil.rmtree(hub.folder)
+        make_folder(hub.folder, "gelu-shortest")
+    (hub.folder / "README.md").write_text("not needed")
+    code, out, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert (code, err) == (0, "") and f"use it with --base {tmp_path / 'fetched'}" in out
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.rmtree(tmp_path / "cache")
+    assert load_backbone(tmp_path / "fetched").fingerprint == load_backbone(hub.folder).fingerprint
+    assert not (tmp_path / "fetched" / "README.md").exists()
+    assert not [file for file in (tmp_path / "fetched").iterdir() if file.is_symlink()]
+    code, _, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert code == 2 and "exists and is not an empty folder" in err
+
+
+def test_what_is_not_a_clip_of_the_hub_is_not_fetched(hub, mgclip, tmp_path):
+    for name in ("iconclip", "./clip"):
+        code, _, err = mgclip("fetch", name, "--to", tmp_path / "fetched")
+        assert code == 2 and "is not the hub id of a CLIP" in err
+    (hub.folder / "config.json").write_text('{"model_type": "blip"}')
+    code, _, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
+    assert code == 2 and "holds a model of type blip" in err
+    assert not (tmp_path / "fetched").exists()

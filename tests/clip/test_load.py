@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda f: (f / "config.json").unlink(), r"is not a CLIP in Hugging Face layout: it has no config\.json"),
+        (lambda f: (f / "config.json").unlink(), r"is not a CLIP: it has neither a config\.json nor an open_clip_config\.json"),
         (lambda f: (f / "config.json").write_text("{"), r"config\.json cannot be read"),
         (
             lambda f: (f / "config.json").write_text('{"model_type": "bert"}'),
@@ -82,5 +82,5 @@ def test_an_openclip_folder_must_state_activation_and_heads(tiny_clip, tmp_path)
             with pytest.raises(InputError, match=rf"is an OpenCLIP model and its config\.json has no {tower}\.{key}"):
                 load_backbone(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"is not a CLIP in Hugging Face layout: it is in OpenCLIP's"):
+    with pytest.raises(InputError, match=r"The open_clip_config.json of .* has no model_cfg"):
         load_backbone(folder)

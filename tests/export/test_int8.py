@@ -37,7 +37,8 @@ def test_a_file_that_is_worth_it_is_kept_and_answers_like_the_model(onnx, solved
     assert found.same == pytest.approx((exact == rounded).mean())
     card = (tmp_path / "clip" / "README.md").read_text(encoding="utf-8")
     assert (
-        f"{found.speedup:.1f} times as fast, and the same answer for {100 * found.same:.1f} % of {len(pictures)} images." in card
+        f"{found.speedup:.1f} times as fast and gives the same answer for {100 * found.same:.1f} % of {len(pictures)} images."
+        in card
     )
     assert "`model-int8.onnx` is used in the same way" in card
 

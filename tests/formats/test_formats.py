@@ -1,6 +1,6 @@
 """Files of every format can still be read. Never change these files.
 
-Format 1 has a model with two versions, and a run. Format 2 has a model with a solved head of 32 random features and two versions,
+Format 1 has a model with two versions, and a run. Format 2 has a run with raw results, and a model with a solved head of 32 random features and two versions,
 learned from six drawings of each class; the second version has more of class 1. It answers for the images of format 1.
 """
 
@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mgclip import MGCLIP, history, undo
@@ -103,6 +104,23 @@ def test_a_solved_head_of_the_second_format_continues_to_learn(second, images):
     assert again.predict(images).names == model.predict(images).names
     undo(second / "model", 1)
     assert MGCLIP.from_pretrained(second / "model").class_names == names[:2]
+
+
+def test_a_run_of_the_second_format_is_reported_and_resumed(second, mgclip):
+    run = second / "run"
+    answers = pd.read_parquet(run / "mg-clip-analytic" / "predictions" / "task-0002.parquet")
+    assert len(answers) == 8
+    assert "mg-clip-analytic" in write_report([run], second / "page.html").read_text()
+    before = json.loads((run / "summary.json").read_text())
+    shutil.rmtree(run / "mg-clip-analytic")
+    code, printed, _ = mgclip("run", "--resume", run, "--quiet", "--json")
+    assert code == 0
+    assert {m: s["accuracy_after"] for m, s in json.loads(printed)["methods"].items()} == {
+        m: s["accuracy_after"] for m, s in before.items()
+    }
+    again = pd.read_parquet(run / "mg-clip-analytic" / "predictions" / "task-0002.parquet")
+    assert again.select_dtypes("number").to_numpy() == pytest.approx(answers.select_dtypes("number").to_numpy(), abs=1e-3)
+    assert again.select_dtypes(exclude="number").equals(answers.select_dtypes(exclude="number"))
 
 
 def test_newer_formats_are_refused_with_advice(first):

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from mgclip.method import bank as bank_module
-from mgclip.method.analytic import FourierFeatures, Sums, solve
+from mgclip.method.analytic import Sums, solve
 from mgclip.method.bank import Bank, centres, drift_map
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.solved_head import SolvedHead, add
 
 DIM = 6
@@ -56,7 +57,7 @@ def test_the_order_of_images_does_not_matter():
     made = Bank.empty(DIM).plus(features, labels, per_class=7)
     assert same(made, Bank.empty(DIM).plus(features[shuffled], labels[shuffled], per_class=7))
     assert torch.bincount(made.classes).tolist() == [7, 7]
-    assert made.sums(FourierFeatures(DIM, 5, 1.0, 0)).counts.tolist() == [40, 30]
+    assert made.sums(RandomFeatures(DIM, 5, 1.0, 0)).counts.tolist() == [40, 30]
 
 
 def test_equal_images_need_one_feature():
@@ -132,7 +133,7 @@ def test_the_drift_map_is_ridge_regression_of_the_difference():
     before, _ = images([50])
     after, _ = images([50], seed=1)
     more, _ = images([7], seed=2)
-    fourier = FourierFeatures(DIM, 30, gamma=0.8, seed=1)
+    fourier = RandomFeatures(DIM, 30, gamma=0.8, seed=1)
     x, y, f = before.double(), after.double(), more.double()
     # As kernel regression: f + k(f, X) (K + g I)^-1 (Y - X).
     kernel, own = fourier(x) @ fourier(x).T, fourier(f) @ fourier(x).T
@@ -145,7 +146,7 @@ def test_the_drift_map_is_ridge_regression_of_the_difference():
 def test_without_drift_no_feature_moves():
     before, _ = images([30])
     more, _ = images([7], seed=2)
-    drift = drift_map(before, before, FourierFeatures(DIM, 30, gamma=0.8, seed=1))
+    drift = drift_map(before, before, RandomFeatures(DIM, 30, gamma=0.8, seed=1))
     assert (drift(more) - more).abs().max() < 1e-6
 
 
@@ -155,7 +156,7 @@ def test_features_follow_a_change_that_no_linear_map_makes():
     turn = torch.eye(DIM)
     turn[:2, :2] = torch.tensor([[0.8, 0.6], [-0.6, 0.8]])
     changed = torch.where(features[:, 2:3] > 0, features @ turn, features @ turn.T)
-    drift = drift_map(features[:200], changed[:200], FourierFeatures(DIM, 400, gamma=0.8, seed=1))
+    drift = drift_map(features[:200], changed[:200], RandomFeatures(DIM, 400, gamma=0.8, seed=1))
     made = Bank.empty(DIM).plus(features[200:], torch.zeros(200).long(), per_class=200)
     moved = made.moved(drift)
     linear = features[200:] @ torch.linalg.lstsq(features[:200], changed[:200]).solution
@@ -168,7 +169,7 @@ def test_features_follow_a_change_that_no_linear_map_makes():
 
 
 def test_sums_are_those_of_as_many_images_as_each_feature_stands_for():
-    made, fourier = bank([30, 20], limit=4), FourierFeatures(DIM, 15, gamma=0.8, seed=1)
+    made, fourier = bank([30, 20], limit=4), RandomFeatures(DIM, 15, gamma=0.8, seed=1)
     times = made.counts.long()
     phi = fourier(F.normalize(made.features.double(), dim=-1)).repeat_interleave(times, dim=0)
     explicit = Sums.empty(16).plus(phi, made.classes.repeat_interleave(times))
@@ -183,7 +184,7 @@ def test_sums_are_those_of_as_many_images_as_each_feature_stands_for():
 
 def test_equal_images_change_nothing_in_the_classifier():
     features, labels = images([8, 8, 8])
-    empty = SolvedHead.empty(FourierFeatures(DIM, 60, gamma=0.8, seed=1), per_class=8)
+    empty = SolvedHead.empty(RandomFeatures(DIM, 60, gamma=0.8, seed=1), per_class=8)
 
     def head(times):
         own = Images(torch.arange(24 * times), labels.repeat(times), features.repeat(times, 1))
@@ -200,7 +201,7 @@ def test_the_calibration_of_a_bank_with_few_centres_is_nearly_that_of_all_images
     features, labels = images([40, 40, 40])
     features = F.normalize(features + 1.5 * F.one_hot(labels, DIM), dim=-1)
     own = Images(torch.arange(120), labels, features)
-    fourier = FourierFeatures(DIM, 60, gamma=0.8, seed=1)
+    fourier = RandomFeatures(DIM, 60, gamma=0.8, seed=1)
 
     def text(features):
         return 5 * features[:, :3]

@@ -18,7 +18,8 @@ def batch(tiny_clip, icons):
 
     def make(kind):
         loss = "align" if kind == "align" else "cross-entropy"
-        settings = Settings(epochs=2, adapter_batch_size=10, head_epochs=1, seed=2, adapter_loss=loss)
+        prompt = ["a {}.", "an icon of a {}."] if kind == "templates" else "a good photo of a {}."
+        settings = Settings(epochs=2, adapter_batch_size=10, head_epochs=1, seed=2, adapter_loss=loss, prompt=prompt)
         model = MGCLIP.from_pretrained(tiny_clip, settings=settings)
         for classes in ([0, 1, 2], [3, 4]):
             model.learn(*task(icons, classes))
@@ -29,7 +30,7 @@ def batch(tiny_clip, icons):
             old, y, known = task(icons, [0, 1, 2, 3, 4])
             before = make_task(model.encoder.pixels(old), y, known, index=0, known=())
             memory = remember(None, before, first=0, limit=20, seed=0)
-            tokens = backbone.tokenize(settings.prompts((*known, *names)))
+            tokens = backbone.class_tokens(settings.templates, (*known, *names))
             objective = replay_objective(backbone, data, memory, tokens, first=5, settings=settings)
         else:
             objective = task_objective(backbone, data, settings)
@@ -37,6 +38,9 @@ def batch(tiny_clip, icons):
         trained = [weight for _, weight in adapter_weights(backbone)]
         features = backbone.image_features(objective.pixels(picked))
         texts = backbone.text_features(objective.tokens)
+        if kind == "templates":
+            parts = [backbone.text_features(backbone.tokenize([each.format(name) for name in names])) for each in prompt]
+            texts = torch.nn.functional.normalize(parts[0] + parts[1], dim=-1)
         total = (objective.weights(picked) * objective.losses(features, texts, picked)).sum()
         slopes = torch.autograd.grad(total, trained)
         return backbone, objective, picked, trained, total.detach(), slopes
@@ -60,7 +64,7 @@ def assert_same(batch, loss, found):
         torch.testing.assert_close(ours, plain, atol=1e-5 * max(1.0, float(plain.abs().max())), rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["cross-entropy", "replay", "align"])
+@pytest.mark.parametrize("kind", ["cross-entropy", "replay", "align", "templates"])
 @pytest.mark.parametrize("micro_batch", [1, 3, 100])
 @pytest.mark.parametrize("texts_at_once", [2, 256])
 def test_micro_batches_give_the_gradient_of_the_whole_batch(batch, monkeypatch, micro_batch, kind, texts_at_once):

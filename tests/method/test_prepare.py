@@ -72,7 +72,7 @@ def test_an_initial_adapter_is_loaded_from_a_file_or_refused(tiny_clip, quick, t
 def assert_current(model, names):
     """The text features that the model gives are those of the weights as they are now."""
     with torch.no_grad():
-        now = model.backbone.text_features(model.backbone.tokenize(model.settings.prompts(names)))
+        now = model.backbone.text_features(model.backbone.class_tokens(model.settings.templates, names))
     torch.testing.assert_close(model.encoder.texts(names), now, atol=1e-6, rtol=1e-5)
 
 

@@ -47,3 +47,23 @@ def test_settings_are_copied_and_pickled_unchanged():
     settings = Settings(epochs=2)
     assert settings == settings.model_copy() == pickle.loads(pickle.dumps(settings)) == Settings(**settings.model_dump())
     assert "rank" in Settings.__signature__.parameters
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        (["a {}", "b"], r"prompt must contain \{\} once"),
+        (["a {}", "a {}"], "prompt must be one text, or a list of different ones"),
+        ([], "prompt must be one text, or a list of different ones"),
+        (["a {}", 3], "prompt"),
+        (3, "prompt must be text or a list"),
+    ],
+)
+def test_a_list_of_prompts_has_different_ones_with_one_place_each(prompt, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Settings(prompt=prompt)
+
+
+def test_a_prompt_is_one_text_or_several():
+    assert Settings().templates == ["a good photo of a {}."]
+    assert Settings(prompt=["a {}", "an icon of a {}"]).templates == ["a {}", "an icon of a {}"]

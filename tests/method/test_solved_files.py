@@ -11,9 +11,9 @@ from solved_heads import CLASSES, WIDTH, images, learned, texts
 
 from mgclip import Settings
 from mgclip.method import solved_files, solved_head
-from mgclip.method.analytic import FourierFeatures
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.evidence import Evidence
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.solved_head import SolvedHead
 
 
@@ -67,13 +67,13 @@ def test_a_head_that_has_forgotten_is_read_as_it_was_written(head):
 
 
 def test_a_head_without_classes_is_read_as_it_was_written():
-    empty = SolvedHead.empty(FourierFeatures(6, WIDTH, gamma=0.8, seed=2))
+    empty = SolvedHead.empty(RandomFeatures(6, WIDTH, gamma=0.8, seed=2))
     equal(read(*written(empty), classes=0), empty)
 
 
 def test_a_head_with_a_bank_is_read_as_it_was_written():
     own = images([5, 4, 6, 3])
-    empty = SolvedHead.empty(FourierFeatures(6, WIDTH, gamma=0.8, seed=2), per_class=3)
+    empty = SolvedHead.empty(RandomFeatures(6, WIDTH, gamma=0.8, seed=2), per_class=3)
     found = read(*written(head := solved_head.add(empty, own, texts())))
     for part in ("features", "counts", "classes"):
         assert torch.equal(getattr(found.bank, part), getattr(head.bank, part))
@@ -84,7 +84,7 @@ def undecided():
     """A head that also keeps the sums of the pre-trained CLIP, and evidence."""
     own = images([5, 4, 6, 3])
     own = replace(own, frozen=own.features.flip(0))
-    empty = SolvedHead.empty(FourierFeatures(6, WIDTH, gamma=0.8, seed=2), per_class=3, undecided=True)
+    empty = SolvedHead.empty(RandomFeatures(6, WIDTH, gamma=0.8, seed=2), per_class=3, undecided=True)
     head = solved_head.forget(solved_head.add(empty, own, texts()), 2, None, texts(torch.tensor([0, 1, 3])))
     return replace(head, evidence=Evidence(9, 4.5, 4.25, 0.125))
 
@@ -112,7 +112,7 @@ def test_a_damaged_undecided_head_is_refused(name):
 
 
 def test_an_ablation_is_read_as_it_was_written():
-    fourier = FourierFeatures(6, WIDTH, gamma=0.8, seed=2, kernel="relu")
+    fourier = RandomFeatures(6, WIDTH, gamma=0.8, seed=2, kernel="relu")
     head = solved_head.add(SolvedHead.empty(fourier, class_balance=False), images([5, 4, 6, 3]), texts())
     found = read(*written(head), kernel="relu", class_balance=False)
     assert (found.fourier, found.sums.class_balance) == (fourier, False)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solved_heads import CLASSES, WIDTH, empty, images, learned, texts
 
-from mgclip.method import learned_images, solved_head
+from mgclip.method import analytic, learned_images, solved_head
 from mgclip.method.learned_images import Images
 
 PROPERTY = settings(deadline=None, max_examples=20)
@@ -117,7 +117,7 @@ def test_every_copy_of_an_image_is_corrected():
     labels = copies.labels.tolist()
     labels[-3:] = [1, 1, 2]
     head = learned(relabelled(copies, labels))
-    assert solved_head.learned_as(head, own.marks[:2]) == [[0, 1, 1, 2], [0]]
+    assert head.learned.labels_of(own.marks[:2]) == [[0, 1, 1, 2], [0]]
     same(solved_head.correct(head, own.take(torch.tensor([0])), texts()), learned(copies))
 
 
@@ -204,5 +204,5 @@ def test_the_sample_is_the_same_whatever_the_order(monkeypatch):
 def test_many_images_are_added_in_parts(monkeypatch):
     own = images([8, 8, 8, 8])
     expected = learned(own)
-    monkeypatch.setattr(solved_head, "CHUNK", 5)
+    monkeypatch.setattr(analytic, "CHUNK", 5)
     same(learned(own), expected)

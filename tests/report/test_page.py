@@ -143,7 +143,7 @@ def test_few_classes_get_a_bar_each_and_many_a_histogram(tmp_path, count, groups
     final = json.loads((run / "mg-clip" / "final.json").read_text())
     right = sorted(each["right"] for each in final["classes"])
     if groups == 1:
-        assert [int(row[1].split()[0]) for row in cells(text, f"All {count} classes, worst first")[1:]] == right
+        assert [int(row[1].split()[0]) for row in cells(text, f"{count} classes, worst first")[1:]] == right
     else:
         assert [int(row[1].split()[0]) for row in cells(text, "The 20 best")[1:]] == right[:-21:-1]
         assert [int(row[1].split()[0]) for row in cells(text, "The 20 worst")[1:]] == right[:20]

@@ -10,7 +10,7 @@ from learned import same
 
 from mgclip import MGCLIP, history, undo
 from mgclip.errors import InputError
-from mgclip.saving.versions import prune
+from mgclip.saving.versions import describe, prune
 
 
 def test_undo_goes_back_and_forward(shop, icons):
@@ -80,3 +80,13 @@ def test_undo_to_a_removed_parent_is_refused(shop):
     prune(shop, 1)
     with pytest.raises(InputError, match=r"Version 2 of .*, from which 3 was made, was removed"):
         undo(shop)
+
+
+def test_a_description_tells_new_classes_from_known_ones():
+    note = {"what": "learned 1 class and added images to 1 class", "classes": ["dress", "shirt"], "grown": ["dress"]}
+    assert describe(note) == "learned 1 class and added images to 1 class: shirt, dress (known)"
+    assert (
+        describe({"what": "added images to 1 class", "classes": ["dress"], "grown": ["dress"]})
+        == "added images to 1 class: dress"
+    )
+    assert describe({"what": "mine", "classes": ["dress"], "grown": 3}) == "mine: dress"

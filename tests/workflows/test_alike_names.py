@@ -6,7 +6,7 @@ import pytest
 from layouts import class_folders
 
 from mgclip.errors import InputError
-from mgclip.workflows.alike_names import choose_names, loose_form
+from mgclip.workflows.alike_names import choose_names, find_slips, loose_form
 from mgclip.workflows.source import read_source
 
 
@@ -100,3 +100,20 @@ def test_a_person_at_a_terminal_is_asked(tmp_path):
     assert len(asked) == 2
     read_job(folder, tmp_path / "shop", merge_names=True, ask=answer(False))
     assert len(asked) == 2, "who has decided is not asked"
+
+
+@pytest.mark.parametrize("slip", ["dres", "dresss", "derss", "Dre S"])
+def test_a_name_with_one_slip_of_a_key_is_found(slip):
+    assert find_slips([slip], ["hat", "dress"]) == [(slip, "dress")]
+    assert find_slips([slip, "dress"], []) in ([(slip, "dress")], [("dress", slip)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("shirt", "skirt"), ("class 1", "class 11"), ("n01440764", "n0144076"), ("coat", "cat")]
+)
+def test_other_words_are_no_slips(one, other):
+    assert find_slips([one], [other]) == find_slips([one, other], []) == []
+
+
+def test_known_names_are_not_compared_with_one_another():
+    assert find_slips(["hat"], ["dress", "dres"]) == []

@@ -50,10 +50,32 @@ def test_relabel_unites_two_classes(mgclip, place, icons):
     a, b, c = (str(name) for name in icons["class_names"][:3])
     code, out, _ = mgclip("relabel", "shop", b, a)
     assert code == 0
-    assert f"the images of {b} are in {a} now" in out
+    assert f"united {b} with {a}" in out
     model = MGCLIP.from_pretrained("shop")
     assert model.class_names == (a, c)
     assert model.solved.sums.counts.tolist() == [10, 5]
     from mgclip.workflows.held_out import read_held_out
 
     assert {name: len(files) for name, files in read_held_out(place / "shop").items()} == {a: 2, c: 1}
+
+
+def test_relabel_refuses_another_spelling_of_a_known_class(mgclip, place, icons):
+    a, b = (str(name) for name in icons["class_names"][:2])
+    before = (place / "shop" / "mgclip.json").read_bytes()
+    code, out, err = mgclip("relabel", "shop", b, f"{a.upper()} ")
+    assert (code, out) == (2, "")
+    assert f"The name '{a.upper()}' is probably the same as '{a}', which the model knows" in err
+    assert (place / "shop" / "mgclip.json").read_bytes() == before
+
+
+def test_relabel_changes_the_spelling_of_a_class_and_removes_spaces_at_its_ends(mgclip, place, icons):
+    a = str(icons["class_names"][0])
+    assert mgclip("relabel", "shop", a, f" {a.upper()} ")[1] == f"renamed {a} to {a.upper()}\n"
+    assert MGCLIP.from_pretrained("shop").class_names[0] == a.upper()
+
+
+def test_another_spelling_of_a_class_is_suggested(mgclip, place, icons):
+    a = str(icons["class_names"][0])
+    mgclip("relabel", "shop", a, "T-Shirt")
+    mgclip("relabel", "shop", str(icons["class_names"][1]), "shirt")
+    assert "did you mean 'T-Shirt'?" in mgclip("forget", "shop", "t-shirt")[2]

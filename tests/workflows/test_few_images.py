@@ -74,7 +74,7 @@ def test_a_class_taught_alone_reports_no_accuracy_and_no_epoch(mgclip, tmp_path,
     assert "learned 1 class from 6 images, no adapters trained" in out and "knows 1 class" in out
     assert "accuracy: not measured, because with a single class every answer is that class" in out
     assert "100.00" not in out and "epoch" not in out
-    assert ("a single class has nothing to be told apart from" in out) == (words is TRAINED)
+    assert ("there is no second class to distinguish this one from" in out) == (words is TRAINED)
     assert history(tmp_path / "shop")[-1].note["epochs"] == 0
 
 

@@ -78,3 +78,21 @@ def test_a_model_like_one_with_trained_adapters_has_the_same_adapters(mgclip, pl
     assert mgclip("learn", "march", "--model", "adapted", *words)[0] == 0
     assert mgclip("learn", "april", "--model", "second", "--like", "adapted", "--quiet")[0] == 0
     assert mgclip("merge", "adapted", "second", "--to", "both")[0] == 0
+
+
+def test_models_with_two_spellings_of_a_class_are_refused(mgclip, place, icons):
+    name = str(icons["class_names"][1])
+    assert mgclip("relabel", "b", name, name.upper())[0] == 0
+    code, out, err = mgclip("merge", "a", "b", "--to", "c")
+    assert (code, out) == (2, "")
+    assert f"The class '{name.upper()}' of b is probably the same as '{name}' of a" in err
+    assert not (place / "c").exists()
+
+
+def test_classes_that_one_model_knows_apart_stay_apart(mgclip, place, icons):
+    name, third = (str(icons["class_names"][i]) for i in (1, 2))
+    model = MGCLIP.from_pretrained("b")
+    model.relabel(third, name.upper())
+    model.save_pretrained("b", note={"what": "renamed"})
+    assert mgclip("merge", "a", "b", "--to", "c")[0] == 0
+    assert {name, name.upper()} < set(MGCLIP.from_pretrained("c").class_names)

@@ -11,7 +11,7 @@ from layouts import class_folders
 from PIL import Image, ImageEnhance
 
 from mgclip.bench.memory import resident_peak
-from mgclip.stream.thumbnails import nearest_of, thumbnails
+from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.learn_job import read_job
 
@@ -153,3 +153,23 @@ def test_learning_a_thousand_images_takes_what_the_plan_says(tmp_path, options):
             ratios.append(plan.cost.seconds / (time.perf_counter() - begun))
     assert any(0.5 < ratio < 2 for ratio in ratios), ratios
     assert 0.5 < plan.cost.memory / resident_peak() < 2
+
+
+def test_the_plan_names_new_classes_of_which_nothing_is_measured(mgclip, tiny_clip, tmp_path):
+    words = ("--base", tiny_clip, "features=16")
+    folder = class_folders(tmp_path / "march", coat=5, hat=4, cap=3)
+    assert "\nnew classes without test images, so not measured: cap, hat\n" in plan_of(mgclip, folder, *words)
+    assert "not measured" not in plan_of(mgclip, folder, *words, "--hold-out", 0)
+    assert mgclip("learn", folder, "--model", tmp_path / "shop", *words, "--quiet")[0] == 0
+    more = class_folders(tmp_path / "april", scarf=5, hat=6)
+    assert "not measured" not in plan_of(mgclip, more), "the hat is known"
+
+
+def test_the_plan_asks_to_check_names_that_are_almost_the_same(mgclip, tiny_clip, tmp_path):
+    words = ("--base", tiny_clip, "features=16")
+    folder = class_folders(tmp_path / "march", dress=2, shirt=2, skirt=2)
+    assert "spelling" not in plan_of(mgclip, folder, *words)
+    assert mgclip("learn", folder, "--model", tmp_path / "shop", *words, "--quiet")[0] == 0
+    more = class_folders(tmp_path / "april", dres=2, shrit=2)
+    expected = "names that are almost the same, so check their spelling: 'dres' and 'dress', 'shrit' and 'shirt'\n"
+    assert expected in plan_of(mgclip, more)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def bench_command(
-    shape: Annotated[str, typer.Option(help="vit-b-16, vit-b-32, vit-l-14 (random weights) or iconclip.")] = "iconclip",
+    shape: Annotated[
+        str, typer.Option(help="vit-b-16, vit-b-32, vit-l-14, siglip-b-16 (random weights) or iconclip.")
+    ] = "iconclip",
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 10,
     classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 10,
     train_per_class: Annotated[int, typer.Option(min=1, help="Training images per class.")] = 500,

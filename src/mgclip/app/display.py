@@ -38,7 +38,7 @@ class _OneLineConsole(Console):
     """A console that prints a text or the title of a table, which may contain any name, as one visible line."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more if the reader has closed the pipe: what the command does must not depend on who reads about it."""
+        """Print nothing more if the reader has closed the pipe. The command itself continues its work."""
         discard_output()
 
     def print(self, *objects: Any, **options: Any) -> None:

@@ -14,7 +14,9 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 def describe_error(error: BaseException, *, more: str = "run `mgclip --debug ...` for the traceback") -> str:
     """Describe an unexpected error in one sentence, more precisely if it came from the operating system.
 
-    ``more`` says where the traceback is.
+    Args:
+        error: The error.
+        more: Where the traceback is.
     """
     what = " ".join(str(error).split()) or "no message"
     number, place = _system_error(error)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Base, Json, Names, OnBadImage, SavedModel
-from mgclip.words import count
+from mgclip.words import count, listed
 
 if TYPE_CHECKING:
     from mgclip.experiment.evaluation import Evaluation, JudgedImage
     from mgclip.experiment.schemas import SkippedImage
+    from mgclip.method.learner import MGCLIP
     from mgclip.workflows.branches import BranchAccuracies
 
 
@@ -55,11 +56,9 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
-    from mgclip.app.display import out
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.branches import better_alone
-    from mgclip.workflows.evaluate import evaluate_images, only_known
+    from mgclip.workflows.evaluate import branches_of, evaluate_images, only_known
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
     images, unknown = only_known(learner, images) if known_only else (images, [])
@@ -68,27 +67,15 @@ def evaluate_command(
         return
     if skipped:
         found["skipped"] = skipped
-    left_out = f"not measured, because the model does not know them: {_listed(unknown)}" if unknown else None
-    if notes := [note for note in (find_parts(folder).about, left_out) if note]:
+    ignored = f"not measured, because the model does not know them: {listed(unknown)}" if unknown else None
+    if notes := [note for note in (find_parts(folder).about, ignored) if note]:
         found["note"] = "; ".join(notes)
-    if csv_file is not None:
-        _write_csv(judged, csv_file)
-    if page is not None:
-        from mgclip.report.page import write_evaluation
-
-        write_evaluation(found, page, images=judged, correctable=learner.solved is not None)
+    _write(found, judged, csv_file, page, correctable=learner.solved is not None)
     if as_json:
         print_json(found)
     else:
         _print(found)
-        branches: BranchAccuracies = {
-            "images": found["images"],
-            "model": found["accuracy"],
-            "text": found["text_accuracy"],
-            "head": found["image_accuracy"],
-        }
-        if (better := better_alone(learner, branches, str(model))) is not None:
-            out.print(better)
+        _print_better_branch(learner, branches_of(found), model)
 
 
 def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
@@ -97,7 +84,6 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.branches import better_alone
     from mgclip.workflows.evaluate import learned_evidence
 
     if files:
@@ -112,9 +98,16 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
         f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images; text branch only "
         f"{percent(left_out['text'])} %, head only {percent(left_out['head'])} %"
     )
-    if (better := better_alone(learner, left_out, str(model))) is not None:
-        out.print(better)
+    _print_better_branch(learner, left_out, model)
     _print_threshold(found["likeness"], found["likeness_of"])
+
+
+def _print_better_branch(learner: MGCLIP, branches: BranchAccuracies, model: Path) -> None:
+    from mgclip.app.display import out
+    from mgclip.workflows.branches import better_alone
+
+    if (better := better_alone(learner, branches, str(model))) is not None:
+        out.print(better)
 
 
 def _print_threshold(likeness: Mapping[str, float], images: str) -> None:
@@ -122,6 +115,18 @@ def _print_threshold(likeness: Mapping[str, float], images: str) -> None:
 
     least = f"{likeness['95']:.3f}"
     out.print(f"95 % of {images} have a likeness of at least {least}: use `mgclip predict --unknown-below {least}`")
+
+
+def _write(
+    found: Evaluation, images: Sequence[JudgedImage], csv_file: Path | None, page: Path | None, *, correctable: bool
+) -> None:
+    """Write the files that were asked for."""
+    if csv_file is not None:
+        _write_csv(images, csv_file)
+    if page is not None:
+        from mgclip.report.page import write_evaluation
+
+        write_evaluation(found, page, images=images, correctable=correctable)
 
 
 def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
@@ -133,10 +138,6 @@ def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
     table = pd.DataFrame(images).rename(columns={"file": "image", "truth": "class"})
     file.absolute().parent.mkdir(parents=True, exist_ok=True)
     write_output(file, table.to_csv(index=False).encode("utf-8", "replace").decode())
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _print(found: Evaluation) -> None:
@@ -154,7 +155,7 @@ def _print(found: Evaluation) -> None:
         table.add_row(one_line(row["name"]), *numbers)
     out.print(table)
     if unmeasured := found.get("unmeasured"):
-        out.print(one_line(f"learned classes without images here, so not measured: {_listed(unmeasured)}"))
+        out.print(one_line(f"learned classes without images here, so not measured: {listed(unmeasured)}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     out.print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from mgclip.app.options import Base, Json, Quiet, SavedModel
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError
 from mgclip.words import count
+
+if TYPE_CHECKING:
+    from mgclip.export.folder import Exported
 
 
 def export_command(
@@ -21,7 +24,7 @@ def export_command(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --onnx: images, or folders of them, to compare the file with 8-bit weights on; default: generated."
+            help="With --onnx: images or folders on which the file with 8-bit weights is tested; default: generated images."
         ),
     ] = None,
     repo: Annotated[
@@ -47,7 +50,7 @@ def export_command(
     check_saved(model)
 
     from mgclip.export.card import version_notes
-    from mgclip.export.folder import INT8, export_folder
+    from mgclip.export.folder import export_folder
     from mgclip.export.new_folder import check_new
     from mgclip.export.onnx_file import check_onnx
     from mgclip.export.push import check_repo, push
@@ -62,15 +65,7 @@ def export_command(
     learner = MGCLIP.from_pretrained(model, base=base or None)
     exported, classes = export_folder(learner, to, onnx=onnx, images=files, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
-        out.print(f"wrote {to}, {count(sum(exported.sizes.values()), 'byte')}:")
-        for name, size in exported.sizes.items():
-            out.print(f"  {name}: {count(size, 'byte')}")
-        known = count(classes, "class", "classes")
-        out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
-        if exported.onnx_deviation is not None:
-            out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
-        if exported.int8 is not None:
-            out.print(f"{exported.int8.sentence} {'Kept' if exported.int8.kept else 'Not kept'}: {INT8}")
+        _print(to, exported, classes)
     address = push(to, repo, private) if repo is not None else None
     if as_json:
         result = {"folder": str(to), "files": exported.files, "sizes": exported.sizes, "classes": classes}
@@ -79,3 +74,18 @@ def export_command(
         print_json({**result, **deviations, "int8": int8, "pushed_to": address})
     elif address is not None and not quiet:
         out.print(f"pushed to {address}")
+
+
+def _print(to: Path, exported: Exported, classes: int) -> None:
+    from mgclip.app.display import out
+    from mgclip.export.folder import INT8
+
+    out.print(f"wrote {to}, {count(sum(exported.sizes.values()), 'byte')}:")
+    for name, size in exported.sizes.items():
+        out.print(f"  {name}: {count(size, 'byte')}")
+    known = count(classes, "class", "classes")
+    out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
+    if exported.onnx_deviation is not None:
+        out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
+    if exported.int8 is not None:
+        out.print(f"{exported.int8.sentence} {'Kept' if exported.int8.kept else 'Not kept'}: {INT8}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Changes, Json, Quiet
+from mgclip.app.options import Architecture, Changes, Json, Quiet, with_architecture
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def gap_command(
-    clip: Annotated[str, typer.Argument(help="A CLIP (hub id, folder, .pt file, iconclip), or a saved model.")],
+    clip: Annotated[str, typer.Argument(help="A CLIP (hub id, folder, checkpoint file, iconclip), or a saved model.")],
     data: Annotated[str, typer.Argument(help="A data set's name, or a folder of class folders.")],
     changes: Changes = None,
+    arch: Architecture = "",
     path: Annotated[str | None, typer.Option(help="Path of the data set.")] = None,
     classes: Annotated[int, typer.Option(min=0, help="Use the first N classes; 0 for all.")] = 10,
     per_class: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 50,
@@ -37,6 +38,7 @@ def gap_command(
     from mgclip.saving.store import check_writable, is_saved
 
     require_single_process("gap")
+    clip = with_architecture(clip, arch)
     settings = build_settings(changes or [])
     if "epochs" in {change.partition("=")[0].strip() for change in changes or ()}:
         raise InputError("--epochs sets the epochs of --track: use it instead of epochs=.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet
-from mgclip.words import count
+from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
+from mgclip.words import count, duration
 
 if TYPE_CHECKING:
     from mgclip.experiment.schemas import SkippedImage
@@ -34,7 +34,7 @@ MergeNames = Annotated[
     bool,
     typer.Option(
         "--merge-names",
-        help="Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
+        help="Merge classes whose names differ only in case, spaces, hyphens, underscores or the form of a letter.",
     ),
 ]
 Photos = Annotated[Path | None, typer.Option(help="Folder to which the held-out images of earlier classes have moved.")]
@@ -47,6 +47,10 @@ Like = Annotated[
     Path | None,
     typer.Option(help="A saved model whose CLIP and settings a new model takes, so that both can be merged."),
 ]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(help="Prompt template of a new model; {} stands for the class name. Give it several times to average several."),
+]
 HoldOut = Annotated[
     float,
     typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
@@ -58,10 +62,11 @@ def learn_command(
     model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
     changes: Changes = None,
     base: NewBase = "",
+    arch: Architecture = "",
     method: NewMethod = "",
     like: Like = None,
     names: Names = "",
-    prompt: Annotated[str, typer.Option(help="Prompt template of a new model; {} stands for the class name.")] = "",
+    prompt: Prompt = None,
     test: TestFolder = None,
     hold_out: HoldOut = 0.2,
     merge_names: MergeNames = False,
@@ -84,8 +89,8 @@ def learn_command(
         folder,
         model,
         changes=changes or (),
-        prompt=prompt,
-        base=base,
+        prompt=prompt or (),
+        base=with_architecture(base, arch),
         method=method,
         like=like,
         names=names,
@@ -138,8 +143,8 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                         if stop():  # features are not saved, so there is nothing to finish first
                             raise KeyboardInterrupt
 
-                    callbacks = {"on_step": progress.on_step, "on_images": on_images, "stop": stop}
-                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, **callbacks)
+                    learner.encoder.on_images = on_images
+                    return job.learn(learner, plan, checkpoint_every=checkpoint_every, on_step=progress.on_step, stop=stop)
     except KeyboardInterrupt:
         screen.print(_after_stopping(job.model, trains=trains))
         raise typer.Exit(1) from None
@@ -155,7 +160,7 @@ def _after_stopping(model: Path, *, trains: bool) -> str:
 
 
 def _ask_to_merge(alike: AlikeNames) -> bool:
-    """Ask a person at a terminal whether to make classes with such names one."""
+    """Ask a person at a terminal whether to merge classes with such names."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     typer.echo(alike, err=True)
@@ -184,7 +189,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
     elif not quiet:
         out.print(
             f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
-            f"about {_duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+            f"about {duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
         )
         for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
             if names:
@@ -211,12 +216,6 @@ def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
     return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _print_changes(done: LearnReport) -> None:
     from mgclip.app.display import out
     from mgclip.method.decision import Decision, describe_decision
@@ -224,7 +223,7 @@ def _print_changes(done: LearnReport) -> None:
 
     trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"
     out.print(
-        f"{done['what']} from {count(done['images'], 'image')}{trained}, {_duration(done['seconds'])}; "
+        f"{done['what']} from {count(done['images'], 'image')}{trained}, {duration(done['seconds'])}; "
         f"{done['model']} knows {count(done['classes_in_all'], 'class', 'classes')}"
     )
     if "adapters" in done:

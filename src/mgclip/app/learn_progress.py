@@ -18,7 +18,7 @@ TRAINED = ("probe", "adapter")
 
 
 class LearnProgress:
-    """A bar on the terminal. Its unit is a second of the plan; how fast these pass on this machine shows in the time left."""
+    """A bar on the terminal. Its unit is one second of the plan's estimate; the time left follows how fast these pass."""
 
     def __init__(self, plan: Plan, *, quiet: bool) -> None:
         self._cost = plan.cost

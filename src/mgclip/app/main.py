@@ -12,6 +12,7 @@ import typer
 
 from mgclip._version import __version__
 from mgclip.app import (
+    backbones,
     bench,
     conform,
     corrections,
@@ -63,6 +64,8 @@ OTHERS: tuple[Callable[..., Any], ...] = (
     report.report_command,
     bench.bench_command,
     recipes.recipes_command,
+    backbones.backbones_command,
+    backbones.fetch_command,
 )
 for command in (*map(with_device, COMPUTING), *OTHERS):
     app.command(command.__name__.removesuffix("_command"), cls=Command)(with_home(command))

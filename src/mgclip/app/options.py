@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from mgclip.app.streams import closed_pipe_is_an_end
+from mgclip.app.streams import end_on_closed_pipe
+from mgclip.errors import InputError
 
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
 Base = Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")]
@@ -22,6 +23,9 @@ NewBase = Annotated[
         help="CLIP that a new model starts from: a hub id, a folder, an OpenAI .pt file, or iconclip; default: "
         "openai/clip-vit-base-patch16, a download of 600 MB. For a saved model: path of its CLIP, if it has moved."
     ),
+]
+Architecture = Annotated[
+    str, typer.Option("--arch", help="If the CLIP is a checkpoint of OpenCLIP: name of its configuration, such as ViT-B-16.")
 ]
 Names = Annotated[str, typer.Option(help="Class names: a CSV file (folder,name,text), or folder=name,folder=name.")]
 OnBadImage = Annotated[
@@ -40,14 +44,21 @@ OLD_NAMES = {"--unknown": "--unknown-below", "--also": "--candidates"}
 """Option names of version 0.1, which one more release accepts -> their names now."""
 
 
+def with_architecture(clip: str, architecture: str) -> str:
+    """The reference of a CLIP with the name of its configuration, if one is given. Raises ``InputError`` if no CLIP is."""
+    if architecture and not clip:
+        raise InputError("--arch names the configuration of a checkpoint: give the checkpoint too.")
+    return f"{clip}:{architecture}" if architecture else clip
+
+
 class Command(TyperCommand):
-    """A command that accepts the old names of its options too, of which the help shows only the new ones, and that ends quietly
-    if the reader of its output closes the pipe.
+    """A command that also accepts the old names of its options, which the help does not show, and that ends quietly if the reader
+    of its output closes the pipe.
     """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with closed_pipe_is_an_end():
+        with end_on_closed_pipe():
             return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -36,14 +36,14 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def discard_output() -> None:
-    """Send further output to nowhere, because the reader of the pipe is gone."""
+    """Discard further output, because the reader of the pipe is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 @contextmanager
-def closed_pipe_is_an_end() -> Iterator[None]:
+def end_on_closed_pipe() -> Iterator[None]:
     """End quietly and with success if the reader of the output closes its pipe, as ``head`` does."""
     try:
         yield

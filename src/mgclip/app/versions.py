@@ -25,7 +25,7 @@ def history_command(
     from mgclip.app.streams import print_json
     from mgclip.errors import one_line
     from mgclip.saving.versions import describe, history, prune, shown
-    from mgclip.workflows.note import decision_in
+    from mgclip.workflows.note import decision_in, leave_one_out_in
 
     deleted = prune(model, keep) if keep else []
     versions = history(model)
@@ -35,14 +35,17 @@ def history_command(
     if not versions:
         out.print(f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one.")
         return
-    table = make_table("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", text=("when (UTC)", "what"))
+    left_out = [leave_one_out_in(version.note) for version in versions]
+    extra = [] if all(share is None for share in left_out) else ["leave-one-\nout %"]
+    columns = ("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", *extra)
+    table = make_table(*columns, text=("when (UTC)", "what"))
     table.columns[0].justify = "right"
     table.columns[2].no_wrap = True
-    for version in versions:
+    for version, share in zip(versions, left_out, strict=True):
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")
         when, what = one_line(version.time[:16].replace("T", " ")), one_line(describe(version.note))
-        accuracy = (percent(note["accuracy"].get(key)) for key in ("new", "old"))
+        accuracy = [percent(note["accuracy"].get(key)) for key in ("new", "old")] + [percent(share) for _ in extra]
         table.add_row(number, parent, when, what, str(note.get("images", "-")), *accuracy)
     out.print(table)
     for version in versions:
@@ -104,7 +107,7 @@ def relabel_command(
 
     require_single_process("relabel")
     united = relabel_class(model, old, new, text=text, base=base)
-    out.print(f"the images of {old} are in {new} now" if united else f"{old} is now called {new}")
+    out.print(f"united {old} with {new}" if united else f"renamed {old} to {new.strip()}")
 
 
 def forget_command(

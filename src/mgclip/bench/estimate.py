@@ -7,6 +7,7 @@ from typing import Any
 
 from mgclip.bench.flops import image_flops, text_flops
 from mgclip.bench.stream import Stream, steps
+from mgclip.clip.family import FAMILIES, feature_dim
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,19 @@ MACHINES = (
 """An A100 sustains about 70 % of its 19.5 TFLOP/s in float32, and 40 % of 312 in bfloat16, on matrix products of this size."""
 
 PROMPT_TOKENS = 12
+"""Tokens of a short prompt, for text towers that need no padding."""
 
 
 def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: int) -> dict[str, float]:
-    """Estimate a complete stream of a ``CLIPConfig``, of whose weights ``adapter_numbers`` are trained and summed across the
-    processors in every step.
+    """Estimate a complete stream of a CLIP with a configuration. ``adapter_numbers`` of its weights are trained and summed across
+    the processors in every step.
 
     Returns the seconds of each phase and in all; bytes of the saved model and of the text features of all classes; and the time
     of comparing an image with all classes, as a share of encoding it.
     """
-    encode, encode_text = image_flops(config, training=False), text_flops(config, PROMPT_TOKENS, training=False)
-    train, train_text = image_flops(config, training=True), text_flops(config, PROMPT_TOKENS, training=True)
+    tokens = PROMPT_TOKENS if FAMILIES[config.model_type].causal else config.text_config.max_position_embeddings
+    encode, encode_text = image_flops(config, training=False), text_flops(config, tokens, training=False)
+    train, train_text = image_flops(config, training=True), text_flops(config, tokens, training=True)
     rate, classes = machine.flops * machine.processors, stream.classes * stream.tasks
     n, training_steps = stream.images, stream.epochs * steps(stream.images, stream.batch)
     # Every processor encodes all texts of the task in each step; only the images are divided among them.
@@ -52,7 +55,7 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
     # A ring all-reduce sends (p - 1) / p of the numbers twice.
     sent = 2 * (machine.processors - 1) / machine.processors * 4 * adapter_numbers * training_steps * stream.tasks
     communication = sent / machine.link if machine.link else 0.0
-    text_features = 4.0 * classes * config.projection_dim
+    text_features = 4.0 * classes * feature_dim(config)
     return {
         "training": training,
         "features": features,

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgclip.clip.adapters import PROJECTIONS
+from mgclip.clip.adapters import adapted_modules
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.method.settings import Settings
 
 
 def image_flops(config: Any, *, training: bool) -> int:
-    """Operations of the image tower of a ``CLIPConfig`` for one image; ``training``: with the backward pass to the adapters."""
+    """Operations of the image tower for one image; ``training``: with the backward pass to the adapters. ``config`` is that of
+    a CLIP of transformers.
+    """
     return _count(config.to_json_string(use_diff=False), tokens=0, training=training)
 
 
@@ -47,12 +49,12 @@ def _count(config_json: str, *, tokens: int, training: bool) -> int:
 def _adapted_clip(config_json: str) -> Any:
     """A CLIP on the meta device with the adapters of the default settings, which computes as the package does."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModel, CLIPConfig
+    from transformers import AutoConfig, AutoModel
 
     settings = Settings()
-    adapters = LoraConfig(r=settings.rank, target_modules=[PROJECTIONS[each] for each in settings.projections])
+    adapters = LoraConfig(r=settings.rank, target_modules=adapted_modules(settings.projections))
     with torch.device("meta"):
-        config = CLIPConfig.from_dict(json.loads(config_json))
+        config = AutoConfig.for_model(**json.loads(config_json))
         model: Any = AutoModel.from_config(config, attn_implementation="sdpa")
         model.requires_grad_(False)
         compute_class_token_only_in_last_layer(model)

@@ -142,7 +142,7 @@ def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> di
     backbone, naive = make_backbone(shape), make_backbone(shape, shortcut=False)
     for each in (backbone, naive):
         prepare(each, Settings())
-    prompts = [Settings().prompt.format(f"class number {i}") for i in range(TEXTS)]
+    prompts = [Settings().templates[0].format(f"class number {i}") for i in range(TEXTS)]
     trained = min(stream.classes, TEXTS)  # this package trains on the texts of one task only
     full = full_length_tokens(naive, prompts)
 

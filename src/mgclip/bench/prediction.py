@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from mgclip.bench.measure import Work, alternate, image_work, random_features
 from mgclip.bench.shapes import make_backbone
-from mgclip.method.analytic import FourierFeatures
 from mgclip.method.learner import MGCLIP
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import SolvedHead
 
@@ -96,7 +96,7 @@ def with_random_classes(model: MGCLIP, head: str, classes: int) -> MGCLIP:
         filled.head = random_features(classes, backbone)
         return filled
     filled.settings = Settings(compensation="analytic", fusion="calibrated", adapt="never")
-    fourier = FourierFeatures(backbone.feature_dim, filled.settings.features, gamma=1.0, seed=0)
+    fourier = RandomFeatures(backbone.feature_dim, filled.settings.features, gamma=1.0, seed=0)
     weights = torch.randn(fourier.width + 1, classes, dtype=torch.float64, device=backbone.device) / fourier.width
     filled.solved = replace(SolvedHead.empty(fourier, backbone.device), weights=weights)
     return filled

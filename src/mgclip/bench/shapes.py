@@ -18,7 +18,12 @@ VIT = {
     "vit-b-16": (768, 12, 12, 16, 512, 8, 512),
     "vit-l-14": (1024, 24, 16, 14, 768, 12, 768),
 }
-SHAPES = (*VIT, "iconclip")
+SIGLIP = {
+    # width of both towers, layers, heads and patch
+    "siglip-b-16": (768, 12, 12, 16),
+}
+SHAPES = (*VIT, *SIGLIP, "iconclip")
+"""MetaCLIP 2 has the shapes of CLIP, with a larger vocabulary."""
 
 
 def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
@@ -30,22 +35,28 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         if not shortcut:
             del backbone.model.vision_model.encoder.layers[-1].forward  # restores the method of its class
         return backbone
-    from transformers import AutoModel, CLIPImageProcessorPil
+    from transformers import AutoModel, CLIPImageProcessorPil, SiglipImageProcessorPil
 
     torch.manual_seed(0)
     model: Any = AutoModel.from_config(make_config(shape), attn_implementation="sdpa")
     model.float().eval().requires_grad_(False)
     if shortcut:
         compute_class_token_only_in_last_layer(model)
-    return Backbone(model.to(local_device()), openai_tokenizer(), CLIPImageProcessorPil(), shape, "random weights")
+    processor = SiglipImageProcessorPil() if shape in SIGLIP else CLIPImageProcessorPil()
+    return Backbone(model.to(local_device()), openai_tokenizer(), processor, shape, "random weights")
 
 
 def make_config(shape: str) -> Any:
-    """The ``CLIPConfig`` of a shape."""
-    from transformers import CLIPConfig
+    """The configuration of a shape."""
+    from transformers import CLIPConfig, SiglipConfig
 
     if shape == "iconclip":
         return load_backbone("iconclip").model.config
+    if shape in SIGLIP:
+        width, layers, heads, patch = SIGLIP[shape]
+        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": heads}
+        words = {"vocab_size": len(openai_tokenizer()), "max_position_embeddings": 64}
+        return SiglipConfig(vision_config={**sizes, "patch_size": patch, "image_size": 224}, text_config={**sizes, **words})
     width, layers, heads, patch, text_width, text_heads, feature_dim = VIT[shape]
     tokenizer = openai_tokenizer()
 

@@ -15,6 +15,7 @@ from mgclip.clip.backbone import Backbone, base_name
 from mgclip.errors import InputError, first_line
 
 PROJECTIONS = {"k": "k_proj", "v": "v_proj", "q": "q_proj", "o": "out_proj"}
+"""Letters of the settings -> the projections of an attention layer."""
 TOWERS = {"vision": "vision_model", "text": "text_model"}
 
 
@@ -34,9 +35,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
 
     if backbone.peft_model is not None:
         backbone.model = backbone.peft_model.unload()
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=[PROJECTIONS[p] for p in projections]
-    )
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=adapted_modules(projections))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
         backbone.peft_model = get_peft_model(backbone.model, config)
@@ -55,6 +54,14 @@ def initialise_adapters(backbone: Backbone, seed: int) -> None:
                 torch.nn.init.xavier_uniform_(fresh, generator=generator)
             weight.copy_(fresh)
     backbone.weights_changed()
+
+
+def adapted_modules(projections: str) -> str:
+    """The pattern of the names of the projections to adapt: those of the layers of both towers. SigLIP's pooling head also has
+    an ``out_proj``, which is not adapted.
+    """
+    towers, names = "|".join(TOWERS.values()), "|".join(PROJECTIONS[letter] for letter in projections)
+    return rf"({towers})\.encoder\.layers\.\d+\.self_attn\.({names})"
 
 
 def adapter_weights(backbone: Backbone) -> Iterator[tuple[str, torch.nn.Parameter]]:

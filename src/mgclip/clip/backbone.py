@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgclip.clip import family
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
+from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.transform import Transform
 
 
@@ -21,8 +23,9 @@ class Backbone:
     """A CLIP with its tokenizer and image transform.
 
     Attributes:
-        model: A ``transformers.CLIPModel`` in float32 and evaluation mode, with all weights frozen. Adapters are attached to it.
-        tokenizer: Its ``CLIPTokenizer``.
+        model: A CLIP of transformers, of one of the ``FAMILIES``, in float32 and evaluation mode, with all weights frozen.
+            Adapters are attached to it.
+        tokenizer: Its tokenizer.
         processor: Its image processor.
         reference: The name or path that it was loaded from.
         fingerprint: Identifies its weights.
@@ -61,7 +64,7 @@ class Backbone:
     @property
     def feature_dim(self) -> int:
         """Length of a feature, the same for images and texts."""
-        return int(self.model.config.projection_dim)
+        return family.feature_dim(self.model.config)
 
     @property
     def image_size(self) -> int:
@@ -70,9 +73,12 @@ class Backbone:
 
     @property
     def logit_scale(self) -> Tensor:
-        """The factor from cosines to logits: a scalar, the exponential of the learned scale, about 100."""
+        """The factor from cosines to logits: a scalar, the exponential of the learned scale, about 100.
+
+        SigLIP also adds a bias, the same for all classes. It changes no prediction among classes, and is left out.
+        """
         scale: Tensor = self.model.logit_scale.exp()
-        return scale
+        return scale.reshape(())
 
     @cached_property
     def transform(self) -> Transform:
@@ -88,24 +94,38 @@ class Backbone:
         values = (pixels.to(self.device).float() / 255 - mean) / std
         with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
-            features: Tensor = self.model.visual_projection(pooled).float()  # [b, w] -> [b, d]
+            features: Tensor = family.projections(self.model)[0](pooled).float()  # [b, w] -> [b, d]
         return torch.nn.functional.normalize(features, dim=-1) if normalise else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Return token ids ``(n, longest)`` of texts, padded to the longest of them. Texts that are too long are cut.
+        """Return token ids ``(n, length)`` of texts. Texts that are too long are cut.
 
-        The text tower is causal and its feature is read at the end-of-text token, so more padding would change nothing.
+        A causal text tower is read at the end-of-text token, so more padding than to the longest of the texts would change
+        nothing. Other towers read the padding too, and get as much as in training.
         """
         longest = int(self.model.config.text_config.max_position_embeddings)
-        ids = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        padding = "longest" if family.family_of(self.model).causal else "max_length"
+        ids = self.tokenizer(list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
         tokens: Tensor = ids["input_ids"].to(self.device)
         return tokens
 
+    def class_tokens(self, templates: Sequence[str], names: Sequence[str]) -> Tensor:
+        """Return token ids of classes, ``(n, length)`` for one template, ``(n, templates, length)`` for several. In a template
+        ``{}`` stands for the name of a class.
+        """
+        tokens = self.tokenize([template.format(name) for name in names for template in templates])
+        return tokens if len(templates) == 1 else tokens.unflatten(0, (len(names), len(templates)))
+
     def text_features(self, tokens: Tensor) -> Tensor:
-        """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``."""
+        """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``. If they are ``(n, templates, length)``, the
+        features of the templates are averaged.
+        """
+        if tokens.ndim == 3:
+            each = self.text_features(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])  # [n, t, l] -> [n, t, d]
+            return torch.nn.functional.normalize(each.mean(1), dim=-1)
         with self.compute.autocast(self.device):
             pooled = self.model.text_model(input_ids=tokens).pooler_output  # [n, l] -> [n, w]
-            features: Tensor = self.model.text_projection(pooled).float()  # [n, w] -> [n, d]
+            features: Tensor = family.projections(self.model)[1](pooled).float()  # [n, w] -> [n, d]
         return torch.nn.functional.normalize(features, dim=-1)
 
     def configure(self, *, precision: Precision, micro_batch: int | None, compiled: bool, checkpointing: bool) -> None:
@@ -153,8 +173,8 @@ def fingerprint(model: Any) -> str:
 
 def hub_id(backbone: Backbone) -> str | None:
     """Return the hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
-    name = backbone.reference
-    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or Path(name).exists()
+    name, architecture = split_reference(backbone.reference)
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or bool(architecture) or Path(name).exists()
     return name if name.count("/") == 1 and not is_path else None
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.compute import out_of_memory
+from mgclip.clip.family import FAMILIES
 from mgclip.errors import InputError, first_line
 from mgclip.validation import problems
 
@@ -51,6 +52,9 @@ class _Config(BaseModel):
 
     vision_config: _Vision
     text_config: _Text
+
+
+class _Projected(_Config):
     projection_dim: Width
 
 
@@ -67,7 +71,8 @@ def check_config(config: Any, source: str, stored: int | None = None) -> None:
     CLIP configuration.
     """
     try:
-        sizes = _Config.model_validate(config)
+        projected = not isinstance(config, dict) or FAMILIES[config.get("model_type", "clip")].projected
+        sizes = (_Projected if projected else _Config).model_validate(config)
         vision, text = sizes.vision_config, sizes.text_config
         if (tokens := (vision.image_size // vision.patch_size) ** 2) > MAX_TOKENS:
             raise ValueError(f"it implies {tokens:,} tokens per image, more than the limit of {MAX_TOKENS:,}")
@@ -107,7 +112,10 @@ def check_usable(backbone: Backbone) -> Backbone:
             if pixels.shape != (2, 3, side, side):
                 raise ValueError(f"the transform gives {tuple(pixels.shape[1:])}, but the image tower expects {side} x {side}")
             image = backbone.image_features(pixels[:1])
-            text = backbone.text_features(backbone.tokenize(["a photo"]))
+            tokens = backbone.tokenize(["a photo"])
+            if backbone.tokenizer.eos_token_id not in tokens:
+                raise ValueError("its tokenizer does not mark the end of a text")
+            text = backbone.text_features(tokens)
         if image.shape != text.shape or not bool(torch.isfinite(image).all() and torch.isfinite(text).all()):
             raise ValueError("its features contain NaN, or image and text features differ in length")
     except ValidationError as error:

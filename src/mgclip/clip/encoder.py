@@ -17,11 +17,11 @@ from mgclip.image_lists import image_list
 
 
 class Encoder:
-    """Encodes images and class texts with one CLIP and one prompt.
+    """Encodes images and class texts with one CLIP.
 
     Args:
         backbone: The CLIP.
-        prompt: Template of a class text; ``{}`` stands for the class.
+        prompt: Template of a class text; ``{}`` stands for the class. With several, a class has the mean of their features.
         batch_size: Images or texts per pass.
         normalise: L2-normalise image features. Text features are always normalised.
 
@@ -29,8 +29,9 @@ class Encoder:
         on_images: Called after each batch of images with their number, unless it is None.
     """
 
-    def __init__(self, backbone: Backbone, *, prompt: str, batch_size: int, normalise: bool = True) -> None:
-        self.backbone, self.prompt, self.batch_size, self.normalise = backbone, prompt, batch_size, normalise
+    def __init__(self, backbone: Backbone, *, prompt: str | Sequence[str], batch_size: int, normalise: bool = True) -> None:
+        self.backbone, self.batch_size, self.normalise = backbone, batch_size, normalise
+        self.templates = [prompt] if isinstance(prompt, str) else list(prompt)
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self.on_images: Callable[[int], None] | None = None
         self._texts: dict[str, Tensor] = {}
@@ -98,9 +99,10 @@ class Encoder:
         if self._latest is not None and self._latest[0] == tuple(names):
             return self._latest[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]
-        for start in range(0, len(new), self.batch_size):
-            part = new[start : start + self.batch_size]
-            tokens = self.backbone.tokenize([self.prompt.format(name) for name in part])
+        classes = max(1, self.batch_size // len(self.templates))
+        for start in range(0, len(new), classes):
+            part = new[start : start + classes]
+            tokens = self.backbone.class_tokens(self.templates, part)
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
         self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
         return self._latest[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError, MGCLIPError, first_line
@@ -12,6 +12,8 @@ TIMEOUT = 4.0
 """Seconds after which a hub that does not answer counts as unreachable."""
 OPEN_CLIP = "open_clip_config.json"
 """A file that only repositories and folders of OpenCLIP have."""
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""The weights of OpenCLIP; the first one found is read."""
 NEEDED = re.compile(
     r"((tokenizer_|preprocessor_|processor_)?config|tokenizer|vocab|special_tokens_map|added_tokens)\.json|merges\.txt"
 )
@@ -23,11 +25,18 @@ def cached_folder(name: str) -> Path | None:
     """Return the folder of a repository in the hub's cache on this machine, which may be incomplete, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
+    found = (try_to_load_from_cache(name, file) for file in ("config.json", OPEN_CLIP))
+    return next((Path(file).parent for file in found if isinstance(file, str)), None)
 
 
-def download(name: str, check: Callable[[Path], None]) -> Path:
+def is_openclip(files: Collection[str]) -> bool:
+    """Whether files with these names are a CLIP of OpenCLIP. Some repositories have a CLIP in both layouts; OpenCLIP's own
+    configuration is the original one.
+    """
+    return OPEN_CLIP in files and ("config.json" not in files or not set(OPEN_CLIP_WEIGHTS).isdisjoint(files))
+
+
+def download(name: str, check: Callable[[Path], object]) -> Path:
     """Download the files of a CLIP and return their folder.
 
     ``check`` is called with the folder once it has the configuration; if it raises an error, nothing more is downloaded. Raises
@@ -41,16 +50,15 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
 
     try:
         files = [entry.rfilename for entry in HfApi().model_info(name, timeout=TIMEOUT).siblings or []]
-        if "config.json" not in files:
-            kind = "OpenCLIP's layout" if OPEN_CLIP in files else "another layout"
-            raise InputError(
-                f"{name} is in {kind}: expected a CLIP in Hugging Face layout, with a config.json of model_type clip."
-            )
+        openclip = is_openclip(files)
+        if not openclip and "config.json" not in files:
+            raise InputError(f"{name} is not a CLIP: expected a repository with a config.json or an {OPEN_CLIP}.")
         if OPEN_CLIP in files:
-            fetch(OPEN_CLIP)
-        folder = fetch("config.json")
+            folder = fetch(OPEN_CLIP)
+        if not openclip:
+            folder = fetch("config.json")
         check(folder)
-        for file in sorted(filter(NEEDED.fullmatch, files)) + _weight_files(files):
+        for file in needed_files(files):
             fetch(file)
     except MGCLIPError:
         raise
@@ -68,8 +76,11 @@ def download(name: str, check: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _weight_files(files: Sequence[str]) -> list[str]:
-    """The weight files of a repository in one format: safetensors if it has them."""
+def needed_files(files: Sequence[str]) -> list[str]:
+    """Those of a repository's files that are needed: of the weights, those in one format, safetensors if it has them."""
+    if is_openclip(files):
+        return [OPEN_CLIP, *[file for file in OPEN_CLIP_WEIGHTS if file in files][:1]]
     own = [file for file in files if "/" not in file]
     safe = [file for file in own if file.startswith("model") and file.endswith((".safetensors", ".safetensors.index.json"))]
-    return safe or [file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))]
+    older = [file for file in own if file.startswith("pytorch_model") and file.endswith((".bin", ".bin.index.json"))]
+    return sorted(filter(NEEDED.fullmatch, files)) + (safe or older)

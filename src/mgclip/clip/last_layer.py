@@ -1,7 +1,8 @@
 """Compute only the class token in the image tower's last layer. The result is exact (docs/performance.md).
 
-The tower's feature is its class token. The last layer needs the keys and values of all tokens, but queries, output projection and
-MLP of the class token only. This saves most of one layer, of the twelve of ViT-B/16, in the forward and the backward pass.
+The feature of most towers is their class token. The last layer needs the keys and values of all tokens, but queries, output
+projection and MLP of the class token only. This saves most of one layer, of the twelve of ViT-B/16, in the forward and the
+backward pass.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgclip.clip.family import family_of
+
 
 def compute_class_token_only_in_last_layer(model: Any) -> None:
-    """Make the last layer of a ``CLIPModel``'s image tower return the class token ``(b, 1, w)`` instead of ``(b, tokens, w)``.
+    """Make the last layer of the image tower return the class token ``(b, 1, w)`` instead of ``(b, tokens, w)``.
 
-    The tower uses the first token of the last layer's output, so nothing else changes.
+    The tower uses the first token of the last layer's output, so nothing else changes. A tower with a pooling head uses all
+    tokens and stays as it is.
     """
+    if not family_of(model).class_token:
+        return
     layer = model.vision_model.encoder.layers[-1]
     layer.forward = partial(_class_token, layer)  # unlike a closure, it can be pickled with the model
 

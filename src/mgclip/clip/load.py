@@ -1,4 +1,4 @@
-"""Load a CLIP by hub id, local Hugging Face folder, OpenAI ``.pt`` file, or the name ``iconclip``."""
+"""Load a CLIP by hub id, local folder, checkpoint file, or the name ``iconclip``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_usable
-from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download
+from mgclip.clip.family import FAMILIES, load_processor, load_tokenizer, model_class
+from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download, is_openclip
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
+from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
@@ -26,7 +28,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     """Load a CLIP in float32 and freeze it.
 
     Args:
-        reference: A hub id (``openai/clip-vit-base-patch16``), a folder in Hugging Face layout, an OpenAI ``.pt`` file, or
+        reference: A hub id (``openai/clip-vit-base-patch16``), a folder in the layout of Hugging Face or OpenCLIP, an OpenAI
+            ``.pt`` file, a checkpoint of OpenCLIP with the name of its configuration (``epoch_32.pt:ViT-B-16``), or
             ``iconclip``. A CLIP in the hub's cache on this machine is loaded without contacting the hub.
         device: Where to load it; a GPU by default, if there is one.
 
@@ -35,19 +38,24 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     """
     name = str(reference)
     path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(name).expanduser()
-    if path.suffix == ".pt" or path.is_file():
+    file, architecture = split_reference(name)
+    if architecture:
+        from mgclip.clip.openclip import load_openclip_checkpoint
+
+        model, tokenizer, processor = load_openclip_checkpoint(Path(file).expanduser(), architecture)
+    elif path.suffix == ".pt" or path.is_file():
         from mgclip.clip.openai import load_openai
 
         model, tokenizer, processor = load_openai(path)
     elif path.is_dir():
         _check_folder(path, str(path))
-        model, tokenizer, processor = _from_pretrained(path, name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        model, tokenizer, processor = _from_pretrained(_hub_folder(name), name)
+        model, tokenizer, processor = _from_folder(path, name)
+    elif is_hub_id(name):
+        model, tokenizer, processor = _from_folder(hub_folder(name), name)
     else:
         raise InputError(
-            f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in Hugging Face "
-            f"layout, an OpenAI .pt file, or {EMBEDDED}."
+            f"There is no CLIP at {name}: give a hub id such as openai/clip-vit-base-patch16, a folder in the layout of Hugging "
+            f"Face or OpenCLIP, an OpenAI .pt file, a checkpoint such as epoch_32.pt:ViT-B-16, or {EMBEDDED}."
         )
     model = model.float().eval().requires_grad_(False)
     digest = fingerprint(model)
@@ -58,8 +66,14 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
     """Load the CLIP that a saved model was trained on, from its current path ``base`` or, if that is empty, from the
-    ``reference`` stored with the model. Raises ``InputError`` if it cannot be loaded.
+    ``reference`` stored with the model. A checkpoint that has moved keeps the name of its configuration. Raises ``InputError``
+    if it cannot be loaded, or with another configuration: the same weights would give other features.
     """
+    kept, given = split_reference(reference)[1], split_reference(str(base))[1]
+    if kept and given and kept != given:
+        raise InputError(f"{folder} was trained on a checkpoint with the configuration {kept}: leave {given} out.")
+    if kept and not given and Path(base).expanduser().is_file():
+        base = f"{base}:{kept}"
     try:
         return load_backbone(base or reference, device)
     except InputError as error:
@@ -72,24 +86,48 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
         ) from error
 
 
-def _hub_folder(name: str) -> Path:
-    """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now."""
+def _from_folder(folder: Path, name: str) -> tuple[Any, Any, Any]:
+    if not _is_openclip(folder):
+        return _from_pretrained(folder, name)
+    from mgclip.clip.openclip import load_openclip_folder
+
+    return load_openclip_folder(folder, name)
+
+
+def _is_openclip(folder: Path) -> bool:
+    return is_openclip({file.name for file in folder.iterdir()})
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a reference can be the name of a repository."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def hub_folder(name: str) -> Path:
+    """Return the folder of a CLIP of the hub: from the cache if it is complete there, or downloaded now. Raises ``InputError``
+    if it is not a supported CLIP, or cannot be downloaded.
+    """
     stored = cached_folder(name)
     if stored is not None:
-        _check_config_file(stored, name)
+        _check_config(stored, name)
         try:
             _check_folder(stored, name)
             return stored
         except InputError:  # the cache is incomplete
             pass
-    folder = download(name, lambda folder: _check_config_file(folder, name))
+    folder = download(name, lambda folder: _check_config(folder, name))
     _check_folder(folder, name)
     return folder
 
 
 def _check_folder(path: Path, name: str) -> None:
     """Check the files of a folder before a library reads them, so that errors are one sentence."""
-    _check_config_file(path, name)
+    kind = _check_config(path, name)
+    if _is_openclip(path):
+        from mgclip.clip.openclip import openclip_weights
+
+        openclip_weights(path, name)
+        return
     if not _weight_files(path):
         raise InputError(f"{name} has no weights: expected model.safetensors next to its config.json.")
     for file in path.glob("model*.safetensors.index.json"):
@@ -101,7 +139,7 @@ def _check_folder(path: Path, name: str) -> None:
         except (ValueError, OSError) as error:
             raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
-        other = "vocab.json" if need == "tokenizer" else "processor_config.json"
+        other = "vocab.json" if need == "tokenizer" and kind == "clip" else "processor_config.json"
         if not any((path / file).is_file() for file in (what, other)):
             raise InputError(f"{name} has no {need}: expected {what} next to its config.json.")
 
@@ -113,20 +151,32 @@ def _shards(index: Path) -> list[str]:
         raise InputError(f"{index} cannot be read ({first_line(error)}): restore it from a backup.") from None
 
 
-def _check_config_file(path: Path, name: str) -> None:
-    """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed."""
+def _check_config(path: Path, name: str) -> str:
+    """Check that a folder has the configuration of a CLIP, and that nothing in it has to be guessed. Returns its type, one of
+    ``FAMILIES``.
+    """
+    if _is_openclip(path):
+        from mgclip.clip.openclip import check_openclip_config
+
+        check_openclip_config(path, name)
+        return "clip"
     config_file = path / "config.json"
     open_clip = (path / OPEN_CLIP).is_file()
     if not config_file.is_file():
-        found = f"it is in OpenCLIP's layout ({OPEN_CLIP}); convert it" if open_clip else "it has no config.json"
-        raise InputError(f"{name} is not a CLIP in Hugging Face layout: {found}.")
+        raise InputError(f"{name} is not a CLIP: it has neither a config.json nor an {OPEN_CLIP}.")
     try:
         config = read_json(config_file)
     except (ValueError, OSError) as error:
         raise InputError(f"{config_file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clip":
-        raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type clip in its config.json).")
+    if kind == "siglip2":
+        raise InputError(
+            f"{name} is a SigLIP 2 whose images have no fixed size (NaFlex): choose one with a fixed resolution, such as "
+            "google/siglip2-base-patch16-224."
+        )
+    if kind not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise InputError(f"{name} holds a model of type {kind}; a CLIP is needed (model_type in its config.json: {known}).")
     for tower in ("vision_config", "text_config") if open_clip else ():
         for key in ("hidden_act", "num_attention_heads"):
             if not isinstance(config.get(tower), dict) or key not in config[tower]:
@@ -134,6 +184,7 @@ def _check_config_file(path: Path, name: str) -> None:
                     f"{name} is an OpenCLIP model and its config.json has no {tower}.{key}: "
                     "add the value that the model was trained with."
                 )
+    return str(kind)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -141,24 +192,23 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
     from transformers.utils import logging
 
+    family = FAMILIES[_check_config(folder, name)]
     stored = sum(file.stat().st_size for file in _weight_files(folder))
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = CLIPConfig.from_pretrained(folder)
-            if config.model_type != "clip" or not hasattr(config.vision_config, "patch_size"):
+            config = model_class(family).config_class.from_pretrained(folder)
+            if not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
             check_config(config.to_dict(), f"The config.json of {name}", stored)
-            model, info = CLIPModel.from_pretrained(
+            model, info = model_class(family).from_pretrained(
                 folder, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
             )
-            tokenizer = CLIPTokenizer.from_pretrained(folder)
-            processor = CLIPImageProcessorPil.from_pretrained(folder)
+            tokenizer, processor = load_tokenizer(family, folder), load_processor(family, folder)
     except InputError:
         raise
     except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors

@@ -59,9 +59,9 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     of the weights. Raises ``InputError`` if there is no such file, or it is a ResNet CLIP, an OpenCLIP checkpoint or in any
     other layout.
     """
-    from transformers import AutoModel, CLIPImageProcessorPil
+    from transformers import CLIPImageProcessorPil
 
-    state = _read_state(file)
+    state = read_state(file, "OpenAI")
     if any(key.startswith(RESNET) for key in state):
         raise InputError(f"{file} is a CLIP with a ResNet; a Vision Transformer is needed (ViT-B/32, B/16 or L/14).")
     if missing := sorted(REQUIRED - state.keys()):
@@ -69,7 +69,7 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
     if missing := sorted(COUNTS - state.keys()):
         raise InputError(
             f"{file} is not one of OpenAI's files, because it has no {missing[0]}: its activation and heads are unknown, as in "
-            "an OpenCLIP checkpoint; give the model as a folder in Hugging Face layout, whose config.json contains them."
+            f"an OpenCLIP checkpoint; if it is one, name its configuration, such as {file}:ViT-B-16."
         )
     try:
         tokenizer = openai_tokenizer(length=state["positional_embedding"].shape[0])
@@ -80,27 +80,38 @@ def load_openai(file: Path) -> tuple[Any, Any, Any]:
             raise
         raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors have unexpected shapes.") from None
     check_config(config.to_dict(), f"The shape of {file}", file.stat().st_size)
-    model = AutoModel.from_config(config, attn_implementation="sdpa")
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
-    found = {name: tensor.shape for name, tensor in converted.items()}
-    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
-        raise InputError(f"{file} is not a complete CLIP in OpenAI's layout: {wrong[0]} is missing or has the wrong shape.")
-    model.load_state_dict(converted, strict=False)  # only position_ids may be missing, as checked above
+    model = build_clip(config, converted, f"{file} is not a complete CLIP in OpenAI's layout")
     size = config.vision_config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     return model, tokenizer, processor
 
 
-def _read_state(file: Path) -> dict[str, Tensor]:
+def build_clip(config: Any, converted: Mapping[str, Tensor], refusal: str) -> Any:
+    """Return a ``CLIPModel`` with converted weights. Raises ``InputError``, which begins with ``refusal``, if they do not fit."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_config(config, attn_implementation="sdpa")
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if "position_ids" not in name}
+    found = {name: tensor.shape for name, tensor in converted.items()}
+    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+        raise InputError(f"{refusal}: {wrong[0]} is missing or has the wrong shape.")
+    model.load_state_dict(converted, strict=False)  # only position_ids may be missing, as checked above
+    return model
+
+
+def read_state(file: Path, layout: str) -> dict[str, Tensor]:
+    """Return the weights of a file in float32, without running code from it: a state dict, alone or in a training checkpoint, a
+    TorchScript archive or safetensors. Raises ``InputError``, which names the ``layout``, if it cannot be read.
+    """
     if not file.is_file():
         raise InputError(f"There is no CLIP file {file}.")
     try:
-        state = _read_archive(file) if is_torchscript(file) else _read_pickle(file)
+        state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     except Exception as error:  # a damaged pickle can raise anything
         if out_of_memory(error):
             raise
         raise InputError(
-            f"{file} cannot be read as an OpenAI CLIP ({first_line(error)}): it must be a state dict of tensors or a "
+            f"{file} cannot be read as an {layout} CLIP ({first_line(error)}): it must be a state dict of tensors or a "
             "TorchScript archive."
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
@@ -109,13 +120,21 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
         for name, value in state.items()
     ):
-        raise InputError(f"{file} is not a CLIP in OpenAI's layout: it contains values other than named tensors.")
+        raise InputError(f"{file} is not a CLIP in {layout}'s layout: it contains values other than named tensors.")
     if sum(value.numel() for value in state.values()) > file.stat().st_size:
-        raise InputError(f"{file} is not a CLIP in OpenAI's layout: its tensors claim more elements than the file contains.")
+        raise InputError(f"{file} is not a CLIP in {layout}'s layout: its tensors claim more elements than the file contains.")
     return {name.removeprefix("module."): value.float() for name, value in state.items()}
 
 
-def _read_pickle(file: Path) -> Any:
+def _read_safetensors(file: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def _read_torch(file: Path) -> Any:
+    if is_torchscript(file):
+        return _read_archive(file)
     check_archive(file)
     return torch.load(file, map_location="cpu", weights_only=True)
 

@@ -41,11 +41,11 @@ class Answers:
 @torch.no_grad()
 def answer(learner: Learner, features: Tensor, text_logits: Tensor) -> Answers:
     """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes."""
-    whole = learner.probabilities(features).max(1)
+    both = learner.probabilities(features).max(1)
     text = text_logits.softmax(-1).max(1)
     head = learner.head_scores(features).max(1) if learner.settings.uses_head else None
     return Answers(
-        *_pair(whole.indices, whole.values),
+        *_pair(both.indices, both.values),
         *_pair(text.indices, text.values),
         *((None, None) if head is None else _pair(head.indices, head.values)),
     )

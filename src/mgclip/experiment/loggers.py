@@ -6,17 +6,16 @@ import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from mgclip.clip import parallel
 from mgclip.errors import InputError, MGCLIPError, first_line
-from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.recipe import Logger, Recipe
 from mgclip.experiment.schemas import Record
 from mgclip.method.training import Step
 
 FOLDER = "logs"
 """The folder of local logs in that of the run; a method has a folder in it."""
-
-Logger = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def check_loggers(names: Sequence[Logger]) -> None:
@@ -27,7 +26,7 @@ def check_loggers(names: Sequence[Logger]) -> None:
 
 
 class Log:
-    """The log of one method. Steps are counted over all tasks.
+    """The log of one method, written by the first process. Steps are counted over all tasks.
 
     Args:
         recipe: The recipe of the run, whose ``log_with`` names the loggers.
@@ -41,7 +40,8 @@ class Log:
 
     def __init__(self, recipe: Recipe, folder: Path, method: str, steps: int) -> None:
         self.steps = steps
-        self._trackers = [_tracker(name, recipe, folder, method) for name in recipe.log_with]
+        names = recipe.log_with if parallel.is_main() else []
+        self._trackers = [_tracker(name, recipe, folder, method) for name in names]
 
     def step(self, step: Step, number: int) -> None:
         """Log the loss of step ``number`` of the current task, counted from 1."""

@@ -40,14 +40,14 @@ from mgclip.stream.unreadable import (
 
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
-    dataset = _enough_of_each(recipe)
+    dataset = _limited_data(recipe)
     names = unique_names(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
     sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
     return make_tasks(dataset, order, sizes[: recipe.tasks])
 
 
-def _enough_of_each(recipe: Recipe) -> Dataset:
+def _limited_data(recipe: Recipe) -> Dataset:
     """The data of a recipe with the images per class that it asks for: the first of an order that the seed decides."""
     name, path, train, test = recipe.data, recipe.data_path, recipe.train_per_class, recipe.test_per_class
     if name in ICON_SETS:

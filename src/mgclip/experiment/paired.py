@@ -6,7 +6,7 @@ interval and the p-value come from a bootstrap over images, each with its answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -70,19 +70,42 @@ def right_answers(folder: Path, tasks: int) -> Right | None:
 
 
 def compare_all(runs: Sequence[Path], methods: Sequence[str]) -> list[Pair]:
-    """Compare every two methods of runs that differ only in their seed. Pairs without recorded predictions are left out."""
-    right: dict[str, list[Right]] = {}
+    """Compare every two methods of runs that differ only in their seed, as ``compare_answers`` does.
+
+    Args:
+        runs: The folders of the runs.
+        methods: The names of the methods.
+    """
+    answers: dict[str, list[Right | None]] = {}
     for method in methods:
-        found = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
-        known = [each for each in found if each is not None]
-        if len(known) == len(runs):
-            right[method] = known
-    pairs = (compare(first, right[first], second, right[second]) for first, second in combinations(right, 2))
+        answers[method] = [right_answers(run / method, len(run_folder.read_records(run / method))) for run in runs]
+    return compare_answers(answers)
+
+
+def compare_answers(answers: Mapping[str, Sequence[Right | None]]) -> list[Pair]:
+    """Compare every two methods by their answers in each seed. A method that lacks those of a seed is left out.
+
+    Args:
+        answers: For each method what ``right_answers`` returns for each seed, in the same order of seeds.
+    """
+    known = {method: [right for right in found if right is not None] for method, found in answers.items()}
+    complete = [method for method, found in answers.items() if len(known[method]) == len(found)]
+    pairs = (compare(first, known[first], second, known[second]) for first, second in combinations(complete, 2))
     return [pair for pair in pairs if pair is not None]
 
 
 def compare(first: str, of_first: Sequence[Right], second: str, of_second: Sequence[Right]) -> Pair | None:
-    """Compare two methods by their answers in each seed, in the same order of seeds; None if they share no image."""
+    """Compare two methods by their answers in each seed.
+
+    Args:
+        first: The name of a method.
+        of_first: Its answers in each seed.
+        second: The name of another method.
+        of_second: Its answers, in the same order of seeds.
+
+    Returns:
+        The comparison; None if they share no image.
+    """
     import pandas as pd
 
     both = [pd.concat([a, b], axis=1, join="inner", keys=["first", "second"]) for a, b in zip(of_first, of_second, strict=True)]

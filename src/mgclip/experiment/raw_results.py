@@ -32,9 +32,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 STEPS = "steps"
 """The entry of a checkpoint with the steps of the task so far, so that a resumed task has all of them."""
-
-
 STEP_COLUMNS = ("phase", "epoch", "step", "images", "loss")
+"""What is kept of a step."""
+
+COLUMNS: Mapping[Kind, set[str]] = {
+    "predictions": {"task", "image", "class", "answer", "right", "text_answer"},
+    "steps": {"task", "phase", "epoch", "loss"},
+    "gaps": {"task", "epoch", "images", "positive", "negative"},
+}
+"""Columns that are needed to read a file."""
+TEXT = {"class", "answer", "text_answer", "head_answer", "phase"}
+"""Columns of few different texts, each of which is stored once."""
 
 
 def write_task(folder: Path, stream: Sequence[Task], record: Record, answers: Answers, steps: Sequence[Sequence[Any]]) -> None:
@@ -75,8 +83,18 @@ def drop_from(folder: Path, task: int) -> None:
 
 
 def read(folder: Path, kind: Kind, tasks: int) -> pd.DataFrame | None:
-    """The raw results of the first ``tasks`` tasks of a method as one table; None if they were not recorded. Raises
-    ``InputError`` if a file is damaged.
+    """The raw results of the first tasks of a method as one table.
+
+    Args:
+        folder: The folder of the method.
+        kind: The kind of results.
+        tasks: The number of tasks.
+
+    Returns:
+        The table; None if the results of a task were not recorded.
+
+    Raises:
+        InputError: If a file is damaged.
     """
     parts = [read_task(folder, kind, task) for task in range(tasks)]
     known = [part for part in parts if part is not None]
@@ -88,7 +106,19 @@ def read(folder: Path, kind: Kind, tasks: int) -> pd.DataFrame | None:
 
 
 def read_task(folder: Path, kind: Kind, task: int) -> pd.DataFrame | None:
-    """The raw results of one task of a method; None if they were not recorded. Raises ``InputError`` if the file is damaged."""
+    """The raw results of one task of a method.
+
+    Args:
+        folder: The folder of the method.
+        kind: The kind of results.
+        task: The index of the task.
+
+    Returns:
+        The table; None if they were not recorded.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     file = folder / kind / _name(task)
     if not file.is_file():
         return None
@@ -136,16 +166,6 @@ def _gaps(record: Record) -> dict[str, Any]:
     rows.append((record["epochs"], "test", record["gap"]["positive"], record["gap"]["negative"]))
     columns = dict(zip(("epoch", "images", "positive", "negative"), zip(*rows, strict=True), strict=True))
     return {"task": [record["task"]] * len(rows), **columns}
-
-
-COLUMNS: Mapping[Kind, set[str]] = {
-    "predictions": {"task", "image", "class", "answer", "right", "text_answer"},
-    "steps": {"task", "phase", "epoch", "loss"},
-    "gaps": {"task", "epoch", "images", "positive", "negative"},
-}
-"""Columns that are needed to read a file."""
-TEXT = {"class", "answer", "text_answer", "head_answer", "phase"}
-"""Columns of few different texts, each of which is stored once."""
 
 
 def _write(folder: Path, kind: Kind, task: int, columns: Mapping[str, Any]) -> None:

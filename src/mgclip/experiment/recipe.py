@@ -21,6 +21,8 @@ from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
 
+Logger = Literal["tensorboard", "wandb", "mlflow"]
+
 
 class Recipe(Settings):
     """The data, the order of its classes, the methods, and the settings of the methods.
@@ -58,8 +60,8 @@ class Recipe(Settings):
     """Total number of images that mg-clip-replay keeps, 0 for the published 2,000; the other methods keep none."""
     on_bad_image: Literal["error", "skip"] = "error"
     """``error``: an unreadable image stops the run. ``skip``: all are opened first; unreadable ones are skipped and listed."""
-    log_with: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
-    """Programs that follow the losses and measurements of the run, besides the files in its folder."""
+    log_with: list[Logger] = Field(default_factory=list)
+    """Loggers that also receive the losses and measurements of the run."""
     twin: str | None = None
     """The recipe with the same protocol on icons100."""
     expected_avg: float | None = None
@@ -230,12 +232,12 @@ def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
     if recipe.name not in shipped_recipes():
         return False
-    here, shipped = meaning(recipe), meaning(load_recipe(recipe.name), recipe.methods)
+    here, shipped = effective_settings(recipe), effective_settings(load_recipe(recipe.name), recipe.methods)
     return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
 
 
-def meaning(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
-    """A recipe's settings that its methods, or other ``methods``, use; they are equal if two recipes mean the same."""
+def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
+    """A recipe's settings that its methods, or other ``methods``, use. Equal ones mean the same experiment."""
     methods = recipe.methods if methods is None else methods
     shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
     mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}

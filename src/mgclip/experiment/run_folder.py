@@ -16,7 +16,7 @@ from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
-from mgclip.experiment.recipe import Recipe, build_recipe, meaning, read_yaml
+from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
 from mgclip.experiment.schemas import (
     FORMAT,
     Data,
@@ -117,7 +117,7 @@ def check_same(folder: Path, recipe: Recipe, advice: str) -> None:
     """Check that the run in a folder was started with this recipe, apart from settings of memory and speed. Raises
     ``InputError``, which names the first key that differs and ends with ``advice``.
     """
-    started, now = meaning(read_recipe(folder), recipe.methods), meaning(recipe)
+    started, now = effective_settings(read_recipe(folder), recipe.methods), effective_settings(recipe)
     moved = {"data_path"} if (folder / DATA).is_file() else set()  # the data may move: its fingerprint is checked
     for key in (started.keys() | now.keys()) - moved - {"log_with"} - RUNTIME_SETTINGS:
         if started.get(key) != now.get(key):

@@ -99,9 +99,7 @@ def _run_method(
     log = _log(opened, method, len(done))
 
     def on_step(step: Step) -> None:
-        number = raw_results.remember_step(checkpoints, step)
-        if log is not None:
-            log.step(step, number)
+        log.step(step, raw_results.remember_step(checkpoints, step))
         callbacks.on_step(step)
 
     answers = None
@@ -120,8 +118,7 @@ def _run_method(
             steps = raw_results.steps_of(checkpoints)
             raw_results.write_task(folder, stream, record, answers, steps)
             run_folder.append_record(folder, record)
-            if log is not None:
-                log.task(record, len(steps))
+            log.task(record, len(steps))
         learner.save_pretrained(folder / MODEL)
         parallel.wait()  # until the model is on disk
         checkpoints.discard()
@@ -136,16 +133,13 @@ def _run_method(
         summary["retention"] = retention(learner, opened.held_out, untuned)
     if parallel.is_main():
         write_json(folder / run_folder.SUMMARY, summary)
-    if log is not None:
-        log.end()
+    log.end()
     return summary
 
 
-def _log(opened: OpenRun, method: str, tasks: int) -> Log | None:
-    """The log of a method after its finished tasks; None if the recipe names no logger."""
-    if not opened.recipe.log_with or not parallel.is_main():
-        return None
-    steps = raw_results.read(opened.folder / method, "steps", tasks)
+def _log(opened: OpenRun, method: str, tasks: int) -> Log:
+    """The log of a method after its finished tasks."""
+    steps = raw_results.read(opened.folder / method, "steps", tasks) if opened.recipe.log_with else None
     return Log(opened.recipe, opened.folder, method, 0 if steps is None else len(steps))
 
 

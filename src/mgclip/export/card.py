@@ -15,6 +15,7 @@ import yaml
 from mgclip._version import __version__
 from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.backbone import base_name, hub_id
+from mgclip.clip.family import family_of
 from mgclip.export.int8 import FASTER, SAME, Int8
 from mgclip.export.merged import check_learned, likeness_shares
 from mgclip.method.decision import describe_decision
@@ -128,6 +129,7 @@ def model_card(
         same=SAME,
         sizes=sizes,
         size=model.backbone.image_size,
+        family=family_of(model.backbone.model),
         version=__version__,
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mgclip.clip.compute import Compute
 from mgclip.clip.encoder import Encoder
+from mgclip.clip.family import family_of, load_processor, load_tokenizer, model_class, projections
 from mgclip.errors import MGCLIPError
 from mgclip.method.learner import MGCLIP
 
@@ -78,21 +79,23 @@ def check_export(model: MGCLIP, folder: Path) -> float:
     Sample images go through the folder's own processor, all class texts through its own tokenizer. Raises ``MGCLIPError`` if
     the deviation is more than ``TOLERANCE``.
     """
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
-
     exact, normalise = in_float32(model), torch.nn.functional.normalize
-    clip = CLIPModel.from_pretrained(folder).eval()
-    process, tokenizer = CLIPImageProcessorPil.from_pretrained(folder), CLIPTokenizer.from_pretrained(folder)
+    family = family_of(model.backbone.model)
+    clip = model_class(family).from_pretrained(folder).eval()
+    process, tokenizer = load_processor(family, folder), load_tokenizer(family, folder)
+    of_images, of_texts = projections(clip)
     deviations = []
     for images in sample_batches(model):
         expected = exact.encoder.images(exact.encoder.pixels(images)).cpu()
         pooled = clip.vision_model(process(images, return_tensors="pt")["pixel_values"]).pooler_output
-        deviations.append(normalise(clip.visual_projection(pooled), dim=-1) - expected)
+        deviations.append(normalise(of_images(pooled), dim=-1) - expected)
     longest = clip.config.text_config.max_position_embeddings
     for start in range(0, len(model.class_texts), model.settings.encode_batch_size):
         texts = model.class_texts[start : start + model.settings.encode_batch_size]
-        prompts = [model.settings.prompt.format(text) for text in texts]
-        tokens = tokenizer(prompts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        prompts = [template.format(text) for text in texts for template in model.settings.templates]
+        padding = "longest" if family.causal else "max_length"
+        tokens = tokenizer(prompts, padding=padding, truncation=True, max_length=longest, return_tensors="pt")
         pooled = clip.text_model(**tokens).pooler_output
-        deviations.append(normalise(clip.text_projection(pooled), dim=-1) - exact.encoder.texts(texts).cpu())
+        features = normalise(of_texts(pooled), dim=-1).unflatten(0, (len(texts), -1)).mean(1)  # [c t, d] -> [c, d]
+        deviations.append(normalise(features, dim=-1) - exact.encoder.texts(texts).cpu())
     return require_within_tolerance(max_abs(deviations), "The exported CLIP")

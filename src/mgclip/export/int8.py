@@ -24,7 +24,7 @@ SAME = 0.99
 SAMPLES = 200
 """Generated images on which answers are compared, unless others are given."""
 MOST = 1000
-"""Of more images, so many are used, evenly spread."""
+"""The most images that are used; of more, an evenly spread part."""
 BATCH, ROUNDS = 16, 5
 """Images per batch, and batches that are timed after a first one that is not."""
 
@@ -55,7 +55,8 @@ class Int8:
         if self.failed:
             return f"The ONNX file could not be converted to 8-bit weights ({self.failed})."
         of = f"{self.images} {'generated images' if self.generated else 'images'}"
-        return f"With 8-bit weights, {self.speedup:.1f} times as fast, and the same answer for {100 * self.same:.1f} % of {of}."
+        same = f"gives the same answer for {100 * self.same:.1f} % of {of}"
+        return f"The ONNX file with 8-bit weights is {self.speedup:.1f} times as fast and {same}."
 
 
 def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()) -> Int8:

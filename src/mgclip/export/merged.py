@@ -13,6 +13,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone, base_name
+from mgclip.clip.family import family_of, model_class
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
@@ -43,7 +44,7 @@ class Metadata(TypedDict):
     names: list[str]
     texts: list[str]
     task_sizes: list[int]
-    prompt: str
+    prompt: str | list[str]
     branches: str
     compensation: str
     vision_weight: float
@@ -59,7 +60,7 @@ class Metadata(TypedDict):
 
 
 def export_clip(model: MGCLIP, folder: Path) -> None:
-    """Write a model as a CLIP that ``transformers.CLIPModel`` loads by itself, completely or not at all.
+    """Write a model as a CLIP that transformers loads by itself, completely or not at all.
 
     Next to the CLIP are ``head.safetensors`` (see ``head_tensors``) and ``classes.json``.
 
@@ -101,12 +102,11 @@ def head_tensors(model: MGCLIP) -> dict[str, Tensor]:
 
 
 def merged_clip(backbone: Backbone) -> Any:
-    """A ``transformers.CLIPModel`` with weights W + scale B A, float32, on the CPU. The backbone is only read.
+    """A CLIP of transformers with weights W + scale B A, float32, on the CPU. The backbone is only read.
 
     It is built from scratch, because the backbone's image tower is modified (``clip/last_layer.py``).
     """
     from peft.tuners.lora import LoraLayer
-    from transformers import CLIPModel
 
     weights = backbone.model.state_dict().items()
     state = {name.replace(".base_layer.", "."): w.detach().cpu().clone() for name, w in weights if ".lora_" not in name}
@@ -114,7 +114,8 @@ def merged_clip(backbone: Backbone) -> Any:
         if isinstance(module, LoraLayer):
             state[f"{name}.weight"] += module.get_delta_weight("default").detach().cpu()
     config = copy.deepcopy(backbone.model.config)
-    clip = CLIPModel.from_pretrained(None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32)
+    model = model_class(family_of(backbone.model))
+    clip = model.from_pretrained(None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32)
     return clip.eval().requires_grad_(False)
 
 

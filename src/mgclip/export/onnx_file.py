@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mgclip.clip.family import projections
 from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line
 from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
 from mgclip.export.merged import check_learned, head_tensors, merged_clip, metadata
@@ -61,7 +62,7 @@ class Classifier(torch.nn.Module):
     def __init__(self, model: MGCLIP) -> None:
         super().__init__()
         clip = merged_clip(model.backbone)
-        self.tower, self.projection, self.settings = clip.vision_model, clip.visual_projection, model.settings
+        self.tower, self.projection, self.settings = clip.vision_model, projections(clip)[0], model.settings
         self.logit_scale = float(model.backbone.logit_scale)
         self.calibration = None if model.solved is None else model.solved.calibration
         for name, tensor in head_tensors(model).items():

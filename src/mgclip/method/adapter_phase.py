@@ -37,7 +37,7 @@ def task_objective(backbone: Backbone, task: TaskData, settings: Settings) -> Ob
             return 1 - (images * texts[labels]).sum(-1)
         return F.cross_entropy(backbone.logit_scale * images @ texts.T, labels, reduction="none")
 
-    tokens = backbone.tokenize(settings.prompts(task.texts))
+    tokens = backbone.class_tokens(settings.templates, task.texts)
     return Objective(len(task.labels), task.pixels.batch, tokens, mean_weights, losses)
 
 

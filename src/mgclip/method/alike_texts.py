@@ -14,7 +14,7 @@ def warn_of_alike_texts(backbone: Backbone, settings: Settings, known: Sequence[
     """Warn of each text in ``new`` that becomes the same tokens as another one, in ``known`` or in ``new``."""
     texts = [*known, *new]
     first: dict[tuple[int, ...], int] = {}
-    for position, row in enumerate(backbone.tokenize(settings.prompts(texts)).tolist()):
+    for position, row in enumerate(backbone.class_tokens(settings.templates, texts).flatten(1).tolist()):
         earlier = first.setdefault(tuple(row), position)
         if position >= len(known) and earlier != position:
             warnings.warn(

@@ -1,24 +1,24 @@
 """Analytic compensation: the classifier in image space is solved from sums instead of trained (docs/method.md 10).
 
-Ridge regression on random Fourier features of the image features, in which every class weighs the same. What it has learned are
-sums over images, so neither the order of images nor their split into tasks matters, a known class grows by addition, and an
-image can be taken out again.
+Ridge regression on random features of the image features, in which every class weighs the same. What it has learned are sums over
+images, so neither the order of images nor their split into tasks matters, a known class grows by addition, and an image can be
+taken out again.
 
-Sources: Rahimi and Recht, *Random Features for Large-Scale Kernel Machines*, NeurIPS 2007; Golub, Heath and Wahba, *Generalized
-Cross-Validation as a Method for Choosing a Good Ridge Parameter*, Technometrics 1979.
+Source: Golub, Heath and Wahba, *Generalized Cross-Validation as a Method for Choosing a Good Ridge Parameter*, Technometrics
+1979.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mgclip.clip import parallel
+from mgclip.method.random_features import RandomFeatures
 
 RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 """Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
@@ -26,71 +26,8 @@ RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 EQUAL = 1e-3
 """Errors that differ by less than this share are equal."""
 
-SAMPLE = 2000
-"""Images whose distances decide the width of the kernel."""
-
-
-Kernel = Literal["fourier", "relu"]
-
-
-@dataclass(frozen=True)
-class FourierFeatures:
-    """Random Fourier features of the kernel exp(-gamma |u - v|^2), and a constant.
-
-    phi(u) = [sqrt(2 / width) cos(R u + b); 1] with R drawn from N(0, 2 gamma) and b from U(0, 2 pi).
-
-    Attributes:
-        dim: Length of an image feature u.
-        width: Number of random features.
-        gamma: Inverse width of the kernel.
-        seed: Seed from which R and b are drawn.
-        kernel: ``relu`` has relu(R u) instead of cos(R u + b), with R from N(0, 1), as RanPAC and ACIL have.
-    """
-
-    dim: int
-    width: int
-    gamma: float
-    seed: int
-    kernel: Kernel = "fourier"
-
-    @cached_property
-    def drawn(self) -> tuple[Tensor, Tensor]:
-        """R ``(dim, width)`` and b ``(width,)``, in double precision."""
-        generator = torch.Generator().manual_seed(self.seed)
-        matrix = torch.randn(self.dim, self.width, generator=generator, dtype=torch.float64)
-        shift = torch.rand(self.width, generator=generator, dtype=torch.float64)
-        return matrix * math.sqrt(2 * self.gamma), shift * 2 * math.pi
-
-    @property
-    def projection(self) -> tuple[Tensor, Tensor]:
-        """The matrix ``(dim, width)`` with which image features are multiplied, and what is added ``(width,)``."""
-        matrix, shift = self.drawn
-        return (matrix, shift) if self.kernel == "fourier" else (matrix / math.sqrt(2 * self.gamma), 0 * shift)
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
-        matrix, shift = (part.to(features.device) for part in self.projection)
-        waves = math.sqrt(2 / self.width) * activated(features.double() @ matrix + shift, self.kernel)
-        return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
-
-
-def activated(projected: Tensor, kernel: Kernel) -> Tensor:
-    """The random features of projected image features, but for their scale."""
-    return torch.cos(projected) if kernel == "fourier" else torch.relu(projected)
-
-
-def median_gamma(features: Tensor) -> float:
-    """The median rule: 2 over the median squared distance of normalised features ``(n, d)``, whatever their order.
-
-    Of more than ``SAMPLE`` images, those evenly spaced along one fixed direction are taken. A single image has no distance: 1.
-    """
-    if len(features) > SAMPLE:
-        direction = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        order = (features.double() @ direction.to(features.device)).argsort(stable=True)
-        features = features[order[torch.linspace(0, len(order) - 1, SAMPLE).long().to(order.device)]]
-    distances = torch.pdist(features.double()).square()
-    distances = distances[distances > 0]
-    return 2 / distances.median().item() if len(distances) else 1.0
+CHUNK = 4096
+"""Images added to the sums at a time."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +87,7 @@ class Sums:
         return replace(self, gram=gram, targets=targets, counts=counts, forgotten=forgotten)
 
     def without_class(self, label: int) -> Sums:
-        """The sums without a class: its mean and count are gone, and its scatter stays in that which all classes share."""
+        """The sums without a class: its mean and count are gone, and its scatter stays in the one that all classes share."""
         total, images = self.targets[:, label], self.counts[label]
         left = replace(self, gram=self.gram - torch.outer(total, total) / images, forgotten=self.forgotten + images.item())
         return left.without_column(label)
@@ -184,6 +121,27 @@ class Sums:
         means = self.targets / self.counts
         scatter = self.gram - self.targets @ means.T
         return self.share * scatter + means @ means.T, means
+
+
+def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
+    """The sums with more images, or without them. Each process adds its share, and all processes get the sums over all images.
+
+    Args:
+        sums: The sums before.
+        fourier: The random features.
+        features: Normalised features of the images ``(n, d)``.
+        labels: Their classes ``(n,)``.
+        sign: 1 adds the images, -1 takes them out again.
+    """
+    if len(labels) == 0:
+        return sums
+    own = sums.padded(int(labels.max()) + 1)
+    if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
+        own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
+    for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
+        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
+    gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
+    return replace(own, gram=gram, targets=targets, counts=counts)
 
 
 @dataclass(frozen=True)
@@ -264,7 +222,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, s
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
         sums: The sums that were solved.
-        standing: The features by which the sums have these images, ``(n, m)``, if they are others.
+        standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
     """
     if not sums.class_balance:
         return _leave_one_image_out(solution, phi, labels, sums, phi if standing is None else standing)

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums
+from mgclip.method.analytic import Sums
+from mgclip.method.random_features import RandomFeatures
 
 RIDGE = 1.0
 """Ridge of the drift map. A random feature vector has a length of about 1.4, whatever its width."""
@@ -109,7 +110,7 @@ class Bank:
             found[own] = F.normalize(held, dim=-1)[(found[own] @ held.T).argmax(1)]
         return found
 
-    def sums(self, fourier: FourierFeatures, *, class_balance: bool = True) -> Sums:
+    def sums(self, fourier: RandomFeatures, *, class_balance: bool = True) -> Sums:
         """The sums over the images of the bank, as if each image had the feature that stands for it."""
         empty = Sums.empty(fourier.width + 1, self.features.device, class_balance=class_balance)
         if len(self.classes) == 0:
@@ -152,7 +153,7 @@ def centres(features: Tensor, counts: Tensor, number: int) -> tuple[Tensor, Tens
     return F.normalize(distinct, dim=-1).to(features.device, torch.float16), weights.to(counts)
 
 
-def drift_map(before: Tensor, after: Tensor, fourier: FourierFeatures) -> Drift:
+def drift_map(before: Tensor, after: Tensor, fourier: RandomFeatures) -> Drift:
     """The map that moves features X from before a change of the adapters to Y from after it.
 
     f -> normalise(f + phi(f)^T (Phi^T Phi + g I)^-1 Phi^T (Y - X)), with phi the random features of the head and Phi those of X:

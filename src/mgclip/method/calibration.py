@@ -61,11 +61,17 @@ class Calibration:
 def calibrate(
     scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
 ) -> Calibration:
-    """Fit the calibration to learned images: their leave-one-out scores and text logits ``(n, c)`` over all classes, their
-    classes ``(n,)``, and the images of each class ``(c,)``. The weight of the texts is ``text_weight`` if that is given.
+    """Fit the calibration to learned images.
 
-    The only image of a class says nothing about the head, because the head would not know the class without it. The texts would:
+    The only image of a class says nothing about the head, which would not know the class without it. The texts would know it, so
     it counts as an image that the text branch answers alone.
+
+    Args:
+        scores: Leave-one-out scores of the images over all classes ``(n, c)``.
+        text_logits: Their text logits ``(n, c)``.
+        labels: Their classes ``(n,)``.
+        counts: The number of learned images of each class ``(c,)``.
+        text_weight: The weight of the texts; None fits it.
     """
     deviation = scores.std().item() if scores.numel() > 1 else 1.0
     if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
@@ -88,9 +94,13 @@ def calibrate(
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
-    """The weights of largest posterior probability, given standardised scores and text logits ``(n, c)`` and labels ``(n,)``.
+    """The weights of head and texts with the largest posterior probability.
 
-    Images that are not ``several`` in their class, ``(n,)``, are answered by the text branch alone.
+    Args:
+        scores: Standardised scores ``(n, c)``.
+        text_logits: Text logits ``(n, c)``.
+        labels: Classes ``(n,)``.
+        several: Whether the class of each image has several images ``(n,)``. Other images are answered by the text branch alone.
     """
     prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
     logs = prior.clone().requires_grad_()

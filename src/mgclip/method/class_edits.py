@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import check_distinguishable, index_of, visible_form
-from mgclip.words import count
+from mgclip.names import check_distinguishable, index_of
+from mgclip.words import closest, count
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
@@ -92,7 +91,7 @@ def correct(
     """
     right = [position_of(learned.class_names, name) for name in names]
     head = _solved(learned, "correct single images")
-    known = solved_head.learned_as(head, images.marks)
+    known = head.learned.labels_of(images.marks)
     once = _distinct(images, right, names)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
     labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
@@ -150,7 +149,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             )
     if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
         raise InputError(
-            "The adapters of only one of the models may learn again, and only its head could follow them: start the second one "
+            "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
@@ -221,10 +220,9 @@ def position_of(learned: Sequence[str], name: str) -> int:
     """The position of a class among those learned. Raises ``InputError`` if it is not one of them."""
     position = index_of(name, learned)
     if position is None:
-        close = get_close_matches(visible_form(name), {visible_form(other): other for other in learned}, 1)
-        named = [other for other in learned if close and visible_form(other) == close[0]]
+        close = closest(name, learned)
         known = count(len(learned), "class", "classes")
         example = f", such as {learned[0]!r}" if learned else ""
-        hint = f"did you mean {named[0]!r}?" if named else f"it has learned {known}{example}."
+        hint = f"it has learned {known}{example}." if close is None else f"did you mean {close!r}?"
         raise InputError(f"The model has not learned the class {name!r}: {hint}")
     return position

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, median_gamma, solve
+from mgclip.method.analytic import Sums, leave_one_out, solve
 from mgclip.method.decision import DEVIATIONS, Decision
+from mgclip.method.random_features import RandomFeatures, median_gamma
 
 WIDTH = 512
 """Random features of the heads that are compared."""
@@ -85,7 +86,7 @@ class Evidence:
 
 def squared_errors(features: Tensor, labels: Tensor) -> Tensor:
     """Squared leave-one-out errors ``(n,)`` of a solved head, of normalised features ``(n, d)`` with labels ``(n,)``."""
-    fourier = FourierFeatures(features.shape[1], WIDTH, median_gamma(features), seed=0)
+    fourier = RandomFeatures(features.shape[1], WIDTH, median_gamma(features), seed=0)
     phi = fourier(features)
     sums = Sums.empty(WIDTH + 1, features.device).plus(phi, labels)
     scores = leave_one_out(solve(sums), phi, labels, sums)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.names import canonical
-from mgclip.words import count
+from mgclip.words import closest, count
 
 
 def is_missing(value: Any) -> bool:
@@ -89,8 +88,8 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
     allowed = {canonical(name): name for name in known}
     keys = Counter(canonical(str(key)) for key in texts)
     if unknown := [key for key in texts if canonical(str(key)) not in allowed]:
-        close = get_close_matches(str(unknown[0]), allowed.values(), 1)
-        hint = f"did you mean {close[0]!r}?" if close else "correct it or leave it out."
+        close = closest(str(unknown[0]), allowed.values())
+        hint = "correct it or leave it out." if close is None else f"did you mean {close!r}?"
         raise InputError(f"class_texts has the key {unknown[0]!r}, which is not a class name: {hint}")
     if twice := [key for key, count in keys.items() if count > 1]:
         raise InputError(f"class_texts has two keys for the class {twice[0]!r}: keep one of them.")

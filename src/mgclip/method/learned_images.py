@@ -77,6 +77,13 @@ class Images:
         kept = self.take(self.labels != label)
         return replace(kept, labels=kept.labels - (kept.labels > label).long())
 
+    def labels_of(self, marks: Tensor) -> list[list[int]]:
+        """The classes of each image with one of these fingerprints; several if it was learned several times, none if never."""
+        classes: dict[int, list[int]] = {}
+        for mark, label in zip(self.marks.tolist(), self.labels.tolist(), strict=True):
+            classes.setdefault(mark, []).append(label)
+        return [classes.get(mark, []) for mark in marks.tolist()]
+
     def index(self, rows: Sequence[int]) -> Tensor:
         """Numbers as a tensor, on the device of the images."""
         return torch.tensor(rows, dtype=torch.long, device=self.labels.device)

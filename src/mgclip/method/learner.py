@@ -172,4 +172,4 @@ class MGCLIP(LearnedModel):
 
     def _tokens(self, task: TaskData) -> Tensor:
         """Token ids of all classes so far, those of the task last."""
-        return self.backbone.tokenize(self.settings.prompts((*self.class_texts, *task.texts)))
+        return self.backbone.class_tokens(self.settings.templates, (*self.class_texts, *task.texts))

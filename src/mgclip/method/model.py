@@ -18,7 +18,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.method import class_edits, model_files, solved_head
+from mgclip.method import class_edits, model_files
 from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
@@ -78,7 +78,7 @@ class LearnedModel:
         """A new model of a CLIP, or a saved one to continue with.
 
         Args:
-            reference: A CLIP (hub id, local folder, OpenAI ``.pt`` file, ``iconclip``), or a folder written by
+            reference: A CLIP (hub id, local folder, checkpoint file, ``iconclip``), or a folder written by
                 ``save_pretrained``.
             settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
             base: The CLIP of a saved model, or its path if it has moved.
@@ -180,7 +180,7 @@ class LearnedModel:
         marks = pixels.record_marks()
         for part in torch.arange(len(pixels)).split(self.encoder.batch_size):
             pixels.batch(part)
-        learned = solved_head.learned_as(self.solved, marks)
+        learned = self.solved.learned.labels_of(marks)
         return [tuple(self.class_names[label] for label in dict.fromkeys(labels)) for labels in learned]
 
     @in_ordinary_modes

@@ -24,7 +24,7 @@ class Objective:
     Attributes:
         count: The number of items; an item is a position below it.
         pixels: Items ``(b,)`` -> images ``(b, 3, s, s)`` uint8.
-        tokens: Token ids of the texts.
+        tokens: Token ids of the texts ``(c, length)`` or ``(c, templates, length)``.
         weights: All items of a batch ``(b,)`` -> their weights ``(b,)``.
         losses: Image features ``(m, d)`` of some items, text features ``(c, d)`` and these items ``(m,)`` -> losses ``(m,)``.
     """
@@ -57,7 +57,9 @@ def backward(
     """
     weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
     weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)
-    parts_of_texts = objective.tokens.split(TEXTS_AT_ONCE)
+    templates = 1 if objective.tokens.ndim == 2 else objective.tokens.shape[1]
+    at_once = max(1, TEXTS_AT_ONCE // templates)
+    parts_of_texts = objective.tokens.split(at_once)
 
     def attempt(micro_batch: int) -> Tensor:
         for weight in trained:
@@ -80,7 +82,7 @@ def backward(
         if len(parts_of_texts) == 1:
             texts.backward(leaf.grad)
         else:
-            for tokens, gradient in zip(parts_of_texts, leaf.grad.split(TEXTS_AT_ONCE), strict=True):
+            for tokens, gradient in zip(parts_of_texts, leaf.grad.split(at_once), strict=True):
                 backbone.text_features(tokens).backward(gradient)
         return total
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,23 +13,12 @@ from mgclip.clip.encoder import Encoder
 from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
 from mgclip.method.decision import Decision
 from mgclip.method.gap import Gap, measure_gap
+from mgclip.method.gap_rule import epochs_within
 from mgclip.method.objective import Objective
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints
-
-
-def epochs_within(alpha: float | None, initial: float, after: Sequence[float]) -> int | None:
-    """The paper's rule: for how many epochs the negative similarity stays within ``alpha`` of its initial value.
-
-    ``alpha`` is the largest relative change allowed; None allows any. ``after`` are the values after the first, second, ...
-    epoch. Returns the epochs before the first that crosses the limit, at least 1; None while no epoch has crossed it.
-    """
-    for epochs, negative in enumerate(after):
-        if alpha is not None and abs(negative - initial) / abs(initial) > alpha:
-            return max(1, epochs)
-    return None
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class LearnResult:
     Attributes:
         task: The index of the task.
         epochs: The epochs of its adapter phase.
-        probe: What the probe measured, if it was probed.
+        probe: What the probe measured, if there was one.
         adapters: What was decided about the adapters before it, with ``adapt: auto``.
     """
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mgclip.method.analytic import Kernel, activated
+from mgclip.method.random_features import activated
+from mgclip.method.settings import Kernel
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from mgclip.errors import InputError
 from mgclip.method.build_settings import CheckedSettings
 
+Kernel = Literal["fourier", "relu"]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
@@ -36,8 +37,8 @@ class Settings(CheckedSettings):
         mgclip.errors.InputError: In the settings: rank must be at least 1; found 0.
     """
 
-    prompt: str = "a good photo of a {}."
-    """Text of a class; ``{}`` stands for its name."""
+    prompt: str | list[str] = "a good photo of a {}."
+    """Text of a class; ``{}`` stands for its name. With a list of texts, a class has the mean of their features."""
     rank: Positive = 8
     lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The adapters' scale is ``lora_alpha / rank``."""
@@ -68,7 +69,7 @@ class Settings(CheckedSettings):
     """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
     features: Positive = 2048
     """M: random features of the solved head."""
-    kernel: Literal["fourier", "relu"] = "fourier"
+    kernel: Kernel = "fourier"
     """Their kind: Fourier features, or relu(R u) as in RanPAC and ACIL."""
     class_balance: bool = True
     """Every class weighs the same in the solved head; False: every image."""
@@ -114,8 +115,11 @@ class Settings(CheckedSettings):
 
     @field_validator("prompt")
     @classmethod
-    def _one_place(cls, prompt: str) -> str:
-        if prompt.count("{}") != 1 or prompt.replace("{}", "").count("{") or prompt.replace("{}", "").count("}"):
+    def _one_place(cls, prompt: str | list[str]) -> str | list[str]:
+        templates = [prompt] if isinstance(prompt, str) else prompt
+        if not templates or len(set(templates)) < len(templates):
+            raise ValueError("must be one text, or a list of different ones")
+        if any(each.count("{}") != 1 or set("{}") & set(each.replace("{}", "")) for each in templates):
             raise ValueError("must contain {} once, for the class name, and no other brace")
         return prompt
 
@@ -150,9 +154,10 @@ class Settings(CheckedSettings):
             raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
         return Settings(**{**self.model_dump(), **runtime})
 
-    def prompts(self, texts: Iterable[str]) -> list[str]:
-        """The prompts of classes with these texts."""
-        return [self.prompt.format(text) for text in texts]
+    @property
+    def templates(self) -> list[str]:
+        """The texts of a class: one, or those of the list."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
     def uses_head(self) -> bool:

@@ -10,11 +10,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from mgclip.method.analytic import FourierFeatures, Sums
+from mgclip.method.analytic import Sums
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import SolvedHead
 from mgclip.validation import problems
@@ -117,7 +118,7 @@ def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings:
         undecided = Sums(gram, targets, counts, known.frozen_forgotten, balance)
     sampled = {"frozen": named["frozen_sample_features"].float()} if undecided is not None else {}
     return SolvedHead(
-        FourierFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel),
+        RandomFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel),
         Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
         Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
         Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),

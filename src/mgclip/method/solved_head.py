@@ -14,16 +14,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.clip import parallel
-from mgclip.method.analytic import FourierFeatures, Sums, leave_one_out, ridge_of, solve
+from mgclip.method.analytic import Sums, accumulate, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, calibrate
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.method.scorer import Scorer
-
-CHUNK = 4096
-"""Images added to the sums at a time."""
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
@@ -44,15 +41,15 @@ class SolvedHead:
         weights: ``(m, c)``, solved from the sums.
         ridge: The ridge they were solved with.
         calibration: The weights of head and texts, and what the sample says about both.
-        bank: Features of all classes from which the sums are made again after the adapters have changed; None if they never
+        bank: Features of all classes, from which the sums are computed again after the adapters have changed; None if they never
             change.
         per_class: The largest number of features of a class in the bank.
         frozen: The sums over the features of the pre-trained CLIP, while it is undecided whether the adapters stay.
-        evidence: What is known about adapters, if that was to be decided.
+        evidence: The evidence for or against adapters, with ``adapt: auto``.
         text_weight: The weight of the texts; None fits it.
     """
 
-    fourier: FourierFeatures
+    fourier: RandomFeatures
     sums: Sums
     learned: Images
     sample: Images
@@ -68,7 +65,7 @@ class SolvedHead:
     @classmethod
     def empty(
         cls,
-        fourier: FourierFeatures,
+        fourier: RandomFeatures,
         device: torch.device | str = "cpu",
         *,
         per_class: int = 0,
@@ -92,18 +89,8 @@ class SolvedHead:
         features = torch.empty(0, fourier.dim, device=device)
         sample = Images(none, none, features, features if undecided else None)
         bank = Bank.empty(fourier.dim, device) if per_class else None
-        frozen = sums if undecided else None
-        return cls(
-            fourier,
-            sums,
-            learned,
-            sample,
-            sums.targets,
-            bank=bank,
-            per_class=per_class,
-            frozen=frozen,
-            text_weight=text_weight,
-        )
+        empty = cls(fourier, sums, learned, sample, sums.targets, bank=bank, per_class=per_class, text_weight=text_weight)
+        return replace(empty, frozen=sums) if undecided else empty
 
     def emptied(self) -> SolvedHead:
         """A head of the same kind that has learned nothing."""
@@ -142,7 +129,7 @@ class SolvedHead:
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
-    """The head with more images, of known or new classes."""
+    """The head with more images, of known or new classes; ``text_logits`` is the text branch over all classes."""
     bank = head.bank and head.bank.plus(images.features, images.labels, per_class=head.per_class)
     return resolved(
         replace(
@@ -158,7 +145,7 @@ def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead
 def summed(head: SolvedHead, images: Images, *, sign: float = 1.0) -> SolvedHead:
     """The head, not solved yet, with images added to its sums, or subtracted from them if ``sign`` is -1.
 
-    The sums of a head with a bank are made from the bank.
+    The sums of a head with a bank are computed from the bank instead.
     """
     sums, frozen = head.sums, head.frozen
     if head.bank is None:
@@ -169,28 +156,17 @@ def summed(head: SolvedHead, images: Images, *, sign: float = 1.0) -> SolvedHead
     return replace(head, sums=sums, frozen=frozen)
 
 
-def accumulate(sums: Sums, fourier: FourierFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
-    """The sums with the images of these features ``(n, d)`` and labels ``(n,)``, or without them if ``sign`` is -1.
-
-    Each process adds its share of the images, and all processes get the sums over all of them.
-    """
-    if len(labels) == 0:
-        return sums
-    own = sums.padded(int(labels.max()) + 1)
-    if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
-        own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
-    for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
-        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
-    gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
-    return replace(own, gram=gram, targets=targets, counts=counts)
-
-
 def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
     """The head as if these images, all different, had been learned with the classes they have here.
 
     An image that was learned several times is corrected as often. One that was not learned is added.
+
+    Args:
+        head: The head before.
+        images: The images with their right classes.
+        text_logits: The text branch over all classes.
     """
-    known = learned_as(head, images.marks)
+    known = head.learned.labels_of(images.marks)
     rows: list[int] = []
     wrong: list[int] = []  # the class under which each of these rows was learned, or -1
     for row, (label, labels) in enumerate(zip(images.labels.tolist(), known, strict=True)):
@@ -213,9 +189,14 @@ def correct(head: SolvedHead, images: Images, text_logits: TextLogits) -> Solved
 def forget(head: SolvedHead, label: int, images: Images | None, text_logits: TextLogits) -> SolvedHead:
     """The head without a class; later classes move up.
 
-    With ``images``, which must be all images of the class, nothing of it remains. Without them the scatter of the class around
-    its mean remains in the scatter that all classes share. Its images leave the sample, and no others take their place, because
-    features of images outside the sample are not kept.
+    Its images leave the sample, and no others take their place, because features of images outside the sample are not kept.
+
+    Args:
+        head: The head before.
+        label: The class.
+        images: All images of the class, so that nothing of it remains. Without them the scatter of the class around its mean
+            remains in the scatter that all classes share.
+        text_logits: The text branch over the other classes.
     """
     places = [None if other == label else other - (other > label) for other in range(len(head.sums.counts))]
     if images is None:
@@ -235,7 +216,14 @@ def forget(head: SolvedHead, label: int, images: Images | None, text_logits: Tex
 
 
 def merge(head: SolvedHead, other: SolvedHead, places: Sequence[int], text_logits: TextLogits) -> SolvedHead:
-    """The head of two models; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
+    """The head of two models.
+
+    Args:
+        head: The head of one model.
+        other: The head of the other one.
+        places: Class i of ``other`` is class ``places[i]`` of the result, new classes last.
+        text_logits: The text branch over all classes.
+    """
     index = torch.tensor(places, dtype=torch.long, device=head.sums.gram.device)
 
     def placed(images: Images) -> Images:
@@ -301,11 +289,3 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     logits, counts = text_logits(sample.features), head.sums.counts
     calibration = calibrate(scores, logits, sample.labels, counts, text_weight=head.text_weight)
     return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
-
-
-def learned_as(head: SolvedHead, marks: Tensor) -> list[list[int]]:
-    """The classes under which each image was learned, by its fingerprint; several if it was learned several times."""
-    classes: dict[int, list[int]] = {}
-    for mark, label in zip(head.learned.marks.tolist(), head.learned.labels.tolist(), strict=True):
-        classes.setdefault(mark, []).append(label)
-    return [classes.get(mark, []) for mark in marks.tolist()]

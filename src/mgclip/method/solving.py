@@ -14,12 +14,12 @@ from mgclip.clip.adapters import adapters_have_effect, initialise_adapters, with
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.method import solved_head
-from mgclip.method.analytic import FourierFeatures, median_gamma
 from mgclip.method.decision import Decision
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures, median_gamma
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import LogitsOver, SolvedHead, learned_as
+from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
 from mgclip.names import index_of
 from mgclip.saving.checkpoints import TaskCheckpoints
@@ -64,7 +64,7 @@ def start_task(
         encoder: The adapted CLIP.
         task: The task.
         settings: The settings of the model.
-        checkpoints: Checkpoints of this task. If it resumes, the decision is the one from before.
+        checkpoints: Checkpoints of this task. If it resumes, the earlier decision stands.
     """
     backbone, adapts = encoder.backbone, trains_adapters(settings, head, tasks=task.index)
     undecided = settings.adapt == "auto" and settings.epochs != 0 if head is None else head.frozen is not None
@@ -79,7 +79,7 @@ def start_task(
     if (noted := checkpoints.notes.get("evidence")) is not None:
         evidence = Evidence(**noted)
     else:
-        unseen = torch.tensor([not labels for labels in learned_as(head, marks())], device=frozen.device)
+        unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
         own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
         evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
     checkpoints.notes["evidence"] = asdict(evidence)
@@ -114,7 +114,7 @@ def solve_task(
     if head is None:
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        fourier = FourierFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
+        fourier = RandomFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
         per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
         head = SolvedHead.empty(
             fourier,
@@ -130,8 +130,8 @@ def solve_task(
 
 
 def image_marks(pixels: PreparedImages) -> Callable[[], Tensor]:
-    """Record fingerprints of images from now on. Returns a function that gives those of all images ``(n,)``, once they have been
-    encoded by all processes.
+    """Record the fingerprints of images when they are encoded. Returns a function that gives those of all images ``(n,)`` after
+    all processes have encoded theirs.
     """
     marks = pixels.record_marks()
     return lambda: parallel.gather_rows(parallel.shard(marks))

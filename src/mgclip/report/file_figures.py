@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mgclip.experiment.gap_study import LOGITS, QUANTITIES, StudyTrace
 from mgclip.experiment.geometry import Geometry
 from mgclip.experiment.reproduce import TableResult
+from mgclip.method.gap_rule import LEAST_SIMILARITY
 from mgclip.report.figures import COLOURS, JOINT_STYLE, STYLES, Line, curve_style, paint_lines, save_figure
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def paint_projection(axes: Axes, images: Points, texts: Points, labels: NDArray[
 def track_figure(traces: Sequence[StudyTrace], file: Path, *, quantity: str, title: str, alpha: float | None = None) -> None:
     """Write a figure of one of ``QUANTITIES`` against optimizer steps, with a line per loss and epochs as ticks above.
 
-    Those in ``LOGITS`` are drawn as logits. ``alpha``: half the height of a band around the first value, as a share of it.
+    Those in ``LOGITS`` are drawn as logits. ``alpha``: half the height of a band around the first value, as the share of it
+    that the method allows.
     """
 
     def paint(axes: Axes) -> None:
@@ -114,8 +116,15 @@ def track_figure(traces: Sequence[StudyTrace], file: Path, *, quantity: str, tit
         for number, (trace, values) in enumerate(zip(traces, curves, strict=True)):
             axes.plot(trace.steps, values, STYLES[number], color=COLOURS[number], label=trace.loss)
         if alpha is not None:
-            low, high = sorted((curves[0][0] * (1 - alpha), curves[0][0] * (1 + alpha)))
-            axes.axhspan(low, high, color="#999999", alpha=0.18, linewidth=0, label=f"within {100 * alpha:g} % of the start")
+            start, height = curves[0][0], alpha * max(abs(curves[0][0]), LEAST_SIMILARITY)
+            axes.axhspan(
+                start - height,
+                start + height,
+                color="#999999",
+                alpha=0.18,
+                linewidth=0,
+                label=f"within {100 * alpha:g} % of the start",
+            )
         per_epoch = traces[0].steps_per_epoch
         to_epochs, to_steps = (lambda s: np.divide(s, per_epoch)), (lambda e: np.multiply(e, per_epoch))
         above = axes.secondary_xaxis("top", functions=(to_epochs, to_steps))

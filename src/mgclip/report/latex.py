@@ -11,16 +11,32 @@ from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.reproduce import TableResult
 from mgclip.method.baselines.table import METHODS
 
-WORDS = {"recipe", "change", "method", "methods"}
+TEXT_COLUMNS = {"recipe", "change", "method", "methods"}
 """Columns of text; all others contain numbers."""
 PAIRS_CAPTION = (
     "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
     "seeds. p: two-sided, McNemar's exact test for one seed, the bootstrap for several."
 )
 
+SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+}
+"""Characters that LaTeX would interpret, or that its fonts may lack -> how they are written."""
+
 
 def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
-    """The table of results ``table``, whose first lines are ``rows``. The best mean of each recipe is bold in each column."""
+    """A table of results in LaTeX. The best mean of each recipe is bold in each column.
+
+    Args:
+        table: The results as text.
+        rows: The results of its first lines; published results may follow them.
+        name: The name of the table, for its label.
+    """
     bold = _best(table, rows)
     spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
     caption = f"Accuracy in percent, {spread}. E: epochs of the adapters on each task. Bold: the best of each recipe."
@@ -28,12 +44,12 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
 
 
 def latex_pairs(table: pd.DataFrame, name: str) -> str:
-    """The paired tests."""
+    """The paired tests in LaTeX."""
     return _latex(table, PAIRS_CAPTION, f"tab:{_label(name)}-pairs", set())
 
 
 def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:
-    """Line and column of the best values, equal if they are shown as equal. A method that learns all at once is not compared."""
+    """Line and column of the best values; none if all are shown as equal. A method that learns all at once is not compared."""
     best = {metric.heading: metric.best for metric in METRICS}
     found = set()
     for heading in dict.fromkeys(name for row in rows for name in row.values):
@@ -44,7 +60,7 @@ def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, st
                 for line, row in enumerate(rows)
                 if row.recipe == recipe and heading in row.values and not _joint(row.method)
             }
-            if len(means) > 1:
+            if len(set(means.values())) > 1:
                 found |= {(line, f"{heading} %") for line, mean in means.items() if mean == choose(means.values())}
     return found
 
@@ -55,7 +71,7 @@ def _joint(method: str) -> bool:
 
 def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, str]]) -> str:
     """A floating table. A change of a setting is written as in a recipe, without the quotation marks of JSON."""
-    columns = "".join("l" if name in WORDS else "r" for name in table.columns)
+    columns = "".join("l" if name in TEXT_COLUMNS else "r" for name in table.columns)
     lines = [
         [_cell(str(cell), bold=(line, name) in bold) for name, cell in zip(table.columns, row, strict=True)]
         for line, row in enumerate(table.itertuples(index=False))
@@ -83,16 +99,6 @@ def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, s
 def _cell(text: str, *, bold: bool) -> str:
     text = {"-": "--"}.get(text, escape(text))
     return rf"\textbf{{{text}}}" if bold else text
-
-
-SPECIAL = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-}
 
 
 def escape(text: str) -> str:

@@ -120,7 +120,9 @@ def _bin_numbers(bins: Sequence[CalibrationBin]) -> Table:
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("mgclip.report", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = count
+    return environment
 
 
 def _heat_rules() -> Markup:

@@ -15,6 +15,7 @@ from mgclip.report.page_figures import share_histogram
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run
 from mgclip.report.thumbnails import thumbnail
+from mgclip.words import count
 
 MAX_BARS, BEST = 40, 20
 """At most MAX_BARS classes get a bar each. If there are more, the BEST and as many of the worst do, next to a histogram."""
@@ -81,7 +82,7 @@ class View:
 def class_bars(bars: Sequence[Bar], ident: str) -> Classes:
     """Bars of all classes with images, or of the best and the worst if there are many."""
     ranked = sorted((bar for bar in bars if bar.images), key=lambda bar: (bar.share, -bar.images))
-    groups: list[tuple[str, Sequence[Bar]]] = [(f"All {len(ranked)} classes, worst first", ranked)]
+    groups: list[tuple[str, Sequence[Bar]]] = [(f"{count(len(ranked), 'class', 'classes')}, worst first", ranked)]
     histogram = None
     if len(ranked) > MAX_BARS:
         groups = [(f"The {BEST} best", ranked[: -BEST - 1 : -1]), (f"The {BEST} worst", ranked[:BEST])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mgclip.experiment import raw_results
-from mgclip.experiment.paired import Pair, Right, compare, right_answers
+from mgclip.experiment.paired import Pair, Right, compare_answers, right_answers
 from mgclip.report.page_charts import Chart, ChartPlan, ChartSpec, Curve, make_chart
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import Result, Run, all_results
@@ -29,13 +29,8 @@ def pairs_table(runs: Sequence[Run]) -> Table | None:
     rows = []
     for group in _groups(runs):
         methods = [result.method for result in group[0].results]
-        right = {method: [_right(run, method) for run in group] for method in methods}
-        known = {method: [each for each in found if each is not None] for method, found in right.items()}
-        names = [method for method in methods if len(known[method]) == len(group)]
-        for place, first in enumerate(names):
-            for second in names[place + 1 :]:
-                if (pair := compare(first, known[first], second, known[second])) is not None:
-                    rows.append(_row(group, pair, several=len(runs) > len(group)))
+        pairs = compare_answers({method: [_right(run, method) for run in group] for method in methods})
+        rows += [_row(group, pair, several=len(runs) > len(group)) for pair in pairs]
     head = ["difference", "95 % interval", "p", "images", "seeds"]
     return Table("Difference in accuracy after the last task, points", "methods", head, rows) if rows else None
 

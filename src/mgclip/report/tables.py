@@ -11,7 +11,7 @@ from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import PublishedResult, TableResult
-from mgclip.report.latex import PAIRS_CAPTION, latex_pairs, latex_table
+from mgclip.report.latex import PAIRS_CAPTION, TEXT_COLUMNS, latex_pairs, latex_table
 
 Pairs = Mapping[tuple[str, str], Sequence[Pair]]
 """Paired tests by recipe and change."""
@@ -70,8 +70,7 @@ def _stated(entry: PublishedResult | None) -> dict[str, str]:
 
 def markdown(table: pd.DataFrame) -> str:
     """A Markdown table with numbers aligned to the right."""
-    words = {"recipe", "change", "method", "methods"}
-    lines = [" | ".join(table.columns), " | ".join("---" if name in words else "---:" for name in table.columns)]
+    lines = [" | ".join(table.columns), " | ".join("---" if name in TEXT_COLUMNS else "---:" for name in table.columns)]
     lines += [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in table.itertuples(index=False)]
     return "".join(f"| {line} |\n" for line in lines)
 

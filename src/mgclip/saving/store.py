@@ -21,6 +21,7 @@ from torch import Tensor
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
+from mgclip.clip.openclip_models import split_reference
 from mgclip.disk import flush_to_disk, write_json
 from mgclip.errors import InputError, first_line
 from mgclip.saving.lock import LOCK, only_writer
@@ -212,9 +213,10 @@ def damaged(file: Path, reason: str) -> InputError:
 
 def base_entry(backbone: Backbone) -> dict[str, str]:
     """How a manifest names the CLIP of a model. A path is made absolute, so that it works from any folder."""
-    reference, path = backbone.reference, Path(backbone.reference).expanduser()
+    reference, architecture = split_reference(backbone.reference)
+    path = Path(reference).expanduser()
     lasting = str(path.resolve()) if reference != EMBEDDED and path.exists() else reference
-    return {"reference": lasting, "fingerprint": backbone.fingerprint}
+    return {"reference": f"{lasting}:{architecture}" if architecture else lasting, "fingerprint": backbone.fingerprint}
 
 
 def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint: str) -> None:

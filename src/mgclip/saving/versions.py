@@ -44,7 +44,7 @@ class Version:
 
 def shown(note: Note) -> dict[str, Any]:
     """A note without values that cannot be shown, because programs may write any."""
-    kinds: dict[str, type] = {"what": str, "classes": list, "images": int, "epochs": int, "accuracy": dict}
+    kinds: dict[str, type] = {"what": str, "classes": list, "grown": list, "images": int, "epochs": int, "accuracy": dict}
     kept = {key: value for key, value in note.items() if isinstance(value, kinds.get(key, object))}
     accuracy = note["accuracy"] if "accuracy" in kept else {}
     return {**kept, "accuracy": {key: value for key, value in accuracy.items() if isinstance(value, float)}}
@@ -54,6 +54,8 @@ def describe(note: Mapping[str, Any], most: int = 4) -> str:
     """What a note says was done, with at most ``most`` of the classes."""
     readable = shown(note)
     what, names = readable.get("what", "saved"), [str(name) for name in readable.get("classes", [])]
+    if len(grown := set(map(str, readable.get("grown", [])))) < len(names):  # otherwise nothing is new
+        names = [name for name in names if name not in grown] + [f"{name} (known)" for name in names if name in grown]
     return f"{what}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}" if names else str(what)
 
 

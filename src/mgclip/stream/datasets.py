@@ -243,12 +243,12 @@ def find_dataset(
 
 
 def _found(name: str, find: Finder, root: Path, test_only: bool) -> FoundDataset | None:
-    with DATASETS.blamed(name, "looked for its files"):
+    with DATASETS.naming_errors(name, "looked for its files"):
         return find(root, test_only)
 
 
 def _made(name: str, make: Callable[[bool], Dataset], test_only: bool) -> Dataset:
-    with DATASETS.blamed(name, "made its images"):
+    with DATASETS.naming_errors(name, "made its images"):
         dataset = make(test_only)
         if not isinstance(dataset, Dataset):
             raise TypeError(f"expected a Dataset; found {type(dataset).__name__}")

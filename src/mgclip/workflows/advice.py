@@ -20,7 +20,7 @@ def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
     sentences = []
     adapts = settings.adapt == "always" or (settings.adapt == "first" and len(model.task_sizes) == 1)
     if not note["epochs"] and adapts and settings.epochs != 0 and len(note["classes"]) == 1:
-        sentences.append("no adapters were trained, because a single class has nothing to be told apart from")
+        sentences.append("no adapters were trained, because there is no second class to distinguish this one from")
     if len(model.class_names) == 1:
         sentences.append("accuracy: not measured, because with a single class every answer is that class")
     elif not measured["images"] and left_out is None:

@@ -1,9 +1,9 @@
-"""Find class names that are probably one name, such as *T-Shirt* and *t shirt*, and choose one of them if the user wants that."""
+"""Find class names that are probably one name, such as *T-Shirt* and *t shirt*, and merge them if the user wants that."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError
@@ -12,6 +12,10 @@ from mgclip.words import count
 
 SEPARATORS = re.compile(r"(?<![0-9])[\s_-]+|[\s_-]+(?![0-9])")
 """Spaces, underscores and hyphens, except between two digits: *1-2* is not *12*."""
+
+
+LEAST_LETTERS = 5
+"""Length of the shortest name in which a slip is looked for."""
 
 
 class AlikeNames(InputError):
@@ -23,16 +27,47 @@ def loose_form(name: str) -> str:
     return SEPARATORS.sub("", visible_form(name).casefold())
 
 
+def find_alike(name: str, others: Iterable[str]) -> str | None:
+    """The first of the other names that has the same loose form but is not the same name; None if there is none."""
+    alike = (other for other in others if loose_form(other) == loose_form(name) and canonical(other) != canonical(name))
+    return next(alike, None)
+
+
+def find_slips(new: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
+    """New names that may be misspelled: each with a known or new name that has one letter less or more, or two neighbouring
+    letters exchanged, such as *dres* or *derss* for *dress*. Names with fewer than ``LEAST_LETTERS`` characters are ignored,
+    and so are other letters: *shirt* and *skirt* are two words.
+    """
+    others = {loose_form(name): name for name in known}
+    own = {loose_form(name): name for name in new if loose_form(name) not in others}
+    found: dict[frozenset[str], tuple[str, str]] = {}
+    for word, name in {**others, **own}.items():
+        for slip in _slips(word):
+            other = own.get(slip) or (others.get(slip) if word in own else None)
+            if other is not None and other != name:
+                found.setdefault(frozenset((name, other)), (name, other) if word in own else (other, name))
+    return list(found.values())
+
+
+def _slips(word: str) -> set[str]:
+    """The word without one of its letters, and with two neighbouring letters exchanged."""
+    if len(word) < LEAST_LETTERS:
+        return set()
+    shorter = {word[:i] + word[i + 1 :] for i, letter in enumerate(word) if letter.isalpha()}
+    pairs = [i for i in range(len(word) - 1) if word[i : i + 2].isalpha()]
+    return shorter | {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in pairs}
+
+
 def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *, merge: bool) -> tuple[dict[str, str], list[str]]:
     """Choose one name for all classes with the same loose form: the one that is known, otherwise that with the most images.
 
     Args:
         classes: Image files by class.
         known: The classes that the model knows. One of them keeps its name if it is among the classes.
-        merge: Whether to make them one. Otherwise they are refused.
+        merge: Whether to merge them. Otherwise they are refused.
 
     Returns:
-        The name of each class, and sentences on the classes that become one.
+        The name of each class, and sentences on the classes that are merged.
 
     Raises:
         AlikeNames: If there are such classes and ``merge`` is false.

@@ -28,7 +28,13 @@ class BranchAccuracies(TypedDict):
 
 
 def measured_branches(model: MGCLIP, predictions: Sequence[Predictions], truth: Sequence[str]) -> BranchAccuracies:
-    """The accuracies on images whose classes are known."""
+    """The accuracies on images whose classes are known.
+
+    Args:
+        model: The model.
+        predictions: Its predictions for the images, in parts.
+        truth: The name of the class of each image.
+    """
     if not truth:
         return {"images": 0, "model": None, "text": None, "head": None}
     names = np.array(model.class_names)
@@ -54,7 +60,16 @@ def left_out_branches(model: MGCLIP) -> BranchAccuracies | None:
 
 
 def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | None:
-    """A sentence with the remedy if one branch alone is more accurate than both; None otherwise. ``name``: that of the model."""
+    """Recommend one branch if it alone is clearly more accurate than both together.
+
+    Args:
+        model: The model.
+        found: Its accuracies.
+        name: Its name in commands.
+
+    Returns:
+        A sentence with the command that uses the branch alone; None if there is nothing to recommend.
+    """
     if model.settings.branches != "both" or found["model"] is None:
         return None
     alone = {"text": found["text"], "image": found["head"]}

@@ -40,7 +40,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     without meaning, such as numbers: give texts, or set ``branches: image``.
 
     Args:
-        clip: A CLIP (hub id, folder, OpenAI ``.pt`` file, ``iconclip``), or a saved MG-CLIP model, which can predict at once and
+        clip: A CLIP (hub id, folder, checkpoint file, ``iconclip``), or a saved MG-CLIP model, which can predict at once and
             learn more classes.
         method: The method of a new model, one of those that ``mgclip learn --method`` takes. The default is ``mg-clip-analytic``.
         settings: Settings that replace those of the method (docs/recipes.md), such as ``{"features": 4096}``;

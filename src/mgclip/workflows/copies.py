@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.stream.duplicates import find_duplicates, find_in_two_classes
-from mgclip.stream.thumbnails import nearest_of, thumbnails
+from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.words import count
 from mgclip.workflows.measure import flatten
 

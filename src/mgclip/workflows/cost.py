@@ -13,9 +13,9 @@ from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.compute import SAVED_PER_WIDTH
 from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.method.analytic import CHUNK
 from mgclip.method.learned_images import SAMPLE
 from mgclip.method.learner import MGCLIP
-from mgclip.method.solved_head import CHUNK
 from mgclip.method.solving import trains_adapters
 
 TRAINING_COST = 2.3
@@ -25,11 +25,11 @@ TYPICAL_EPOCHS = 3
 ENOUGH_SECONDS = 0.5
 """Images are encoded for the estimate until this much time has passed, or all of the sample are encoded."""
 FIRST, MOST = 16, 128
-"""Images of the sample that are encoded at first, and then if this was quick."""
+"""Images of the sample that are encoded at first, and if that was quick, in a second try."""
 SOLVED_SIDE = 512
 """Size of the matrix that is decomposed for the estimate. The time grows with the third power."""
 MATRICES = 10
-"""Matrices of the size of the solved head's that exist at once while it is solved."""
+"""Matrices as large as that of the solved head which exist at once while it is solved."""
 CALIBRATION_SECONDS = 1e-6
 """Time to weigh both branches, per image of the sample and class."""
 HEAD_STEP_SECONDS = 1.5e-3
@@ -61,8 +61,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Amounts:
-    """What is learned and measured: training images, classes they have, images to measure on that are new, from earlier months
-    and of classes never trained on.
+    """How much is learned and measured.
+
+    Attributes:
+        train: Training images.
+        classes: Their classes.
+        tests: Images to measure on, of these classes.
+        old: Held-out images of earlier classes.
+        retention: Images of classes never trained on.
     """
 
     train: int
@@ -75,9 +81,16 @@ class Amounts:
 @in_ordinary_modes
 @torch.no_grad()
 def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amounts: Amounts) -> Cost:
-    """Estimate the cost of learning. Encodes some of ``sample``, spread over all images, and some of the texts.
+    """Estimate the cost of learning, by encoding some images and texts now.
 
-    Raises ``InputError`` if one of these images cannot be read.
+    Args:
+        model: The model that will learn.
+        sample: The images to learn, of which some are encoded, evenly spread.
+        texts: What prompts call the classes to learn.
+        amounts: How much is learned and measured.
+
+    Raises:
+        InputError: If one of the encoded images cannot be read.
     """
     opening, encoding = _seconds_per_image(model, sample)
     settings, n, measured = model.settings, amounts.train, amounts.tests + amounts.old
@@ -85,7 +98,8 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
     adapted = adapters_have_effect(model.backbone)
     probed, epochs = _epochs(model, amounts.classes)
     replayed = n + (0 if model.memory is None else len(model.memory.labels))
-    before = (_banked(model) + (1 + probed if probed else 0)) * n * encoding  # the probe measures at first and after each epoch
+    probing = 1 + probed if probed else 0  # the probe measures before its first epoch and after each one
+    before = (_extra_passes(model) + probing) * n * encoding
     training = (probed + epochs) * replayed * TRAINING_COST * encoding
     head = n * encoding if settings.uses_head or settings.compensation == "analytic" else 0.0
     passes = measured * (1 + adapted + (epochs > 0)) + 2 * amounts.retention
@@ -98,10 +112,10 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
 
 
 def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
-    """The epochs of the probe and of the adapter phase; those that nobody knows yet are ``TYPICAL_EPOCHS``."""
+    """The epochs of the probe and of the adapter phase; if the probe has not found them yet, ``TYPICAL_EPOCHS`` are assumed."""
     settings = model.settings
     adapts = trains_adapters(settings, model.solved, tasks=len(model.task_sizes))
-    if not adapts or (classes == 1 and not settings.memory):  # with nothing to tell apart, adapters are not trained either
+    if not adapts or (classes == 1 and not settings.memory):  # a single class trains no adapters
         return 0, 0
     if model.epochs is not None:
         return 0, model.epochs
@@ -109,8 +123,8 @@ def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
     return min(TYPICAL_EPOCHS + 1, most), min(TYPICAL_EPOCHS, most)
 
 
-def _banked(model: MGCLIP) -> int:
-    """How many more times the images are encoded: for stored features that follow the adapters, and to decide about adapters."""
+def _extra_passes(model: MGCLIP) -> int:
+    """How many more times the images are encoded, for stored features that follow the adapters and to decide about adapters."""
     head = model.solved
     undecided = model.settings.adapt == "auto" if head is None else head.frozen is not None
     return (head is not None and head.bank is not None) + undecided

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
+from mgclip.errors import InputError
 from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
-from mgclip.names import canonical
+from mgclip.names import canonical, index_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
+from mgclip.workflows.alike_names import find_alike
 from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
 from mgclip.workflows.predict import check_unknown
 
@@ -25,7 +27,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     Args:
         folder: Folder of the model.
         old: The class.
-        new: Its new name.
+        new: Its new name, without spaces at its ends.
         text: The word for it in prompts. The default is the new name, or the word for the class with which it is united.
         base: Path of the model's CLIP, if it has moved.
 
@@ -33,7 +35,8 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
         Whether two classes were united.
 
     Raises:
-        InputError: If there is no such class, or the new name is that of a class of a trained head.
+        InputError: If there is no such class, the new name is that of a class of a trained head, or it differs from the name of
+            another class only in case, spaces, hyphens, underscores or the form of a letter.
 
     Example:
         >>> import mgclip, numpy as np
@@ -49,11 +52,18 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     """
 
     def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        classes = len(model.class_names)
-        model.relabel(old, new, text or None)
-        united = len(model.class_names) < classes
-        parts = [{new if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
-        return joined(model.class_names, *parts), f"united {old} with {new}" if united else f"called {old} {new}"
+        names = model.class_names
+        to = new if index_of(new, names) is not None else new.strip()
+        others = [name for name in names if canonical(name) != canonical(old)]
+        if index_of(to, names) is None and (other := find_alike(to, others)) is not None:
+            raise InputError(
+                f"The name {to!a} is probably the same as {other!a}, which the model knows (they differ only in case, spaces, "
+                f"hyphens, underscores or the form of a letter): give {other!a} to unite both classes, or choose another name."
+            )
+        model.relabel(old, to, text or None)
+        united = len(model.class_names) < len(names)
+        parts = [{to if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
+        return joined(model.class_names, *parts), f"united {old} with {to}" if united else f"renamed {old} to {to}"
 
     return _save_edited(folder, base, rename).startswith("united ")
 

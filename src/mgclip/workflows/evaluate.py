@@ -68,7 +68,17 @@ def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, mode
 def evaluate_images(
     model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str
 ) -> tuple[Evaluation, list[JudgedImage]]:
-    """Measure what ``evaluate_folder`` measures, and return the answer to each image too."""
+    """Measure what ``evaluate_folder`` measures, and judge each image too.
+
+    Args:
+        model: The model.
+        images: Image files by class.
+        model_name: The name of the model in the evaluation.
+        folder: The name of the folder in the evaluation.
+
+    Raises:
+        InputError: If a class was not learned or an image cannot be read.
+    """
     known = {canonical(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if canonical(name) not in known]:
         near = misspelling(unknown[0], model.class_names)
@@ -80,7 +90,7 @@ def evaluate_images(
         )
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
-        raise InputError(f"{folder} contains no image to measure on.")
+        raise InputError(f"{folder} contains no readable image of a class that the model knows.")
     features = labelled.features(model)
     truth = np.array([known[canonical(name)] for name in labelled.truth])
     counts = np.bincount(truth, minlength=len(known))
@@ -106,6 +116,16 @@ def evaluate_images(
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
     return evaluation, _judged(model, flatten(images)[0], truth, parts)
+
+
+def branches_of(found: Evaluation) -> BranchAccuracies:
+    """The accuracies of an evaluation, of the model and of each branch alone."""
+    return {
+        "images": found["images"],
+        "model": found["accuracy"],
+        "text": found["text_accuracy"],
+        "head": found["image_accuracy"],
+    }
 
 
 def _judged(model: MGCLIP, files: Sequence[Path], truth: NDArray[Any], parts: Sequence[Predictions]) -> list[JudgedImage]:

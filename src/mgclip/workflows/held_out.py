@@ -69,16 +69,16 @@ def read_held_out(folder: Path, *places: Path) -> HeldOut:
 def _parsed(content: Any, model: Path) -> HeldOut:
     if not isinstance(content.get("images"), Mapping):  # until version 0.1: absolute paths by class
         return {str(name): [_at(Path(str(file))) for file in files] for name, files in content.items()}
-    folders = [_existing_folder(Path(str(there)), model / str(relative)) for there, relative in content["folders"]]
+    folders = [_existing_folder(Path(str(stored)), model / str(relative)) for stored, relative in content["folders"]]
     return {
         str(name): [HeldOutImage(folders[place], str(file), str(fingerprint)) for place, file, fingerprint in images]
         for name, images in content["images"].items()
     }
 
 
-def _existing_folder(there: Path, beside: Path) -> Path:
+def _existing_folder(stored: Path, relative: Path) -> Path:
     """The folder where it was, or at the same place relative to the model if both have moved."""
-    return there if there.is_dir() or not beside.is_dir() else Path(os.path.normpath(beside))
+    return stored if stored.is_dir() or not relative.is_dir() else Path(os.path.normpath(relative))
 
 
 def _at(file: Path) -> HeldOutImage:
@@ -109,7 +109,9 @@ def _found_in(listed: HeldOut, photos: Path) -> HeldOut:
 
 
 def _same_place(image: HeldOutImage, photos: Path) -> Iterator[HeldOutImage]:
-    """The image below ``photos``: at its path below the folder that was learned, then at ever longer ends of its whole path."""
+    """The places below ``photos`` where the image may be: its path below the folder that was learned, then longer and longer ends
+    of its complete path.
+    """
     yield replace(image, folder=photos)
     parts = image.path.parts
     for length in range(1, len(parts)):

@@ -22,7 +22,7 @@ from mgclip.words import count
 from mgclip.workflows.branches import left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
-from mgclip.workflows.note import Accuracies, LearnNote, Remarks, TextMeasures
+from mgclip.workflows.note import Accuracies, LearnNote, Measured, Remarks, TextMeasures
 from mgclip.workflows.plan import Plan
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -36,7 +36,6 @@ def learn_folder(
     retention: Mapping[str, Sequence[Path]] | None = None,
     skipped: Sequence[SkippedImage] = (),
     on_step: OnStep = lambda step: None,
-    on_images: Callable[[int], None] | None = None,
     checkpoint_every: int = 100,
     stop: Callable[[], bool] = lambda: False,
 ) -> LearnNote:
@@ -52,7 +51,6 @@ def learn_folder(
         retention: Images of classes never trained on, by class.
         skipped: Images that were left out, for the note.
         on_step: Called after each training step.
-        on_images: Called after images were encoded, with their number.
         checkpoint_every: Steps between checkpoints.
         stop: Called after each step of the adapters; if it returns True, the step is saved and ``Stopped`` raised.
 
@@ -63,7 +61,6 @@ def learn_folder(
         'learned 2 classes'
     """
     begun = time.perf_counter()
-    model.encoder.on_images = on_images
     earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
     images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
@@ -75,7 +72,6 @@ def learn_folder(
     )
     if learned.epochs or learned.adapters is not None:  # otherwise they are the same as before
         features = images.features(model)
-    found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
     note: LearnNote = {
         "what": _what(plan),
         "origin": origin,
@@ -83,17 +79,12 @@ def learn_folder(
         "images": plan.images,
         **_remarks(plan, skipped, adapter_decision(learned)),
         "epochs": learned.epochs,
-        "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
-        "accuracy": _accuracies(found, images, before),
-        "branches": measured_branches(model, found, [*images.new.truth, *images.old.truth]),
-        "leave_one_out": None if left_out is None else left_out["model"],
-        "left_out": left_out,
+        **_measured(model, images, features, before),
         "untuned": untuned,
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
     _save(model, folder, plan, earlier, note)
-    model.encoder.on_images = None
     return note
 
 
@@ -149,6 +140,18 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
     if plan.notes:
         remarks["notes"] = list(plan.notes)
     return remarks
+
+
+def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> Measured:
+    """Accuracies with the current weights; ``before`` are the names predicted for images of earlier classes before learning."""
+    found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
+    return {
+        "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
+        "accuracy": _accuracies(found, images, before),
+        "branches": measured_branches(model, found, [*images.new.truth, *images.old.truth]),
+        "leave_one_out": None if left_out is None else left_out["model"],
+        "left_out": left_out,
+    }
 
 
 def _accuracies(found: Sequence[Predictions], images: _Images, before: Sequence[str]) -> Accuracies:

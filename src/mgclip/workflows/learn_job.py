@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +139,7 @@ def read_job(
     model: Path,
     *,
     changes: Iterable[str] = (),
-    prompt: str = "",
+    prompt: Sequence[str] = (),
     base: str = "",
     method: str = "",
     like: Path | None = None,
@@ -162,7 +162,7 @@ def read_job(
     check_place(model)
     if photos is not None and not photos.is_dir():
         raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
-    given = {**dict(map(parse_change, changes)), **({"prompt": prompt} if prompt else {})}
+    given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
     known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
     try:

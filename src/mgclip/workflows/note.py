@@ -49,23 +49,28 @@ class Remarks(TypedDict, total=False):
     notes: list[str]
 
 
-class LearnNote(Remarks):
-    """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning.
+class Measured(TypedDict):
+    """How accurate the model is after learning.
 
     ``branches``: accuracy of the model and of each branch alone on all images measured. ``leave_one_out``: the share of learned
     images that would be recognised had they not been learned, and ``left_out`` the same for each branch; None for a trained head.
     """
+
+    test_images: TestImages
+    accuracy: Accuracies
+    branches: BranchAccuracies
+    leave_one_out: float | None
+    left_out: BranchAccuracies | None
+
+
+class LearnNote(Measured, Remarks):
+    """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning."""
 
     what: str
     origin: str
     classes: list[str]
     images: int
     epochs: int
-    test_images: TestImages
-    accuracy: Accuracies
-    branches: BranchAccuracies
-    leave_one_out: float | None
-    left_out: BranchAccuracies | None
     untuned: TextMeasures
     tuned: TextMeasures
     seconds: float
@@ -93,3 +98,10 @@ def decision_in(note: Mapping[str, Any]) -> str:
         return describe_decision(Decision(**checked(AdapterDecision, note.get("adapters"), "the note")))
     except InputError:
         return ""
+
+
+def leave_one_out_in(note: Mapping[str, Any]) -> float | None:
+    """The leave-one-out accuracy that a note records; None if it records none, or another program wrote it."""
+    left_out = note.get("left_out")
+    recorded = (note.get("leave_one_out"), left_out.get("model") if isinstance(left_out, Mapping) else None)
+    return next((share for share in recorded if isinstance(share, float)), None)

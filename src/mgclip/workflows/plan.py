@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from mgclip.method.replay import check_room
 from mgclip.method.task import make_task
 from mgclip.names import canonical, index_of
 from mgclip.stream.folder import misspelling
+from mgclip.words import listed
+from mgclip.workflows.alike_names import find_slips
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
@@ -93,7 +95,7 @@ def make_plan(
     source, left_out = leave_out_known_images(model, source, paths(held_out or {}))
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed)
-        missing: tuple[str, ...] = ()
+        missing = _not_held_out(train, tests, model.class_names)
     else:
         train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests)
     (files, labels), (measured, _) = flatten(train), flatten(tests)
@@ -112,9 +114,22 @@ def make_plan(
     old = sum(min(len(own), share_of(held_out or {})) for own in (held_out or {}).values())
     cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
     duplicates, about = find_copies(train, tests, on_images)
-    notes = tuple(note for note in (*source.notes, *left_out, *missing, *about) if note)
     grown = tuple(name for name in train if name in known)
+    spelling = _spelling([name for name in train if name not in grown], known)
+    notes = tuple(note for note in (*source.notes, *spelling, *left_out, *missing, *about) if note)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out)
+
+
+def _not_held_out(train: Iterable[str], tests: Mapping[str, object], known: Sequence[str]) -> tuple[str, ...]:
+    """A note on the new classes that have too few images to hold one out, if images of other classes are held out."""
+    missing = [name for name in train if name not in tests and index_of(name, known) is None]
+    return (f"new classes without test images, so not measured: {listed(missing)}",) if missing and tests else ()
+
+
+def _spelling(new: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """A note on new classes that may be misspelled names of other classes."""
+    pairs = [f"{name!r} and {other!r}" for name, other in find_slips(new, known)]
+    return (f"names that are almost the same, so check their spelling: {listed(pairs)}",) if pairs else ()
 
 
 def _match_tests(

@@ -48,7 +48,7 @@ def read_source(
             another text, text; or ``folder=name,folder=name``. Default: ``classes.csv`` in the folder, if it exists.
         test: A folder to measure on, instead of the folder's own test part.
         known: The classes that the model knows already.
-        merge_names: Make classes one whose names differ only in case, spaces, hyphens, underscores or the form of a letter.
+        merge_names: Merge classes whose names differ only in case, spaces, hyphens, underscores or the form of a letter.
 
     Returns:
         The images by class, and the texts.

@@ -39,17 +39,17 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
                     0,
                     step=0.01,
                     label="Answer “unknown” below this likeness",
-                    info="`mgclip evaluate` suggests a value.",
+                    info="0: the threshold of the model, if it has one. `mgclip evaluate` suggests a value.",
                     elem_id="threshold",
                 )
             button = gr.Button("Ask", variant="primary", elem_id="ask-button")
         with gr.Column(elem_classes="results"):
-            done = area("ask-message", kind="said")
+            done = area("ask-message", kind="outcome")
             answers = area("answers", render("no_answers"), forms=True)
 
     def ask(value: str, texts: str, least: float) -> tuple[str, str]:
         files = files_of(uploads(value, limits))
-        found, bad = model.predict(files, candidates=texts or "", threshold=least)
+        found, bad = model.predict(files, candidates=texts or "", threshold=least or None)
         problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
         return answers_html(found, files, model.about()), message(" ".join(problems), error=True)
 
@@ -60,8 +60,8 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
         right = corrections(files_of(uploads(value, limits)), event.form)
-        said = message(f"Corrected: {describe_corrections(model.correct(right))}.")
-        return ask(value, texts, least)[0], said
+        corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
+        return ask(value, texts, least)[0], corrected
 
     given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")
     dropped.change(safely(ask_at_once, empty), given, shown, api_name=False)
@@ -84,7 +84,13 @@ def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, st
 
 
 def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About) -> str:
-    """The answers as cards."""
+    """The answers as cards.
+
+    Args:
+        answers: The answers.
+        files: The files in the order in which they were dropped, which numbers the fields for corrections.
+        about: The model.
+    """
     numbers = {file: number for number, file in enumerate(files)}
     cards = [{"number": numbers[each.file], "answer": each, "picture": thumbnail(each.file)} for each in answers]
     title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")

@@ -24,7 +24,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
     search = gr.Textbox(
         "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
     )
-    done = area("classes-message", kind="said")
+    done = area("classes-message", kind="outcome")
     shown = area("classes", forms=True)
 
     def edit(event: gr.EventData) -> str:
@@ -32,10 +32,10 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
         act, name, to = (str(form.get(key, "")) for key in ("act", "name", "to"))
         if act == "rename":
             model.rename(name, to)
-            return message(f"{name} is called {' '.join(to.split())} now.")
+            return message(f"Renamed {name} to {' '.join(to.split())}.")
         if act == "merge":
             model.merge(name, to)
-            return message(f"The images of {name} are in {to} now.")
+            return message(f"United {name} with {to}.")
         if act == "forget":
             return message(_forgotten(name, model.forget(name)))
         raise InputError(f"Expected rename, merge or forget; found {act!r}.")
@@ -46,12 +46,12 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
 
 
 def _forgotten(name: str, left: Forgotten) -> str:
-    said = [f"{name} was removed; earlier versions still contain it."]
+    sentences = [f"{name} was removed; earlier versions still contain it."]
     if left.traces:
-        said.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
+        sentences.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
     if left.adapted:
-        said.append("What the adapters learned from its images cannot be removed.")
-    return " ".join(said)
+        sentences.append("What the adapters learned from its images cannot be removed.")
+    return " ".join(sentences)
 
 
 def classes_html(model: StudioModel, text: str = "") -> str:

@@ -54,7 +54,7 @@ def gap_tab(model: StudioModel, limits: Limits) -> None:
             dropped = drop_zone("gap-images", limits)
             button = gr.Button("Draw", variant="primary", elem_id="gap-button")
         with gr.Column(elem_classes="results"):
-            done = area("gap-message", kind="said")
+            done = area("gap-message", kind="outcome")
             drawn = area("gap-picture", render("no_gap"))
 
     def draw(value: str) -> tuple[str, str]:
@@ -112,7 +112,16 @@ def labelled(
     taken: Sequence[Box],
     size: tuple[int, int, int],
 ) -> list[Mark]:
-    """The class texts. In this order, their labels are placed where they cover the least of what is drawn already."""
+    """The class texts, with labels where these cover the least of what is drawn already.
+
+    Args:
+        texts: The points of the texts ``(c, 2)``.
+        names: The names of the classes.
+        colours: The colours of the classes.
+        order: The classes in the order in which their labels are placed.
+        taken: The boxes that are drawn already.
+        size: Width and height of the drawing, and the largest number of labels.
+    """
     width, height, most = size
     boxes = [*taken, *(_around(x, y, 7) for x, y in texts.tolist())]
     marks = []

@@ -68,7 +68,7 @@ def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> 
     Args:
         name: Its id.
         value: Its first content.
-        kind: A further class for the style sheet; ``said`` has no height while it is empty.
+        kind: A further class for the style sheet; ``outcome`` has no height while it is empty.
         forms: Whether it has forms: sending one triggers ``submit`` with the data of the event in ``form``.
     """
     return gr.HTML(

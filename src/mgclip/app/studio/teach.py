@@ -14,7 +14,7 @@ from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.training import Step
-from mgclip.words import count
+from mgclip.words import count, duration
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan
 
@@ -26,7 +26,7 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
             dropped = drop_zone("teach-images", limits, grouped=True)
             planning = gr.Button("Show the plan", variant="primary", elem_id="plan-button")
         with gr.Column(elem_classes="results"):
-            done = area("teach-message", kind="said")
+            done = area("teach-message", kind="outcome")
             plan = area("plan", render("no_plan"))
             button = gr.Button("Teach", variant="primary", visible=False, elem_id="teach-button")
 
@@ -69,18 +69,17 @@ def plan_html(plan: Plan, skipped: Sequence[SkippedImage]) -> str:
     """The plan: each class with its images, what is left out, and the time."""
     left_out = [f"{Path(each['image']).name} cannot be read ({each['reason']})" for each in skipped]
     notes = [*left_out, *map(without_upload_folder, plan.notes)]
-    return render("plan", plan=plan, notes=notes, time=duration(plan.cost.seconds))
-
-
-def duration(seconds: float) -> str:
-    """A time in words."""
-    if seconds < 1:
-        return "a second"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return render("plan", plan=plan, notes=notes, time=duration(max(1.0, plan.cost.seconds)))
 
 
 def change_html(note: LearnNote, before: float | None, classes: int) -> str:
-    """What was learned, and the measures before and after."""
+    """What was learned, and the measures before and after.
+
+    Args:
+        note: The note of the version.
+        before: The leave-one-out accuracy before it.
+        classes: The number of classes that the model knows now.
+    """
     accuracy = note["accuracy"]
     measures = [
         ("Leave-one-out accuracy", "of the learned images, each left out in turn", before, note["leave_one_out"]),

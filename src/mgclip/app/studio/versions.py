@@ -16,7 +16,7 @@ MOST_NAMES = 6
 
 def versions_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML]:
     """Build the tab; returns the output whose change says that another version is active, and the list of versions."""
-    done = area("versions-message", kind="said")
+    done = area("versions-message", kind="outcome")
     listed = area("versions", forms=True)
 
     def go(event: gr.EventData) -> str:

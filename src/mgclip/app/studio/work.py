@@ -50,7 +50,7 @@ class Class:
 class About:
     """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
 
-    ``solved``: whether the head is a solved one, which can be corrected and can unite classes.
+    ``solved``: whether the head is a solved one, so that answers can be corrected and classes merged.
     """
 
     folder: Path
@@ -117,7 +117,7 @@ class StudioModel:
                 self._model = None
 
     def about(self) -> About:
-        """What is always in view."""
+        """Return what is always in view."""
         with self._lock:
             model = self._load()
             counts = [None] * len(model.class_names) if model.solved is None else model.solved.sums.counts.long().tolist()
@@ -130,9 +130,19 @@ class StudioModel:
             )
 
     def predict(
-        self, files: Sequence[Path], *, candidates: str = "", threshold: float = 0.0, top: int = 4
+        self, files: Sequence[Path], *, candidates: str = "", threshold: float | None = None, top: int = 4
     ) -> tuple[list[Answer], list[tuple[Path, str]]]:
-        """Answers for image files, and the files that cannot be read with the reason; ``candidates`` are separated by commas."""
+        """Answer image files.
+
+        Args:
+            files: The files.
+            candidates: Extra candidate classes, separated by commas.
+            threshold: The likeness below which the answer is *unknown*; None: the threshold of the model, if it has one.
+            top: The number of classes of each answer.
+
+        Returns:
+            The answers, and each file that cannot be read with the reason.
+        """
         bad: list[tuple[Path, str]] = []
         with self._lock:
             answers = list(
@@ -148,7 +158,7 @@ class StudioModel:
         return answers, bad
 
     def plan(self, images: Mapping[str, Sequence[Path]]) -> tuple[Plan, list[SkippedImage]]:
-        """What ``learn`` will do with these images by class, and the images that cannot be read."""
+        """Plan what ``learn`` will do with images by class; also return the images that cannot be read."""
         source, skipped = self._source(images)
         with self._lock:
             return self._plan(self._load(), source), skipped
@@ -161,7 +171,7 @@ class StudioModel:
         return Source(self.folder, kept, {}, {}), skipped
 
     def _plan(self, model: MGCLIP, source: Source) -> Plan:
-        """All images are used for training: the uploads are deleted soon, so that they cannot be measured on later.
+        """Plan to train on all images: uploads are deleted soon, so they cannot be measured on later.
 
         Names that are probably one name become one, and the plan says so.
         """
@@ -170,9 +180,17 @@ class StudioModel:
         return make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=read_held_out(self.folder))
 
     def learn(self, images: Mapping[str, Sequence[Path]], on_step: Callable[[Step], None]) -> tuple[LearnNote, float | None]:
-        """Learn images by class, new or known, and return the note of the version, and the leave-one-out accuracy before it.
+        """Learn images of new or known classes, and save this as a new version.
 
-        Raises ``InputError`` if a name or the images cannot be used, or another process writes the model.
+        Args:
+            images: Image files by class.
+            on_step: Called after each training step.
+
+        Returns:
+            The note of the version, and the leave-one-out accuracy before it.
+
+        Raises:
+            InputError: If a name or the images cannot be used, or another process writes the model.
         """
         source, skipped = self._source(images)
         with self._lock:

@@ -86,7 +86,7 @@ class FrozenLearner:
             own = task.labels.to(features.device) + first
             learned = FeatureTask(index, first, features, own, texts, (*self.class_texts, *task.texts), task.pixels)
             before = adapter_state(self.backbone)
-            with self._unchanged_on_failure(), METHODS.blamed(self.name, f"learned task {index + 1}"):
+            with self._unchanged_on_failure(), METHODS.naming_errors(self.name, f"learned task {index + 1}"):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
@@ -111,7 +111,7 @@ class FrozenLearner:
     @torch.no_grad()
     def head_scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` of the classifier for features ``(b, d)``."""
-        with METHODS.blamed(self.name, "scored images"):
+        with METHODS.naming_errors(self.name, "scored images"):
             texts = self.classifier.text_features(self.encoder, self.class_texts)
             scores = self.classifier.scores(features, texts)
             _check("scores", scores, (len(features), len(self.class_names)))
@@ -128,7 +128,7 @@ class FrozenLearner:
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
-        with METHODS.blamed(self.name, "compared images with texts"):
+        with METHODS.naming_errors(self.name, "compared images with texts"):
             adapted = F.normalize(self.classifier.adapt(features), dim=-1)
             texts = self.classifier.text_features(self.encoder, class_texts)
             _check("text features", texts, (len(class_texts), adapted.shape[-1]))

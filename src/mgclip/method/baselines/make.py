@@ -51,7 +51,7 @@ def make_learner(
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
     own = own_settings(method, given or {})
-    with METHODS.blamed(method, "was set up"):
+    with METHODS.naming_errors(method, "was set up"):
         classifier = classifier_of(method)(backbone, settings, own)
     written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
     learner = FrozenLearner(method, backbone, settings, classifier, written)

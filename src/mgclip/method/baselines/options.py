@@ -38,7 +38,7 @@ def own_settings(method: str, given: Mapping[str, Any]) -> BaseModel | None:
     if kind is None:
         return None
     values = {name: given[start + name] for name in kind.model_fields if start + name in given}
-    with METHODS.blamed(method, "checked its settings"):
+    with METHODS.naming_errors(method, "checked its settings"):
         try:
             return kind(**values)
         except ValidationError as error:

@@ -1,26 +1,23 @@
-"""Find pictures that are nearly the same: another size, compression or brightness, or the next photograph of a series."""
+"""Find near copies of pictures: another size, compression or brightness, or the next photograph of a series."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgclip.images import open_undecoded, thread_count
+from mgclip.images import in_threads, open_undecoded
 from mgclip.rgb import displayed
 
 SIDE = 16
 """Width and height of a thumbnail."""
 ALIKE = 0.98
-"""The least correlation of the thumbnails of two pictures that are nearly the same."""
+"""The least correlation of the thumbnails of a picture and its near copy."""
 CONTRAST = 4.0
 """The least standard deviation of the grey values of a thumbnail. Pictures of one colour are not compared."""
-CHUNK = 64
-"""Images that a thread opens before it reports."""
 AT_ONCE = 1 << 24
 """Pairs of thumbnails that are compared at once, which take 64 MB."""
 
@@ -31,19 +28,12 @@ def thumbnails(files: Sequence[Path], on_images: Callable[[int], None] = lambda 
     ``on_images`` is called with the number of images opened since its last call.
     """
     small = np.zeros((len(files), SIDE * SIDE), dtype=np.float32)
-    chunks = [range(start, min(start + CHUNK, len(files))) for start in range(0, len(files), CHUNK)]
 
-    def fill(chunk: range) -> int:
+    def fill(chunk: range) -> None:
         for place in chunk:
             small[place] = _thumbnail(files[place])
-        return len(chunk)
 
-    pool = ThreadPoolExecutor(thread_count())
-    try:
-        for done in pool.map(fill, chunks):
-            on_images(done)
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for a million images
+    in_threads(fill, len(files), on_images)
     return small
 
 
@@ -61,7 +51,7 @@ def _thumbnail(file: Path) -> NDArray[np.float32] | float:
 
 
 def nearest_of(queries: NDArray[np.float32], originals: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each thumbnail the position of its most similar original, or -1 if none is nearly the same."""
+    """For each thumbnail the position of its most similar original, or -1 if it is a near copy of none."""
     found = np.full(len(queries), -1, dtype=np.int64)
     if not len(originals):
         return found
