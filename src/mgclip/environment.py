@@ -29,11 +29,12 @@ def installed_versions() -> Versions:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {"mg-clip": __version__, **{package: _version(package) for package in PACKAGES.split()}},
+        "packages": {"mg-clip": __version__, **{package: version_of(package) for package in PACKAGES.split()}},
     }
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of a package, or ``not installed``."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from mgclip.disk import temporary_name, write_json, write_text
-from mgclip.environment import installed_versions
+from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
 from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
@@ -28,8 +28,10 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_file,
 )
+from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
-from mgclip.stream.datasets import ICON_SETS
+from mgclip.registry import OWN_PACKAGE
+from mgclip.stream.datasets import DATASETS, ICON_SETS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
 from mgclip.untrusted import read_json
@@ -45,13 +47,19 @@ FORMAT_1_DEFAULTS = {"rapf_init": "identity"}
 """Settings that format 1 did not always write, because only this value existed."""
 
 
-def environment() -> Environment:
-    """What a run depends on in addition to its recipe: versions of Python and packages, platform, device, processor threads."""
+def environment(others: Collection[str] = ()) -> Environment:
+    """What a run depends on in addition to its recipe: versions of Python and packages, platform, device, processor threads.
+
+    Args:
+        others: Further packages whose versions are recorded.
+    """
     import torch
 
+    versions = installed_versions()
+    versions["packages"].update({package: version_of(package) for package in others})
     return {
         "format": FORMAT,
-        **installed_versions(),
+        **versions,
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
@@ -66,7 +74,9 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     (folder / SKIPPED).unlink(missing_ok=True)
     if recipe.on_bad_image == "skip":
         write_json(folder / SKIPPED, [asdict(each) for each in skipped])
-    write_json(folder / ENVIRONMENT, environment())
+    used = {METHODS.package(method) for method in recipe.methods}
+    used |= {DATASETS.package(name) for name in (recipe.data, *recipe.retention)}
+    write_json(folder / ENVIRONMENT, environment(sorted(used - {OWN_PACKAGE})))
     settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
     write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 

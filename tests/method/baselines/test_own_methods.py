@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -64,6 +65,8 @@ def test_settings_of_a_method_stand_in_a_recipe_and_are_checked_by_its_own_model
 def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(recipe, tmp_path, mgclip):
     complete = run(recipe, tmp_path / "complete")
     assert read_recipe(tmp_path / "complete").own["learned_context_keep"] == 10.0
+    versions = json.loads((tmp_path / "complete" / "environment.json").read_text())["packages"]
+    assert [versions[name] for name in NAMES] == [version(name) for name in NAMES]
 
     class Stopped(Exception):
         pass
