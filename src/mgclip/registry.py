@@ -74,11 +74,16 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         self[name]
         return self._packages[name]
 
+    def described(self, name: str) -> str:
+        """An entry with its origin: *the method name of the package shop*."""
+        package = self.package(name)
+        return f"the {self.what} {name} of " + ("this program" if package == "__main__" else f"the package {package}")
+
     @contextlib.contextmanager
     def naming_errors(self, name: str, action: str) -> Iterator[None]:
         """Run code of an entry; an error in the code of another package becomes one that names the entry and its package.
 
-        Errors of this package, of its own entries and of the system stay as they are.
+        Errors of this package, of its own entries and of the system stay as they are. A missing file is not one of the system.
 
         Args:
             name: The name of the entry.
@@ -89,14 +94,14 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         """
         try:
             yield
-        except (MGCLIPError, OSError):
-            raise
         except Exception as error:
-            if name in self._built_in:
+            of_the_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            if name in self._built_in or isinstance(error, MGCLIPError) or of_the_system:
                 raise
+            entry, cure = self.described(name), "report it to the authors of that package"
             raise MGCLIPError(
-                f"The {self.what} {name} of the package {self.package(name)} failed when it {action} ({type(error).__name__}: "
-                f"{first_line(error)}): report it to the authors of that package; `mgclip --debug ...` shows the traceback."
+                f"{entry[0].upper()}{entry[1:]} failed when it {action} ({type(error).__name__}: {first_line(error)}): "
+                f"{'correct it' if entry.endswith('this program') else cure}; `mgclip --debug ...` shows the traceback."
             ) from error
 
     def loaded(self) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from configparser import ConfigParser
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,8 @@ class Failing(FeatureClassifier):
         self.seen = torch.zeros(1)
         if METHODS["failing"].about == "learn":
             raise KeyError("weights")
+        if METHODS["failing"].about == "file":
+            Path("weights.pt").read_bytes()
 
     def scores(self, features, texts):
         scores = features.new_zeros(len(features), 1 if METHODS["failing"].about == "shape" else len(texts))
@@ -162,6 +165,7 @@ def failing():
             "learn",
             r"The method failing of the package tests failed when it learned task 1 \(KeyError: 'weights'\): report",
         ),
+        ("file", r"failed when it learned task 1 \(FileNotFoundError: .*weights.pt"),
         ("shape", r"failed when it scored images \(ValueError: scores must have the shape \(8, 2\); found \(8, 1\)\)"),
         ("nan", r"failed when it scored images \(ValueError: scores must be numbers; found NaN\)"),
         ("infinite", r"\(ValueError: the largest score of an image must be finite; found infinity\)"),
@@ -180,6 +184,13 @@ def test_a_method_with_a_bug_is_named_with_its_package(failing, small, tmp_path,
     with pytest.raises(MGCLIPError, match=sentence) as raised:
         run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
     assert raised.value.__cause__ is not None
+
+
+def test_a_method_of_a_script_is_of_this_program(failing, small, tmp_path, monkeypatch):
+    failing("learn")
+    monkeypatch.setitem(METHODS._packages, "failing", "__main__")
+    with pytest.raises(MGCLIPError, match=r"^The method failing of this program failed when it learned task 1 .*: correct it; "):
+        run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
 
 
 def test_a_package_that_cannot_be_imported_is_named(own_packages, mgclip):

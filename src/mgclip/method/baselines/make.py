@@ -66,8 +66,7 @@ def classifier_of(method: str) -> type[FeatureClassifier]:
     kind = resolve_name(named) if isinstance(named, str) else named
     if not (isinstance(kind, type) and issubclass(kind, FeatureClassifier)):
         raise InputError(
-            f"The classifier of the method {method} of the package {METHODS.package(method)} must be a subclass of "
-            f"FeatureClassifier; found {kind!r}."
+            f"The classifier of {METHODS.described(method)} must be a subclass of FeatureClassifier; found {kind!r}."
         )
     if isinstance(kind.learned, str):
         raise InputError(
