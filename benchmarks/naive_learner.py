@@ -56,7 +56,7 @@ class NaiveMGCLIP:
             limit, self.epochs = self.settings.max_epochs, self.settings.max_epochs
             for epoch in range(1, limit + 1):
                 losses += self._epochs(task, pixels, labels, first, range(epoch, epoch + 1), limit, "probe")
-                moved = abs(self._negative(pixels, labels + first) - origin) / max(abs(origin), 5.0)
+                moved = abs(self._negative(pixels, labels + first) - origin) / abs(origin)
                 if self.settings.alpha is not None and moved > self.settings.alpha:
                     self.epochs = max(1, epoch - 1)
                     break

@@ -43,7 +43,7 @@ def test_labels_may_be_names(tiny_clip, quick, icons):
             r"The label 2 is not a position in class_names, which holds 2 \(0 to 1\), and not every",
         ),
         (lambda i, y, n: (i, [-1, *y[1:]], n), r"The label -1 is not a position"),
-        (lambda i, y, n: (i, ["cat"] * len(y), n), r"The label 'cat' is not among the 3 names"),
+        (lambda i, y, n: (i, ["cat"] * len(y), n), r"The label 'cat' is not in class_names, which holds 3 names"),
         (lambda i, y, n: (i, y, [*n, "extra"]), r"The class 'extra' has no image: give it at least one"),
         (lambda i, y, n: (i, y, [n[0], n[0], n[2]]), r"The class '.+' is named twice in this task"),
         (lambda i, y, n: (i, y, [" ", *n[1:]]), r"A class needs a name; found ' '\."),

@@ -22,13 +22,18 @@ from mgclip.method.gap_rule import epochs_within
         (0.1, -20.0, [-19.0, -17.9], 1),  # the change is relative to the size of the first value
         (0.25, 4.0, [3.0, 5.0], None),  # exactly alpha is within alpha
         (None, 20.0, [10.0, 5.0, 0.0], None),
-        (0.1, 0.0, [0.4, -0.5], None),  # near zero the change is relative to 5 logits
-        (0.1, 0.01, [0.4, 0.52], 1),
-        (0.1, -1.0, [-1.2, -1.4, -1.6], 2),
+        (0.1, -1.0, [-1.05, -1.09, -1.2], 2),
     ],
 )
 def test_epochs_end_before_the_first_that_moves_the_negative_similarity_by_more_than_alpha(alpha, initial, after, epochs):
     assert epochs_within(alpha, initial, after) == epochs
+
+
+@pytest.mark.parametrize(
+    ("initial", "after", "epochs"), [(0.0, [0.4, -0.5], None), (0.01, [0.4, 0.52], 1), (-1.0, [-1.2, -1.4, -1.6], 2)]
+)
+def test_near_zero_the_change_is_relative_to_a_least_similarity(initial, after, epochs):
+    assert epochs_within(0.1, initial, after, 5.0) == epochs
 
 
 def test_the_probe_stops_beyond_alpha_and_restores_the_adapter(tiny_clip, icons):

@@ -24,6 +24,7 @@ class Family:
         causal: The text tower is causal and read at the end-of-text token, so padding changes nothing and may be cut. Otherwise
             texts are padded to the full length, as in training.
         lower_case: It was trained on texts in lower case.
+        sigmoid: It was trained with a sigmoid loss, so that cosines of other pairs are near zero.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Family:
     class_token: bool = True
     causal: bool = True
     lower_case: bool = False
+    sigmoid: bool = False
 
 
 FAMILIES = {
@@ -48,6 +50,7 @@ FAMILIES = {
         class_token=False,
         causal=False,
         lower_case=True,
+        sigmoid=True,
     ),
 }
 """``model_type`` of a configuration -> its family. SigLIP 2 at fixed resolution has the type of SigLIP."""

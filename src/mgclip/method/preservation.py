@@ -10,10 +10,11 @@ from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
+from mgclip.clip.family import family_of
 from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
 from mgclip.method.decision import Decision
 from mgclip.method.gap import Gap, measure_gap
-from mgclip.method.gap_rule import epochs_within
+from mgclip.method.gap_rule import LEAST_SIMILARITY, epochs_within
 from mgclip.method.objective import Objective
 from mgclip.method.settings import Settings
 from mgclip.method.task import TaskData
@@ -126,12 +127,12 @@ def probe(
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
     checkpoints = checkpoints or TaskCheckpoints()
-    initial = gap()
+    initial, least = gap(), LEAST_SIMILARITY if family_of(backbone.model).sigmoid else 0.0
     saved = checkpoints.checkpoint_in("probe")
     after = [Gap(*pair) for pair in checkpoints.notes.get("seen", [])[: saved.epoch - 1 if saved else 0]]
 
     def allowed() -> int | None:
-        return epochs_within(settings.alpha, initial.negative, [each.negative for each in after])
+        return epochs_within(settings.alpha, initial.negative, [each.negative for each in after], least)
 
     def within_limit(epoch: int) -> bool:
         after.append(gap())

@@ -9,7 +9,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from mgclip.method.gap_rule import relative_change
+from mgclip.method.gap_rule import LEAST_SIMILARITY, relative_change
 from mgclip.report.figures import JOINT_STYLE, NARROW, WIDE, Label, Line, Style, curve_style, swatch
 from mgclip.report.page_figures import lines_figure
 from mgclip.report.run_data import Result, Run, all_results
@@ -113,7 +113,7 @@ def probe_curves(plan: ChartPlan, side: Side, *, relative: bool) -> list[Curve]:
         values: Sequence[float | None] = probe[side]
         initial = probe[side][0]
         if relative:
-            values = [100 * relative_change(value, initial) for value in probe[side]]
+            values = [100 * relative_change(value, initial, LEAST_SIMILARITY) for value in probe[side]]
         name = ", ".join([plan.name(results[0]), *(result.method for result in results[1:])])
         curves.append(Curve(results[0], name, values, first=0))
     return curves
