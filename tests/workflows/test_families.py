@@ -22,7 +22,15 @@ from mgclip.method.baselines.table import METHODS
 QUICK = {"epochs": 1, "head_epochs": 1, "adapter_batch_size": 12, "head_batch_size": 12}
 
 
-@pytest.fixture(scope="module", params=[*FAMILIES, "openclip"])
+LIKE_OTHERS = ("siglip2", "metaclip_2")
+"""Families whose path through the package is that of SigLIP or CLIP: in the slow tests. tests/clip compares all of them."""
+
+
+def marked(family):
+    return pytest.param(family, marks=[pytest.mark.slow] if family in LIKE_OTHERS else [])
+
+
+@pytest.fixture(scope="module", params=[marked(family) for family in (*FAMILIES, "openclip")])
 def clip(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     return make_folder(folder, "quickgelu-squash") if request.param == "openclip" else make_small_family(folder, request.param)
