@@ -16,7 +16,7 @@ PACKAGES = (
 """All packages that this package or one of its extras for users requires."""
 
 
-class Versions(TypedDict):
+class InstalledVersions(TypedDict):
     """The versions of Python and of packages, and the platform."""
 
     python: str
@@ -24,7 +24,7 @@ class Versions(TypedDict):
     packages: dict[str, str]
 
 
-def installed_versions() -> Versions:
+def installed_versions() -> InstalledVersions:
     """Return the versions of Python, MG-CLIP and its packages, and the platform."""
     return {
         "python": sys.version.split()[0],

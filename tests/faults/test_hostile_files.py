@@ -10,7 +10,7 @@ from PIL import Image
 
 from mgclip import MGCLIP, Settings, history, undo
 from mgclip.errors import InputError
-from mgclip.experiment.answers import Answers
+from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import load_table
@@ -84,7 +84,7 @@ def test_links_among_examples_are_replaced(tmp_path):
     (tmp_path / "run" / "examples" / "000.png").symlink_to(mine)
     split = Split([picture, picture], np.array([0, 1]))
     labels, probabilities = np.array([0, 1]), np.array([0.9, 0.8], dtype=np.float32)
-    answers = Answers(labels, probabilities, labels, probabilities, None, None)
+    answers = BranchAnswers(labels, probabilities, labels, probabilities, None, None)
     write_final(tmp_path / "run", [Task(0, 0, ("a", "b"), ("a", "b"), split, split)], answers)
     assert mine.read_text() == "mine"
     assert np.asarray(Image.open(tmp_path / "run" / "examples" / "000.png")).max() == 7

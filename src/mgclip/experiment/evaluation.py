@@ -40,7 +40,7 @@ class CalibrationBin(TypedDict):
     accuracy: float | None
 
 
-class Calibration(TypedDict):
+class ReliabilityDiagram(TypedDict):
     """Confidence against accuracy, and the expected calibration error, a share of 1."""
 
     bins: list[CalibrationBin]
@@ -68,7 +68,7 @@ class Evaluation(TypedDict):
     likeness_of: NotRequired[str | None]
     reached: NotRequired[dict[str, float] | None]
     leave_one_out: NotRequired[float | None]
-    calibration: Calibration
+    calibration: ReliabilityDiagram
     note: NotRequired[str]
     skipped: NotRequired[list[SkippedImage]]
 
@@ -133,7 +133,7 @@ def confused(
     return [{"truth": names[a], "predicted": names[b], "count": count} for (a, b), count in ranked[:most]]
 
 
-def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = BINS) -> Calibration:
+def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = BINS) -> ReliabilityDiagram:
     """Compare the confidence of each prediction, ``(n,)`` with at least one, with whether it is ``right``, ``(n,)``, in bins of
     equal width.
 

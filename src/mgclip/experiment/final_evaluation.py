@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.disk import replace_file, write_json
-from mgclip.experiment.answers import Answers
+from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.evaluation import confused, per_class
 from mgclip.experiment.run_folder import FINAL
 from mgclip.experiment.schemas import ClassCount, Example, Final
@@ -23,7 +23,7 @@ SIDE = 160
 """Longer side of an example image, in pixels."""
 
 
-def write_final(folder: Path, stream: Sequence[Task], answers: Answers) -> None:
+def write_final(folder: Path, stream: Sequence[Task], answers: BranchAnswers) -> None:
     """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images, task after
     task.
     """

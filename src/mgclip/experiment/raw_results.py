@@ -22,7 +22,7 @@ from mgclip.stream.tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mgclip.experiment.answers import Answers
+    from mgclip.experiment.branch_answers import BranchAnswers
     from mgclip.method.training import Step
     from mgclip.saving.checkpoints import TaskCheckpoints
 
@@ -45,7 +45,9 @@ TEXT = {"class", "answer", "text_answer", "head_answer", "phase"}
 """Columns of few different texts, each of which is stored once."""
 
 
-def write_task(folder: Path, stream: Sequence[Task], record: Record, answers: Answers, steps: Sequence[Sequence[Any]]) -> None:
+def write_task(
+    folder: Path, stream: Sequence[Task], record: Record, answers: BranchAnswers, steps: Sequence[Sequence[Any]]
+) -> None:
     """Write the raw results of a task into the folder of its method.
 
     Args:
@@ -137,7 +139,7 @@ def _name(task: int) -> str:
     return f"task-{task + 1:04}.parquet"
 
 
-def _predictions(task: int, stream: Sequence[Task], answers: Answers) -> dict[str, Any]:
+def _predictions(task: int, stream: Sequence[Task], answers: BranchAnswers) -> dict[str, Any]:
     """A row for each test image of all tasks so far."""
     names = np.array([name for each in stream for name in each.names], dtype=object)
     truth = np.concatenate([each.test.labels + each.first for each in stream])

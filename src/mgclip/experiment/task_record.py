@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
-from mgclip.experiment.answers import Answers, answer, join
+from mgclip.experiment.branch_answers import BranchAnswers, answer, join
 from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
@@ -24,7 +24,9 @@ def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: 
 
 
 @torch.no_grad()
-def evaluate(learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]) -> tuple[Measured, Answers]:
+def evaluate(
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
+) -> tuple[Measured, BranchAnswers]:
     """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
     them.
 

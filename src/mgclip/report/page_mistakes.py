@@ -40,7 +40,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Confusions:
+class ConfusionMatrix:
     """A confusion matrix: a table with names, or a figure whose classes are numbered as in the table of all classes."""
 
     table: Table | None
@@ -48,7 +48,7 @@ class Confusions:
 
 
 @dataclass(frozen=True)
-class Mistakes:
+class WorstMistakes:
     """What the page shows of single images.
 
     Attributes:
@@ -61,14 +61,14 @@ class Mistakes:
     """
 
     count: int
-    matrix: Confusions | None
+    matrix: ConfusionMatrix | None
     worst: Sequence[Mistake]
     table: str
     rows: int
     command: str
 
 
-def mistakes_of(images: Sequence[JudgedImage], classes: Sequence[str], model: str) -> Mistakes:
+def mistakes_of(images: Sequence[JudgedImage], classes: Sequence[str], model: str) -> WorstMistakes:
     """The mistakes among some images.
 
     Args:
@@ -78,7 +78,7 @@ def mistakes_of(images: Sequence[JudgedImage], classes: Sequence[str], model: st
     """
     wrong = sorted((each for each in images if each.answer != each.truth), key=lambda each: -each.confidence)
     listed = wrong[:MAX_ROWS]
-    return Mistakes(
+    return WorstMistakes(
         len(wrong),
         confusions(images, classes),
         [_mistake(each) for each in wrong[:MAX_PICTURES]],
@@ -105,7 +105,7 @@ def _table(images: Sequence[JudgedImage]) -> str:
     return text.getvalue()
 
 
-def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusions | None:
+def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> ConfusionMatrix | None:
     """The confusion matrix, a row for each class that has images; None if there are too many classes."""
     if len(classes) > MAX_DRAWN:
         return None
@@ -117,13 +117,15 @@ def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusi
     if len(classes) > MAX_NAMED:
         right = float(np.trace(counts) / counts.sum())
         words = f"{len(classes)} classes; {percent(right)} % of the images are on the diagonal."
-        return Confusions(None, confusion_figure(shares, Label("confusion", "Confusion matrix", words)))
+        return ConfusionMatrix(None, confusion_figure(shares, Label("confusion", "Confusion matrix", words)))
     rows = [
         Row(name, [Cell(str(n), level=round(100 * share)) if n else Cell("") for n, share in zip(own, part, strict=True)])
         for name, own, part in zip(classes, counts.tolist(), shares.tolist(), strict=True)
         if sum(own)
     ]
-    return Confusions(Table("Number of images: a row for each class, a column for each answer", "class", classes, rows), None)
+    return ConfusionMatrix(
+        Table("Number of images: a row for each class, a column for each answer", "class", classes, rows), None
+    )
 
 
 def taken_for(images: Sequence[JudgedImage], most: int = 3) -> dict[str, str]:

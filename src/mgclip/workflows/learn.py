@@ -22,7 +22,7 @@ from mgclip.words import count
 from mgclip.workflows.branches import left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
-from mgclip.workflows.note import Accuracies, LearnNote, Measured, Remarks, TextMeasures
+from mgclip.workflows.note import Accuracies, LearnNote, MeasuredAccuracy, Remarks, TextMeasures
 from mgclip.workflows.plan import Plan
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -142,7 +142,7 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
     return remarks
 
 
-def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> Measured:
+def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> MeasuredAccuracy:
     """Accuracies with the current weights; ``before`` are the names predicted for images of earlier classes before learning."""
     found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
     return {

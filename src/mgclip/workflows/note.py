@@ -49,7 +49,7 @@ class Remarks(TypedDict, total=False):
     notes: list[str]
 
 
-class Measured(TypedDict):
+class MeasuredAccuracy(TypedDict):
     """How accurate the model is after learning.
 
     ``branches``: accuracy of the model and of each branch alone on all images measured. ``leave_one_out``: the share of learned
@@ -63,7 +63,7 @@ class Measured(TypedDict):
     left_out: BranchAccuracies | None
 
 
-class LearnNote(Measured, Remarks):
+class LearnNote(MeasuredAccuracy, Remarks):
     """What was learned, and the measurements. ``untuned`` is the pre-trained CLIP, ``tuned`` the model after learning."""
 
     what: str

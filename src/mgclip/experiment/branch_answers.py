@@ -18,7 +18,7 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Answers:
+class BranchAnswers:
     """Answers for ``n`` images, each array ``(n,)``.
 
     Attributes:
@@ -39,23 +39,23 @@ class Answers:
 
 
 @torch.no_grad()
-def answer(learner: Learner, features: Tensor, text_logits: Tensor) -> Answers:
+def answer(learner: Learner, features: Tensor, text_logits: Tensor) -> BranchAnswers:
     """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes."""
     both = learner.probabilities(features).max(1)
     text = text_logits.softmax(-1).max(1)
     head = learner.head_scores(features).max(1) if learner.settings.uses_head else None
-    return Answers(
+    return BranchAnswers(
         *_pair(both.indices, both.values),
         *_pair(text.indices, text.values),
         *((None, None) if head is None else _pair(head.indices, head.values)),
     )
 
 
-def join(parts: Sequence[Answers]) -> Answers:
+def join(parts: Sequence[BranchAnswers]) -> BranchAnswers:
     """The answers for all images of several parts."""
-    columns: dict[str, list[Any]] = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Answers)}
+    columns: dict[str, list[Any]] = {field.name: [getattr(part, field.name) for part in parts] for field in fields(BranchAnswers)}
     joined: dict[str, Any] = {name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()}
-    return Answers(**joined)
+    return BranchAnswers(**joined)
 
 
 def _pair(labels: Tensor, values: Tensor) -> tuple[Labels, Scores]:
