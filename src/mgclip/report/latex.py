@@ -39,7 +39,8 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
     """
     bold = _best(table, rows)
     spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
-    caption = f"Accuracy in percent, {spread}. E: epochs of the adapters on each task. Bold: the best of each recipe."
+    epochs = "E: epochs of the adapter phase of each task; 0 without one."
+    caption = f"Accuracy in percent, {spread}. {epochs} Bold: the best of each recipe."
     return _latex(table.drop(columns="seconds"), caption, f"tab:{_label(name)}", bold)
 
 
