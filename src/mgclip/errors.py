@@ -44,6 +44,10 @@ class AlikeTexts(UserWarning):
     """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text."""
 
 
+class DamagedFeatures(UserWarning):
+    """A file of kept features is damaged, so its images are encoded again."""
+
+
 class MissingExtra(InputError):
     """An optional dependency is needed and is not installed."""
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
+from mgclip.app.options import (
+    Architecture,
+    Changes,
+    CheckpointEvery,
+    Json,
+    KeepFeatures,
+    Names,
+    NewBase,
+    OnBadImage,
+    Quiet,
+    with_architecture,
+)
 from mgclip.words import count, duration
 
 if TYPE_CHECKING:
@@ -75,6 +86,7 @@ def learn_command(
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
+    keep_features: KeepFeatures = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -82,9 +94,11 @@ def learn_command(
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
     from mgclip.app.display import require_single_process
     from mgclip.app.streams import print_json
+    from mgclip.saving.kept_features import KeptFeatures
     from mgclip.workflows.learn_job import read_job
 
     require_single_process("learn")
+    kept = None if keep_features is None else KeptFeatures(keep_features)
     job = read_job(
         folder,
         model,
@@ -100,6 +114,7 @@ def learn_command(
         skip_unreadable=on_bad_image == "skip",
         merge_names=merge_names,
         photos=photos,
+        kept=kept,
         ask=_ask_to_merge,
     )
     if dry_run:

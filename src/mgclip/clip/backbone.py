@@ -32,6 +32,7 @@ class Backbone:
         peft_model: The model with its adapters, once they are attached.
         compute: Precision and micro-batch.
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
+        adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -44,6 +45,7 @@ class Backbone:
     compute: Compute = field(default_factory=Compute)
     model_number: int = 0
     weights_number: int = 0
+    adapters_enabled: bool = True
 
     def weights_changed(self) -> None:
         """Record that the adapters have changed."""

@@ -202,6 +202,14 @@ def method_settings(method: str, settings: Settings) -> Settings:
     return settings.model_copy(update={**memory, **found.changes})
 
 
+def leaves_clip_unchanged(method: str, settings: Settings) -> bool:
+    """Whether a method learns from features of the pre-trained CLIP only, with the settings of a recipe. A method with a
+    classifier of its own is taken for one that does, although it may train adapters.
+    """
+    own = method_settings(method, settings)
+    return METHODS[method].frozen or own.adapt == "never" or own.epochs == 0
+
+
 def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a new model that people teach with their own images.
 
