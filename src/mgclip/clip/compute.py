@@ -12,6 +12,7 @@ import torch
 from mgclip.errors import MGCLIPError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+ChosenPrecision = Literal["float32", "bfloat16", "float16", "auto"]
 Result = TypeVar("Result")
 
 CPU_ACTIVATION_BYTES = 7 << 27
@@ -30,11 +31,14 @@ class Compute:
 
     precision: Precision = "float32"
     micro_batch: int = 1 << 30
+    auto: bool = False
+    """Whether the image tower runs in the precision that is fastest on this machine; the text tower runs in ``precision``."""
 
-    def autocast(self, device: torch.device) -> Any:
-        """Return the context in which the towers run."""
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
-        return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
+    def autocast(self, device: torch.device, precision: Precision | None = None) -> Any:
+        """Return the context in which the towers run, or the image tower if it has another ``precision``."""
+        precision = precision or self.precision
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        return torch.autocast(device.type, dtype, enabled=precision != "float32")
 
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""

@@ -91,6 +91,7 @@ class Encoder:
             return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         indices = torch.arange(len(pixels))
         own = parallel.shard(indices) if shared else indices
+        self.backbone.expect(len(own), batch=self.batch_size)
         features = []
         with closing(self._parts(pixels, [part for part in own.split(self.batch_size) if len(part)])) as parts:
             for part in parts:

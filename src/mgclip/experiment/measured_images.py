@@ -31,7 +31,7 @@ class MeasuredImages:
         encoder, backbone = learner.encoder, learner.backbone
         if adapters_have_effect(backbone):
             return encoder.images(self.pixels, shared=True)
-        key = backbone.fingerprint, backbone.compute.precision, encoder.normalise
+        key = backbone.fingerprint, backbone.image_precision, encoder.normalise
         if key not in self._pretrained:
             self._pretrained[key] = encoder.images(self.pixels, shared=True)
         return self._pretrained[key]

@@ -123,6 +123,8 @@ def _run_method(
         measured, answers = evaluate(learner, stream, task, images.tests)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
+        if opened.backbone.choice is not None:
+            record["precision"] = opened.backbone.choice.precision
         if opened.recipe.on_bad_image == "skip":
             record["skipped"] = opened.skipped_in(method, task)
         if parallel.is_main():

@@ -213,6 +213,8 @@ def leaves_clip_unchanged(method: str, settings: Settings) -> bool:
 def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a new model that people teach with their own images.
 
+    A model that only encodes images does so in the precision that is fastest on the machine, unless another one is given.
+
     Args:
         method: The name of its method; ``""`` for ``NEW_MODELS``.
         given: Settings that were given by name. They replace those of the method.
@@ -234,7 +236,9 @@ def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, An
             f"{method} learns all classes at once, so a model could not learn more: choose mg-clip and one folder of all classes."
         )
     memory = {"memory": MEMORY} if found.replays else {}
-    return {**memory, **found.changes, **given}
+    settings = {**memory, **found.changes, **given}
+    only_encodes = settings.get("adapt") == "never" or settings.get("epochs") == 0
+    return {"precision": "auto", **settings} if only_encodes else settings
 
 
 def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:

@@ -1,0 +1,68 @@
+"""The image tower as it encodes fastest on matrix units: a copy in bfloat16 with the adapters merged, compiled if that pays."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mgclip.clip import family
+from mgclip.clip.adapters import adapters_have_effect
+from mgclip.errors import first_line
+
+if TYPE_CHECKING:
+    from mgclip.clip.backbone import Backbone
+
+log = logging.getLogger(__name__)
+
+
+class EncodingTower:
+    """A copy of an image tower, for encoding without gradients. It does not follow later changes of the adapters.
+
+    Args:
+        backbone: The CLIP with its adapters.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        merged = adapters_have_effect(backbone)
+        tower: Any = copy.deepcopy(backbone.model.vision_model)
+        tower._compiled_call_impl = None
+        for name, module in list(tower.named_modules()):
+            if hasattr(module, "lora_A"):
+                if merged:
+                    module.merge()
+                parent, _, own = name.rpartition(".")
+                setattr(tower.get_submodule(parent), own, module.get_base_layer())
+        self.tower = tower.bfloat16().eval().requires_grad_(False)
+        self.projection = family.projections(backbone.model)[0]
+        self.compiled: Any = None
+        self.batch = 0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Features ``(b, d)``, not normalised, of normalised images ``(b, 3, size, size)``."""
+        number = len(values)
+        tower = self.tower
+        if self.compiled is not None and number <= self.batch:  # the compiled tower takes batches of one size
+            tower = self.compiled
+            values = torch.cat([values, values.new_zeros(self.batch - number, *values.shape[1:])])
+        pooled = tower(pixel_values=values.bfloat16()).pooler_output[:number]
+        features: Tensor = self.projection(pooled.float())
+        return features
+
+    def compile(self, batch: int, size: int) -> None:
+        """Compile the tower for batches of images of a size; without a compiler it stays as it is."""
+        device = next(self.tower.parameters()).device
+        compiled = torch.compile(self.tower, options={"freezing": True})
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                compiled(pixel_values=torch.zeros(batch, 3, size, size, dtype=torch.bfloat16, device=device))
+        except Exception as error:  # compilers and their absence raise many types
+            log.info("The image tower is not compiled: %s.", first_line(error))
+            return
+        log.info("The image tower is compiled for batches of %d images.", batch)
+        self.compiled, self.batch = compiled, batch
