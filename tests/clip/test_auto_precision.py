@@ -112,6 +112,12 @@ def test_auto_encodes_images_in_bfloat16_and_texts_in_float32_where_that_is_fast
     assert (images * exact).sum(1).min() > 0.999
 
 
+def test_the_tower_in_bfloat16_is_as_exact_as_autocast(tiny_clip, icons, speeds):
+    speeds(BFLOAT16, BFLOAT16)
+    auto, autocast, exact = (features_with(tiny_clip, icons, each)[0] for each in ("auto", "bfloat16", "float32"))
+    assert (auto - exact).norm() < 1.05 * (autocast - exact).norm()
+
+
 def test_the_tower_in_bfloat16_follows_the_adapters(tiny_clip, icons, speeds):
     speeds(BFLOAT16, BFLOAT16)
     models = [MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": each}) for each in ("auto", "float32")]
