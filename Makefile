@@ -18,7 +18,7 @@ test-all: lint $(VENV)/with-audit $(VENV)/with-docs
 	$(VENV)/bin/pytest -m "slow or not slow"
 
 test-gpu: $(VENV)/with-dev
-	$(VENV)/bin/pytest tests/gpu -rs -m "slow or not slow"
+	$(VENV)/bin/pytest tests/gpu -m "slow or not slow"
 
 lint: $(VENV)/with-dev
 	$(VENV)/bin/ruff check .

@@ -5,10 +5,19 @@ import torch
 from on_device import DEVICE
 
 
+MISSING = DEVICE.startswith("cuda") and not torch.cuda.is_available()
+SENTENCE = "The tests in tests/gpu need an NVIDIA GPU, and PyTorch finds none: they were skipped."
+
+
+def pytest_terminal_summary(terminalreporter):
+    if MISSING:
+        terminalreporter.write_line(SENTENCE)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def device():
-    if DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        pytest.skip("These tests need an NVIDIA GPU, and PyTorch finds none.")
+    if MISSING:
+        pytest.skip(SENTENCE)
     return torch.device(DEVICE)
 
 
