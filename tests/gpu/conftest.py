@@ -4,7 +4,6 @@ import pytest
 import torch
 from on_device import DEVICE
 
-
 MISSING = DEVICE.startswith("cuda") and not torch.cuda.is_available()
 SENTENCE = "The tests in tests/gpu need an NVIDIA GPU, and PyTorch finds none: they were skipped."
 
