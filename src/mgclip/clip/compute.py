@@ -13,6 +13,7 @@ from mgclip.errors import MGCLIPError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 ChosenPrecision = Literal["float32", "bfloat16", "float16", "auto"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Result = TypeVar("Result")
 
 CPU_ACTIVATION_BYTES = 7 << 27
@@ -37,8 +38,7 @@ class Compute:
     def autocast(self, device: torch.device, precision: Precision | None = None) -> Any:
         """Return the context in which the towers run, or the image tower if it has another ``precision``."""
         precision = precision or self.precision
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
-        return torch.autocast(device.type, dtype, enabled=precision != "float32")
+        return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
 
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""
