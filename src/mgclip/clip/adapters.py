@@ -36,8 +36,8 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
     if backbone.peft_model is not None:
         backbone.model = backbone.peft_model.unload()
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=adapted_modules(projections))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
+    # peft and transformers warn about each other. Recorded warnings are not shown, even if what peft imports resets the filters.
+    with warnings.catch_warnings(record=True):
         backbone.peft_model = get_peft_model(backbone.model, config)
     config.base_model_name_or_path = base_name(backbone)  # peft would write the path on this machine
     initialise_adapters(backbone, seed)
