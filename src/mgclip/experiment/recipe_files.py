@@ -23,10 +23,9 @@ def shipped_recipes() -> dict[str, Path]:
 
 @cache
 def _family(file: Path) -> dict[str, dict[str, Any]]:
-    """The recipes in a file of several, by name. ``shared`` are the settings of all that extend no other."""
+    """The recipes in a file of several, by name: the settings that all share, and those of each, which take precedence."""
     values = read_yaml(file)
-    shared = values["shared"]
-    return {name: own if "extends" in own else {**shared, **own} for name, own in values["recipes"].items()}
+    return {name: {**values["shared"], **own} for name, own in values["recipes"].items()}
 
 
 def recipe_values(reference: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
