@@ -44,9 +44,10 @@ def test_tf32_that_the_caller_allows_is_not_used(tf32):
 def test_the_limits_notice_tf32(tf32, monkeypatch, record_property):
     monkeypatch.setattr(ambient, "EXACT_FLOAT32", contextlib.nullcontext())
     result = conform(EMBEDDED)
-    for kind, limit in LIMITS.items():
+    for kind in LIMITS:
         record_property(kind, result[kind])
-        assert result[kind] > limit
+    assert result["adapter_loss"] > 10 * LIMITS["adapter_loss"]
+    assert result["final_adapter"] > 10 * LIMITS["final_adapter"]
 
 
 def test_a_small_clip_learns_as_on_the_cpu(tiny_clip, icons, device, record_property):
