@@ -119,7 +119,7 @@ class PreparedImages:
     def batch(self, indices: Tensor) -> Tensor:
         """Return the images at ``indices`` ``(b,)`` as ``(b, 3, size, size)`` uint8."""
         with self._lock:
-            return self._batch(indices)
+            return pinned(self._batch(indices))
 
     def _batch(self, indices: Tensor) -> Tensor:
         kept = self._row[indices] >= 0
@@ -196,6 +196,11 @@ def _content(item: Any) -> tuple[bytes | None, bytes]:
         return None, b""
     kind = b"unrotated" if isinstance(item, UnrotatedPath) else b"file"
     return content, hashlib.blake2b(content, digest_size=KEY, person=kind).digest()
+
+
+def pinned(pixels: Tensor) -> Tensor:
+    """Return pixels in pinned memory if this process uses a GPU, which copies from there while it computes."""
+    return pixels.pin_memory() if torch.cuda.is_initialized() else pixels
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
