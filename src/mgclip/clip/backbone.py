@@ -202,7 +202,7 @@ class Backbone:
             checkpointing: Keep only the input of each layer for the backward pass, and compute the rest again.
         """
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
-        self.compute = Compute("float32" if precision == "auto" else precision, micro_batch or fitting, precision == "auto")
+        self.compute = Compute("float32" if precision == "auto" else precision, micro_batch or fitting, auto=precision == "auto")
         towers = (self.model.vision_model, self.model.text_model)
         _switch_checkpointing(self.model, checkpointing)
         for tower in towers:
