@@ -9,7 +9,7 @@ from mgclip.clip.representation import REPRESENTATIONS, Representation, part_of_
 from mgclip.method.evidence import squared_errors
 
 MARGIN = 0.1
-"""The share by which the error must be lower than that of the projected feature. Smaller ones can come from the random features."""
+"""By which share the error must be lower than that of the projected feature. Less can come from the random features."""
 
 
 def choose_representation(both: Tensor, labels: Tensor, dim: int) -> Representation:
