@@ -242,6 +242,7 @@ def test_a_changed_file_of_any_data_set_stops_a_resumed_run(three, tmp_path, fol
         ("datasets=[{data: icons100, text: a}]", "datasets.0.text must contain {} once, for the class name; found 'a'"),
         ("datasets=[{data: icons100, name: a/b}]", "datasets.0.name must be a name without a slash; found 'a/b'"),
         ("datasets=[3]", "datasets.0 must be a mapping; found 3"),
+        ("data=icons-concepts", "retention is measured on data that is never trained on: leave icons-concepts out of"),
         ("task_known=true", "task_known needs several data sets: list them in datasets"),
         ("datasets=[icons100] classes_per_task=5", "classes_per_task does not apply to a stream of several data sets"),
         ("datasets=[icons100] filter=edges", "filter does not apply to a stream of several data sets"),

@@ -168,6 +168,8 @@ class Recipe(Settings):
             raise ValueError("the method decides on compensation and calibrated fusion: use methods=mg-clip-analytic")
         if self.adapt == "auto":
             raise ValueError("adapt auto needs a solved head: use methods=mg-clip-analytic-auto")
+        if both := [name for name in self.retention if name in self.data_names and name != "folder"]:
+            raise ValueError(f"retention is measured on data that is never trained on: leave {both[0]} out of retention")
         if self.task_known and not self.datasets:
             raise ValueError("task_known needs several data sets: list them in datasets")
         for key in ("data", "filter", "initial_classes", "classes_per_task") if self.datasets else ():

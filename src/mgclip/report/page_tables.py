@@ -204,7 +204,13 @@ def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         value = [key if path is None else f"{key}: {path}" for key, path in value.items()]
     if isinstance(value, list | tuple):
-        text = ", ".join(map(str, value)) or "none"
+        text = ", ".join(_entry(each) if isinstance(each, Mapping) else str(each) for each in value) or "none"
     else:
         text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+
+
+def _entry(of_list: Mapping[str, object]) -> str:
+    """A data set of a stream of several, without what is left at its default."""
+    kept = {key: value for key, value in of_list.items() if value not in (None, "{}", "none")}
+    return f"{{{', '.join(f'{key}: {value}' for key, value in kept.items())}}}"
