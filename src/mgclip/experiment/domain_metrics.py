@@ -37,8 +37,8 @@ def metrics_of(summaries: Iterable[Mapping[str, Any]]) -> tuple[Metric, ...]:
     if not any(several):
         return METRICS
     if all(several):
-        return *DOMAIN_METRICS, *(metric for metric in METRICS if metric.key in ("forgetting", "backward_transfer"))
-    return *METRICS, *(metric._replace(heading=f"{metric.heading} of data sets") for metric in DOMAIN_METRICS)
+        return DOMAIN_METRICS
+    return *METRICS, *(Metric(m.key, f"{m.heading} of data sets", m.unit, m.best, m.meaning) for m in DOMAIN_METRICS)
 
 
 def domain_matrix(records: Sequence[Record]) -> Matrix | None:
