@@ -51,7 +51,7 @@ def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[
         return encode
 
     def copied(tower: EncodingTower) -> Encode:
-        return lambda values: torch.nn.functional.normalize(tower(values), dim=-1)
+        return lambda values: torch.nn.functional.normalize(tower(values)[0], dim=-1)
 
     found = {
         "float32": plain("float32"),

@@ -25,10 +25,13 @@ from mgclip.saving.kept_features import KeptFeatures
 @pytest.fixture
 def encoded(monkeypatch):
     """The number of images in each pass of the image tower."""
-    seen, real = [], Backbone.image_features
-    monkeypatch.setattr(
-        Backbone, "image_features", lambda self, pixels, **options: seen.append(len(pixels)) or real(self, pixels, **options)
-    )
+    seen = []
+
+    def counted(real):
+        return lambda self, pixels, **options: seen.append(len(pixels)) or real(self, pixels, **options)
+
+    for name in ("image_features", "both_features"):
+        monkeypatch.setattr(Backbone, name, counted(getattr(Backbone, name)))
     return seen
 
 
@@ -107,6 +110,16 @@ def test_an_image_is_encoded_once(tiny_clip, files, tmp_path, encoded):
     torch.testing.assert_close(features_of(again, images), wanted)
     features_of(open_model(tiny_clip, tmp_path / "features"), images)
     assert encoded == [1, 4, 4, 3, 1], "images without files are recognised by their pixels"
+
+
+@pytest.mark.parametrize("representation", ["projected", "pre-projection", "both"])
+def test_every_representation_is_kept(tiny_clip, files, tmp_path, encoded, representation):
+    analytic = {"compensation": "analytic", "fusion": "calibrated", "representation": representation}
+    features_of(open_model(tiny_clip, tmp_path / "features"), files)
+    encoded.clear()
+    kept = features_of(open_model(tiny_clip, tmp_path / "features", **analytic), files)
+    assert encoded == [1]
+    assert torch.equal(kept, features_of(open_model(tiny_clip, **analytic), files))
 
 
 def test_a_changed_file_is_not_served(tiny_clip, files, tmp_path, icons):

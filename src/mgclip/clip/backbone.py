@@ -16,6 +16,7 @@ from mgclip.clip import family
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
 from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, retry_halving
 from mgclip.clip.openclip_models import split_reference
+from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Backbone:
         """Length of a feature, the same for images and texts."""
         return family.feature_dim(self.model.config)
 
+    def image_dim(self, representation: Representation) -> int:
+        """Length of the feature of an image in a representation."""
+        width = int(self.model.config.vision_config.hidden_size)
+        return {"projected": self.feature_dim, "pre-projection": width, "both": self.feature_dim + width}[representation]
+
     @property
     def image_size(self) -> int:
         """Side of the input image, in pixels."""
@@ -131,18 +137,41 @@ class Backbone:
         return self.compute.precision if self.choice is None else self.choice.precision
 
     @_in_parts_that_fit
-    def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
-        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
+    def image_features(self, pixels: Tensor, *, normalise: bool = True, representation: Representation = "projected") -> Tensor:
+        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2).
+
+        Only projected features may be left as they are.
+        """
+        projected, pooled = self._projected_and_pooled(pixels)
+        return represent(projected, pooled, representation) if normalise else projected
+
+    @_in_parts_that_fit
+    def both_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of transformed images ``(b, 3, size, size)`` uint8 next to those before the projection,
+        ``(b, d + w)``, neither normalised: everything that a representation needs.
+        """
+        return torch.cat(self._projected_and_pooled(pixels), dim=-1)
+
+    def _projected_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of the image tower after its projection ``(b, d)`` and before it ``(b, w)``, in float32."""
         mean, std = self._mean_std
         values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
         precision = self.image_precision
         if self.compute.auto and precision == "bfloat16" and not torch.is_grad_enabled():
-            features = self._encoding_tower()(values)
-        else:
-            with self.compute.autocast(self.device, precision), self.compute.no_tf32_convolutions(self.device):
-                pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
-                features = family.projections(self.model)[0](pooled).float()  # [b, w] -> [b, d]
-        return torch.nn.functional.normalize(features, dim=-1) if normalise else features
+            return self._encoding_tower()(values)
+        with self.compute.autocast(self.device, precision), self.compute.no_tf32_convolutions(self.device):
+            pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
+            projected = family.projections(self.model)[0](pooled)  # [b, w] -> [b, d]
+        return projected.float(), pooled.float()
+
+    def in_text_space(self, features: Tensor, representation: Representation) -> Tensor:
+        """Return the normalised projected features ``(n, d)`` of images from those in a representation."""
+        if representation == "projected":
+            return features
+        if representation == "both":
+            return part_of_both(features, "projected", self.feature_dim)
+        projected: Tensor = family.projections(self.model)[0](features)  # linear without a constant, so lengths do not matter
+        return torch.nn.functional.normalize(projected, dim=-1)
 
     def expect(self, images: int, *, batch: int) -> None:
         """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""

@@ -14,6 +14,7 @@ from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
+from mgclip.clip.representation import Representation, represent
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
 
@@ -22,7 +23,7 @@ class FeatureStore(Protocol):
     """Keeps features of images under the pre-trained CLIP (``saving/kept_features.py``)."""
 
     def features(self, backbone: Backbone, pixels: PreparedImages, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the features ``(b, d)``, not normalised, of the images at each part ``(b,)`` of positions."""
+        """Yield what ``backbone.both_features`` returns for the images at each part ``(b,)`` of positions."""
 
 
 class Encoder:
@@ -33,6 +34,7 @@ class Encoder:
         prompt: Template of a class text; ``{}`` stands for the class. With several, a class has the mean of their features.
         batch_size: Images or texts per pass.
         normalise: L2-normalise image features. Text features are always normalised.
+        representation: What the feature of an image is.
 
     Attributes:
         on_images: Called after each batch of images with their number, unless it is None.
@@ -40,8 +42,17 @@ class Encoder:
             effect.
     """
 
-    def __init__(self, backbone: Backbone, *, prompt: str | Sequence[str], batch_size: int, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        prompt: str | Sequence[str],
+        batch_size: int,
+        normalise: bool = True,
+        representation: Representation = "projected",
+    ) -> None:
         self.backbone, self.batch_size, self.normalise = backbone, batch_size, normalise
+        self.representation = representation
         self.templates = [prompt] if isinstance(prompt, str) else list(prompt)
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self.on_images: Callable[[int], None] | None = None
@@ -87,8 +98,9 @@ class Encoder:
                 of its images, independently of the others.
         """
         self.require_own_adapters()
+        empty = torch.empty(0, self.backbone.image_dim(self.representation), device=self.backbone.device)
         if len(pixels) == 0:
-            return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
+            return empty
         indices = torch.arange(len(pixels))
         own = parallel.shard(indices) if shared else indices
         self.backbone.expect(len(own), batch=self.batch_size)
@@ -98,18 +110,28 @@ class Encoder:
                 features.append(part)
                 if self.on_images is not None:
                     self.on_images(len(part))
-        empty = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)  # a process may have no images
-        encoded = torch.cat([empty, *features])
+        encoded = torch.cat([empty, *features])  # a process may have no images
         return parallel.gather_rows(encoded) if shared else encoded
 
     def _parts(self, pixels: PreparedImages, parts: Sequence[Tensor]) -> Generator[Tensor, None, None]:
         """Yield the features of the images at each part of positions."""
         if self.kept is None or adapters_have_effect(self.backbone):
             for _, prepared in prefetch(pixels.batch, parts):
-                yield self.backbone.image_features(prepared, normalise=self.normalise)
+                yield self.batch(prepared)
         else:
+            sizes = [self.backbone.feature_dim, self.backbone.image_dim("pre-projection")]
             for features in self.kept.features(self.backbone, pixels, parts):
-                yield torch.nn.functional.normalize(features, dim=-1) if self.normalise else features
+                projected, pooled = features.split(sizes, dim=-1)
+                yield represent(projected, pooled, self.representation) if self.normalise else projected
+
+    def batch(self, pixels: Tensor) -> Tensor:
+        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, in one pass."""
+        return self.backbone.image_features(pixels, normalise=self.normalise, representation=self.representation)
+
+    @torch.no_grad()
+    def in_text_space(self, features: Tensor) -> Tensor:
+        """Return the features of images that texts are compared with, from those of ``images``."""
+        return self.backbone.in_text_space(features, self.representation)
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -137,7 +159,7 @@ class Encoder:
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Return text logits of normalised image features: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
-        return self.backbone.logit_scale * features @ self.texts(names).T
+        return self.backbone.logit_scale * self.in_text_space(features) @ self.texts(names).T
 
 
 def check_finite(features: Tensor) -> None:

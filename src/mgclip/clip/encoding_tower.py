@@ -51,17 +51,16 @@ class EncodingTower:
         self.compiled: Any = None
         self.batch = 0
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """Features ``(b, d)``, not normalised, of normalised images ``(b, 3, size, size)``."""
+    def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
         number = len(values)
         tower = self.tower
         if self.compiled is not None and number <= self.batch:  # the compiled tower takes batches of one size
             tower = self.compiled
             values = torch.cat([values, values.new_zeros(self.batch - number, *values.shape[1:])])
         with self.autocast(values.device):
-            pooled = tower(pixel_values=values).pooler_output[:number]
-        features: Tensor = self.projection(pooled.float())
-        return features
+            pooled = tower(pixel_values=values).pooler_output[:number].float()
+        return self.projection(pooled), pooled
 
     def compile(self, batch: int, size: int) -> None:
         """Compile the tower for batches of images of a size; without a compiler it stays as it is."""

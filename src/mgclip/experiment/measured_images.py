@@ -24,14 +24,14 @@ class MeasuredImages:
 
     def __init__(self, pixels: PreparedImages) -> None:
         self.pixels = pixels
-        self._pretrained: dict[tuple[str, str, bool], Tensor] = {}
+        self._pretrained: dict[tuple[str, str, str, bool], Tensor] = {}
 
     def features(self, learner: Learner) -> Tensor:
         """Features ``(n, d)`` with the current adapters of a learner."""
         encoder, backbone = learner.encoder, learner.backbone
         if adapters_have_effect(backbone):
             return encoder.images(self.pixels, shared=True)
-        key = backbone.fingerprint, backbone.image_precision, encoder.normalise
+        key = backbone.fingerprint, backbone.image_precision, encoder.representation, encoder.normalise
         if key not in self._pretrained:
             self._pretrained[key] = encoder.images(self.pixels, shared=True)
         return self._pretrained[key]

@@ -53,7 +53,9 @@ class LearnedModel:
         self.memory: Memory | None = None
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+        self.encoder = Encoder(
+            backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, representation=settings.encoded
+        )
 
     def __repr__(self) -> str:
         """What the model is: its CLIP, its head, and its classes."""
@@ -127,6 +129,7 @@ class LearnedModel:
         device = self.backbone.device
         self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
         self.solved = None if state.solved is None else state.solved.to(device)
+        self.encoder.representation = self.settings.encoded if self.solved is None else self.solved.fourier.representation
         self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
 
     @in_ordinary_modes
@@ -283,7 +286,9 @@ class LearnedModel:
 
     @in_ordinary_modes
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
-        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
-        return branch_probabilities(logits, self.head_scores(features), self.settings, self._calibration)
+    def probabilities(self, features: Tensor, among: slice = slice(None)) -> Tensor:
+        """Probabilities ``(b, classes)`` over all learned classes, or ``among`` some of them as if no other had been learned,
+        from the branches the settings name (docs/method.md 7).
+        """
+        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)[:, among]
+        return branch_probabilities(logits, self.head_scores(features)[:, among], self.settings, self._calibration)

@@ -38,7 +38,9 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """Images with their keys ``(n,)``, the fingerprints of their pixels ``(n,)`` and their features ``(n, d)``."""
+    """Images with their keys ``(n,)``, the fingerprints of their pixels ``(n,)`` and their features after and before the
+    projection ``(n, d + w)``.
+    """
 
     keys: NDArray[np.bytes_]
     marks: Tensor
@@ -85,20 +87,20 @@ class KeptFeatures:
         self._read: dict[tuple[str, str], Rows | None] = {}
 
     def features(self, backbone: Backbone, pixels: PreparedImages, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the features ``(b, d)``, not normalised, of the images at each part ``(b,)`` of positions. Images that are not in
+        """Yield what ``backbone.both_features`` returns for the images at each part ``(b,)`` of positions. Images that are not in
         the folder are encoded, and their features are written to it.
         """
         about, marks, new = description(backbone), pixels.record_marks(), list[Rows]()
-        stored = self._stored(about)
+        stored, width = self._stored(about), backbone.image_dim("both")
 
         def load(part: Tensor) -> tuple[Rows, Tensor, Tensor]:
-            found, missing = find(stored, pixels.keys(part), backbone.feature_dim)
+            found, missing = find(stored, pixels.keys(part), width)
             return found, missing, pixels.batch(part[missing]) if len(missing) else missing
 
         try:
             for part, (found, missing, prepared) in prefetch(load, parts):
                 if len(missing):
-                    features = backbone.image_features(prepared, normalise=False).cpu()
+                    features = backbone.both_features(prepared).cpu()
                     found.features[missing], found.marks[missing] = features, marks[part[missing]]
                     new.append(Rows(pixels.keys(part[missing]), found.marks[missing], features))
                 marks[part] = found.marks
