@@ -44,6 +44,10 @@ class AlikeTexts(UserWarning):
     """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text."""
 
 
+class ChangedCode(UserWarning):
+    """A run was started with other versions of packages, or with other code of a method."""
+
+
 class MissingExtra(InputError):
     """An optional dependency is needed and is not installed."""
 

@@ -137,7 +137,9 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
     keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often
     opened = replace(opened, held_out=prepare_held_out(sets, encoder, keep_bytes=keep_bytes))
     parallel.wait()  # until every process has checked the folder
-    if not resume and parallel.is_main():
+    if parallel.is_main() and resume:
+        run_folder.check_code(folder, recipe.methods, resumes=True)
+    elif parallel.is_main():
         run_folder.begin(folder, recipe, digest, skipped)
     parallel.wait()
     return opened

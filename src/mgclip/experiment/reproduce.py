@@ -146,7 +146,10 @@ def finished(run: TableRun) -> dict[str, Summary] | None:
     if not (run.folder / run_folder.RECIPE).is_file():
         return None
     run_folder.check_same(run.folder, run.recipe, "give another --out, or remove that folder")
-    return read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
+    summaries = read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
+    if summaries is not None:
+        run_folder.check_code(run.folder, run.recipe.methods)
+    return summaries
 
 
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:

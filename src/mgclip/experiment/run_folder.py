@@ -16,6 +16,7 @@ from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
+from mgclip.experiment.changed_code import changes, code_of_methods, record_changes, warn_of_changes
 from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
 from mgclip.experiment.schemas import (
     FORMAT,
@@ -69,6 +70,7 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     """Create the folder of a run, with the fingerprint of its stream and the images to leave out. The recipe is written last: a
     folder without it is not a run.
     """
+    code = code_of_methods(recipe.methods)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, data)
     (folder / SKIPPED).unlink(missing_ok=True)
@@ -76,7 +78,10 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
         write_json(folder / SKIPPED, [asdict(each) for each in skipped])
     used = {METHODS.package(method) for method in recipe.methods}
     used |= {DATASETS.package(name) for name in (recipe.data, *recipe.retention)}
-    write_json(folder / ENVIRONMENT, environment(sorted(used - {OWN_PACKAGE})))
+    found = environment(sorted(used - {OWN_PACKAGE}))
+    if code:
+        found["methods"] = code
+    write_json(folder / ENVIRONMENT, found)
     settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
     write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
@@ -131,6 +136,18 @@ def check_data(folder: Path, now: Data) -> None:
     recorded = read_run_file(Data, folder / DATA)
     if recorded is not None and (changed := difference(recorded, now)) is not None:
         raise InputError(f"The data has changed since {folder} was started ({changed}): restore it, or start a new run.")
+
+
+def check_code(folder: Path, methods: Sequence[str], *, resumes: bool = False) -> None:
+    """Warn if packages or methods of others have changed since a run was started. If it ``resumes``, record that for those of its
+    methods that have not finished.
+    """
+    started = check_format(folder / ENVIRONMENT)
+    left = [method for method in methods if not (resumes and (folder / method / SUMMARY).is_file())]
+    changed = changes(started, left) if left else []
+    warn_of_changes(folder, changed)
+    if resumes:
+        record_changes(folder / ENVIRONMENT, changed)
 
 
 def read_skipped(folder: Path) -> list[Skipped]:

@@ -187,7 +187,10 @@ class Final(TypedDict, total=False):
 
 @with_config(ConfigDict(extra="allow"))
 class Environment(TypedDict, total=False):
-    """What a run depends on in addition to its recipe: ``environment.json``."""
+    """What a run depends on in addition to its recipe: ``environment.json``.
+
+    ``methods``: a digest of each method of another package. ``changed``: what was different when the run was resumed.
+    """
 
     format: int
     python: str
@@ -195,6 +198,8 @@ class Environment(TypedDict, total=False):
     threads: int
     device: str
     packages: dict[str, str]
+    methods: dict[str, str]
+    changed: list[str]
 
 
 Data = dict[str, DataTask]
