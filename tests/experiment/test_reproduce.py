@@ -163,6 +163,19 @@ def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
         load_table(str(tmp_path / "bad.yaml"))
 
 
+def test_a_recipe_in_place_of_a_table_is_recognised(tmp_path):
+    file = tmp_path / "mine.yaml"
+    for content in ("extends: icons100\ntasks: 2\n", "methods: [mg-clip]\nabout: mine\nseed: 3\n"):
+        file.write_text(content)
+        with pytest.raises(
+            InputError, match=r"mine\.yaml is a recipe, not a table: run it with `mgclip run .*mine\.yaml`, or write"
+        ):
+            load_table(str(file))
+    file.write_text("about: mine\nrecipe: icons100\n")
+    with pytest.raises(InputError, match=r"recipes is missing; there is no key recipe: did you mean recipes\?"):
+        load_table(str(file))
+
+
 def test_no_name_breaks_a_table(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])

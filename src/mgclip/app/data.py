@@ -114,7 +114,7 @@ def _show(report: DatasetReport, recipes: list[str]) -> None:
     from mgclip.app.display import make_table, out
 
     if report.counts:
-        title = f"{report.data} in {report.path}: {count(len(report.class_names), 'class', 'classes')}"
+        title = f"{report.data} from {report.path}: {count(len(report.class_names), 'class', 'classes')}"
         table = make_table("part", "images", "min / class", "median", "max", title=title)
         for part, counts in report.counts.items():
             images, low, middle, high = _spread(counts)

@@ -271,9 +271,9 @@ def _print_accuracies(done: LearnReport) -> None:
 
 def _alone(branches: BranchAccuracies) -> str:
     """The accuracies of each branch alone, if there are two."""
-    if branches["head"] is None or branches["text"] is None:
-        return ""
-    return f" (text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])})"
+    from mgclip.workflows.branches import each_alone
+
+    return f" ({alone})" if (alone := each_alone(branches)) else ""
 
 
 def _percent(share: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Base, Json, SavedModel
+from mgclip.words import count
 
 
 def history_command(
@@ -131,6 +132,8 @@ def forget_command(
         else "its name and its part of the head"
     )
     out.print(f"{name} was removed: {parts}.")
+    if done.images:
+        out.print(f"{count(done.images, 'image')} of it left the sums over all images, so the head keeps no trace of them.")
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

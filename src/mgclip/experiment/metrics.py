@@ -53,7 +53,10 @@ METRICS = (
     ),
 )
 """The accuracies of every table of methods, in order. All are shares of 1, shown in percent."""
-EPOCHS = Metric("epochs", "E", "", None, "Epochs of the adapters on each task.")
+EPOCHS = Metric(
+    *("epochs", "E", "", None),
+    "Epochs of MG-CLIP's adapter phase on each task. Methods with a classifier of their own have none, even if they train.",
+)
 SECONDS = Metric("seconds", "seconds", "", min, "Learning and evaluating, all tasks together.")
 
 

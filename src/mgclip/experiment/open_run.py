@@ -17,7 +17,7 @@ from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
 from mgclip.experiment.schemas import SkippedImage
-from mgclip.method.baselines.make import Learner, make_learner
+from mgclip.method.baselines.make import Learner, classifier_of, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
@@ -129,6 +129,8 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
         skipped = _find_skipped(parts, on_images)
     stream, sets = without_skipped(stream, skipped), _readable(sets, skipped)
     for method in recipe.methods:
+        if METHODS[method].frozen:
+            classifier_of(method)  # raises an error for what cannot be one
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)

@@ -97,8 +97,14 @@ def load_table(name: str) -> TableSpec:
     file = tables.get(name, Path(name))
     if not file.is_file():
         raise InputError(ended(f"There is no table {name}{nearest(name, tables)}"))
+    values = read_yaml(file)
+    if "recipes" not in values and values.keys() & {"extends", *Recipe.model_fields} - TableSpec.model_fields.keys():
+        raise InputError(
+            f"{name} is a recipe, not a table: run it with `mgclip run {name}`, or write a table with the lines `about: ...` and "
+            f"`recipes: [{name}]`."
+        )
     try:
-        return TableSpec.model_validate(read_yaml(file))
+        return TableSpec.model_validate(values)
     except ValidationError as error:
         raise InputError(ended(f"In table {name}: {'; '.join(problems(error, TableSpec.model_fields))}")) from None
 

@@ -29,6 +29,7 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_file,
 )
+from mgclip.method.baselines.options import owner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.registry import OWN_PACKAGE
@@ -60,7 +61,9 @@ def environment(others: Collection[str] = ()) -> Environment:
     versions["packages"].update({package: version_of(package) for package in others})
     return {
         "format": FORMAT,
-        **versions,
+        "python": versions["python"],
+        "platform": versions["platform"],
+        "packages": versions["packages"],
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
@@ -82,7 +85,8 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     if code:
         found["methods"] = code
     write_json(folder / ENVIRONMENT, found)
-    settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
+    complete = build_recipe(recipe.model_dump(), source=recipe.name)  # with the settings of all its methods
+    settings = complete.model_dump(mode="json", exclude={key for key in complete.own if owner(key) not in recipe.methods})
     write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 

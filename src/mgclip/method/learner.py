@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.method.alike_texts import warn_of_alike_texts
+from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import append_rows
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
@@ -96,12 +96,14 @@ class MGCLIP(LearnedModel):
             TrainingDiverged: If the loss becomes NaN or infinite.
 
         Warns:
-            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
+            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts,
+                or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
         new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
         names = *self.class_names, *(task.names[place] for place in new)
         texts = *self.class_texts, *(task.texts[place] for place in new)
+        warn_of_alike_names(self.class_names, names[len(self.class_names) :])
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):

@@ -128,7 +128,8 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the method {manifest['baseline']}: only `mgclip predict` and `mgclip run --resume` can use it."
+            f"{state.parent} holds the method {manifest['baseline']}, which is no MGCLIP: open it with `mgclip.load_learner` or "
+            "`mgclip predict`."
         )
     try:
         settings = Settings(**manifest["settings"])
@@ -174,7 +175,7 @@ def open_model(
         chosen = as_settings(settings).changed(runtime or {})
         if base is not None:
             raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
-        return load_backbone(reference, device), chosen, None
+        return _new_backbone(reference, device), chosen, None
     if settings is not None:
         raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
     folder = Path(reference)
@@ -185,6 +186,15 @@ def open_model(
         rows, width = found.state.head.shape[1], backbone.feature_dim
         raise InputError(f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}.")
     return backbone, found.state.settings.changed(runtime or {}), found
+
+
+def _new_backbone(reference: str | Path, device: str | torch.device) -> Backbone:
+    """The CLIP of a new model. An error also names saved models, because the reference may be meant as one."""
+    try:
+        return load_backbone(reference, device)
+    except InputError as error:
+        text = str(error).replace("There is no CLIP at", "There is neither a saved model nor a CLIP at", 1)
+        raise InputError(text.replace(" is not a CLIP:", " is neither a saved model nor a CLIP:", 1)) from None
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:

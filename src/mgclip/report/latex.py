@@ -30,7 +30,7 @@ SPECIAL = {
 
 
 def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
-    """A table of results in LaTeX. The best mean of each recipe is bold in each column.
+    """A table of results in LaTeX. The best mean of each recipe is bold in each column, all of them if they are shown as equal.
 
     Args:
         table: The results as text.
@@ -39,8 +39,8 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
     """
     bold = _best(table, rows)
     spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
-    epochs = "E: epochs of the adapter phase of each task; 0 without one."
-    caption = f"Accuracy in percent, {spread}. {epochs} Bold: the best of each recipe."
+    epochs = "E: epochs of MG-CLIP's adapter phase on each task; 0 for a method without it, even if it trains in another way."
+    caption = f"Accuracy in percent, {spread}. {epochs} Bold: the best of each recipe, all of them if several are equal."
     return _latex(table.drop(columns="seconds"), caption, f"tab:{_label(name)}", bold)
 
 

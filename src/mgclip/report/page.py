@@ -68,7 +68,7 @@ def write_evaluation(
     """
     calibration, classes = evaluation["calibration"], evaluation["classes"]
     shares = {
-        "both": evaluation["accuracy"],
+        "model": evaluation["accuracy"],
         "text": evaluation["text_accuracy"],
         "image": evaluation["image_accuracy"],
     }

@@ -19,9 +19,13 @@ def branches_table(runs: Sequence[Run]) -> Table | None:
         if found is None:
             continue
         shares = [float((found["class"] == found[column]).mean()) for column in ("answer", "text_answer")]
-        head = float((found["class"] == found["head_answer"]).mean()) if "head_answer" in found else None
-        rows.append(Row(result.label, [Cell(percent(share, 2)) for share in (*shares, head)]))
-    return Table("Accuracy after the last task, %", "method", ["method", "texts alone", "head alone"], rows) if rows else None
+        image = float((found["class"] == found["head_answer"]).mean()) if "head_answer" in found else None
+        rows.append(Row(result.label, [Cell(percent(share, 2)) for share in (*shares, image)]))
+    return (
+        Table("Accuracy after the last task, %", "method", ["method", "text branch alone", "image branch alone"], rows)
+        if rows
+        else None
+    )
 
 
 def pairs_table(runs: Sequence[Run]) -> Table | None:

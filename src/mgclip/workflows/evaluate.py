@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import Evaluation, JudgedImage, calibration, confused, per_class
+from mgclip.experiment.evaluation import Evaluation, JudgedImage, UnknownShare, calibration, confused, per_class
 from mgclip.method.calibration import SHARES
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
@@ -112,6 +112,7 @@ def evaluate_images(
         "likeness": thresholds["likeness"],
         "likeness_of": thresholds["likeness_of"],
         "reached": None if least is None else {key: float((likeness >= value).mean()) for key, value in least.items()},
+        "unknown": _unknown(model.settings.unknown_below, likeness),
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
@@ -187,6 +188,11 @@ def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
         return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
     return {"leave_one_out": None, "likeness": _by_share(shares.tolist()), "likeness_of": MEASURED}
+
+
+def _unknown(below: float, likeness: NDArray[Any]) -> UnknownShare | None:
+    """The share of images that ``predict`` answers with *unknown*, if the model stores a threshold."""
+    return {"below": below, "share": float((likeness < below).mean())} if below else None
 
 
 def _by_share(likeness: Sequence[float]) -> dict[str, float]:

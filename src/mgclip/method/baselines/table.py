@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -77,10 +78,18 @@ def check_method(method: Method) -> None:
     Settings(**method.changes)
     if method.replays and method.frozen:
         raise ValueError("replays applies to MG-CLIP's learner only, so leave it out or leave classifier out")
+    if method.classifier is not None and not isinstance(method.classifier, str) and not _is_classifier(method.classifier):
+        raise ValueError(f"classifier must be a subclass of FeatureClassifier; found {method.classifier!r}")
     if method.settings is not None and not (isinstance(method.settings, type) and issubclass(method.settings, BaseModel)):
         raise ValueError(f"settings must be a pydantic model; found {method.settings!r}")
     if method.settings is not None and not method.frozen:
         raise ValueError("only a method with a classifier can have settings of its own, so leave settings out")
+
+
+def _is_classifier(kind: object) -> bool:
+    """Whether it is a subclass of ``FeatureClassifier``, whose module, with PyTorch, is imported already if there is one."""
+    base = getattr(sys.modules.get("mgclip.method.baselines.features"), "FeatureClassifier", None)
+    return base is not None and isinstance(kind, type) and issubclass(kind, base)
 
 
 BUILT_IN: Mapping[str, Method] = {
