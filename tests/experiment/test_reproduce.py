@@ -150,6 +150,17 @@ def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
 
 
+def test_folders_of_a_table_have_names_that_every_system_allows(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text('about: mine\nrecipes: [icons100]\nvary: {prompt: ["a {}: <b> | \\"c\\" ?"], projections: [kv]}\n')
+    cells = table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False)
+    names = [cell.folder.parent.name for cell in cells]
+    assert names == ["icons100 prompt=a {} b  c", "icons100 projections=kv"]
+    earlier = tmp_path / 'icons100 projections="kv"'
+    earlier.mkdir()
+    assert table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False)[1].folder.parent == earlier
+
+
 def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None

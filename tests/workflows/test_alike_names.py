@@ -39,7 +39,7 @@ def test_alike_class_folders_are_refused_with_the_option_that_merges_them(tmp_pa
         read_source(folder)
     source = read_source(folder, merge_names=True)
     assert {name: len(files) for name, files in source.train.items()} == {other: 5, "hat": 2}
-    assert source.notes == (f"learned as one class: {one} (2 images) as {other}",)
+    assert source.notes == (f"learned as one class: {one} (2 images in all) as {other}",)
 
 
 def test_the_name_that_the_model_knows_wins(tmp_path):
@@ -83,7 +83,7 @@ def test_a_typo_in_a_later_month_does_not_become_a_second_class(mgclip, tiny_cli
     code, out, _ = mgclip("learn", tmp_path / "april", "--model", shop, "--merge-names", "--json", "--quiet")
     done = json.loads(out)
     assert code == 0 and done["classes_in_all"] == 3
-    assert done["notes"][0] == "learned as one class: t shirt (2 images) as T-Shirt"
+    assert done["notes"][0] == "learned as one class: t shirt (2 images in all) as T-Shirt"
 
 
 def test_a_person_at_a_terminal_is_asked(tmp_path):

@@ -170,6 +170,7 @@ def _ask_to_merge(alike: AlikeNames) -> bool:
 def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
     from mgclip.app.display import out
     from mgclip.app.streams import print_json
+    from mgclip.workflows.cost import describe_time
 
     least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
     if as_json:
@@ -182,6 +183,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
                 "images_per_class": {"least": least, "most": most},
                 "test_images": plan.test_images,
                 "seconds": plan.cost.seconds,
+                **({} if plan.cost.span is None else {"seconds_span": plan.cost.span}),
                 "memory": plan.cost.memory,
                 **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
             }
@@ -189,7 +191,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
     elif not quiet:
         out.print(
             f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
-            f"about {duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+            f"{describe_time(plan.cost)} and {plan.cost.memory / 1e9:.1f} GB of memory"
         )
         for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
             if names:

@@ -19,8 +19,11 @@ def history_command(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """List the versions of a model: when each was made, what it learned and how accurate it was."""
+    """List the versions of a model: when each was made, what it learned, and how accurate it was on the classes it learned and on
+    earlier ones.
+    """
     from dataclasses import asdict
+    from itertools import pairwise
 
     from mgclip.app.display import make_table, out, percent
     from mgclip.app.streams import print_json
@@ -38,16 +41,20 @@ def history_command(
         return
     left_out = [leave_one_out_in(version.note) for version in versions]
     extra = [] if all(share is None for share in left_out) else ["leave-one-\nout %"]
-    columns = ("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", *extra)
-    table = make_table(*columns, text=("when (UTC)", "what"))
+    branched = any(version.parent != before.number for before, version in pairwise(versions))  # after an `undo`
+    origin = ["from"] if branched else []
+    table = make_table(
+        *("version", *origin, "when (UTC)", "what", "images", "learned\n%", "earlier\n%", *extra), text=("when (UTC)", "what")
+    )
     table.columns[0].justify = "right"
-    table.columns[2].no_wrap = True
+    for column in table.columns:
+        column.no_wrap = column.header != "what"
     for version, share in zip(versions, left_out, strict=True):
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")
         when, what = one_line(version.time[:16].replace("T", " ")), one_line(describe(version.note))
         accuracy = [percent(note["accuracy"].get(key)) for key in ("new", "old")] + [percent(share) for _ in extra]
-        table.add_row(number, parent, when, what, str(note.get("images", "-")), *accuracy)
+        table.add_row(number, *(parent for _ in origin), when, what, str(note.get("images", "-")), *accuracy)
     out.print(table)
     for version in versions:
         if decided := decision_in(version.note):

@@ -7,6 +7,7 @@ resumes where it stopped, and a table that is run again with more seeds runs onl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,6 +24,9 @@ from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_rec
 from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
 from mgclip.words import ended, nearest
+
+NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
+"""Characters that Windows does not allow in the name of a folder."""
 
 Scalar = str | int | float | bool | None
 
@@ -133,9 +137,14 @@ def table_runs(table: TableSpec, folder: Path, *, seeds: int, twin: bool, change
             for change in varied:
                 words = [*([change] if change else []), f"seed={base.seed + seed}"]
                 recipe = change_recipe(base, words, source=source)
-                name = f"{recipe.name} {change.replace('/', '-')}".rstrip()
-                runs.append(TableRun(recipe, change, folder / name / f"seed-{recipe.seed}"))
+                runs.append(TableRun(recipe, change, _folder_of(recipe, change, folder) / f"seed-{recipe.seed}"))
     return runs
+
+
+def _folder_of(recipe: Recipe, change: str, folder: Path) -> Path:
+    """The folder of the runs with a change: a name that every system allows, unless an earlier version made another one."""
+    earlier = folder / f"{recipe.name} {change.replace('/', '-')}".rstrip()
+    return earlier if earlier.is_dir() else folder / NOT_IN_NAMES.sub("", earlier.name)
 
 
 def _twin(name: str) -> str:

@@ -78,7 +78,7 @@ def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *,
             f"The class {name!a} is probably the same as {other} ({ALIKE}{more}): learn them as one class with "
             "--merge-names, or rename one of them."
         )
-    merged = [f"{name} ({count(len(classes[name]), 'image')}) as {into}" for name, into in alike]
+    merged = [f"{name} ({count(len(classes[name]), 'image')} in all) as {into}" for name, into in alike]
     return names, [f"learned as one class: {', '.join(merged)}"]
 
 
