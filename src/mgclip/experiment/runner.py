@@ -139,8 +139,8 @@ def _run_method(
 
 def _log(opened: OpenRun, method: str, tasks: int) -> Log:
     """The log of a method after its finished tasks."""
-    steps = raw_results.read(opened.folder / method, "steps", tasks) if opened.recipe.log_with else None
-    return Log(opened.recipe, opened.folder, method, 0 if steps is None else len(steps))
+    parts = [raw_results.read_task(opened.folder / method, "steps", task) for task in range(tasks) if opened.recipe.log_with]
+    return Log(opened.recipe, opened.folder, method, [0 if part is None else len(part) for part in parts])
 
 
 def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:
