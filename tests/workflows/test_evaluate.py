@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import month_folders, task
 from layouts import write_pictures
+from PIL import Image
 
 from mgclip import MGCLIP
 from mgclip.method.baselines.table import ANALYTIC
@@ -73,6 +74,19 @@ def test_a_stored_threshold_and_the_active_branch_are_taken_into_account(tmp_pat
     mgclip("set", shop, "branches=image")
     out = mgclip("evaluate", shop)[1]
     assert "branch only" not in out and "- %" not in out
+
+
+def test_images_that_were_learned_are_counted(tmp_path, mgclip, tiny_clip, icons):
+    month_folders(icons, tmp_path, {"march": range(2)}, 5)
+    shop, photos = tmp_path / "shop", tmp_path / "march"
+    assert mgclip("learn", photos, "--model", shop, "--base", tiny_clip, "features=64", "--quiet")[0] == 0
+    code, out, _ = mgclip("evaluate", shop, photos)
+    assert (code, "the model has learned 8 of these images, so the accuracy says little" in out) == (0, True)
+    assert json.loads(mgclip("evaluate", shop, photos, "--json")[1])["learned"] == 8
+    for name in map(str, icons["class_names"][:2]):
+        for file in photos.glob(f"{name}/*"):
+            Image.open(file).rotate(90).save(file)
+    assert "the model has learned" not in mgclip("evaluate", shop, photos)[1]
 
 
 def test_without_a_folder_a_trained_head_and_files_are_refused(tmp_path, mgclip, tiny_clip, icons):

@@ -65,6 +65,10 @@ def test_like_takes_every_setting_of_the_other_model(mgclip, place, tiny_clip):
         (("--like", "a", "features=9"), "--like takes the settings of a: leave features out"),
         (("--like", "a", "--method", "mg-clip"), "leave --method out"),
         (("--like", "none"), "none is not a saved model"),
+        (
+            ("--base", "a"),
+            "--base takes a CLIP, and a is a saved model: teach it more with --model a, or start a new model that",
+        ),
     ):
         code, _, err = mgclip("learn", "april", "--model", "new", *words)
         assert code == 2
