@@ -28,6 +28,7 @@ def history_command(
     from mgclip.app.display import make_table, out, percent
     from mgclip.app.streams import print_json
     from mgclip.errors import one_line
+    from mgclip.saving.store import read_manifest
     from mgclip.saving.versions import describe, history, prune, shown
     from mgclip.workflows.note import decision_in, leave_one_out_in
 
@@ -37,7 +38,8 @@ def history_command(
         print_json({"versions": [asdict(version) for version in versions], "removed": deleted})
         return
     if not versions:
-        out.print(f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one.")
+        adds = "" if "baseline" in read_manifest(model)[0] else " The next `mgclip learn` adds one."
+        out.print(f"{model} has no versions, because it was saved by a program or a run.{adds}")
         return
     left_out = [leave_one_out_in(version.note) for version in versions]
     extra = [] if all(share is None for share in left_out) else ["leave-one-\nout %"]

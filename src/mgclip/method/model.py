@@ -39,6 +39,12 @@ SHOWN = 5
 """Classes that the text form of a model names."""
 
 
+def described_classes(names: Sequence[str]) -> str:
+    """The number of classes and the first names: ``2 classes: 'cat', 'dog'``."""
+    first = ", ".join([*map(repr, names[:SHOWN]), *(["..."] if len(names) > SHOWN else [])])
+    return count(len(names), "class", "classes") + (f": {first}" if first else "")
+
+
 class LearnedModel:
     """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
 
@@ -59,9 +65,7 @@ class LearnedModel:
         """What the model is: its CLIP, its head, and its classes."""
         head = {"analytic": "solved", "trained": "trained"}[self.settings.compensation]
         using = {"both": f"texts and {head} head", "text": "texts", "image": f"{head} head"}[self.settings.branches]
-        names = ", ".join([*map(repr, self.class_names[:SHOWN]), *(["..."] if len(self.class_names) > SHOWN else [])])
-        known = f"{count(len(self.class_names), 'class', 'classes')}" + (f": {names}" if names else "")
-        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {known}>"
+        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {described_classes(self.class_names)}>"
 
     @classmethod
     @accepts_former_names(computing="runtime")

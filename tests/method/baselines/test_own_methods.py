@@ -98,6 +98,8 @@ def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(reci
         found = model.classify(model.encoder.images(model.encoder.pixels(test.images)))
         assert np.mean(found.labels == test.labels) == complete[method]["last"]
         np.testing.assert_allclose(found.confidence.sum(1), 1, atol=1e-5)
+        assert model.predict(list(test.images)).names == found.names
+        assert repr(model).startswith((f"<{method} of ", "<MGCLIP of ")) and "'circle'" in repr(model)
     Image.fromarray(test.images[0]).save(tmp_path / "circle.png")
     model = tmp_path / "part" / "gaussian-classes" / "model"
     with pytest.raises(

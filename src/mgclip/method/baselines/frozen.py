@@ -23,6 +23,7 @@ from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
+from mgclip.method.model import described_classes
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
@@ -60,6 +61,10 @@ class FrozenLearner:
         self.epochs = 0
         prepare(backbone, settings if classifier.adapts_first else settings.model_copy(update={"adapter_init": None}))
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
+
+    def __repr__(self) -> str:
+        """The method, its CLIP, and its classes."""
+        return f"<{self.name} of {self.backbone.reference}, {described_classes(self.class_names)}>"
 
     def learn(
         self,
@@ -136,6 +141,11 @@ class FrozenLearner:
 
     @in_ordinary_modes
     @torch.no_grad()
+    def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
+        """Classify images, as ``MGCLIP.predict`` does."""
+        candidates = candidate_texts(candidates, self.class_names)  # checked before any image is opened
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), candidates=candidates)
+
     def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images by their features ``(b, d)``; the texts decide on ``candidates``, as in ``MGCLIP.classify``."""
         candidates = candidate_texts(candidates, self.class_names)
