@@ -17,7 +17,8 @@ from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
 from mgclip.experiment.changed_code import changes, code_of_methods, record_changes, warn_of_changes
-from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
+from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
+from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import (
     FORMAT,
     Data,

@@ -102,6 +102,7 @@ def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(reci
         assert repr(model).startswith((f"<{method} of ", "<MGCLIP of ")) and "'circle'" in repr(model)
     Image.fromarray(test.images[0]).save(tmp_path / "circle.png")
     model = tmp_path / "part" / "gaussian-classes" / "model"
+    assert mgclip("history", model)[1].endswith("it was saved by a program or a run.\n"), "`mgclip learn` adds no version to it"
     with pytest.raises(
         InputError, match=r"holds the method gaussian-classes, which is no MGCLIP: open it with `mgclip.load_learner`"
     ):
