@@ -82,7 +82,9 @@ def test_images_that_were_learned_are_counted(tmp_path, mgclip, tiny_clip, icons
     assert mgclip("learn", photos, "--model", shop, "--base", tiny_clip, "features=64", "--quiet")[0] == 0
     code, out, _ = mgclip("evaluate", shop, photos)
     assert (code, "the model has learned 8 of these images, so the accuracy says little" in out) == (0, True)
-    assert json.loads(mgclip("evaluate", shop, photos, "--json")[1])["learned"] == 8
+    page = tmp_path / "e.html"
+    assert json.loads(mgclip("evaluate", shop, photos, "--json", "--page", page)[1])["learned"] == 8
+    assert "The model has learned 8 of these images" in page.read_text(encoding="utf-8")
     for name in map(str, icons["class_names"][:2]):
         for file in photos.glob(f"{name}/*"):
             Image.open(file).rotate(90).save(file)
