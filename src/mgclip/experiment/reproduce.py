@@ -27,7 +27,7 @@ from mgclip.validation import problems
 from mgclip.words import ended, nearest
 
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
-"""Characters that Windows does not allow in the name of a folder."""
+"""Characters that Windows does not allow in the name of a folder; it may not end with a space or a dot either."""
 
 Scalar = str | int | float | bool | None
 
@@ -147,7 +147,7 @@ def table_runs(table: TableSpec, folder: Path, *, seeds: int, twin: bool, change
 def _folder_of(recipe: Recipe, change: str, folder: Path) -> Path:
     """The folder of the runs with a change: a name that every system allows, unless an earlier version made another one."""
     earlier = folder / f"{recipe.name} {change.replace('/', '-')}".rstrip()
-    return earlier if earlier.is_dir() else folder / NOT_IN_NAMES.sub("", earlier.name)
+    return earlier if earlier.is_dir() else folder / NOT_IN_NAMES.sub("", earlier.name).rstrip(" .")
 
 
 def _twin(name: str) -> str:
