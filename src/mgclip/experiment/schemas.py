@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from mgclip import untrusted
+from mgclip.clip.representation import Representation
 from mgclip.errors import InputError
 from mgclip.stream.fingerprint import DataTask
 from mgclip.stream.unreadable import Skipped
@@ -115,6 +116,7 @@ class Trained(TypedDict):
     epochs: Count
     probe: NotRequired[ProbeRecord]
     adapters: NotRequired[AdapterDecision]
+    representation: NotRequired[Representation]
 
 
 class Record(Measured, Trained):

@@ -84,7 +84,9 @@ def evaluate(
 
 
 def trained(learned: LearnResult) -> Trained:
-    """The part of a record about training: the epochs, the gaps that the probe measured, and what was decided about adapters."""
+    """The part of a record about training: the epochs, the gaps that the probe measured, and what was decided about adapters and
+    image features.
+    """
     record: Trained = {"epochs": learned.epochs}
     if learned.probe is not None:
         gaps = [learned.probe.initial, *learned.probe.after_epoch]
@@ -92,6 +94,8 @@ def trained(learned: LearnResult) -> Trained:
         record["probe"] = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
     if (decision := adapter_decision(learned)) is not None:
         record["adapters"] = decision
+    if learned.representation is not None:
+        record["representation"] = learned.representation
     return record
 
 

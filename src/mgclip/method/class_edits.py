@@ -141,6 +141,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
         ("kernel", head.fourier.kernel, added.fourier.kernel),
+        ("representation", head.fourier.representation, added.fourier.representation),
         ("gamma", head.fourier.gamma, added.fourier.gamma),
         ("seed", head.fourier.seed, added.fourier.seed),
         ("class balance", head.sums.class_balance, added.sums.class_balance),

@@ -112,6 +112,8 @@ class MGCLIP(LearnedModel):
             memory = self._remember(task, result.epochs, on_step, checkpoints)
             if self.settings.compensation == "analytic":
                 self.solved = solve_task(start, self.encoder, task, names, texts, self.settings)
+                if start.head is None and self.settings.representation == "auto":
+                    result = replace(result, representation=self.solved.fourier.representation)
             else:
                 self.head = self._compensate(task, memory, on_step, checkpoints)
         if result.probe is not None:

@@ -59,7 +59,9 @@ class LearnedModel:
         self.memory: Memory | None = None
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+        self.encoder = Encoder(
+            backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, representation=settings.encoded
+        )
 
     def __repr__(self) -> str:
         """What the model is: its CLIP, its head, and its classes."""
@@ -131,6 +133,7 @@ class LearnedModel:
         device = self.backbone.device
         self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
         self.solved = None if state.solved is None else state.solved.to(device)
+        self.encoder.representation = self.settings.encoded if self.solved is None else self.solved.fourier.representation
         self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
 
     @in_ordinary_modes

@@ -182,8 +182,8 @@ def open_model(
     found = read(folder)
     backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
     check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
-    if found.state.head.shape[1] != backbone.feature_dim:
-        rows, width = found.state.head.shape[1], backbone.feature_dim
+    representation = "projected" if found.state.solved is None else found.state.solved.fourier.representation
+    if (rows := found.state.head.shape[1]) != (width := backbone.image_dim(representation)):
         raise InputError(f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}.")
     return backbone, found.state.settings.changed(runtime or {}), found
 

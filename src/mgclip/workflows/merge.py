@@ -41,8 +41,10 @@ def new_model_like(folder: Path, *, base: str | None = None, runtime: Mapping[st
     if first.solved is None:
         raise InputError(f"{folder} has no solved head, and only such models can be merged: leave --like out.")
     adapters = adapter_state(first.backbone)
-    fixed = {"gamma": first.solved.fourier.gamma, "adapt": "never"}  # other adapters would give other features
-    model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed}))
+    fourier = first.solved.fourier
+    fixed = {"representation": fourier.representation, "gamma": fourier.gamma}
+    never = {"adapt": "never"}  # other adapters would give other features
+    model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed, **never}))
     set_adapter_state(model.backbone, adapters)
     model.solved = first.solved.emptied()  # with a bank if the first one has one
     return model

@@ -96,7 +96,7 @@ def _predict_chunks(
                 on_bad(file, reason)
         if readable:
             with torch.no_grad():
-                features = model.backbone.image_features(pixels, normalise=model.encoder.normalise)
+                features = model.encoder.batch(pixels)
             yield from _answers(readable, model.classify(features, candidates=candidates), top, threshold)
 
 

@@ -33,7 +33,7 @@ FROZEN_CLIP: Mapping[str, Any] = {"epochs": 0, "adapter_init": None}
 """Settings that leave CLIP unchanged."""
 
 
-SOLVED_HEAD = {"features", "kernel", "class_balance", "gamma", "bank_per_class", "text_weight"}
+SOLVED_HEAD = {"representation", "features", "kernel", "class_balance", "gamma", "bank_per_class", "text_weight"}
 TRAINED_HEAD = {"head_epochs", "head_lr", "head_batch_size", "vision_weight"}
 ADAPTER_PHASE = {"epochs", "max_epochs", "alpha", "gap_average", "adapter_loss", "adapter_lr", "adapter_batch_size"}
 """Settings that have an effect only with a solved head, a trained one, or if adapters are trained."""
