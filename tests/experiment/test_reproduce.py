@@ -22,6 +22,7 @@ SMALL = (
     "adapter_batch_size=4",
     "head_batch_size=4",
     "ranpac_width=20",
+    "acil_width=20",
     "rapf_epochs=1",
     "retention=icons-concepts",
 )

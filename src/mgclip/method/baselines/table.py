@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import RanPACSettings, RAPFSettings
+from mgclip.method.baselines.settings import ACILSettings, RanPACSettings, RAPFSettings
 from mgclip.method.settings import Settings
 from mgclip.registry import Registry, caller_package
 from mgclip.words import ended, nearest
@@ -111,6 +111,12 @@ BUILT_IN: Mapping[str, Method] = {
         source="RanPAC (McDonnell et al., NeurIPS 2023, arXiv 2307.02251)",
         classifier="mgclip.method.baselines.ranpac:RanPAC",
         settings=RanPACSettings,
+    ),
+    "acil": Method(
+        about="ridge regression on random ReLU features of frozen image features",
+        source="ACIL (Zhuang et al., NeurIPS 2022, arXiv 2205.14922)",
+        classifier="mgclip.method.baselines.acil:ACIL",
+        settings=ACILSettings,
     ),
     "rapf": Method(
         about="a linear adapter with Gaussian feature replay",
