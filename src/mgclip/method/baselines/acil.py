@@ -18,7 +18,7 @@ from mgclip.method.training import OnStep
 
 
 class ACIL(FeatureClassifier):
-    """h = relu(f R); weights (G + ridge I)^-1 Q with the sums of the solved head (docs/method.md 10), every image of equal weight.
+    """h = relu(f R); weights (G + ridge I)^-1 Q with the sums of the solved head (docs/method.md 10), without class balance.
 
     The authors update the inverse of G + ridge I batch after batch. The sums give the same weights, and rounding does not
     accumulate. R ``(d, M)`` is drawn as in their code, uniformly between ±1 / sqrt(d).
@@ -29,7 +29,7 @@ class ACIL(FeatureClassifier):
     def __init__(self, backbone: Backbone, settings: Settings, own: ACILSettings) -> None:
         super().__init__(backbone, settings, own)
         drawn = torch.rand(backbone.feature_dim, own.width, generator=torch.Generator().manual_seed(settings.seed))
-        self.projection = (backbone.feature_dim**-0.5 * (2 * drawn.double() - 1)).to(backbone.device)
+        self.projection: Tensor = (backbone.feature_dim**-0.5 * (2 * drawn.double() - 1)).to(backbone.device)
         none = Sums.empty(own.width, backbone.device)
         self.gram, self.targets, self.counts, self.weights = none.gram, none.targets, none.counts, none.targets
 
