@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 
 from mgclip.errors import InputError
 from mgclip.method.baselines import options
-from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD
+from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD, can_grow
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
@@ -46,6 +46,12 @@ class Recipe(Settings):
     """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
+    imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Long tail: the training images of the most frequent class over those of the rarest; 1: as the data are."""
+    imbalance_order: Literal["shuffled", "ordered"] = "shuffled"
+    """Which classes are rare: drawn by the seed, or those that come last in the stream."""
+    blurry: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
+    """Share of the training images of each class that come in later tasks."""
     class_order: str | int | list[int | str] = "shuffled"
     """``dataset``, ``published``, ``shuffled``, a seed, a list of positions or names, or a file with such a list."""
     initial_classes: Annotated[int, Field(ge=0)] = 0
@@ -155,6 +161,11 @@ class Recipe(Settings):
             raise ValueError("adapt auto needs a solved head: use methods=mg-clip-analytic-auto")
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
+        if self.blurry and (stuck := [name for name in self.methods if not can_grow(name, self.settings())]):
+            raise ValueError(
+                f"blurry brings images of known classes back, and {stuck[0]} learns a class only once: leave blurry out, or use "
+                "methods that add images to a class, such as simplecil, ranpac, acil and mg-clip-analytic"
+            )
         return self
 
     def settings(self) -> Settings:

@@ -211,7 +211,7 @@ def summarise(records: Sequence[Record]) -> Summary:
     """The metrics of a method, from its records."""
     matrix, sizes = accuracy_matrix(records)
     after = metrics.accuracy_after(matrix, sizes)
-    return {
+    summary: Summary = {
         "tasks": len(records),
         "classes": records[-1]["classes_seen"],
         "epochs": max(record["epochs"] for record in records),  # a task of one class, or a later one, may have none
@@ -223,3 +223,8 @@ def summarise(records: Sequence[Record]) -> Summary:
         "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }
+    if "shots" in records[-1]:
+        summary.update(records[-1]["shots"])  # type: ignore[typeddict-item]
+    if any("returning_images" in record for record in records):
+        summary |= {"old": metrics.old_accuracy(matrix, sizes), "new": metrics.new_accuracy(matrix)}
+    return summary

@@ -74,18 +74,31 @@ class SkippedImage(TypedDict):
     reason: str
 
 
+class Shots(TypedDict):
+    """Mean accuracy of the classes with many (more than 100), medium (20 to 100) and few training images; None without any."""
+
+    many: Share | None
+    medium: Share | None
+    few: Share | None
+
+
 class Measured(TypedDict):
-    """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1."""
+    """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1.
+
+    ``returning_images``: how many of the training images are of earlier classes, in a blurry stream; ``shots``: with a long tail.
+    """
 
     task: Count
     classes: list[str]
     classes_seen: Annotated[int, Field(ge=1)]
     train_images: NotRequired[Count]
+    returning_images: NotRequired[Count]
     test_images: Count
     accuracy: Share
     accuracy_per_task: Annotated[list[Share], NotEmpty]
     next_task_text_accuracy: NotRequired[Share | None]
     gap: GapRecord
+    shots: NotRequired[Shots]
     skipped: NotRequired[list[SkippedImage]]
 
 
@@ -136,6 +149,11 @@ class Summary(TypedDict):
     forgetting: Number | None
     backward_transfer: Number | None
     forward_transfer: Number | None
+    many: NotRequired[Share | None]
+    medium: NotRequired[Share | None]
+    few: NotRequired[Share | None]
+    old: NotRequired[Share | None]
+    new: NotRequired[Share | None]
     accuracy_after: Annotated[list[Share], NotEmpty]
     seconds: Number
     retention: NotRequired[dict[str, Retained]]
@@ -148,10 +166,13 @@ class Ending(TypedDict):
 
 
 class ClassCount(TypedDict):
-    """Test images of a class after the last task, how many were recognised, how often the class was predicted, and the shares."""
+    """Test images of a class after the last task, how many were recognised, how often the class was predicted, and the shares;
+    ``train``: its training images.
+    """
 
     name: str
     task: Count
+    train: NotRequired[Count]
     images: Count
     right: Count
     predicted: NotRequired[Count]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.experiment.branch_answers import BranchAnswers, answer, join
-from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
+from mgclip.experiment.metrics import by_shots
+from mgclip.experiment.schemas import AdapterDecision, Measured, Shots, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
 from mgclip.method.preservation import LearnResult
-from mgclip.stream.tasks import Task
+from mgclip.stream.tasks import Task, training_counts
 
 
 def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
@@ -67,7 +69,16 @@ def evaluate(
         "next_task_text_accuracy": next_task,
         "gap": {"positive": positive, "negative": negative},
     }
+    if task.returning:
+        measured["returning_images"] = int((task.train.labels >= len(task.names)).sum())
     return measured, join(answers)
+
+
+def shots(stream: Sequence[Task], task: Task, answers: BranchAnswers) -> Shots:
+    """The accuracy of classes with many, medium and few training images, from the answers of ``evaluate``."""
+    truth = np.concatenate([each.test.labels + each.first for each in stream[: task.index + 1]])
+    found = by_shots(training_counts(stream), truth, answers.labels == truth)
+    return {"many": found["many"], "medium": found["medium"], "few": found["few"]}
 
 
 def trained(learned: LearnResult) -> Trained:

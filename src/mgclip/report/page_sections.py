@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+from mgclip.experiment.metrics import EPOCHS, SECONDS, measured
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
@@ -78,7 +78,7 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "several": len(runs) > 1,
         "runs": [_head(run) for run in runs],
         "has_joint": any(result.joint for result in all_results(runs)),
-        "columns": [*METRICS, EPOCHS, SECONDS],
+        "columns": [*measured(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
         "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric, accuracy_drops
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops, measured
 from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
@@ -65,7 +65,7 @@ def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
     drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
-    columns = [*METRICS, EPOCHS, *drops, SECONDS]
+    columns = [*measured(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
     results = [(run, result) for run in plan.runs for result in run.results]
     best: dict[tuple[object, ...], float] = {}
     for run, result in results:
