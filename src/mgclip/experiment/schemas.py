@@ -43,6 +43,8 @@ class Setup(BaseModel):
     tasks: Count | None
     seed: Count
     alpha: Number | None
+    imbalance: Number = 1
+    blurry: Number = 0
 
 
 class GapRecord(TypedDict):

@@ -34,6 +34,7 @@ from mgclip.report.page_tables import (
     percent,
     results_table,
     settings_tables,
+    spread_table,
     timing_table,
     version_tables,
 )
@@ -80,6 +81,7 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "has_joint": any(result.joint for result in all_results(runs)),
         "columns": [*measured(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
+        "spread": spread_table(runs),
         "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],

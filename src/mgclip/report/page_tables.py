@@ -18,7 +18,7 @@ from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import ChartPlan, Curve
-from mgclip.report.run_data import Result, Run, all_results
+from mgclip.report.run_data import Result, Run, all_results, repeated
 from mgclip.words import count
 
 MAX_CHARACTERS = 300
@@ -91,8 +91,28 @@ def results_table(plan: ChartPlan) -> Table:
     return Table("Accuracies, transfers and drops in percent", "method", [each.column for each in columns], rows)
 
 
+def spread_table(runs: Sequence[Run]) -> Table | None:
+    """Mean and standard deviation of the accuracies over runs that differ only in their seed or numbered class order."""
+    groups = [group for group in repeated(runs) if len(group) > 1]
+    columns, rows = measured(result.summary for result in all_results(runs)), []
+    for group in groups:
+        for method in group[0].setup.methods:
+            found = [result for run in group for result in run.results if result.method == method and result.finished]
+            if len(found) > 1:
+                values = [[value for each in found if (value := each.value(metric)) is not None] for metric in columns]
+                cells = [_mean_and_deviation(each) for each in values]
+                rows.append(Row(f"{group[0].setup.name}/{method}", [*map(Cell, cells), Cell(str(len(found)))]))
+    head = [*(metric.column for metric in columns), "runs"]
+    return Table("Mean ± standard deviation over runs, %", "method", head, rows) if rows else None
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{percent(float(np.mean(values)))} ± {percent(float(np.std(values, ddof=1)))}" if len(values) > 1 else "–"
+
+
 def _protocol(setup: Setup) -> tuple[object, ...]:
-    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
+    stream = setup.initial_classes, setup.classes_per_task, setup.tasks, setup.imbalance, setup.blurry
+    return setup.data, *stream
 
 
 def full_name(curve: Curve) -> str:
