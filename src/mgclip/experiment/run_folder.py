@@ -55,13 +55,15 @@ def environment(others: Collection[str] = ()) -> Environment:
     """
     import torch
 
+    from mgclip.clip.parallel import device_name, local_device
+
     versions = installed_versions()
     versions["packages"].update({package: version_of(package) for package in others})
     return {
         "format": FORMAT,
         **versions,
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device_name(local_device()),
     }
 
 
