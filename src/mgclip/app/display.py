@@ -23,7 +23,7 @@ from rich.text import Text
 
 from mgclip.app.streams import discard_output
 from mgclip.errors import one_line
-from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, measured
+from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric, uneven
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
 
@@ -150,8 +150,19 @@ def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """The final table of a run: one row per method, the columns of every table of methods."""
-    columns = [*measured(summaries.values()), EPOCHS, SECONDS]
+    columns = [*METRICS, EPOCHS, SECONDS]
     table = make_table("method", *(metric.column for metric in columns), title=title)
+    for method, summary in summaries.items():
+        table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
+    return table
+
+
+def uneven_table(summaries: Mapping[str, Summary]) -> Table | None:
+    """The accuracies that only long-tailed or blurry streams have; None for other streams."""
+    columns = uneven(summaries.values())
+    if not columns:
+        return None
+    table = make_table("method", *(metric.column for metric in columns), title="accuracy on groups of classes")
     for method, summary in summaries.items():
         table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
     return table

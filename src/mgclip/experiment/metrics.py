@@ -65,10 +65,15 @@ EPOCHS = Metric("epochs", "E", "", None, "Epochs of the adapters on each task.")
 SECONDS = Metric("seconds", "seconds", "", min, "Learning and evaluating, all tasks together.")
 
 
+def uneven(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """The further accuracies that any of some runs has."""
+    found = list(summaries)
+    return [metric for metric in UNEVEN if any(metric.of(summary) is not None for summary in found)]
+
+
 def measured(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
     """The accuracies to show of some runs: those of every table, and further ones if any of the runs has them."""
-    found = list(summaries)
-    return [*METRICS, *(metric for metric in UNEVEN if any(metric.of(summary) is not None for summary in found))]
+    return [*METRICS, *uneven(summaries)]
 
 
 def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
