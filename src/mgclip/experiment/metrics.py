@@ -71,7 +71,7 @@ def uneven(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
     return [metric for metric in UNEVEN if any(metric.of(summary) is not None for summary in found)]
 
 
-def measured(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
+def shown_metrics(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
     """The accuracies to show of some runs: those of every table, and further ones if any of the runs has them."""
     return [*METRICS, *uneven(summaries)]
 

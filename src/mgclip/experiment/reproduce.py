@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
-from mgclip.experiment.metrics import measured
+from mgclip.experiment.metrics import shown_metrics
 from mgclip.experiment.paired import Pair, compare_all
-from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, read_yaml, shipped_recipes
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
+from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
 from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
 from mgclip.words import ended, nearest
@@ -40,6 +41,8 @@ class PublishedResult(BaseModel):
     method: str
     avg: float | None = None
     last: float | None = None
+    source: str = ""
+    """Where it was published, or what its setting has that the recipe does not show."""
 
 
 class TableSpec(BaseModel):
@@ -230,7 +233,7 @@ def compared(runs: Sequence[TableRun]) -> dict[tuple[str, str], list[Pair]]:
 
 def _values(summary: Summary) -> dict[str, float | None]:
     """The metrics of one run by heading."""
-    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in measured([summary])}
+    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in shown_metrics([summary])}
     for data, found in summary.get("retention", {}).items():
         values |= {data: found["accuracy"], f"{data} drop": found["drop"]}
     return values

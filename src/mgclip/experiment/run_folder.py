@@ -16,7 +16,8 @@ from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
-from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
+from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
+from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import (
     FORMAT,
     Data,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, SECONDS, measured
+from mgclip.experiment.metrics import EPOCHS, SECONDS, shown_metrics
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
@@ -32,6 +32,7 @@ from mgclip.report.page_tables import (
     full_name,
     matrix_table,
     percent,
+    published_table,
     results_table,
     settings_tables,
     spread_table,
@@ -79,9 +80,10 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "several": len(runs) > 1,
         "runs": [_head(run) for run in runs],
         "has_joint": any(result.joint for result in all_results(runs)),
-        "columns": [*measured(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
+        "columns": [*shown_metrics(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
         "spread": spread_table(runs),
+        "published": published_table(runs),
         "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),
         "matrices": [_matrices(run, number) for number, run in enumerate(runs)],

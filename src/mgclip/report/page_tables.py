@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops, measured
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops, shown_metrics
 from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
@@ -65,7 +65,7 @@ def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
     drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
-    columns = [*measured(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
+    columns = [*shown_metrics(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
     results = [(run, result) for run in plan.runs for result in run.results]
     best: dict[tuple[object, ...], float] = {}
     for run, result in results:
@@ -94,7 +94,7 @@ def results_table(plan: ChartPlan) -> Table:
 def spread_table(runs: Sequence[Run]) -> Table | None:
     """Mean and standard deviation of the accuracies over runs that differ only in their seed or numbered class order."""
     groups = [group for group in repeated(runs) if len(group) > 1]
-    columns, rows = measured(result.summary for result in all_results(runs)), []
+    columns, rows = shown_metrics(result.summary for result in all_results(runs)), []
     for group in groups:
         for method in group[0].setup.methods:
             found = [result for run in group for result in run.results if result.method == method and result.finished]
@@ -108,6 +108,22 @@ def spread_table(runs: Sequence[Run]) -> Table | None:
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{percent(float(np.mean(values)))} ± {percent(float(np.std(values, ddof=1)))}" if len(values) > 1 else "–"
+
+
+def published_table(runs: Sequence[Run]) -> Table | None:
+    """Published results in the setting of a run, next to the measured ones; None if there are none."""
+    rows = []
+    for run in runs:
+        measured = {result.method: result for result in run.results if result.finished}
+        for method, published in run.published.items():
+            result = measured.get(method)
+            label = method if len(runs) == 1 else f"{run.label}/{method}"
+            cells = ["–" if value is None else f"{value:.2f}" for value in (published.avg, published.last)]
+            shares = (None, None) if result is None else (result.summary["average"], result.summary["last"])
+            cells += [percent(share, 2) for share in shares]
+            rows.append(Row(label, [Cell(text) for text in cells], note=published.source))
+    head = ("published Avg", "published Last", "measured Avg", "measured Last")
+    return Table("Published and measured accuracies in percent", "method", head, rows) if rows else None
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
