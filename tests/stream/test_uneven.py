@@ -9,7 +9,7 @@ import pytest
 
 from mgclip.errors import InputError
 from mgclip.experiment.open_run import build_stream
-from mgclip.experiment.recipe import load_recipe
+from mgclip.experiment.recipe import build_recipe, load_recipe
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.fingerprint import difference, fingerprint
 from mgclip.stream.tasks import describe_task, join_tasks, make_tasks, trained_classes, training_counts
@@ -125,6 +125,12 @@ def test_methods_that_cannot_grow_are_refused_before_anything_is_loaded(method):
     with pytest.raises(InputError, match=rf"blurry brings images of known classes back, and {method} learns a class only once"):
         load_recipe("icons100-blurry", [f"methods=simplecil,{method}"])
     assert load_recipe("icons100-blurry", ["blurry=0", f"methods={method}"]).blurry == 0
+
+
+@pytest.mark.parametrize(("key", "value"), [("blurry", 0.1), ("imbalance", 10)])
+def test_a_stream_of_several_data_sets_is_even(key, value):
+    with pytest.raises(InputError, match=f"{key} applies to a stream of one data set: leave {key} or datasets out"):
+        build_recipe({"name": "two", "datasets": ["icons100", "cifar100"], "methods": ["simplecil"], key: value}, source="two")
 
 
 def test_a_recipe_shows_its_stream(mgclip):

@@ -99,7 +99,7 @@ def show_command(
     stream = build_stream(chosen)
     tasks = [describe_task(stream, task) for task in stream]
     if as_json:
-        print_json({"recipe": chosen.name, "data": chosen.data, "seed": chosen.seed, "tasks": tasks})
+        print_json({"recipe": chosen.name, "data": chosen.data_names, "seed": chosen.seed, "tasks": tasks})
         return
 
     from mgclip.app.display import make_table, out

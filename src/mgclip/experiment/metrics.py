@@ -71,11 +71,6 @@ def uneven(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
     return [metric for metric in UNEVEN if any(metric.of(summary) is not None for summary in found)]
 
 
-def shown_metrics(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
-    """The accuracies to show of some runs: those of every table, and further ones if any of the runs has them."""
-    return [*METRICS, *uneven(summaries)]
-
-
 def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
     """Accuracy over all test images of tasks 0..i, for each i: ``(t, t)`` -> ``(t,)``. ``sizes``: test images per task."""
     weights = np.asarray(sizes, dtype=np.float64)

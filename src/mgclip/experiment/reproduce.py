@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
-from mgclip.experiment.metrics import shown_metrics
+from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
 from mgclip.experiment.recipe_files import read_yaml, shipped_recipes

@@ -38,6 +38,8 @@ class Setup(BaseModel):
     methods: Annotated[tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$")], ...], NotEmpty]
     clip: str
     data: str
+    datasets: tuple[dict[str, Any], ...] = ()
+    task_known: bool = False
     initial_classes: Count
     classes_per_task: Count
     tasks: Count | None
@@ -88,6 +90,8 @@ class Measured(TypedDict):
     """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1.
 
     ``returning_images``: how many of the training images are of earlier classes, in a blurry stream; ``shots``: with a long tail.
+    ``domain``: in a stream of several data sets, the one of the task; ``accuracy_per_domain``: the accuracy on each of them,
+    learned or not.
     """
 
     task: Count
@@ -101,6 +105,8 @@ class Measured(TypedDict):
     next_task_text_accuracy: NotRequired[Share | None]
     gap: GapRecord
     shots: NotRequired[Shots]
+    domain: NotRequired[str]
+    accuracy_per_domain: NotRequired[dict[str, Share]]
     skipped: NotRequired[list[SkippedImage]]
 
 
@@ -141,7 +147,10 @@ class Retained(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class Summary(TypedDict):
-    """The metrics of a method's finished run, as shares of 1: ``summary.json``."""
+    """The metrics of a method's finished run, as shares of 1: ``summary.json``.
+
+    Only a stream of several data sets has ``transfer``, ``domain_average`` and ``domain_last``; None if not measured yet.
+    """
 
     tasks: Count
     classes: NotRequired[Count]
@@ -156,6 +165,9 @@ class Summary(TypedDict):
     few: NotRequired[Share | None]
     old: NotRequired[Share | None]
     new: NotRequired[Share | None]
+    transfer: NotRequired[Number | None]
+    domain_average: NotRequired[Number | None]
+    domain_last: NotRequired[Number | None]
     accuracy_after: Annotated[list[Share], NotEmpty]
     seconds: Number
     retention: NotRequired[dict[str, Retained]]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops, shown_metrics
+from mgclip.experiment.domain_metrics import shown_metrics
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops
 from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
@@ -127,8 +128,9 @@ def published_table(runs: Sequence[Run]) -> Table | None:
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
-    stream = setup.initial_classes, setup.classes_per_task, setup.tasks, setup.imbalance, setup.blurry
-    return setup.data, *stream
+    uneven = setup.imbalance, setup.blurry
+    sets = setup.task_known, *((each.get("name"), each.get("classes_per_task")) for each in setup.datasets)
+    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks, uneven, sets
 
 
 def full_name(curve: Curve) -> str:
@@ -156,6 +158,20 @@ def matrix_table(result: Result) -> Table:
             cells.append(Cell(percent(zero_shot, 0), ahead=True))
         rows.append(Row(f"{done + 1}", cells))
     return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
+
+
+def domain_table(result: Result) -> Table:
+    """The accuracy of a result on each data set of a stream of several, after each task; dashed before it is learned."""
+    names, rows = list(result.records[-1].get("accuracy_per_domain", {})), []
+    for done, record in enumerate(result.records):
+        learned = names.index(record["domain"])
+        shares = enumerate(record["accuracy_per_domain"].values())
+        cells = [
+            Cell(percent(share, 0), level=round(100 * share) if place <= learned else None, ahead=place > learned)
+            for place, share in shares
+        ]
+        rows.append(Row(f"{done + 1}: {record['domain']}", cells))
+    return Table(f"{result.label}: accuracy on each data set, %", "learned", names, rows)
 
 
 def forgetting_table(runs: Sequence[Run]) -> Table | None:
@@ -224,7 +240,13 @@ def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         value = [key if path is None else f"{key}: {path}" for key, path in value.items()]
     if isinstance(value, list | tuple):
-        text = ", ".join(map(str, value)) or "none"
+        text = ", ".join(_entry(each) if isinstance(each, Mapping) else str(each) for each in value) or "none"
     else:
         text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+
+
+def _entry(of_list: Mapping[str, object]) -> str:
+    """A data set of a stream of several, without what is left at its default."""
+    kept = {key: value for key, value in of_list.items() if value not in (None, "{}", "none")}
+    return f"{{{', '.join(f'{key}: {value}' for key, value in kept.items())}}}"
