@@ -27,6 +27,7 @@ from mgclip.stream.domains import DomainData, join_datasets, names_across
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, make_tasks, task_sizes, unique_names
+from mgclip.stream.uneven import blurred, long_tailed, shuffled_ranks
 from mgclip.stream.unreadable import (
     NO_TASK,
     OnImages,
@@ -46,8 +47,13 @@ def build_stream(recipe: Recipe) -> list[Task]:
     dataset = _limited_data(recipe, DomainData(data=recipe.data, data_path=recipe.data_path, filter=recipe.filter))
     names = unique_names(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
+    if recipe.imbalance > 1:
+        ranked = order if recipe.imbalance_order == "ordered" else shuffled_ranks(len(names), recipe.seed)
+        dataset = long_tailed(dataset, recipe.imbalance, ranked, recipe.seed)
     sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    return make_tasks(dataset, order, sizes[: recipe.tasks])
+    # Images come back in all later tasks, so that the first tasks are the same if the stream is cut.
+    tasks = make_tasks(dataset, order, sizes if recipe.blurry else sizes[: recipe.tasks])
+    return blurred(tasks, recipe.blurry, recipe.seed)[: recipe.tasks]
 
 
 def _stream_of_several(recipe: Recipe) -> list[Task]:

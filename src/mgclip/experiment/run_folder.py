@@ -247,6 +247,10 @@ def summarise(records: Sequence[Record]) -> Summary:
         "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }
+    if "shots" in records[-1]:
+        summary.update(records[-1]["shots"])  # type: ignore[typeddict-item]
+    if any("returning_images" in record for record in records):
+        summary |= {"old": metrics.old_accuracy(matrix, sizes), "new": metrics.new_accuracy(matrix)}
     if (domains := domain_metrics.domain_matrix(records)) is not None:
         summary["transfer"] = domain_metrics.transfer(domains)
         summary["domain_average"] = domain_metrics.average(domains)

@@ -68,7 +68,9 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         if images is not None:
             raise InputError("Only a solved head can forget images; a trained one forgets the row of the class.")
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
-        return replace(left, head=head, memory=_without(learned.memory, position))
+        counts = learned.counts
+        kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
+        return replace(left, head=head, memory=_without(learned.memory, position), counts=kept)
     if images is not None:
         images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)

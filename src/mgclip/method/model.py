@@ -56,6 +56,7 @@ class LearnedModel:
         self.task_sizes: tuple[int, ...] = ()
         self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
         self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
+        self.counts: Tensor = torch.zeros(0, dtype=torch.long, device=backbone.device)
         self.memory: Memory | None = None
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
@@ -126,12 +127,15 @@ class LearnedModel:
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
         classes = self.task_sizes, self.class_names, self.class_texts
-        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved)
+        counts = self.counts if self.settings.means and bool((self.counts > 0).all()) else None
+        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved, counts)
 
     def _load_state(self, state: model_files.ModelState) -> None:
         """Replace everything learned by this state."""
         device = self.backbone.device
         self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
+        counts = torch.zeros(len(state.head), dtype=torch.long) if state.counts is None else state.counts
+        self.counts = counts.to(device)
         self.solved = None if state.solved is None else state.solved.to(device)
         self.encoder.representation = self.settings.encoded if self.solved is None else self.solved.fourier.representation
         self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts

@@ -46,7 +46,8 @@ MEMORY = "memory.safetensors"
 class ModelState:
     """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``.
 
-    A trained head is in ``head``, a solved one in ``solved``; then ``head`` has no row.
+    A trained head is in ``head``, a solved one in ``solved``; then ``head`` has no row. ``counts`` are the images of each class
+    if the rows of the head are class means, unless an earlier version saved them.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class ModelState:
     head: Tensor
     memory: Memory | None = None
     solved: SolvedHead | None = None
+    counts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def save(
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
         if learned.solved is None:
-            save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
+            counts = {} if learned.counts is None else {"counts": learned.counts.cpu()}
+            save_file({"weight": learned.head.detach().cpu().contiguous(), **counts}, state / HEAD)
         else:
             save_file(solved_files.tensors(learned.solved), state / SOLVED)
         if learned.memory is not None:
@@ -149,9 +152,12 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, first_line(error)) from None
     solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
-    head = _read_head(state / HEAD, rows=len(names)) if solved is None else torch.empty(0, solved.fourier.dim)
+    if solved is None:
+        head, counts = _read_head(state / HEAD, rows=len(names))
+    else:
+        head, counts = torch.empty(0, solved.fourier.dim), None
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
-    learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved)
+    learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved, counts)
     return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
 
 
@@ -223,11 +229,15 @@ def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classe
         raise damaged(file, f"solved head: {first_line(error)}") from None
 
 
-def _read_head(file: Path, *, rows: int) -> Tensor:
-    weight: Tensor | None = read_tensors(file, "head").get("weight")
+def _read_head(file: Path, *, rows: int) -> tuple[Tensor, Tensor | None]:
+    """The rows of a trained head, and the images of each class if they were saved."""
+    named = read_tensors(file, "head")
+    weight, counts = named.get("weight"), named.get("counts")
     if weight is not None and not (weight.is_floating_point() and bool(weight.isfinite().all())):
         raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
         raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all.")
-    return weight.float()
+    if counts is not None and (counts.dtype != torch.long or counts.shape != (rows,) or bool((counts < 1).any())):
+        raise InputError(f"{file} has wrong numbers of images: {RESTORE}")
+    return weight.float(), counts

@@ -34,9 +34,10 @@ class DataPart(TypedDict):
 
 
 class DataTask(TypedDict):
-    """The data of one task of a stream."""
+    """The data of one task of a stream; ``returning``: the stream's labels of earlier classes with images in it."""
 
     classes: list[str]
+    returning: NotRequired[list[int]]
     train: DataPart
     test: DataPart
 
@@ -46,10 +47,11 @@ def fingerprint(stream: Sequence[Task]) -> dict[str, DataTask]:
 
     Images without a name are arrays or Pillow images, so the pixels of some are recorded.
     """
-    return {
-        f"task {task.index + 1}": {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
-        for task in stream
-    }
+    found: dict[str, DataTask] = {}
+    for task in stream:
+        own: DataTask = {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
+        found[f"task {task.index + 1}"] = {**own, "returning": list(task.returning)} if task.returning else own
+    return found
 
 
 def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> str | None:
@@ -61,6 +63,8 @@ def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> s
         was, is_now = task["classes"], now[name]["classes"]
         if was != is_now:
             return f"{name}: its classes were {', '.join(was[:3])}, ... and are {', '.join(is_now[:3])}, ..."
+        if task.get("returning") != now[name].get("returning"):
+            return f"{name}: other classes come back"
         for part in PARTS:
             if _differ(task[part], now[name][part]):
                 return f"{name}: {_words(part, task[part], now[name][part])}"
