@@ -10,7 +10,7 @@ Source: Golub, Heath and Wahba, *Generalized Cross-Validation as a Method for Ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.method.random_features import RandomFeatures
 
 RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 """Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
@@ -126,13 +125,13 @@ class Sums:
         return self.share * scatter + means @ means.T, means
 
 
-def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
+def accumulate(sums: Sums, expand: Callable[[Tensor], Tensor], features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
     """The sums with more images, or without them. Each process adds its share, and all processes get the sums over all images.
 
     Args:
         sums: The sums before.
-        fourier: The random features.
-        features: Normalised features of the images ``(n, d)``.
+        expand: The random features: ``(n, d)`` -> ``(n, m)``.
+        features: Features of the images ``(n, d)``.
         labels: Their classes ``(n,)``.
         sign: 1 adds the images, -1 takes them out again.
     """
@@ -142,7 +141,7 @@ def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Te
     if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
         own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
     for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
-        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
+        own = own.plus(expand(features[rows]), labels[rows], sign=sign)
     gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
     return replace(own, gram=gram, targets=targets, counts=counts)
 
@@ -172,7 +171,8 @@ def solve(sums: Sums, ridge: float | None = None) -> Solution:
     matrix, targets = sums.equations()
     if ridge is None:
         ridge = ridge_of(sums, sums.counts)
-    factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
+    matrix.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(matrix)
     return Solution(torch.cholesky_solve(targets, factor), ridge, factor)
 
 

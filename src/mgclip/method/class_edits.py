@@ -15,7 +15,7 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import check_distinguishable, index_of
+from mgclip.names import ALIKE, find_alike, index_of
 from mgclip.words import closest, count
 
 
@@ -27,7 +27,11 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
         return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
-    check_distinguishable([new], others)
+    if (other := find_alike(new, others)) is not None:
+        raise InputError(
+            f"The name {new!a} is probably the same as {other!a}, which the model knows ({ALIKE}): choose another name, or unite "
+            f"{old!a} with {other!a}."
+        )
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
     renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
@@ -64,7 +68,9 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         if images is not None:
             raise InputError("Only a solved head can forget images; a trained one forgets the row of the class.")
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
-        return replace(left, head=head, memory=_without(learned.memory, position))
+        counts = learned.counts
+        kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
+        return replace(left, head=head, memory=_without(learned.memory, position), counts=kept)
     if images is not None:
         images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
@@ -153,11 +159,16 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
+    only_here = [name for name in learned.class_names if index_of(name, other.class_names) is None]
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
     for name, text in zip(other.class_names, other.class_texts, strict=True):
         place = index_of(name, names)
         if place is None:
-            check_distinguishable([name], names)
+            if (own := find_alike(name, only_here)) is not None:
+                raise InputError(
+                    f"The class {name!a} of the other model is probably the same as {own!a} ({ALIKE}): rename one of them with "
+                    "`relabel`."
+                )
             place = len(names)
             names.append(name)
             texts.append(text)

@@ -176,6 +176,16 @@ class Settings(CheckedSettings):
         """Whether the head takes part in predictions."""
         return self.branches != "text"
 
+    @property
+    def grows(self) -> bool:
+        """Whether known classes can learn more images: with a solved head, with means of frozen features, or without a head."""
+        return self.compensation == "analytic" or (self.epochs == 0 and not self.memory and (self.means or not self.uses_head))
+
+    @property
+    def means(self) -> bool:
+        """Whether the rows of the trained head stay the class means."""
+        return self.compensation == "trained" and self.uses_head and self.head_epochs == 0
+
 
 def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
     """The settings of the method from ``Settings``, a mapping of some of them by name, or ``None`` for the defaults. Raises

@@ -94,6 +94,11 @@ class LearnJob:
             if fixed := [*(["--method"] if self.method else []), *self._fixed()]:
                 raise InputError(f"--like takes the settings of {self.like}: leave {fixed[0]} out.")
             return new_model_like(self.like, base=base, runtime=self._runtime()), []
+        if base is not None and is_saved(base):
+            raise InputError(
+                f"--base takes a CLIP, and {base} is a saved model: teach it more with --model {base}, or start a new model "
+                f"that can be merged with it with --like {base}."
+            )
         settings = build_settings(settings_of_new_model(self.method, self.given))
         unused = without_effect(settings, self.given)
         method = self.method or NEW_MODELS

@@ -13,12 +13,11 @@ from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.names import index_of
+from mgclip.names import ALIKE, find_alike, index_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
-from mgclip.workflows.alike_names import find_alike
 from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
 
 
@@ -96,8 +95,8 @@ def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequen
     for name in others:
         if index_of(name, names) is None and (own := find_alike(name, only_first)) is not None:
             raise InputError(
-                f"The class {name!a} of {second} is probably the same as {own!a} of {first} (they differ only in case, spaces, "
-                "hyphens, underscores or the form of a letter): rename one of them with `mgclip relabel`."
+                f"The class {name!a} of {second} is probably the same as {own!a} of {first} ({ALIKE}): rename one of them with "
+                "`mgclip relabel`."
             )
 
 
