@@ -70,44 +70,44 @@ def test_each_class_has_one_vote():
     """Ten copies of the only image of a class count as much as one."""
     features, labels = images([4, 4])
     phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
-    matrix, means = empty.plus(phi, labels).balanced()
-    close(matrix, phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
-    close(means, torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
+    sums = empty.plus(phi, labels)
+    close(sums.matrix(), phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
+    close(torch.cat([*sums.right_hand_side()], 1), torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
     single = phi[[0, 4]]
-    few, _ = empty.plus(single, torch.tensor([0, 1])).balanced()
-    many, _ = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).balanced()
+    few = empty.plus(single, torch.tensor([0, 1])).matrix()
+    many = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).matrix()
     close(many, few)
 
 
 def test_the_ridge_minimises_generalised_cross_validation():
     features, labels = images([9, 9, 9])
     phi = fourier()(features)
-    matrix, means = Sums.empty(WIDTH + 1).plus(phi, labels).balanced()
+    sums = Sums.empty(WIDTH + 1).plus(phi, labels)
+    matrix = sums.matrix()
     ridges, errors = [10.0**power for power in range(-6, 3)], []
     target, weight = F.one_hot(labels).double(), 1 / 9
     for ridge in ridges:
         hat = phi @ torch.linalg.solve(matrix + ridge * torch.eye(len(matrix), dtype=torch.float64), weight * phi.T)
         residual = weight * (target - hat @ target).square().sum()
         errors.append((len(labels) * residual / (len(labels) - hat.trace()) ** 2).item())
-    assert choose_ridge(matrix, means, torch.full((3,), 9.0), ridges=ridges) == ridges[errors.index(min(errors))]
+    assert choose_ridge(sums, sums.counts, ridges=ridges) == ridges[errors.index(min(errors))]
 
 
 def test_small_classes_raise_the_ridge():
     """An image of a small class fits itself: the ridge is larger than with the same leverage for all images."""
     features, labels = images([40, 40, 3, 3], seed=2)
     sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
-    matrix, means = sums.balanced()
     alike = torch.full((4,), len(labels) / 4, dtype=torch.float64)
-    assert choose_ridge(matrix, means, sums.counts) > choose_ridge(matrix, means, alike)
+    assert choose_ridge(sums, sums.counts) > choose_ridge(sums, alike)
 
 
 def test_a_single_image_of_a_class_does_not_decide_the_ridge():
     features, labels = images([30, 30, 1])
     sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
-    assert choose_ridge(*sums.balanced(), sums.counts) < 1
+    assert choose_ridge(sums, sums.counts) < 1
     alone, own = images([1, 1, 1])
     single = Sums.empty(WIDTH + 1).plus(fourier()(alone), own)
-    assert choose_ridge(*single.balanced(), single.counts) in RIDGES
+    assert choose_ridge(single, single.counts) in RIDGES
 
 
 @settings(deadline=None, max_examples=25)
@@ -117,7 +117,7 @@ def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, 
     features, labels = images(per_class, seed)
     phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1, class_balance=balance)
     sums = replace(empty.plus(phi, labels), forgotten=forgotten)
-    found = leave_one_out(solve(sums, ridge), phi, labels, sums)
+    found = leave_one_out(solve(sums, ridge), phi, labels).scores
     for image in range(len(labels)):
         rest = torch.arange(len(labels)) != image
         without = replace(empty.plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
@@ -131,13 +131,13 @@ def test_an_image_is_left_out_by_the_feature_that_stands_for_it(balance):
     standing = phi.clone()
     standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
     sums = empty.plus(standing, labels)
-    found = leave_one_out(solve(sums, ridge), phi, labels, sums, standing)
+    found = leave_one_out(solve(sums, ridge), phi, labels, standing).scores
     for image in range(len(labels)):
         without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
     assert (
-        leave_one_out(solve(sums, ridge), standing, labels, sums, standing)
-        - leave_one_out(solve(sums, ridge), standing, labels, sums)
+        leave_one_out(solve(sums, ridge), standing, labels, standing).scores
+        - leave_one_out(solve(sums, ridge), standing, labels).scores
     ).abs().max() < 1e-9
 
 
@@ -153,8 +153,8 @@ def test_the_scatter_of_forgotten_classes_weighs_as_before():
     for label in range(3):
         own = phi[labels == label]
         scatter += (own - own.mean(0)).T @ (own - own.mean(0))
-    matrix, means = left.balanced()
-    close(matrix, scatter / 64 + means @ means.T)
+    means = left.targets / left.counts
+    close(left.matrix(), scatter / 64 + means @ means.T)
     both = left.merged(left, [0])
     assert (both.counts.tolist(), both.forgotten) == ([8], 120)
 

@@ -10,8 +10,9 @@ Source: Golub, Heath and Wahba, *Generalized Cross-Validation as a Method for Ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,9 @@ EQUAL = 1e-3
 
 CHUNK = 4096
 """Images added to the sums at a time."""
+
+COLUMNS = 4096
+"""Classes whose columns are computed at a time, so that no other matrix is as large as the sums."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,16 @@ class Sums:
         """
         if len(labels) == 0:
             return self
-        known = self.padded(int(labels.max()) + 1)
-        hot = F.one_hot(labels, len(known.counts)).to(phi)
-        gram, targets = self.gram + sign * phi.T @ phi, known.targets + sign * phi.T @ hot
-        return replace(self, gram=gram, targets=targets, counts=known.counts + sign * hot.sum(0))
+        grown = self.padded(int(labels.max()) + 1)
+        grown = replace(grown, gram=grown.gram.clone(), targets=grown.targets.clone(), counts=grown.counts.clone())
+        grown.add(phi, labels, sign=sign)
+        return grown
+
+    def add(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> None:
+        """Add images of known classes to these sums themselves, as ``plus`` adds them to a copy."""
+        self.gram.addmm_(phi.T, phi, alpha=sign)
+        self.targets.index_add_(1, labels, phi.T, alpha=sign)
+        self.counts.add_(labels.bincount(minlength=len(self.counts)), alpha=sign)
 
     def padded(self, classes: int) -> Sums:
         """The sums over at least this number of classes; those that are added have no image."""
@@ -81,10 +91,18 @@ class Sums:
 
     def merged(self, other: Sums, places: Sequence[int]) -> Sums:
         """The sums of both; class i of ``other`` is class ``places[i]`` of the result, new classes last."""
-        index, known = torch.tensor(places, dtype=torch.long, device=self.gram.device), self.padded(max(places, default=-1) + 1)
-        targets, counts = known.targets.index_add(1, index, other.targets), known.counts.index_add(0, index, other.counts)
+        index = torch.tensor(places, dtype=torch.long, device=self.gram.device)
+        classes = max(len(self.counts), max(places, default=-1) + 1)
+        targets = self.targets.new_zeros(len(self.gram), classes)  # the only copy of the sums of all classes
+        targets[:, : len(self.counts)] = self.targets
+        targets.index_add_(1, index, other.targets)
+        counts = F.pad(self.counts, (0, classes - len(self.counts))).index_add(0, index, other.counts)
         gram, forgotten = self.gram + other.gram, self.forgotten + other.forgotten
         return replace(self, gram=gram, targets=targets, counts=counts, forgotten=forgotten)
+
+    def negative(self) -> Sums:
+        """The sums with the opposite sign, to take images out by adding."""
+        return replace(self, gram=-self.gram, targets=-self.targets, counts=-self.counts, forgotten=-self.forgotten)
 
     def without_class(self, label: int) -> Sums:
         """The sums without a class: its mean and count are gone, and its scatter stays in the one that all classes share."""
@@ -102,25 +120,35 @@ class Sums:
         """The number of images whose scatter is in ``gram``."""
         return self.counts.sum().item() + self.forgotten
 
-    def equations(self) -> tuple[Tensor, Tensor]:
-        """The normal matrix ``(m, m)`` and the right-hand side ``(m, c)`` to solve for the weights, before the ridge is added."""
-        return self.balanced() if self.class_balance else (self.share * self.gram, self.share * self.targets)
-
     @property
     def share(self) -> float:
         """C / n: the weight of an image if all images weigh the same, and all together as much as with class balance."""
         return len(self.counts) / self.images
 
-    def balanced(self) -> tuple[Tensor, Tensor]:
-        """The normal matrix ``(m, m)`` in which every class weighs the same, and the class means ``(m, c)``.
+    @property
+    def scale(self) -> Tensor:
+        """The factor ``(c,)`` of each column of ``targets`` on the right-hand side of the equations, the means with balance."""
+        return 1 / self.counts if self.class_balance else torch.full_like(self.counts, self.share)
 
-        With n images, m_c the mean and n_c the count of class c, the scatter within classes is S = G - sum of n_c m_c m_c^T.
-        The matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and each has one vote. Weights of 1 / n_c on every
-        image would need the images again whenever a class grows; this needs the sums only.
+    def right_hand_side(self) -> Iterator[Tensor]:
+        """The right-hand side of the equations, ``COLUMNS`` classes at a time."""
+        for targets, scale in zip(self.targets.split(COLUMNS, 1), self.scale.split(COLUMNS), strict=True):
+            yield targets * scale
+
+    def matrix(self) -> Tensor:
+        """The normal matrix ``(m, m)`` to solve for the weights, before the ridge is added.
+
+        With class balance every class weighs the same. With n images, m_c the mean and n_c the count of class c, the scatter
+        within classes is S = G - sum of n_c m_c m_c^T. The matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and
+        each has one vote. Weights of 1 / n_c on every image would need the images again whenever a class grows; this needs the
+        sums only.
         """
-        means = self.targets / self.counts
-        scatter = self.gram - self.targets @ means.T
-        return self.share * scatter + means @ means.T, means
+        matrix = self.share * self.gram
+        if self.class_balance:
+            weights = 1 / self.counts.square() - self.share / self.counts
+            for targets, weight in zip(self.targets.split(COLUMNS, 1), weights.split(COLUMNS), strict=True):
+                matrix.addmm_(targets * weight, targets.T)
+        return matrix
 
 
 def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
@@ -135,13 +163,13 @@ def accumulate(sums: Sums, fourier: RandomFeatures, features: Tensor, labels: Te
     """
     if len(labels) == 0:
         return sums
-    own = sums.padded(int(labels.max()) + 1)
-    if parallel.rank_and_world_size()[0]:  # the first process has the sums from before
-        own = replace(own, gram=0 * own.gram, targets=0 * own.targets, counts=0 * own.counts)
+    present, local = labels.unique(return_inverse=True)
+    own = Sums.empty(len(sums.gram), sums.gram.device).padded(len(present))
     for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
-        own = own.plus(fourier(features[rows]), labels[rows], sign=sign)
+        own.add(fourier(features[rows]), local[rows])
     gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
-    return replace(own, gram=gram, targets=targets, counts=counts)
+    added = replace(own, gram=gram, targets=targets, counts=counts)
+    return sums.merged(added if sign > 0 else added.negative(), present.tolist())
 
 
 @dataclass(frozen=True)
@@ -149,14 +177,26 @@ class Solution:
     """The solved classifier.
 
     Attributes:
-        weights: ``(m, c)``; the scores of an image are phi^T weights.
+        sums: The sums that were solved.
         ridge: The ridge used.
         factor: The Cholesky factor ``(m, m)`` of the normal matrix plus the ridge.
     """
 
-    weights: Tensor
+    sums: Sums
     ridge: float
     factor: Tensor
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """``(m, c)``; the scores of an image are phi^T weights."""
+        return self.weights_in(self.factor.dtype)
+
+    def weights_in(self, dtype: torch.dtype) -> Tensor:
+        """The weights, solved in double precision and kept in another one."""
+        weights = torch.empty(self.sums.targets.shape, dtype=dtype, device=self.factor.device)
+        for columns, part in zip(weights.split(COLUMNS, 1), self.sums.right_hand_side(), strict=True):
+            columns.copy_(torch.cholesky_solve(part, self.factor))
+        return weights
 
 
 def solve(sums: Sums, ridge: float | None = None) -> Solution:
@@ -166,19 +206,14 @@ def solve(sums: Sums, ridge: float | None = None) -> Solution:
         sums: The sums over all images.
         ridge: The ridge; None chooses it by generalised cross-validation.
     """
-    matrix, targets = sums.equations()
+    matrix = sums.matrix()
     if ridge is None:
-        ridge = ridge_of(sums, sums.counts)
-    factor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))
-    return Solution(torch.cholesky_solve(targets, factor), ridge, factor)
+        ridge = choose_ridge(sums, sums.counts, matrix=matrix)
+    matrix.diagonal().add_(ridge)
+    return Solution(sums, ridge, torch.linalg.cholesky(matrix))
 
 
-def ridge_of(sums: Sums, counts: Tensor) -> float:
-    """The ridge for these sums, whose classes have ``counts`` ``(c,)`` independent images each."""
-    return choose_ridge(*sums.equations(), counts if sums.class_balance else counts.mean().expand(len(counts)))
-
-
-def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Sequence[float] = RIDGES) -> float:
+def choose_ridge(sums: Sums, counts: Tensor, *, ridges: Sequence[float] = RIDGES, matrix: Tensor | None = None) -> float:
     """The ridge with the least generalised cross-validation error, from the sums alone.
 
     An image that is left out has the error of the fit over 1 - h, with h the leverage of the image. Cross-validation that is
@@ -187,20 +222,23 @@ def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Seque
     be fitted too closely. A single image of a class has the leverage 1 and tells nothing.
 
     Args:
-        matrix: The normal matrix ``(m, m)``.
-        means: The class means ``(m, c)``.
-        counts: Images of each class ``(c,)``.
+        sums: The sums.
+        counts: Independent images of each class ``(c,)``; without class balance only their mean counts.
         ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
             rounding does not change.
+        matrix: The normal matrix of the sums, if it is known.
     """
+    matrix = sums.matrix() if matrix is None else matrix
+    counts = counts if sums.class_balance else counts.mean().expand(len(counts))
     values, vectors = torch.linalg.eigh(matrix)
     seen = values > values[-1] * len(values) * torch.finfo(values.dtype).eps  # the others are zero but for rounding
     values = values[seen]
-    along = (vectors.T @ means).square().sum(1)[seen]  # how much of the class means lies along each axis
+    along = sum((vectors.T @ part).square().sum(1) for part in sums.right_hand_side())
+    along = torch.as_tensor(along)[seen]  # how much of the class means lies along each axis
     candidates = torch.tensor(ridges, dtype=matrix.dtype, device=matrix.device)[:, None]  # [r, 1]
     kept = values / (values + candidates)  # [r, m]
     # What no ridge can fit, and what the ridge gives up: the difference of large numbers only once, so small ones stay exact.
-    unfitted = (means.shape[1] - (along / values).sum()).clamp(min=0)
+    unfitted = (len(counts) - (along / values).sum()).clamp(min=0)
     residual = unfitted + (along / values * (candidates / (values + candidates)).square()).sum(1)
     several = counts[counts > 1] if bool((counts > 1).any()) else counts
     trace = (kept.sum(1, keepdim=True) - (len(counts) - len(several))).clamp(min=0)
@@ -210,8 +248,36 @@ def choose_ridge(matrix: Tensor, means: Tensor, counts: Tensor, *, ridges: Seque
     return float(ridges[int(torch.nonzero(errors <= best * (1 + EQUAL))[-1])])
 
 
-def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor | None = None) -> Tensor:
-    """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``balanced`` is kept.
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores that images would get if each had not been learned itself; rows of them are computed when they are asked for.
+
+    Attributes:
+        features: ``(n, m)``; the scores are features^T times the right-hand side of the equations, ...
+        labels: ... but for the class of each image ``(n,)``, ...
+        shift: ... whose score is lower by this ``(n,)``.
+        sums: The sums that were solved.
+    """
+
+    features: Tensor
+    labels: Tensor
+    shift: Tensor
+    sums: Sums
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """The scores ``(k, c)`` of the images at positions ``rows`` ``(k,)``."""
+        scores = (self.features[rows] @ self.sums.targets).mul_(self.sums.scale)
+        scores[torch.arange(len(scores), device=scores.device), self.labels[rows]] -= self.shift[rows]
+        return scores
+
+    @property
+    def scores(self) -> Tensor:
+        """The scores of all images, ``(n, c)``."""
+        return self[torch.arange(len(self.labels), device=self.labels.device)]
+
+
+def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
+    """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``Sums.matrix`` is kept.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
     n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
@@ -221,41 +287,29 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, s
         solution: The solved classifier.
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
-        sums: The sums that were solved.
         standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
     """
-    if not sums.class_balance:
-        return _leave_one_image_out(solution, phi, labels, sums, phi if standing is None else standing)
-    means = sums.targets / sums.counts
-    offsets = (phi if standing is None else standing) - means.T[labels]  # e
-    own = F.one_hot(labels, len(sums.counts)).to(phi)
-    of_means = (means.T @ solution.weights)[labels]  # m^T A^-1 of all means, [n, c]
-    of_offsets = offsets @ solution.weights  # e^T A^-1 of all means, [n, c]
-    scores = phi @ solution.weights
-    mm, em, pm = ((part * own).sum(1) for part in (of_means, of_offsets, scores))
-    half = torch.linalg.solve_triangular(solution.factor, offsets.T, upper=False)
-    ee = half.square().sum(0)
-    if standing is None:
-        pe = ee + em
-    else:
-        pe = (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
+    sums, factor = solution.sums, solution.factor
+    standing = phi if standing is None else standing
+    if not sums.class_balance:  # A loses w s s^T, with w = C / n and s the features that are left out
+        s, p = (torch.linalg.solve_triangular(factor, part.T, upper=False) for part in (standing, phi))
+        ss, ps = s.square().sum(0), (s * p).sum(0)
+        given = sums.share * ps / (1 - sums.share * ss)
+        return LeftOut(_solved(phi + given[:, None] * standing, factor), labels, given, sums)
     counts = sums.counts[labels]
+    means = (sums.targets[:, labels] / counts).T  # m
+    offsets = standing - means  # e
+    e, m, p = (torch.linalg.solve_triangular(factor, part.T, upper=False) for part in (offsets, means, phi))
+    ee, em, mm, pe, pm = ((one * two).sum(0) for one, two in ((e, e), (e, m), (m, m), (p, e), (p, m)))
     rest = (counts - 1).clamp(min=1)
     lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
     g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
-    left_out: Tensor = scores - g[:, :1] * of_offsets - g[:, 1:] * of_means - own * shift[:, None]
-    return left_out
+    return LeftOut(_solved(phi - g[:, :1] * offsets - g[:, 1:] * means, factor), labels, shift, sums)
 
 
-def _leave_one_image_out(solution: Solution, phi: Tensor, labels: Tensor, sums: Sums, standing: Tensor) -> Tensor:
-    """``leave_one_out`` if all images weigh the same: A loses w s s^T, with w = C / n and s the features that are left out."""
-    half = torch.linalg.solve_triangular(solution.factor, standing.T, upper=False)
-    ss, ps = half.square().sum(0), (half * torch.linalg.solve_triangular(solution.factor, phi.T, upper=False)).sum(0)
-    given = sums.share * ps / (1 - sums.share * ss)
-    left_out: Tensor = phi @ solution.weights + given[:, None] * (
-        standing @ solution.weights - F.one_hot(labels, len(sums.counts))
-    )
-    return left_out
+def _solved(rows: Tensor, factor: Tensor) -> Tensor:
+    """A^-1 times each row ``(n, m)``, from the Cholesky factor of A."""
+    return torch.cholesky_solve(rows.T, factor).T

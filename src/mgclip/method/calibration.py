@@ -8,7 +8,9 @@ to learned images as if each had not been learned, around a prior that decides i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +28,33 @@ It does not fade with more images, because learned images may be easier than tho
 TOGETHER = 0.7
 """Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
 
+FITTED = 2**25
+"""Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 8,192 classes, fewer with more."""
+
+BLOCK = 2**22
+"""Scores that are computed at a time."""
+
 SHARES = (99, 95, 90)
 """Percentages of images for which a likeness is stored."""
+
+
+class Scores(Protocol):
+    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes rows of it when they are asked for."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """The scores ``(k, c)`` of the images at positions ``(k,)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Scores that a function computes."""
+
+    compute: Callable[[Tensor], Tensor]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """The scores of these images."""
+        return self.compute(rows)
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,7 @@ class Calibration:
 
 
 def calibrate(
-    scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
+    scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
 ) -> Calibration:
     """Fit the calibration to learned images.
 
@@ -69,28 +96,44 @@ def calibrate(
     Args:
         scores: Leave-one-out scores of the images over all classes ``(n, c)``.
         text_logits: Their text logits ``(n, c)``.
-        labels: Their classes ``(n,)``.
+        labels: Their classes ``(n,)``. The weights are fitted to the first images if there are many classes.
         counts: The number of learned images of each class ``(c,)``.
         text_weight: The weight of the texts; None fits it.
     """
-    deviation = scores.std().item() if scores.numel() > 1 else 1.0
-    if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
+    first = torch.arange(len(labels), device=labels.device)[: max(1, FITTED // max(1, len(counts)))]
+    own = scores[first]
+    deviation = own.std().item() if own.numel() > 1 else 1.0
+    if len(labels) == 0 or len(counts) < 2 or not deviation > 0:
         text = PRIOR[1] if text_weight is None else text_weight
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
-    text_logits, several = text_logits.to(scores), counts[labels] > 1
-    head, text = fit_weights(scores / deviation, text_logits, labels, several)
-    text = text if text_weight is None else text_weight
-    fitted = Calibration(head, text, deviation)
+    several = counts[labels] > 1
+    head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first])
+    del own
+    fitted = Calibration(head, text if text_weight is None else text_weight, deviation)
     if not several.any():
         return fitted
-    scores, text_logits, labels = scores[several], text_logits[several], labels[several]
-    both, of_head, of_text = (
-        (values.argmax(1) == labels).double().mean().item()
-        for values in (fitted.logits(scores, text_logits), scores, text_logits)
-    )
-    shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
-    likeness = tuple(scores.amax(1).quantile(shares).tolist())
-    return Calibration(head, text, deviation, both, likeness, of_head, of_text)
+    return _measured(fitted, scores, text_logits, labels, torch.nonzero(several)[:, 0], classes=len(counts))
+
+
+def _measured(
+    fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, images: Tensor, *, classes: int
+) -> Calibration:
+    """The calibration with what the images at positions ``images`` say about the model."""
+    right, likeness = torch.zeros(3, dtype=torch.long), []
+    for rows in images.split(_block(classes)):
+        own, logits = scores[rows], text_logits[rows]
+        likeness.append(own.amax(1))
+        answers = (fitted.logits(own, logits), own, logits)
+        right += torch.tensor([int((values.argmax(1) == labels[rows]).sum()) for values in answers])
+    both, of_head, of_text = (right.double() / len(images)).tolist()
+    shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=likeness[0].dtype, device=likeness[0].device)
+    reached = tuple(torch.cat(likeness).quantile(shares).tolist())
+    return replace(fitted, accuracy=both, likeness=reached, head_accuracy=of_head, text_accuracy=of_text)
+
+
+def _block(classes: int) -> int:
+    """The number of images whose scores are computed at a time."""
+    return max(1, BLOCK // classes)
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
@@ -105,15 +148,21 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
     prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
     logs = prior.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
+    blocks = [part.split(_block(scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        head, text = logs.exp()
-        fused = torch.where(several[:, None], head * scores + text * text_logits, text / TOGETHER * text_logits)
-        value = F.cross_entropy(fused, labels)
-        value = value + PRIOR_WEIGHT * (logs - prior).square().sum()
+        value = PRIOR_WEIGHT * (logs - prior).square().sum()
         value.backward()
-        return value
+        total = value.detach()
+        for own, texts, truth, learned in zip(*blocks, strict=True):  # the gradients of all blocks add up
+            head, text = logs.exp()
+            texts = texts.to(own)
+            fused = torch.where(learned[:, None], head * own + text * texts, text / TOGETHER * texts)
+            value = F.cross_entropy(fused, truth, reduction="sum") / len(labels)
+            value.backward()
+            total = total + value.detach()
+        return total
 
     with torch.enable_grad():
         optimizer.step(loss)

@@ -15,7 +15,7 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import check_distinguishable, index_of
+from mgclip.names import check_distinguishable, index_of, indices_of, not_among
 from mgclip.words import closest, count
 
 
@@ -153,10 +153,10 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             "with --like and the first one, and learn its images again."
         )
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
-    for name, text in zip(other.class_names, other.class_texts, strict=True):
-        place = index_of(name, names)
+    found = indices_of(other.class_names, names)
+    check_distinguishable(not_among(other.class_names, names), names)
+    for name, text, place in zip(other.class_names, other.class_texts, found, strict=True):
         if place is None:
-            check_distinguishable([name], names)
             place = len(names)
             names.append(name)
             texts.append(text)

@@ -20,7 +20,7 @@ from mgclip.method.replay import Memory, balance_adapters, balance_head, check_r
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import index_of
+from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -99,7 +99,7 @@ class MGCLIP(LearnedModel):
             AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
         """
         task = self._task(images, labels, class_names, class_texts)
-        new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
+        new = [place for place, known in enumerate(indices_of(task.names, self.class_names)) if known is None]
         names = *self.class_names, *(task.names[place] for place in new)
         texts = *self.class_texts, *(task.texts[place] for place in new)
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
