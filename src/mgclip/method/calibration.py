@@ -28,10 +28,10 @@ It does not fade with more images, because learned images may be easier than tho
 TOGETHER = 0.7
 """Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
 
-FITTED = 2**25
-"""Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 8,192 classes, fewer with more."""
+FITTED = 2**24
+"""Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 4,096 classes, fewer with more."""
 
-BLOCK = 2**22
+BLOCK = 2**21
 """Scores that are computed at a time."""
 
 SHARES = (99, 95, 90)

@@ -75,6 +75,10 @@ class ShardsResult:
     known: int = 0
 
 
+class NoNewImage(InputError):
+    """All images of the shards were learned before."""
+
+
 def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -> None:
     """Check that a model can learn each image in passing. Raises ``InputError`` if it needs several passes."""
     if settings.compensation != "analytic":

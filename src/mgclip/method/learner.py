@@ -12,10 +12,9 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.errors import InputError
 from mgclip.method.alike_texts import warn_of_alike_texts
 from mgclip.method.compensation import append_rows
-from mgclip.method.learn_shards import ImageShard, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
+from mgclip.method.learn_shards import ImageShard, NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
@@ -152,14 +151,6 @@ class MGCLIP(LearnedModel):
 
         Warns:
             AlikeTexts: If a class text becomes the same tokens as another one.
-
-        Example:
-            >>> from mgclip import MGCLIP
-            >>> from mgclip.method.baselines.table import ANALYTIC
-            >>> from mgclip.stream.shards import find_shards
-            >>> model = MGCLIP.from_pretrained("iconclip", settings=ANALYTIC)
-            >>> model.learn_shards(find_shards("shards").train).images
-            24
         """
         self.encoder.require_own_adapters()
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
@@ -170,7 +161,7 @@ class MGCLIP(LearnedModel):
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
         if not len(learned.images):
-            raise InputError(f"There is no new image in the shards: {count(learned.known, 'image')} were learned before.")
+            raise NoNewImage(f"There is no new image in the shards: {count(learned.known, 'image')} were learned before.")
         places = indices_of(found, self.class_names)
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)

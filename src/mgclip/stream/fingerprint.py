@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from mgclip.stream.data import PARTS, Split
+from mgclip.stream.data import PARTS, Split, Subset
 from mgclip.stream.files import are_files
+from mgclip.stream.shard_images import ShardImages
 from mgclip.stream.tasks import Task
 from mgclip.words import count
 
@@ -98,7 +100,13 @@ def _pixels(images: Sequence[Any]) -> str | None:
 
 
 def _file_entries(images: Sequence[Any]) -> Iterable[bytes]:
-    """Name of every image that is a file, and the size of some. The path of the data does not count, so that it may move."""
+    """Name of every image that is a file, and the size of some; of others, name and size of their shards and their places there. The path of the data does
+    not count, so that it may move.
+    """
+    items = images.items if isinstance(images, Subset) else images
+    if isinstance(items, ShardImages):
+        yield from (os.fsencode(f"{Path(shard).name}:{Path(shard).stat().st_size}\0") for shard in items.shards)
+        yield items.places[images.positions if isinstance(images, Subset) else slice(None)].tobytes()
     every = max(1, len(images) // SIZES_CHECKED)
     for index in range(len(images) if are_files(images) else 0):
         image = images[index]

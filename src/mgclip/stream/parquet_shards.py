@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from mgclip.errors import InputError
@@ -45,6 +46,36 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
         yield data, str(value), f"row {number}"
     if number < 0:
         raise InputError(f"The shard {name} has no image.")
+
+
+def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
+    """The row group, the row in it, and the class of each image of a Parquet shard. Raises what ``parquet_items`` does."""
+    import pyarrow.parquet as pq
+
+    features, file = _features(name), pq.ParquetFile(name)
+    _image_column(features, name)
+    label = _label_column(features, name, label)
+    names = getattr(features[label], "names", None)
+    for group in range(file.num_row_groups):
+        for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
+            found = value if names is None else _named(names, value)
+            if found is None or not str(found).strip():
+                raise InputError(f"Row {row} of row group {group} of the shard {name} has no class in its columns.")
+            yield group, row, str(found)
+
+
+@lru_cache(maxsize=1024)
+def image_column(name: str) -> str:
+    """The column of images of a Parquet shard."""
+    return _image_column(_features(name), name)
+
+
+def _features(name: str) -> Any:
+    """The columns of a Parquet file and their types."""
+    import datasets
+    import pyarrow.parquet as pq
+
+    return datasets.Features.from_arrow_schema(pq.read_schema(name))
 
 
 def _named(names: list[str], value: Any) -> str | None:

@@ -69,6 +69,8 @@ class Shard:
                 last = member
         except InputError:
             raise
+        except ImportError as error:
+            raise InputError(f"Reading {self.name} needs another package ({first_line(error)}): install it.") from None
         except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
             raise DamagedShard(self.name, f"after {last}" if last else "at all", first_line(error)) from None
 

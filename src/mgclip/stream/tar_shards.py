@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
@@ -23,6 +24,7 @@ class _Watched:
 
     def __init__(self, file: Any) -> None:
         self.file, self.ended = file, False
+        self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> Any:
         data = self.file.read(size)
@@ -36,33 +38,56 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     """
     import fsspec
 
-    found = False
     with fsspec.open(name, "rb") as file:
-        watched = _Watched(file)
-        with tarfile.open(fileobj=watched, mode="r|*") as archive:  # type: ignore[call-overload]
-            for members in _groups(archive):
-                item = _item(name, members, label)
-                if item is not None:
-                    found = True
-                    yield item
-        if watched.ended:
-            raise EOFError("the archive ends too early")
+        yield from _items(name, label, file, "r|*", _read)
+
+
+def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
+    """The offset, the size and the class of each image of a tar shard that is not compressed. Raises what ``tar_items`` does."""
+
+    def place(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
+        return (member.offset_data, member.size) if _is_image(member.name) else _read(archive, member)
+
+    with Path(name).open("rb") as file:
+        for (start, size), class_name, _ in _items(name, label, file, "r:", place):
+            yield start, size, class_name
+
+
+def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.TarFile, tarfile.TarInfo], Any]) -> Iterator[Any]:
+    """What was read of each image in an archive, its class and its name."""
+    found, watched = False, _Watched(file)
+    with tarfile.open(fileobj=watched, mode=mode) as archive:  # type: ignore[call-overload]
+        for members in _groups(archive, read):
+            item = _item(name, members, label)
+            if item is not None:
+                found = True
+                yield item
+    if watched.ended:
+        raise EOFError("the archive ends too early")
     if not found:
         raise InputError(f"The shard {name} has no image.")
 
 
-def _groups(archive: tarfile.TarFile) -> Iterator[dict[str, bytes]]:
-    """The members of each image, by full name, in the order of the archive."""
-    group: dict[str, bytes] = {}
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return b"" if file is None else file.read()
+
+
+def _is_image(name: str) -> bool:
+    return f".{name.rpartition('.')[2].lower()}" in file_extensions()
+
+
+def _groups(archive: tarfile.TarFile, read: Callable[[tarfile.TarFile, tarfile.TarInfo], Any]) -> Iterator[dict[str, Any]]:
+    """What was read of the members of each image, by full name, in the order of the archive."""
+    group: dict[str, Any] = {}
     for member in archive:
         archive.members = []  # otherwise tarfile keeps all of them
         if not member.isreg() or member.name.rpartition("/")[2].startswith("."):
             continue
-        file = archive.extractfile(member)
         if group and _key(member.name) != _key(next(iter(group))):
             yield group
             group = {}
-        group[member.name] = b"" if file is None else file.read()
+        group[member.name] = read(archive, member)
     if group:
         yield group
 
@@ -73,9 +98,9 @@ def _key(name: str) -> str:
     return f"{folder}/{file.partition('.')[0]}"
 
 
-def _item(shard: str, members: dict[str, bytes], label: str) -> tuple[bytes, str, str] | None:
+def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, str] | None:
     """The image of a group of members with its class; None if there is no image among them."""
-    images = [name for name in members if f".{name.rpartition('.')[2].lower()}" in file_extensions()]
+    images = [name for name in members if _is_image(name)]
     if not images:
         return None
     if len(images) > 1:
@@ -87,7 +112,7 @@ def _item(shard: str, members: dict[str, bytes], label: str) -> tuple[bytes, str
     return members[images[0]], _class_name(str(value).strip(), shard, images[0]), images[0]
 
 
-def _label(members: dict[str, bytes], label: str) -> Any:
+def _label(members: dict[str, Any], label: str) -> Any:
     """The class in the members of one image, by their extensions."""
     about = json.loads(members["json"]) if "json" in members else {}
     about = about if isinstance(about, dict) else {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mgclip.clip import parallel
-from mgclip.method.learn_shards import Reader, ShardsResult, check_one_pass
+from mgclip.method.learn_shards import NoNewImage, Reader, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.names import canonical, indices_of
@@ -96,15 +96,23 @@ class ShardJob:
         progress = self._progress(model)
         parallel.wait()
         texts = dict(self.called.values())
-        learned = model.learn_shards(train, class_texts=texts, progress=progress, skip_unreadable=self.skip)
+        try:
+            learned = model.learn_shards(train, class_texts=texts, progress=progress, skip_unreadable=self.skip)
+        except NoNewImage:
+            self._finish()
+            raise
         note = self._note(model, learned, measured(model, tests, skip=self.skip), notes, time.perf_counter() - begun)
         held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
         model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
-        parallel.wait()
-        if parallel.is_main():
-            remove_task_checkpoints(folder)
+        self._finish()
         name, known = str(folder), len(model.class_names)
         return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
+
+    def _finish(self) -> None:
+        """Remove the partial sums, which are of no further use."""
+        parallel.wait()
+        if parallel.is_main():
+            remove_task_checkpoints(self.model)
 
     def _progress(self, model: MGCLIP) -> Path:
         """The folder for partial sums of this command: with the same CLIP, active version, settings, names and shards."""
