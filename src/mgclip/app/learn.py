@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -97,14 +97,15 @@ def learn_command(
     from mgclip.stream.shards import find_shards
     from mgclip.workflows.learn_job import read_job
 
-    given = {
+    given: dict[str, Any] = {
         "changes": changes or (),
         "prompt": prompt or (),
         "base": with_architecture(base, arch),
         "method": method,
         "like": like,
+        "names": names,
+        "skip_unreadable": on_bad_image == "skip",
     }
-    given |= {"names": names, "skip_unreadable": on_bad_image == "skip"}
     if shards := find_shards(folder, label=label):
         _check_for_shards(folder, {"--merge-names": merge_names, "--photos": photos, "--retention": retention})
         shards = _with_tests(shards, test, label) if test else shards

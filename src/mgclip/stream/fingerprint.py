@@ -100,8 +100,8 @@ def _pixels(images: Sequence[Any]) -> str | None:
 
 
 def _file_entries(images: Sequence[Any]) -> Iterable[bytes]:
-    """Name of every image that is a file, and the size of some; of others, name and size of their shards and their places there. The path of the data does
-    not count, so that it may move.
+    """Name of every image that is a file, and the size of some; of others, the names and sizes of their shards, and their places
+    in these. The path of the data does not count, so that it may move.
     """
     items = images.items if isinstance(images, Subset) else images
     if isinstance(items, ShardImages):

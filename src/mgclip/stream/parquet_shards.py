@@ -86,6 +86,7 @@ def _image_column(features: Any, shard: str) -> str:
     """The column of images."""
     import datasets
 
+    found: list[str]
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     found = found or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
     found = found or [name for name in IMAGES if name in features and features[name].dtype in ("binary", "large_binary")]

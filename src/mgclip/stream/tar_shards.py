@@ -81,7 +81,7 @@ def _groups(archive: tarfile.TarFile, read: Callable[[tarfile.TarFile, tarfile.T
     """What was read of the members of each image, by full name, in the order of the archive."""
     group: dict[str, Any] = {}
     for member in archive:
-        archive.members = []  # otherwise tarfile keeps all of them
+        archive.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps all of them
         if not member.isreg() or member.name.rpartition("/")[2].startswith("."):
             continue
         if group and _key(member.name) != _key(next(iter(group))):
