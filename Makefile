@@ -1,12 +1,12 @@
 # make demo: install, then learn 100 icon classes in 10 tasks.   make test: install what the tests need, then run the fast ones.
-# make test-all: the slow tests too.   make docs: the API page, in build/docs.
+# make test-all: the slow tests too.   make test-gpu: those that need an NVIDIA GPU.   make docs: the API page, in build/docs.
 # make PYTHON=python3.12 VENV=/some/where test: another interpreter, another folder.   make PINS= test: the newest dependencies.
 PYTHON ?= python3
 VENV ?= .venv
 PINS = -c constraints.txt
 PIP = $(VENV)/bin/pip
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all test-gpu lint docs clean
 
 demo: $(VENV)/with-icons
 	$(VENV)/bin/mgclip run icons100
@@ -16,6 +16,9 @@ test: lint
 
 test-all: lint $(VENV)/with-audit $(VENV)/with-docs
 	$(VENV)/bin/pytest -m "slow or not slow"
+
+test-gpu: $(VENV)/with-dev
+	$(VENV)/bin/pytest tests/gpu -m "slow or not slow"
 
 lint: $(VENV)/with-dev
 	$(VENV)/bin/ruff check .

@@ -1,15 +1,20 @@
 """Small copies of every data set in its true layout."""
 
 import io
+import pickle
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mgclip.stream import metadata
-from mgclip.stream.datasets import DATASETS, Published
+from mgclip.stream.datasets import DATASETS
+from mgclip.stream.entry import Published
+from mgclip.stream.lists import AIRCRAFT
+from mgclip.stream.toolbox import TOOLBOX
 
 FACTS = Path(str(files("mgclip") / "stream" / "metadata"))
 PIXEL = io.BytesIO()
@@ -108,6 +113,57 @@ def make_split_imagenet_r(root):
     )
 
 
+def folders_of(name):
+    """The class folders of a data set of the toolboxes, spelled as in its archive."""
+    table = TOOLBOX[name].table
+    names = metadata.class_names(table)
+    return {
+        "cub200-resplit": lambda: [f"{number:03}.{each}" for number, each in enumerate(names, 1)],
+        "imagenet-a": lambda: metadata.column(table, "wnid"),
+        "aircraft": lambda: [each.replace("/", "_") for each in names],
+        "ucf100": lambda: [each.replace(" ", "") for each in names],
+    }.get(name, lambda: [each.replace(" ", "_") for each in names[: TOOLBOX[name].classes]])()
+
+
+def make_toolbox(name, folder, test="test"):
+    """A maker of class folders in ``train/`` and ``test/``."""
+
+    def make(root):
+        for each in folders_of(name):
+            write(root / folder, f"train/{each}/1.jpg", f"train/{each}/2.jpg", f"{test}/{each}/3.jpg")
+
+    return make
+
+
+def make_aircraft(root):
+    place, number = root / "fgvc-aircraft-2013b" / "data", 0
+    for part, count in (("trainval", 2), ("test", 1)):
+        listed = [(f"{1 + number + i:07}", variant) for i, variant in enumerate(metadata.class_names(AIRCRAFT) * count)]
+        number += len(listed)
+        write(place / "images", *(f"{image}.jpg" for image, _ in listed))
+        write_lines(place / f"images_variant_{part}.txt", (" ".join(each) for each in listed))
+
+
+def make_tiny_imagenet(root):
+    place, synsets = root / "tiny-imagenet-200", metadata.column("tiny_imagenet_classes.tsv", "wnid")
+    write(place, *(f"train/{s}/images/{s}_{k}.JPEG" for s in synsets for k in range(2)), "test/images/test_0.JPEG")
+    for s in synsets:
+        write_lines(place / "train" / s / f"{s}_boxes.txt", [f"{s}_0.JPEG\t0\t0\t62\t62"])
+    write(place, *(f"val/images/val_{i}.JPEG" for i in range(len(synsets))))
+    answers = (f"val_{i}.JPEG\t{s}\t0\t32\t44\t62" for i, s in enumerate(reversed(synsets)))
+    write_lines(place / "val" / "val_annotations.txt", answers)
+
+
+def make_cifar(root):
+    """CIFAR-100 with one training and one test image for each class."""
+    place, rng = root / "cifar-100-python", np.random.default_rng(0)
+    place.mkdir(parents=True)
+    (place / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class_{c:02}" for c in range(100)]}, 2))
+    for part in ("train", "test"):
+        content = {"data": rng.integers(0, 256, (100, 3072), dtype=np.uint8), "fine_labels": list(range(100))}
+        (place / part).write_bytes(pickle.dumps(content, 2))
+
+
 def make_parquet(root, part, image, label, names, labels):
     from datasets import ClassLabel, Features, Image as ImageColumn  # isort: skip
     from datasets import Dataset as Table
@@ -142,6 +198,15 @@ MAKE = {
     "food101": make_food,
     "oxford-pets": make_pets,
     "caltech101": make_caltech,
+    "cub200-resplit": make_toolbox("cub200-resplit", "cub"),
+    "cars100": make_toolbox("cars100", "cars"),
+    "aircraft": make_aircraft,
+    "food100": make_toolbox("food100", "food101", "val"),
+    "ucf100": make_toolbox("ucf100", "ucf"),
+    "sun300": make_toolbox("sun300", "sun"),
+    "objectnet200": make_toolbox("objectnet200", "objectnet"),
+    "imagenet-a": make_toolbox("imagenet-a", "imagenet-a"),
+    "tiny-imagenet": make_tiny_imagenet,
 }
 SIZES = {  # of the small copies: classes, train, test
     "imagenet-r": (200, 200, 6000),
@@ -152,6 +217,7 @@ SIZES = {  # of the small copies: classes, train, test
     "food101": (101, 202, 101),
     "oxford-pets": (37, 37, 37),
     "caltech101": (101, 0, 202),
+    **{name: (entry.classes, 2 * entry.classes, entry.classes) for name, entry in TOOLBOX.items()},
 }
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mgclip.method.settings import Settings
     from mgclip.saving.versions import history
     from mgclip.stream.data import Dataset, Split
-    from mgclip.stream.datasets import DatasetEntry, register_dataset
+    from mgclip.stream.datasets import register_dataset
+    from mgclip.stream.entry import DatasetEntry
     from mgclip.workflows.classifier import MGCLIPClassifier
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 _MODULES = {
     "MGCLIP": "mgclip.method.learner",
     "Dataset": "mgclip.stream.data",
-    "DatasetEntry": "mgclip.stream.datasets",
+    "DatasetEntry": "mgclip.stream.entry",
     "FeatureClassifier": "mgclip.method.baselines.features",
     "FeatureTask": "mgclip.method.baselines.features",
     "MGCLIPClassifier": "mgclip.workflows.classifier",

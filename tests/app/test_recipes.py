@@ -8,4 +8,6 @@ def test_recipes(mgclip):
     assert code == 0
     assert "icons100" in out
     code, out, _ = mgclip("recipes", "--json")
-    assert json.loads(out)["cifar100"]["expected_last"] == 80.57
+    recipes = json.loads(out)
+    assert recipes["cifar100"]["expected_last"] == 80.57
+    assert (recipes["sun-laion-b150"]["data"], recipes["sun-laion-b150"]["initial_classes"]) == ("sun300", 150)

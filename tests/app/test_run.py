@@ -7,6 +7,7 @@ from conftest import month_folders
 
 from mgclip.app.display import RunDisplay
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+from mgclip.experiment.reproduce import PublishedResult
 
 QUICK = ("tasks=2", "train_per_class=2", "test_per_class=2", "epochs=1")
 
@@ -44,6 +45,21 @@ def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
         code, _, err = mgclip("run", *words, "--resume", tmp_path / "run")
         assert code == 2
         assert sentence in err
+
+
+def test_published_results_are_printed_next_to_the_measured_ones(mgclip, tiny_clip, tmp_path, monkeypatch):
+    results = {
+        method: PublishedResult(recipe="icons100", method=method, avg=92.04, last=last)
+        for method, last in (("simplecil", 86.9), ("other", None))
+    }
+    monkeypatch.setattr("mgclip.experiment.published.published_results", lambda recipe: results)
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=simplecil")
+    code, out, _ = mgclip(*words, "--out", tmp_path / "run")
+    assert code == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())["simplecil"]
+    average, last = f"{100 * summary['average']:.2f}", f"{100 * summary['last']:.2f}"
+    assert f"simplecil Avg: published 92.04, measured {average}\nsimplecil Last: published 86.90, measured {last}\n" in out
+    assert "other Avg: published 92.04, not run\n" in out and "other Last" not in out
 
 
 def test_a_stopped_run_prints_the_command_that_resumes_it(mgclip, tiny_clip, tmp_path, monkeypatch):

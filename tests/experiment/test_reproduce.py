@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mgclip.errors import InputError
-from mgclip.experiment.recipe import load_recipe, shipped_recipes
+from mgclip.experiment.recipe import load_recipe
+from mgclip.experiment.recipe_files import shipped_recipes
 from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables

@@ -90,14 +90,15 @@ def images(place: Path) -> Target:
 
 def recipes(place: Path) -> Target:
     """Recipe files and changes to them."""
-    from mgclip.experiment.recipe import load_recipe, shipped_recipes
+    from mgclip.experiment.recipe import load_recipe
+    from mgclip.experiment.recipe_files import shipped_recipes
 
     def read(there: Path) -> None:
         load_recipe(str(there / "r.yaml"))
         text = (there / "r.yaml").read_bytes().decode("utf-8", "replace")
         load_recipe("icons100", [line for line in text.splitlines() if "=" in line])
 
-    shipped = [file.read_bytes() for file in shipped_recipes().values()]
+    shipped = [file.read_bytes() for file in dict.fromkeys(shipped_recipes().values())]
     (place / "r.yaml").write_bytes(shipped[0])
     bomb = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
         b"%c: &%c [%s]\n" % (c + 1, c + 1, b",".join([b"*%c" % c] * 9)) for c in range(97, 108)

@@ -13,6 +13,7 @@ from made_runs import HOSTILE, evaluation, make_run, matrix
 from PIL import Image
 from report_pages import cells, read
 
+from mgclip.experiment.recipe import load_recipe
 from mgclip.report.page import write_evaluation, write_report
 from mgclip.report.page_classes import data_uri
 from mgclip.report.run_data import labels, read_runs
@@ -57,6 +58,27 @@ def test_the_page_of_a_run_shows_its_numbers(tmp_path):
     for column in (1, 2, 3, 4, 8):
         assert sum("best" in row[column] for row in summary) == 1
     assert cells(text, "Seconds")[2] == ["mg-clip", "6.8 + 1.5", *["2.2 + 0.5"] * 3]
+
+
+def test_published_results_stand_next_to_those_of_the_same_setting(tmp_path):
+    """A run is made of the settings of a shipped recipe, with made-up numbers."""
+    settings = load_recipe("cars-laion", ["methods=simplecil,mg-clip", "data_path=/data"]).model_dump(mode="json")
+    kept = {key: value for key, value in settings.items() if key not in ("methods", "seed", "classes_per_task", "tasks")}
+
+    def page(place, **changes):
+        run = make_run(place, methods=("simplecil", "mg-clip"), tasks=10, per_task=10, **{**kept, **changes})
+        return run, write_report([run], run / "report.html").read_text(encoding="utf-8")
+
+    run, text = page(tmp_path / "same")
+    read(run / "report.html")
+    head, *rows = cells(text, "Published and measured")
+    assert head == ["method", "published Avg", "published Last", "measured Avg", "measured Last"]
+    summary = read_runs([run])[0].results[0].summary
+    measured = [f"{100 * summary[key]:.2f}" for key in ("average", "last")]
+    assert rows[0] == ["simplecil (arXiv 2305.19270)", "92.00", "86.90", *measured]
+    assert rows[1] == ["ranpac (with an adapter of the first task)", "93.70", "90.00", "–", "–"]
+    assert "Published results" not in page(tmp_path / "other", clip="openai/clip-vit-base-patch16")[1]
+    assert "Published results" not in page(tmp_path / "half", initial_classes=50)[1]
 
 
 def test_the_best_value_of_each_column_is_marked(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from layouts import (
     MAKE,
     SIZES,
     make_caltech,
+    make_cifar,
     make_cub,
     make_imagenet,
     make_parquet,
@@ -21,6 +23,7 @@ from PIL import Image
 
 from mgclip.stream import check, metadata
 from mgclip.stream.datasets import DATASETS, load_dataset
+from mgclip.stream.entry import Published
 
 
 def test_the_list_has_every_data_set(mgclip):
@@ -143,6 +146,17 @@ def test_the_check_reads_icons_and_parquet_files(tmp_path, mgclip):
     assert code == 1
     assert [finding["kind"] for finding in json.loads(output)["findings"]] == ["wrong count", "wrong count"]
     assert json.loads(output)["opened"] == 74
+
+
+def test_the_check_reads_cifar_100(tmp_path, monkeypatch, mgclip):
+    make_cifar(tmp_path)
+    small = Published(100, (1, 1))
+    monkeypatch.setitem(DATASETS, "cifar100", replace(DATASETS["cifar100"], train=small, test=small))
+    code, output, _ = mgclip("data", "check", "cifar100", tmp_path, "--json")
+    assert code == 0
+    report = json.loads(output)
+    assert (len(report["classes"]), report["opened"], report["ok"]) == (100, 200, True)
+    assert {"cifar100", "cifar100-laion", "cifar100-laion-b50"} <= set(report["recipes"])
 
 
 def test_the_check_reports_missing_data(tmp_path, mgclip):

@@ -33,8 +33,8 @@ def test_damaged_lists_are_refused(tmp_path):
     damaged("image_class_labels.txt", "5 2", "5 201", "give image 5 no class or no part")
     make_food(tmp_path)
     (tmp_path / "food-101" / "meta" / "test.txt").write_text("plum_pie/1\n")
-    with pytest.raises(InputError, match=r"test\.txt must name images of the data set's classes; found 'plum_pie/1'"):
+    with pytest.raises(InputError, match=r"test\.txt must name images of the data set's classes; found 'plum_pie/1\.jpg'"):
         load_dataset("food101", path=str(tmp_path))
     (tmp_path / "food-101" / "meta" / "test.txt").write_text("apple_pie/12\napple_pie/12\n")
-    with pytest.raises(InputError, match=r"test\.txt must name each image once; found 'apple_pie/12' again"):
+    with pytest.raises(InputError, match=r"test\.txt must name each image once; found 'apple_pie/12\.jpg' again"):
         load_dataset("food101", path=str(tmp_path))

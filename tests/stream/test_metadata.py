@@ -3,6 +3,7 @@
 import gzip
 from collections import Counter
 
+import pytest
 from layouts import (
     FACTS,
     IMAGENET,
@@ -47,7 +48,7 @@ def test_imagenet_r_and_imagenet_name_the_same_classes():
 def test_the_metadata_are_the_published_files(golden):
     published = golden.parent / "facts"
     for file in FACTS.iterdir():
-        if file.name != "imagenet1k_classes.tsv":
+        if file.name not in ("imagenet1k_classes.tsv", "imagenet_a_classes.tsv", "tiny_imagenet_classes.tsv"):
             assert file.read_bytes() == (published / file.name).read_bytes(), file.name
     lines = [line.split("\t") for line in (published / "imagenet1k_classes.tsv").read_text().splitlines()]
     names = [row[lines[0].index("name")] for row in lines[1:]]
@@ -57,3 +58,26 @@ def test_the_metadata_are_the_published_files(golden):
     assert [row[2] for row in hundred] == names[:100]
     listed = gzip.decompress((published / "imagenet_r_test_split.txt.gz").read_bytes()).decode().split()
     assert metadata.imagenet_r_test_files() == {line for line in listed if not line.endswith(".py")}
+
+
+def test_imagenet_a_has_the_complete_names_of_which_its_published_list_has_the_first_words():
+    first = metadata.column("setting_b_classes.tsv#imagenet-a", "name")
+    assert tuple(name.split()[0] for name in metadata.class_names("imagenet_a_classes.tsv")) == first
+    assert first.count("American") == 4 and len(set(metadata.class_names("imagenet_a_classes.tsv"))) == 200
+    one = dict(zip(IMAGENET, metadata.class_names("imagenet1k_classes.tsv"), strict=True))
+    named = dict(zip(*(metadata.column("imagenet_a_classes.tsv", each) for each in ("wnid", "name")), strict=True))
+    assert sum(one[wnid] != name for wnid, name in named.items()) == 9  # where the list has another word for the class
+
+
+def test_tiny_imagenet_has_the_names_of_imagenet():
+    one = dict(zip(IMAGENET, metadata.class_names("imagenet1k_classes.tsv"), strict=True))
+    synsets = metadata.column("tiny_imagenet_classes.tsv", "wnid")
+    assert list(synsets) == sorted(set(synsets))
+    assert [one[wnid] for wnid in synsets] == list(metadata.class_names("tiny_imagenet_classes.tsv"))
+
+
+@pytest.mark.parametrize("table", sorted({which.table for which in DATASETS.values() if which.table}))
+def test_no_two_classes_look_the_same_in_folders_and_lists(table):
+    names = metadata.class_names(table)
+    twice = 2 if table == "imagenet1k_classes.tsv" else 0
+    assert len({metadata.fold(name) for name in names}) == len(names) - twice

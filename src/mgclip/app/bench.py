@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,21 +12,35 @@ from mgclip.errors import InputError
 from mgclip.words import count
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mgclip.bench.measure import BenchResult
     from mgclip.bench.stream import Stream
 
 
 def bench_command(
     shape: Annotated[
-        str, typer.Option(help="vit-b-16, vit-b-32, vit-l-14, siglip-b-16 (random weights) or iconclip.")
-    ] = "iconclip",
+        str,
+        typer.Option(
+            help="vit-b-16, vit-b-32, vit-l-14, siglip-b-16 (random weights) or iconclip, or several with commas; default: "
+            "iconclip, on a GPU vit-b-16,vit-l-14."
+        ),
+    ] = "",
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 10,
     classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 10,
     train_per_class: Annotated[int, typer.Option(min=1, help="Training images per class.")] = 500,
     test_per_class: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 100,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the adapter phase.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Batch size of the adapter phase.")] = 128,
-    images: Annotated[int, typer.Option(min=1, help="Batch size used for timing.")] = 16,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images per timed pass; default: 16, on a GPU 128 or as many as fit.")
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Precisions of the towers to compare: float32, bfloat16, float16; default: float32, on a GPU all three."
+        ),
+    ] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; their medians are reported.")] = 5,
     memory: Annotated[bool, typer.Option("--memory", help="Also measure the peak memory of training.")] = False,
     estimate: Annotated[
@@ -35,34 +49,59 @@ def bench_command(
     as_json: Json = False,
 ) -> None:
     """Time training, encoding and prediction, extrapolate to a complete stream, and compare with a naive implementation."""
-    from mgclip.bench.measure import bench
-    from mgclip.bench.prediction import prediction_times
-    from mgclip.bench.shapes import SHAPES
     from mgclip.bench.stream import Stream
+    from mgclip.clip.parallel import local_device
 
-    if shape not in SHAPES:
-        raise InputError(f"There is no shape {shape}: use one of {', '.join(SHAPES)}.")
+    on_gpu = local_device().type == "cuda"
+    shapes = _known("shape", shape or ("vit-b-16,vit-l-14" if on_gpu and not estimate else "iconclip"))
+    precisions = _known("precision", precision or ("float32,bfloat16,float16" if on_gpu else "float32"))
     stream = Stream(tasks, classes, train_per_class, test_per_class, epochs, batch)
-    if estimate:
-        _estimate(shape, stream, as_json=as_json)
-        return
+    results: list[Any] = []
+    for each in shapes:
+        if estimate:
+            results.append(_estimated(each, stream))
+        else:
+            results.append(_measured(each, stream, precisions, rounds=rounds, images=images, memory=memory))
+        if not as_json:
+            (_show_estimate if estimate else _show)(results[-1])
+    if as_json:
+        print_json(results[0] if len(results) == 1 else results)
+
+
+def _known(kind: str, words: str) -> list[str]:
+    """The shapes or precisions in a list with commas. Raises ``InputError`` if there is no such one."""
+    from mgclip.bench.shapes import SHAPES
+    from mgclip.clip.compute import DTYPES
+
+    known = {"shape": SHAPES, "precision": (*DTYPES,)}[kind]
+    found = [word.strip() for word in words.split(",")]
+    for word in found:
+        if word not in known:
+            raise InputError(f"There is no {kind} {word}: use one of {', '.join(known)}.")
+    return found
+
+
+def _measured(shape: str, stream: Stream, precisions: list[Any], *, rounds: int, images: int | None, memory: bool) -> BenchResult:
+    from mgclip.bench.measure import bench
+    from mgclip.bench.memory import training_peak
+    from mgclip.bench.precision import default_batch, precision_speeds
+    from mgclip.bench.prediction import prediction_times
+
+    images = images or default_batch(shape)
     result = bench(shape, stream, rounds=rounds, images=images)
+    result["precisions"] = precision_speeds(shape, precisions, rounds=rounds, images=images)
     result["prediction"] = prediction_times(shape, classes=(100, 10_000), batch=64, rounds=rounds)
     if memory:
-        from mgclip.bench.memory import training_peak
-
-        result["peak_memory"] = training_peak(shape, batch)
-    if as_json:
-        print_json(result)
-    else:
-        _show(result)
+        result["peak_memory"] = training_peak(shape, stream.batch)
+    return result
 
 
 def _show(result: BenchResult) -> None:
     from mgclip.app.display import make_table, out
 
     columns = ("ours", "naive", "naive / ours")
-    title = f"{result['shape']}, {count(result['threads'], 'thread')}: milliseconds"
+    device = count(result["threads"], "thread") if result["device"] == "cpu" else result["device"]
+    title = f"{result['shape']}, {device}: milliseconds"
     units = make_table("step", *columns, title=title)
     composed = make_table("stream", *columns, title="extrapolated, seconds")
     for name, t in result["units"].items():
@@ -72,10 +111,7 @@ def _show(result: BenchResult) -> None:
         composed.add_row(name, f"{each['ours']:,.2f}", f"{each['plain']:,.2f}", f"{each['ratio']:.2f}")
     out.print(units)
     out.print(composed)
-    speed, share = result["images_per_second"], result["share_of_peak"]
-    out.print(f"matrix multiplication: {result['matmul_peak'] / 1e9:,.0f} GFLOP/s")
-    for phase in ("training", "encoding"):
-        out.print(f"{phase}: {speed[phase]:,.1f} images/s, {100 * share[phase]:.0f} % of the speed of matrix multiplication")
+    out.print(_precision_table(result))
     predicted = result["prediction"]
     answers = make_table(
         "head",
@@ -95,18 +131,34 @@ def _show(result: BenchResult) -> None:
         out.print(f"peak memory of training with batch size {peak['batch']}: {peak['peak'] / 2**30:.2f} GiB")
 
 
-def _estimate(shape: str, stream: Stream, *, as_json: bool) -> None:
-    from mgclip.app.display import make_table, out
+def _precision_table(result: BenchResult) -> Table:
+    from mgclip.app.display import make_table
+
+    title = f"{count(result['images'], 'image')} per pass: images/s, share of the speed of matrix multiplication"
+    table = make_table("precision", "TFLOP/s", "pass", "ours", "naive", "share", "GiB", title=title)
+    for speed in result["precisions"]:
+        for name, each in (("training", speed["training"]), ("encoding", speed["encoding"])):
+            memory = f"{each['memory'] / 2**30:.2f}" if each["memory"] else "-"
+            speeds = (f"{each['ours']:,.1f}", f"{each['plain']:,.1f}", f"{100 * each['share_of_peak']:.0f} %")
+            table.add_row(speed["precision"], f"{speed['matmul_peak'] / 1e12:,.2f}", name, *speeds, memory)
+    return table
+
+
+def _estimated(shape: str, stream: Stream) -> dict[str, Any]:
     from mgclip.bench.estimate import MACHINES, adapter_count, estimate
     from mgclip.bench.shapes import make_config
 
     config = make_config(shape)
     found = {m.name: estimate(config, stream, m, adapter_numbers=adapter_count(config)) for m in MACHINES}
-    if as_json:
-        print_json({"shape": shape, "stream": vars(stream), "estimate": found})
-        return
+    return {"shape": shape, "stream": vars(stream), "estimate": found}
+
+
+def _show_estimate(result: dict[str, Any]) -> None:
+    from mgclip.app.display import make_table, out
+
+    found = result["estimate"]
     parts = ("training", "features", "evaluation", "communication", "total")
-    table = make_table("machine", *parts, title=f"{shape}: minutes in the two towers, computed, not measured")
+    table = make_table("machine", *parts, title=f"{result['shape']}: minutes in the two towers, computed, not measured")
     for name, cost in found.items():
         table.add_row(name, *(f"{cost[part] / 60:,.2f}" for part in parts))
     out.print(table)

@@ -13,7 +13,7 @@ from mgclip.words import count
 
 if TYPE_CHECKING:
     from mgclip.stream.check import DatasetReport
-    from mgclip.stream.datasets import DatasetEntry
+    from mgclip.stream.entry import DatasetEntry
 
 app = typer.Typer(
     help="List the data sets, or check that your copy of one is complete.", no_args_is_help=True, rich_markup_mode=None

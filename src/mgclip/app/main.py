@@ -57,12 +57,12 @@ COMPUTING: tuple[Callable[..., Any], ...] = (
     studio.studio_command,
     gap.gap_command,
     conform.conform_command,
+    bench.bench_command,
 )
 OTHERS: tuple[Callable[..., Any], ...] = (
     versions.history_command,
     versions.undo_command,
     report.report_command,
-    bench.bench_command,
     recipes.recipes_command,
     backbones.backbones_command,
     backbones.fetch_command,

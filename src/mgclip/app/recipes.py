@@ -9,7 +9,8 @@ from mgclip.app.streams import print_json
 def recipes_command(as_json: Json = False) -> None:
     """List the experiments that can be run by name, and what each needs."""
     from mgclip.app.display import make_table, out
-    from mgclip.experiment.recipe import load_recipe, shipped_recipes
+    from mgclip.experiment.recipe import load_recipe
+    from mgclip.experiment.recipe_files import shipped_recipes
 
     recipes = {name: load_recipe(name) for name in shipped_recipes()}
     if as_json:

@@ -128,20 +128,20 @@ def _draw(folder: Path, summaries: Mapping[str, Summary], name: str) -> None:
 
 def _print(opened: OpenRun, summaries: Mapping[str, Summary], page: Path) -> None:
     from mgclip.app.display import out, percent, retention_table, summary_table
-    from mgclip.experiment.recipe import as_shipped
+    from mgclip.experiment.published import published_results
     from mgclip.experiment.run_folder import SKIPPED
 
     recipe, folder = opened.recipe, opened.folder
     out.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
     if (table := retention_table(summaries)) is not None:
         out.print(table)
-    if as_shipped(recipe) and (summary := summaries.get("mg-clip")) is not None:
-        for name, published, measured in (
-            ("Avg", recipe.expected_avg, summary["average"]),
-            ("Last", recipe.expected_last, summary["last"]),
-        ):
-            if published is not None:
-                out.print(f"mg-clip {name}: published {published:.2f}, measured {percent(measured)}")
+    for method, published in published_results(recipe).items():
+        found = summaries.get(method)
+        shares = (None, None) if found is None else (found["average"], found["last"])
+        for name, stated, share in zip(("Avg", "Last"), (published.avg, published.last), shares, strict=True):
+            if stated is not None:
+                measured = "not run" if share is None else f"measured {percent(share)}"
+                out.print(f"{method} {name}: published {stated:.2f}, {measured}")
     if opened.skipped:
         out.print(f"skipped {count(len(opened.skipped), 'unreadable image')}: {folder / SKIPPED}")
     out.print(f"records, models and accuracy.svg: {folder}")

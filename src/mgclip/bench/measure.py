@@ -17,15 +17,18 @@ from typing_extensions import NotRequired, TypedDict
 
 from mgclip.bench.flops import image_flops
 from mgclip.bench.memory import Peak
-from mgclip.bench.shapes import make_backbone
+from mgclip.bench.shapes import make_backbone, make_config
 from mgclip.bench.stream import HEAD_BATCH, Comparison, Stream, Units, compose
 from mgclip.clip.adapters import adapter_weights
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.compute import DTYPES, Precision
+from mgclip.clip.parallel import device_name, local_device
 from mgclip.method.compensation import cosines
 from mgclip.method.prepare import prepare
 from mgclip.method.settings import Settings
 
 if TYPE_CHECKING:
+    from mgclip.bench.precision import PrecisionSpeed
     from mgclip.bench.prediction import PredictionTimes
 
 TEXTS = 100
@@ -38,8 +41,10 @@ class BenchResult(TypedDict):
     """What ``mgclip bench`` reports; ``ours`` is this package, ``plain`` the naive implementation."""
 
     shape: str
+    device: str
     stream: dict[str, int]
     rounds: int
+    images: int
     threads: int
     matmul_peak: float
     images_per_second: dict[str, float]
@@ -47,18 +52,23 @@ class BenchResult(TypedDict):
     units: dict[str, dict[str, float]]
     composed: dict[str, Comparison]
     prediction: NotRequired[PredictionTimes]
+    precisions: NotRequired[list[PrecisionSpeed]]
     peak_memory: NotRequired[Peak]
 
 
 def seconds(work: Work) -> float:
-    """The time of one call, including the work of a GPU."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """The time of one call, including the work that it leaves to a GPU."""
+    wait_for_gpu()
     start = time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait_for_gpu()
     return time.perf_counter() - start
+
+
+def wait_for_gpu() -> None:
+    """Wait until the GPU, if this process uses one, has finished its work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
@@ -72,10 +82,11 @@ def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def matmul_peak(rounds: int = 5, size: int = 4096) -> float:
-    """Operations per second of a float32 matrix multiplication on this machine: the best of several large square products."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+def matmul_peak(precision: Precision = "float32", rounds: int = 5) -> float:
+    """Operations per second of a matrix multiplication on this device: the best of several large square products."""
+    device = local_device()
+    size = 8192 if device.type == "cuda" else 4096
+    a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
     torch.mm(a, b)
     return float(2 * size**3 / min(seconds(lambda: torch.mm(a, b)) for _ in range(rounds)))
 
@@ -173,7 +184,7 @@ def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> di
 
 
 def bench(shape: str, stream: Stream, *, rounds: int, images: int) -> BenchResult:
-    """Measure a shape and compose a stream; see ``measure_units`` for the arguments."""
+    """Measure a shape in float32 and compose a stream; see ``measure_units`` for the arguments."""
     peak = matmul_peak()
     units = measure_units(shape, stream, rounds=rounds, images=images)
 
@@ -182,11 +193,13 @@ def bench(shape: str, stream: Stream, *, rounds: int, images: int) -> BenchResul
 
     medians = {name: {who: statistics.median(t) for who, t in times.items()} for name, times in units.items()}
     trained, encoded = medians["image_trained"]["ours"], medians["image"]["ours"]
-    config: Any = make_backbone(shape).model.config
+    config: Any = make_config(shape)
     return {
         "shape": shape,
+        "device": device_name(local_device()),
         "stream": asdict(stream),
         "rounds": rounds,
+        "images": images,
         "threads": torch.get_num_threads(),
         "matmul_peak": peak,
         "images_per_second": {"training": 1 / trained, "encoding": 1 / encoded},

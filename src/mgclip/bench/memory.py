@@ -52,7 +52,7 @@ def _train(shape: str, batch: int, send: Connection) -> None:
     task = TaskData(0, pixels, torch.arange(batch) % 10, names, names)
     objective = task_objective(backbone, task, settings)
     train_adapters(model.backbone, objective, adapter_phase(settings, 0, 1), on_step=lambda step: None)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident_peak()
+    peak = torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" else resident_peak()
     send.send((float(peak), min(backbone.compute.micro_batch, batch)))
 
 

@@ -38,12 +38,13 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
     from transformers import AutoModel, CLIPImageProcessorPil, SiglipImageProcessorPil
 
     torch.manual_seed(0)
-    model: Any = AutoModel.from_config(make_config(shape), attn_implementation="sdpa")
+    with local_device():  # a GPU draws the weights faster
+        model: Any = AutoModel.from_config(make_config(shape), attn_implementation="sdpa")
     model.float().eval().requires_grad_(False)
     if shortcut:
         compute_class_token_only_in_last_layer(model)
     processor = SiglipImageProcessorPil() if shape in SIGLIP else CLIPImageProcessorPil()
-    return Backbone(model.to(local_device()), openai_tokenizer(), processor, shape, "random weights")
+    return Backbone(model, openai_tokenizer(), processor, shape, "random weights")
 
 
 def make_config(shape: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 from mgclip.errors import MGCLIPError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Result = TypeVar("Result")
 
 CPU_ACTIVATION_BYTES = 7 << 27
@@ -33,8 +34,7 @@ class Compute:
 
     def autocast(self, device: torch.device) -> Any:
         """Return the context in which the towers run."""
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
-        return torch.autocast(device.type, dtype, enabled=self.precision != "float32")
+        return torch.autocast(device.type, DTYPES[self.precision], enabled=self.precision != "float32")
 
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""

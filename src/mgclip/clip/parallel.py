@@ -1,7 +1,8 @@
 """Distributed helpers: rank, sums, gathering. With one process they do nothing.
 
-``accelerate launch`` or ``torchrun`` starts the processes; accelerate connects them (NCCL on GPUs, gloo on CPUs). Each process
-has the complete model and the same state. The images are sharded and the results summed or gathered, so the states stay equal.
+``accelerate launch`` or ``torchrun`` starts the processes; accelerate connects them, with NCCL if each has a GPU, otherwise with
+gloo. Each process has the complete model and the same state. The images are sharded and the results summed or gathered, so the
+states stay equal.
 """
 
 from __future__ import annotations
@@ -44,13 +45,27 @@ def _state() -> Any:
     """The state of accelerate. Raises ``MGCLIPError`` if the processes are not connected to each other."""
     from accelerate import PartialState
 
-    state = PartialState(cpu=local_device().type == "cpu", timeout=TIMEOUT)
+    on_cpu = local_device().type == "cpu"
+    state = PartialState(cpu=on_cpu, timeout=TIMEOUT, backend="gloo" if not on_cpu and _needs_gloo() else None)
     if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the number of connected processes is {state.num_processes}: start "
             "them with `torchrun` or `accelerate launch`, or unset WORLD_SIZE."
         )
     return state
+
+
+def _needs_gloo() -> bool:
+    """Whether gloo connects processes with GPUs: if the program chose it, or if some share a GPU, which NCCL refuses."""
+    if torch.distributed.is_initialized():
+        return bool(torch.distributed.get_backend() == "gloo")
+    return _number("LOCAL_WORLD_SIZE", 1) > torch.cuda.device_count()
+
+
+def _exchange_device() -> torch.device:
+    """Where tensors are exchanged: on the GPU, or on the CPU through gloo."""
+    state = _state()
+    return torch.device("cpu") if torch.distributed.get_backend() == "gloo" else state.device
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -93,6 +108,11 @@ def local_device() -> torch.device:
     return torch.device("cuda", _number("LOCAL_RANK", 0) % torch.cuda.device_count())
 
 
+def device_name(device: torch.device) -> str:
+    """What records call a device: the name of a GPU, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def checked_device(device: str | torch.device) -> torch.device:
     """Return a device. Raises ``InputError`` if this machine does not have it, or if it has no double precision."""
     try:
@@ -128,7 +148,7 @@ def summed_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
     from accelerate.utils import reduce
 
     kind = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-    flat = torch.cat([tensor.detach().flatten().to(kind) for tensor in tensors]).to(_state().device)
+    flat = torch.cat([tensor.detach().flatten().to(kind) for tensor in tensors]).to(_exchange_device())
     total = reduce(flat, "sum").to(tensors[0].device).split([tensor.numel() for tensor in tensors])
     return [part.view_as(tensor) for tensor, part in zip(tensors, total, strict=True)]
 
@@ -140,7 +160,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     from accelerate.utils import gather, pad_across_processes
 
     _, count = rank_and_world_size()
-    own = rows.contiguous().to(_state().device)
+    own = rows.contiguous().to(_exchange_device())
     sizes = gather(torch.tensor([len(own)], device=own.device))
     padded = gather(pad_across_processes(own, dim=0)).view(count, -1, *rows.shape[1:])
     return torch.cat([part[:size] for part, size in zip(padded, sizes.tolist(), strict=True)]).to(rows.device)
@@ -152,4 +172,4 @@ def broadcast_float(value: float) -> float:
         return value
     from accelerate.utils import broadcast
 
-    return float(broadcast(torch.tensor([value], dtype=torch.float64, device=_state().device))[0])
+    return float(broadcast(torch.tensor([value], dtype=torch.float64, device=_exchange_device()))[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,18 @@ PUBLISHED = (
     PublishedCLIP("facebook/metaclip-2-worldwide-huge-quickgelu", "MetaCLIP 2 ViT-H/14", 224, 1859, NO_COMMERCE),
 )
 """Examples: other sizes and training data of these kinds load too."""
+
+OPENAI_FILES = {
+    "openai/clip-vit-base-patch32": "ViT-B-32.pt",
+    "openai/clip-vit-base-patch16": "ViT-B-16.pt",
+    "openai/clip-vit-large-patch14": "ViT-L-14.pt",
+    "openai/clip-vit-large-patch14-336": "ViT-L-14-336px.pt",
+}
+"""Hub id -> the name of the file with the same weights that OpenAI published."""
+
+
+def same_clip(given: str, published: str) -> bool:
+    """Whether ``given`` names the CLIP with the hub id ``published``: by that id, or by a path that ends as the id does or in the
+    name of OpenAI's file. `mgclip backbones --json` fetches a CLIP into a folder of this name.
+    """
+    return given == published or Path(given).name in (Path(published).name, OPENAI_FILES.get(published))

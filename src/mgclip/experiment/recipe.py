@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
+from mgclip.clip.published import same_clip
 from mgclip.errors import InputError
+from mgclip.experiment.recipe_files import is_file, recipe_values, shipped_recipes
 from mgclip.method.baselines import options
 from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD
 from mgclip.method.build_settings import build
@@ -19,7 +19,7 @@ from mgclip.stream.data import Filter
 from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
 from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
-from mgclip.words import ended, nearest
+from mgclip.words import nearest
 
 Logger = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -111,7 +111,7 @@ class Recipe(Settings):
     def _from_file(cls, order: str | int | list[int | str]) -> str | int | list[int | str]:
         """The order in a file is part of the recipe from then on, so that a run does not depend on the file."""
         if isinstance(order, str) and order not in KEYWORDS:
-            if not _is_file(file := Path(order).expanduser()):
+            if not is_file(file := Path(order).expanduser()):
                 raise ValueError(f"must be {', '.join(KEYWORDS)}, a number, a list or a file; found {order!r}")
             return read_order(file)
         return order
@@ -162,12 +162,6 @@ class Recipe(Settings):
         return Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Name -> file of every recipe inside the package."""
-    folder = Path(str(files("mgclip") / "recipes"))
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
-
-
 def recipes_for(data: str) -> list[str]:
     """The names of the shipped recipes that use a data set."""
     return [name for name in shipped_recipes() if load_recipe(name).data == data]
@@ -187,53 +181,21 @@ def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
         >>> load_recipe("icons100", ["epochs=2", "methods=mg-clip,zero-shot"]).methods
         ['mg-clip', 'zero-shot']
     """
-    return build_recipe({**_read(reference, ()), **dict(map(parse_change, changes))}, source=reference)
-
-
-def _read(reference: str, chain: tuple[str, ...]) -> dict[str, Any]:
-    recipes = shipped_recipes()
-    file = recipes.get(reference, Path(reference))
-    if reference not in recipes and not _is_file(file):
-        raise InputError(ended(f"There is no recipe {reference}{nearest(reference, recipes)}"))
-    if reference in chain:
-        raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
-    values = read_yaml(file)
-    inherited: dict[str, Any] = {}
-    if "extends" in values:
-        other = values["extends"]
-        if not isinstance(other, str):
-            raise InputError(f"{file} extends a value of type {type(other).__name__}: give a recipe's name or file.")
-        sibling = str(file.parent / other)
-        inherited = _read(sibling if _is_file(sibling) else other, (*chain, reference))
-    return {**inherited, "name": file.stem, **{key: value for key, value in values.items() if key != "extends"}}
-
-
-def _is_file(name: str | Path) -> bool:
-    """Whether there is such a file."""
-    return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The settings in a YAML file. Raises ``InputError`` if it cannot be read, is not YAML, or contains something else."""
-    try:
-        values = parse_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")
-    return values
+    return build_recipe({**recipe_values(reference), **dict(map(parse_change, changes))}, source=reference)
 
 
 NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
-"""Settings that may differ from a shipped recipe: it is still the same experiment."""
+"""Settings that may differ from a shipped recipe: it is still the same experiment. The CLIP may have another path only."""
 
 
 def as_shipped(recipe: Recipe) -> bool:
     """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
     if recipe.name not in shipped_recipes():
         return False
-    here, shipped = effective_settings(recipe), effective_settings(load_recipe(recipe.name), recipe.methods)
-    return all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
+    original = load_recipe(recipe.name)
+    here, shipped = effective_settings(recipe), effective_settings(original, recipe.methods)
+    same = all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
+    return same and same_clip(recipe.clip, original.clip)
 
 
 def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:

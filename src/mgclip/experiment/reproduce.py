@@ -19,7 +19,8 @@ from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.paired import Pair, compare_all
-from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, read_yaml
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
+from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
 from mgclip.words import ended, nearest
@@ -36,6 +37,8 @@ class PublishedResult(BaseModel):
     method: str
     avg: float | None = None
     last: float | None = None
+    source: str = ""
+    """Where it was published, or what its setting has that the recipe does not show."""
 
 
 class TableSpec(BaseModel):

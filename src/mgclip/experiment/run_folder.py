@@ -16,7 +16,8 @@ from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import metrics
-from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings, read_yaml
+from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
+from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import (
     FORMAT,
     Data,
@@ -55,13 +56,15 @@ def environment(others: Collection[str] = ()) -> Environment:
     """
     import torch
 
+    from mgclip.clip.parallel import device_name, local_device
+
     versions = installed_versions()
     versions["packages"].update({package: version_of(package) for package in others})
     return {
         "format": FORMAT,
         **versions,
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device_name(local_device()),
     }
 
 

@@ -69,7 +69,8 @@ def train_adapters(
     if saved is not None:
         restore_training(saved, dict(zip(names, trained, strict=True)), optimizer, scaler)
         backbone.weights_changed()
-    optimizer._opt_called = first > 1 or done > 0  # type: ignore[attr-defined]  # steps were made before: avoids a warning
+    # A resumed schedule steps before the optimizer does, and float16 may skip its first step: both are right, without a warning.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
     for _ in range(1, first):
         schedule.step()
     for epoch in range(first, phase.epochs + 1):

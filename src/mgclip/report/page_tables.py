@@ -91,6 +91,22 @@ def results_table(plan: ChartPlan) -> Table:
     return Table("Accuracies, transfers and drops in percent", "method", [each.column for each in columns], rows)
 
 
+def published_table(runs: Sequence[Run]) -> Table | None:
+    """Published results in the setting of a run, next to the measured ones; None if there are none."""
+    rows = []
+    for run in runs:
+        measured = {result.method: result for result in run.results if result.finished}
+        for method, published in run.published.items():
+            result = measured.get(method)
+            label = method if len(runs) == 1 else f"{run.label}/{method}"
+            cells = ["–" if value is None else f"{value:.2f}" for value in (published.avg, published.last)]
+            shares = (None, None) if result is None else (result.summary["average"], result.summary["last"])
+            cells += [percent(share, 2) for share in shares]
+            rows.append(Row(label, [Cell(text) for text in cells], note=published.source))
+    head = ("published Avg", "published Last", "measured Avg", "measured Last")
+    return Table("Published and measured accuracies in percent", "method", head, rows) if rows else None
+
+
 def _protocol(setup: Setup) -> tuple[object, ...]:
     return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
 

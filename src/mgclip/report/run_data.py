@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
+from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.reproduce import PublishedResult
 from mgclip.experiment.schemas import (
     Ending,
     Environment,
@@ -61,7 +63,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: ``results`` of the methods that have finished a task; ``waiting``: the others."""
+    """One run: ``results`` of the methods that have finished a task; ``waiting``: the others; ``published``: what was published
+    in its setting, by method.
+    """
 
     label: str
     folder: Path
@@ -69,6 +73,7 @@ class Run:
     environment: Environment
     results: tuple[Result, ...]
     waiting: tuple[str, ...]
+    published: Mapping[str, PublishedResult]
 
     @property
     def ranked(self) -> list[Result]:
@@ -114,7 +119,14 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
     if not results:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
     environment = check_format(folder / run_folder.ENVIRONMENT)
-    return Run(label, folder, setup, environment, tuple(results), tuple(waiting))
+    return Run(label, folder, setup, environment, tuple(results), tuple(waiting), _published(folder))
+
+
+def _published(folder: Path) -> dict[str, PublishedResult]:
+    try:
+        return published_results(run_folder.read_recipe(folder))
+    except InputError:  # of another version, or with methods of a package that is not installed
+        return {}
 
 
 def _read_result(folder: Path, run: str, method: str, label: str) -> Result | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
+from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import PublishedResult, TableResult
 from mgclip.report.latex import PAIRS_CAPTION, TEXT_COLUMNS, latex_pairs, latex_table
@@ -29,14 +30,10 @@ def mean_and_spread(value: tuple[float, float | None] | None) -> str:
 
 
 def published_values(rows: Sequence[TableResult], published: Sequence[PublishedResult]) -> dict[tuple[str, str], PublishedResult]:
-    """Published values by recipe and method: those of the table, and those that recipes contain for mg-clip."""
-    found = {(entry.recipe, entry.method): entry for entry in published}
-    for name in {row.recipe for row in rows if row.as_published}:
-        recipe = load_recipe(name)
-        if recipe.expected_avg is not None or recipe.expected_last is not None:
-            stated = PublishedResult(recipe=name, method="mg-clip", avg=recipe.expected_avg, last=recipe.expected_last)
-            found.setdefault((name, "mg-clip"), stated)
-    return found
+    """Published values by recipe and method: those of the table, and those of shipped recipes and tables."""
+    known = [published_results(load_recipe(name)) for name in {row.recipe for row in rows if row.as_published}]
+    found = {(entry.recipe, entry.method): entry for results in known for entry in results.values()}
+    return {**found, **{(entry.recipe, entry.method): entry for entry in published}}
 
 
 def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()) -> pd.DataFrame:

@@ -10,8 +10,9 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.stream.data import Split
-from mgclip.stream.datasets import ICON_SETS, DatasetEntry, Published, dataset_entry, find_dataset
+from mgclip.stream.datasets import ICON_SETS, dataset_entry, find_dataset
 from mgclip.stream.duplicates import describe_duplicates
+from mgclip.stream.entry import DatasetEntry, Published
 from mgclip.stream.files import are_files
 from mgclip.stream.layout import FoundDataset, class_folder, empty_classes
 from mgclip.stream.unreadable import NO_TASK, OnImages, find_unreadable

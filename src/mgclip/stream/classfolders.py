@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.stream import metadata
-from mgclip.stream.data import Dataset
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import ClassFiles, folders_in, images_in
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
@@ -47,17 +47,18 @@ def _find_imagenet(name: str, path: Path, usual: Sequence[str], classes: int, te
 
 def find_imagenet_r(path: Path, test_only: bool) -> FoundDataset | None:
     """ImageNet-R: ``nXXXXXXXX/*.jpg``, split by the published list of 6,000 test images; or already split into
-    ``train/nXXXXXXXX/*.jpg`` and ``test/nXXXXXXXX/*.jpg``.
+    ``train/nXXXXXXXX/*.jpg`` and ``test/nXXXXXXXX/*.jpg`` (or ``val/``).
     """
     synsets, listed = metadata.column(IMAGENET_R, "wnid"), metadata.imagenet_r_test_files()
     usual = ("imagenet-r", "imagenet_r")
     root = find_root(path, usual, lambda p: not set(synsets).isdisjoint(folders_in(p)))
     if root is None:
-        split = find_root(path, usual, lambda p: not set(synsets).isdisjoint(folders_in(p / "test")))
+        split = find_root(path, usual, lambda p: not set(synsets).isdisjoint({*folders_in(p / "test"), *folders_in(p / "val")}))
         if split is None:
             return None
+        own = "test" if folders_in(split / "test") else "val"
         part = None if test_only else "train"
-        return _found("imagenet-r", metadata.class_names(IMAGENET_R), synsets, split, train=part, test="test")
+        return _found("imagenet-r", metadata.class_names(IMAGENET_R), synsets, split, train=part, test=own)
     train: list[list[str]] = []
     test: list[list[str]] = []
     for synset in synsets:
@@ -135,22 +136,41 @@ def _found(
     ``keys``: names of the class folders, or these by part; case, spaces, underscores and hyphens do not count. ``train`` and
     ``test``: folders of the parts below ``root``. ``known``: other folders that may exist.
     """
-    splits, extra = {}, []
+    splits: dict[str, Split] = {}
+    extra: list[str] = []
     for part in (train, test):
-        if part is None:
-            continue
-        folders = {}
-        for folder in folders_in(root / part):
-            key = metadata.fold(folder)
-            if key not in folders:
-                folders[key] = folder
-            else:  # a second folder of the same class is ignored
-                extra.append(f"{part}/{folder}".lstrip("/"))
-        own = keys[part] if isinstance(keys, Mapping) else keys
-        chosen = [folders.pop(metadata.fold(key), key) for key in own]
-        files = ClassFiles(root / part, chosen, (images_in(root / part / folder) for folder in chosen))
-        splits[part] = files.split()
-        allowed = {metadata.fold(key) for key in known}
-        extra += [f"{part}/{folder}".lstrip("/") for key, folder in folders.items() if key not in allowed]
+        if part is not None:
+            own = keys[part] if isinstance(keys, Mapping) else keys
+            files, others = part_in_folders(root, part, own, known)
+            splits[part], extra = files.split(), extra + others
     dataset = Dataset(name, tuple(class_names), EMPTY_SPLIT if train is None else splits[train], splits[test])
     return FoundDataset(dataset, str(root), tuple(sorted(extra)))
+
+
+def part_in_folders(
+    root: Path, part: str, keys: Sequence[str], known: Sequence[str] = (), below: str = ""
+) -> tuple[ClassFiles, list[str]]:
+    """The images of a part of a data set, and its folders that are not classes.
+
+    Args:
+        root: The folder of the data set.
+        part: Folder of the part in it; it may be empty.
+        keys: Names of the class folders; case, spaces, underscores, hyphens and slashes do not count.
+        known: Other folders that may exist.
+        below: The folder inside a class folder that has its images, if there is one.
+    """
+    folders: dict[str, str] = {}
+    extra = []
+    for folder in folders_in(root / part):
+        key = metadata.fold(folder)
+        if key in folders:  # a second folder of the same class is ignored
+            extra.append(folder)
+        else:
+            folders[key] = folder
+    chosen = [folders.pop(metadata.fold(key), key) for key in keys]
+    if below:
+        chosen = [f"{folder}/{below}" if (root / part / folder / below).is_dir() else folder for folder in chosen]
+    allowed = {metadata.fold(key) for key in known}
+    extra += [folder for key, folder in folders.items() if key not in allowed]
+    files = ClassFiles(root / part, chosen, (images_in(root / part / folder) for folder in chosen))
+    return files, [f"{part}/{folder}".lstrip("/") for folder in extra]

@@ -1,11 +1,11 @@
-"""Data sets whose parts are lists of files: CUB-200, Food-101, Oxford Pets.
+"""Data sets whose parts are lists of files: CUB-200, Food-101, Oxford Pets, FGVC-Aircraft.
 
 Each function looks at a path and returns the data set found there, or None if there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError, first_line
@@ -14,10 +14,13 @@ from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import folders_in, listed_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
+AIRCRAFT = "setting_b_classes.tsv#aircraft-100"
 CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
 Lines = Iterable[tuple[int, str]]
 """Label and file name below ``images/``, as ``listed_files`` takes them."""
+Named = tuple[str, str]
+"""File name and class of an image in a list."""
 
 
 def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
@@ -43,7 +46,7 @@ def find_cub200(path: Path, test_only: bool) -> FoundDataset | None:
         if labels[number] not in map(str, range(1, len(names) + 1)) or split[number] not in ("0", "1"):
             raise InputError(f"The lists in {root} give image {number} no class or no part: download the data again.")
         parts["train" if split[number] == "1" else "test"].append((int(labels[number]) - 1, file))
-    return _found("cub200", names, root, parts, test_only, set(classes.values()))
+    return found_in_lists("cub200", names, root, parts, test_only, set(classes.values()))
 
 
 def find_food101(path: Path, test_only: bool) -> FoundDataset | None:
@@ -53,8 +56,8 @@ def find_food101(path: Path, test_only: bool) -> FoundDataset | None:
     root = find_root(path, ("food-101", "food101"), lambda p: _has_lists(p, lists))
     if root is None:
         return None
-    parts = {part: _labelled(root / list_, names, "/", ".jpg") for part, list_ in lists.items()}
-    return _found("food101", names, root, parts, test_only, names)
+    parts = {part: labelled(root / list_, names, _class_and_image("/")) for part, list_ in lists.items()}
+    return found_in_lists("food101", names, root, parts, test_only, names)
 
 
 def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
@@ -65,8 +68,24 @@ def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
     root = find_root(path, own, lambda p: _has_lists(p, lists))
     if root is None:
         return None
-    parts = {part: _labelled(root / list_, names, "_", ".jpg") for part, list_ in lists.items()}
-    return _found("oxford-pets", names, root, parts, test_only, None)
+    parts = {part: labelled(root / list_, names, _class_and_image("_")) for part, list_ in lists.items()}
+    return found_in_lists("oxford-pets", names, root, parts, test_only, None)
+
+
+def find_aircraft(path: Path, test_only: bool) -> FoundDataset | None:
+    """FGVC-Aircraft: ``data/images/*.jpg``, split by ``data/images_variant_trainval.txt`` and ``images_variant_test.txt``."""
+    names = metadata.class_names(AIRCRAFT)
+    lists = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
+    root = find_root(path, ("data", "fgvc-aircraft-2013b/data"), lambda p: _has_lists(p, lists))
+    if root is None:
+        return None
+
+    def parse(line: str) -> Named:
+        image, _, variant = line.partition(" ")
+        return f"{image}.jpg", variant
+
+    parts = {part: labelled(root / file, names, parse) for part, file in lists.items()}
+    return found_in_lists("aircraft", names, root, parts, test_only, None)
 
 
 def _has_lists(root: Path, lists: Mapping[str, str]) -> bool:
@@ -93,40 +112,59 @@ def _numbered(file: Path) -> dict[int, str]:
     return numbered
 
 
-def _labelled(file: Path, names: Sequence[str], separator: str, extension: str) -> list[tuple[int, str]]:
-    """Read lines ``CLASS separator IMAGE ...`` into labels and file names. Raises ``InputError`` for an unknown class."""
-    labels = {metadata.fold(name): label for label, name in enumerate(names)}
-    found, seen = [], set()
-    for line in _lines(file):
+def _class_and_image(separator: str) -> Callable[[str], Named]:
+    """Reads lines ``CLASS separator IMAGE ...``, of images in JPEG."""
+
+    def parse(line: str) -> Named:
         image = line.split()[0]
-        if image in seen:
+        return f"{image}.jpg", image.rpartition(separator)[0]
+
+    return parse
+
+
+def labelled(file: Path, keys: Sequence[str], parse: Callable[[str], Named]) -> list[tuple[int, str]]:
+    """Read a list of images into labels and file names.
+
+    Args:
+        file: The list.
+        keys: What the list calls the classes; case, spaces, underscores, hyphens and slashes do not count.
+        parse: Finds the file name and the class in a line.
+
+    Raises:
+        InputError: If an image is named twice, or its class is not in ``keys``.
+    """
+    labels = {metadata.fold(key): label for label, key in enumerate(keys)}
+    found: dict[str, int] = {}
+    for line in _lines(file):
+        image, name = parse(line)
+        if image in found:
             raise InputError(f"{file} must name each image once; found {image!r} again: download it again.")
-        seen.add(image)
-        label = labels.get(metadata.fold(image.rpartition(separator)[0]))
+        label = labels.get(metadata.fold(name))
         if label is None:
             raise InputError(f"{file} must name images of the data set's classes; found {image!r}: download it again.")
-        found.append((label, image + extension))
-    return found
+        found[image] = label
+    return [(label, image) for image, label in found.items()]
 
 
-def _found(
+def found_in_lists(
     name: str,
     names: Sequence[str],
     root: Path,
     parts: Mapping[str, Lines],
     test_only: bool,
     folders: Iterable[str] | None,
+    images: str = "images",
 ) -> FoundDataset:
-    """The listed files that exist below ``images/``; ``folders``: the class folders there, if any."""
+    """The listed files that exist below the folder ``images``; ``folders``: the class folders there, if they are known."""
     splits: dict[str, Split] = {"train": EMPTY_SPLIT}
     absent: list[str] = []
     for part, lines in parts.items():
         if part == "train" and test_only:
             continue
-        files, missing = listed_files(root / "images", len(names), lines)
+        files, missing = listed_files(root / images, len(names), lines)
         splits[part] = files.split()
         absent += missing
     expected = None if folders is None else set(folders)
-    extra = [] if expected is None else [f for f in folders_in(root / "images") if f not in expected]
+    extra = [] if expected is None else [f for f in folders_in(root / images) if f not in expected]
     dataset = Dataset(name, tuple(names), splits["train"], splits["test"])
-    return FoundDataset(dataset, str(root), tuple(f"images/{folder}" for folder in extra), tuple(absent))
+    return FoundDataset(dataset, str(root), tuple(f"{images}/{folder}" for folder in extra), tuple(absent))

@@ -14,16 +14,17 @@ def _read(file: str) -> bytes:
 
 
 @cache
-def column(file: str, name: str) -> tuple[str, ...]:
-    """A column of a table of classes, in the data set's own order."""
+def column(table: str, name: str) -> tuple[str, ...]:
+    """A column of a table of classes, in the data set's own order: a file, or ``FILE#DATA`` for one of several in a file."""
+    file, _, data = table.partition("#")
     header, *rows = (line.split("\t") for line in _read(file).decode("utf-8").splitlines())
     position = header.index(name)
-    return tuple(row[position] for row in rows)
+    return tuple(row[position] for row in rows if data in ("", row[0]))
 
 
-def class_names(file: str) -> tuple[str, ...]:
+def class_names(table: str) -> tuple[str, ...]:
     """The class names of a table of classes."""
-    return column(file, "name")
+    return column(table, "name")
 
 
 @cache
@@ -35,5 +36,5 @@ def imagenet_r_test_files() -> frozenset[str]:
 
 
 def fold(name: str) -> str:
-    """A name without case, spaces, underscores and hyphens, to match the spellings of a class in folders and lists."""
-    return "".join(letter for letter in canonical(name).casefold() if letter not in " _-")
+    """A name without case, spaces, underscores, hyphens and slashes, to match the spellings of a class in folders and lists."""
+    return "".join(letter for letter in canonical(name).casefold() if letter not in " _-/")

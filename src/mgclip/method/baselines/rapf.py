@@ -54,7 +54,7 @@ class RAPF(FeatureClassifier):
         lowest = LR * DECAY ** len(MILESTONES)
         phase = Phase("rapf", task.index, own.epochs, LR, lowest, size, seed, shuffle)
         key = int(np.random.default_rng([seed, task.index]).integers(2**62))
-        generator = torch.Generator(self.adapter.device).manual_seed(key)
+        generator = torch.Generator().manual_seed(key)  # of the CPU, so that a GPU draws the same numbers
         factors = torch.stack([sampling_factor(c, shrink=own.shrinkage) for c in self.covariances]) if first else None
         pairs = hard_pairs(task.texts, first, own.tau)
         of_class, of_pair = int(10 * own.beta), int(20 * own.beta)
@@ -62,7 +62,7 @@ class RAPF(FeatureClassifier):
         def sample(classes: Tensor, count: int) -> Tensor:
             """``count`` samples of each class: ``(k,)`` -> ``(k * count, d)``."""
             assert factors is not None
-            noise = torch.randn(len(classes), count, self.means.shape[1], generator=generator, device=self.means.device)
+            noise = torch.randn(len(classes), count, self.means.shape[1], generator=generator).to(self.means.device)
             drawn = torch.empty_like(noise)
             for label in classes.unique().tolist():  # one d x d factor for each class, however often it occurs
                 mine = classes == label
@@ -73,7 +73,7 @@ class RAPF(FeatureClassifier):
         optimizer = torch.optim.Adam([adapter], lr=LR)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, MILESTONES, gamma=DECAY)
         for epoch in range(1, phase.epochs + 1):
-            old = torch.randperm(first, generator=generator, device=self.means.device)
+            old = torch.randperm(first, generator=generator).to(self.means.device)
             for step, picked in phase.batches(count, epoch):
                 features, labels = task.features[picked], task.labels[picked]
                 if first:

@@ -1,0 +1,28 @@
+"""Published results in the setting of a recipe, to show next to those of a run."""
+
+from __future__ import annotations
+
+from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
+from mgclip.experiment.reproduce import PublishedResult, load_table, shipped_tables
+
+
+def published_results(recipe: Recipe) -> dict[str, PublishedResult]:
+    """The published result of each method in the setting of a recipe.
+
+    That of mg-clip is in the shipped recipe, those of other methods are in the shipped tables.
+
+    Args:
+        recipe: The recipe of a run.
+
+    Returns:
+        The results by method; none if the recipe is not a shipped one, or if its CLIP or a setting that matters was changed.
+    """
+    if not as_shipped(recipe):
+        return {}
+    entries = [entry for name in shipped_tables() for entry in load_table(name).published if entry.recipe == recipe.name]
+    found = {entry.method: entry for entry in entries}
+    shipped = load_recipe(recipe.name)
+    if shipped.expected_avg is not None or shipped.expected_last is not None:
+        own = PublishedResult(recipe=recipe.name, method="mg-clip", avg=shipped.expected_avg, last=shipped.expected_last)
+        found.setdefault("mg-clip", own)
+    return found
