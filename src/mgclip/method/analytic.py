@@ -253,21 +253,27 @@ class LeftOut:
     """Scores that images would get if each had not been learned itself; rows of them are computed when they are asked for.
 
     Attributes:
-        features: ``(n, m)``; the scores are features^T times the right-hand side of the equations, ...
+        features: ``(n, m)``; the scores are features^T weights, ...
         labels: ... but for the class of each image ``(n,)``, ...
         shift: ... whose score is lower by this ``(n,)``.
-        sums: The sums that were solved.
+        solution: The solved classifier.
+        weights: Its weights ``(m, c)``, if they are at hand. Without them, each row is solved, which is exact for any ridge.
     """
 
     features: Tensor
     labels: Tensor
     shift: Tensor
-    sums: Sums
+    solution: Solution
+    weights: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """The scores ``(k, c)`` of the images at positions ``rows`` ``(k,)``."""
-        scores = (self.features[rows] @ self.sums.targets).mul_(self.sums.scale)
-        scores[torch.arange(len(scores), device=scores.device), self.labels[rows]] -= self.shift[rows]
+        if self.weights is not None:
+            scores = self.features[rows].to(self.weights) @ self.weights
+        else:
+            sums = self.solution.sums
+            scores = (torch.cholesky_solve(self.features[rows].T, self.solution.factor).T @ sums.targets).mul_(sums.scale)
+        scores[torch.arange(len(scores), device=scores.device), self.labels[rows]] -= self.shift[rows].to(scores)
         return scores
 
     @property
@@ -295,7 +301,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
         s, p = (torch.linalg.solve_triangular(factor, part.T, upper=False) for part in (standing, phi))
         ss, ps = s.square().sum(0), (s * p).sum(0)
         given = sums.share * ps / (1 - sums.share * ss)
-        return LeftOut(_solved(phi + given[:, None] * standing, factor), labels, given, sums)
+        return LeftOut(phi + given[:, None] * standing, labels, given, solution)
     counts = sums.counts[labels]
     means = (sums.targets[:, labels] / counts).T  # m
     offsets = standing - means  # e
@@ -307,9 +313,4 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
     g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
-    return LeftOut(_solved(phi - g[:, :1] * offsets - g[:, 1:] * means, factor), labels, shift, sums)
-
-
-def _solved(rows: Tensor, factor: Tensor) -> Tensor:
-    """A^-1 times each row ``(n, m)``, from the Cholesky factor of A."""
-    return torch.cholesky_solve(rows.T, factor).T
+    return LeftOut(phi - g[:, :1] * offsets - g[:, 1:] * means, labels, shift, solution)

@@ -88,7 +88,12 @@ class Calibration:
 def calibrate(
     scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
 ) -> Calibration:
-    """Fit the calibration to learned images.
+    """Fit the calibration to learned images, and measure it on them: ``fit``, then ``measured``."""
+    return measured(fit(scores, text_logits, labels, counts, text_weight=text_weight), scores, text_logits, labels, counts)
+
+
+def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None) -> Calibration:
+    """Fit the weights of both branches to learned images.
 
     The only image of a class says nothing about the head, which would not know the class without it. The texts would know it, so
     it counts as an image that the text branch answers alone.
@@ -108,19 +113,16 @@ def calibrate(
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
     several = counts[labels] > 1
     head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first])
-    del own
-    fitted = Calibration(head, text if text_weight is None else text_weight, deviation)
-    if not several.any():
+    return Calibration(head, text if text_weight is None else text_weight, deviation)
+
+
+def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor) -> Calibration:
+    """The fitted calibration with what the images say about the model; the arguments are those of ``fit``."""
+    images = torch.nonzero(counts[labels] > 1)[:, 0]
+    if len(images) == 0 or fitted == Calibration(text=fitted.text):  # the scores said nothing, so nothing was fitted
         return fitted
-    return _measured(fitted, scores, text_logits, labels, torch.nonzero(several)[:, 0], classes=len(counts))
-
-
-def _measured(
-    fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, images: Tensor, *, classes: int
-) -> Calibration:
-    """The calibration with what the images at positions ``images`` say about the model."""
     right, likeness = torch.zeros(3, dtype=torch.long), []
-    for rows in images.split(_block(classes)):
+    for rows in images.split(_block(len(counts))):
         own, logits = scores[rows], text_logits[rows]
         likeness.append(own.amax(1))
         answers = (fitted.logits(own, logits), own, logits)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgclip.method.analytic import Sums, accumulate, choose_ridge, leave_one_out, solve
 from mgclip.method.bank import Bank, drift_map
-from mgclip.method.calibration import Calibration, Rows, calibrate
+from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
@@ -289,9 +289,10 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
-    logits = Rows(lambda rows: text_logits(sample.features[rows]))
-    calibration = calibrate(scores, logits, sample.labels, head.sums.counts, text_weight=head.text_weight)
-    weights = solution.weights_in(weights_dtype(len(head.sums.counts)))
+    logits, images = Rows(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
+    fitted = fit(scores, logits, *images, text_weight=head.text_weight)
+    weights = solution.weights_in(weights_dtype(len(head.sums.counts)))  # not before: both together need more memory
+    calibration = measured(fitted, replace(scores, weights=weights), logits, *images)
     return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
 
 

@@ -90,15 +90,11 @@ BUILT_IN: dict[str, DatasetEntry] = {
         101, Published(0), Published(8_677, (31, 800)), classfolders.find_caltech101, table="caltech101_classes.tsv",
         test_only=True,
     ),
-<<<<<<< HEAD
+    **TOOLBOX,
     "folder": DatasetEntry(
         "your own images", "your own folder",
         "train/CLASS/*, test/CLASS/* (or val/CLASS/*), or shards: train*.tar or *.parquet, test*.tar or *.parquet",
     ),
-=======
-    **TOOLBOX,
-    "folder": DatasetEntry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
->>>>>>> main
 }  # fmt: skip
 
 DATASETS = Registry("data set", "mgclip.datasets", DatasetEntry, BUILT_IN)
