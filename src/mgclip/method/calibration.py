@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 PRIOR = (1.5, 0.3)
@@ -147,26 +148,28 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
         labels: Classes ``(n,)``.
         several: Whether the class of each image has several images ``(n,)``. Other images are answered by the text branch alone.
     """
-    prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
-    logs = prior.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
+    from scipy.optimize import minimize
+
+    prior = np.log(PRIOR)
     blocks = [part.split(_block(scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = PRIOR_WEIGHT * (logs - prior).square().sum()
-        value.backward()
-        total = value.detach()
-        for own, texts, truth, learned in zip(*blocks, strict=True):  # the gradients of all blocks add up
-            head, text = logs.exp()
-            texts = texts.to(own)
-            fused = torch.where(learned[:, None], head * own + text * texts, text / TOGETHER * texts)
-            value = F.cross_entropy(fused, truth, reduction="sum") / len(labels)
-            value.backward()
-            total = total + value.detach()
-        return total
+    def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The negative logarithm of the posterior probability, and its gradient in the logarithms of the weights."""
+        head, text = torch.from_numpy(np.exp(logs)).to(scores.device)
+        value, slope = torch.zeros_like(head), torch.zeros(2, dtype=head.dtype, device=head.device)
+        for own, texts, truth, learned in zip(*blocks, strict=True):
+            parts = own.double(), texts.double()
+            weights = torch.where(learned, head, 0 * head), torch.where(learned, text, text / TOGETHER)
+            fused = weights[0][:, None] * parts[0] + weights[1][:, None] * parts[1]
+            rows, total = torch.arange(len(fused), device=fused.device), fused.logsumexp(1)
+            value += (total - fused[rows, truth]).sum()
+            shares = (fused - total[:, None]).exp_()
+            for place, (weight, part) in enumerate(zip(weights, parts, strict=True)):
+                slope[place] += weight @ (torch.linalg.vecdot(shares, part) - part[rows, truth])
+        offset = logs - prior
+        gradient = slope.cpu().numpy() / len(labels) + 2 * PRIOR_WEIGHT * offset
+        return value.item() / len(labels) + PRIOR_WEIGHT * float(offset @ offset), gradient
 
-    with torch.enable_grad():
-        optimizer.step(loss)
-    head, text = logs.detach().exp().tolist()
+    found = minimize(loss, prior, jac=True, method="BFGS", options={"gtol": 1e-9})
+    head, text = np.exp(found.x).tolist()
     return head, text

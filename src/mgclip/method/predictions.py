@@ -19,7 +19,7 @@ from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable
 
 Floats = NDArray[np.float32]
-BLOCK = 2**24
+BLOCK = 2**22
 """Values, images times classes, that are computed at a time to find the best classes."""
 
 ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
