@@ -30,7 +30,7 @@ EQUAL = 1e-3
 CHUNK = 4096
 """Images added to the sums at a time."""
 
-COLUMNS = 4096
+COLUMNS = 1024
 """Classes whose columns are computed at a time, so that no other matrix is as large as the sums."""
 
 
