@@ -1,8 +1,10 @@
 """The operations that PyTorch counts agree with a formula."""
 
+import warnings
+
 import pytest
 
-from mgclip.bench.flops import image_flops, text_flops
+from mgclip.bench.flops import _adapted_clip, _count, image_flops, text_flops
 from mgclip.bench.shapes import make_config
 
 
@@ -31,6 +33,15 @@ def test_the_towers_of_vit_b_16_cost_what_the_formula_says(training):
     assert image_flops(config, training=training) == pytest.approx(image, rel=0.01)
     text = formula(config.text_config, 12, embedding=0, class_token_only=False, training=training)
     assert text_flops(config, 12, training=training) == pytest.approx(text, rel=0.01)
+
+
+def test_counting_shows_no_warning_of_the_libraries():
+    config = make_config("vit-b-16")
+    _adapted_clip.cache_clear()
+    _count.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image_flops(config, training=False)
 
 
 def test_the_last_layer_of_siglip_is_complete():

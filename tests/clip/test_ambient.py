@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import threading
+from operator import attrgetter
 
 import numpy as np
 import pytest
 import torch
 from conftest import task
+from forked import CAN_FORK
 
 from mgclip import MGCLIP
 from mgclip.clip.adapters import adapter_state
+from mgclip.clip.ambient import ordinary_modes
 
 
 @contextlib.contextmanager
@@ -41,6 +45,16 @@ def deterministic():
         torch.use_deterministic_algorithms(False)
 
 
+@contextlib.contextmanager
+def matmul_precision(precision):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 MODES = {
     "ordinary": contextlib.nullcontext,
     "no_grad": torch.no_grad,
@@ -52,6 +66,8 @@ MODES = {
     "with device": lambda: torch.device("meta"),
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "deterministic": deterministic,
+    "TF32": lambda: matmul_precision("high"),
+    "bfloat16 products": lambda: matmul_precision("medium"),
     "errors": lambda: np.errstate(all="raise"),
     "anomaly": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
 }
@@ -61,6 +77,7 @@ def modes():
     return (
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), torch.get_default_device(),
         torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled(), np.geterr(),
+        torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32,
     )  # fmt: skip
 
 
@@ -157,3 +174,62 @@ def test_two_threads_share_one_default_dtype(tiny_clip, quick, icons):
         assert torch.get_default_dtype() == torch.float64
     assert len(found) == 20
     assert all(np.array_equal(each.probabilities, ordinary) for each in found)
+
+
+ALLOWED = {
+    "nothing": {},
+    "high": {"matmul": "high"},
+    "medium": {"matmul": "medium"},
+    "allow_tf32": {"cuda.matmul.allow_tf32": True},
+    "matrix products": {"cuda.matmul.fp32_precision": "tf32"},
+    "everything": {"fp32_precision": "tf32"},
+    "cudnn": {"cudnn.fp32_precision": "tf32"},
+    "no convolution": {"cudnn.conv.fp32_precision": "ieee"},
+    "no cudnn": {"cudnn.allow_tf32": False},
+    "the CPU": {"mkldnn.matmul.fp32_precision": "bf16", "mkldnn.conv.fp32_precision": "bf16"},
+}
+NEWER = ("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")
+
+
+def precisions():
+    """Whether products may be rounded, as the older and the newer settings say."""
+
+    def read(get):
+        try:
+            return get()
+        except RuntimeError:
+            return "mixed"  # the program has used both ways
+
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    older = (torch.get_float32_matmul_precision, lambda: cuda.matmul.allow_tf32, lambda: cudnn.allow_tf32)
+    defaults = torch.backends.fp32_precision, torch.backends.cudnn.fp32_precision
+    return [read(get) for get in older], [attrgetter(name)(torch.backends).fp32_precision for name in NEWER], defaults
+
+
+def check_precisions(allowed):
+    for path, value in allowed.items():
+        place, _, name = path.rpartition(".")
+        if path == "matmul":
+            torch.set_float32_matmul_precision(value)
+        else:
+            setattr(attrgetter(place)(torch.backends) if place else torch.backends, name, value)
+    before = precisions()
+    with ordinary_modes():
+        inside = precisions()
+        with ordinary_modes():
+            assert precisions() == inside
+        assert precisions() == inside
+    assert precisions() == before
+    assert inside[0] == ["highest", False, False]
+    assert set(inside[1]) <= {"ieee", "none"}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="PyTorch 2.9 added these settings")
+@pytest.mark.skipif(not CAN_FORK, reason="Each case needs a process that is forked")
+@pytest.mark.parametrize("allowed", ALLOWED)
+def test_products_are_not_rounded_whatever_the_caller_allows(allowed):
+    """In a process of its own, because a mixture of both ways cannot be undone completely."""
+    child = multiprocessing.get_context("fork").Process(target=check_precisions, args=(ALLOWED[allowed],))
+    child.start()
+    child.join()
+    assert child.exitcode == 0

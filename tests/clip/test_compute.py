@@ -8,6 +8,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.clip import compute
 from mgclip.clip.adapters import adapter_state
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
 from mgclip.errors import MGCLIPError
 
 
@@ -58,7 +59,7 @@ def test_memory_that_runs_out_halves_the_micro_batch(tiny_clip, icons, monkeypat
         return real(self, pixels, **options)
 
     monkeypatch.setattr(Backbone, "image_features", none)
-    with pytest.raises(MGCLIPError, match="Memory ran out with a single image: free memory, set activation_checkpointing"):
+    with pytest.raises(MGCLIPError, match="Memory ran out with a single image or text: free memory, train with activation_check"):
         learn(tiny_clip, icons)
 
     def broken(self, pixels, **options):
@@ -69,6 +70,34 @@ def test_memory_that_runs_out_halves_the_micro_batch(tiny_clip, icons, monkeypat
     monkeypatch.setattr(Backbone, "image_features", broken)
     with pytest.raises(RuntimeError, match="shapes cannot"):
         learn(tiny_clip, icons)
+
+
+@pytest.mark.parametrize("tower", ["vision_model", "text_model"])
+def test_memory_that_runs_out_halves_what_is_encoded_together(tower, tiny_clip, icons, monkeypatch):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(encode_batch_size=9))
+
+    def encoded():
+        encoder = Encoder(model.backbone, prompt=["a photo of a {}.", "a {}."], batch_size=9)
+        return encoder.images(encoder.pixels(list(icons["x_test"][:10]))), encoder.texts(["cat", "dog", "cow", "owl", "bat"])
+
+    expected, sizes, most = encoded(), [], 2
+    inside = getattr(model.backbone.model, tower)
+    real = inside.forward
+
+    def scarce(**given):
+        sizes.append(len(next(iter(given.values()))))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return real(**given)
+
+    monkeypatch.setattr(inside, "forward", scarce)
+    found = encoded()
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(found, expected, strict=True))
+    assert sizes == ([9, 4, 2, 2, 2, 2, 1, 1] if tower == "vision_model" else [8, 4, 2, 2, 2, 2, 2])
+    assert model.backbone.compute.encode_batch == 2
+    most = 0
+    with pytest.raises(MGCLIPError, match="Memory ran out with a single image or text: free memory, train with activation_check"):
+        encoded()
 
 
 def test_the_micro_batch_is_estimated_from_the_shape():

@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from forked import programs
+
+from mgclip.clip import parallel
 
 WORDS = (
     "run", "icons100", "tasks=3", "classes_per_task=3", "train_per_class=7", "test_per_class=5", "adapter_batch_size=8", "epochs=auto",
@@ -309,6 +313,23 @@ def test_variables_that_no_launcher_set_leave_one_process_alone(mgclip, monkeypa
     assert (code, json.loads(out)["images"], err) == (0, 6, "")
     code, out, err = mgclip("predict", tmp_path / "shop", tmp_path / "march", "--quiet")
     assert (code, len(out.splitlines()), err) == (0, 6, "")
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "expected"), [("gloo", "cuda:0", None), ("nccl", "cuda:0", [0]), ("gloo", "cpu", None)]
+)
+def test_a_process_waits_on_the_gpu_that_it_uses(monkeypatch, backend, device, expected):
+    """Two processes may share a GPU, so the second of them has none with its number."""
+    waited = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(parallel, "is_distributed", lambda: True)
+    state = SimpleNamespace(device=torch.device(device), local_process_index=1)
+    state.wait_for_everyone = lambda: torch.distributed.barrier(device_ids=[state.local_process_index])
+    monkeypatch.setattr(parallel, "_state", lambda: state)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda device_ids=None: waited.append(device_ids))
+    parallel.wait()
+    assert waited == [expected]
 
 
 def test_processes_share_the_search_for_unreadable_images():

@@ -126,6 +126,16 @@ def test_a_forked_process_predicts_after_its_parent_did(learned, icons, tmp_path
     assert os.getpid() != child.pid
 
 
+@pytest.mark.parametrize("uses_gpu", [True, False])
+def test_a_batch_for_a_gpu_is_in_pinned_memory(counted, monkeypatch, uses_gpu):
+    prepared, pinned = PreparedImages(greys(3), counted[0]), []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: uses_gpu)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: pinned.append(len(pixels)) or pixels)
+    prepared.batch(torch.tensor([0, 1]))
+    prepared.batch(torch.tensor([1]))
+    assert pinned == ([2, 1] if uses_gpu else [])
+
+
 def test_each_image_is_transformed_once_if_it_is_kept():
     transformed = []
 

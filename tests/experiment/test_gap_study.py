@@ -94,7 +94,7 @@ def test_a_saved_model_and_a_folder_can_be_measured(mgclip, tiny_clip, icons, tm
         ("icons10", {}, "There is no data set or folder icons10: give a data set"),
         ("icons100", {"classes": 1}, "The gap needs at least 2 classes; icons100 gives 1"),
         ("cifar100", {"path": "/nowhere"}, "There is no cifar100 at"),
-        ("icons-concepts", {"train": True}, "icons-concepts has no training images"),
+        ("caltech101", {"train": True}, "caltech101 has no training images"),
     ],
 )
 def test_data_without_a_gap_is_rejected(data, options, sentence):

@@ -7,7 +7,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import shipped_recipes
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.settings import Settings
-from mgclip.stream.datasets import DATASETS
+from mgclip.stream.datasets import DATASETS, ICON_SETS
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import task_sizes
 
@@ -71,15 +71,17 @@ def test_every_published_cell_has_its_recipe():
             assert sorted(order) == list(range(classes))
         if recipe.twin:
             twin = recipes[recipe.twin]
-            assert twin.data == "icons100"
+            assert set(twin.data_names) <= set(ICON_SETS)
+            shared = ("task_known", "images_per_class")
+            assert not recipe.datasets or [getattr(recipe, key) for key in shared] == [getattr(twin, key) for key in shared], name
             if name not in ("icons100-5x10", "vtab", "vtab-vit-l14", "tiny-imagenet-laion-b100-inc5"):
                 counts = [
                     len(task_sizes(DATASETS[r.data].classes, initial=r.initial_classes, increment=r.classes_per_task))
                     for r in (recipe, twin)
                 ]
                 assert counts[0] == counts[1], name
-        elif name != "folder":
-            assert recipe.data == "icons100"
+        elif name not in ("folder", "mtil-16-shot"):
+            assert set(recipe.data_names) <= set(ICON_SETS)
 
 
 def test_recipes_have_the_published_settings():

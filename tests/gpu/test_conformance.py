@@ -1,16 +1,18 @@
 """The recordings, and a small CLIP on the CPU, against the GPU."""
 
+import contextlib
+
 import pytest
 import torch
 from on_device import largest, learned, probabilities, working
 
+from mgclip.clip import ambient
 from mgclip.clip.adapters import adapter_state
 from mgclip.experiment.conformance import LIMITS, conform
 from mgclip.experiment.recording import EMBEDDED
 
-# A GPU adds in another order than the processor that made the recordings, and a training run carries each rounding error on. Ten
-# times the limits of a CPU leave room for that, and are far below the error of TF32, which rounds factors to 10 bits.
-GPU_LIMITS = {kind: 10 * limit for kind, limit in LIMITS.items()}
+# A GPU needs no limits of its own. An H200 deviates from the recordings by 4e-6, 2.4e-7, 2.9e-5 and 8e-6 (adapter loss, head loss,
+# final adapter, gap), as a CPU does; with TF32 by 2e-3, 2.4e-5, 3e-3 and 2e-3.
 
 
 @pytest.fixture(params=["published", "package"])
@@ -21,20 +23,31 @@ def recording(request):
 def test_a_recording_is_replayed(recording, device, record_property):
     with working(device):
         result = conform(recording)
-    for kind, limit in GPU_LIMITS.items():
+    for kind in LIMITS:
         record_property(kind, result[kind])
-        assert result[kind] <= limit
-    assert result["predictions_equal"] == 1.0
+    assert result["ok"]
     assert result["epochs"] == (2 if recording == EMBEDDED else 3)
 
 
-def test_the_limits_notice_tf32(gpu, monkeypatch, record_property):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+@pytest.fixture
+def tf32(gpu):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_tf32_that_the_caller_allows_is_not_used(tf32):
+    assert conform(EMBEDDED)["ok"]
+
+
+def test_the_limits_notice_tf32(tf32, monkeypatch, record_property):
+    monkeypatch.setattr(ambient, "EXACT_FLOAT32", contextlib.nullcontext())
     result = conform(EMBEDDED)
-    for kind in GPU_LIMITS:
+    for kind in LIMITS:
         record_property(kind, result[kind])
-    assert result["adapter_loss"] > GPU_LIMITS["adapter_loss"]
-    assert result["final_adapter"] > GPU_LIMITS["final_adapter"]
+    assert result["adapter_loss"] > 10 * LIMITS["adapter_loss"]
+    assert result["final_adapter"] > 10 * LIMITS["final_adapter"]
 
 
 def test_a_small_clip_learns_as_on_the_cpu(tiny_clip, icons, device, record_property):
@@ -50,6 +63,5 @@ def test_a_small_clip_learns_as_on_the_cpu(tiny_clip, icons, device, record_prop
     }
     for kind, away in found.items():
         record_property(kind, away)
-    assert {kind: away for kind, away in found.items() if away > 1e-3} == {}
-    assert found["losses"] < 1e-4 or losses == again
+    assert {kind: away for kind, away in found.items() if away > 5e-5} == {}  # measured: at most 4e-6
     assert model.backbone.device.type == model.head.device.type == device.type

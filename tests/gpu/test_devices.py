@@ -1,4 +1,8 @@
-"""Models and checkpoints move between the GPU and the CPU."""
+"""Models and checkpoints move between the GPU and the CPU.
+
+The limits are about twenty times what was measured on an H200: 6e-7 for a loaded model, 2.6e-5 for one that continued, and 1.6e-6
+for the losses of a resumed run.
+"""
 
 from itertools import count
 
@@ -48,7 +52,7 @@ def test_a_model_saved_on_one_device_continues_on_the_other(kind, way, tiny_clip
     assert model.backbone.device.type == second.type
     away = largest(probabilities(model, icons), before)
     record_property("loaded", away)
-    assert away < 1e-4
+    assert away < 1e-5
     model.save_pretrained(tmp_path / "again")
     ours, theirs = tensors(tmp_path / "saved"), tensors(tmp_path / "again")
     assert ours.keys() == theirs.keys()
@@ -57,7 +61,7 @@ def test_a_model_saved_on_one_device_continues_on_the_other(kind, way, tiny_clip
     expected, _ = learned(tiny_clip, icons, "cpu", ((0, 1, 2), (3, 4)), **KINDS[kind])
     away = largest(probabilities(model, icons), probabilities(expected, icons))
     record_property("continued", away)
-    assert away < 5e-3
+    assert away < 5e-4
 
 
 @pytest.mark.parametrize("stop_after", [2, 5])
@@ -86,5 +90,7 @@ def test_a_stopped_training_run_resumes_on_the_other_device(stop_after, way, tin
     assert [(s.phase, s.epoch, s.step) for s in made] == [(s.phase, s.epoch, s.step) for s in expected]
     away = largest([s.loss for s in made], [s.loss for s in expected])
     record_property("losses", away)
-    assert away < 1e-3
-    assert largest(probabilities(model, icons), probabilities(reference, icons)) < 5e-3
+    assert away < 3e-5
+    away = largest(probabilities(model, icons), probabilities(reference, icons))
+    record_property("probabilities", away)
+    assert away < 5e-4

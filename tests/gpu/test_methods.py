@@ -29,8 +29,8 @@ def test_every_method_gives_nearly_the_answers_of_the_cpu(method, tiny_clip, ico
         found = answers(method, tiny_clip, icons, device)
     away = largest(found, expected)
     record_property("probabilities", away)
-    assert away < 1e-3
+    assert away < 5e-5  # measured: at most 3e-6
     best = expected.topk(2, dim=1).values
-    clear = best[:, 0] - best[:, 1] > 2e-3  # a difference within the tolerance may decide the others
+    clear = best[:, 0] - best[:, 1] > 1e-4  # a difference within the tolerance may decide the others
     assert clear.float().mean() > 0.5
     assert torch.equal(found.argmax(1)[clear], expected.argmax(1)[clear])

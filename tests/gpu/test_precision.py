@@ -9,6 +9,9 @@ from on_device import largest, learned, probabilities
 
 from mgclip.clip.adapters import adapter_state
 
+LOSSES = {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.01}
+"""How far losses may differ from those in float32, uncompiled. Measured on an H200: 4e-7, 0.009 and 0.0013."""
+
 
 @pytest.fixture(scope="module")
 def exact(tiny_clip, icons, device):
@@ -20,7 +23,7 @@ def test_lower_precision_learns_nearly_the_same(exact, tiny_clip, icons, device,
     model, losses = learned(tiny_clip, icons, device, precision=precision)
     assert losses != exact[1]
     record_property("losses", largest(losses, exact[1]))
-    assert losses == pytest.approx(exact[1], rel=0.15, abs=0.15)
+    assert losses == pytest.approx(exact[1], abs=LOSSES[precision])
     assert model.head.dtype == torch.float32
     assert all(weight.dtype == torch.float32 for weight in adapter_state(model.backbone).values())
     moved = [weight for name, weight in adapter_state(model.backbone).items() if name.endswith("B")]
@@ -32,7 +35,7 @@ def test_lower_precision_learns_nearly_the_same(exact, tiny_clip, icons, device,
     hook.remove()
     assert set(kinds) == {getattr(torch, precision)}
     record_property("probabilities", largest(ours, theirs))
-    assert (ours.argmax(1) == theirs.argmax(1)).float().mean() >= 0.8
+    assert largest(ours, theirs) < LOSSES[precision] / 5  # measured: 8e-4 and 1.2e-4
 
 
 def test_a_step_whose_gradient_overflows_is_skipped_and_the_next_ones_count(tiny_clip, icons, device, monkeypatch):
@@ -58,7 +61,7 @@ def test_a_step_whose_gradient_overflows_is_skipped_and_the_next_ones_count(tiny
 def test_activation_checkpointing_learns_the_same(exact, tiny_clip, icons, device, record_property):
     _, losses = learned(tiny_clip, icons, device, activation_checkpointing=True)
     record_property("losses", largest(losses, exact[1]))
-    assert losses == pytest.approx(exact[1], abs=1e-4)
+    assert losses == pytest.approx(exact[1], abs=LOSSES["float32"])
 
 
 def test_activation_checkpointing_takes_less_memory(gpu, icons, record_property):
@@ -83,6 +86,5 @@ def test_compiled_towers_learn_nearly_the_same(tiny_clip, icons, device, precisi
     model, again = learned(tiny_clip, icons, device, precision=precision, compile=True, tasks=((0, 1, 2),))
     record_property("losses", largest(again, losses))
     assert counters["stats"]["unique_graphs"] >= 2  # of both towers
-    tolerance = {"abs": 1e-4} if precision == "float32" else {"rel": 0.15, "abs": 0.15}
-    assert again == pytest.approx(losses, **tolerance)
+    assert again == pytest.approx(losses, abs=LOSSES[precision])
     assert probabilities(model, icons).isfinite().all()

@@ -138,7 +138,7 @@ def test_the_check_reads_icons_and_parquet_files(tmp_path, mgclip):
     assert code == 0
     assert "icons100" in json.loads(output)["recipes"]
     report = check.check_dataset("icons-concepts", None, quick=True)
-    assert report.counts == {"test": [20] * 100}
+    assert report.counts == {"train": [100] * 100, "test": [20] * 100}
     names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path, part, "image", "label", names, list(range(37)))

@@ -113,9 +113,8 @@ def test_wrong_names_and_layouts_are_refused(tmp_path):
         load_dataset("imagenet_r", path=None)
     with pytest.raises(InputError, match="There is no data set zzz; choose from icons100, icons-concepts"):
         load_dataset("zzz", path=None)
-    for name in ("caltech101", "icons-concepts", "icons-families"):
-        with pytest.raises(InputError, match=f"{name} has no training images: it can only be tested on"):
-            load_dataset(name, path=None)
+    with pytest.raises(InputError, match="caltech101 has no training images: it can only be tested on"):
+        load_dataset("caltech101", path=None)
     write(tmp_path, "train/n01440764/a.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(InputError, match="val contains images and no class folder: sort them into nXXXXXXXX/"):
         load_dataset("imagenet1k", path=str(tmp_path))

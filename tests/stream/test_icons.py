@@ -91,6 +91,16 @@ def test_the_icon_sets_for_testing_are_as_defined():
     assert not np.array_equal(np.asarray(first[0]), np.asarray(second[0]))
 
 
+@pytest.mark.parametrize("name", ["icons-concepts", "icons-families"])
+def test_the_training_images_of_a_retention_set_show_the_drawings_of_its_test_images_in_other_pictures(name):
+    data = load_dataset(name, path=None, train_per_class=3, test_per_class=2)
+    assert data.train.labels.tolist() == [label for label in range(100) for _ in range(3)]
+    assert data.train.images.glyphs == data.test.images.glyphs
+    pictures = [{np.asarray(part.images[index]).tobytes() for index in range(0, 60)} for part in (data.train, data.test)]
+    assert [len(each) for each in pictures] == [60, 60]
+    assert not pictures[0] & pictures[1]
+
+
 def test_the_edge_filter_is_applied_to_every_image_of_icons100():
     plain, edges = (load_dataset("icons100", path=None, train_per_class=2, test_per_class=1, filter=f) for f in ("none", "edges"))
     for part in ("train", "test"):

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from mgclip.app.streams import discard_output
 from mgclip.errors import one_line
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric
+from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
 
@@ -150,7 +151,7 @@ def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """The final table of a run: one row per method, the columns of every table of methods."""
-    columns = [*METRICS, EPOCHS, SECONDS]
+    columns = [*metrics_of(summaries.values()), EPOCHS, SECONDS]
     table = make_table("method", *(metric.column for metric in columns), title=title)
     for method, summary in summaries.items():
         table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgclip.clip.adapters import adapted_modules
+from mgclip.clip.adapters import adapted_modules, peft_model
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.method.settings import Settings
 
@@ -48,7 +48,7 @@ def _count(config_json: str, *, tokens: int, training: bool) -> int:
 @lru_cache
 def _adapted_clip(config_json: str) -> Any:
     """A CLIP on the meta device with the adapters of the default settings, which computes as the package does."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
     from transformers import AutoConfig, AutoModel
 
     settings = Settings()
@@ -58,5 +58,5 @@ def _adapted_clip(config_json: str) -> Any:
         model: Any = AutoModel.from_config(config, attn_implementation="sdpa")
         model.requires_grad_(False)
         compute_class_token_only_in_last_layer(model)
-        get_peft_model(model, adapters)  # replaces the projections inside the model
+        peft_model(model, adapters)  # replaces the projections inside the model
     return model

@@ -31,17 +31,24 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
         seed: Seed of A.
         projections: The attention projections to adapt, as letters of k, v, q and o.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     if backbone.peft_model is not None:
         backbone.model = backbone.peft_model.unload()
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=adapted_modules(projections))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
-        backbone.peft_model = get_peft_model(backbone.model, config)
+    backbone.peft_model = peft_model(backbone.model, config)
     config.base_model_name_or_path = base_name(backbone)  # peft would write the path on this machine
     initialise_adapters(backbone, seed)
     backbone.model_number += 1
+
+
+def peft_model(model: Any, config: Any) -> Any:
+    """Put the adapters of a configuration into a model. Returns peft's wrapper of it."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
+        return get_peft_model(model, config)
 
 
 def initialise_adapters(backbone: Backbone, seed: int) -> None:

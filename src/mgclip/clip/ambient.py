@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from threading import Lock
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -14,33 +15,78 @@ import torch
 P = ParamSpec("P")
 R = TypeVar("R")
 
+BACKENDS = ("cudnn", "cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
+"""Parts of ``torch.backends`` with an ``fp32_precision`` of their own, since PyTorch 2.9. ``cudnn`` is the default of the next
+three, and ``torch.backends`` is the default of all.
+"""
 
-class _DefaultDtype:
-    """Makes float32 the default dtype while any thread is inside. PyTorch has one default for all threads."""
 
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = Lock(), 0, torch.float32
+class _WhileInside:
+    """A context that is entered once while any thread is inside, for modes that PyTorch has once for all threads."""
+
+    def __init__(self, context: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self._make, self._lock, self._inside = context, Lock(), 0
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = torch.get_default_dtype()
-                torch.set_default_dtype(torch.float32)
+                self._context = self._make()
+                self._context.__enter__()
             self._inside += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                torch.set_default_dtype(self._before)
+                self._context.__exit__(None, None, None)
 
 
-_FLOAT32 = _DefaultDtype()
+@contextlib.contextmanager
+def _default_float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Multiply float32 numbers exactly. A program can allow TF32 or bfloat16 instead, which have 10 or 7 bits.
+
+    There are two ways to allow it. The older one cannot be read if a program has used the newer one. Both must agree inside,
+    because the compiler reads them.
+    """
+    matmul, convolution = _readable(torch.get_float32_matmul_precision), _readable(lambda: torch.backends.cudnn.allow_tf32)
+    with contextlib.ExitStack() as after:
+        if hasattr(torch.backends, "fp32_precision"):
+            for place, part in enumerate([torch.backends, *(attrgetter(name)(torch.backends) for name in BACKENDS)]):
+                after.callback(setattr, part, "fp32_precision", part.fp32_precision)
+                part.fp32_precision = "none" if place < 2 else "ieee"
+        if matmul is not None:
+            after.callback(torch.set_float32_matmul_precision, matmul)
+        if convolution is not None:
+            after.callback(setattr, torch.backends.cudnn, "allow_tf32", convolution)
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        yield
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+_DEFAULT_FLOAT32 = _WhileInside(_default_float32)
+EXACT_FLOAT32 = _WhileInside(_exact_float32)
 
 
 @contextlib.contextmanager
 def ordinary_modes() -> Iterator[None]:
-    """Enable gradients, disable inference mode and autocast, and use float32, the CPU and NumPy's default error state.
+    """Enable gradients, disable inference mode and autocast, and use exact float32, the CPU and NumPy's default error state.
 
     The modes of the caller are restored afterwards.
     """
@@ -48,7 +94,8 @@ def ordinary_modes() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
-        stack.enter_context(_FLOAT32)
+        stack.enter_context(_DEFAULT_FLOAT32)
+        stack.enter_context(EXACT_FLOAT32)
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))

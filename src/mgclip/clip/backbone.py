@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import family
-from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
+from mgclip.clip.compute import Compute, Precision, fitting_micro_batch, retry_halving
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.transform import Transform
+
+P = ParamSpec("P")
+Encode = Callable[Concatenate["Backbone", Tensor, P], Tensor]
+
+
+def _in_parts_that_fit(encode: Encode[P]) -> Encode[P]:
+    """Decorate a method of a backbone: without gradients, it runs on as many images or texts at a time as fit into memory."""
+
+    @wraps(encode)
+    def call(backbone: Backbone, items: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.is_grad_enabled():
+            return encode(backbone, items, *args, **kwargs)
+
+        def attempt(most: int) -> Tensor:
+            parts = [encode(backbone, part, *args, **kwargs) for part in items.split(most)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+        features, fitted = retry_halving(backbone.compute.encode_batch, len(items), attempt)
+        backbone.compute.encode_batch = min(fitted, backbone.compute.encode_batch)  # templates: a call inside this one
+        return features
+
+    return call
 
 
 @dataclass
@@ -88,10 +110,11 @@ class Backbone:
         """
         return Transform.of(self.processor)
 
+    @_in_parts_that_fit
     def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
         """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
         mean, std = self._mean_std
-        values = (pixels.to(self.device).float() / 255 - mean) / std
+        values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
         with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
             features: Tensor = family.projections(self.model)[0](pooled).float()  # [b, w] -> [b, d]
@@ -116,6 +139,7 @@ class Backbone:
         tokens = self.tokenize([template.format(name) for name in names for template in templates])
         return tokens if len(templates) == 1 else tokens.unflatten(0, (len(names), len(templates)))
 
+    @_in_parts_that_fit
     def text_features(self, tokens: Tensor) -> Tensor:
         """Return L2-normalised features ``(n, d)`` of token ids ``(n, length)``. If they are ``(n, templates, length)``, the
         features of the templates are averaged.

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from mgclip.clip.ambient import EXACT_FLOAT32
 from mgclip.errors import MGCLIPError
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -27,10 +28,11 @@ SAVED_PER_WIDTH = 15
 
 @dataclass
 class Compute:
-    """Precision and micro-batch: the images of one forward and backward pass, halved when memory runs out."""
+    """Precision and the most images of a pass, halved when memory runs out: with a backward pass, or without (and of texts)."""
 
     precision: Precision = "float32"
     micro_batch: int = 1 << 30
+    encode_batch: int = 1 << 30
 
     def autocast(self, device: torch.device) -> Any:
         """Return the context in which the towers run."""
@@ -38,9 +40,7 @@ class Compute:
 
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""
-        if device.type != "cuda" or self.precision != "float32":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return EXACT_FLOAT32 if device.type == "cuda" and self.precision == "float32" else nullcontext()
 
 
 def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
@@ -64,20 +64,31 @@ def out_of_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(message in str(error) for message in messages))
 
 
-def retry_halving_micro_batch(compute: Compute, images: int, attempt: Callable[[int], Result]) -> Result:
-    """Call a function with the micro-batch for some images, and again with half of it each time memory runs out. The size that
-    fitted is stored. Raises ``MGCLIPError`` if memory runs out with a single image.
+def retry_halving(most: int, items: int, attempt: Callable[[int], Result]) -> tuple[Result, int]:
+    """Call a function with the most items of a pass, and again with half of them each time memory runs out.
+
+    Args:
+        most: The most items of a pass.
+        items: How many there are.
+        attempt: What to call with the most items of a pass.
+
+    Returns:
+        What it returned, and the size that fitted.
+
+    Raises:
+        MGCLIPError: If memory runs out with a single item.
     """
     while True:
         try:
-            return attempt(compute.micro_batch)
+            return attempt(most), most
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if min(compute.micro_batch, images) <= 1:
+            if min(most, items) <= 1:
                 raise MGCLIPError(
-                    "Memory ran out with a single image: free memory, set activation_checkpointing, or take a smaller CLIP."
+                    "Memory ran out with a single image or text: free memory, train with activation_checkpointing, or take a "
+                    "smaller CLIP."
                 ) from error
-        compute.micro_batch = max(1, min(compute.micro_batch, images) // 2)
+        most = max(1, min(most, items) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -125,7 +125,8 @@ def checked_device(device: str | torch.device) -> torch.device:
 def wait() -> None:
     """Wait until all processes have called this."""
     if is_distributed():
-        _state().wait_for_everyone()
+        device = _exchange_device()  # accelerate would use the GPU with the number of the process, even if processes share GPUs
+        torch.distributed.barrier(device_ids=None if device.type == "cpu" else [device.index])
 
 
 def shard(items: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class PreparedImages:
     def batch(self, indices: Tensor) -> Tensor:
         """Return the images at ``indices`` ``(b,)`` as ``(b, 3, size, size)`` uint8."""
         with self._lock:
-            return self._batch(indices)
+            return pinned(self._batch(indices))
 
     def _batch(self, indices: Tensor) -> Tensor:
         kept = self._row[indices] >= 0
@@ -146,6 +146,11 @@ def _mark(pixels: Tensor) -> int:
     """A fingerprint of 64 bits of the pixels of one image."""
     digest = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def pinned(pixels: Tensor) -> Tensor:
+    """Return pixels in pinned memory if this process uses a GPU, which copies from there while it computes."""
+    return pixels.pin_memory() if torch.cuda.is_initialized() else pixels
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:

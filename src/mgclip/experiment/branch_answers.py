@@ -39,11 +39,13 @@ class BranchAnswers:
 
 
 @torch.no_grad()
-def answer(learner: Learner, features: Tensor, text_logits: Tensor) -> BranchAnswers:
-    """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes."""
-    both = learner.probabilities(features).max(1)
+def answer(learner: Learner, features: Tensor, text_logits: Tensor, among: slice = slice(None)) -> BranchAnswers:
+    """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes, or over
+    those ``among`` them that compete.
+    """
+    both = learner.probabilities(features, among).max(1)
     text = text_logits.softmax(-1).max(1)
-    head = learner.head_scores(features).max(1) if learner.settings.uses_head else None
+    head = learner.head_scores(features)[:, among].max(1) if learner.settings.uses_head else None
     return BranchAnswers(
         *_pair(both.indices, both.values),
         *_pair(text.indices, text.values),

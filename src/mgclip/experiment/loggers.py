@@ -51,7 +51,8 @@ class Log:
         """Log what was measured after a task of ``steps`` steps."""
         self.steps += steps
         gap = {f"gap/{side}": value for side, value in record["gap"].items() if value is not None}
-        self._log({"accuracy": record["accuracy"], "classes": record["classes_seen"], **gap}, self.steps)
+        domains = {f"accuracy/{name}": share for name, share in record.get("accuracy_per_domain", {}).items()}
+        self._log({"accuracy": record["accuracy"], "classes": record["classes_seen"], **domains, **gap}, self.steps)
 
     def end(self) -> None:
         """Finish the log."""

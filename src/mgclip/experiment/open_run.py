@@ -22,7 +22,8 @@ from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
 from mgclip.stream.data import Dataset, few_of_each
-from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, load_dataset
+from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, load_dataset
+from mgclip.stream.domains import DomainData, join_datasets, names_across
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, make_tasks, task_sizes, unique_names
@@ -40,23 +41,57 @@ from mgclip.stream.unreadable import (
 
 def build_stream(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe."""
-    dataset = _limited_data(recipe)
+    if recipe.datasets:
+        return _stream_of_several(recipe)
+    dataset = _limited_data(recipe, DomainData(data=recipe.data, data_path=recipe.data_path, filter=recipe.filter))
     names = unique_names(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
     sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
     return make_tasks(dataset, order, sizes[: recipe.tasks])
 
 
-def _limited_data(recipe: Recipe) -> Dataset:
-    """The data of a recipe with the images per class that it asks for: the first of an order that the seed decides."""
-    name, path, train, test = recipe.data, recipe.data_path, recipe.train_per_class, recipe.test_per_class
+def _stream_of_several(recipe: Recipe) -> list[Task]:
+    """The tasks of a recipe that lists several data sets, one data set after the other."""
+    datasets: dict[str, Dataset] = {}
+    order: list[int] = []
+    sizes: list[int] = []
+    texts: list[str] = []
+    sources: list[str] = []
+    for each in recipe.datasets:
+        if recipe.tasks is not None and len(sizes) >= recipe.tasks:
+            break
+        dataset = datasets[each.name] = _limited_data(recipe, _at_its_path(each, recipe.data_path))
+        names = unique_names(dataset.class_names)
+        positions = class_order(recipe.class_order, dataset=each.data, names=names, seed=recipe.seed)
+        order += [len(sources) + position for position in positions]
+        sizes += task_sizes(len(names), initial=0, increment=each.classes_per_task or len(names))
+        texts += [each.text.replace("{}", name) for name in dataset.class_names]
+        sources += [each.name] * len(names)
+    joined = replace(join_datasets(datasets), class_names=tuple(texts))
+    return make_tasks(joined, order, sizes[: recipe.tasks], names=names_across(datasets), sources=sources)
+
+
+def _at_its_path(each: DomainData, root: str | None) -> DomainData:
+    """A data set with its path: by default, the folder of its name in ``root``. Without one, it comes from the hub if it can."""
+    if root is None or each.data_path is not None or each.data in ICON_SETS:
+        return each
+    own = Path(root).expanduser() / each.name
+    by_default = dataset_entry(each.data)
+    if not own.exists() and (by_default.hub is not None or by_default.make is not None):
+        return each
+    return each.model_copy(update={"data_path": str(own)})
+
+
+def _limited_data(recipe: Recipe, source: DomainData) -> Dataset:
+    """A data set of a recipe with the images per class that it asks for: the first of an order that the seed decides."""
+    name, path, train, test = source.data, source.data_path, recipe.train_per_class, recipe.test_per_class
     if name in ICON_SETS:
         drawn, tested = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
-        dataset = load_dataset(name, path=path, train_per_class=drawn, test_per_class=tested, filter=recipe.filter)
+        dataset = load_dataset(name, path=path, train_per_class=drawn, test_per_class=tested, filter=source.filter)
         train = test = None
     else:
-        dataset = load_dataset(name, path=path, filter=recipe.filter)
-    limits = [limit for limit in (train, recipe.images_per_class) if limit is not None]
+        dataset = load_dataset(name, path=path, filter=source.filter)
+    limits = [limit for limit in (train, source.images_per_class or recipe.images_per_class) if limit is not None]
     if limits:
         dataset = replace(dataset, train=few_of_each(dataset.train, min(limits), recipe.seed))
     if test is not None:

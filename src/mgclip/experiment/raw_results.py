@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mgclip.disk import replace_file
 from mgclip.errors import InputError, first_line
@@ -58,7 +59,8 @@ def write_task(
         steps: The optimizer steps of the task, as ``remember_step`` keeps them.
     """
     task = record["task"]
-    _write(folder, "predictions", task, _predictions(task, stream[: task + 1], answers))
+    names = [name for each in stream for name in each.names]
+    _write(folder, "predictions", task, _predictions(task, stream[: task + 1], np.array(names, dtype=object), answers))
     columns = {name: [step[place] for step in steps] for place, name in enumerate(STEP_COLUMNS)}
     _write(folder, "steps", task, {"task": [task] * len(steps), **columns})
     _write(folder, "gaps", task, _gaps(record))
@@ -139,9 +141,8 @@ def _name(task: int) -> str:
     return f"task-{task + 1:04}.parquet"
 
 
-def _predictions(task: int, stream: Sequence[Task], answers: BranchAnswers) -> dict[str, Any]:
-    """A row for each test image of all tasks so far."""
-    names = np.array([name for each in stream for name in each.names], dtype=object)
+def _predictions(task: int, stream: Sequence[Task], names: NDArray[np.object_], answers: BranchAnswers) -> dict[str, Any]:
+    """A row for each test image of all tasks so far; ``names`` are those of all classes that can be an answer."""
     truth = np.concatenate([each.test.labels + each.first for each in stream])
     images = [image_id(each.test.images, place) for each in stream for place in range(len(each.test.labels))]
     columns = {

@@ -17,6 +17,7 @@ from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
 from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
+from mgclip.stream.domains import DomainData
 from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
 from mgclip.words import nearest
@@ -38,6 +39,10 @@ class Recipe(Settings):
     clip: str = "iconclip"
     data: str = "icons100"
     data_path: str | None = None
+    datasets: list[DomainData] = Field(default_factory=list)
+    """Instead of ``data``: a stream of several data sets, each learned in one task or more."""
+    task_known: bool = False
+    """With ``datasets``: only the classes of its own data set compete for a test image (MTIL), not all of them (X-TAIL)."""
     train_per_class: Positive | None = None
     """Training images per class: the number drawn of generated data (null: 100), the largest number of other data (null: all)."""
     test_per_class: Positive | None = None
@@ -106,6 +111,16 @@ class Recipe(Settings):
             raise ValueError(f"must name a data set; found {name!r}{nearest(name, DATASETS)}")
         return name
 
+    @field_validator("datasets")
+    @classmethod
+    def _distinct(cls, sets: list[DomainData]) -> list[DomainData]:
+        names = [each.name for each in sets]
+        for each in sets:
+            cls._known_data(each.data)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"must have a name for each data set; found {twice[0]!r} twice: give one of them another name")
+        return sets
+
     @field_validator("class_order")
     @classmethod
     def _from_file(cls, order: str | int | list[int | str]) -> str | int | list[int | str]:
@@ -153,9 +168,21 @@ class Recipe(Settings):
             raise ValueError("the method decides on compensation and calibrated fusion: use methods=mg-clip-analytic")
         if self.adapt == "auto":
             raise ValueError("adapt auto needs a solved head: use methods=mg-clip-analytic-auto")
+        if both := [name for name in self.retention if name in self.data_names and name != "folder"]:
+            raise ValueError(f"retention is measured on data that is never trained on: leave {both[0]} out of retention")
+        if self.task_known and not self.datasets:
+            raise ValueError("task_known needs several data sets: list them in datasets")
+        for key in ("data", "filter", "initial_classes", "classes_per_task") if self.datasets else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} does not apply to a stream of several data sets: set it for each one in datasets")
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
         return self
+
+    @property
+    def data_names(self) -> list[str]:
+        """The data sets of the stream."""
+        return [each.data for each in self.datasets] or [self.data]
 
     def settings(self) -> Settings:
         """The settings that all methods share, already checked. ``method_settings`` derives those of one method from them."""
@@ -164,7 +191,7 @@ class Recipe(Settings):
 
 def recipes_for(data: str) -> list[str]:
     """The names of the shipped recipes that use a data set."""
-    return [name for name in shipped_recipes() if load_recipe(name).data == data]
+    return [name for name in shipped_recipes() if data in load_recipe(name).data_names]
 
 
 def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
@@ -204,10 +231,11 @@ def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -
     shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
     mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}
     train, test = recipe.train_per_class, recipe.test_per_class
-    if recipe.data in ICON_SETS:
+    if set(recipe.data_names) & set(ICON_SETS):
         train, test = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
     own = {**options.check(methods, mine)[0], "train_per_class": train, "test_per_class": test}
-    return {**shared, **own, "memory": recipe.memory or MEMORY}
+    sets = [each.model_dump(exclude={"data_path"}) for each in recipe.datasets]  # data may move
+    return {**shared, **own, "memory": recipe.memory or MEMORY, "datasets": sets}
 
 
 def default_settings(methods: Iterable[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
-from mgclip.experiment.metrics import METRICS
+from mgclip.experiment.domain_metrics import metrics_of
 from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
 from mgclip.experiment.recipe_files import read_yaml
@@ -200,7 +200,7 @@ def compared(runs: Sequence[TableRun]) -> dict[tuple[str, str], list[Pair]]:
 
 def _values(summary: Summary) -> dict[str, float | None]:
     """The metrics of one run by heading."""
-    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in METRICS}
+    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in metrics_of([summary])}
     for data, found in summary.get("retention", {}).items():
         values |= {data: found["accuracy"], f"{data} drop": found["drop"]}
     return values

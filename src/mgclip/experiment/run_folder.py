@@ -15,7 +15,7 @@ import yaml
 from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
-from mgclip.experiment import metrics
+from mgclip.experiment import domain_metrics, metrics
 from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
 from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import (
@@ -78,7 +78,7 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     if recipe.on_bad_image == "skip":
         write_json(folder / SKIPPED, [asdict(each) for each in skipped])
     used = {METHODS.package(method) for method in recipe.methods}
-    used |= {DATASETS.package(name) for name in (recipe.data, *recipe.retention)}
+    used |= {DATASETS.package(name) for name in (*recipe.data_names, *recipe.retention)}
     write_json(folder / ENVIRONMENT, environment(sorted(used - {OWN_PACKAGE})))
     settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
     write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
@@ -214,7 +214,7 @@ def summarise(records: Sequence[Record]) -> Summary:
     """The metrics of a method, from its records."""
     matrix, sizes = accuracy_matrix(records)
     after = metrics.accuracy_after(matrix, sizes)
-    return {
+    summary: Summary = {
         "tasks": len(records),
         "classes": records[-1]["classes_seen"],
         "epochs": max(record["epochs"] for record in records),  # a task of one class, or a later one, may have none
@@ -226,3 +226,8 @@ def summarise(records: Sequence[Record]) -> Summary:
         "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }
+    if (domains := domain_metrics.domain_matrix(records)) is not None:
+        summary["transfer"] = domain_metrics.transfer(domains)
+        summary["domain_average"] = domain_metrics.average(domains)
+        summary["domain_last"] = domain_metrics.last(domains)
+    return summary

@@ -109,7 +109,7 @@ def _run_method(
         started = time.monotonic()
         learned = learner.learn(images, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
-        measured, answers = evaluate(learner, stream, task, tests)
+        measured, answers = evaluate(learner, stream, task, tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
         if opened.recipe.on_bad_image == "skip":
@@ -125,7 +125,7 @@ def _run_method(
         done.append(record)
         callbacks.on_task(method, len(done), len(stream), record)
     if answers is None:  # the run was stopped after its last task
-        _, answers = evaluate(learner, stream, stream[-1], tests)
+        _, answers = evaluate(learner, stream, stream[-1], tests, task_known=opened.recipe.task_known)
     if parallel.is_main():
         write_final(folder, stream, answers)
     summary = run_folder.summarise(done)

@@ -38,6 +38,8 @@ class Setup(BaseModel):
     methods: Annotated[tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$")], ...], NotEmpty]
     clip: str
     data: str
+    datasets: tuple[dict[str, Any], ...] = ()
+    task_known: bool = False
     initial_classes: Count
     classes_per_task: Count
     tasks: Count | None
@@ -75,7 +77,11 @@ class SkippedImage(TypedDict):
 
 
 class Measured(TypedDict):
-    """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1."""
+    """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1.
+
+    ``domain``: in a stream of several data sets, the one of the task; ``accuracy_per_domain``: the accuracy on each of them,
+    learned or not.
+    """
 
     task: Count
     classes: list[str]
@@ -86,6 +92,8 @@ class Measured(TypedDict):
     accuracy_per_task: Annotated[list[Share], NotEmpty]
     next_task_text_accuracy: NotRequired[Share | None]
     gap: GapRecord
+    domain: NotRequired[str]
+    accuracy_per_domain: NotRequired[dict[str, Share]]
     skipped: NotRequired[list[SkippedImage]]
 
 
@@ -126,7 +134,10 @@ class Retained(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class Summary(TypedDict):
-    """The metrics of a method's finished run, as shares of 1: ``summary.json``."""
+    """The metrics of a method's finished run, as shares of 1: ``summary.json``.
+
+    Only a stream of several data sets has ``transfer``, ``domain_average`` and ``domain_last``; None if not measured yet.
+    """
 
     tasks: Count
     classes: NotRequired[Count]
@@ -136,6 +147,9 @@ class Summary(TypedDict):
     forgetting: Number | None
     backward_transfer: Number | None
     forward_transfer: Number | None
+    transfer: NotRequired[Number | None]
+    domain_average: NotRequired[Number | None]
+    domain_last: NotRequired[Number | None]
     accuracy_after: Annotated[list[Share], NotEmpty]
     seconds: Number
     retention: NotRequired[dict[str, Retained]]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.experiment.branch_answers import BranchAnswers, answer, join
+from mgclip.experiment.domain_answers import accuracy_per_domain, answer_in_domains
 from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
 from mgclip.method.preservation import LearnResult
+from mgclip.stream.domains import domains_of
 from mgclip.stream.tasks import Task
 
 
@@ -25,10 +29,10 @@ def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: 
 
 @torch.no_grad()
 def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages]
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages], *, task_known: bool = False
 ) -> tuple[Measured, BranchAnswers]:
     """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
-    them.
+    them. ``task_known``: in a stream of several data sets, only classes of its own data set compete for an image.
 
     Returns the measurements (accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task),
     and the predictions they were computed from.
@@ -40,21 +44,27 @@ def evaluate(
 
     for each in stream:  # always one task at a time, because a batch of another size rounds differently
         learner.encoder.texts(each.texts)
+    texts, domains = [text for each in stream for text in each.texts], domains_of(stream)
+    in_domains = partial(answer_in_domains, learner, texts=texts, domains=domains, task_known=task_known)
     accuracies, right, images, gaps, answers = [], 0, 0, [], []
     for earlier in stream[: task.index + 1]:
         encoded, labels = features(earlier)
         logits = learner.text_logits(encoded, learner.class_texts)
-        answers.append(answer(learner, encoded, logits))
+        answers.append(in_domains(encoded, labels) if domains else answer(learner, encoded, logits))
         hits = int((answers[-1].labels == labels.cpu().numpy()).sum())
         accuracies.append(hits / len(labels) if len(labels) else 0.0)
         right, images = right + hits, images + len(labels)
         if len(learner.class_names) > 1:
             gaps.append(torch.stack(similarities(logits, labels)))
     positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
-    next_task = None
-    if task.index + 1 < len(stream):
+    next_task, later = None, []
+    if domains:
+        later = [in_domains(*features(each)) for each in stream[task.index + 1 :]]
+    if later:
+        following = stream[task.index + 1]
+        next_task = float(np.mean(later[0].text_labels == following.test.labels + following.first))
+    elif task.index + 1 < len(stream):
         encoded, labels = features(stream[task.index + 1])
-        texts = [text for each in stream for text in each.texts]
         next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
     measured: Measured = {
         "task": task.index,
@@ -67,6 +77,9 @@ def evaluate(
         "next_task_text_accuracy": next_task,
         "gap": {"positive": positive, "negative": negative},
     }
+    if domains:
+        measured["domain"] = task.sources[-1]
+        measured["accuracy_per_domain"] = accuracy_per_domain(domains, stream, [*answers, *later])
     return measured, join(answers)
 
 

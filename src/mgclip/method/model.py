@@ -283,7 +283,9 @@ class LearnedModel:
 
     @in_ordinary_modes
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Probabilities ``(b, classes)`` over all learned classes, from the branches the settings name (docs/method.md 7)."""
-        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)
-        return branch_probabilities(logits, self.head_scores(features), self.settings, self._calibration)
+    def probabilities(self, features: Tensor, among: slice = slice(None)) -> Tensor:
+        """Probabilities ``(b, classes)`` over all learned classes, or ``among`` some of them as if no other had been learned,
+        from the branches the settings name (docs/method.md 7).
+        """
+        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)[:, among]
+        return branch_probabilities(logits, self.head_scores(features)[:, among], self.settings, self._calibration)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.compute import retry_halving_micro_batch
+from mgclip.clip.compute import retry_halving
 
 TEXTS_AT_ONCE = 256
 """Texts encoded with their activations at once. More texts are encoded part by part, twice in a step."""
@@ -70,10 +70,10 @@ def backward(
         leaf = texts.detach().requires_grad_()
         total = torch.zeros((), device=backbone.device)
         scaler.scale(total)  # a process without an image of this batch has nothing else to scale
-        for part in torch.arange(len(own)).split(micro_batch):
+        for part, some in zip(torch.arange(len(own)).split(micro_batch), pixels.split(micro_batch), strict=True):
             if len(part) == 0:
                 continue
-            images = backbone.image_features(pixels[part])  # [m, d]
+            images = backbone.image_features(some)  # [m, d]
             loss = (weights[part] * objective.losses(images, leaf, own[part])).sum()
             scaler.scale(loss).backward()
             total += loss.detach()
@@ -86,7 +86,7 @@ def backward(
                 backbone.text_features(tokens).backward(gradient)
         return total
 
-    total = retry_halving_micro_batch(backbone.compute, len(own), attempt)
+    total, backbone.compute.micro_batch = retry_halving(backbone.compute.micro_batch, len(own), attempt)
     for weight in trained:
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from mgclip.experiment.domain_metrics import DOMAIN_METRICS
 from mgclip.experiment.metrics import METRICS
 from mgclip.experiment.reproduce import TableResult
 from mgclip.method.baselines.table import METHODS
@@ -51,7 +52,7 @@ def latex_pairs(table: pd.DataFrame, name: str) -> str:
 
 def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:
     """Line and column of the best values; none if all are shown as equal. A method that learns all at once is not compared."""
-    best = {metric.heading: metric.best for metric in METRICS}
+    best = {metric.heading: metric.best for metric in (*METRICS, *DOMAIN_METRICS)}
     found = set()
     for heading in dict.fromkeys(name for row in rows for name in row.values):
         choose = best.get(heading) or (min if heading.endswith(" drop") else max)

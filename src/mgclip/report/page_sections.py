@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
+from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.metrics import EPOCHS, SECONDS
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
@@ -28,6 +29,7 @@ from mgclip.report.page_raw import branches_table, loss_charts, pairs_table
 from mgclip.report.page_tables import (
     Table,
     curves_table,
+    domain_table,
     forgetting_table,
     full_name,
     matrix_table,
@@ -78,8 +80,9 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
     return {
         "several": len(runs) > 1,
         "runs": [_head(run) for run in runs],
+        "has_domains": any(result.in_domains for result in all_results(runs)),
         "has_joint": any(result.joint for result in all_results(runs)),
-        "columns": [*METRICS, EPOCHS, SECONDS],
+        "columns": [*metrics_of(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
         "published": published_table(runs),
         "adapters": _adapters(runs),
@@ -172,6 +175,8 @@ def _matrices(run: Run, place: int) -> list[MatrixSection]:
     """The accuracy matrices of a run's results, that of its lead first."""
 
     def matrix(result: Result, number: int) -> MatrixSection:
+        if result.in_domains:
+            return MatrixSection(result.label, table=domain_table(result))
         if len(result.records) <= MAX_CELLS:
             return MatrixSection(result.label, table=matrix_table(result))
         ends = zip(result.matrix.diagonal(), result.matrix[-1], strict=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS, Metric, accuracy_drops
+from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops
 from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
@@ -65,7 +66,7 @@ def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
     drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
-    columns = [*METRICS, EPOCHS, *drops, SECONDS]
+    columns = [*metrics_of(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
     results = [(run, result) for run in plan.runs for result in run.results]
     best: dict[tuple[object, ...], float] = {}
     for run, result in results:
@@ -108,7 +109,8 @@ def published_table(runs: Sequence[Run]) -> Table | None:
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
-    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks
+    sets = setup.task_known, *((each.get("name"), each.get("classes_per_task")) for each in setup.datasets)
+    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks, sets
 
 
 def full_name(curve: Curve) -> str:
@@ -136,6 +138,20 @@ def matrix_table(result: Result) -> Table:
             cells.append(Cell(percent(zero_shot, 0), ahead=True))
         rows.append(Row(f"{done + 1}", cells))
     return Table(f"{result.label}: accuracy on each task, %", "learned", [f"task {n + 1}" for n in range(length)], rows)
+
+
+def domain_table(result: Result) -> Table:
+    """The accuracy of a result on each data set of a stream of several, after each task; dashed before it is learned."""
+    names, rows = list(result.records[-1].get("accuracy_per_domain", {})), []
+    for done, record in enumerate(result.records):
+        learned = names.index(record["domain"])
+        shares = enumerate(record["accuracy_per_domain"].values())
+        cells = [
+            Cell(percent(share, 0), level=round(100 * share) if place <= learned else None, ahead=place > learned)
+            for place, share in shares
+        ]
+        rows.append(Row(f"{done + 1}: {record['domain']}", cells))
+    return Table(f"{result.label}: accuracy on each data set, %", "learned", names, rows)
 
 
 def forgetting_table(runs: Sequence[Run]) -> Table | None:
@@ -204,7 +220,13 @@ def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         value = [key if path is None else f"{key}: {path}" for key, path in value.items()]
     if isinstance(value, list | tuple):
-        text = ", ".join(map(str, value)) or "none"
+        text = ", ".join(_entry(each) if isinstance(each, Mapping) else str(each) for each in value) or "none"
     else:
         text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+
+
+def _entry(of_list: Mapping[str, object]) -> str:
+    """A data set of a stream of several, without what is left at its default."""
+    kept = {key: value for key, value in of_list.items() if value not in (None, "{}", "none")}
+    return f"{{{', '.join(f'{key}: {value}' for key, value in kept.items())}}}"

@@ -51,6 +51,11 @@ class Result:
         return self.method in METHODS and METHODS[self.method].joint
 
     @property
+    def in_domains(self) -> bool:
+        """Whether its stream consists of several data sets."""
+        return "accuracy_per_domain" in self.records[-1]
+
+    @property
     def probe(self) -> ProbeRecord | None:
         """The record of its probe, if it was probed."""
         return next((probe for record in self.records if (probe := record.get("probe"))), None)

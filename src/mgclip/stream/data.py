@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -61,3 +61,24 @@ class Subset(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.items[int(self.positions[index])]
+
+
+class Joined(Sequence[Any]):
+    """The images of several data sets, one after the other, looked up on access. ``parts``: those of each, by its name."""
+
+    def __init__(self, parts: Mapping[str, Sequence[Any]]) -> None:
+        self.names, self.parts = tuple(parts), tuple(parts.values())
+        self.ends = np.cumsum([len(images) for images in self.parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        part, place = self.find(index)
+        return self.parts[part][place]
+
+    def find(self, index: int) -> tuple[int, int]:
+        """The number of the data set that an image belongs to, and its position there."""
+        position = range(len(self))[int(index)]
+        part = int(np.searchsorted(self.ends, position, side="right"))
+        return part, position - int(self.ends[part]) + len(self.parts[part])

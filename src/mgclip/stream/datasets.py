@@ -33,11 +33,11 @@ BUILT_IN: dict[str, DatasetEntry] = {
     ),
     "icons-concepts": DatasetEntry(
         "icons of 100 other concepts, by Phosphor", FONTS, "generated",
-        100, Published(0), Published(2_000, (20, 20)), test_only=True,
+        100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
     ),
     "icons-families": DatasetEntry(
         "icons of 100 further concepts, by other designers", FONTS, "generated",
-        100, Published(0), Published(2_000, (20, 20)), test_only=True,
+        100, Published(10_000, (100, 100)), Published(2_000, (20, 20)),
     ),
     "cifar100": DatasetEntry(
         "small photographs", "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -225,11 +225,9 @@ def _where(entry: DatasetEntry) -> str:
 def _icons(name: str, train_per_class: int, test_per_class: int, filter: Filter, test_only: bool) -> Dataset:
     from mgclip.stream import icons
 
-    train = EMPTY_SPLIT
     if name == "icons100":
         drawn, test = icons.load(train_per_class, test_per_class, filter=filter)
-        if not test_only:
-            train = Split(drawn, np.arange(icons.CLASSES).repeat(train_per_class))
     else:
-        test = icons.load_retention(name, test_per_class)
+        drawn, test = icons.load_training(name, train_per_class), icons.load_retention(name, test_per_class)
+    train = EMPTY_SPLIT if test_only else Split(drawn, np.arange(icons.CLASSES).repeat(train_per_class))
     return Dataset(name, tuple(test.glyphs), train, Split(test, np.arange(icons.CLASSES).repeat(test_per_class)))

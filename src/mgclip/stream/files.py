@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.stream.data import Split, Subset
+from mgclip.stream.data import Joined, Split, Subset
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders
 
 
@@ -49,6 +49,9 @@ class ClassFiles(Sequence[Path]):
 
 def are_files(images: Sequence[Any]) -> bool:
     """Whether the items are paths, so that accessing one opens no file."""
+    if isinstance(images, Subset) and isinstance(images.items, Joined):
+        used = np.unique(np.searchsorted(images.items.ends, images.positions, side="right"))
+        return all(are_files(images.items.parts[part]) for part in used)
     return isinstance(images.items if isinstance(images, Subset) else images, ClassFiles)
 
 
@@ -56,12 +59,19 @@ def image_name(images: Sequence[Any], position: int, part: str) -> str:
     """The name of an image for messages: its path, or its number in the data set if it is not a file."""
     if are_files(images):
         return str(images[position])
+    if isinstance(images, Subset) and isinstance(images.items, Joined):
+        return f"image {image_id(images, position)} of {part}"
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
 
 
 def image_id(images: Sequence[Any], position: int) -> str:
-    """What identifies an image in its part of a data set: its path in the folder of the data, or its number."""
+    """What identifies an image in its part of a data set: its path in the folder of the data, or its number. In a stream of
+    several data sets, it begins with the name of its own.
+    """
     items, place = (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
+    if isinstance(items, Joined):
+        part, place = items.find(place)
+        return f"{items.names[part]}/{image_id(items.parts[part], place)}"
     return items[place].relative_to(items.root).as_posix() if isinstance(items, ClassFiles) else str(place)
 
 

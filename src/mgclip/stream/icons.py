@@ -5,8 +5,9 @@ and another family too. Training renditions: Phosphor thin, light, regular and b
 and duotone, Remix fill, if the installed fonts have them. A seed varies every image: colours, position, scale, rotation,
 background, noise.
 
-Two more sets of 100 concepts, none of them in icons100, are for testing only: icons-concepts, drawn by Phosphor, and
-icons-families, drawn by the families that iconclip was pre-trained on.
+Two more sets of 100 concepts, none of them in icons100, are for retention and for streams of several data sets: icons-concepts,
+drawn by Phosphor, and icons-families, drawn by the families that iconclip was pre-trained on. Their training and test images show
+the same drawings.
 
 The images of icons100 can pass through a filter, as a domain that iconclip has never seen.
 """
@@ -14,7 +15,7 @@ The images of icons100 can pass through a filter, as a domain that iconclip has 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -140,6 +141,21 @@ class IconImages(Sequence[Image.Image]):
         return image if self.filter == "none" else image.filter(ImageFilter.FIND_EDGES)
 
 
+@dataclass(frozen=True)
+class RetentionSet:
+    """The glyphs of a data set for retention, and the numbers of its parts, from which the variation of an image follows."""
+
+    glyphs: Callable[[], dict[str, list[Glyph]]]
+    test: int
+    train: int
+
+
+RETENTION = {
+    "icons-concepts": RetentionSet(held_out_glyphs, test=2, train=4),
+    "icons-families": RetentionSet(family_glyphs, test=3, train=5),
+}
+
+
 def load(train_per_class: int = 100, test_per_class: int = 20, *, filter: Filter = "none") -> tuple[IconImages, IconImages]:
     """The training and the test images of icons100; the renditions of a class take turns. Raises ``MissingExtra`` if qtawesome
     is not installed.
@@ -152,5 +168,11 @@ def load_retention(name: str, test_per_class: int = 20) -> IconImages:
     """The test images of ``icons-concepts`` or ``icons-families``; the drawings of a class take turns. Raises ``MissingExtra``
     if qtawesome is not installed.
     """
-    glyphs, split = {"icons-concepts": (held_out_glyphs, 2), "icons-families": (family_glyphs, 3)}[name]
-    return IconImages(glyphs(), split=split, per_class=test_per_class)
+    return IconImages(RETENTION[name].glyphs(), split=RETENTION[name].test, per_class=test_per_class)
+
+
+def load_training(name: str, train_per_class: int = 100) -> IconImages:
+    """Training images of the same drawings as those of ``load_retention``, varied in other ways. Icons100 is a stream with new
+    drawings in its test part; these are data sets whose parts are alike.
+    """
+    return IconImages(RETENTION[name].glyphs(), split=RETENTION[name].train, per_class=train_per_class)

@@ -26,6 +26,7 @@ class Task:
         texts: What prompts call them.
         train: Training images; labels ``(n,)`` are positions in ``names``.
         test: Test images, labelled in the same way.
+        sources: The data set of each class, if the stream consists of several.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Task:
     texts: tuple[str, ...]
     train: Split
     test: Split
+    sources: tuple[str, ...] = ()
 
 
 def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
@@ -50,21 +52,38 @@ def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
     return sizes
 
 
-def make_tasks(dataset: Dataset, order: Sequence[int], sizes: Sequence[int]) -> list[Task]:
-    """The tasks of a stream, from the class at each position of it and the number of classes of each task. The images of a task
-    are in the order of the data set. Raises ``InputError`` if a class has no training image, or a task no test image.
+def make_tasks(
+    dataset: Dataset,
+    order: Sequence[int],
+    sizes: Sequence[int],
+    *,
+    names: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+) -> list[Task]:
+    """Split a data set into the tasks of a stream. The images of a task are in the order of the data set.
+
+    Args:
+        dataset: The data set.
+        order: The class at each position of the stream.
+        sizes: The number of classes of each task.
+        names: Unique names of all classes; None makes those of the data set unique.
+        sources: The data set that each class comes from, if there are several.
+
+    Raises:
+        InputError: If a class has no training image, or a task no test image.
     """
-    tasks, first, unique = [], 0, unique_names(dataset.class_names)
+    tasks, first = [], 0
+    unique = unique_names(dataset.class_names) if names is None else names
     for index, size in enumerate(sizes):
         classes = list(order[first : first + size])
-        names, texts = tuple(unique[c] for c in classes), tuple(dataset.class_names[c] for c in classes)
+        own, texts = tuple(unique[c] for c in classes), tuple(dataset.class_names[c] for c in classes)
         train, test = _select(dataset.train, classes), _select(dataset.test, classes)
-        for name, images in zip(names, np.bincount(train.labels, minlength=size), strict=True):
+        for name, images in zip(own, np.bincount(train.labels, minlength=size), strict=True):
             if images == 0:
                 raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
         if len(test.labels) == 0:
-            raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(names[:3])}) has no test image.")
-        tasks.append(Task(index, first, names, texts, train, test))
+            raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(own[:3])}) has no test image.")
+        tasks.append(Task(index, first, own, texts, train, test, tuple(sources[c] for c in classes) if sources else ()))
         first += size
     return tasks
 
@@ -75,7 +94,8 @@ def join_tasks(tasks: Sequence[Task]) -> Task:
     texts = tuple(text for task in tasks for text in task.texts)
     train, test = ([getattr(task, part) for task in tasks] for part in ("train", "test"))
     firsts = [task.first for task in tasks]
-    return Task(0, 0, names, texts, _join(train, firsts), _join(test, firsts))
+    sources = tuple(source for task in tasks for source in task.sources)
+    return Task(0, 0, names, texts, _join(train, firsts), _join(test, firsts), sources)
 
 
 def _join(splits: Sequence[Split], firsts: Sequence[int]) -> Split:

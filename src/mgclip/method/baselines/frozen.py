@@ -120,9 +120,9 @@ class FrozenLearner:
         return scores
 
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
-        """Scores ``(b, classes)`` over all learned classes, as probabilities."""
-        return self.head_scores(features).softmax(-1)
+    def probabilities(self, features: Tensor, among: slice = slice(None)) -> Tensor:
+        """Scores ``(b, classes)`` over all learned classes, or ``among`` some of them, as probabilities."""
+        return self.head_scores(features)[:, among].softmax(-1)
 
     @in_ordinary_modes
     @torch.no_grad()
