@@ -105,21 +105,22 @@ def learn(args: argparse.Namespace) -> None:
     found = find_shards(str(args.read))
     assert found is not None
     model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "features": args.features, "gamma": 1.0})
-    images, noted = 0, 0
+    images, noted, seconds = 0, 0, 0.0
+    parallel.wait()  # until all processes are connected
     begun = time.perf_counter()
 
     def on_images(number: int) -> None:
-        nonlocal images, noted
-        images += number
+        nonlocal images, noted, seconds
+        images, seconds = images + number, time.perf_counter() - begun
         if images - noted >= args.shard:
             noted = images
-            print(json.dumps([images, time.perf_counter() - begun, resident()]), flush=True)
+            print(json.dumps([images, seconds, resident()]), flush=True)
 
     model.encoder.on_images = on_images
     with tempfile.TemporaryDirectory() as progress:
         model.learn_shards(found.train, progress=progress)
         parallel.wait()
-    print(json.dumps([images, time.perf_counter() - begun, resident()]), flush=True)
+    print(json.dumps([images, seconds, resident()]), flush=True)
 
 
 def resident() -> int:
