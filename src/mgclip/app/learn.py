@@ -145,12 +145,12 @@ def _check_for_shards(place: str, given: Mapping[str, object]) -> None:
 
 def _with_tests(shards: Shards, test: str, label: str) -> Shards:
     """Other shards to measure on. Raises ``InputError`` if there are none at ``test``."""
-    from mgclip.stream.shards import find_shards
+    from mgclip.stream.shards import Shards, find_shards
 
     found = find_shards(test, label=label)
     if found is None:
         raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
-    return shards._replace(test=[*found.train, *found.test])
+    return Shards(shards.train, [*found.train, *found.test])
 
 
 def _planned(job: LearnJob, *, quiet: bool) -> Plan:
