@@ -58,6 +58,7 @@ def small(tiny_clip):
         epochs=1,
         features=64,
         ranpac_width=30,
+        acil_width=30,
         rapf_epochs=3,
         rapf_tau=1.0,
         memory=20,

@@ -13,7 +13,7 @@ from mgclip import __version__
 from mgclip.environment import installed_versions
 from mgclip.experiment.run_folder import environment
 
-USERS_EXTRAS = ("", "icons", "onnx", "studio")
+USERS_EXTRAS = ("", "icons", "onnx", "studio", "heic")
 
 
 def test_versions_as_json_are_instant_and_import_nothing_heavy():

@@ -10,7 +10,9 @@ from PIL import Image
 from mgclip import images
 from mgclip.errors import InputError
 from mgclip.images import open_image, thread_count
+from mgclip.stream import walk
 from mgclip.stream.files import is_image_name
+from mgclip.workflows.source import read_source
 
 
 @pytest.fixture
@@ -81,8 +83,8 @@ def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
 @pytest.mark.parametrize(
     ("brands", "sentence"),
     [
-        (b"heic\0\0\0\0mif1heic", "it is a HEIC image: install pillow-heif to read it, or save it as JPEG"),
-        (b"avif\0\0\0\0avifmif1", "it is an AVIF image: install pillow-avif-plugin to read it, or save it as JPEG"),
+        (b"heic\0\0\0\0mif1heic", "it is a HEIC image: run `pip install 'mg-clip[heic]'` to read it, or save it as JPEG"),
+        (b"avif\0\0\0\0avifmif1", "it is an AVIF image: run `pip install pillow-avif-plugin` to read it, or save it as JPEG"),
         (b"isom\0\0\0\0isomiso2", "not an image in a supported format"),
     ],
 )
@@ -94,6 +96,23 @@ def test_an_image_that_needs_a_plugin_names_it(tmp_path, monkeypatch, brands, se
     assert str(error.value) == (
         f"The image {tmp_path / 'phone.jpg'} cannot be read ({sentence}): give another file or leave it out."
     )
+
+
+def test_class_folders_of_phone_images_name_the_plugin_too(tmp_path, monkeypatch, picture):
+    for module in (images, walk):
+        monkeypatch.setattr(module, "file_extensions", lambda: frozenset((".jpg", ".png")))
+    monkeypatch.setattr(images, "formats", lambda: ("JPEG", "PNG"))
+    for name in ("hat/a.png", "hat/b.HEIC", "hat/notes.txt", "coat/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "x.png")
+        (tmp_path / "x.png").rename(tmp_path / name)
+    (note,) = read_source(tmp_path).notes
+    assert note.endswith("(.heic 1, .txt 1): run `pip install 'mg-clip[heic]'` to read HEIC images")
+    (tmp_path / "coat" / "c.png").rename(tmp_path / "coat" / "c.heif")
+    with pytest.raises(
+        InputError, match=r"no image in a supported format; run `pip install 'mg-clip\[heic\]'` to read HEIC images"
+    ):
+        read_source(tmp_path)
 
 
 def test_avif_is_read_if_pillow_reads_it(tmp_path, picture):

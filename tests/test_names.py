@@ -118,7 +118,7 @@ def test_changes_and_candidates_compare_names_in_one_form():
     assert relabel(both, ONE, TWO, None, no_texts).class_names == (TWO, "fish")
     with pytest.raises(InputError, match="is learned already"):
         relabel(both, "fish", TWO, None, no_texts)
-    with pytest.raises(InputError, match="look alike"):
+    with pytest.raises(InputError, match="is probably the same as 'fish'"):
         relabel(both, ONE, "\ufb01sh", None, no_texts)
     with pytest.raises(InputError, match="did you mean 'fish'"):
         forget(both, "\ufb01sh", None, no_texts)

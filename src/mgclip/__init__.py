@@ -11,6 +11,7 @@ from mgclip._version import __version__
 
 if TYPE_CHECKING:
     from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+    from mgclip.method.baselines.make import load_learner
     from mgclip.method.baselines.table import Method, register_method
     from mgclip.method.learner import MGCLIP
     from mgclip.method.model_files import undo
@@ -35,6 +36,7 @@ __all__ = [
     "Split",
     "__version__",
     "history",
+    "load_learner",
     "register_dataset",
     "register_method",
     "undo",
@@ -52,6 +54,7 @@ _MODULES = {
     "Settings": "mgclip.method.settings",
     "Split": "mgclip.stream.data",
     "history": "mgclip.saving.versions",
+    "load_learner": "mgclip.method.baselines.make",
     "register_dataset": "mgclip.stream.datasets",
     "register_method": "mgclip.method.baselines.table",
     "undo": "mgclip.method.model_files",

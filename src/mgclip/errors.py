@@ -41,7 +41,13 @@ class InputError(MGCLIPError):
 
 
 class AlikeTexts(UserWarning):
-    """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text."""
+    """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text; or two class names differ only
+    in their form, so they are probably one class.
+    """
+
+
+class ChangedCode(UserWarning):
+    """A run was started with other versions of packages, or with other code of a method."""
 
 
 class MissingExtra(InputError):

@@ -8,7 +8,7 @@ import importlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,8 +26,14 @@ from mgclip.rgb import displayed, silence_exif_warnings
 FORMATS = "JPEG PNG AVIF HEIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
 """Formats of pictures, in the order in which they are tried. Formats whose readers start other programs are not among them."""
 
-PLUGINS = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}
-"""Formats of phones that Pillow may need a plugin for, and the package to install."""
+PLUGINS = {"HEIF": "'mg-clip[heic]'", "AVIF": "pillow-avif-plugin"}
+"""Formats of phones that Pillow may need a plugin for, and what to install with pip."""
+
+PHONE_EXTENSIONS = {".heic": "HEIF", ".heif": "HEIF", ".avif": "AVIF"}
+"""Their file extensions."""
+
+NAMES_OF_FORMATS = {"HEIF": "HEIC", "AVIF": "AVIF"}
+"""What people call them."""
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -58,6 +64,12 @@ def file_extensions() -> frozenset[str]:
     """The file extensions of these formats, with the dot, in lower case."""
     read = {*formats(), "MPO"}  # Pillow opens MPO, two pictures in one file, as JPEG and does not list it as a format
     return frozenset(extension for extension, kind in Image.registered_extensions().items() if kind in read)
+
+
+def missing_plugin(extensions: Iterable[str]) -> str:
+    """What to install to read images with these extensions, in a few words; empty if no plugin is missing."""
+    kinds = {PHONE_EXTENSIONS.get(extension.lower(), "") for extension in extensions} - {"", *formats()}
+    return ", ".join(f"`pip install {PLUGINS[kind]}` to read {NAMES_OF_FORMATS[kind]} images" for kind in sorted(kinds))
 
 
 def thread_count() -> int:
@@ -171,7 +183,8 @@ def _needs_plugin(source: Any) -> str:
     kind = "AVIF" if brands & {b"avif", b"avis"} else "HEIF" if brands & {b"heic", b"heix", b"hevc", b"mif1"} else ""
     if not kind or kind in formats():
         return ""
-    return f"it is {'a HEIC' if kind == 'HEIF' else 'an AVIF'} image: install {PLUGINS[kind]} to read it, or save it as JPEG"
+    what = "a HEIC" if kind == "HEIF" else "an AVIF"
+    return f"it is {what} image: run `pip install {PLUGINS[kind]}` to read it, or save it as JPEG"
 
 
 def to_rgb(image: Any) -> Image.Image:

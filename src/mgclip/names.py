@@ -5,10 +5,16 @@ Unicode writes *é* as one character or as two. Names are compared in the compos
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from mgclip.errors import InputError
+
+SEPARATORS = re.compile(r"(?<![0-9])(?!^-[0-9])[\s_-]+|[\s_-]+(?![0-9])")
+"""Spaces, underscores and hyphens, except between two digits and as a sign: *1-2* is not *12*, and *-1* not *1*."""
+ALIKE = "they differ only in case, spaces, hyphens, underscores or the form of a letter"
+"""What names with the same loose form have in common."""
 
 
 def canonical(name: str) -> str:
@@ -23,6 +29,18 @@ def visible_form(name: str) -> str:
     """
     shown = "".join(c for c in unicodedata.normalize("NFKC", name) if not _is_invisible(c))
     return " ".join(unicodedata.normalize("NFC", shown).split())
+
+
+def loose_form(name: str) -> str:
+    """Return a form that is equal for names that differ only in case, spaces, hyphens, underscores or the form of a letter."""
+    return SEPARATORS.sub("", visible_form(name).casefold())
+
+
+def find_alike(name: str, others: Iterable[str]) -> str | None:
+    """Return the first of the other names that has the same loose form but is not the same name, or ``None``."""
+    wanted = loose_form(name)
+    alike = (other for other in others if loose_form(other) == wanted and canonical(other) != canonical(name))
+    return next(alike, None)
 
 
 def _is_invisible(character: str) -> bool:

@@ -50,11 +50,12 @@ def test_json_csv_and_text_give_the_same_answers(shop, mgclip):
     assert list(rows[0]) == [*COLUMNS, *BRANCHES]
     assert len(found) == len(lines) == len(rows) / 4 == 6
     for number, (answer, line) in enumerate(zip(found, lines, strict=True)):
-        assert list(answer) == ["image", "class", "confidence", "likeness", "top"]
+        assert list(answer) == ["image", "class", "best", "confidence", "likeness", "top"]
         words = []
         for rank, best in enumerate(answer["top"]):
             row = rows[4 * number + rank]
             assert [row["image"], row["rank"], row["class"]] == [answer["image"], str(rank + 1), best["class"]]
+            assert row["best"] == best["class"]
             assert [float(row[key]) for key in ("confidence", "text")] == [best[key] for key in ("confidence", "text")]
             assert row["head"] == ("" if best["head"] is None else str(best["head"]))
             head = "-" if best["head"] is None else f"{best['head']:.4f}"
@@ -64,6 +65,19 @@ def test_json_csv_and_text_give_the_same_answers(shop, mgclip):
         confidences = [best["confidence"] for best in answer["top"]]
         assert answer["confidence"] == max(confidences), "the number shown decides"
         assert confidences == sorted(confidences, reverse=True)
+
+
+def test_an_unknown_image_shows_why_and_the_answer_without_a_threshold(shop, mgclip):
+    words = ("predict", shop / "m", shop / "photos", "--unknown-below", "1")
+    known = [json.loads(line) for line in mgclip(*words[:3], "--json")[1].splitlines()]
+    answers = [json.loads(line) for line in mgclip(*words, "--json")[1].splitlines()]
+    rows = list(csv.DictReader(mgclip(*words, "--csv")[1].splitlines()))
+    lines = mgclip(*words)[1].splitlines()
+    for before, answer, row, line in zip(known, answers, rows, lines, strict=True):
+        assert (answer["class"], answer["best"]) == ("unknown", before["class"])
+        assert (row["class"], row["best"]) == ("unknown", before["class"])
+        about = f"likeness {answer['likeness']:.4f}; otherwise {before['class']} {before['confidence']:.4f}"
+        assert line == f"{answer['image']}\tunknown ({about})"
 
 
 def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(mgclip, monkeypatch, shop):

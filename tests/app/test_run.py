@@ -93,3 +93,16 @@ def test_the_command_that_resumes_repeats_the_changes_given_to_it(mgclip, icons,
     again = shlex.split(err.split("`")[1])
     assert again[:2] == ["mgclip", "run"]
     assert mgclip(*again[1:])[0] == 0
+
+
+def test_a_run_of_a_long_tail_prints_a_table_of_its_groups(mgclip, tiny_clip, tmp_path):
+    small = [f"clip={tiny_clip}", "tasks=2", "classes_per_task=3", "train_per_class=25", "test_per_class=1", "retention={}"]
+    words = ["methods=simplecil", "imbalance=1.5", "--out", tmp_path / "run"]
+    code, printed, err = mgclip("run", "icons100", *small, *words)
+    assert code == 0, err
+    lines = printed.splitlines()
+    head = next(place for place, line in enumerate(lines) if line.split() == ["method", "medium", "%", "few", "%"])
+    group = lines[head + 2].split()
+    assert group[0] == "simplecil"
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())["simplecil"]
+    assert group[1:] == [f"{100 * summary[name]:.2f}" if summary[name] is not None else "-" for name in ("medium", "few")]

@@ -55,3 +55,28 @@ def test_without_the_accuracy_there_is_no_column(mgclip, saved, recorded):
     code, out, _ = mgclip("history", saved({"what": "first", **recorded}))
     assert code == 0
     assert "out %" not in out
+
+
+def test_a_month_of_known_classes_only_is_not_shown_as_new_ones(mgclip, tiny_clip, icons, tmp_path):
+    month_folders(icons, tmp_path, {"march": range(3)}, 5)
+    model = tmp_path / "shop"
+    assert mgclip("learn", tmp_path / "march", "--model", model, "--base", tiny_clip, "features=32")[0] == 0
+    month_folders(icons, tmp_path, {"april": range(2)}, 10)
+    assert mgclip("learn", tmp_path / "april", "--model", model)[0] == 0
+    out = mgclip("history", model)[1]
+    assert "new %" not in out
+    headings = [line.split() for line in out.splitlines() if "learned" in line and "earlier" in line]
+    assert headings == [["learned", "earlier", "leave-one-"]], "of the classes that each version learned, new or known"
+
+
+def test_the_column_of_origins_appears_after_an_undo_only(mgclip, saved):
+    model = saved({"what": "first"}, {"what": "second"})
+    out = mgclip("history", model)[1]
+    assert "from" not in out
+    assert "version  when (UTC)" in out, "no heading is broken at 80 columns"
+    mgclip("undo", model)
+    loaded = MGCLIP.from_pretrained(model)
+    loaded.save_pretrained(model, note={"what": "third"})
+    out = mgclip("history", model)[1]
+    assert "from" in out
+    assert row(out, 3)[:3] == ["3", "*", "1"]

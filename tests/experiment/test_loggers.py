@@ -1,6 +1,7 @@
 """Loggers: off by default, one sentence if a package is missing, and one count of steps over a resume."""
 
 import pytest
+from accelerate import PartialState
 from learned import SMALL_RUN
 from runs import run
 
@@ -23,6 +24,7 @@ class Fake:
         Fake.made += (self,)
 
     def store_init_configuration(self, values):
+        assert PartialState._shared_state, "the trackers of accelerate need its state"
         self.settings = values
 
     def log(self, values, step):
@@ -36,6 +38,7 @@ class Fake:
 def fake(monkeypatch):
     from accelerate import tracking
 
+    PartialState._reset_state()
     monkeypatch.setattr(tracking, "TensorBoardTracker", Fake)
     monkeypatch.setattr("mgclip.experiment.loggers.find_spec", lambda name: name)
     Fake.made = ()
@@ -75,6 +78,24 @@ def test_steps_are_counted_over_tasks_and_over_a_resume(small, fake, tmp_path):
     assert both == {(step, *values.items()) for step, values in complete.values}
     assert {key for _, values in complete.values for key in values} >= {"loss/adapter", "loss/head", "accuracy", "gap/negative"}
     assert (complete.ended, complete.settings["method"], complete.settings["log_with"]) == (True, "mg-clip", '["tensorboard"]')
+
+
+def test_every_task_of_a_method_without_steps_has_a_step_of_its_own(small, fake, tmp_path):
+    small = small.model_copy(update={"methods": ["zero-shot"]})
+    run(small, tmp_path / "complete")
+
+    class Crash(Exception):
+        pass
+
+    def crash(method, done, tasks, record):
+        if done == 2:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run(small, tmp_path / "part", on_task=crash)
+    run(small, tmp_path / "part", resume=True)
+    steps = [[step for step, values in log.values if "accuracy" in values] for log in fake.made]
+    assert steps == [[1, 2, 3], [1, 2], [3]]
 
 
 def test_a_logger_that_cannot_start_is_named(small, fake, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe
@@ -13,6 +14,7 @@ from mgclip.experiment.recipe_files import shipped_recipes
 from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
+from mgclip.stream.datasets import load_dataset
 
 SMALL = (
     "tasks=2",
@@ -23,6 +25,7 @@ SMALL = (
     "adapter_batch_size=4",
     "head_batch_size=4",
     "ranpac_width=20",
+    "acil_width=20",
     "rapf_epochs=1",
     "retention=icons-concepts",
 )
@@ -151,6 +154,17 @@ def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):
     assert "vision_weight" in (tmp_path / "out" / "ablation-beta-twin-icons100.svg").read_text()
 
 
+def test_folders_of_a_table_have_names_that_every_system_allows(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text('about: mine\nrecipes: [icons100]\nvary: {prompt: ["a {}: <b> | \\"c\\" ?"], projections: [kv]}\n')
+    cells = table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False)
+    names = [cell.folder.parent.name for cell in cells]
+    assert names == ["icons100 prompt=a {} b  c", "icons100 projections=kv"]
+    earlier = tmp_path / 'icons100 projections="kv"'
+    earlier.mkdir()
+    assert table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False)[1].folder.parent == earlier
+
+
 def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
     assert finished(cells[0]) is None
@@ -162,6 +176,19 @@ def test_a_run_of_a_table_is_finished_only_at_its_end(tmp_path):
         match=r"recipes must be a list of at least 1; found \[\]; there is no key method: did you mean methods\?",
     ):
         load_table(str(tmp_path / "bad.yaml"))
+
+
+def test_a_recipe_in_place_of_a_table_is_recognised(tmp_path):
+    file = tmp_path / "mine.yaml"
+    for content in ("extends: icons100\ntasks: 2\n", "methods: [mg-clip]\nabout: mine\nseed: 3\n"):
+        file.write_text(content)
+        with pytest.raises(
+            InputError, match=r"mine\.yaml is a recipe, not a table: run it with `mgclip run .*mine\.yaml`, or write"
+        ):
+            load_table(str(file))
+    file.write_text("about: mine\nrecipe: icons100\n")
+    with pytest.raises(InputError, match=r"recipes is missing; there is no key recipe: did you mean recipes\?"):
+        load_table(str(file))
 
 
 def test_no_name_breaks_a_table(tmp_path):
@@ -214,3 +241,63 @@ def test_published_values_are_shown_for_published_settings_only(tmp_path):
         columns = set(found.get("published Avg", ()))
         assert columns - {"-"} >= shown
         assert bool(columns - {"-"}) == bool(shown)
+
+
+def test_a_study_of_class_orders_runs_each_order_once(reproduce, tmp_path):
+    out = tmp_path / "orders"
+    words = ("methods=zero-shot,simplecil", "--out", out, "--class-orders", "1993-1994,1997")
+    code, printed, err = reproduce("icons100-5x10", *words, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    folders = sorted(file.parent.name for file in out.rglob("recipe.yaml"))
+    assert folders == ["class-order-1993", "class-order-1994", "class-order-1997"]
+    runs = [out / "icons100-5x10" / folder for folder in folders]
+    recipes = [yaml.safe_load((run / "recipe.yaml").read_text()) for run in runs]
+    assert [(recipe["class_order"], recipe["seed"]) for recipe in recipes] == [(1993, 0), (1994, 0), (1997, 0)]
+    classes = [json.loads((run / "data.json").read_text())["task 1"]["classes"] for run in runs]
+    names = load_dataset("icons100", path=None, train_per_class=1, test_per_class=1).class_names
+    assert classes[0] == [names[place] for place in np.random.RandomState(1993).permutation(100)[:2]]
+    assert len({tuple(own) for own in classes}) == 3
+    lasts = [json.loads((run / "summary.json").read_text())["simplecil"]["last"] for run in runs]
+    row = next(row for row in json.loads(printed)["rows"] if row["method"] == "simplecil")
+    assert (row["seeds"], row["over"]) == (3, "class orders")
+    assert row["values"]["Last"] == [pytest.approx(np.mean(lasts)), pytest.approx(np.std(lasts, ddof=1))]
+    table, latex = ((out / f"icons100-5x10.{ending}").read_text() for ending in ("md", "tex"))
+    assert table.startswith("| recipe | method | Avg % |")
+    assert "| class orders | seconds |" in table.splitlines()[0]
+    assert f"{100 * np.mean(lasts):.1f} ± {100 * np.std(lasts, ddof=1):.1f}" in table
+    assert "mean and standard deviation over class orders" in latex
+    assert "over seeds" not in table + latex
+    with (out / "icons100-5x10-seeds.csv").open(encoding="utf-8") as file:
+        assert [line["class order"] for line in csv.DictReader(file)] == ["1993", "1993", "1994", "1994", "1997", "1997"]
+    page = (out / "report.html").read_text()
+    assert "Mean ± standard deviation over runs" in page
+    assert f"{100 * np.mean(lasts):.1f} ± {100 * np.std(lasts, ddof=1):.1f}" in page
+    stamps = {file: file.stat().st_mtime_ns for file in out.rglob("records.jsonl")}
+    code, _, err = reproduce("icons100-5x10", *words, "--quiet")  # nothing is left to run
+    assert (code, err) == (0, "")
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("records.jsonl")} == stamps
+
+
+def test_class_orders_in_a_table(tmp_path):
+    file = tmp_path / "orders.yaml"
+    file.write_text("about: five orders\nrecipes: [icons100]\nclass_orders: [1993, 1994, 1995, 1996, 1997]\n")
+    runs = table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False)
+    assert [run.recipe.class_order for run in runs] == [1993, 1994, 1995, 1996, 1997]
+    given = table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False, class_orders=[7, 7])
+    assert [run.recipe.class_order for run in given] == [7]
+    with pytest.raises(InputError, match="Several seeds and class orders cannot be combined"):
+        table_runs(load_table(str(file)), tmp_path, seeds=2, twin=False)
+
+
+def test_a_recipe_is_a_table_of_itself():
+    assert load_table("icons100-lt").recipes == ["icons100-lt"]
+    assert load_table("icons100").methods  # a table has precedence over the recipe of its name
+    with pytest.raises(InputError, match="There is no table icons100-ltt: did you mean icons100-lt"):
+        load_table("icons100-ltt")
+
+
+@pytest.mark.parametrize("text", ["1993-", "-3", "b", "5-3", "1.5"])
+def test_wrong_class_orders_are_refused(mgclip, text):
+    code, printed, err = mgclip("reproduce", "icons100", f"--class-orders={text}")
+    assert (code, printed) == (2, "")
+    assert "--class-orders must be numbers such as 1993-1997 or 1993,1995; found" in err

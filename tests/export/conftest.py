@@ -26,6 +26,18 @@ def relu(icons):
     return learned("iconclip", icons, **{**SOLVED, "adapt": "never", "kernel": "relu", "class_balance": False})
 
 
+@pytest.fixture(scope="module")
+def pooled(icons):
+    """iconclip with a solved head on features before the projection."""
+    return learned("iconclip", icons, **{**SOLVED, "adapt": "never", "representation": "pre-projection"})
+
+
+@pytest.fixture(scope="module")
+def joined(icons):
+    """iconclip with a solved head on both features of an image."""
+    return learned("iconclip", icons, **{**SOLVED, "representation": "both"})
+
+
 @pytest.fixture(params=["tiny", "iconclip", "solved"])
 def model(request):
     return request.getfixturevalue(request.param)

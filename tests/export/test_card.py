@@ -198,7 +198,7 @@ def tiny_named(model):
 
 
 SOLVED_BRANCHES = [("solved", branches, "calibrated", 4.0) for branches in ("both", "image", "text")]
-SOLVED_BRANCHES += [("relu", "both", "calibrated", 4.0)]
+SOLVED_BRANCHES += [(name, "both", "calibrated", 4.0) for name in ("relu", "pooled", "joined")]
 
 
 @pytest.mark.parametrize(

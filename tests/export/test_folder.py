@@ -79,7 +79,7 @@ def test_the_folder_has_a_solved_head_as_plain_tensors(solved, icons, tmp_path):
     torch.testing.assert_close(confidence, solved.probabilities(features), rtol=0, atol=1e-5)
 
 
-STREAMS_ONLY = {"ranpac", "rapf", "joint"}
+STREAMS_ONLY = {"acil", "ranpac", "rapf", "joint"}
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - STREAMS_ONLY))

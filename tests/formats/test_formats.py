@@ -119,6 +119,9 @@ def test_a_run_of_the_second_format_is_reported_and_resumed(second, mgclip):
         m: s["accuracy_after"] for m, s in before.items()
     }
     again = pd.read_parquet(run / "mg-clip-analytic" / "predictions" / "task-0002.parquet")
+    of_head = ["probability", "head_score", "head_answer"]  # the run was made before the ridge was chosen as it is now
+    assert list(again.columns) == list(answers.columns)
+    again, answers = (each.drop(columns=of_head) for each in (again, answers))
     assert again.select_dtypes("number").to_numpy() == pytest.approx(answers.select_dtypes("number").to_numpy(), abs=1e-3)
     assert again.select_dtypes(exclude="number").equals(answers.select_dtypes(exclude="number"))
 

@@ -78,6 +78,15 @@ def test_shards_in_any_order_teach_what_images_at_hand_teach(tiny_clip, icons, e
     same(other, expected)
 
 
+@pytest.mark.parametrize("representation", ["pre-projection", "both", "auto"])
+def test_the_representation_is_the_one_of_images_at_hand(tiny_clip, icons, representation):
+    model, expected = (new(tiny_clip, representation=representation) for _ in range(2))
+    expected.learn(*task(icons, list(range(6))))
+    model.learn_shards(shards(icons))
+    assert model.solved.fourier.representation == expected.solved.fourier.representation
+    same(model, expected)
+
+
 def test_known_classes_grow_and_known_images_are_left_out(tiny_clip, icons):
     model, expected, parts = new(tiny_clip, gamma=2.0), new(tiny_clip, gamma=2.0), shards(icons)
     expected.learn(*task(icons, list(range(6))))

@@ -8,7 +8,7 @@ from conftest import task
 from PIL import Image
 
 from mgclip import MGCLIP
-from mgclip.errors import InputError
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.method.baselines.table import ANALYTIC
 
 
@@ -20,6 +20,22 @@ def test_the_text_form_of_a_model_says_what_it_is(tiny_clip, icons):
     assert repr(model).endswith(f"texts and solved head, 2 classes: '{names[0]}', '{names[1]}'>")
     model.change_settings(branches="image")
     assert ", solved head, 2 classes" in repr(model)
+
+
+def test_a_reference_that_is_nothing_names_saved_models_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="There is neither a saved model nor a CLIP at shopp: give"):
+        MGCLIP.from_pretrained("shopp")
+    with pytest.raises(InputError, match="photos is neither a saved model nor a CLIP: it has neither a config"):
+        MGCLIP.from_pretrained(tmp_path / "photos")
+
+
+def test_another_spelling_of_a_name_is_a_warning(learned, icons):
+    images, labels, _ = task(icons, [3])
+    own = learned.class_names[0]
+    with pytest.warns(AlikeTexts, match=f"'{own}' and '{own.upper()}_' are probably those of one class"):
+        learned.learn(images, labels, [f"{own.upper()}_"])
 
 
 @pytest.mark.parametrize("kind", [str, Path, Image.open])

@@ -80,6 +80,15 @@ def test_the_numbers_of_a_solved_head_are_calibrated():
     assert found.labels.tolist() == found.confidence.argmax(1).tolist()
 
 
+def test_the_text_form_shows_the_first_answers():
+    logits, cosines = torch.tensor([[30.0, 25.0]] * 7), torch.tensor([[0.9, 0.8]] * 7)
+    found = Predictions(("cat", "dog"), (), logits, cosines, 100.0, Settings())
+    answers = ", ".join([f"'cat' {found.top_confidence[0]:.2f}"] * 5)
+    assert repr(found) == f"<Predictions for 7 images over 2 classes: {answers}, ...>"
+    nothing = Predictions(("cat", "dog"), (), logits[:0], cosines[:0], 100.0, Settings())
+    assert repr(nothing) == "<Predictions for 0 images over 2 classes>"
+
+
 def test_only_the_values_that_are_read_are_computed(monkeypatch):
     found, *_ = made()
     monkeypatch.setattr(module, "confidences", None)

@@ -257,10 +257,10 @@ def test_the_page_of_an_evaluation_shows_its_numbers(tmp_path):
     assert [attrs["id"] for attrs in page.all("h2")] == ["accuracy", "classes", "confused", "calibration"]
     for name in names:
         assert name in page.text
-    assert cells(text, "Accuracy of the branches")[1:] == [
-        ["both", "75.60"],
-        ["text", "60.00"],
-        ["image", "70.00"],
+    assert cells(text, "Accuracy of the model, and of each branch alone")[1:] == [
+        ["model", "75.60"],
+        ["text branch", "60.00"],
+        ["image branch", "70.00"],
     ]
     assert cells(text, "All classes")[1][1:] == ["20", "0", "0", "0.0", "–"]
     assert cells(text, "Predictions by confidence")[1:] == [["0 to 10 %", "20", "4.0", "75.0"]]
@@ -275,7 +275,7 @@ def test_an_evaluation_of_one_branch_without_predictions_is_reported(tmp_path):
     assert page.text.startswith("mine")
     assert "No image was assigned to a wrong class." in page.text
     assert "There are no predictions." in page.text
-    assert "Accuracy of the branches" not in page.text
+    assert "of each branch alone" not in page.text
 
 
 def test_the_command_writes_the_page(mgclip, tmp_path):

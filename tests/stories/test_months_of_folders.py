@@ -75,7 +75,7 @@ def test_months_of_folders(shop):
     assert "learn them as one class with --merge-names" in message
     assert (shop / "model" / "mgclip.json").read_bytes() == before
     learned = mgclip(shop, "learn", "photos/april", "--model", "model", "--merge-names")
-    assert "learned as one class: t shirt (6 images) as T-Shirt" in learned
+    assert "learned as one class: t shirt (6 images in all) as T-Shirt" in learned
     assert "learned 1 class and added images to 1 class" in learned and "model knows 4 classes" in learned
 
     # In May the photographs move to another disk. What was held out of March is still measured, at its new place.

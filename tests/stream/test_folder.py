@@ -86,11 +86,11 @@ def test_a_class_may_be_called_train_and_images_may_be_in_subfolders(tmp_path):
 
 def test_the_error_for_a_class_without_images_names_its_files(tmp_path):
     write_pictures(tmp_path, "cat/a.png", "dog/a.png")
-    (tmp_path / "dog" / "a.png").rename(tmp_path / "dog" / "a.heic")
+    (tmp_path / "dog" / "a.png").rename(tmp_path / "dog" / "a.xcf")
     for read in (read_source, read_images):
-        with pytest.raises(InputError, match=r"'dog' has no image in .*: its folder contains 1 file \(\.heic\) and no image"):
+        with pytest.raises(InputError, match=r"'dog' has no image in .*: its folder contains 1 file \(\.xcf\) and no image"):
             read(tmp_path)
-    (tmp_path / "dog" / "a.heic").unlink()
+    (tmp_path / "dog" / "a.xcf").unlink()
     with pytest.raises(InputError, match=r"'dog' has no image in .*: its folder is empty"):
         read_images(tmp_path)
 

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import task
+from conftest import month_folders, task
 from layouts import write_pictures
+from PIL import Image
 
 from mgclip import MGCLIP
 from mgclip.method.baselines.table import ANALYTIC
@@ -45,6 +46,49 @@ def test_a_solved_head_proposes_thresholds_without_test_images(tmp_path, mgclip,
     least = f"{found['likeness']['95']:.3f}"
     assert f"95 % of learned images (each left out in turn) have a likeness of at least {least}" in out
     assert "--unknown-below" in out
+
+
+def test_a_stored_threshold_and_the_active_branch_are_taken_into_account(tmp_path, mgclip, tiny_clip, icons):
+    month_folders(icons, tmp_path, {"march": range(3)}, 8)
+    shop, photos = tmp_path / "shop", tmp_path / "march"
+    assert mgclip("learn", photos, "--model", shop, "--base", tiny_clip, "--hold-out", "0", "features=64", "--quiet")[0] == 0
+    assert json.loads(mgclip("evaluate", shop, photos, "--json")[1])["unknown"] is None
+    likeness = [json.loads(line)["likeness"] for line in mgclip("predict", shop, photos, "--json")[1].splitlines()]
+    least = f"{np.median(likeness):.3f}"
+    mgclip("set", shop, f"unknown_below={least}")
+    answers = [json.loads(line)["class"] for line in mgclip("predict", shop, photos, "--json")[1].splitlines()]
+    share = answers.count("unknown") / len(answers)
+    assert 0 < share < 1
+    out = mgclip("evaluate", shop, photos)[1]
+    assert f"{100 * share:.2f} % of them are below the stored threshold for unknown images ({float(least):g})" in out
+    instead = f"instead of the stored {float(least):g}"
+    assert instead in out and instead in mgclip("evaluate", shop)[1]
+    assert json.loads(mgclip("evaluate", shop, photos, "--json")[1])["unknown"] == {
+        "below": float(least),
+        "share": pytest.approx(share),
+    }
+    code, _, err = mgclip("set", shop, "branches=text")
+    assert (code, "set unknown_below=0" in err) == (2, True)
+    assert mgclip("set", shop, "branches=text", "unknown_below=0")[0] == 0
+    assert "--unknown-below" not in mgclip("evaluate", shop)[1], "predict would refuse it"
+    mgclip("set", shop, "branches=image")
+    out = mgclip("evaluate", shop)[1]
+    assert "branch only" not in out and "- %" not in out
+
+
+def test_images_that_were_learned_are_counted(tmp_path, mgclip, tiny_clip, icons):
+    month_folders(icons, tmp_path, {"march": range(2)}, 5)
+    shop, photos = tmp_path / "shop", tmp_path / "march"
+    assert mgclip("learn", photos, "--model", shop, "--base", tiny_clip, "features=64", "--quiet")[0] == 0
+    code, out, _ = mgclip("evaluate", shop, photos)
+    assert (code, "the model has learned 8 of these images, so the accuracy says little" in out) == (0, True)
+    page = tmp_path / "e.html"
+    assert json.loads(mgclip("evaluate", shop, photos, "--json", "--page", page)[1])["learned"] == 8
+    assert "The model has learned 8 of these images" in page.read_text(encoding="utf-8")
+    for name in map(str, icons["class_names"][:2]):
+        for file in photos.glob(f"{name}/*"):
+            Image.open(file).rotate(90).save(file)
+    assert "the model has learned" not in mgclip("evaluate", shop, photos)[1]
 
 
 def test_without_a_folder_a_trained_head_and_files_are_refused(tmp_path, mgclip, tiny_clip, icons):

@@ -46,7 +46,7 @@ def learned(clip, icons, **changes):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_two_tasks(clip, icons, method):
     changes = {"memory": 10} if METHODS[method].replays else {}
-    learner = make_learner(method, load_backbone(clip), Settings(**QUICK, **changes), {"ranpac_width": 32})
+    learner = make_learner(method, load_backbone(clip), Settings(**QUICK, **changes), {"ranpac_width": 32, "acil_width": 32})
     for classes in ((0, 1, 2), (3, 4)):
         learner.learn(*task(icons, classes))
     features = learner.encoder.images(learner.encoder.pixels([*icons["x_test"][:8]]))

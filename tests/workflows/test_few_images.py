@@ -33,7 +33,7 @@ def test_three_images_of_a_class_are_measured_by_leaving_each_out(mgclip, few, t
     model = MGCLIP.from_pretrained(few / "shop")
     found = model.solved.calibration
     assert f"leave-one-out accuracy: {100 * found.accuracy:.2f} % of the learned images, each left out in turn" in out
-    assert f"text branch only {100 * found.text_accuracy:.2f} %, head only {100 * found.head_accuracy:.2f} %" in out
+    assert f"text branch only {100 * found.text_accuracy:.2f} %, image branch only {100 * found.head_accuracy:.2f} %" in out
     assert "no adapters trained" in out and "epoch" not in out
 
 
@@ -92,13 +92,13 @@ def test_the_accuracy_of_each_branch_is_printed_and_is_true(mgclip, icons, tmp_p
         np.mean(part == np.array(truth)) for part in (found.names, names[found.text.argmax(1)], names[found.image.argmax(1)])
     ]
     both, text, head = (f"{100 * share:.2f} %" for share in shares)
-    assert f"accuracy: {both} of 8 test images (text branch only {text}, head only {head})" in out
+    assert f"accuracy: {both} of 8 test images (text branch only {text}, image branch only {head})" in out
 
 
 def test_a_branch_that_is_better_alone_is_recommended(learned):
     few = {"images": 100, "model": 0.5, "text": 0.4}
     assert (
-        "the head alone is more accurate (60.00 %) than both branches together (50.00 %): `mgclip set shop branches=image`"
+        "the image branch alone is more accurate (60.00 %) than both branches together (50.00 %): `mgclip set shop branches=image`"
         in (better_alone(learned, {**few, "head": 0.6}, "shop"))
     )
     assert "`mgclip set shop branches=text`" in better_alone(learned, {**few, "text": 0.7, "head": 0.6}, "shop")

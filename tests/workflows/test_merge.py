@@ -5,6 +5,7 @@ from conftest import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.workflows.held_out import paths, read_held_out
 
 
@@ -64,6 +65,10 @@ def test_like_takes_every_setting_of_the_other_model(mgclip, place, tiny_clip):
         (("--like", "a", "features=9"), "--like takes the settings of a: leave features out"),
         (("--like", "a", "--method", "mg-clip"), "leave --method out"),
         (("--like", "none"), "none is not a saved model"),
+        (
+            ("--base", "a"),
+            "--base takes a CLIP, and a is a saved model: teach it more with --model a, or start a new model that",
+        ),
     ):
         code, _, err = mgclip("learn", "april", "--model", "new", *words)
         assert code == 2
@@ -89,10 +94,21 @@ def test_models_with_two_spellings_of_a_class_are_refused(mgclip, place, icons):
     assert not (place / "c").exists()
 
 
+def test_a_program_refuses_another_spelling_too(place, icons):
+    name = str(icons["class_names"][1])
+    one, two = MGCLIP.from_pretrained("a"), MGCLIP.from_pretrained("b")
+    two.relabel(name, name.upper())
+    with pytest.raises(InputError, match=f"The class '{name.upper()}' of the other model is probably the same as '{name}'"):
+        one.merge(two)
+    with pytest.raises(InputError, match="is probably the same as"):
+        two.relabel(str(icons["class_names"][2]), f"{name}_")
+
+
 def test_classes_that_one_model_knows_apart_stay_apart(mgclip, place, icons):
-    name, third = (str(icons["class_names"][i]) for i in (1, 2))
+    name = str(icons["class_names"][1])
     model = MGCLIP.from_pretrained("b")
-    model.relabel(third, name.upper())
+    with pytest.warns(AlikeTexts, match="probably those of one class"):
+        model.learn(list(icons["x_train"][24:26]), [name.upper()] * 2, [name.upper()])
     model.save_pretrained("b", note={"what": "renamed"})
     assert mgclip("merge", "a", "b", "--to", "c")[0] == 0
     assert {name, name.upper()} < set(MGCLIP.from_pretrained("c").class_names)

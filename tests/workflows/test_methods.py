@@ -7,7 +7,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
 from mgclip.method.baselines.table import METHODS, settings_of_new_model
 
-RUNS_ON_STREAMS_ONLY = {"ranpac", "rapf", "joint"}
+RUNS_ON_STREAMS_ONLY = {"acil", "ranpac", "rapf", "joint"}
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - RUNS_ON_STREAMS_ONLY))

@@ -136,6 +136,20 @@ def test_the_time_for_an_image_is_measured(tiny_clip, icons, tmp_path):
     assert 0.33 < np.median(ratios) < 3
 
 
+def test_the_time_of_a_model_whose_epochs_are_not_found_yet_is_a_span(mgclip, tiny_clip, icons, tmp_path):
+    month_folders(icons, tmp_path, {"march": range(4)}, 6)
+    words = ("learn", tmp_path / "march", "--model", tmp_path / "shop", "--base", tiny_clip, "--dry-run")
+    code, out, err = mgclip(*words, "--method", "mg-clip")
+    assert code == 0, err
+    assert ", depending on the epochs that the probe finds) and " in out
+    plan = json.loads(mgclip(*words, "--method", "mg-clip", "--json")[1])
+    least, most = plan["seconds_span"]
+    assert least < plan["seconds"] < most
+    for known in (("--method", "mg-clip", "epochs=4"), ("features=16",)):
+        assert "depending" not in mgclip(*words, *known)[1]
+        assert "seconds_span" not in json.loads(mgclip(*words, *known, "--json")[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"method": "mg-clip"}, {"method": "mg-clip-analytic-adapt", "changes": ["epochs=1"]}])
 def test_learning_a_thousand_images_takes_what_the_plan_says(tmp_path, options):

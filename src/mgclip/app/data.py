@@ -1,4 +1,4 @@
-"""``mgclip data``: list the known data sets, or check that a copy is complete."""
+"""``mgclip data``: list the known data sets, check that a copy is complete, or show the stream of a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mgclip.stream.entry import DatasetEntry
 
 app = typer.Typer(
-    help="List the data sets, or check that your copy of one is complete.", no_args_is_help=True, rich_markup_mode=None
+    help="List the data sets, check that your copy of one is complete, or show the stream of a recipe.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -81,6 +83,38 @@ def check_command(
         raise typer.Exit(1)
 
 
+@app.command("show", cls=Command)
+@with_home
+def show_command(
+    recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")] = "icons100",
+    changes: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the stream of a recipe: the classes and images of each task. No image is opened and nothing is learned."""
+    from mgclip.experiment.open_run import build_stream
+    from mgclip.experiment.recipe import load_recipe
+    from mgclip.stream.tasks import describe_task
+
+    chosen = load_recipe(recipe, changes or ())
+    stream = build_stream(chosen)
+    tasks = [describe_task(stream, task) for task in stream]
+    if as_json:
+        print_json({"recipe": chosen.name, "data": chosen.data_names, "seed": chosen.seed, "tasks": tasks})
+        return
+
+    from mgclip.app.display import make_table, out
+
+    classes = sum(len(task["classes"]) for task in tasks)
+    title = f"{chosen.name}, seed {chosen.seed}: {count(len(tasks), 'task')}, {count(classes, 'class', 'classes')}"
+    table = make_table("task", "classes", "train", "min / class", "median", "max", "come back", "test", title=title)
+    for number, task in enumerate(tasks, start=1):
+        images, low, middle, high = _spread(list(task["classes"].values()))
+        spread = f"{images:,}", f"{low:,}", f"{middle:,g}", f"{high:,}"
+        returning = f"{sum(task['returning'].values()):,}" if task["returning"] else "-"
+        table.add_row(f"{number}", f"{len(task['classes'])}", *spread, returning, f"{task['test_images']:,}")
+    out.print(table)
+
+
 def _spread(counts: list[int]) -> tuple[int, int, float, int]:
     """The number of images, and the smallest, the median and the largest number in a class."""
     from statistics import median
@@ -114,7 +148,7 @@ def _show(report: DatasetReport, recipes: list[str]) -> None:
     from mgclip.app.display import make_table, out
 
     if report.counts:
-        title = f"{report.data} in {report.path}: {count(len(report.class_names), 'class', 'classes')}"
+        title = f"{report.data} from {report.path}: {count(len(report.class_names), 'class', 'classes')}"
         table = make_table("part", "images", "min / class", "median", "max", title=title)
         for part, counts in report.counts.items():
             images, low, middle, high = _spread(counts)

@@ -24,7 +24,7 @@ from rich.text import Text
 from mgclip.app.streams import discard_output
 from mgclip.errors import one_line
 from mgclip.experiment.domain_metrics import metrics_of
-from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric
+from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, uneven
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
 
@@ -153,6 +153,17 @@ def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """The final table of a run: one row per method, the columns of every table of methods."""
     columns = [*metrics_of(summaries.values()), EPOCHS, SECONDS]
     table = make_table("method", *(metric.column for metric in columns), title=title)
+    for method, summary in summaries.items():
+        table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
+    return table
+
+
+def uneven_table(summaries: Mapping[str, Summary]) -> Table | None:
+    """The accuracies that only long-tailed or blurry streams have; None for other streams."""
+    columns = uneven(summaries.values())
+    if not columns:
+        return None
+    table = make_table("method", *(metric.column for metric in columns), title="accuracy on groups of classes")
     for method, summary in summaries.items():
         table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
     return table

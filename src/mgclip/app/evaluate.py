@@ -84,6 +84,7 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.branches import each_alone
     from mgclip.workflows.evaluate import learned_evidence
 
     if files:
@@ -94,12 +95,11 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
         print_json({"model": str(model), **found})
         return
     left_out = found["left_out"]
-    out.print(
-        f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images; text branch only "
-        f"{percent(left_out['text'])} %, head only {percent(left_out['head'])} %"
-    )
+    accuracy = f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images"
+    out.print("; ".join(filter(None, [accuracy, each_alone(left_out)])))
     _print_better_branch(learner, left_out, model)
-    _print_threshold(found["likeness"], found["likeness_of"])
+    if learner.settings.uses_head:
+        _print_threshold(found["likeness"], found["likeness_of"], learner.settings.unknown_below)
 
 
 def _print_better_branch(learner: MGCLIP, branches: BranchAccuracies, model: Path) -> None:
@@ -110,11 +110,12 @@ def _print_better_branch(learner: MGCLIP, branches: BranchAccuracies, model: Pat
         out.print(better)
 
 
-def _print_threshold(likeness: Mapping[str, float], images: str) -> None:
+def _print_threshold(likeness: Mapping[str, float], images: str, stored: float) -> None:
     from mgclip.app.display import out
 
     least = f"{likeness['95']:.3f}"
-    out.print(f"95 % of {images} have a likeness of at least {least}: use `mgclip predict --unknown-below {least}`")
+    instead = f" instead of the stored {stored:g}" if stored else ""
+    out.print(f"95 % of {images} have a likeness of at least {least}: use `mgclip predict --unknown-below {least}`{instead}")
 
 
 def _write(
@@ -143,6 +144,8 @@ def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
 def _print(found: Evaluation) -> None:
     from mgclip.app.display import make_table, out, percent
     from mgclip.errors import one_line
+    from mgclip.workflows.branches import each_alone
+    from mgclip.workflows.evaluate import branches_of
 
     for each in found.get("skipped", []):
         out.print(f"skipped: {each['image']} ({each['reason']})")
@@ -158,12 +161,16 @@ def _print(found: Evaluation) -> None:
         out.print(one_line(f"learned classes without images here, so not measured: {listed(unmeasured)}"))
     for pair in found["confused"][:5]:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
-    out.print(
-        f"accuracy {percent(found['accuracy'])} % of {count(found['images'], 'image')}; text branch only "
-        f"{percent(found['text_accuracy'])} %, head only {percent(found['image_accuracy'])} %"
-    )
+    accuracy = f"accuracy {percent(found['accuracy'])} % of {count(found['images'], 'image')}"
+    out.print("; ".join(filter(None, [accuracy, each_alone(branches_of(found))])))
+    if found["learned"]:
+        them = f"{found['learned']:,} of these images" if found["learned"] < found["images"] else "these images"
+        out.print(f"the model has learned {them}, so the accuracy says little: measure it on other images too")
+    if (unknown := found["unknown"]) is not None:
+        below = f"{percent(unknown['share'])} % of them are below the stored threshold for unknown images ({unknown['below']:g})"
+        out.print(f"{below}: `mgclip predict` answers *unknown* for these")
     if (likeness := found["likeness"]) is not None:
-        _print_threshold(likeness, found["likeness_of"] or "these images")
+        _print_threshold(likeness, found["likeness_of"] or "these images", unknown["below"] if unknown else 0.0)
         if found["leave_one_out"] is not None and (reached := found["reached"]) is not None:
             out.print(f"of the images in {found['folder']}, {percent(reached['95'])} % reach that")
     out.print(f"expected calibration error: {percent(found['calibration']['error'])} points")

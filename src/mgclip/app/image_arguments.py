@@ -51,7 +51,10 @@ def _names(stream: IO[bytes]) -> Iterator[str]:
     else:
         names = (line.rstrip(b"\r\n") for line in stream)
     for number, name in enumerate(names):
-        text = os.fsdecode(name if number else name.removeprefix(BOM_UTF8))
+        try:
+            text = os.fsdecode(name if number else name.removeprefix(BOM_UTF8))
+        except UnicodeDecodeError:  # on Windows, where names of files are text
+            raise InputError(f"Line {number + 1} of the list on standard input is not UTF-8: write the list in UTF-8.") from None
         if text.strip():
             yield text
 

@@ -211,6 +211,7 @@ def _ask_to_merge(alike: AlikeNames) -> bool:
 def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
     from mgclip.app.display import out
     from mgclip.app.streams import print_json
+    from mgclip.workflows.cost import describe_time
 
     least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
     if as_json:
@@ -223,6 +224,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
                 "images_per_class": {"least": least, "most": most},
                 "test_images": plan.test_images,
                 "seconds": plan.cost.seconds,
+                **({} if plan.cost.span is None else {"seconds_span": plan.cost.span}),
                 "memory": plan.cost.memory,
                 **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
             }
@@ -230,7 +232,7 @@ def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, q
     elif not quiet:
         out.print(
             f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
-            f"about {duration(plan.cost.seconds)} and {plan.cost.memory / 1e9:.1f} GB of memory"
+            f"{describe_time(plan.cost)} and {plan.cost.memory / 1e9:.1f} GB of memory"
         )
         for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
             if names:
@@ -312,9 +314,9 @@ def _print_accuracies(done: LearnReport) -> None:
 
 def _alone(branches: BranchAccuracies) -> str:
     """The accuracies of each branch alone, if there are two."""
-    if branches["head"] is None or branches["text"] is None:
-        return ""
-    return f" (text branch only {_percent(branches['text'])}, head only {_percent(branches['head'])})"
+    from mgclip.workflows.branches import each_alone
+
+    return f" ({alone})" if (alone := each_alone(branches)) else ""
 
 
 def _percent(share: float | None) -> str:

@@ -32,7 +32,7 @@ from mgclip.app.options import Command, with_device
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams
 from mgclip.app.studio import command as studio
-from mgclip.errors import AlikeTexts, MGCLIPError
+from mgclip.errors import AlikeTexts, ChangedCode, MGCLIPError
 
 app = typer.Typer(
     name="mgclip",
@@ -111,7 +111,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show a warning of the package as one line, and any other warning as Python does."""
-    if not issubclass(category, AlikeTexts):
+    if not issubclass(category, AlikeTexts | ChangedCode):
         return _python_shows_warning(message, category, filename, lineno, file, line)
     from mgclip.app.display import screen
 

@@ -96,7 +96,7 @@ def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
     if form == "json":
         return lambda answer: print_json(answer.as_json(branches=branches))
     if form == "csv":
-        table = csv.writer(sys.stdout)
+        table = csv.writer(sys.stdout, lineterminator="\n")  # Windows makes its own line ends of this one
         table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
 
         def print_rows(answer: Answer) -> None:

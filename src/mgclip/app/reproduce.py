@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from mgclip.app.options import Json, Quiet
 from mgclip.app.streams import print_json
+from mgclip.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,17 +21,24 @@ if TYPE_CHECKING:
 
 
 def reproduce_command(
-    table: Annotated[str | None, typer.Argument(help="Name or file of a table; without one, list them.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Name or file of a table, or name of a recipe; without one, list the tables.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to all recipes of the table.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting with the recipe's own.")] = 1,
+    class_orders: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Numbered class orders instead of seeds: 1993-1997, or 1993,1995.")
+    ] = "",
     twin: Annotated[bool, typer.Option("--twin", help="Run the twin of each recipe on icons100 instead.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default: runs/TABLE.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run or resume the experiments of a table with several seeds, and write mean and standard deviation as one table."""
+    """Run or resume the experiments of a table with several seeds or class orders, and write mean and standard deviation as one
+    table. A recipe is a table of itself.
+    """
     from mgclip.app.display import screen
     from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
     from mgclip.saving.store import check_writable
@@ -40,7 +49,8 @@ def reproduce_command(
     known = load_table(table)
     name = f"{Path(table).stem}{'-twin' if twin else ''}"
     folder = out or Path("runs") / name
-    runs = table_runs(known, folder, seeds=seeds, twin=twin, changes=changes or ())
+    orders = numbers(class_orders)
+    runs = table_runs(known, folder, seeds=seeds, twin=twin, changes=changes or (), class_orders=orders)
     for run in runs:
         finished(run)  # rejects a folder with other settings before the first run, not after hours
     check_writable(folder)
@@ -70,6 +80,18 @@ def reproduce_command(
         results.print(f"wrote {', '.join(file.name for file in written)} in {folder}")
 
 
+def numbers(text: str) -> list[int]:
+    """The numbers in a list such as ``1993-1997`` or ``1993,1995``. Raises ``InputError`` if it is something else."""
+    found: list[int] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if last < first:
+            raise InputError(f"--class-orders must be numbers such as 1993-1997 or 1993,1995; found {part!r}.")
+        found += range(first, last + 1)
+    return found
+
+
 def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
     """The summaries of a run of the table. It is started, or resumed, if it has not finished."""
     from mgclip.app.display import RunDisplay, screen
@@ -83,7 +105,7 @@ def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
     from mgclip.experiment.runner import run
 
     if not quiet:
-        screen.print(f"{planned.recipe.name}  {planned.change}  seed {planned.recipe.seed}")
+        screen.print(f"{planned.recipe.name}  {planned.change}  {planned.folder.name.replace('-', ' ')}")
     opened = open_run(planned.recipe, planned.folder, resume=(planned.folder / RECIPE).is_file())
     with RunDisplay(len(opened.stream) * len(planned.recipe.methods), quiet=quiet) as display:
         return run(opened, on_step=display.on_step, on_task=display.on_task)

@@ -127,14 +127,15 @@ def _draw(folder: Path, summaries: Mapping[str, Summary], name: str) -> None:
 
 
 def _print(opened: OpenRun, summaries: Mapping[str, Summary], page: Path) -> None:
-    from mgclip.app.display import out, percent, retention_table, summary_table
+    from mgclip.app.display import out, percent, retention_table, summary_table, uneven_table
     from mgclip.experiment.published import published_results
     from mgclip.experiment.run_folder import SKIPPED
 
     recipe, folder = opened.recipe, opened.folder
     out.print(summary_table(f"{recipe.name}, seed {recipe.seed}", summaries))
-    if (table := retention_table(summaries)) is not None:
-        out.print(table)
+    for table in (uneven_table(summaries), retention_table(summaries)):
+        if table is not None:
+            out.print(table)
     for method, published in published_results(recipe).items():
         found = summaries.get(method)
         shares = (None, None) if found is None else (found["average"], found["last"])

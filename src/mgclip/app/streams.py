@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+WINDOWS = os.name == "nt"
 
 
 def prepare_streams() -> None:
@@ -48,7 +51,10 @@ def end_on_closed_pipe() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        closed = error.errno == errno.EINVAL and WINDOWS  # what Windows says of a closed pipe
+        if not (isinstance(error, BrokenPipeError) or closed):
+            raise
         discard_output()
 
 

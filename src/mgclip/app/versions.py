@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Base, Json, SavedModel
+from mgclip.words import count
 
 
 def history_command(
@@ -18,12 +19,16 @@ def history_command(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """List the versions of a model: when each was made, what it learned and how accurate it was."""
+    """List the versions of a model: when each was made, what it learned, and how accurate it was on the classes it learned and on
+    earlier ones.
+    """
     from dataclasses import asdict
+    from itertools import pairwise
 
     from mgclip.app.display import make_table, out, percent
     from mgclip.app.streams import print_json
     from mgclip.errors import one_line
+    from mgclip.saving.store import read_manifest
     from mgclip.saving.versions import describe, history, prune, shown
     from mgclip.workflows.note import decision_in, leave_one_out_in
 
@@ -33,20 +38,25 @@ def history_command(
         print_json({"versions": [asdict(version) for version in versions], "removed": deleted})
         return
     if not versions:
-        out.print(f"{model} has no versions, because it was saved by a program or a run. The next `mgclip learn` adds one.")
+        adds = "" if "baseline" in read_manifest(model)[0] else " The next `mgclip learn` adds one."
+        out.print(f"{model} has no versions, because it was saved by a program or a run.{adds}")
         return
     left_out = [leave_one_out_in(version.note) for version in versions]
     extra = [] if all(share is None for share in left_out) else ["leave-one-\nout %"]
-    columns = ("version", "from", "when (UTC)", "what", "images", "new %", "earlier %", *extra)
-    table = make_table(*columns, text=("when (UTC)", "what"))
+    branched = any(version.parent != before.number for before, version in pairwise(versions))  # after an `undo`
+    origin = ["from"] if branched else []
+    table = make_table(
+        *("version", *origin, "when (UTC)", "what", "images", "learned\n%", "earlier\n%", *extra), text=("when (UTC)", "what")
+    )
     table.columns[0].justify = "right"
-    table.columns[2].no_wrap = True
+    for column in table.columns:
+        column.no_wrap = column.header != "what"
     for version, share in zip(versions, left_out, strict=True):
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")
         when, what = one_line(version.time[:16].replace("T", " ")), one_line(describe(version.note))
         accuracy = [percent(note["accuracy"].get(key)) for key in ("new", "old")] + [percent(share) for _ in extra]
-        table.add_row(number, parent, when, what, str(note.get("images", "-")), *accuracy)
+        table.add_row(number, *(parent for _ in origin), when, what, str(note.get("images", "-")), *accuracy)
     out.print(table)
     for version in versions:
         if decided := decision_in(version.note):
@@ -131,6 +141,8 @@ def forget_command(
         else "its name and its part of the head"
     )
     out.print(f"{name} was removed: {parts}.")
+    if done.images:
+        out.print(f"{count(done.images, 'image')} of it left the sums over all images, so the head keeps no trace of them.")
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from typing_extensions import TypedDict
+
+from mgclip.errors import InputError
 
 
 class Peak(TypedDict):
@@ -20,7 +22,13 @@ class Peak(TypedDict):
 
 
 def training_peak(shape: str, batch: int) -> Peak:
-    """The peak memory of a process that makes a training step: resident, or allocated on the GPU."""
+    """The peak memory of a process that makes a training step: resident, or allocated on the GPU.
+
+    Raises:
+        InputError: If the system does not say how much memory a process has had.
+    """
+    if find_spec("resource") is None:
+        raise InputError("--memory needs Linux or macOS: leave it out on this system.")
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_train, args=(shape, batch, send))
@@ -60,5 +68,8 @@ def resident_peak() -> int:
     """The peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.is_file():  # getrusage would include the memory inherited from the parent process
-        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    import resource  # Windows has no such module
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

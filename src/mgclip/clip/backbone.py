@@ -15,6 +15,7 @@ from torch import Tensor
 from mgclip.clip import family
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch, retry_halving
 from mgclip.clip.openclip_models import split_reference
+from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
 
 P = ParamSpec("P")
@@ -88,6 +89,11 @@ class Backbone:
         """Length of a feature, the same for images and texts."""
         return family.feature_dim(self.model.config)
 
+    def image_dim(self, representation: Representation) -> int:
+        """Length of the feature of an image in a representation."""
+        width = int(self.model.config.vision_config.hidden_size)
+        return {"projected": self.feature_dim, "pre-projection": width, "both": self.feature_dim + width}[representation]
+
     @property
     def image_size(self) -> int:
         """Side of the input image, in pixels."""
@@ -111,14 +117,26 @@ class Backbone:
         return Transform.of(self.processor)
 
     @_in_parts_that_fit
-    def image_features(self, pixels: Tensor, *, normalise: bool = True) -> Tensor:
-        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2)."""
+    def image_features(self, pixels: Tensor, *, normalise: bool = True, representation: Representation = "projected") -> Tensor:
+        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2).
+
+        Only projected features may be left as they are.
+        """
         mean, std = self._mean_std
         values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
         with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
             features: Tensor = family.projections(self.model)[0](pooled).float()  # [b, w] -> [b, d]
-        return torch.nn.functional.normalize(features, dim=-1) if normalise else features
+        return represent(features, pooled.float(), representation) if normalise else features
+
+    def in_text_space(self, features: Tensor, representation: Representation) -> Tensor:
+        """Return the normalised projected features ``(n, d)`` of images from those in a representation."""
+        if representation == "projected":
+            return features
+        if representation == "both":
+            return part_of_both(features, "projected", self.feature_dim)
+        projected: Tensor = family.projections(self.model)[0](features)  # linear without a constant, so lengths do not matter
+        return torch.nn.functional.normalize(projected, dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids ``(n, length)`` of texts. Texts that are too long are cut.

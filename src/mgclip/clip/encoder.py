@@ -12,6 +12,7 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
+from mgclip.clip.representation import Representation
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
 
@@ -24,13 +25,23 @@ class Encoder:
         prompt: Template of a class text; ``{}`` stands for the class. With several, a class has the mean of their features.
         batch_size: Images or texts per pass.
         normalise: L2-normalise image features. Text features are always normalised.
+        representation: What the feature of an image is.
 
     Attributes:
         on_images: Called after each batch of images with their number, unless it is None.
     """
 
-    def __init__(self, backbone: Backbone, *, prompt: str | Sequence[str], batch_size: int, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        prompt: str | Sequence[str],
+        batch_size: int,
+        normalise: bool = True,
+        representation: Representation = "projected",
+    ) -> None:
         self.backbone, self.batch_size, self.normalise = backbone, batch_size, normalise
+        self.representation = representation
         self.templates = [prompt] if isinstance(prompt, str) else list(prompt)
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self.on_images: Callable[[int], None] | None = None
@@ -75,18 +86,27 @@ class Encoder:
                 of its images, independently of the others.
         """
         self.require_own_adapters()
+        empty = torch.empty(0, self.backbone.image_dim(self.representation), device=self.backbone.device)
         if len(pixels) == 0:
-            return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
+            return empty
         indices = torch.arange(len(pixels))
         parts = (parallel.shard(indices) if shared else indices).split(self.batch_size)
         features = []
         for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part))):
-            features.append(self.backbone.image_features(prepared, normalise=self.normalise))
+            features.append(self.batch(prepared))
             if self.on_images is not None:
                 self.on_images(len(part))
-        empty = torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)  # a process may have no images
-        encoded = torch.cat([empty, *features])
+        encoded = torch.cat([empty, *features])  # a process may have no images
         return parallel.gather_rows(encoded) if shared else encoded
+
+    def batch(self, pixels: Tensor) -> Tensor:
+        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, in one pass."""
+        return self.backbone.image_features(pixels, normalise=self.normalise, representation=self.representation)
+
+    @torch.no_grad()
+    def in_text_space(self, features: Tensor) -> Tensor:
+        """Return the features of images that texts are compared with, from those of ``images``."""
+        return self.backbone.in_text_space(features, self.representation)
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -119,7 +139,7 @@ class Encoder:
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Return text logits of normalised image features: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
-        return self.backbone.logit_scale * features @ self.texts(names).T
+        return self.backbone.logit_scale * self.in_text_space(features) @ self.texts(names).T
 
 
 def check_finite(features: Tensor) -> None:

@@ -100,7 +100,7 @@ def _is_openclip(folder: Path) -> bool:
 
 def is_hub_id(name: str) -> bool:
     """Whether a reference can be the name of a repository."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~"))
 
 
 def hub_folder(name: str) -> Path:

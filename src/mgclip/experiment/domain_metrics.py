@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.experiment.metrics import METRICS, Matrix, Metric
+from mgclip.experiment.metrics import METRICS, Matrix, Metric, uneven
 from mgclip.experiment.schemas import Record
 
 DOMAIN_METRICS = (
@@ -39,6 +39,12 @@ def metrics_of(summaries: Iterable[Mapping[str, Any]]) -> tuple[Metric, ...]:
     if all(several):
         return DOMAIN_METRICS
     return *METRICS, *(Metric(m.key, f"{m.heading} of data sets", m.unit, m.best, m.meaning) for m in DOMAIN_METRICS)
+
+
+def shown_metrics(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """The accuracies of some runs: those of every table, and those that only long-tailed or blurry streams have."""
+    found = list(summaries)
+    return [*metrics_of(found), *uneven(found)]
 
 
 def domain_matrix(records: Sequence[Record]) -> Matrix | None:

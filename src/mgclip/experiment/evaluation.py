@@ -47,17 +47,26 @@ class ReliabilityDiagram(TypedDict):
     error: float
 
 
+class UnknownShare(TypedDict):
+    """The threshold for unknown images that a model stores, and the share of the measured images that are below it."""
+
+    below: float
+    share: float
+
+
 class Evaluation(TypedDict):
     """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
 
-    ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images that 99, 95 and 90 % of the
-    images in ``likeness_of`` reach, and ``reached`` the shares of the measured images that reach them; ``note``: which part of
-    the folder was measured; ``skipped``: images that could not be read.
+    ``learned``: how many of the images the model has learned; ``unmeasured``: learned classes without images; ``likeness``:
+    thresholds for unknown images that 99, 95 and 90 % of the images in ``likeness_of`` reach, and ``reached`` the shares of the
+    measured images that reach them; ``unknown``: what a threshold stored in the model means for them, if there is one; ``note``:
+    which part of the folder was measured; ``skipped``: images that could not be read.
     """
 
     model: str
     folder: str
     images: int
+    learned: NotRequired[int | None]
     accuracy: float
     text_accuracy: float | None
     image_accuracy: float | None
@@ -67,6 +76,7 @@ class Evaluation(TypedDict):
     likeness: NotRequired[dict[str, float] | None]
     likeness_of: NotRequired[str | None]
     reached: NotRequired[dict[str, float] | None]
+    unknown: NotRequired[UnknownShare | None]
     leave_one_out: NotRequired[float | None]
     calibration: ReliabilityDiagram
     note: NotRequired[str]

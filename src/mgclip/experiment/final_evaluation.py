@@ -15,7 +15,7 @@ from mgclip.experiment.evaluation import confused, per_class
 from mgclip.experiment.run_folder import FINAL
 from mgclip.experiment.schemas import ClassCount, Example, Final
 from mgclip.images import to_rgb
-from mgclip.stream.tasks import Task
+from mgclip.stream.tasks import Task, training_counts
 
 EXAMPLES = 8
 """Example images of each kind, right and wrong."""
@@ -31,7 +31,8 @@ def write_final(folder: Path, stream: Sequence[Task], answers: BranchAnswers) ->
     names = [name for task in stream for name in task.names]
     truth = np.concatenate([task.test.labels + task.first for task in stream])
     tasks = {name: task.index for task in stream for name in task.names}
-    classes: list[ClassCount] = [{**row, "task": tasks[row["name"]]} for row in per_class(names, truth, predicted)]
+    rows = zip(per_class(names, truth, predicted), training_counts(stream).tolist(), strict=True)
+    classes: list[ClassCount] = [{**row, "task": tasks[row["name"]], "train": train} for row, train in rows]
     images = [(task, position) for task in stream for position in range(len(task.test.labels))]
     (folder / "examples").mkdir(exist_ok=True)
     examples: list[Example] = []

@@ -137,7 +137,8 @@ class Study:
 
     def features(self) -> tuple[Tensor, Tensor]:
         """Image features ``(n, d)`` and text features ``(c, d)`` with the current adapters."""
-        return self.model.encoder.images(self.pixels), self.model.encoder.texts(self.sample.texts)
+        encoder = self.model.encoder
+        return encoder.in_text_space(encoder.images(self.pixels)), encoder.texts(self.sample.texts)
 
     def measure(self) -> Geometry:
         """The geometry of the sample with the current adapters."""

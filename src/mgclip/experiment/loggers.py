@@ -26,20 +26,21 @@ def check_loggers(names: Sequence[Logger]) -> None:
 
 
 class Log:
-    """The log of one method, written by the first process. Steps are counted over all tasks.
+    """The log of one method, written by the first process. Steps are counted over all tasks; a task without any counts as one,
+    because loggers keep one value of a step.
 
     Args:
         recipe: The recipe of the run, whose ``log_with`` names the loggers.
         folder: The folder of the run.
         method: The name of the method.
-        steps: Optimizer steps of the tasks that it has finished.
+        steps: Optimizer steps of each task that it has finished.
 
     Raises:
         MGCLIPError: If a logger cannot start.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, method: str, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, recipe: Recipe, folder: Path, method: str, steps: Sequence[int]) -> None:
+        self.steps = sum(max(1, each) for each in steps)
         names = recipe.log_with if parallel.is_main() else []
         self._trackers = [_tracker(name, recipe, folder, method) for name in names]
 
@@ -49,7 +50,7 @@ class Log:
 
     def task(self, record: Record, steps: int) -> None:
         """Log what was measured after a task of ``steps`` steps."""
-        self.steps += steps
+        self.steps += max(1, steps)
         gap = {f"gap/{side}": value for side, value in record["gap"].items() if value is not None}
         domains = {f"accuracy/{name}": share for name, share in record.get("accuracy_per_domain", {}).items()}
         self._log({"accuracy": record["accuracy"], "classes": record["classes_seen"], **domains, **gap}, self.steps)
@@ -65,8 +66,9 @@ class Log:
 
 
 def _tracker(name: Logger, recipe: Recipe, folder: Path, method: str) -> Any:
-    from accelerate import tracking
+    from accelerate import PartialState, tracking
 
+    PartialState()  # the trackers write messages of their own, which needs it
     title = f"{recipe.name} {method} seed {recipe.seed}"
     try:
         if name == "tensorboard":

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,8 +53,25 @@ METRICS = (
     ),
 )
 """The accuracies of every table of methods, in order. All are shares of 1, shown in percent."""
-EPOCHS = Metric("epochs", "E", "", None, "Epochs of the adapters on each task.")
+UNEVEN = (
+    Metric("many", "many", "%", max, "Mean accuracy of the classes with more than 100 training images, after the last task."),
+    Metric("medium", "medium", "%", max, "The same of the classes with 20 to 100 training images."),
+    Metric("few", "few", "%", max, "The same of the classes with fewer than 20 training images."),
+    Metric("old", "old", "%", max, "Mean over tasks of the accuracy on the classes of earlier tasks, from the second task on."),
+    Metric("new", "new", "%", max, "Mean over tasks of the accuracy on the classes that are new in it, from the second task on."),
+)
+"""Further accuracies of long-tailed and of blurry streams."""
+EPOCHS = Metric(
+    *("epochs", "E", "", None),
+    "Epochs of MG-CLIP's adapter phase on each task. Methods with a classifier of their own have none, even if they train.",
+)
 SECONDS = Metric("seconds", "seconds", "", min, "Learning and evaluating, all tasks together.")
+
+
+def uneven(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """The further accuracies that any of some runs has."""
+    found = list(summaries)
+    return [metric for metric in UNEVEN if any(metric.of(summary) is not None for summary in found)]
 
 
 def accuracy_after(matrix: Matrix, sizes: Sequence[int]) -> NDArray[np.float64]:
@@ -81,6 +98,32 @@ def backward_transfer(matrix: Matrix) -> float | None:
 def forward_transfer(matrix: Matrix) -> float | None:
     """Mean zero-shot accuracy on each task just before it is learned; None for a single task."""
     return _mean(matrix.diagonal(1))
+
+
+def old_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float | None:
+    """Mean over tasks but the first of the accuracy over the test images of earlier tasks; None for a single task."""
+    return _mean([float(np.average(matrix[i, :i], weights=sizes[:i])) for i in range(1, len(matrix))])
+
+
+def new_accuracy(matrix: Matrix) -> float | None:
+    """Mean over tasks but the first of the accuracy on the own test images of each; None for a single task."""
+    return _mean(matrix.diagonal()[1:])
+
+
+def by_shots(counts: NDArray[np.int64], truth: NDArray[np.int64], right: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Mean accuracy of the classes with more than 100, with 20 to 100 and with fewer training images; None without any.
+
+    The limits are those of Liu et al., *Large-Scale Long-Tailed Recognition in an Open World*, CVPR 2019.
+
+    Args:
+        counts: Training images of each class ``(c,)``.
+        truth: The class of each test image ``(n,)``.
+        right: Whether each was recognised ``(n,)``.
+    """
+    tested = np.unique(truth)
+    accuracy, trained = np.array([right[truth == label].mean() for label in tested]), counts[tested]
+    groups = {"many": trained > 100, "medium": (trained >= 20) & (trained <= 100), "few": trained < 20}
+    return {name: _mean(accuracy[inside]) for name, inside in groups.items()}
 
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:

@@ -17,7 +17,7 @@ from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
 from mgclip.experiment.schemas import SkippedImage
-from mgclip.method.baselines.make import Learner, make_learner
+from mgclip.method.baselines.make import Learner, classifier_of, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.store import check_writable
@@ -27,6 +27,7 @@ from mgclip.stream.domains import DomainData, join_datasets, names_across
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
 from mgclip.stream.tasks import Task, make_tasks, task_sizes, unique_names
+from mgclip.stream.uneven import blurred, long_tailed, shuffled_ranks
 from mgclip.stream.unreadable import (
     NO_TASK,
     OnImages,
@@ -46,8 +47,13 @@ def build_stream(recipe: Recipe) -> list[Task]:
     dataset = _limited_data(recipe, DomainData(data=recipe.data, data_path=recipe.data_path, filter=recipe.filter))
     names = unique_names(dataset.class_names)
     order = class_order(recipe.class_order, dataset=dataset.name, names=names, seed=recipe.seed)
+    if recipe.imbalance > 1:
+        ranked = order if recipe.imbalance_order == "ordered" else shuffled_ranks(len(names), recipe.seed)
+        dataset = long_tailed(dataset, recipe.imbalance, ranked, recipe.seed)
     sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    return make_tasks(dataset, order, sizes[: recipe.tasks])
+    # Images come back in all later tasks, so that the first tasks are the same if the stream is cut.
+    tasks = make_tasks(dataset, order, sizes if recipe.blurry else sizes[: recipe.tasks])
+    return blurred(tasks, recipe.blurry, recipe.seed)[: recipe.tasks]
 
 
 def _stream_of_several(recipe: Recipe) -> list[Task]:
@@ -164,6 +170,8 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
         skipped = _find_skipped(parts, on_images)
     stream, sets = without_skipped(stream, skipped), _readable(sets, skipped)
     for method in recipe.methods:
+        if METHODS[method].frozen:
+            classifier_of(method)  # raises an error for what cannot be one
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
@@ -172,7 +180,9 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
     keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often
     opened = replace(opened, held_out=prepare_held_out(sets, encoder, keep_bytes=keep_bytes))
     parallel.wait()  # until every process has checked the folder
-    if not resume and parallel.is_main():
+    if parallel.is_main() and resume:
+        run_folder.check_code(folder, recipe.methods, resumes=True)
+    elif parallel.is_main():
         run_folder.begin(folder, recipe, digest, skipped)
     parallel.wait()
     return opened

@@ -12,7 +12,7 @@ from mgclip.clip.published import same_clip
 from mgclip.errors import InputError
 from mgclip.experiment.recipe_files import is_file, recipe_values, shipped_recipes
 from mgclip.method.baselines import options
-from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD
+from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD, can_grow
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.stream.data import Filter
@@ -51,6 +51,12 @@ class Recipe(Settings):
     """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
+    imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Long tail: the training images of the most frequent class over those of the rarest; 1: as the data are."""
+    imbalance_order: Literal["shuffled", "ordered"] = "shuffled"
+    """Which classes are rare: drawn by the seed, or those that come last in the stream."""
+    blurry: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
+    """Share of the training images of each class that come in later tasks."""
     class_order: str | int | list[int | str] = "shuffled"
     """``dataset``, ``published``, ``shuffled``, a seed, a list of positions or names, or a file with such a list."""
     initial_classes: Annotated[int, Field(ge=0)] = 0
@@ -175,8 +181,16 @@ class Recipe(Settings):
         for key in ("data", "filter", "initial_classes", "classes_per_task") if self.datasets else ():
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} does not apply to a stream of several data sets: set it for each one in datasets")
+        for key in ("imbalance", "blurry") if self.datasets else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} applies to a stream of one data set: leave {key} or datasets out")
         if self.adapter_loss == "align" and (replaying := [name for name in self.methods if METHODS[name].replays]):
             raise ValueError(f"adapter_loss align cannot be used with a memory: leave {replaying[0]} out of methods")
+        if self.blurry and (stuck := [name for name in self.methods if not can_grow(name, self.settings())]):
+            raise ValueError(
+                f"blurry brings images of known classes back, and {stuck[0]} learns a class only once: leave blurry out, or use "
+                "methods that add images to a class, such as simplecil, ranpac, acil and mg-clip-analytic"
+            )
         return self
 
     @property

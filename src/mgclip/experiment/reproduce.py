@@ -7,23 +7,30 @@ resumes where it stopped, and a table that is run again with more seeds runs onl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
-from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
-from mgclip.experiment.recipe_files import read_yaml
+from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
 from mgclip.experiment.schemas import Summary, read_run_file
 from mgclip.validation import problems
 from mgclip.words import ended, nearest
+
+NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
+"""Characters that Windows does not allow in the name of a folder; it may not end with a space or a dot either."""
+SEEDS, CLASS_ORDERS = "seeds", "class orders"
+"""What the runs of a row of a table differ in."""
 
 Scalar = str | int | float | bool | None
 
@@ -54,12 +61,16 @@ class TableSpec(BaseModel):
     """Changes to all recipes."""
     vary: dict[str, list[Scalar]] = Field(default_factory=dict)
     """Key -> values; one run for each value."""
+    class_orders: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    """Numbered class orders, one run each, instead of seeds."""
     published: list[PublishedResult] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class TableRun:
-    """One run of a table: a recipe with one change (or none) and one seed, and its folder inside that of the table."""
+    """One run of a table: a recipe with one change (or none) and one seed or class order, and its folder inside that of the
+    table.
+    """
 
     recipe: Recipe
     change: str
@@ -68,9 +79,10 @@ class TableRun:
 
 @dataclass(frozen=True)
 class TableResult:
-    """The result of a method in a recipe with a change, over seeds: a row of a finished table.
+    """The result of a method in a recipe with a change, over seeds or class orders: a row of a finished table.
 
-    Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over seeds, None for a single seed.
+    Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over runs, None for a single one. ``seeds``
+    is the number of runs, and ``over`` what they differ in: *seeds* or *class orders*.
     """
 
     recipe: str
@@ -84,6 +96,7 @@ class TableResult:
     as_published: bool = True
     """Whether the recipe ran as shipped, apart from seed, paths and settings without an effect on results. If not, published
     values do not apply."""
+    over: str = SEEDS
 
 
 def shipped_tables() -> dict[str, Path]:
@@ -93,21 +106,37 @@ def shipped_tables() -> dict[str, Path]:
 
 
 def load_table(name: str) -> TableSpec:
-    """Load a shipped table by its name, or a file. Raises ``InputError`` if there is none (with the nearest name), or it is not
-    valid.
+    """Load a shipped table by its name, or a file; a shipped recipe is a table of itself. Raises ``InputError`` if there is none
+    (with the nearest name), or it is not valid.
     """
-    tables = shipped_tables()
+    tables, recipes = shipped_tables(), shipped_recipes()
+    if name in recipes.keys() - tables.keys():
+        return TableSpec(about=load_recipe(name).about, recipes=[name])
     file = tables.get(name, Path(name))
     if not file.is_file():
-        raise InputError(ended(f"There is no table {name}{nearest(name, tables)}"))
+        raise InputError(ended(f"There is no table {name}{nearest(name, [*tables, *recipes])}"))
+    values = read_yaml(file)
+    if "recipes" not in values and values.keys() & {"extends", *Recipe.model_fields} - TableSpec.model_fields.keys():
+        raise InputError(
+            f"{name} is a recipe, not a table: run it with `mgclip run {name}`, or write a table with the lines `about: ...` and "
+            f"`recipes: [{name}]`."
+        )
     try:
-        return TableSpec.model_validate(read_yaml(file))
+        return TableSpec.model_validate(values)
     except ValidationError as error:
         raise InputError(ended(f"In table {name}: {'; '.join(problems(error, TableSpec.model_fields))}")) from None
 
 
-def table_runs(table: TableSpec, folder: Path, *, seeds: int, twin: bool, changes: Sequence[str] = ()) -> list[TableRun]:
-    """The runs of a table, seed by seed, so that a table that is stopped early has complete seeds.
+def table_runs(
+    table: TableSpec,
+    folder: Path,
+    *,
+    seeds: int,
+    twin: bool,
+    changes: Sequence[str] = (),
+    class_orders: Sequence[int] = (),
+) -> list[TableRun]:
+    """The runs of a table, seed by seed or class order by class order, so that a table that is stopped early has complete ones.
 
     Args:
         table: The table.
@@ -115,24 +144,33 @@ def table_runs(table: TableSpec, folder: Path, *, seeds: int, twin: bool, change
         seeds: Number of seeds, starting with the seed of the recipe.
         twin: Whether to replace each recipe by its twin on icons100.
         changes: Changes to all recipes, ``key=value``.
+        class_orders: Numbered class orders to run instead of several seeds; by default those of the table.
 
     Raises:
-        InputError: If a recipe has no twin, or a change is not valid.
+        InputError: If a recipe has no twin, a change is not valid, or both several seeds and class orders are asked for.
     """
+    orders = list(dict.fromkeys(class_orders or table.class_orders))
+    if orders and seeds > 1:
+        raise InputError("Several seeds and class orders cannot be combined: leave --seeds or the class orders out.")
     sources = list(dict.fromkeys(_twin(name) if twin else name for name in table.recipes))
     varied = [f"{key}={json.dumps(value)}" for key, values in table.vary.items() for value in values] or [""]
     own = [f"methods={','.join(table.methods)}"] if table.methods else []
     own += [f"{key}={json.dumps(value)}" for key, value in table.changes.items()]
     runs = []
-    for seed in range(seeds):
+    for number in orders or range(seeds):
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)
             for change in varied:
-                words = [*([change] if change else []), f"seed={base.seed + seed}"]
-                recipe = change_recipe(base, words, source=source)
-                name = f"{recipe.name} {change.replace('/', '-')}".rstrip()
-                runs.append(TableRun(recipe, change, folder / name / f"seed-{recipe.seed}"))
+                key, value = ("class_order", number) if orders else ("seed", base.seed + number)
+                recipe = change_recipe(base, [*([change] if change else []), f"{key}={value}"], source=source)
+                runs.append(TableRun(recipe, change, _folder_of(recipe, change, folder) / f"{key.replace('_', '-')}-{value}"))
     return runs
+
+
+def _folder_of(recipe: Recipe, change: str, folder: Path) -> Path:
+    """The folder of the runs with a change: a name that every system allows, unless an earlier version made another one."""
+    earlier = folder / f"{recipe.name} {change.replace('/', '-')}".rstrip()
+    return earlier if earlier.is_dir() else folder / NOT_IN_NAMES.sub("", earlier.name).rstrip(" .")
 
 
 def _twin(name: str) -> str:
@@ -149,13 +187,16 @@ def finished(run: TableRun) -> dict[str, Summary] | None:
     if not (run.folder / run_folder.RECIPE).is_file():
         return None
     run_folder.check_same(run.folder, run.recipe, "give another --out, or remove that folder")
-    return read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
+    summaries = read_run_file(dict[str, Summary], run.folder / run_folder.SUMMARY) or None
+    if summaries is not None:
+        run_folder.check_code(run.folder, run.recipe.methods)
+    return summaries
 
 
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:
     """Aggregate the summaries of runs over seeds: one result per recipe, change and method, in order of first appearance."""
     groups: dict[tuple[str, str, str], list[Summary]] = {}
-    recipes = {run.recipe.name: run.recipe for run in runs}
+    recipes, over = {run.recipe.name: run.recipe for run in runs}, repeated_over(runs)
     for run, summary in zip(runs, summaries, strict=True):
         for method, found in summary.items():
             groups.setdefault((run.recipe.name, run.change, method), []).append(found)
@@ -168,19 +209,28 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),
             as_published=not key[1] and as_shipped(recipes[key[0]]),
+            over=over,
         )
         for key, found in groups.items()
     ]
 
 
+def repeated_over(runs: Sequence[TableRun]) -> str:
+    """What the runs of each row of a table differ in: seeds or class orders."""
+    first = [run.recipe for run in runs if (run.recipe.name, run.change) == (runs[0].recipe.name, runs[0].change)]
+    return CLASS_ORDERS if any(recipe.class_order != first[0].class_order for recipe in first) else SEEDS
+
+
 def per_seed(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[dict[str, object]]:
     """One row for each run and method: accuracies in percent, epochs and seconds."""
+    ordered = repeated_over(runs) == CLASS_ORDERS
     return [
         {
             "recipe": run.recipe.name,
             "change": run.change,
             "method": method,
             "seed": run.recipe.seed,
+            **({"class order": run.recipe.class_order} if ordered else {}),
             **{name: None if value is None else 100 * value for name, value in _values(summary).items()},
             "E": summary["epochs"],
             "seconds": summary["seconds"],
@@ -191,7 +241,7 @@ def per_seed(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]
 
 
 def compared(runs: Sequence[TableRun]) -> dict[tuple[str, str], list[Pair]]:
-    """Paired tests between the methods of each recipe and change, over all seeds."""
+    """Paired tests between the methods of each recipe and change, over all runs."""
     groups: dict[tuple[str, str], list[TableRun]] = {}
     for run in runs:
         groups.setdefault((run.recipe.name, run.change), []).append(run)
@@ -200,7 +250,7 @@ def compared(runs: Sequence[TableRun]) -> dict[tuple[str, str], list[Pair]]:
 
 def _values(summary: Summary) -> dict[str, float | None]:
     """The metrics of one run by heading."""
-    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in metrics_of([summary])}
+    values: dict[str, float | None] = {metric.heading: metric.of(summary) for metric in shown_metrics([summary])}
     for data, found in summary.get("retention", {}).items():
         values |= {data: found["accuracy"], f"{data} drop": found["drop"]}
     return values

@@ -16,6 +16,7 @@ from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import domain_metrics, metrics
+from mgclip.experiment.changed_code import changes, code_of_methods, record_changes, warn_of_changes
 from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
 from mgclip.experiment.recipe_files import read_yaml
 from mgclip.experiment.schemas import (
@@ -29,6 +30,7 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_file,
 )
+from mgclip.method.baselines.options import owner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.registry import OWN_PACKAGE
@@ -62,7 +64,9 @@ def environment(others: Collection[str] = ()) -> Environment:
     versions["packages"].update({package: version_of(package) for package in others})
     return {
         "format": FORMAT,
-        **versions,
+        "python": versions["python"],
+        "platform": versions["platform"],
+        "packages": versions["packages"],
         "threads": torch.get_num_threads(),
         "device": device_name(local_device()),
     }
@@ -72,6 +76,7 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
     """Create the folder of a run, with the fingerprint of its stream and the images to leave out. The recipe is written last: a
     folder without it is not a run.
     """
+    code = code_of_methods(recipe.methods)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, data)
     (folder / SKIPPED).unlink(missing_ok=True)
@@ -79,8 +84,12 @@ def begin(folder: Path, recipe: Recipe, data: Mapping[str, DataTask], skipped: S
         write_json(folder / SKIPPED, [asdict(each) for each in skipped])
     used = {METHODS.package(method) for method in recipe.methods}
     used |= {DATASETS.package(name) for name in (*recipe.data_names, *recipe.retention)}
-    write_json(folder / ENVIRONMENT, environment(sorted(used - {OWN_PACKAGE})))
-    settings = build_recipe(recipe.model_dump(), source=recipe.name).model_dump(mode="json")  # with those of all its methods
+    found = environment(sorted(used - {OWN_PACKAGE}))
+    if code:
+        found["methods"] = code
+    write_json(folder / ENVIRONMENT, found)
+    complete = build_recipe(recipe.model_dump(), source=recipe.name)  # with the settings of all its methods
+    settings = complete.model_dump(mode="json", exclude={key for key in complete.own if owner(key) not in recipe.methods})
     write_text(folder / RECIPE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
@@ -134,6 +143,18 @@ def check_data(folder: Path, now: Data) -> None:
     recorded = read_run_file(Data, folder / DATA)
     if recorded is not None and (changed := difference(recorded, now)) is not None:
         raise InputError(f"The data has changed since {folder} was started ({changed}): restore it, or start a new run.")
+
+
+def check_code(folder: Path, methods: Sequence[str], *, resumes: bool = False) -> None:
+    """Warn if packages or methods of others have changed since a run was started. If it ``resumes``, record that for those of its
+    methods that have not finished.
+    """
+    started = check_format(folder / ENVIRONMENT)
+    left = [method for method in methods if not (resumes and (folder / method / SUMMARY).is_file())]
+    changed = changes(started, left) if left else []
+    warn_of_changes(folder, changed)
+    if resumes:
+        record_changes(folder / ENVIRONMENT, changed)
 
 
 def read_skipped(folder: Path) -> list[Skipped]:
@@ -226,6 +247,10 @@ def summarise(records: Sequence[Record]) -> Summary:
         "accuracy_after": after.tolist(),
         "seconds": float(sum(r["seconds"]["learn"] + r["seconds"]["evaluate"] for r in records)),
     }
+    if "shots" in records[-1]:
+        summary.update(records[-1]["shots"])  # type: ignore[typeddict-item]
+    if any("returning_images" in record for record in records):
+        summary |= {"old": metrics.old_accuracy(matrix, sizes), "new": metrics.new_accuracy(matrix)}
     if (domains := domain_metrics.domain_matrix(records)) is not None:
         summary["transfer"] = domain_metrics.transfer(domains)
         summary["domain_average"] = domain_metrics.average(domains)

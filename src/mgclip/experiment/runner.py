@@ -17,12 +17,12 @@ from mgclip.experiment.loggers import Log
 from mgclip.experiment.open_run import OpenRun
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
-from mgclip.experiment.task_record import evaluate, prepare_test_images, trained
+from mgclip.experiment.task_record import evaluate, prepare_test_images, shots, trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.training import OnStep, Step
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.stream.tasks import join_tasks
+from mgclip.stream.tasks import join_tasks, trained_classes
 
 MODEL = "model"
 """Name of the folder with the model of a method after its last finished task."""
@@ -104,14 +104,16 @@ def _run_method(
 
     answers = None
     for task in stream[len(done) :]:
-        images, names, texts = task.train.images, task.names, task.texts
-        labels = task.train.named(names)
+        labels, classes = trained_classes(stream, task)
+        names, texts = list(classes), list(classes.values())
         started = time.monotonic()
-        learned = learner.learn(images, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
+        learned = learner.learn(task.train.images, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
+        if opened.recipe.imbalance > 1:
+            record["shots"] = shots(stream, task, answers)
         if opened.recipe.on_bad_image == "skip":
             record["skipped"] = opened.skipped_in(method, task)
         if parallel.is_main():
@@ -139,8 +141,8 @@ def _run_method(
 
 def _log(opened: OpenRun, method: str, tasks: int) -> Log:
     """The log of a method after its finished tasks."""
-    steps = raw_results.read(opened.folder / method, "steps", tasks) if opened.recipe.log_with else None
-    return Log(opened.recipe, opened.folder, method, 0 if steps is None else len(steps))
+    parts = [raw_results.read_task(opened.folder / method, "steps", task) for task in range(tasks) if opened.recipe.log_with]
+    return Log(opened.recipe, opened.folder, method, [0 if part is None else len(part) for part in parts])
 
 
 def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[Record]]:

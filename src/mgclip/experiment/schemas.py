@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from typing_extensions import NotRequired, TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from mgclip import untrusted
+from mgclip.clip.representation import Representation
 from mgclip.errors import InputError
 from mgclip.stream.fingerprint import DataTask
 from mgclip.stream.unreadable import Skipped
@@ -45,6 +46,8 @@ class Setup(BaseModel):
     tasks: Count | None
     seed: Count
     alpha: Number | None
+    imbalance: Number = 1
+    blurry: Number = 0
 
 
 class GapRecord(TypedDict):
@@ -76,9 +79,18 @@ class SkippedImage(TypedDict):
     reason: str
 
 
+class Shots(TypedDict):
+    """Mean accuracy of the classes with many (more than 100), medium (20 to 100) and few training images; None without any."""
+
+    many: Share | None
+    medium: Share | None
+    few: Share | None
+
+
 class Measured(TypedDict):
     """The measurements after a task, and the images that were skipped in it. Accuracies are shares of 1.
 
+    ``returning_images``: how many of the training images are of earlier classes, in a blurry stream; ``shots``: with a long tail.
     ``domain``: in a stream of several data sets, the one of the task; ``accuracy_per_domain``: the accuracy on each of them,
     learned or not.
     """
@@ -87,11 +99,13 @@ class Measured(TypedDict):
     classes: list[str]
     classes_seen: Annotated[int, Field(ge=1)]
     train_images: NotRequired[Count]
+    returning_images: NotRequired[Count]
     test_images: Count
     accuracy: Share
     accuracy_per_task: Annotated[list[Share], NotEmpty]
     next_task_text_accuracy: NotRequired[Share | None]
     gap: GapRecord
+    shots: NotRequired[Shots]
     domain: NotRequired[str]
     accuracy_per_domain: NotRequired[dict[str, Share]]
     skipped: NotRequired[list[SkippedImage]]
@@ -115,6 +129,7 @@ class Trained(TypedDict):
     epochs: Count
     probe: NotRequired[ProbeRecord]
     adapters: NotRequired[AdapterDecision]
+    representation: NotRequired[Representation]
 
 
 class Record(Measured, Trained):
@@ -147,6 +162,11 @@ class Summary(TypedDict):
     forgetting: Number | None
     backward_transfer: Number | None
     forward_transfer: Number | None
+    many: NotRequired[Share | None]
+    medium: NotRequired[Share | None]
+    few: NotRequired[Share | None]
+    old: NotRequired[Share | None]
+    new: NotRequired[Share | None]
     transfer: NotRequired[Number | None]
     domain_average: NotRequired[Number | None]
     domain_last: NotRequired[Number | None]
@@ -162,10 +182,13 @@ class Ending(TypedDict):
 
 
 class ClassCount(TypedDict):
-    """Test images of a class after the last task, how many were recognised, how often the class was predicted, and the shares."""
+    """Test images of a class after the last task, how many were recognised, how often the class was predicted, and the shares;
+    ``train``: its training images.
+    """
 
     name: str
     task: Count
+    train: NotRequired[Count]
     images: Count
     right: Count
     predicted: NotRequired[Count]
@@ -201,7 +224,10 @@ class Final(TypedDict, total=False):
 
 @with_config(ConfigDict(extra="allow"))
 class Environment(TypedDict, total=False):
-    """What a run depends on in addition to its recipe: ``environment.json``."""
+    """What a run depends on in addition to its recipe: ``environment.json``.
+
+    ``methods``: a digest of each method of another package. ``changed``: what was different when the run was resumed.
+    """
 
     format: int
     python: str
@@ -209,6 +235,8 @@ class Environment(TypedDict, total=False):
     threads: int
     device: str
     packages: dict[str, str]
+    methods: dict[str, str]
+    changed: list[str]
 
 
 Data = dict[str, DataTask]

@@ -13,12 +13,13 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.experiment.branch_answers import BranchAnswers, answer, join
 from mgclip.experiment.domain_answers import accuracy_per_domain, answer_in_domains
-from mgclip.experiment.schemas import AdapterDecision, Measured, Trained
+from mgclip.experiment.metrics import by_shots
+from mgclip.experiment.schemas import AdapterDecision, Measured, Shots, Trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.gap import similarities
 from mgclip.method.preservation import LearnResult
 from mgclip.stream.domains import domains_of
-from mgclip.stream.tasks import Task
+from mgclip.stream.tasks import Task, training_counts
 
 
 def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
@@ -77,14 +78,25 @@ def evaluate(
         "next_task_text_accuracy": next_task,
         "gap": {"positive": positive, "negative": negative},
     }
+    if task.returning:
+        measured["returning_images"] = int((task.train.labels >= len(task.names)).sum())
     if domains:
         measured["domain"] = task.sources[-1]
         measured["accuracy_per_domain"] = accuracy_per_domain(domains, stream, [*answers, *later])
     return measured, join(answers)
 
 
+def shots(stream: Sequence[Task], task: Task, answers: BranchAnswers) -> Shots:
+    """The accuracy of classes with many, medium and few training images, from the answers of ``evaluate``."""
+    truth = np.concatenate([each.test.labels + each.first for each in stream[: task.index + 1]])
+    found = by_shots(training_counts(stream), truth, answers.labels == truth)
+    return {"many": found["many"], "medium": found["medium"], "few": found["few"]}
+
+
 def trained(learned: LearnResult) -> Trained:
-    """The part of a record about training: the epochs, the gaps that the probe measured, and what was decided about adapters."""
+    """The part of a record about training: the epochs, the gaps that the probe measured, and what was decided about adapters and
+    image features.
+    """
     record: Trained = {"epochs": learned.epochs}
     if learned.probe is not None:
         gaps = [learned.probe.initial, *learned.probe.after_epoch]
@@ -92,6 +104,8 @@ def trained(learned: LearnResult) -> Trained:
         record["probe"] = {"positive": positive, "negative": negative, "epochs": learned.probe.epochs}
     if (decision := adapter_decision(learned)) is not None:
         record["adapters"] = decision
+    if learned.representation is not None:
+        record["representation"] = learned.representation
     return record
 
 

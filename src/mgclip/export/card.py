@@ -184,8 +184,8 @@ def _cells(note: CardNote) -> list[str]:
 
 
 def _settings(model: MGCLIP) -> dict[str, object]:
-    """The settings of the card, with the ``gamma`` that the median rule found."""
-    found = {} if model.solved is None else {"gamma": model.solved.fourier.gamma}
+    """The settings of the card, with the ``gamma`` and the ``representation`` that the first task decided."""
+    found = {} if model.solved is None else {key: getattr(model.solved.fourier, key) for key in ("gamma", "representation")}
     return {**model.settings.model_dump(exclude=HIDDEN_SETTINGS), **found}
 
 

@@ -27,7 +27,12 @@ def in_float32(model: MGCLIP) -> MGCLIP:
     """A copy of the model that shares its weights and computes in float32, whatever its settings."""
     exact = copy.copy(model)
     exact.backbone = replace(model.backbone, compute=Compute())
-    exact.encoder = Encoder(exact.backbone, prompt=model.settings.prompt, batch_size=model.settings.encode_batch_size)
+    exact.encoder = Encoder(
+        exact.backbone,
+        prompt=model.settings.prompt,
+        batch_size=model.settings.encode_batch_size,
+        representation=model.encoder.representation,
+    )
     return exact
 
 
@@ -86,7 +91,7 @@ def check_export(model: MGCLIP, folder: Path) -> float:
     of_images, of_texts = projections(clip)
     deviations = []
     for images in sample_batches(model):
-        expected = exact.encoder.images(exact.encoder.pixels(images)).cpu()
+        expected = exact.encoder.in_text_space(exact.encoder.images(exact.encoder.pixels(images))).cpu()
         pooled = clip.vision_model(process(images, return_tensors="pt")["pixel_values"]).pooler_output
         deviations.append(normalise(of_images(pooled), dim=-1) - expected)
     longest = clip.config.text_config.max_position_embeddings

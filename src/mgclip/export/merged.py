@@ -35,7 +35,8 @@ class Metadata(TypedDict):
     """The content of ``classes.json``: the classes, and what a prediction needs in addition to the tensors.
 
     A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``; ``kernel`` is the kind of its random
-    features. ``likeness`` has the values that 99, 95 and 90 % of its images reached when they were left out.
+    features, and ``representation`` what they are features of. ``likeness`` has the values that 99, 95 and 90 % of its images
+    reached when they were left out.
     """
 
     format: int
@@ -51,6 +52,7 @@ class Metadata(TypedDict):
     fusion: str
     logit_scale: float
     kernel: NotRequired[str]
+    representation: NotRequired[str]
     head_weight: NotRequired[float]
     text_weight: NotRequired[float]
     likeness: NotRequired[dict[str, float]]
@@ -141,7 +143,7 @@ def metadata(model: MGCLIP) -> Metadata:
     }
     if model.solved is not None:
         fit = model.solved.calibration
-        about["kernel"] = model.solved.fourier.kernel
+        about["kernel"], about["representation"] = model.solved.fourier.kernel, model.solved.fourier.representation
         about["head_weight"], about["text_weight"] = fit.head / fit.deviation, fit.text
         about["likeness"] = likeness_shares(fit)
     return about

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.family import projections
+from mgclip.clip.representation import represent
 from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line
 from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
 from mgclip.export.merged import check_learned, head_tensors, merged_clip, metadata
@@ -64,6 +65,7 @@ class Classifier(torch.nn.Module):
         self.tower, self.projection, self.settings = clip.vision_model, projections(clip)[0], model.settings
         self.logit_scale = float(model.backbone.logit_scale)
         self.calibration = None if model.solved is None else model.solved.calibration
+        self.representation = model.encoder.representation
         for name, tensor in head_tensors(model).items():
             self.register_buffer(name, tensor)
         self.eval()
@@ -71,8 +73,9 @@ class Classifier(torch.nn.Module):
     def forward(self, pixel_values: Tensor) -> Outputs:
         """Predict with the branches that the settings select."""
         pooled = self.tower(pixel_values=pixel_values).pooler_output  # [b, 3, s, s] -> [b, w]
-        features = torch.nn.functional.normalize(self.projection(pooled), dim=-1)  # [b, w] -> [b, d]
-        scores = self._scores(features)
+        projected = self.projection(pooled)  # [b, w] -> [b, d]
+        features = torch.nn.functional.normalize(projected, dim=-1)
+        scores = self._scores(represent(projected, pooled, self.representation))
         logits = self.logit_scale * features @ self.get_buffer("texts").T
         found = branch_probabilities(logits, scores, self.settings, self.calibration)
         confidence = confidences(found, self.logit_scale, self.settings, self.calibration).float()
@@ -172,7 +175,7 @@ def onnx_deviation(model: MGCLIP, file: Path) -> float:
         found = Outputs(*map(torch.from_numpy, run))
         deviations += [
             found.probabilities - probabilities,
-            found.image_features - features.cpu(),
+            found.image_features - exact.encoder.in_text_space(features).cpu(),
             found.confidence - confidences(found.probabilities, scale, model.settings, calibration),
             found.likeness - likeness,
             probabilities.amax(1) - probabilities.gather(1, found.label[:, None])[:, 0],

@@ -20,7 +20,7 @@ CHANGEABLE = ("branches", "vision_weight", "text_weight", "fusion", "unknown_bel
 REASONS = {
     "it decides how images and texts are encoded": {"prompt", "precision"},
     "it decides how the head is computed": {
-        *("compensation", "features", "kernel", "class_balance", "gamma", "bank_per_class"),
+        *("compensation", "representation", "features", "kernel", "class_balance", "gamma", "bank_per_class"),
         *("head_epochs", "head_lr", "head_batch_size", "seed"),
     },
     "it decides which old images are kept and replayed": {

@@ -15,7 +15,7 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import check_distinguishable, index_of, indices_of, not_among
+from mgclip.names import ALIKE, check_distinguishable, find_alike, index_of, indices_of, loose_form, not_among
 from mgclip.words import closest, count
 
 
@@ -27,7 +27,11 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
         return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
-    check_distinguishable([new], others)
+    if (other := find_alike(new, others)) is not None:
+        raise InputError(
+            f"The name {new!a} is probably the same as {other!a}, which the model knows ({ALIKE}): choose another name, or unite "
+            f"{old!a} with {other!a}."
+        )
     names, texts = list(learned.class_names), list(learned.class_texts)
     names[position], texts[position] = new, new if text is None else text
     renamed = replace(learned, class_names=tuple(names), class_texts=tuple(texts))
@@ -64,7 +68,9 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         if images is not None:
             raise InputError("Only a solved head can forget images; a trained one forgets the row of the class.")
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
-        return replace(left, head=head, memory=_without(learned.memory, position))
+        counts = learned.counts
+        kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
+        return replace(left, head=head, memory=_without(learned.memory, position), counts=kept)
     if images is not None:
         images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
@@ -137,6 +143,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
         ("kernel", head.fourier.kernel, added.fourier.kernel),
+        ("representation", head.fourier.representation, added.fourier.representation),
         ("gamma", head.fourier.gamma, added.fourier.gamma),
         ("seed", head.fourier.seed, added.fourier.seed),
         ("class balance", head.sums.class_balance, added.sums.class_balance),
@@ -152,11 +159,17 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
+    only_here = {loose_form(name): name for name in not_among(learned.class_names, other.class_names)}
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
     found = indices_of(other.class_names, names)
     check_distinguishable(not_among(other.class_names, names), names)
     for name, text, place in zip(other.class_names, other.class_texts, found, strict=True):
         if place is None:
+            if (own := only_here.get(loose_form(name))) is not None:
+                raise InputError(
+                    f"The class {name!a} of the other model is probably the same as {own!a} ({ALIKE}): rename one of them with "
+                    "`relabel`."
+                )
             place = len(names)
             names.append(name)
             texts.append(text)

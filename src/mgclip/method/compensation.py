@@ -40,11 +40,30 @@ def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: On
     return train_rows(rows, features, labels, head_phase(settings, task.index), on_step)
 
 
-def append_rows(head: Tensor, features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep) -> Tensor:
-    """The head ``(c, d)`` with the rows of a task appended; zeros without ``features``, for a model that predicts from texts."""
+def task_rows(features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep, like: Tensor) -> Tensor:
+    """The rows of the head for one task ``(classes, d)``; zeros without ``features``, for a model that predicts from texts.
+    ``like`` is the head before.
+    """
     if features is None:
-        return torch.cat([head, head.new_zeros(len(task.names), head.shape[1])])
-    return torch.cat([head, train_head(features, task, settings, on_step)])
+        return like.new_zeros(len(task.names), like.shape[1])
+    return train_head(features, task, settings, on_step)
+
+
+def place_rows(head: Tensor, counts: Tensor, rows: Tensor, more: Tensor, places: Tensor) -> Tensor:
+    """The head with the rows of a task. New classes follow the known ones; a known class gets the mean over all its images.
+
+    Args:
+        head: The rows of the known classes ``(c, d)``.
+        counts: The number of their images ``(c,)``, of which only those of known classes in the task are used.
+        rows: The rows of the classes in the task ``(k, d)``.
+        more: The number of their images ``(k,)``.
+        places: Their positions among all classes ``(k,)``.
+    """
+    added = max(0, int(places.max()) + 1 - len(head))
+    placed, before = F.pad(head, (0, 0, 0, added)), F.pad(counts, (0, added))[places]
+    share = (more / (before + more)).to(head)[:, None]
+    placed[places] = torch.where((places < len(head))[:, None], placed[places] + share * (rows - placed[places]), rows)
+    return placed
 
 
 def train_rows(rows: Tensor, features: Tensor, labels: Tensor, phase: Phase, on_step: OnStep) -> Tensor:

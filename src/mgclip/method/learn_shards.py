@@ -14,12 +14,14 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages, prefetch
+from mgclip.clip.representation import part_of_both
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method import solved_head
 from mgclip.method.analytic import CHUNK
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
+from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.shard_sums import PARTS, ShardSums, read_sums
 from mgclip.method.solved_head import SolvedHead
@@ -27,7 +29,7 @@ from mgclip.method.solving import logits_over, trains_adapters
 from mgclip.names import canonical, check_distinguishable, indices_of, not_among
 
 OPENED = 50
-"""The most shards of which some images are read first, to choose the width of the kernel."""
+"""The most shards of which some images are read first, to choose the width of the kernel and the representation."""
 
 
 class ImageShard(Protocol):
@@ -118,11 +120,13 @@ def sum_shards(
     rank, processes = parallel.rank_and_world_size()
     done = _resumed(reading.progress, encoder.backbone.device)
     if head is not None:
-        gamma = head.fourier.gamma
+        fourier = head.fourier
+    elif done:
+        encoder.representation = done[0].representation
+        fourier = _random_features(encoder, settings, done[0].gamma)
     else:
-        gamma = settings.gamma or (done[0].gamma if done else _gamma(shards, encoder, reading))
-    fourier = RandomFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
-    own = ShardSums.empty(gamma, fourier.width + 1, fourier.dim, encoder.backbone.device)
+        fourier = _chosen(shards, encoder, settings, reading)
+    own = ShardSums.empty(fourier, encoder.backbone.device)
     for part in done[rank::processes]:
         own.plus(part)
     finished = {name for part in done for name in part.shards}
@@ -161,8 +165,7 @@ def with_sums(
         texts: What prompts call all classes.
     """
     if head is None:
-        dim = encoder.backbone.feature_dim
-        fourier = RandomFeatures(dim, settings.features, learned.gamma, settings.seed, settings.kernel)
+        fourier = _random_features(encoder, settings, learned.gamma)
         balance, weight = settings.class_balance, settings.text_weight
         head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
     added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
@@ -188,15 +191,34 @@ def _remove_parts(folder: Path, processes: int) -> None:
             file.unlink()
 
 
-def _gamma(shards: Sequence[ImageShard], encoder: Encoder, reading: Reading) -> float:
-    """The width of the kernel, from the first images of shards that are evenly spaced; the first process decides."""
-    gamma = 0.0
+def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
+    """The random features of a new model, of the representation that the encoder uses."""
+    dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
+    return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
+
+
+def _chosen(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
+    """The random features of a new model. Unless the settings say otherwise, the width of the kernel and the representation are
+    chosen from the first images of shards that are evenly spaced, which the first process reads.
+    """
+    encoder.representation = settings.encoded
+    if settings.gamma is not None and settings.representation != "auto":
+        return _random_features(encoder, settings, settings.gamma)
+    parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
+    names: list[str] = []
     if parallel.is_main():
         some = shards[:: -(-len(shards) // OPENED)]
-        reader = Reader(encoder, reading.skip, [])
-        parts = [part.features for shard in some for part, _ in reader.encoded(shard, most=-(-SAMPLE // len(some)))]
-        gamma = median_gamma(torch.cat(parts)) if parts else 1.0
-    return parallel.broadcast_float(gamma)
+        for shard in some:
+            for images, own in Reader(encoder, reading.skip, []).encoded(shard, most=-(-SAMPLE // len(some))):
+                parts.append(images.features)
+                names += own
+    features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
+    if settings.representation == "auto":
+        labels = torch.tensor(indices_of(names, dict.fromkeys(names)), dtype=torch.long, device=features.device)
+        dim = encoder.backbone.feature_dim
+        encoder.representation = choose_representation(features, labels, dim) if names else "projected"
+        features = part_of_both(features, encoder.representation, dim)
+    return _random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
 
 
 def _add_shard(

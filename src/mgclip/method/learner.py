@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.method.alike_texts import warn_of_alike_texts
-from mgclip.method.compensation import append_rows
+from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
+from mgclip.method.compensation import place_rows, task_rows
 from mgclip.method.learn_shards import ImageShard, NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
@@ -39,6 +41,7 @@ class MGCLIP(LearnedModel):
         task_sizes: The number of classes of each task.
         epochs: Length of the adapter phase; None until the probe has found it.
         head: Rows of the trained image-space classifier, ``(classes, d)``.
+        counts: The number of images of each class ``(classes,)``, if these rows stay class means; otherwise zeros.
         solved: The solved classifier instead, with analytic compensation; None before the first task.
         memory: Old images, with replay.
 
@@ -75,7 +78,8 @@ class MGCLIP(LearnedModel):
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task: all its classes at once. With analytic compensation, known classes grow by more images.
+        """Learn one task: all its classes at once. Known classes grow by more images with analytic compensation, and if the head
+        consists of class means of frozen features.
 
         If it is interrupted or fails, the model is unchanged.
 
@@ -99,12 +103,14 @@ class MGCLIP(LearnedModel):
             TrainingDiverged: If the loss becomes NaN or infinite.
 
         Warns:
-            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts.
+            AlikeTexts: If a class text becomes the same tokens as another one, because the CLIP ignores case and cuts long texts,
+                or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
         new = [place for place, known in enumerate(indices_of(task.names, self.class_names)) if known is None]
         names = *self.class_names, *(task.names[place] for place in new)
         texts = *self.class_texts, *(task.texts[place] for place in new)
+        warn_of_alike_names(self.class_names, names[len(self.class_names) :])
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
@@ -113,8 +119,10 @@ class MGCLIP(LearnedModel):
             memory = self._remember(task, result.epochs, on_step, checkpoints)
             if self.settings.compensation == "analytic":
                 self.solved = solve_task(start, self.encoder, task, names, texts, self.settings)
+                if start.head is None and self.settings.representation == "auto":
+                    result = replace(result, representation=self.solved.fourier.representation)
             else:
-                self.head = self._compensate(task, memory, on_step, checkpoints)
+                self.head, self.counts = self._compensate(task, names, memory, on_step, checkpoints)
         if result.probe is not None:
             self.epochs = result.probe.epochs
         self.memory, self.class_names, self.class_texts = memory, names, texts
@@ -184,7 +192,8 @@ class MGCLIP(LearnedModel):
         """The next task, checked before anything is trained."""
         self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        pixels, grows = self.encoder.pixels(images), self.settings.compensation == "analytic"
+        grows = self.settings.grows and not (self.settings.means and bool((self.counts == 0).any()))
+        pixels = self.encoder.pixels(images)
         task = make_task(pixels, labels, names, index=index, known=known, class_texts=texts, grows=grows)
         if self.settings.memory:
             check_room(self.settings.memory, len(known) + len(task.names))
@@ -213,20 +222,26 @@ class MGCLIP(LearnedModel):
             balance_adapters(self.backbone, memory, tokens, settings, task.index, on_step, checkpoints)
         return memory
 
-    def _compensate(self, task: TaskData, memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints) -> Tensor:
+    def _compensate(
+        self, task: TaskData, names: Sequence[str], memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
+    ) -> tuple[Tensor, Tensor]:
         """The head ``(classes, d)`` with rows for this task, from the features of the adapted CLIP (docs/method.md 6); then all
-        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8).
+        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the images of each class.
         """
-        settings = self.settings
+        settings, device = self.settings, self.head.device
+        places = torch.tensor(indices_of(task.names, names), device=device)
+        more = torch.bincount(task.labels, minlength=len(task.names)).to(device)
 
         def add_rows() -> Tensor:
             features = self.encoder.images(task.pixels, shared=True) if settings.uses_head else None
-            return append_rows(self.head, features, task, settings, on_step)
+            rows = task_rows(features, task, settings, on_step, self.head)
+            return place_rows(self.head, self.counts, rows, more, places)
 
         head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
         if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
-        return head
+        counts = F.pad(self.counts, (0, len(names) - len(self.counts)))
+        return head, counts.index_add(0, places, more) if settings.means else counts
 
     def _balances(self) -> bool:
         """Whether this task ends with balanced fine-tuning: not the first one, which has no old images."""

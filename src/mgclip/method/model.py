@@ -39,6 +39,12 @@ SHOWN = 5
 """Classes that the text form of a model names."""
 
 
+def described_classes(names: Sequence[str]) -> str:
+    """The number of classes and the first names: ``2 classes: 'cat', 'dog'``."""
+    first = ", ".join([*map(repr, names[:SHOWN]), *(["..."] if len(names) > SHOWN else [])])
+    return count(len(names), "class", "classes") + (f": {first}" if first else "")
+
+
 class LearnedModel:
     """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
 
@@ -50,18 +56,19 @@ class LearnedModel:
         self.task_sizes: tuple[int, ...] = ()
         self.epochs: int | None = None if settings.epochs == "auto" else settings.epochs
         self.head: Tensor = torch.empty(0, backbone.feature_dim, device=backbone.device)
+        self.counts: Tensor = torch.zeros(0, dtype=torch.long, device=backbone.device)
         self.memory: Memory | None = None
         self.solved: SolvedHead | None = None
         prepare(backbone, settings)
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
+        self.encoder = Encoder(
+            backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, representation=settings.encoded
+        )
 
     def __repr__(self) -> str:
         """What the model is: its CLIP, its head, and its classes."""
         head = {"analytic": "solved", "trained": "trained"}[self.settings.compensation]
         using = {"both": f"texts and {head} head", "text": "texts", "image": f"{head} head"}[self.settings.branches]
-        names = ", ".join([*map(repr, self.class_names[:SHOWN]), *(["..."] if len(self.class_names) > SHOWN else [])])
-        known = f"{count(len(self.class_names), 'class', 'classes')}" + (f": {names}" if names else "")
-        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {known}>"
+        return f"<{type(self).__name__} of {self.backbone.reference}, {using}, {described_classes(self.class_names)}>"
 
     @classmethod
     @accepts_former_names(computing="runtime")
@@ -120,13 +127,17 @@ class LearnedModel:
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
         classes = self.task_sizes, self.class_names, self.class_texts
-        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved)
+        counts = self.counts if self.settings.means and bool((self.counts > 0).all()) else None
+        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved, counts)
 
     def _load_state(self, state: model_files.ModelState) -> None:
         """Replace everything learned by this state."""
         device = self.backbone.device
         self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
+        counts = torch.zeros(len(state.head), dtype=torch.long) if state.counts is None else state.counts
+        self.counts = counts.to(device)
         self.solved = None if state.solved is None else state.solved.to(device)
+        self.encoder.representation = self.settings.encoded if self.solved is None else self.solved.fourier.representation
         self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
 
     @in_ordinary_modes

@@ -46,7 +46,8 @@ MEMORY = "memory.safetensors"
 class ModelState:
     """What a model has learned besides its adapter; the fields are the attributes of ``MGCLIP``.
 
-    A trained head is in ``head``, a solved one in ``solved``; then ``head`` has no row.
+    A trained head is in ``head``, a solved one in ``solved``; then ``head`` has no row. ``counts`` are the images of each class
+    if the rows of the head are class means, unless an earlier version saved them.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class ModelState:
     head: Tensor
     memory: Memory | None = None
     solved: SolvedHead | None = None
+    counts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def save(
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
         (state / "adapter" / "README.md").unlink(missing_ok=True)
         if learned.solved is None:
-            save_file({"weight": learned.head.detach().cpu().contiguous()}, state / HEAD)
+            counts = {} if learned.counts is None else {"counts": learned.counts.cpu()}
+            save_file({"weight": learned.head.detach().cpu().contiguous(), **counts}, state / HEAD)
         else:
             save_file(solved_files.tensors(learned.solved), state / SOLVED)
         if learned.memory is not None:
@@ -128,7 +131,8 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the method {manifest['baseline']}: only `mgclip predict` and `mgclip run --resume` can use it."
+            f"{state.parent} holds the method {manifest['baseline']}, which is no MGCLIP: open it with `mgclip.load_learner` or "
+            "`mgclip predict`."
         )
     try:
         settings = Settings(**manifest["settings"])
@@ -148,9 +152,12 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, first_line(error)) from None
     solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
-    head = _read_head(state / HEAD, rows=len(names)) if solved is None else torch.empty(0, solved.fourier.dim)
+    if solved is None:
+        head, counts = _read_head(state / HEAD, rows=len(names))
+    else:
+        head, counts = torch.empty(0, solved.fourier.dim), None
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
-    learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved)
+    learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved, counts)
     return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
 
 
@@ -174,17 +181,26 @@ def open_model(
         chosen = as_settings(settings).changed(runtime or {})
         if base is not None:
             raise InputError(f"There is no saved model at {reference}, so base={base} has no use: leave it out.")
-        return load_backbone(reference, device), chosen, None
+        return _new_backbone(reference, device), chosen, None
     if settings is not None:
         raise InputError(f"{reference} is a saved model and keeps its own settings: leave settings out.")
     folder = Path(reference)
     found = read(folder)
     backbone = base if isinstance(base, Backbone) else load_base(folder, base or "", found.reference, device)
     check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
-    if found.state.head.shape[1] != backbone.feature_dim:
-        rows, width = found.state.head.shape[1], backbone.feature_dim
+    representation = "projected" if found.state.solved is None else found.state.solved.fourier.representation
+    if (rows := found.state.head.shape[1]) != (width := backbone.image_dim(representation)):
         raise InputError(f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}.")
     return backbone, found.state.settings.changed(runtime or {}), found
+
+
+def _new_backbone(reference: str | Path, device: str | torch.device) -> Backbone:
+    """The CLIP of a new model. An error also names saved models, because the reference may be meant as one."""
+    try:
+        return load_backbone(reference, device)
+    except InputError as error:
+        text = str(error).replace("There is no CLIP at", "There is neither a saved model nor a CLIP at", 1)
+        raise InputError(text.replace(" is not a CLIP:", " is neither a saved model nor a CLIP:", 1)) from None
 
 
 def undo(folder: str | Path, to: int | None = None) -> Version:
@@ -213,11 +229,15 @@ def _read_solved(file: Path, about: Any, state: Path, settings: Settings, classe
         raise damaged(file, f"solved head: {first_line(error)}") from None
 
 
-def _read_head(file: Path, *, rows: int) -> Tensor:
-    weight: Tensor | None = read_tensors(file, "head").get("weight")
+def _read_head(file: Path, *, rows: int) -> tuple[Tensor, Tensor | None]:
+    """The rows of a trained head, and the images of each class if they were saved."""
+    named = read_tensors(file, "head")
+    weight, counts = named.get("weight"), named.get("counts")
     if weight is not None and not (weight.is_floating_point() and bool(weight.isfinite().all())):
         raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
         raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all.")
-    return weight.float()
+    if counts is not None and (counts.dtype != torch.long or counts.shape != (rows,) or bool((counts < 1).any())):
+        raise InputError(f"{file} has wrong numbers of images: {RESTORE}")
+    return weight.float(), counts

@@ -17,11 +17,14 @@ from mgclip.method.calibration import Calibration
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable
+from mgclip.words import count
 
 Floats = NDArray[np.float32]
 BLOCK = 2**22
 """Values, images times classes, that are computed at a time to find the best classes."""
 
+SHOWN = 5
+"""Answers that the text form of predictions names."""
 ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 
 
@@ -45,6 +48,8 @@ class Predictions:
         >>> from mgclip import Predictions, Settings
         >>> logits, cosines = torch.tensor([[30.0, 25.0, 20.0]]), torch.tensor([[0.9, 0.8]])
         >>> found = Predictions(("cat", "dog"), ("fox",), logits, cosines, 100.0, Settings())
+        >>> found
+        <Predictions for 1 image over 3 classes: 'cat' 1.00>
         >>> found.classes, found.names, found.likeness.tolist() == found.head_scores.max(1).tolist()
         (('cat', 'dog', 'fox'), ['cat'], True)
         >>> [[name for name, confidence in best] for best in found.top(2)]
@@ -67,6 +72,13 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self._logits)
+
+    def __repr__(self) -> str:
+        """The number of images and classes, and the first answers with their confidence."""
+        answers = [f"{name!r} {share:.2f}" for name, share in zip(self.names[:SHOWN], self.top_confidence, strict=False)]
+        first = f": {', '.join([*answers, *(['...'] if len(self) > SHOWN else [])])}" if answers else ""
+        classes = count(len(self.classes), "class", "classes")
+        return f"<{type(self).__name__} for {count(len(self), 'image')} over {classes}{first}>"
 
     @property
     def _own(self) -> Tensor:

@@ -11,6 +11,7 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.family import family_of
+from mgclip.clip.representation import Representation
 from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
 from mgclip.method.decision import Decision
 from mgclip.method.gap import Gap, measure_gap
@@ -60,12 +61,14 @@ class LearnResult:
         epochs: The epochs of its adapter phase.
         probe: What the probe measured, if there was one.
         adapters: What was decided about the adapters before it, with ``adapt: auto``.
+        representation: What it chose as the feature of an image, if it is the first one, with ``representation: auto``.
     """
 
     task: int
     epochs: int
     probe: Probe | None = None
     adapters: Decision | None = None
+    representation: Representation | None = None
 
 
 def preserve(

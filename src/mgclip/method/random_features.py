@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mgclip.clip.representation import Representation
 from mgclip.method.settings import Kernel
 
 SAMPLE = 2000
@@ -31,6 +32,7 @@ class RandomFeatures:
         gamma: Inverse width of the kernel.
         seed: Seed from which R and b are drawn.
         kernel: ``relu`` has relu(R u) instead of cos(R u + b), with R from N(0, 1), as in RanPAC and ACIL.
+        representation: What the image features are.
     """
 
     dim: int
@@ -38,6 +40,7 @@ class RandomFeatures:
     gamma: float
     seed: int
     kernel: Kernel = "fourier"
+    representation: Representation = "projected"
 
     @cached_property
     def drawn(self) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from mgclip.clip.representation import Representation
 from mgclip.errors import InputError
 from mgclip.method.build_settings import CheckedSettings
 
@@ -67,6 +68,9 @@ class Settings(CheckedSettings):
     """What predicts: the texts, the image-space head, or both (the method)."""
     compensation: Literal["trained", "analytic"] = "trained"
     """The image-space head: rows of cosines trained once, or weights solved from sums over all images."""
+    representation: Literal[Representation, "auto"] = "projected"
+    """What the solved head classifies: the projected image feature, the one before the projection, or both joined; ``auto``: the
+    one with the least error on images of the first task that are left out."""
     features: Positive = 2048
     """M: random features of the solved head."""
     kernel: Kernel = "fourier"
@@ -134,6 +138,8 @@ class Settings(CheckedSettings):
     def _fit_together(self) -> Settings:
         if (self.compensation == "analytic") != (self.fusion == "calibrated"):
             raise ValueError("compensation analytic and fusion calibrated belong together: set both or neither")
+        if self.representation != "projected" and self.compensation != "analytic":
+            raise ValueError("representation needs a solved head: set compensation to analytic and fusion to calibrated")
         if self.adapt == "auto" and self.compensation != "analytic":
             raise ValueError("adapt auto needs a solved head: set compensation to analytic and fusion to calibrated")
         if self.compensation == "analytic" and self.memory:
@@ -160,9 +166,24 @@ class Settings(CheckedSettings):
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
+    def encoded(self) -> Representation:
+        """The representation in which the images of the first task are encoded: both, if it is chosen from them."""
+        return "both" if self.representation == "auto" else self.representation
+
+    @property
     def uses_head(self) -> bool:
         """Whether the head takes part in predictions."""
         return self.branches != "text"
+
+    @property
+    def grows(self) -> bool:
+        """Whether known classes can learn more images: with a solved head, with means of frozen features, or without a head."""
+        return self.compensation == "analytic" or (self.epochs == 0 and not self.memory and (self.means or not self.uses_head))
+
+    @property
+    def means(self) -> bool:
+        """Whether the rows of the trained head stay the class means."""
+        return self.compensation == "trained" and self.uses_head and self.head_epochs == 0
 
 
 def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.clip.representation import Representation
 from mgclip.disk import replace_file
 from mgclip.method.analytic import Sums
 from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
 from mgclip.saving.checkpoints import checksum
 
 PARTS = "part-*.safetensors"
@@ -29,6 +31,7 @@ class ShardSums:
 
     Attributes:
         gamma: The inverse width of the kernel.
+        representation: What the image features are.
         sums: The sums; class i has the name ``names[i]``.
         images: Fingerprint and class of every image.
         sample: The images with the smallest fingerprints, with their features.
@@ -39,6 +42,7 @@ class ShardSums:
     """
 
     gamma: float
+    representation: Representation
     sums: Sums
     images: Images
     sample: Images
@@ -48,11 +52,11 @@ class ShardSums:
     known: int = 0
 
     @classmethod
-    def empty(cls, gamma: float, size: int, dim: int, device: torch.device) -> ShardSums:
-        """Sums over no image, for random features of length ``size`` of image features of length ``dim``."""
+    def empty(cls, fourier: RandomFeatures, device: torch.device) -> ShardSums:
+        """Sums over no image, with these random features."""
         none = torch.empty(0, dtype=torch.long, device=device)
-        images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, dim))
-        return cls(gamma, Sums.empty(size, device), images, sample)
+        images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
+        return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)
 
     def add(self, phi: Tensor, images: Images, names: Sequence[str]) -> None:
         """Add images with the random features ``phi`` ``(n, m)``, whose labels are positions in ``names``."""
@@ -101,14 +105,17 @@ class ShardSums:
         shards, skipped = parallel.gather_items(self.shards), parallel.gather_items(self.skipped)
         known = sum(parallel.gather_items([self.known]))
         sums = replace(sums, gram=gram, targets=targets, counts=counts)
-        return ShardSums(self.gamma, sums, images, sample, list(names), shards, skipped, known)
+        kind = self.gamma, self.representation
+        return ShardSums(*kind, sums, images, sample, list(names), shards, skipped, known)
 
     def save(self, folder: Path) -> None:
         """Write these sums as those of this process, atomically."""
         from safetensors.torch import save
 
         folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({key: getattr(self, key) for key in ("gamma", "names", "shards", "skipped", "known")})
+        about = json.dumps(
+            {key: getattr(self, key) for key in ("gamma", "representation", "names", "shards", "skipped", "known")}
+        )
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
         rank, _ = parallel.rank_and_world_size()
         file = folder / PARTS.replace("*", str(rank))

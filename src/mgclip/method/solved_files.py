@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from mgclip.clip.representation import Representation
 from mgclip.method.analytic import Sums
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
@@ -31,6 +32,7 @@ class Entry(BaseModel):
 
     dim: Annotated[int, Field(ge=1)]
     gamma: Annotated[float, Field(gt=0)]
+    representation: Representation = "projected"
     ridge: Annotated[float, Field(ge=0)]
     forgotten: Annotated[float, Field(ge=0)] = 0.0
     calibration: Calibration
@@ -47,6 +49,8 @@ def entry(head: SolvedHead) -> dict[str, Any]:
         "forgotten": head.sums.forgotten,
         "calibration": asdict(head.calibration),
     }
+    if head.fourier.representation != "projected":
+        about["representation"] = head.fourier.representation
     if head.frozen is not None:
         about["frozen_forgotten"] = head.frozen.forgotten
     if head.evidence.images:
@@ -118,7 +122,7 @@ def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings:
         undecided = Sums(gram, targets, counts, known.frozen_forgotten, balance)
     sampled = {"frozen": named["frozen_sample_features"].float()} if undecided is not None else {}
     return SolvedHead(
-        RandomFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel),
+        RandomFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel, known.representation),
         Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
         Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
         Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.method.analytic import Sums, accumulate, choose_ridge, leave_one_out, solve
+from mgclip.method.analytic import Sums, accumulate, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
@@ -285,7 +285,7 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     ridge = standing = None
     if bank is not None:
         # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
-        ridge = choose_ridge(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
+        ridge = ridge_of(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)

@@ -13,11 +13,13 @@ from mgclip.clip import parallel
 from mgclip.clip.adapters import adapters_have_effect, initialise_adapters, without_adapters
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
+from mgclip.clip.representation import part_of_both
 from mgclip.method import solved_head
 from mgclip.method.decision import Decision
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures, median_gamma
+from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
@@ -67,6 +69,8 @@ def start_task(
         checkpoints: Checkpoints of this task. If it resumes, the earlier decision stands.
     """
     backbone, adapts = encoder.backbone, trains_adapters(settings, head, tasks=task.index)
+    if head is None:
+        encoder.representation = settings.encoded  # an interrupted first task may have chosen another one
     undecided = settings.adapt == "auto" and settings.epochs != 0 if head is None else head.frozen is not None
     if head is None or not (adapts or undecided):
         return Start(head, adapts, frozen=frozen_features(encoder, task.pixels) if undecided else None)
@@ -112,9 +116,12 @@ def solve_task(
     images = marked_images(encoder, task.pixels, place[task.labels], frozen=start.frozen)
     head = start.head
     if head is None:
+        if settings.representation == "auto":
+            images = chosen_representation(images, encoder)
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        fourier = RandomFeatures(encoder.backbone.feature_dim, settings.features, gamma, settings.seed, settings.kernel)
+        drawn = gamma, settings.seed, settings.kernel, encoder.representation
+        fourier = RandomFeatures(images.features.shape[1], settings.features, *drawn)
         per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
         head = SolvedHead.empty(
             fourier,
@@ -127,6 +134,14 @@ def solve_task(
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)
     return solved_head.add(head, images, logits_over(encoder, settings)(texts))
+
+
+def chosen_representation(images: Images, encoder: Encoder) -> Images:
+    """The images of the first task, encoded in both representations, in the one that is chosen, which the encoder uses now."""
+    dim, frozen = encoder.backbone.feature_dim, images.frozen
+    encoder.representation = choose_representation(images.features if frozen is None else frozen, images.labels, dim)
+    part = partial(part_of_both, representation=encoder.representation, dim=dim)
+    return replace(images, features=part(images.features), frozen=None if frozen is None else part(frozen))
 
 
 def image_marks(pixels: PreparedImages) -> Callable[[], Tensor]:

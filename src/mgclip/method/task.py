@@ -50,7 +50,7 @@ def make_task(
         class_names: The task's classes.
         index: Number of the task.
         known: The classes learned so far.
-        grows: Allow images of known classes.
+        grows: Whether known classes may have more images.
         class_texts: What a prompt calls the classes: a list in the order of ``class_names``, or a mapping by class name.
             A class without a text is called by its name.
 

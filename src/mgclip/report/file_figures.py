@@ -49,16 +49,16 @@ def accuracy_figure(
 
 
 def curves_figure(rows: Sequence[TableResult], file: Path) -> None:
-    """Write a figure of the accuracy after each task for every method of one recipe: mean and spread over seeds."""
+    """Write a figure of the accuracy after each task for every method of one recipe: mean and spread over runs."""
     after = {row.method: np.array(row.accuracy_after) for row in rows}
     means = {method: values.mean(0).tolist() for method, values in after.items()}
     spread = {m: v.std(0, ddof=1).tolist() for m, v in after.items()} if rows[0].seeds > 1 else None
-    title = f"{rows[0].recipe}: accuracy over all classes seen" + (f", {rows[0].seeds} seeds" if spread else "")
+    title = f"{rows[0].recipe}: accuracy over all classes seen" + (f", {rows[0].seeds} {rows[0].over}" if spread else "")
     accuracy_figure(means, file, title=title, spread=spread)
 
 
 def change_figure(rows: Sequence[TableResult], file: Path) -> None:
-    """Write a figure of Avg and Last of each method of one recipe against the changed setting, with spread over seeds."""
+    """Write a figure of Avg and Last of each method of one recipe against the changed setting, with spread over runs."""
     changes = list(dict.fromkeys(row.change for row in rows))
     key = changes[0].split("=")[0]
     methods = dict.fromkeys(row.method for row in rows)

@@ -8,16 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mgclip.experiment.domain_metrics import DOMAIN_METRICS
-from mgclip.experiment.metrics import METRICS
+from mgclip.experiment.metrics import METRICS, UNEVEN
 from mgclip.experiment.reproduce import TableResult
 from mgclip.method.baselines.table import METHODS
 
 TEXT_COLUMNS = {"recipe", "change", "method", "methods"}
 """Columns of text; all others contain numbers."""
-PAIRS_CAPTION = (
-    "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
-    "seeds. p: two-sided, McNemar's exact test for one seed, the bootstrap for several."
-)
 
 SPECIAL = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -31,7 +27,7 @@ SPECIAL = {
 
 
 def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> str:
-    """A table of results in LaTeX. The best mean of each recipe is bold in each column.
+    """A table of results in LaTeX. The best mean of each recipe is bold in each column, all of them if they are shown as equal.
 
     Args:
         table: The results as text.
@@ -39,20 +35,28 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
         name: The name of the table, for its label.
     """
     bold = _best(table, rows)
-    spread = "mean and standard deviation over seeds" if any(row.seeds > 1 for row in rows) else "one seed"
-    epochs = "E: epochs of the adapter phase of each task; 0 without one."
-    caption = f"Accuracy in percent, {spread}. {epochs} Bold: the best of each recipe."
+    spread = f"mean and standard deviation over {rows[0].over}" if any(row.seeds > 1 for row in rows) else "one seed"
+    epochs = "E: epochs of MG-CLIP's adapter phase on each task; 0 for a method without it, even if it trains in another way."
+    caption = f"Accuracy in percent, {spread}. {epochs} Bold: the best of each recipe, all of them if several are equal."
     return _latex(table.drop(columns="seconds"), caption, f"tab:{_label(name)}", bold)
 
 
-def latex_pairs(table: pd.DataFrame, name: str) -> str:
+def pairs_caption(over: str) -> str:
+    """The caption of the paired tests of runs that differ in seeds or class orders."""
+    return (
+        "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
+        f"{over}. p: two-sided, McNemar's exact test for one run, the bootstrap for several."
+    )
+
+
+def latex_pairs(table: pd.DataFrame, name: str, over: str) -> str:
     """The paired tests in LaTeX."""
-    return _latex(table, PAIRS_CAPTION, f"tab:{_label(name)}-pairs", set())
+    return _latex(table, pairs_caption(over), f"tab:{_label(name)}-pairs", set())
 
 
 def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:
     """Line and column of the best values; none if all are shown as equal. A method that learns all at once is not compared."""
-    best = {metric.heading: metric.best for metric in (*METRICS, *DOMAIN_METRICS)}
+    best = {metric.heading: metric.best for metric in (*METRICS, *DOMAIN_METRICS, *UNEVEN)}
     found = set()
     for heading in dict.fromkeys(name for row in rows for name in row.values):
         choose = best.get(heading) or (min if heading.endswith(" drop") else max)

@@ -68,9 +68,9 @@ def write_evaluation(
     """
     calibration, classes = evaluation["calibration"], evaluation["classes"]
     shares = {
-        "both": evaluation["accuracy"],
-        "text": evaluation["text_accuracy"],
-        "image": evaluation["image_accuracy"],
+        "model": evaluation["accuracy"],
+        "text branch": evaluation["text_accuracy"],
+        "image branch": evaluation["image_accuracy"],
     }
     rows = [Row(name, [Cell(percent(share, 2))]) for name, share in shares.items() if share is not None]
     bins = [each for each in calibration["bins"] if each["count"]]
@@ -82,7 +82,9 @@ def write_evaluation(
     content = {
         "evaluation": evaluation,
         "accuracy": percent(evaluation["accuracy"], 2),
-        "branches": Table("Accuracy of the branches, %", "branch", ["accuracy"], rows) if len(rows) > 1 else None,
+        "branches": Table("Accuracy of the model, and of each branch alone, %", "answers of", ["accuracy"], rows)
+        if len(rows) > 1
+        else None,
         "classes": class_bars([Bar(each["name"], each["images"], each["right"]) for each in classes], "classes"),
         "numbers": _class_numbers(classes, images),
         "mistakes": mistakes_of(images, [each["name"] for each in classes], evaluation["model"]) if images else None,

@@ -29,11 +29,12 @@ MAX_PIXELS = 50_000_000
 
 @dataclass(frozen=True)
 class Bar:
-    """A class, its images and how many of them were recognised."""
+    """A class, its test images, how many of them were recognised, and its training images if they were recorded."""
 
     name: str
     images: int
     right: int
+    train: int | None = None
 
     @property
     def share(self) -> float:
@@ -133,7 +134,7 @@ def _view(result: Result, ident: str, pictures: int) -> View:
 
 
 def _bars(final: Final) -> list[Bar]:
-    return [Bar(each["name"], each["images"], each["right"]) for each in final.get("classes", [])]
+    return [Bar(each["name"], each["images"], each["right"], each.get("train")) for each in final.get("classes", [])]
 
 
 def class_table(runs: Sequence[Run]) -> Table | None:
@@ -144,10 +145,13 @@ def class_table(runs: Sequence[Run]) -> Table | None:
     found = [{bar.name: bar for bar in _bars(final)} for _, final in finals]
     rows = []
     for name in dict.fromkeys(name for bars in found for name in bars):
-        images = next(bars[name].images for bars in found if name in bars)
+        bar = next(bars[name] for bars in found if name in bars)
         own = [bars[name].percent if name in bars else "–" for bars in found]
-        rows.append(Row(name, [Cell(text) for text in (str(images), *own)]))
-    return Table("Accuracy of every class, %", "class", ["images", *(result.label for result, _ in finals)], rows)
+        counts = str(bar.images), "–" if bar.train is None else f"{bar.train:,}"
+        rows.append(Row(name, [Cell(text) for text in (*counts, *own)]))
+    return Table(
+        "Accuracy of every class, %", "class", ["images", "training images", *(result.label for result, _ in finals)], rows
+    )
 
 
 def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Picture]:

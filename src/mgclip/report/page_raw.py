@@ -8,7 +8,7 @@ from mgclip.experiment import raw_results
 from mgclip.experiment.paired import Pair, Right, compare_answers, right_answers
 from mgclip.report.page_charts import Chart, ChartPlan, ChartSpec, Curve, make_chart
 from mgclip.report.page_tables import Cell, Row, Table, percent
-from mgclip.report.run_data import Result, Run, all_results
+from mgclip.report.run_data import Result, Run, all_results, repeated
 
 
 def branches_table(runs: Sequence[Run]) -> Table | None:
@@ -19,29 +19,26 @@ def branches_table(runs: Sequence[Run]) -> Table | None:
         if found is None:
             continue
         shares = [float((found["class"] == found[column]).mean()) for column in ("answer", "text_answer")]
-        head = float((found["class"] == found["head_answer"]).mean()) if "head_answer" in found else None
-        rows.append(Row(result.label, [Cell(percent(share, 2)) for share in (*shares, head)]))
-    return Table("Accuracy after the last task, %", "method", ["method", "texts alone", "head alone"], rows) if rows else None
+        image = float((found["class"] == found["head_answer"]).mean()) if "head_answer" in found else None
+        rows.append(Row(result.label, [Cell(percent(share, 2)) for share in (*shares, image)]))
+    return (
+        Table("Accuracy after the last task, %", "method", ["method", "text branch alone", "image branch alone"], rows)
+        if rows
+        else None
+    )
 
 
 def pairs_table(runs: Sequence[Run]) -> Table | None:
-    """Every two methods that all runs of one stream have finished, compared image by image; runs may differ in their seed."""
+    """Every two methods that all runs of one stream have finished, compared image by image; runs may differ in their seed or
+    numbered class order.
+    """
     rows = []
-    for group in _groups(runs):
+    for group in repeated(runs):
         methods = [result.method for result in group[0].results]
         pairs = compare_answers({method: [_right(run, method) for run in group] for method in methods})
         rows += [_row(group, pair, several=len(runs) > len(group)) for pair in pairs]
-    head = ["difference", "95 % interval", "p", "images", "seeds"]
+    head = ["difference", "95 % interval", "p", "images", "runs"]
     return Table("Difference in accuracy after the last task, points", "methods", head, rows) if rows else None
-
-
-def _groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that differ in nothing but their seed."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        own = run.setup.model_dump(mode="json", exclude={"seed"})
-        groups.setdefault(repr(sorted(own.items())), []).append(run)
-    return list(groups.values())
 
 
 def _right(run: Run, method: str) -> Right | None:

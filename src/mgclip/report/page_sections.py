@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.metrics import EPOCHS, SECONDS
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.report.figures import Label
@@ -37,6 +37,7 @@ from mgclip.report.page_tables import (
     published_table,
     results_table,
     settings_tables,
+    spread_table,
     timing_table,
     version_tables,
 )
@@ -82,8 +83,9 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "runs": [_head(run) for run in runs],
         "has_domains": any(result.in_domains for result in all_results(runs)),
         "has_joint": any(result.joint for result in all_results(runs)),
-        "columns": [*metrics_of(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
+        "columns": [*shown_metrics(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
+        "spread": spread_table(runs),
         "published": published_table(runs),
         "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),

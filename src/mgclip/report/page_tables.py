@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mgclip.experiment.domain_metrics import metrics_of
+from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, accuracy_drops
 from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import ChartPlan, Curve
-from mgclip.report.run_data import Result, Run, all_results
+from mgclip.report.run_data import Result, Run, all_results, repeated
 from mgclip.words import count
 
 MAX_CHARACTERS = 300
@@ -66,7 +66,7 @@ def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
     drops = [Metric(name, f"drop on {name}", "", min, "") for name in sets]
-    columns = [*metrics_of(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
+    columns = [*shown_metrics(result.summary for result in all_results(plan.runs)), EPOCHS, *drops, SECONDS]
     results = [(run, result) for run in plan.runs for result in run.results]
     best: dict[tuple[object, ...], float] = {}
     for run, result in results:
@@ -92,6 +92,25 @@ def results_table(plan: ChartPlan) -> Table:
     return Table("Accuracies, transfers and drops in percent", "method", [each.column for each in columns], rows)
 
 
+def spread_table(runs: Sequence[Run]) -> Table | None:
+    """Mean and standard deviation of the accuracies over runs that differ only in their seed or numbered class order."""
+    groups = [group for group in repeated(runs) if len(group) > 1]
+    columns, rows = shown_metrics(result.summary for result in all_results(runs)), []
+    for group in groups:
+        for method in group[0].setup.methods:
+            found = [result for run in group for result in run.results if result.method == method and result.finished]
+            if len(found) > 1:
+                values = [[value for each in found if (value := each.value(metric)) is not None] for metric in columns]
+                cells = [_mean_and_deviation(each) for each in values]
+                rows.append(Row(f"{group[0].setup.name}/{method}", [*map(Cell, cells), Cell(str(len(found)))]))
+    head = [*(metric.column for metric in columns), "runs"]
+    return Table("Mean ± standard deviation over runs, %", "method", head, rows) if rows else None
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    return f"{percent(float(np.mean(values)))} ± {percent(float(np.std(values, ddof=1)))}" if len(values) > 1 else "–"
+
+
 def published_table(runs: Sequence[Run]) -> Table | None:
     """Published results in the setting of a run, next to the measured ones; None if there are none."""
     rows = []
@@ -109,8 +128,9 @@ def published_table(runs: Sequence[Run]) -> Table | None:
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
+    uneven = setup.imbalance, setup.blurry
     sets = setup.task_known, *((each.get("name"), each.get("classes_per_task")) for each in setup.datasets)
-    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks, sets
+    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks, uneven, sets
 
 
 def full_name(curve: Curve) -> str:

@@ -96,6 +96,17 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     return [_read_run(folder, label, len(unique) > 1) for folder, label in zip(unique, labels(unique), strict=True)]
 
 
+def repeated(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups that differ in nothing but their seeds or numbered class orders."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        own = run.setup.model_dump(mode="json", exclude={"seed"})
+        if isinstance(own.get("class_order"), int):
+            del own["class_order"]
+        groups.setdefault(repr(sorted(own.items())), []).append(run)
+    return list(groups.values())
+
+
 def all_results(runs: Sequence[Run]) -> list[Result]:
     """The results of all runs."""
     return [result for run in runs for result in run.results]

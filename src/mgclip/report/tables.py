@@ -11,8 +11,8 @@ from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.reproduce import PublishedResult, TableResult
-from mgclip.report.latex import PAIRS_CAPTION, TEXT_COLUMNS, latex_pairs, latex_table
+from mgclip.experiment.reproduce import SEEDS, PublishedResult, TableResult
+from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
 
 Pairs = Mapping[tuple[str, str], Sequence[Pair]]
 """Paired tests by recipe and change."""
@@ -48,7 +48,7 @@ def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()
         if stated:
             line |= _stated(known.pop((row.recipe, row.method), None) if row.as_published else None)
         epochs = sorted(set(row.epochs))
-        line |= {"E": "-".join(map(str, epochs[:: max(1, len(epochs) - 1)])), "seeds": str(row.seeds)}
+        line |= {"E": "-".join(map(str, epochs[:: max(1, len(epochs) - 1)])), row.over: str(row.seeds)}
         line["seconds"] = f"{row.seconds:.0f}"
         lines.append(line)
     run = {row.recipe for row in rows if row.as_published}
@@ -76,7 +76,7 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     """The table as numbers in percent: means, and the spreads in ``sd`` columns."""
     known, lines = published_values(rows, published), []
     for row in rows:
-        line: dict[str, object] = {"recipe": row.recipe, "change": row.change, "method": row.method, "seeds": row.seeds}
+        line: dict[str, object] = {"recipe": row.recipe, "change": row.change, "method": row.method, row.over: row.seeds}
         for name, (mean, spread) in row.values.items():
             line |= {name: 100 * mean, f"{name} sd": None if spread is None else 100 * spread}
         entry = known.get((row.recipe, row.method)) if row.as_published else None
@@ -86,7 +86,7 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     return pd.DataFrame(lines)
 
 
-def pairs_frame(pairs: Pairs) -> pd.DataFrame:
+def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
     """The paired tests as text, differences in points."""
     changed = any(change for _, change in pairs)
     return pd.DataFrame(
@@ -99,7 +99,7 @@ def pairs_frame(pairs: Pairs) -> pd.DataFrame:
                 "95 % interval": f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
                 "p": f"{pair.p:.2g}",
                 "images": str(pair.images),
-                "seeds": str(pair.seeds),
+                over: str(pair.seeds),
             }
             for (recipe, change), found in pairs.items()
             for pair in found
@@ -107,15 +107,15 @@ def pairs_frame(pairs: Pairs) -> pd.DataFrame:
     )
 
 
-def pair_numbers(pairs: Pairs) -> pd.DataFrame:
-    """The paired tests as numbers, differences in points, with McNemar's p-value of each seed."""
+def pair_numbers(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
+    """The paired tests as numbers, differences in points, with McNemar's p-value of each run."""
     return pd.DataFrame(
         [
             {
                 **{"recipe": recipe, "change": change, "first": pair.first, "second": pair.second},
-                **{"images": pair.images, "seeds": pair.seeds, "difference": 100 * pair.difference},
+                **{"images": pair.images, over: pair.seeds, "difference": 100 * pair.difference},
                 **{"low": 100 * pair.low, "high": 100 * pair.high, "p": pair.p},
-                "McNemar p of each seed": " ".join(f"{p:.4g}" for p in pair.mcnemar),
+                f"McNemar p of each {over.removesuffix('s')}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
             }
             for (recipe, change), found in pairs.items()
             for pair in found
@@ -136,24 +136,25 @@ def write_tables(
     Args:
         rows: Its rows.
         published: Published results to show next to them.
-        seeds: The rows of every seed.
+        seeds: The rows of every seed or class order.
         pairs: Paired tests between its methods.
         folder: The folder of the files.
         name: How their names begin.
 
     Returns:
-        The files: the table as Markdown, CSV and LaTeX, with paired tests if there are any; every seed as CSV.
+        The files: the table as Markdown, CSV and LaTeX, with paired tests if there are any; every run as CSV.
     """
-    table, tests = frame(rows, published), pairs_frame(pairs)
+    over = rows[0].over
+    table, tests = frame(rows, published), pairs_frame(pairs, over)
     text, latex = markdown(table), latex_table(table, rows, name)
     parts = {
         f"{name}.csv": numbers(rows, published).to_csv(index=False),
         f"{name}-seeds.csv": pd.DataFrame(seeds).to_csv(index=False),
     }
     if len(tests):
-        text += f"\n{PAIRS_CAPTION}\n\n{markdown(tests)}"
-        latex += "\n" + latex_pairs(tests, name)
-        parts[f"{name}-pairs.csv"] = pair_numbers(pairs).to_csv(index=False)
+        text += f"\n{pairs_caption(over)}\n\n{markdown(tests)}"
+        latex += "\n" + latex_pairs(tests, name, over)
+        parts[f"{name}-pairs.csv"] = pair_numbers(pairs, over).to_csv(index=False)
     parts = {f"{name}.md": text, **parts, f"{name}.tex": latex}
     for file, content in parts.items():
         write_text(folder / file, content)

@@ -41,7 +41,7 @@ def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             owner = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
             (folder / OWNER).unlink(missing_ok=True)
-            with os.fdopen(os.open(folder / OWNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
+            with os.fdopen(os.open(folder / OWNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w", encoding="utf-8") as file:
                 json.dump(owner, file)
         yield
     finally:

@@ -100,7 +100,7 @@ def _compare(found: FoundDataset, entry: DatasetEntry, parts: dict[str, Split]) 
     for part, split in parts.items():
         published: Published = getattr(entry, part)
         if len(split.labels) == 0:
-            yield Finding("missing class", f"{part}: there is no image of any class in {found.path}")
+            yield Finding("missing class", f"{part}: there is no image of any class from {found.path}")
             continue
         for label in empty_classes(found.dataset, split):
             folder = class_folder(split, label, found.path)

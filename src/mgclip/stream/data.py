@@ -33,10 +33,13 @@ class Split:
         return Split(Subset(self.images, positions), self.labels[positions])
 
 
-def few_of_each(split: Split, number: int, seed: int) -> Split:
-    """At most ``number`` images of each class, chosen at random by the seed, in their order in the split."""
-    rng = np.random.default_rng(seed)
-    chosen = [rng.permutation(np.flatnonzero(split.labels == label))[:number] for label in np.unique(split.labels)]
+def few_of_each(split: Split, number: int | Sequence[int], seed: int) -> Split:
+    """At most ``number`` images of each class, or one number for each class, chosen at random by the seed, in their order in the
+    split.
+    """
+    rng, present = np.random.default_rng(seed), np.unique(split.labels)
+    numbers = np.broadcast_to(number, int(present.max(initial=-1)) + 1) if isinstance(number, int) else number
+    chosen = [rng.permutation(np.flatnonzero(split.labels == label))[: numbers[label]] for label in present]
     return split.take(np.sort(np.concatenate(chosen))) if chosen else split
 
 

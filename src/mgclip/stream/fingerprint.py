@@ -20,12 +20,14 @@ from mgclip.words import count
 
 SIZES_CHECKED = 2000
 """Files of each part of a task whose size is checked; of all others, only the name counts."""
-ARRAYS_CHECKED = 8
-"""Images of each part of a task whose pixels are checked, if they are arrays and not files."""
+PIXELS_CHECKED = 8
+"""Images of each part of a task whose pixels are checked, if they are not files."""
 
 
 class DataPart(TypedDict):
-    """The number of images of one part of a task, a digest of their labels and files, and one of pixels if they are arrays."""
+    """The number of images of one part of a task, a digest of their labels and of files in the folder of the data; and for other
+    images one of what they are: of the pixels of some, or of the names and sizes of files.
+    """
 
     images: Annotated[int, Field(ge=0)]
     digest: str
@@ -33,9 +35,10 @@ class DataPart(TypedDict):
 
 
 class DataTask(TypedDict):
-    """The data of one task of a stream."""
+    """The data of one task of a stream; ``returning``: the stream's labels of earlier classes with images in it."""
 
     classes: list[str]
+    returning: NotRequired[list[int]]
     train: DataPart
     test: DataPart
 
@@ -43,12 +46,13 @@ class DataTask(TypedDict):
 def fingerprint(stream: Sequence[Task]) -> dict[str, DataTask]:
     """The classes of each task; and of each of its parts, the number of images and a digest of labels, file names and sizes.
 
-    Images that are arrays have no name, so the pixels of some are recorded.
+    Images without a name are arrays or Pillow images, so the pixels of some are recorded.
     """
-    return {
-        f"task {task.index + 1}": {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
-        for task in stream
-    }
+    found: dict[str, DataTask] = {}
+    for task in stream:
+        own: DataTask = {"classes": list(task.names), "train": _part(task.train), "test": _part(task.test)}
+        found[f"task {task.index + 1}"] = {**own, "returning": list(task.returning)} if task.returning else own
+    return found
 
 
 def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> str | None:
@@ -60,6 +64,8 @@ def difference(before: Mapping[str, DataTask], now: Mapping[str, DataTask]) -> s
         was, is_now = task["classes"], now[name]["classes"]
         if was != is_now:
             return f"{name}: its classes were {', '.join(was[:3])}, ... and are {', '.join(is_now[:3])}, ..."
+        if task.get("returning") != now[name].get("returning"):
+            return f"{name}: other classes come back"
         for part in PARTS:
             if _differ(task[part], now[name][part]):
                 return f"{name}: {_words(part, task[part], now[name][part])}"
@@ -78,37 +84,47 @@ def _words(part: str, was: DataPart, now: DataPart) -> str:
 
 
 def _part(split: Split) -> DataPart:
-    digest = hashlib.sha256(split.labels.tobytes())
-    for entry in _file_entries(split.images):
+    digest, images, indexed = hashlib.sha256(split.labels.tobytes()), split.images, are_files(split.images)
+    for entry in _file_entries(images) if indexed else ():
         digest.update(entry)
     part: DataPart = {"images": len(split.labels), "digest": digest.hexdigest()[:16]}
-    if (pixels := _pixels(split.images)) is not None:
-        part["pixels"] = pixels
+    if not indexed and (content := _content(images)) is not None:
+        part["pixels"] = content
     return part
 
 
-def _pixels(images: Sequence[Any]) -> str | None:
-    """A digest of some images, evenly spaced; None if they are files or not arrays."""
-    number = 0 if are_files(images) else len(images)
-    digest = hashlib.sha256()
-    for index in range(0, number, max(1, -(-number // ARRAYS_CHECKED))):
-        image = images[index]
-        if not isinstance(image, np.ndarray):
-            return None
-        digest.update(f"{image.shape} {image.dtype}".encode() + image.tobytes())
-    return digest.hexdigest()[:16] if number else None
-
-
-def _file_entries(images: Sequence[Any]) -> Iterable[bytes]:
-    """Name of every image that is a file, and the size of some; of others, the names and sizes of their shards, and their places
-    in these. The path of the data does not count, so that it may move.
-    """
+def _content(images: Sequence[Any]) -> str | None:
+    """A digest of images that are not in an index of files; None if some are neither paths nor pixels."""
     items = images.items if isinstance(images, Subset) else images
     if isinstance(items, ShardImages):
-        yield from (os.fsencode(f"{Path(shard).name}:{Path(shard).stat().st_size}\0") for shard in items.shards)
-        yield items.places[images.positions if isinstance(images, Subset) else slice(None)].tobytes()
+        return items.digest(images.positions if isinstance(images, Subset) else slice(None))
+    chosen = range(0, len(images), max(1, -(-len(images) // PIXELS_CHECKED)))
+    sample = [_opened(images, index) for index in chosen]
+    if sample and all(isinstance(image, str | os.PathLike) for image in sample):
+        entries: list[bytes | None] = list(_file_entries([Path(file).expanduser() for file in images]))
+    else:
+        entries = [_pixels(image) for image in sample]
+    return None if not entries or None in entries else hashlib.sha256(b"".join(filter(None, entries))).hexdigest()[:16]
+
+
+def _opened(images: Sequence[Any], index: int) -> Any:
+    """An image; ``b""`` if it cannot be opened, which is reported when it is learned."""
+    try:
+        return images[index]
+    except Exception:  # data sets of other libraries may raise anything
+        return b""
+
+
+def _pixels(image: Any) -> bytes | None:
+    """What tells images apart: shape, type and values; None for an object that is no array."""
+    array = np.asarray(image)
+    return None if array.dtype.hasobject else f"{array.shape} {array.dtype}".encode() + array.tobytes()
+
+
+def _file_entries(images: Sequence[Path]) -> Iterable[bytes]:
+    """Name of every image file, and the size of some. The path of the data does not count, so that it may move."""
     every = max(1, len(images) // SIZES_CHECKED)
-    for index in range(len(images) if are_files(images) else 0):
+    for index in range(len(images)):
         image = images[index]
-        size = image.stat().st_size if index % every == 0 else 0
+        size = image.stat().st_size if index % every == 0 and image.is_file() else 0
         yield os.fsencode(f"{image.parent.name}/{image.name}:{size}\0")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.images import missing_plugin
 from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
@@ -183,7 +184,8 @@ def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:
     if not endings:
         return "its folder is empty, so add images or remove it"
     kinds = ", ".join(kind for kind, _ in endings.most_common(3))
-    return f"its folder contains {count(endings.total(), 'file')} ({kinds}) and no image in a supported format"
+    what = f"its folder contains {count(endings.total(), 'file')} ({kinds}) and no image in a supported format"
+    return f"{what}; run {plugin}" if (plugin := missing_plugin(endings)) else what
 
 
 def misspelling(name: str, others: Iterable[str]) -> str | None:

@@ -91,7 +91,7 @@ def _read_font(folder: Path, font: Font) -> Iterator[Glyph]:
     maps, files = sorted(folder.glob(f"{font.stem}-charmap-*.json")), sorted(folder.glob(f"{font.stem}-[0-9]*.ttf"))
     if not maps or not files:
         raise MissingExtra("icons", f"the font {font.stem}, which this version of qtawesome does not contain")
-    names: dict[str, str] = json.loads(maps[-1].read_text())
+    names: dict[str, str] = json.loads(maps[-1].read_text(encoding="utf-8"))
     for name, code in sorted(names.items()):
         concept, style = split_style(name, font, names)
         yield Glyph(font.family, style, concept.replace("-", " "), files[-1], int(code, 16))

@@ -5,6 +5,7 @@ The index takes 32 bytes per image, and images are read when they are used.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,12 @@ class ShardImages(Sequence[MemberImage]):
         with Path(shard).open("rb") as file:
             file.seek(start)
             return MemberImage(file.read(length), f"{shard}: byte {start}")
+
+    def digest(self, positions: Any) -> str:
+        """A digest of the images at these positions: their places, and the names and sizes of all shards."""
+        shards = [f"{Path(shard).name}:{Path(shard).stat().st_size}" for shard in self.shards]
+        content = "\0".join(shards).encode("utf-8", "surrogatepass") + self.places[positions].tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
 from mgclip.names import canonical
@@ -24,9 +25,10 @@ class Task:
         first: The stream's label of its first class; the label of a class in the run is ``first`` plus its position.
         names: Names of its classes, unique in the stream.
         texts: What prompts call them.
-        train: Training images; labels ``(n,)`` are positions in ``names``.
+        train: Training images; labels ``(n,)`` are positions in ``names``, followed by ``returning``.
         test: Test images, labelled in the same way.
         sources: The data set of each class, if the stream consists of several.
+        returning: The stream's labels of earlier classes that have images among the training images.
     """
 
     index: int
@@ -36,6 +38,13 @@ class Task:
     train: Split
     test: Split
     sources: tuple[str, ...] = ()
+    returning: tuple[int, ...] = ()
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """The stream's label of each training image."""
+        own: NDArray[np.int64] = np.array([*range(self.first, self.first + len(self.names)), *self.returning], dtype=np.int64)
+        return own[self.train.labels]
 
 
 def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
@@ -92,17 +101,49 @@ def join_tasks(tasks: Sequence[Task]) -> Task:
     """Merge all tasks of a stream into one."""
     names = tuple(name for task in tasks for name in task.names)
     texts = tuple(text for task in tasks for text in task.texts)
-    train, test = ([getattr(task, part) for task in tasks] for part in ("train", "test"))
-    firsts = [task.first for task in tasks]
+    train = _join([Split(task.train.images, task.train_labels) for task in tasks])
+    test = _join([Split(task.test.images, task.test.labels + task.first) for task in tasks])
     sources = tuple(source for task in tasks for source in task.sources)
-    return Task(0, 0, names, texts, _join(train, firsts), _join(test, firsts), sources)
+    return Task(0, 0, names, texts, train, test, sources)
 
 
-def _join(splits: Sequence[Split], firsts: Sequence[int]) -> Split:
+def trained_classes(stream: Sequence[Task], task: Task) -> tuple[list[str], dict[str, str]]:
+    """The name of the class of each training image of a task; and the names of these classes with what prompts call them, those
+    of the task first.
+    """
+    called = [pair for each in stream for pair in zip(each.names, each.texts, strict=True)]
+    labels = task.train_labels
+    returning = [label for label in task.returning if label in labels]  # an unreadable image may have been the only one
+    classes = dict(called[label] for label in [*range(task.first, task.first + len(task.names)), *returning])
+    return [called[label][0] for label in labels], classes
+
+
+class TaskFacts(TypedDict):
+    """Training images of each class of a task in it, those of earlier classes that come back in it, and its test images."""
+
+    classes: dict[str, int]
+    returning: dict[str, int]
+    test_images: int
+
+
+def describe_task(stream: Sequence[Task], task: Task) -> TaskFacts:
+    """The classes and the numbers of images of a task."""
+    labels, classes = trained_classes(stream, task)
+    images = Counter(labels)
+    own, back = ({name: images[name] for name in classes if (name in task.names) == new} for new in (True, False))
+    return {"classes": own, "returning": back, "test_images": len(task.test.labels)}
+
+
+def training_counts(stream: Sequence[Task]) -> NDArray[np.int64]:
+    """The number of training images of each class, in all tasks of a stream."""
+    return np.bincount(np.concatenate([task.train_labels for task in stream]), minlength=sum(len(task.names) for task in stream))
+
+
+def _join(splits: Sequence[Split]) -> Split:
     """Merge subsets of one split, in the order of the data set."""
     subsets = [split.images for split in splits if isinstance(split.images, Subset)]
     positions = np.concatenate([subset.positions for subset in subsets])
-    labels = np.concatenate([split.labels + first for split, first in zip(splits, firsts, strict=True)])
+    labels = np.concatenate([split.labels for split in splits])
     order = np.argsort(positions)
     return Split(Subset(subsets[0].items, positions[order]), labels[order])
 

@@ -77,7 +77,7 @@ def without_skipped(stream: Sequence[Task], skipped: Iterable[Skipped]) -> list[
         train, test = (drop_positions(getattr(task, part), positions.get((task.index, part), set())) for part in PARTS)
         left.append(replace(task, train=train, test=test))
     for task in left:
-        counts = np.bincount(task.train.labels, minlength=len(task.names))
+        counts = np.bincount(task.train.labels, minlength=len(task.names))[: len(task.names)]
         if (counts == 0).any():
             name = task.names[int(np.flatnonzero(counts == 0)[0])]
             raise InputError(f"No training image of the class {name!r} can be read: replace at least one.")

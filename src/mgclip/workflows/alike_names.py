@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.names import canonical, visible_form
+from mgclip.names import ALIKE, SEPARATORS, canonical, loose_form, visible_form
 from mgclip.words import count
-
-SEPARATORS = re.compile(r"(?<![0-9])[\s_-]+|[\s_-]+(?![0-9])")
-"""Spaces, underscores and hyphens, except between two digits: *1-2* is not *12*."""
-
 
 LEAST_LETTERS = 5
 """Length of the shortest name in which a slip is looked for."""
@@ -22,21 +17,10 @@ class AlikeNames(InputError):
     """Class names that differ only in case, spaces, hyphens, underscores or the form of a letter."""
 
 
-def loose_form(name: str) -> str:
-    """A form that is equal for names that differ only in case, spaces, hyphens, underscores or the form of a letter."""
-    return SEPARATORS.sub("", visible_form(name).casefold())
-
-
-def find_alike(name: str, others: Iterable[str]) -> str | None:
-    """The first of the other names that has the same loose form but is not the same name; None if there is none."""
-    alike = (other for other in others if loose_form(other) == loose_form(name) and canonical(other) != canonical(name))
-    return next(alike, None)
-
-
 def find_slips(new: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
     """New names that may be misspelled: each with a known or new name that has one letter less or more, or two neighbouring
     letters exchanged, such as *dres* or *derss* for *dress*. Names with fewer than ``LEAST_LETTERS`` characters are ignored,
-    and so are other letters: *shirt* and *skirt* are two words.
+    and so are other letters: *shirt* and *skirt* are two words. A letter that is a word of its own is no slip: *t-shirt*.
     """
     others = {loose_form(name): name for name in known}
     own = {loose_form(name): name for name in new if loose_form(name) not in others}
@@ -44,9 +28,15 @@ def find_slips(new: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]
     for word, name in {**others, **own}.items():
         for slip in _slips(word):
             other = own.get(slip) or (others.get(slip) if word in own else None)
-            if other is not None and other != name:
+            if other is not None and other != name and not _has_one_letter_more({name, other}):
                 found.setdefault(frozenset((name, other)), (name, other) if word in own else (other, name))
     return list(found.values())
+
+
+def _has_one_letter_more(names: Iterable[str]) -> bool:
+    """Whether two names are the same without their words of one letter."""
+    words = [SEPARATORS.split(visible_form(name).casefold()) for name in names]
+    return len({"".join(word for word in own if len(word) > 1) for own in words}) == 1
 
 
 def _slips(word: str) -> set[str]:
@@ -85,10 +75,10 @@ def choose_names(classes: Mapping[str, Sequence[Path]], known: Sequence[str], *,
         other = f"{into!a}" if into in classes else f"{into!a}, which the model knows"
         more = f"; there are {len(alike)} such pairs" if len(alike) > 1 else ""
         raise AlikeNames(
-            f"The class {name!a} is probably the same as {other} (they differ only in case, spaces, hyphens, underscores or the "
-            f"form of a letter{more}): learn them as one class with --merge-names, or rename one of them."
+            f"The class {name!a} is probably the same as {other} ({ALIKE}{more}): learn them as one class with "
+            "--merge-names, or rename one of them."
         )
-    merged = [f"{name} ({count(len(classes[name]), 'image')}) as {into}" for name, into in alike]
+    merged = [f"{name} ({count(len(classes[name]), 'image')} in all) as {into}" for name, into in alike]
     return names, [f"learned as one class: {', '.join(merged)}"]
 
 

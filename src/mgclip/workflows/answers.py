@@ -7,9 +7,11 @@ from pathlib import Path
 
 UNKNOWN = "unknown"
 """The answer for an image whose likeness to every learned class is below the threshold."""
-COLUMNS = ("image", "rank", "class", "confidence", "likeness")
+COLUMNS = ("image", "rank", "class", "best", "confidence", "likeness")
 BRANCHES = ("text", "head")
-"""Columns of a table of answers, and more columns for the two branches."""
+"""Columns of a table of answers, and more columns for the two branches. *best* is the class whose confidence the row has, even if
+the answer is ``UNKNOWN``.
+"""
 
 Row = dict[str, str | float | None]
 
@@ -64,22 +66,30 @@ class Answer:
 
     def as_json(self, *, branches: bool) -> dict[str, object]:
         """The answer as an object of JSON; ``branches``: with the numbers of each branch."""
-        first = {**self.best[0].as_row(branches=False), "class": self.shown_name, "likeness": self.likeness}
-        return {"image": str(self.file), **first, "top": [each.as_row(branches=branches) for each in self.best]}
+        best = self.best[0]
+        numbers = {"best": best.name, "confidence": best.confidence, "likeness": self.likeness}
+        return {
+            "image": str(self.file),
+            "class": self.shown_name,
+            **numbers,
+            "top": [each.as_row(branches=branches) for each in self.best],
+        }
 
     def as_table(self, *, branches: bool) -> list[list[object]]:
         """The rows of the answer in a table with the columns ``COLUMNS`` and, if asked for, ``BRANCHES``."""
         rows: list[list[object]] = []
         for rank, each in enumerate(self.best, start=1):
             numbers = [each.confidence, self.likeness, *([each.text, each.head] * branches)]
-            rows.append([self.file, rank, self.shown_name if rank == 1 else each.name, *numbers])
+            rows.append([self.file, rank, self.shown_name if rank == 1 else each.name, each.name, *numbers])
         return rows
 
     def as_words(self, *, branches: bool) -> list[str]:
-        """The best classes as words: ``cat 0.9731``."""
-        words = [f"{self.shown_name if n == 0 else each.name} {each.confidence:.4f}" for n, each in enumerate(self.best)]
+        """The best classes as words: ``cat 0.9731``; those of an unknown image begin with *unknown* and why it is."""
+        words = [f"{each.name} {each.confidence:.4f}" for each in self.best]
         if branches:
             heads = ["-" if each.head is None else f"{each.head:.4f}" for each in self.best]
             texts = [f"(text {each.text:.4f}, head {head})" for each, head in zip(self.best, heads, strict=True)]
             words = [" ".join(pair) for pair in zip(words, texts, strict=True)]
+        if self.name is None:
+            words[0] = f"{UNKNOWN} (likeness {self.likeness:.4f}; otherwise {words[0]})"
         return words

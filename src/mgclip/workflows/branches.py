@@ -16,7 +16,7 @@ CLEARLY_MORE = 0.01
 
 
 class BranchAccuracies(TypedDict):
-    """The accuracy of the model, of its text branch alone and of its head alone, on a number of images.
+    """The accuracy of the model, of its text branch alone and of its image branch (``head``) alone, on a number of images.
 
     None without images; that of a branch is None if the model predicts with the other one only, and it was not computed.
     """
@@ -59,6 +59,13 @@ def left_out_branches(model: MGCLIP) -> BranchAccuracies | None:
     return {"images": images, "model": active, "text": text, "head": found.head_accuracy}
 
 
+def each_alone(found: BranchAccuracies) -> str:
+    """The accuracy of each branch alone, in words; empty if one was not measured."""
+    if found["text"] is None or found["head"] is None:
+        return ""
+    return f"text branch only {100 * found['text']:.2f} %, image branch only {100 * found['head']:.2f} %"
+
+
 def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | None:
     """Recommend one branch if it alone is clearly more accurate than both together.
 
@@ -76,8 +83,7 @@ def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | Non
     branch, best = max(alone.items(), key=lambda item: -1.0 if item[1] is None else item[1])
     if best is None or best - found["model"] < max(CLEARLY_MORE, 1.5 / found["images"]):
         return None
-    called = "text branch" if branch == "text" else "head"
     return (
-        f"the {called} alone is more accurate ({100 * best:.2f} %) than both branches together ({100 * found['model']:.2f} %): "
-        f"`mgclip set {name} branches={branch}` uses it alone"
+        f"the {branch} branch alone is more accurate ({100 * best:.2f} %) than both branches together "
+        f"({100 * found['model']:.2f} %): `mgclip set {name} branches={branch}` uses it alone"
     )

@@ -34,11 +34,11 @@ def find_copies(
     same = [pair for pair in find_duplicates(files, test_files) if not named.issuperset(pair)]
     near = _nearly_the_same(files, test_files, {*named, *(file for file, _ in same)}, on_images)
     are = "is" if len(in_two) == 1 else "are"
-    of_tests = f"of {len(test_files)} test images are"
+    of_tests = f"of {len(test_files):,} test images are"
     notes = [
         _sentence(in_two, f"{count(len(in_two), 'image')} of one class {are} also in another class"),
-        _sentence(same, f"{len(same)} {of_tests} also training images"),
-        _sentence(near, f"{len(near)} {of_tests} nearly the same as training images, so accuracy on them says little"),
+        _sentence(same, f"{len(same):,} {of_tests} also training images"),
+        _sentence(near, f"{len(near):,} {of_tests} nearly the same as training images, so accuracy on them says little"),
     ]
     return (*in_two, *same, *near), [note for note in notes if note]
 

@@ -17,11 +17,12 @@ from mgclip.method.analytic import CHUNK
 from mgclip.method.learned_images import SAMPLE
 from mgclip.method.learner import MGCLIP
 from mgclip.method.solving import trains_adapters
+from mgclip.words import duration
 
 TRAINING_COST = 2.3
 """Cost of the forward and backward pass of an image, relative to encoding it (docs/performance.md)."""
 TYPICAL_EPOCHS = 3
-"""Epochs assumed until the probe has found their number. With those of the probe they are 7; 1 to 6 would make 3 to 13."""
+"""Epochs assumed until the probe has found their number. With those of the probe they are 7; from 1 to 10 it is 3 to 20."""
 ENOUGH_SECONDS = 0.5
 """Images are encoded for the estimate until this much time has passed, or all of the sample are encoded."""
 FIRST, MOST = 16, 128
@@ -50,6 +51,7 @@ class Cost:
         per_image: Seconds to open and encode one image.
         after_training: The part of ``seconds`` after the adapters are trained.
         trains: Whether adapters are trained.
+        span: ``seconds`` if the probe finds the fewest and the most epochs; None if their number is known.
     """
 
     seconds: float
@@ -57,6 +59,16 @@ class Cost:
     per_image: float
     after_training: float
     trains: bool
+    span: tuple[float, float] | None = None
+
+
+def describe_time(cost: Cost) -> str:
+    """The time in words, with what it depends on: ``about 3 min (2 to 9 min, depending on the epochs that the probe finds)``."""
+    about = f"about {duration(max(1.0, cost.seconds))}"
+    if cost.span is None:
+        return about
+    least, most = (duration(max(1.0, seconds)) for seconds in cost.span)
+    return f"{about} ({least} to {most}, depending on the epochs that the probe finds)"
 
 
 @dataclass(frozen=True)
@@ -98,17 +110,20 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
     adapted = adapters_have_effect(model.backbone)
     probed, epochs = _epochs(model, amounts.classes)
     replayed = n + (0 if model.memory is None else len(model.memory.labels))
-    probing = 1 + probed if probed else 0  # the probe measures before its first epoch and after each one
-    before = (_extra_passes(model) + probing) * n * encoding
-    training = (probed + epochs) * replayed * TRAINING_COST * encoding
+    again = max(0, n - KEEP_BYTES // each_bytes)  # images that do not fit in memory are opened again in each epoch
+
+    def training(probed: int, epochs: int) -> float:
+        probing = 1 + probed if probed else 0  # the probe measures before its first epoch and after each one
+        return probing * n * encoding + (probed + epochs) * (replayed * TRAINING_COST * encoding + again * opening)
+
     head = n * encoding if settings.uses_head or settings.compensation == "analytic" else 0.0
     passes = measured * (1 + adapted + (epochs > 0)) + 2 * amounts.retention
     solving = _solving_seconds(model, amounts) + _text_seconds(model, texts)
-    again = (probed + epochs) * max(0, n - KEEP_BYTES // each_bytes)  # images that do not fit in memory are opened again
-    opened = n + measured + amounts.retention + again
     after = head + passes * encoding + solving + SAVING_SECONDS
-    seconds = before + training + after + opened * opening
-    return Cost(seconds, _memory(model, amounts, each_bytes, epochs), opening + encoding, after, epochs > 0)
+    others = _extra_passes(model) * n * encoding + after + (n + measured + amounts.retention) * opening
+    span = (others + training(*_probed(model, 1)), others + training(*_probed(model, settings.max_epochs))) if probed else None
+    memory = _memory(model, amounts, each_bytes, epochs)
+    return Cost(others + training(probed, epochs), memory, opening + encoding, after, epochs > 0, span)
 
 
 def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
@@ -119,8 +134,13 @@ def _epochs(model: MGCLIP, classes: int) -> tuple[int, int]:
         return 0, 0
     if model.epochs is not None:
         return 0, model.epochs
-    most = settings.max_epochs
-    return min(TYPICAL_EPOCHS + 1, most), min(TYPICAL_EPOCHS, most)
+    return _probed(model, TYPICAL_EPOCHS)
+
+
+def _probed(model: MGCLIP, epochs: int) -> tuple[int, int]:
+    """The epochs of the probe and of the adapter phase if the probe finds ``epochs``: it stops after the first one too many."""
+    most = model.settings.max_epochs
+    return min(epochs + 1, most), min(epochs, most)
 
 
 def _extra_passes(model: MGCLIP) -> int:
@@ -193,6 +213,7 @@ def _memory_now(model: MGCLIP) -> float:
     """Resident bytes of this process; without Linux's files, the weights and what PyTorch takes."""
     status = Path("/proc/self/status")
     if status.is_file():
-        return 1024.0 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return 1024.0 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
     weights: int = sum(weight.numel() for weight in model.backbone.model.parameters())
     return 4.0 * weights + 5e8

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
-from mgclip.errors import InputError
 from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical, index_of
@@ -16,7 +15,6 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
-from mgclip.workflows.alike_names import find_alike
 from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
 from mgclip.workflows.predict import check_unknown
 
@@ -54,12 +52,6 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
         names = model.class_names
         to = new if index_of(new, names) is not None else new.strip()
-        others = [name for name in names if canonical(name) != canonical(old)]
-        if index_of(to, names) is None and (other := find_alike(to, others)) is not None:
-            raise InputError(
-                f"The name {to!a} is probably the same as {other!a}, which the model knows (they differ only in case, spaces, "
-                f"hyphens, underscores or the form of a letter): choose another name, or unite {old!a} with {other!a}."
-            )
         model.relabel(old, to, text or None)
         united = len(model.class_names) < len(names)
         parts = [{to if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
@@ -104,14 +96,16 @@ class Forgotten:
     Attributes:
         versions: The numbers of the other versions, which may still contain the class.
         adapted: Whether adapters were trained, which may have learned from its images.
-        replayed: Whether images of it were removed from the replay memory.
         traces: Whether the scatter of its images remains in the sums of a solved head.
+        replayed: Whether images of it were removed from the replay memory.
+        images: The number of its images that were taken out of these sums, because they were given.
     """
 
     versions: list[int]
     adapted: bool
     traces: bool
     replayed: bool = False
+    images: int = 0
 
 
 def forget_class(folder: Path, name: str, *, images: Path | None = None, base: str = "") -> Forgotten:
@@ -129,19 +123,23 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
     """
     files = None if images is None else image_files(images)
     adapted = traces = replayed = False
+    removed = 0
 
     def remove(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        nonlocal adapted, traces, replayed
+        nonlocal adapted, traces, replayed, removed
         before = 0 if model.memory is None else len(model.memory.labels)
         own = None if files is None else _learned_images(model, name, files)
+        learned = 0 if model.solved is None else len(model.solved.learned)
         model.forget(name, images=own)
+        if own is not None and model.solved is not None:
+            removed = learned - len(model.solved.learned)
         adapted, traces = adapters_have_effect(model.backbone), model.solved is not None and own is None
         replayed = before > (0 if model.memory is None else len(model.memory.labels))
         left = {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
         return left, f"forgot {name}"
 
     _save_edited(folder, base, remove)
-    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces, replayed)
+    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces, replayed, removed)
 
 
 def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Path]:

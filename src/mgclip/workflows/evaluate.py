@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import TypedDict
 
+from mgclip.clip import parallel
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import Evaluation, JudgedImage, calibration, confused, per_class
+from mgclip.experiment.evaluation import Evaluation, JudgedImage, UnknownShare, calibration, confused, per_class
 from mgclip.method.calibration import SHARES
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
@@ -91,6 +93,7 @@ def evaluate_images(
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
         raise InputError(f"{folder} contains no readable image of a class that the model knows.")
+    marks = labelled.pixels.record_marks()
     features = labelled.features(model)
     truth = np.array([known[canonical(name)] for name in labelled.truth])
     counts = np.bincount(truth, minlength=len(known))
@@ -103,6 +106,7 @@ def evaluate_images(
         "model": model_name,
         "folder": folder,
         "images": len(truth),
+        "learned": _learned(model, marks),
         "accuracy": float((found == truth).mean()),
         "text_accuracy": float((np.concatenate([part.text_probabilities.argmax(1) for part in parts]) == truth).mean()),
         "image_accuracy": _head_accuracy(model, parts, truth),
@@ -112,6 +116,7 @@ def evaluate_images(
         "likeness": thresholds["likeness"],
         "likeness_of": thresholds["likeness_of"],
         "reached": None if least is None else {key: float((likeness >= value).mean()) for key, value in least.items()},
+        "unknown": _unknown(model.settings.unknown_below, likeness),
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
@@ -187,6 +192,20 @@ def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
         return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
     return {"leave_one_out": None, "likeness": _by_share(shares.tolist()), "likeness_of": MEASURED}
+
+
+def _learned(model: MGCLIP, marks: Tensor) -> int | None:
+    """How many of the images with these fingerprints the model has learned; None if it keeps no record, or this process has seen
+    only some of them.
+    """
+    if model.solved is None or parallel.is_distributed():
+        return None
+    return sum(map(bool, model.solved.learned.labels_of(marks)))
+
+
+def _unknown(below: float, likeness: NDArray[Any]) -> UnknownShare | None:
+    """The share of images that ``predict`` answers with *unknown*, if the model stores a threshold."""
+    return {"below": below, "share": float((likeness < below).mean())} if below else None
 
 
 def _by_share(likeness: Sequence[float]) -> dict[str, float]:

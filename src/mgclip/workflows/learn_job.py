@@ -135,6 +135,11 @@ def open_model(folder: Path, base: str, given: Mapping[str, Any], method: str, l
         if fixed := [*(["--method"] if method else []), *kept]:
             raise InputError(f"--like takes the settings of {like}: leave {fixed[0]} out.")
         return new_model_like(like, base=clip, runtime=runtime), []
+    if clip is not None and is_saved(clip):
+        raise InputError(
+            f"--base takes a CLIP, and {clip} is a saved model: teach it more with --model {clip}, or start a new model "
+            f"that can be merged with it with --like {clip}."
+        )
     settings = build_settings(settings_of_new_model(method, given))
     unused = without_effect(settings, given)
     notes = [f"settings without effect, because {method or NEW_MODELS} does not use them: {', '.join(unused)}"] if unused else []

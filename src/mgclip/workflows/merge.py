@@ -13,12 +13,11 @@ from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.names import not_among
+from mgclip.names import ALIKE, loose_form, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
-from mgclip.workflows.alike_names import loose_form
 from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
 
 
@@ -42,8 +41,10 @@ def new_model_like(folder: Path, *, base: str | None = None, runtime: Mapping[st
     if first.solved is None:
         raise InputError(f"{folder} has no solved head, and only such models can be merged: leave --like out.")
     adapters = adapter_state(first.backbone)
-    fixed = {"gamma": first.solved.fourier.gamma, "adapt": "never"}  # other adapters would give other features
-    model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed}))
+    fourier = first.solved.fourier
+    fixed = {"representation": fourier.representation, "gamma": fourier.gamma}
+    never = {"adapt": "never"}  # other adapters would give other features
+    model = MGCLIP(first.backbone, Settings(**{**first.settings.model_dump(), **fixed, **never}))
     set_adapter_state(model.backbone, adapters)
     model.solved = first.solved.emptied()  # with a bank if the first one has one
     return model
@@ -94,8 +95,8 @@ def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequen
     for name in not_among(others, names):
         if (own := only_first.get(loose_form(name))) is not None:
             raise InputError(
-                f"The class {name!a} of {second} is probably the same as {own!a} of {first} (they differ only in case, spaces, "
-                "hyphens, underscores or the form of a letter): rename one of them with `mgclip relabel`."
+                f"The class {name!a} of {second} is probably the same as {own!a} of {first} ({ALIKE}): rename one of them with "
+                "`mgclip relabel`."
             )
 
 

@@ -63,8 +63,9 @@ def predict_files(
 def check_unknown(model: Learner, candidates: Sequence[str] = ()) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:
+        stored = " and set unknown_below=0 if the model stores one" if model.settings.unknown_below else ""
         raise InputError(
-            "A threshold needs the head, and this model predicts from texts only (branches: text): predict without one."
+            f"A threshold needs the head, and this model predicts from texts only (branches: text): give no threshold{stored}."
         )
     if same := [name for name in (*model.class_names, *candidates) if visible_form(name).casefold() == UNKNOWN]:
         raise InputError(
@@ -95,7 +96,7 @@ def _predict_chunks(
                 on_bad(file, reason)
         if readable:
             with torch.no_grad():
-                features = model.backbone.image_features(pixels, normalise=model.encoder.normalise)
+                features = model.encoder.batch(pixels)
             yield from _answers(readable, model.classify(features, candidates=candidates), top, threshold)
 
 

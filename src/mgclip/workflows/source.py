@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
-from mgclip.images import find_unreadable_images
+from mgclip.images import find_unreadable_images, missing_plugin
 from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
@@ -138,7 +138,8 @@ def _not_read(folder: Path) -> list[str]:
     notes = []
     if files:
         listed = ", ".join(f"{kind} {number}" for kind, number in kinds)
-        notes.append(f"not read: {count(len(files), 'file')} of other formats ({listed})")
+        plugin = missing_plugin({Path(name).suffix for name in files})
+        notes.append(f"not read: {count(len(files), 'file')} of other formats ({listed})" + (f": run {plugin}" if plugin else ""))
     if outside:
         notes.append(f"not learned: {count(len(outside), 'image')} outside the class folders, such as {folder / outside[0]}")
     return notes

@@ -71,7 +71,7 @@ def test_names_that_are_probably_one_name_are_planned_as_one(photos, tiny_clip, 
     learn(model, {"T-Shirt": photos["class 0"], "hat": photos["class 1"]})
     plan, skipped = model.plan({"t shirt": photos["class 2"]})
     assert (plan.new, list(plan.grown)) == ([], ["T-Shirt"])
-    assert "learned as one class: t shirt (3 images) as T-Shirt" in plan_html(plan, skipped)
+    assert "learned as one class: t shirt (3 images in all) as T-Shirt" in plan_html(plan, skipped)
     learn(model, {"t shirt": photos["class 2"]})
     assert [(each.name, each.images) for each in model.about().classes] == [("T-Shirt", 6), ("hat", 3)]
 

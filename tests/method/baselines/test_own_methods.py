@@ -18,11 +18,20 @@ from PIL import Image
 from pydantic import BaseModel
 from runs import run
 
-from mgclip import Dataset, DatasetEntry, FeatureClassifier, Method, Split, register_dataset, register_method
+from mgclip import (
+    MGCLIP,
+    Dataset,
+    DatasetEntry,
+    FeatureClassifier,
+    Method,
+    Split,
+    load_learner,
+    register_dataset,
+    register_method,
+)
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.experiment.run_folder import read_recipe
-from mgclip.method.baselines.make import load_learner
 from mgclip.method.baselines.table import METHODS, method_settings, settings_of_new_model
 from mgclip.stream.datasets import DATASETS, load_dataset
 
@@ -46,7 +55,8 @@ def test_the_examples_are_known_by_their_entry_points(own_packages, mgclip):
     assert settings_of_new_model("looser-limit", {}) == {"alpha": 0.2}
     assert load_dataset("shapes", path=None).class_names[:2] == ("circle", "cross")
     assert json.loads(mgclip("data", "list", "--json")[1])["shapes"]["classes"] == 6
-    assert mgclip("data", "check", "shapes")[0] == 0
+    code, out, _ = mgclip("data", "check", "shapes")
+    assert (code, "shapes from " in out) == (0, True)
 
 
 def test_settings_of_a_method_stand_in_a_recipe_and_are_checked_by_its_own_model(own_packages):
@@ -88,8 +98,15 @@ def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(reci
         found = model.classify(model.encoder.images(model.encoder.pixels(test.images)))
         assert np.mean(found.labels == test.labels) == complete[method]["last"]
         np.testing.assert_allclose(found.confidence.sum(1), 1, atol=1e-5)
+        assert model.predict(list(test.images)).names == found.names
+        assert repr(model).startswith((f"<{method} of ", "<MGCLIP of ")) and "'circle'" in repr(model)
     Image.fromarray(test.images[0]).save(tmp_path / "circle.png")
     model = tmp_path / "part" / "gaussian-classes" / "model"
+    assert mgclip("history", model)[1].endswith("it was saved by a program or a run.\n"), "`mgclip learn` adds no version to it"
+    with pytest.raises(
+        InputError, match=r"holds the method gaussian-classes, which is no MGCLIP: open it with `mgclip.load_learner`"
+    ):
+        MGCLIP.from_pretrained(model)
     code, out, err = mgclip("predict", model, tmp_path / "circle.png", "--candidates", "a zebra", "--json", "--top", "9")
     assert code == 0, err
     assert {each["class"] for each in json.loads(out)["top"]} >= {"circle", "a zebra"}
@@ -193,6 +210,13 @@ def test_a_method_of_a_script_is_of_this_program(failing, small, tmp_path, monke
         run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
 
 
+def test_only_a_saved_model_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="is not a saved model"):
+        load_learner("iconclip")
+    with pytest.raises(InputError, match="is not a saved model"):
+        load_learner(tmp_path / "none")
+
+
 def test_a_package_that_cannot_be_imported_is_named(own_packages, mgclip):
     put_package(own_packages, "broken-one", "broken_one", "1 / 0\n", "[mgclip.methods]\nbroken = broken_one:METHOD\n")
     code, _, err = mgclip("run", "methods=broken")
@@ -214,6 +238,8 @@ def test_a_package_that_cannot_be_imported_is_named(own_packages, mgclip):
             "compensation analytic and fusion calibrated belong together",
         ),
         ("mine", Method("", "", settings=dict), "settings must be a pydantic model"),
+        ("mine", Method("", "", classifier=object), "classifier must be a subclass of FeatureClassifier; found <class 'object'>"),
+        ("mine", Method("", "", classifier=len), "classifier must be a subclass of FeatureClassifier; found <built-in"),
     ],
 )
 def test_a_method_that_cannot_work_is_refused_when_it_is_registered(name, method, sentence):
@@ -251,10 +277,22 @@ def test_what_cannot_be_saved_is_named(failing, small, tmp_path, learned, senten
         run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
 
 
-def test_a_classifier_of_another_kind_is_refused(failing, small, tmp_path):
-    failing("", classifier="math:sqrt")
-    with pytest.raises(InputError, match="failing of the package tests must be a subclass of FeatureClassifier; found <built-in"):
+@pytest.mark.parametrize(
+    ("classifier", "sentence"),
+    [
+        ("math:sqrt", "failing of the package tests must be a subclass of FeatureClassifier; found <built-in"),
+        (
+            "nowhere:Thing",
+            r"failing of the package tests failed when it was imported \(ModuleNotFoundError: No module named 'nowhere'\)",
+        ),
+        ("math:Thing", r"failed when it was imported \(AttributeError: module 'math' has no attribute 'Thing'\)"),
+    ],
+)
+def test_a_classifier_that_cannot_be_used_is_refused_before_anything_is_written(failing, small, tmp_path, classifier, sentence):
+    failing("", classifier=classifier)
+    with pytest.raises(MGCLIPError, match=sentence):
         run(small.model_copy(update={"methods": ["failing"], "retention": {}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_data_set_that_fails_is_named_with_its_package():

@@ -17,12 +17,8 @@ from gradio.utils import get_upload_folder
 from mgclip.app.error_messages import describe_error
 from mgclip.app.studio.look import DROP, message, render, text_of
 from mgclip.errors import InputError, MGCLIPError
-from mgclip.images import file_extensions
+from mgclip.images import PHONE_EXTENSIONS, file_extensions
 from mgclip.words import count
-
-READ_WITH_A_PLUGIN = (".heic", ".heif", ".avif")
-"""Images of phones. They are accepted even if Pillow cannot read them, so that the error says which plugin does."""
-
 
 UPLOADING = "uploading"
 """The value of a drop zone until all its images are uploaded."""
@@ -52,7 +48,7 @@ def drop_zone(name: str, limits: Limits, *, grouped: bool = False) -> gr.HTML:
         limits: Limits, which its text names.
         grouped: Whether images belong to classes; that of an image in a folder is the name of the folder.
     """
-    endings = sorted({*file_extensions(), *READ_WITH_A_PLUGIN})
+    endings = sorted({*file_extensions(), *PHONE_EXTENSIONS})  # without a plugin too: the error then names it
     return gr.HTML(
         "",
         html_template=render("drop", grouped=grouped, limits=limits, extensions=endings, name=name),

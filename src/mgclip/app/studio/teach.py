@@ -14,7 +14,8 @@ from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.training import Step
-from mgclip.words import count, duration
+from mgclip.words import count
+from mgclip.workflows.cost import describe_time
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan
 
@@ -69,7 +70,7 @@ def plan_html(plan: Plan, skipped: Sequence[SkippedImage]) -> str:
     """The plan: each class with its images, what is left out, and the time."""
     left_out = [f"{Path(each['image']).name} cannot be read ({each['reason']})" for each in skipped]
     notes = [*left_out, *map(without_upload_folder, plan.notes)]
-    return render("plan", plan=plan, notes=notes, time=duration(max(1.0, plan.cost.seconds)))
+    return render("plan", plan=plan, notes=notes, time=describe_time(plan.cost))
 
 
 def change_html(note: LearnNote, before: float | None, classes: int) -> str:

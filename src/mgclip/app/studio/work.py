@@ -259,5 +259,5 @@ class StudioModel:
             model = self._ready()
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
-            points = projection(features, model.encoder.texts(model.class_texts))
+            points = projection(model.encoder.in_text_space(features), model.encoder.texts(model.class_texts))
         return Map(*points, np.asarray(labels), model.class_names)

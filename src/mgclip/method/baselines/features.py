@@ -22,7 +22,7 @@ class FeatureTask:
 
     Attributes:
         index: The index of the task.
-        first: The label of its first class.
+        first: The label of its first new class. Smaller labels are of classes learned before, if the method grows.
         features: Image features ``(n, d)``, not normalised.
         labels: Positions among all classes so far ``(n,)``.
         texts: Normalised text features of all classes so far ``(c, d)``.

@@ -23,12 +23,14 @@ from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
+from mgclip.method.model import described_classes
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
+from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 
@@ -61,6 +63,10 @@ class FrozenLearner:
         prepare(backbone, settings if classifier.adapts_first else settings.model_copy(update={"adapter_init": None}))
         self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
 
+    def __repr__(self) -> str:
+        """The method, its CLIP, and its classes."""
+        return f"<{self.name} of {self.backbone.reference}, {described_classes(self.class_names)}>"
+
     def learn(
         self,
         images: Sequence[Any] | PreparedImages,
@@ -74,26 +80,29 @@ class FrozenLearner:
         """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` are of the training of the adapters, if any."""
         self.encoder.require_own_adapters()
         index, known = len(self.task_sizes), self.class_names
-        task = make_task(self.encoder.pixels(images), labels, class_names, index=index, known=known, class_texts=class_texts)
+        pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
+        task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
+        new = [place for place, position in enumerate(indices_of(task.names, known)) if position is None]
+        names, added = (*known, *(task.names[place] for place in new)), tuple(task.texts[place] for place in new)
+        place = torch.tensor(indices_of(task.names, names))
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, index, checkpoints):
             if self.classifier.adapts_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
                 result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
-            features, first = self.encoder.images(task.pixels, shared=True), len(known)
-            self.encoder.texts(task.texts)
-            texts = self.encoder.texts((*self.class_texts, *task.texts))
-            own = task.labels.to(features.device) + first
-            learned = FeatureTask(index, first, features, own, texts, (*self.class_texts, *task.texts), task.pixels)
+            features, class_texts = self.encoder.images(task.pixels, shared=True), (*self.class_texts, *added)
+            self.encoder.texts(added)
+            texts = self.encoder.texts(class_texts)
+            own = place[task.labels].to(features.device)
+            learned = FeatureTask(index, len(known), features, own, texts, class_texts, task.pixels)
             before = adapter_state(self.backbone)
             with self._unchanged_on_failure(), METHODS.naming_errors(self.name, f"learned task {index + 1}"):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
         self.epochs = result.epochs or self.epochs
-        self.class_names += task.names
-        self.class_texts += task.texts
-        self.task_sizes += (len(task.names),)
+        self.class_names, self.class_texts = names, class_texts
+        self.task_sizes += (len(new),)
         return result
 
     @contextlib.contextmanager
@@ -136,6 +145,11 @@ class FrozenLearner:
 
     @in_ordinary_modes
     @torch.no_grad()
+    def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
+        """Classify images, as ``MGCLIP.predict`` does."""
+        candidates = candidate_texts(candidates, self.class_names)  # checked before any image is opened
+        return self.classify(self.encoder.images(self.encoder.pixels(images, keep_bytes=0)), candidates=candidates)
+
     def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images by their features ``(b, d)``; the texts decide on ``candidates``, as in ``MGCLIP.classify``."""
         candidates = candidate_texts(candidates, self.class_names)

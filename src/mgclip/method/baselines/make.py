@@ -18,7 +18,8 @@ from mgclip.method.baselines.options import own_settings, prefix
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.saving.store import MANIFEST, damaged, is_saved, read_manifest
+from mgclip.saving.store import MANIFEST, damaged, expanded, is_saved, read_manifest
+from mgclip.saving.versions import check_saved
 
 Learner = MGCLIP | FrozenLearner
 """What the runner works with."""
@@ -63,7 +64,8 @@ def make_learner(
 def classifier_of(method: str) -> type[FeatureClassifier]:
     """The class of a method with its own code. Raises ``InputError`` if it cannot be one."""
     named = METHODS[method].classifier
-    kind = resolve_name(named) if isinstance(named, str) else named
+    with METHODS.naming_errors(method, "was imported"):
+        kind = resolve_name(named) if isinstance(named, str) else named
     if not (isinstance(kind, type) and issubclass(kind, FeatureClassifier)):
         raise InputError(
             f"The classifier of {METHODS.described(method)} must be a subclass of FeatureClassifier; found {kind!r}."
@@ -76,18 +78,20 @@ def classifier_of(method: str) -> type[FeatureClassifier]:
     return kind
 
 
-def load_learner(folder: Path, *, base: str | Path | None = None, device: str | torch.device | None = None) -> Learner:
-    """The learner that a run or a program has saved in a folder, of whatever method.
+def load_learner(folder: str | Path, *, base: str | Path | None = None, device: str | torch.device | None = None) -> Learner:
+    """A saved model of any method, also of another package: an ``MGCLIP``, or a learner with the same ``predict`` and ``learn``.
 
     Args:
-        folder: The folder of the model.
+        folder: The folder of the model, such as ``runs/icons100/ranpac/model``.
         base: The path of its CLIP, if that has moved.
         device: Device to compute on; a GPU by default, if there is one.
 
     Raises:
-        InputError: If it cannot be loaded, or its method is not installed.
+        InputError: If there is no saved model, it cannot be loaded, or its method is not installed.
     """
-    manifest = read_manifest(folder)[0] if is_saved(folder) else {}
+    folder = Path(expanded(folder))
+    check_saved(folder)
+    manifest = read_manifest(folder)[0]
     if BASELINE not in manifest:
         return MGCLIP.from_pretrained(folder, base=base, device=device)
     method = str(manifest[BASELINE])

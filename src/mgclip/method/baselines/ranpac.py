@@ -56,7 +56,7 @@ class RanPAC(FeatureClassifier):
             projected = self.project(part)
             gram += projected.T @ projected
             targets += projected.T @ own
-        ridge = self.choose_ridge(features, labels[:, task.first :], least=least_ridge(gram))
+        ridge = self.choose_ridge(features, labels[:, labels.any(0)], least=least_ridge(gram))
         self.weights = solve_ridge(gram, targets, ridge)
         self.gram, self.targets = gram, targets
 

@@ -1,4 +1,4 @@
-"""Settings of RAPF and RanPAC, with the values of their authors for CIFAR-100."""
+"""Settings of RAPF, RanPAC and ACIL, with the values of their authors for CIFAR-100."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ class RanPACSettings(BaseModel):
     """M: length of the random projection."""
     first_task_adapter: bool = False
     """Adapt CLIP on the first task before the projection."""
+
+
+class ACILSettings(BaseModel):
+    """In a recipe each name begins with ``acil_``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: Positive = 8192
+    """M: number of random features."""
+    ridge: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """gamma in the paper."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mgclip.errors import InputError
-from mgclip.method.baselines.settings import RanPACSettings, RAPFSettings
+from mgclip.method.baselines.settings import ACILSettings, RanPACSettings, RAPFSettings
 from mgclip.method.settings import Settings
 from mgclip.registry import Registry, caller_package
 from mgclip.words import ended, nearest
@@ -32,7 +33,7 @@ FROZEN_CLIP: Mapping[str, Any] = {"epochs": 0, "adapter_init": None}
 """Settings that leave CLIP unchanged."""
 
 
-SOLVED_HEAD = {"features", "kernel", "class_balance", "gamma", "bank_per_class", "text_weight"}
+SOLVED_HEAD = {"representation", "features", "kernel", "class_balance", "gamma", "bank_per_class", "text_weight"}
 TRAINED_HEAD = {"head_epochs", "head_lr", "head_batch_size", "vision_weight"}
 ADAPTER_PHASE = {"epochs", "max_epochs", "alpha", "gap_average", "adapter_loss", "adapter_lr", "adapter_batch_size"}
 """Settings that have an effect only with a solved head, a trained one, or if adapters are trained."""
@@ -52,6 +53,7 @@ class Method:
         settings: The pydantic model of its own settings. In a recipe each name begins with that of the method.
         joint: It learns the complete stream as one task.
         replays: It keeps a memory of old images. No other method does.
+        grows: For a method with its own code: it can learn more images of classes that it knows, as blurry streams need.
 
     Example:
         >>> from mgclip import Method, register_method
@@ -65,6 +67,7 @@ class Method:
     settings: type[BaseModel] | None = None
     joint: bool = False
     replays: bool = False
+    grows: bool = False
 
     @property
     def frozen(self) -> bool:
@@ -77,10 +80,20 @@ def check_method(method: Method) -> None:
     Settings(**method.changes)
     if method.replays and method.frozen:
         raise ValueError("replays applies to MG-CLIP's learner only, so leave it out or leave classifier out")
+    if method.classifier is not None and not isinstance(method.classifier, str) and not _is_classifier(method.classifier):
+        raise ValueError(f"classifier must be a subclass of FeatureClassifier; found {method.classifier!r}")
     if method.settings is not None and not (isinstance(method.settings, type) and issubclass(method.settings, BaseModel)):
         raise ValueError(f"settings must be a pydantic model; found {method.settings!r}")
+    if method.grows and not method.frozen:
+        raise ValueError("grows applies to a method with a classifier only, so leave it out: of others the settings decide")
     if method.settings is not None and not method.frozen:
         raise ValueError("only a method with a classifier can have settings of its own, so leave settings out")
+
+
+def _is_classifier(kind: object) -> bool:
+    """Whether it is a subclass of ``FeatureClassifier``, whose module, with PyTorch, is imported already if there is one."""
+    base = getattr(sys.modules.get("mgclip.method.baselines.features"), "FeatureClassifier", None)
+    return base is not None and isinstance(kind, type) and issubclass(kind, base)
 
 
 BUILT_IN: Mapping[str, Method] = {
@@ -110,7 +123,15 @@ BUILT_IN: Mapping[str, Method] = {
         about="ridge regression on random projections of frozen image features",
         source="RanPAC (McDonnell et al., NeurIPS 2023, arXiv 2307.02251)",
         classifier="mgclip.method.baselines.ranpac:RanPAC",
+        grows=True,
         settings=RanPACSettings,
+    ),
+    "acil": Method(
+        about="ridge regression on random ReLU features of frozen image features",
+        source="ACIL (Zhuang et al., NeurIPS 2022, arXiv 2205.14922)",
+        classifier="mgclip.method.baselines.acil:ACIL",
+        grows=True,
+        settings=ACILSettings,
     ),
     "rapf": Method(
         about="a linear adapter with Gaussian feature replay",
@@ -200,6 +221,17 @@ def method_settings(method: str, settings: Settings) -> Settings:
     found = METHODS[method]
     memory = {"memory": settings.memory or MEMORY} if found.replays else {"memory": 0, "balanced": False}
     return settings.model_copy(update={**memory, **found.changes})
+
+
+def can_grow(method: str, settings: Settings) -> bool:
+    """Whether a method can learn more images of classes that it knows, or learns everything at once.
+
+    Args:
+        method: Its name.
+        settings: The settings of the recipe.
+    """
+    found = METHODS[method]
+    return found.joint or (found.grows if found.frozen else method_settings(method, settings).grows)
 
 
 def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

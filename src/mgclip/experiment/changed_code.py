@@ -1,0 +1,82 @@
+"""Notice that a run resumes with other code than it was started with: other packages, or a changed method of another package."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import warnings
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from mgclip.disk import write_json
+from mgclip.environment import version_of
+from mgclip.errors import ChangedCode
+from mgclip.experiment.schemas import Environment
+from mgclip.method.baselines.table import METHODS
+from mgclip.registry import OWN_PACKAGE
+from mgclip.untrusted import read_json
+from mgclip.words import listed
+
+DECISIVE = ("mg-clip", "torch", "transformers", "peft", "numpy", "pillow")
+"""The packages whose versions decide results, besides those that methods come from."""
+
+
+def code_of_methods(methods: Collection[str]) -> dict[str, str]:
+    """A digest of each method of another package: its settings of MG-CLIP, and the code of its classifier."""
+    return {method: _digest(method) for method in methods if METHODS.package(method) != OWN_PACKAGE}
+
+
+def changes(started: Environment, methods: Collection[str]) -> list[str]:
+    """What has changed since a run was started, such as ``torch 2.6.0 -> 2.7.0``; what it did not record is left out."""
+    packages = dict.fromkeys([*DECISIVE, *(METHODS.package(method) for method in methods)])
+    before = started.get("packages", {})
+    found = [f"{name} {before[name]} -> {now}" for name in packages if before.get(name, now := version_of(name)) != now]
+    recorded = started.get("methods", {})
+    code = code_of_methods([method for method in methods if method in recorded])
+    return [*found, *(f"the code of {METHODS.described(method)}" for method in code if code[method] != recorded[method])]
+
+
+def warn_of_changes(folder: Path, changed: Collection[str]) -> None:
+    """Warn that results of a run may come from different code."""
+    if changed:
+        warnings.warn(
+            f"Since {folder} was started, this has changed: {listed(list(changed))}. Its earlier tasks keep the results of what "
+            "was there then; start a new run to compute all of them alike.",
+            ChangedCode,
+            stacklevel=3,
+        )
+
+
+def record_changes(file: Path, changed: Collection[str]) -> None:
+    """Add changes to the environment of a run in ``file``."""
+    recorded = read_json(file) if changed else {}
+    known = recorded.get("changed", [])
+    if new := [change for change in changed if change not in known]:
+        write_json(file, {**recorded, "changed": [*known, *new]})
+
+
+def _digest(method: str) -> str:
+    found = METHODS[method]
+    flags = json.dumps([found.changes, found.joint, found.replays], sort_keys=True, default=str)
+    digest = hashlib.sha256(flags.encode())
+    classifier = resolve_name(found.classifier) if isinstance(found.classifier, str) else found.classifier
+    for source in (*_sources(found.settings), *_sources(classifier)):
+        digest.update(source)
+    return digest.hexdigest()[:16]
+
+
+def _sources(kind: Any) -> Iterator[bytes]:
+    """The files of a class and of the classes it extends; of a program only the class, because the rest may change at will."""
+    for each in getattr(kind, "__mro__", ()):
+        if each.__module__.partition(".")[0] in ("mgclip", "pydantic", "builtins"):
+            continue
+        try:
+            if each.__module__ == "__main__":
+                yield inspect.getsource(each).encode("utf-8", "replace")
+            else:
+                yield Path(inspect.getsourcefile(each) or "").read_bytes()
+        except (OSError, TypeError):  # typed at a prompt, or compiled: there is no source
+            continue

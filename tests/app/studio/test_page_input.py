@@ -1,0 +1,107 @@
+"""What a person gives to the studio in a real browser: corrections, wrong input, folders, and the attempts of a hostile visitor."""
+
+import io
+import urllib.parse
+
+import pandas as pd
+from studio_pages import HOSTILE, LONG, WAIT, back_to_the_first, choose, expect, fits, needs_chromium, open_tab, shows, versions
+
+from mgclip import MGCLIP
+
+pytestmark = needs_chromium
+
+
+def test_answers_are_corrected_and_downloaded(visit, place):
+    page, before = visit(), len(versions(place))
+    files = [place / f"loose-{i}.png" for i in range(3)]
+    choose(page, "ask-images", files)
+    shows(page, "answers", "3 answers")
+    page.get_by_role("button", name="Save corrections").click()
+    shows(page, "ask-message", "There is no correction: give the right class of an image first.")
+    right = page.locator("#answers input")
+    right.nth(1).fill("no such class")
+    page.get_by_role("button", name="Save corrections").click()
+    shows(page, "ask-message", "no such class")
+    assert len(versions(place)) == before
+    right.nth(1).fill(LONG)
+    right.nth(2).fill(HOSTILE)
+    page.get_by_role("button", name="Save corrections").click()
+    shows(page, "ask-message", "Corrected: 2 images added that were not learned before.")
+    assert MGCLIP.from_pretrained(place / "shop").learned_as(files) == [(), (LONG,), (HOSTILE,)]
+    expect(right.nth(1)).to_have_value("")
+    link = page.get_by_role("link", name="Download CSV")
+    with page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == "answers.csv"
+    table = pd.read_csv(io.StringIO(urllib.parse.unquote(link.get_attribute("href").partition(",")[2])))
+    assert list(table) == ["image", "rank", "class", "best", "confidence", "likeness", "text", "head"]
+    best = table[table["rank"] == 1]
+    assert best["image"].tolist() == [file.name for file in files]
+    assert best["class"].tolist() == page.locator("#answers .class").all_inner_texts()
+    back_to_the_first(page)
+
+
+def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
+    page, before, outside = visit(360), versions(place), sorted(place.iterdir())
+    page.locator("#ask-button").click()
+    shows(page, "ask-message", "There is no image: drop some first.")
+    choose(page, "ask-images", [place / "loose-0.png", place / "not-an-image.png", place / "phone.heic", place / "too-large.png"])
+    shows(page, "ask-images", "too-large.png is larger than 2 MB: choose a smaller image.")
+    shows(page, "ask-message", "not-an-image.png cannot be read (not an image in a supported format)")
+    shows(page, "ask-message", "phone.heic cannot be read (")
+    shows(page, "answers", "1 answer")
+    fits(page, "refused")
+    choose(page, "ask-images", [place / f"loose-{i}.png" for i in range(8)] * 4)
+    shows(page, "ask-images", "At most 30 images at a time; found 35.")
+    open_tab(page, "Teach")
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "There is no image: drop some first.")
+    choose(page, "teach-images", [place / "not-an-image.png"])
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "1 image without a class: fill in the name of the class.")
+    page.get_by_placeholder("Name of the class").fill("../../evil")
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "No image of the class '../../evil' can be read: replace at least one.")
+    page.get_by_role("button", name="Remove", exact=False).last.click()
+    choose(page, "teach-images", [place / "photos" / "first" / "first-4.png"])
+    page.get_by_placeholder("Name of the class").fill(HOSTILE)
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "There is no new image")
+    expect(page.locator("#teach-button")).to_be_hidden()
+    open_tab(page, "Classes")
+    first = page.locator("#classes .card").first
+    for act, given, sentence in (
+        ("Rename", LONG, "already: choose another name, or merge the two classes."),
+        ("Rename", " ", "A class needs a name of 1 to 200 characters; found 0."),
+        ("Merge", HOSTILE, "A class cannot be merged with itself"),
+        ("Merge", "no such class", "no such class"),
+    ):
+        if not first.locator("details[open] summary", has_text=act).count():
+            first.locator("summary", has_text=act).click()
+        first.locator("details[open] input").fill(given)
+        first.locator("details[open] button").click()
+        shows(page, "classes-message", sentence)
+    assert versions(place) == before
+    assert sorted(place.iterdir()) == outside
+
+
+def test_a_dropped_folder_is_read_with_its_classes(visit, place):
+    """Chromium gives scripts no folder to drop, so the drop has an entry that reads like one."""
+    page = visit()
+    open_tab(page, "Teach")
+    page.evaluate(
+        """async () => {
+          const blob = await (await fetch("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")).blob();
+          const file = (path) => ({isFile: true, name: path.split("/").pop(), fullPath: path, file: done => done(new File([blob], path.split("/").pop()))});
+          const folder = (path, inside) => ({isFile: false, name: path.split("/").pop(), fullPath: path,
+            createReader: () => { const left = [inside, []]; return {readEntries: done => done(left.shift())}; }});
+          const entry = folder("/march", [folder("/march/boat", [file("/march/boat/a.png")]), folder("/march/car", [file("/march/car/b.png"), file("/march/car/c.png")])]);
+          const event = new Event("drop", {bubbles: true, cancelable: true});
+          event.dataTransfer = {items: [{webkitGetAsEntry: () => entry}], files: []};
+          document.querySelector("#teach-images .drop").dispatchEvent(event);
+        }"""
+    )
+    expect(page.locator("#teach-images .drop-group")).to_have_count(2, timeout=WAIT)
+    heads = page.locator("#teach-images .drop-head")
+    assert [each.locator("input").input_value() for each in heads.all()] == ["boat", "car"]
+    expect(heads.nth(1)).to_contain_text("2 images")

@@ -1,0 +1,98 @@
+"""Which image feature a solved head classifies: chosen on the first task, kept with the model."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import task
+from torch.nn.functional import normalize
+
+from mgclip import MGCLIP
+from mgclip.clip.representation import REPRESENTATIONS, represent
+from mgclip.errors import InputError
+from mgclip.export.card import model_card
+from mgclip.method import solving
+from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.representation import choose_representation
+
+DIM = 5
+
+
+def images(spread, per_class, seed=0):
+    """Features whose projected and pooled parts scatter this much around the means of their classes."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(per_class)])
+    parts = []
+    for dim, width in zip((DIM, 9), spread, strict=True):
+        means = normalize(torch.randn(len(per_class), dim, generator=generator), dim=-1)
+        parts.append(means[labels] + width * torch.randn(len(labels), dim, generator=generator))
+    return represent(*parts, "both"), labels
+
+
+@pytest.mark.parametrize(("spread", "expected"), [((0.1, 2), "projected"), ((2, 0.1), "pre-projection"), ((0.5, 0.3), "both")])
+def test_the_representation_with_the_least_error_is_chosen(spread, expected):
+    assert choose_representation(*images(spread, [30] * 6), DIM) == expected
+
+
+@pytest.mark.parametrize("per_class", [[1, 1, 1], [20]])
+def test_without_evidence_the_projected_feature_is_chosen(per_class):
+    assert choose_representation(*images((2, 0.1), per_class), DIM) == "projected"
+
+
+def test_representations_that_are_equal_leave_the_projected_one():
+    both, labels = images((0.3, 0.3), [30] * 6)
+    projected = both[:, :DIM]
+    assert choose_representation(represent(projected, projected, "both"), labels, DIM) == "projected"
+
+
+@pytest.fixture
+def make(tiny_clip):
+    return lambda **changes: MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 64, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"adapt": "always", "epochs": 1}, {"adapt": "auto", "epochs": 1}])
+@pytest.mark.parametrize("chosen", REPRESENTATIONS)
+def test_a_model_that_chose_a_representation_is_the_one_that_was_given_it(make, icons, monkeypatch, tmp_path, chosen, changes):
+    monkeypatch.setattr(solving, "choose_representation", lambda *_: chosen)
+    found, given = make(representation="auto", **changes), make(representation=chosen, **changes)
+    for model in (found, given):
+        results = [model.learn(*task(icons, classes)) for classes in ([0, 1, 2], [3, 4])]
+        assert [each.representation for each in results] == [chosen if model is found else None, None]
+    assert found.solved.fourier.representation == found.encoder.representation == chosen
+    assert (found.solved.weights - given.solved.weights).abs().max() < 1e-6 * given.solved.weights.abs().max()
+    seen = list(icons["x_test"])
+    found.save_pretrained(tmp_path / "model")
+    loaded = MGCLIP.from_pretrained(tmp_path / "model")
+    assert loaded.solved.fourier == found.solved.fourier
+    assert np.array_equal(loaded.predict(seen).confidence, found.predict(seen).confidence)
+    assert f"| `representation` | {chosen} |" in model_card(loaded, [])
+
+
+def test_an_interrupted_first_task_chooses_again(make, icons, monkeypatch):
+    model = make(representation="auto")
+    monkeypatch.setattr(solving, "choose_representation", lambda *_: "pre-projection")
+    monkeypatch.setattr(solving.solved_head, "add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(*task(icons, [0, 1]))
+    monkeypatch.undo()
+    assert model.learn(*task(icons, [0, 1])).representation is not None
+    assert model.predict(list(icons["x_test"][:2])).confidence.shape == (2, 2)
+
+
+def test_models_of_different_representations_are_not_merged(tiny_clip, icons):
+    one, other = (
+        MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 64, "gamma": 0.5, "representation": each})
+        for each in ("projected", "both")
+    )
+    for model in (one, other):
+        model.learn(*task(icons, [0, 1]))
+    with pytest.raises(InputError, match=r"differ in their representation \(projected and both\), .* with --like"):
+        one.merge(other)
+
+
+def test_a_representation_needs_a_solved_head_and_stays(make, icons, tiny_clip):
+    with pytest.raises(InputError, match="representation needs a solved head: set compensation to analytic"):
+        MGCLIP.from_pretrained(tiny_clip, settings={"representation": "auto"})
+    model = make()
+    model.learn(*task(icons, [0, 1]))
+    with pytest.raises(InputError, match="representation cannot change without training, because it decides how the head"):
+        model.change_settings(representation="both")
