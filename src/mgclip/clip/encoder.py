@@ -138,9 +138,7 @@ class Encoder:
     def texts(self, names: Sequence[str]) -> Tensor:
         """Return L2-normalised text features ``(len(names), d)`` of classes."""
         self.require_own_adapters()
-        if self._weights_number != self.backbone.weights_number:
-            self._texts, self._latest = {}, None
-            self._weights_number = self.backbone.weights_number
+        self._forget_outdated_texts()
         if self._latest is not None and self._latest[0] == tuple(names):
             return self._latest[1]
         new = [name for name in dict.fromkeys(names) if name not in self._texts]
@@ -153,9 +151,16 @@ class Encoder:
         return self._latest[1]
 
     def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
-        """Cache text features ``(len(names), d)`` that were computed elsewhere."""
+        """Cache text features ``(len(names), d)`` that were computed elsewhere, with the current weights."""
+        self._forget_outdated_texts()
         self._texts.update(zip(names, features, strict=True))
         self._latest = None
+
+    def _forget_outdated_texts(self) -> None:
+        """Forget the text features of earlier weights."""
+        if self._weights_number != self.backbone.weights_number:
+            self._texts, self._latest = {}, None
+            self._weights_number = self.backbone.weights_number
 
     def logits(self, features: Tensor, names: Sequence[str]) -> Tensor:
         """Return text logits of normalised image features: ``(b, d)`` -> ``(b, len(names))`` (docs/method.md 2)."""
