@@ -33,8 +33,8 @@ FASTER = 1.3
 PAYS = 120.0
 """Seconds of encoding from which on compilation, which takes up to half a minute, saves more than it costs."""
 MULTIPLICATIONS = 6
-IMAGES = 4
-"""Images of a measured pass."""
+IMAGES = {"cpu": 4, "cuda": 64}
+"""Images of a measured pass. A GPU needs many: with a few, it measures how fast kernels start."""
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def _is_faster(rates: tuple[float, float]) -> bool:
 def multiplication_rates(backbone: Backbone) -> tuple[float, float]:
     """Products per second, in float32 and in bfloat16, of matrices as in the MLP of the image tower for a few images."""
     config = backbone.model.config.vision_config
-    tokens = IMAGES * ((config.image_size // config.patch_size) ** 2 + 1)
+    tokens = IMAGES[backbone.device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
     tensors = {}
     for kind in (torch.float32, torch.bfloat16):
         wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=backbone.device)
@@ -104,14 +104,15 @@ def multiplication_rates(backbone: Backbone) -> tuple[float, float]:
 
 def image_rates(backbone: Backbone) -> tuple[float, float]:
     """Images per second that the tower encodes, in float32 and in bfloat16."""
-    pixels = torch.zeros(IMAGES, 3, backbone.image_size, backbone.image_size, device=backbone.device)
+    number = IMAGES[backbone.device.type]
+    pixels = torch.zeros(number, 3, backbone.image_size, backbone.image_size, device=backbone.device)
 
     def encode(precision: Precision) -> None:
         with Compute(precision).autocast(backbone.device):
             backbone.model.vision_model(pixel_values=pixels)
 
     one, two = _rates(lambda: encode("float32"), lambda: encode("bfloat16"), backbone.device, 2)
-    return IMAGES * one, IMAGES * two
+    return number * one, number * two
 
 
 @torch.no_grad()
