@@ -13,7 +13,7 @@ from mgclip.method.model_files import ModelState
 from mgclip.method.predictions import check_candidates
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
-from mgclip.names import canonical, check_distinguishable, visible_form
+from mgclip.names import canonical, check_distinguishable, index_of, indices_of, not_among, visible_form
 from mgclip.stream.folder import load_folder, misspelling
 from mgclip.workflows.held_out import measurable, read_held_out
 from mgclip.workflows.source import read_images, read_source
@@ -162,3 +162,9 @@ def test_labels_of_the_classifier_keep_the_form_given_first(tiny_clip, icons):
     assert classifier.classes_.tolist() == [ONE, "tea"]
     with pytest.raises(InputError, match="was learned before"):
         classifier.partial_fit(images[24:], np.array([TWO] * 12))
+
+
+def test_positions_of_many_names_are_those_of_each():
+    names, others = ["b", "caf\u00e9", "x", "a"], ["a", "cafe\u0301", "b", "b"]
+    assert indices_of(names, others) == [index_of(name, others) for name in names] == [2, 1, None, 0]
+    assert not_among(names, others) == ["x"]

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,22 +127,40 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times as long as the other")
 
 
-def open_image(file: str | os.PathLike[str]) -> Image.Image:
+def open_image(file: str | os.PathLike[str], content: bytes | None = None) -> Image.Image:
     """Open an image file in RGB, as a viewer displays it (``rgb.displayed``).
 
     Args:
         file: The path; ``~/`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
+        content: The bytes of the file, if they were read before.
 
     Raises:
         InputError: If the file does not exist, cannot be read, has an unsupported format or is too large. Names the file.
     """
-    path = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
-    return _decoded(path, str(file), upright=not isinstance(file, UnrotatedPath))
+    source = in_home(file) if content is None else io.BytesIO(content)
+    return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath))
+
+
+def in_home(file: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the path of a file, with the home folder for ``~/``."""
+    return os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
 
 
 def decode_unrotated(data: bytes, name: str) -> Image.Image:
     """Decode the bytes of a published image, ignoring its orientation tag. Errors call the image ``name``."""
     return _decoded(io.BytesIO(data), name, upright=False)
+
+
+@dataclass(frozen=True)
+class MemberImage:
+    """An image inside a larger file, decoded when it is used: its bytes, or the path of a file, and what errors call it."""
+
+    data: bytes | str
+    name: str
+
+    def open(self) -> Image.Image:
+        """Decode it in RGB, as a viewer displays it. Raises ``UnreadableImage`` if it cannot be read."""
+        return _decoded(io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data, self.name, upright=True)
 
 
 def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
@@ -178,13 +197,16 @@ def to_rgb(image: Any) -> Image.Image:
     """Convert one image to RGB.
 
     Args:
-        image: A path, a Pillow image, or a uint8 array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``.
+        image: A path, a ``MemberImage``, a Pillow image, or a uint8 array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or
+            ``(h, w, 4)``.
 
     Raises:
         InputError: If the image cannot be read or used. Names its file, if it has one.
     """
     if isinstance(image, (str, os.PathLike)):
         return open_image(image)
+    if isinstance(image, MemberImage):
+        return image.open()
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))

@@ -54,6 +54,20 @@ def index_of(name: str, names: Iterable[str]) -> int | None:
     return next((position for position, other in enumerate(names) if canonical(other) == wanted), None)
 
 
+def indices_of(names: Iterable[str], among: Iterable[str]) -> list[int | None]:
+    """Return the position of each name among others, or ``None`` if it is not one of them."""
+    positions: dict[str, int] = {}
+    for position, other in enumerate(among):
+        positions.setdefault(canonical(other), position)
+    return [positions.get(canonical(name)) for name in names]
+
+
+def not_among(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the names that are not among others."""
+    known = set(map(canonical, others))
+    return [name for name in names if canonical(name) not in known]
+
+
 def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
     """Check that readers can tell new names from one another and from the known ones. Raises ``InputError`` if two different
     names look alike.

@@ -64,3 +64,18 @@ def test_one_template_in_a_list_is_that_template(encoder):
     assert torch.equal(
         alone.texts(["cat", "dog"]), Encoder(encoder.backbone, prompt=TEMPLATES[0], batch_size=2).texts(["cat", "dog"])
     )
+
+
+def test_remembered_texts_of_a_loaded_model_are_used(tiny_clip, icons, tmp_path):
+    """Loading sets the adapters, which changes the weights after the encoder was made."""
+    from conftest import task
+
+    from mgclip import MGCLIP
+
+    model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0})
+    model.learn(*task(icons, [0, 1]))
+    model.save_pretrained(tmp_path / "model")
+    encoder = MGCLIP.from_pretrained(tmp_path / "model").encoder
+    known = torch.ones(1, encoder.backbone.feature_dim)
+    encoder.remember_texts(["zebra"], known)
+    assert torch.equal(encoder.texts(["zebra"]), known)

@@ -16,6 +16,7 @@ import pytest
 from forked import cores, mgclip
 from forked import program as run_program
 from PIL import Image
+from shards import members, write_tar
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,6 +55,10 @@ def workplace(icons, tmp_path, monkeypatch):
         Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
     for name in map(str, icons["class_names"][:2]):
         right.append(f"photos/march/{name}/0.png,{icons['class_names'][0]}")
+    (tmp_path / "shards").mkdir()
+    for number in range(2):
+        drawings = [(icons["x_train"][12 * c + 2 * number + i], str(icons["class_names"][c])) for c in range(3) for i in range(2)]
+        write_tar(tmp_path / "shards" / f"{number}.tar", members(*zip(*drawings, strict=True)))
     (tmp_path / "answers.csv").write_text("image,class\n" + "\n".join(right) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path

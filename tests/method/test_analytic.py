@@ -70,12 +70,12 @@ def test_each_class_has_one_vote():
     """Ten copies of the only image of a class count as much as one."""
     features, labels = images([4, 4])
     phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
-    matrix, means = empty.plus(phi, labels).balanced()
-    close(matrix, phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
-    close(means, torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
+    sums = empty.plus(phi, labels)
+    close(sums.matrix(), phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
+    close(torch.cat([*sums.right_hand_side()], 1), torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
     single = phi[[0, 4]]
-    few, _ = empty.plus(single, torch.tensor([0, 1])).balanced()
-    many, _ = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).balanced()
+    few = empty.plus(single, torch.tensor([0, 1])).matrix()
+    many = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).matrix()
     close(many, few)
 
 
@@ -87,7 +87,7 @@ def test_the_ridge_nearly_minimises_the_error_of_an_image_that_is_left_out(per_c
     sums = Sums.empty(WIDTH + 1).plus(phi, labels)
     target, weights = F.one_hot(labels).double(), 1 / sums.counts[labels] / len(per_class)  # every class weighs the same
     exact = {
-        ridge: float(weights @ (leave_one_out(solve(sums, ridge), phi, labels, sums) - target).square().sum(1))
+        ridge: float(weights @ (leave_one_out(solve(sums, ridge), phi, labels).scores - target).square().sum(1))
         for ridge in RIDGES
     }
     assert exact[ridge_of(sums, sums.counts)] <= 1.2 * min(exact.values())
@@ -101,14 +101,14 @@ def test_images_that_are_all_alike_have_exactly_the_left_out_error_of_the_mean_i
     noise[torch.arange(size * count), labels] = 1
     noise[:, size:] = spread * (torch.eye(count, dtype=torch.float64) - 1 / count).repeat(size, 1)
     sums = Sums.empty(size + count).plus(noise, labels)
-    matrix, means = sums.balanced()
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = torch.linalg.eigh(sums.matrix())
     seen = values > 1e-12
+    along = (vectors.T @ (sums.targets / sums.counts))[seen]
     for ridge in (0.01, 0.1, 1.0):
-        exact = (leave_one_out(solve(sums, ridge), noise, labels, sums) - F.one_hot(labels)).square().sum(1).mean()
+        exact = (leave_one_out(solve(sums, ridge), noise, labels).scores - F.one_hot(labels)).square().sum(1).mean()
         given = (
             values[seen],
-            (vectors.T @ means)[seen],
+            along @ along.T,
             sums.counts,
             sums.counts.sum(),
             torch.tensor([[ridge]], dtype=torch.float64),
@@ -132,7 +132,7 @@ def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, 
     features, labels = images(per_class, seed)
     phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1, class_balance=balance)
     sums = replace(empty.plus(phi, labels), forgotten=forgotten)
-    found = leave_one_out(solve(sums, ridge), phi, labels, sums)
+    found = leave_one_out(solve(sums, ridge), phi, labels).scores
     for image in range(len(labels)):
         rest = torch.arange(len(labels)) != image
         without = replace(empty.plus(phi[rest], labels[rest]), forgotten=forgotten + 1)
@@ -146,13 +146,13 @@ def test_an_image_is_left_out_by_the_feature_that_stands_for_it(balance):
     standing = phi.clone()
     standing[1::3], standing[2::3] = phi[::3], phi[::3]  # every third image stands for three
     sums = empty.plus(standing, labels)
-    found = leave_one_out(solve(sums, ridge), phi, labels, sums, standing)
+    found = leave_one_out(solve(sums, ridge), phi, labels, standing).scores
     for image in range(len(labels)):
         without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
     assert (
-        leave_one_out(solve(sums, ridge), standing, labels, sums, standing)
-        - leave_one_out(solve(sums, ridge), standing, labels, sums)
+        leave_one_out(solve(sums, ridge), standing, labels, standing).scores
+        - leave_one_out(solve(sums, ridge), standing, labels).scores
     ).abs().max() < 1e-9
 
 
@@ -168,8 +168,8 @@ def test_the_scatter_of_forgotten_classes_weighs_as_before():
     for label in range(3):
         own = phi[labels == label]
         scatter += (own - own.mean(0)).T @ (own - own.mean(0))
-    matrix, means = left.balanced()
-    close(matrix, scatter / 64 + means @ means.T)
+    means = left.targets / left.counts
+    close(left.matrix(), scatter / 64 + means @ means.T)
     both = left.merged(left, [0])
     assert (both.counts.tolist(), both.forgotten) == ([8], 120)
 

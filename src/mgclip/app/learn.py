@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
+from mgclip.app.options import (
+    Architecture,
+    Changes,
+    CheckpointEvery,
+    Json,
+    KeepFeatures,
+    Names,
+    NewBase,
+    OnBadImage,
+    Quiet,
+    with_architecture,
+)
+from mgclip.errors import InputError
 from mgclip.words import count, duration
 
 if TYPE_CHECKING:
     from mgclip.experiment.schemas import SkippedImage
+    from mgclip.stream.shards import Shards
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.branches import BranchAccuracies
     from mgclip.workflows.learn_job import LearnJob
@@ -27,7 +40,9 @@ NAMED = 10
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
 ]
-TestFolder = Annotated[Path | None, typer.Option(help="Folder of class folders to measure on, instead of held-out images.")]
+TestFolder = Annotated[
+    str, typer.Option(help="Folder of class folders to measure on, instead of held-out images; with shards: other shards.")
+]
 
 
 MergeNames = Annotated[
@@ -39,8 +54,14 @@ MergeNames = Annotated[
 ]
 Photos = Annotated[Path | None, typer.Option(help="Folder to which the held-out images of earlier classes have moved.")]
 Source = Annotated[
-    Path,
-    typer.Argument(help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind."),
+    str,
+    typer.Argument(
+        help="Folder with one sub-folder of images per class, or with train/ and test/ folders of that kind. Or shards that are "
+        "read once: Parquet or tar files, a folder, a pattern such as 'data/{000..127}.tar', or an address."
+    ),
+]
+Label = Annotated[
+    str, typer.Option(help="Shards: the column, member or JSON key with the class of an image, if it is not found by itself.")
 ]
 NewMethod = Annotated[str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")]
 Like = Annotated[
@@ -66,8 +87,9 @@ def learn_command(
     method: NewMethod = "",
     like: Like = None,
     names: Names = "",
+    label: Label = "",
     prompt: Prompt = None,
-    test: TestFolder = None,
+    test: TestFolder = "",
     hold_out: HoldOut = 0.2,
     merge_names: MergeNames = False,
     photos: Photos = None,
@@ -75,31 +97,51 @@ def learn_command(
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
+    keep_features: KeepFeatures = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
     from mgclip.app.display import require_single_process
+    from mgclip.app.learn_shards import learn_shards
     from mgclip.app.streams import print_json
+    from mgclip.saving.kept_features import KeptFeatures
+    from mgclip.stream.shards import find_shards
     from mgclip.workflows.learn_job import read_job
 
+    given: dict[str, Any] = {
+        "changes": changes or (),
+        "prompt": prompt or (),
+        "base": with_architecture(base, arch),
+        "method": method,
+        "like": like,
+        "names": names,
+        "skip_unreadable": on_bad_image == "skip",
+    }
+    if shards := find_shards(folder, label=label):
+        _check_for_shards(
+            folder, {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
+        )
+        shards = _with_tests(shards, test, label) if test else shards
+        learned = learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
+        if learned is not None and (as_json or not quiet):
+            (print_json if as_json else _print_changes)(learned)
+        return
+    if label:
+        raise InputError(f"--label is for shards, and {folder} has none: leave it out.")
     require_single_process("learn")
+    kept = None if keep_features is None else KeptFeatures(keep_features)
     job = read_job(
-        folder,
+        Path(folder),
         model,
-        changes=changes or (),
-        prompt=prompt or (),
-        base=with_architecture(base, arch),
-        method=method,
-        like=like,
-        names=names,
-        test=test,
+        **given,
+        test=Path(test) if test else None,
         hold_out=hold_out,
         retention=retention,
-        skip_unreadable=on_bad_image == "skip",
         merge_names=merge_names,
         photos=photos,
+        kept=kept,
         ask=_ask_to_merge,
     )
     if dry_run:
@@ -110,6 +152,22 @@ def learn_command(
         print_json(done)
     elif not quiet:
         _print_changes(done)
+
+
+def _check_for_shards(place: str, given: Mapping[str, object]) -> None:
+    """Check the options that are given for shards. Raises ``InputError`` if one of them is for folders of images."""
+    if unused := [option for option, value in given.items() if value]:
+        raise InputError(f"{place} contains shards, and {unused[0]} is for folders of images: leave it out.")
+
+
+def _with_tests(shards: Shards, test: str, label: str) -> Shards:
+    """Other shards to measure on. Raises ``InputError`` if there are none at ``test``."""
+    from mgclip.stream.shards import Shards, find_shards
+
+    found = find_shards(test, label=label)
+    if found is None:
+        raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
+    return Shards(shards.train, [*found.train, *found.test])
 
 
 def _planned(job: LearnJob, *, quiet: bool) -> Plan:

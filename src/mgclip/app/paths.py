@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments", "table"})
+MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments", "table", "folder", "test"})
 """Parameters of type ``str`` that can be paths or other things, such as the name of a data set or recipe."""
 
 

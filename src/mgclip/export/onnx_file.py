@@ -7,7 +7,6 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from mgclip.export.merged import check_learned, head_tensors, merged_clip, metad
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
-from mgclip.method.scorer import Scorer
+from mgclip.method.scorer import TENSORS, Scorer
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29
@@ -85,8 +84,8 @@ class Classifier(torch.nn.Module):
     def _scores(self, features: Tensor) -> Tensor:
         if self.calibration is None:
             return cosines(features, self.get_buffer("rows"))
-        parts = {part.name: self.get_buffer(part.name) for part in fields(Scorer) if part.name != "kernel"}
-        return Scorer(**parts, kernel=self.settings.kernel).scores(features)
+        matrix, shift, weights, constant = map(self.get_buffer, TENSORS)
+        return Scorer(matrix, shift, weights, constant, self.settings.kernel).scores(features)
 
 
 def export_onnx(model: MGCLIP, file: Path) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import AlikeTexts
 from mgclip.method.settings import Settings
-from mgclip.names import ALIKE, find_alike
+from mgclip.names import ALIKE, canonical, loose_form
 
 
 def warn_of_alike_texts(backbone: Backbone, settings: Settings, known: Sequence[str], new: Sequence[str]) -> None:
@@ -28,8 +28,11 @@ def warn_of_alike_texts(backbone: Backbone, settings: Settings, known: Sequence[
 
 def warn_of_alike_names(known: Sequence[str], new: Sequence[str]) -> None:
     """Warn of each name in ``new`` that differs from another one, in ``known`` or in ``new``, only in its form."""
-    for position, name in enumerate(new):
-        if (other := find_alike(name, [*known, *new[:position]])) is not None:
+    added = set(new)
+    first: dict[str, str] = {}
+    for name in (*known, *new):
+        other = first.setdefault(loose_form(name), name)
+        if name in added and canonical(other) != canonical(name):
             warnings.warn(
                 f"The class names {other!r} and {name!r} are probably those of one class ({ALIKE}): learn it under one of them.",
                 AlikeTexts,

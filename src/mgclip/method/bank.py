@@ -116,8 +116,9 @@ class Bank:
         if len(self.classes) == 0:
             return empty
         phi = fourier(F.normalize(self.features.double(), dim=-1))
-        weights = self.counts[:, None] * F.one_hot(self.classes)
-        return replace(empty, gram=phi.T @ (self.counts[:, None] * phi), targets=phi.T @ weights, counts=weights.sum(0))
+        weighted, counts = self.counts[:, None] * phi, self.classes.bincount(self.counts)
+        targets = phi.new_zeros(phi.shape[1], len(counts)).index_add_(1, self.classes, weighted.T)
+        return replace(empty, gram=phi.T @ weighted, targets=targets, counts=counts)
 
     def _with(self, features: Tensor, counts: Tensor, classes: Tensor, per_class: int) -> Bank:
         """The bank with more features; a class that has too many is replaced by the centres of its features."""

@@ -8,10 +8,13 @@ to learned images as if each had not been learned, around a prior that decides i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 PRIOR = (1.5, 0.3)
@@ -26,8 +29,33 @@ It does not fade with more images, because learned images may be easier than tho
 TOGETHER = 0.7
 """Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
 
+FITTED = 2**24
+"""Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 4,096 classes, fewer with more."""
+
+BLOCK = 2**21
+"""Scores that are computed at a time."""
+
 SHARES = (99, 95, 90)
 """Percentages of images for which a likeness is stored."""
+
+
+class Scores(Protocol):
+    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes rows of it when they are asked for."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """The scores ``(k, c)`` of the images at positions ``(k,)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Scores that a function computes."""
+
+    compute: Callable[[Tensor], Tensor]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """The scores of these images."""
+        return self.compute(rows)
 
 
 @dataclass(frozen=True)
@@ -59,9 +87,14 @@ class Calibration:
 
 
 def calibrate(
-    scores: Tensor, text_logits: Tensor, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
+    scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
 ) -> Calibration:
-    """Fit the calibration to learned images.
+    """Fit the calibration to learned images, and measure it on them: ``fit``, then ``measured``."""
+    return measured(fit(scores, text_logits, labels, counts, text_weight=text_weight), scores, text_logits, labels, counts)
+
+
+def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None) -> Calibration:
+    """Fit the weights of both branches to learned images.
 
     The only image of a class says nothing about the head, which would not know the class without it. The texts would know it, so
     it counts as an image that the text branch answers alone.
@@ -69,28 +102,41 @@ def calibrate(
     Args:
         scores: Leave-one-out scores of the images over all classes ``(n, c)``.
         text_logits: Their text logits ``(n, c)``.
-        labels: Their classes ``(n,)``.
+        labels: Their classes ``(n,)``. The weights are fitted to the first images if there are many classes.
         counts: The number of learned images of each class ``(c,)``.
         text_weight: The weight of the texts; None fits it.
     """
-    deviation = scores.std().item() if scores.numel() > 1 else 1.0
-    if len(labels) == 0 or scores.shape[1] < 2 or not deviation > 0:
+    first = torch.arange(len(labels), device=labels.device)[: max(1, FITTED // max(1, len(counts)))]
+    own = scores[first]
+    deviation = own.std().item() if own.numel() > 1 else 1.0
+    if len(labels) == 0 or len(counts) < 2 or not deviation > 0:
         text = PRIOR[1] if text_weight is None else text_weight
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
-    text_logits, several = text_logits.to(scores), counts[labels] > 1
-    head, text = fit_weights(scores / deviation, text_logits, labels, several)
-    text = text if text_weight is None else text_weight
-    fitted = Calibration(head, text, deviation)
-    if not several.any():
+    several = counts[labels] > 1
+    head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first])
+    return Calibration(head, text if text_weight is None else text_weight, deviation)
+
+
+def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor) -> Calibration:
+    """The fitted calibration with what the images say about the model; the arguments are those of ``fit``."""
+    images = torch.nonzero(counts[labels] > 1)[:, 0]
+    if len(images) == 0 or fitted == Calibration(text=fitted.text):  # the scores said nothing, so nothing was fitted
         return fitted
-    scores, text_logits, labels = scores[several], text_logits[several], labels[several]
-    both, of_head, of_text = (
-        (values.argmax(1) == labels).double().mean().item()
-        for values in (fitted.logits(scores, text_logits), scores, text_logits)
-    )
-    shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=scores.dtype, device=scores.device)
-    likeness = tuple(scores.amax(1).quantile(shares).tolist())
-    return Calibration(head, text, deviation, both, likeness, of_head, of_text)
+    right, likeness = torch.zeros(3, dtype=torch.long), []
+    for rows in images.split(_block(len(counts))):
+        own, logits = scores[rows], text_logits[rows]
+        likeness.append(own.amax(1))
+        answers = (fitted.logits(own, logits), own, logits)
+        right += torch.tensor([int((values.argmax(1) == labels[rows]).sum()) for values in answers])
+    both, of_head, of_text = (right.double() / len(images)).tolist()
+    shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=likeness[0].dtype, device=likeness[0].device)
+    reached = tuple(torch.cat(likeness).quantile(shares).tolist())
+    return replace(fitted, accuracy=both, likeness=reached, head_accuracy=of_head, text_accuracy=of_text)
+
+
+def _block(classes: int) -> int:
+    """The number of images whose scores are computed at a time."""
+    return max(1, BLOCK // classes)
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
@@ -102,20 +148,28 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
         labels: Classes ``(n,)``.
         several: Whether the class of each image has several images ``(n,)``. Other images are answered by the text branch alone.
     """
-    prior = torch.tensor(PRIOR, dtype=scores.dtype, device=scores.device).log()
-    logs = prior.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
+    from scipy.optimize import minimize
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        head, text = logs.exp()
-        fused = torch.where(several[:, None], head * scores + text * text_logits, text / TOGETHER * text_logits)
-        value = F.cross_entropy(fused, labels)
-        value = value + PRIOR_WEIGHT * (logs - prior).square().sum()
-        value.backward()
-        return value
+    prior = np.log(PRIOR)
+    blocks = [part.split(_block(scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
-    with torch.enable_grad():
-        optimizer.step(loss)
-    head, text = logs.detach().exp().tolist()
+    def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The negative logarithm of the posterior probability, and its gradient in the logarithms of the weights."""
+        head, text = torch.from_numpy(np.exp(logs)).to(scores.device)
+        value, slope = torch.zeros_like(head), torch.zeros(2, dtype=head.dtype, device=head.device)
+        for own, texts, truth, learned in zip(*blocks, strict=True):
+            parts = own.double(), texts.double()
+            weights = torch.where(learned, head, 0 * head), torch.where(learned, text, text / TOGETHER)
+            fused = weights[0][:, None] * parts[0] + weights[1][:, None] * parts[1]
+            rows, total = torch.arange(len(fused), device=fused.device), fused.logsumexp(1)
+            value += (total - fused[rows, truth]).sum()
+            shares = (fused - total[:, None]).exp_()
+            for place, (weight, part) in enumerate(zip(weights, parts, strict=True)):
+                slope[place] += weight @ (torch.linalg.vecdot(shares, part) - part[rows, truth])
+        offset = logs - prior
+        gradient = slope.cpu().numpy() / len(labels) + 2 * PRIOR_WEIGHT * offset
+        return value.item() / len(labels) + PRIOR_WEIGHT * float(offset @ offset), gradient
+
+    found = minimize(loss, prior, jac=True, method="BFGS", options={"gtol": 1e-9})
+    head, text = np.exp(found.x).tolist()
     return head, text

@@ -15,7 +15,7 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import ALIKE, find_alike, index_of
+from mgclip.names import ALIKE, check_distinguishable, find_alike, index_of, indices_of, loose_form, not_among
 from mgclip.words import closest, count
 
 
@@ -159,12 +159,13 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
             "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
             "with --like and the first one, and learn its images again."
         )
-    only_here = [name for name in learned.class_names if index_of(name, other.class_names) is None]
+    only_here = {loose_form(name): name for name in not_among(learned.class_names, other.class_names)}
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
-    for name, text in zip(other.class_names, other.class_texts, strict=True):
-        place = index_of(name, names)
+    found = indices_of(other.class_names, names)
+    check_distinguishable(not_among(other.class_names, names), names)
+    for name, text, place in zip(other.class_names, other.class_texts, found, strict=True):
         if place is None:
-            if (own := find_alike(name, only_here)) is not None:
+            if (own := only_here.get(loose_form(name))) is not None:
                 raise InputError(
                     f"The class {name!a} of the other model is probably the same as {own!a} ({ALIKE}): rename one of them with "
                     "`relabel`."

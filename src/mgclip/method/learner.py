@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
+from mgclip.method.learn_shards import ImageShard, NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
@@ -22,8 +24,9 @@ from mgclip.method.replay import Memory, balance_adapters, balance_head, check_r
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import index_of
+from mgclip.names import check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.words import count
 
 
 class MGCLIP(LearnedModel):
@@ -104,7 +107,7 @@ class MGCLIP(LearnedModel):
                 or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
-        new = [place for place, name in enumerate(task.names) if index_of(name, self.class_names) is None]
+        new = [place for place, known in enumerate(indices_of(task.names, self.class_names)) if known is None]
         names = *self.class_names, *(task.names[place] for place in new)
         texts = *self.class_texts, *(task.texts[place] for place in new)
         warn_of_alike_names(self.class_names, names[len(self.class_names) :])
@@ -124,6 +127,65 @@ class MGCLIP(LearnedModel):
             self.epochs = result.probe.epochs
         self.memory, self.class_names, self.class_texts = memory, names, texts
         self.task_sizes += (len(new),)
+        return result
+
+    @in_ordinary_modes
+    def learn_shards(
+        self,
+        shards: Sequence[ImageShard],
+        *,
+        class_texts: Mapping[str, str] | None = None,
+        progress: str | Path | None = None,
+        skip_unreadable: bool = False,
+    ) -> ShardsResult:
+        """Learn one task from shards: each image is read once, and only sums over them grow. Images that the model has learned
+        before are left out.
+
+        Of several processes, each reads its share of the shards. If it is interrupted or fails, the model is unchanged.
+
+        Args:
+            shards: Each has a ``name`` and yields its images with the names of their classes, such as those of
+                ``mgclip.stream.shards.find_shards``. The new classes are in alphabetical order.
+            class_texts: What prompts call classes that are not called by their names.
+            progress: Folder for the sums so far, which are saved after each shard and resumed by the next call. The caller
+                removes it once the model is saved, and uses another one for other shards.
+            skip_unreadable: Leave out images and ends of shards that cannot be read, instead of raising an error.
+
+        Returns:
+            The classes, the number of images, and what was left out.
+
+        Raises:
+            InputError: If the model needs each image several times, an image or shard cannot be read, or there is no new image.
+
+        Warns:
+            AlikeTexts: If a class text becomes the same tokens as another one.
+        """
+        self.encoder.require_own_adapters()
+        check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
+        if parallel.is_distributed():
+            parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
+        reading = Reading(None if progress is None else Path(progress), skip_unreadable)
+        own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
+        found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
+        learned = own.all_processes(found)
+        if not len(learned.images):
+            raise NoNewImage(f"There is no new image in the shards: {count(learned.known, 'image')} were learned before.")
+        places = indices_of(found, self.class_names)
+        new = [name for name, place in zip(found, places, strict=True) if place is None]
+        check_distinguishable(new, self.class_names)
+        names, texts = (*self.class_names, *new), (*self.class_texts, *((class_texts or {}).get(name, name) for name in new))
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
+        index = [place for place in indices_of(found, names) if place is not None]
+        self.solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
+        result = ShardsResult(
+            len(self.task_sizes),
+            tuple(new),
+            tuple(self.class_names[place] for place in places if place is not None),
+            len(learned.images),
+            tuple(learned.skipped),
+            learned.known,
+        )
+        self.class_names, self.class_texts, self.task_sizes = names, texts, (*self.task_sizes, len(new))
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
@@ -167,7 +229,7 @@ class MGCLIP(LearnedModel):
         rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the images of each class.
         """
         settings, device = self.settings, self.head.device
-        places = torch.tensor([index_of(name, names) for name in task.names], device=device)
+        places = torch.tensor(indices_of(task.names, names), device=device)
         more = torch.bincount(task.labels, minlength=len(task.names)).to(device)
 
         def add_rows() -> Tensor:

@@ -20,6 +20,9 @@ from mgclip.names import canonical, check_distinguishable
 from mgclip.words import count
 
 Floats = NDArray[np.float32]
+BLOCK = 2**22
+"""Values, images times classes, that are computed at a time to find the best classes."""
+
 SHOWN = 5
 """Answers that the text form of predictions names."""
 ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
@@ -123,10 +126,20 @@ class Predictions:
         """What decides, ``(n, c)``: the confidences; without candidates the probabilities have the same order and need less."""
         return self.confidence if self._scores.shape[1] < len(self.classes) else self.probabilities
 
+    def _parts(self) -> Iterator[Predictions]:
+        """These predictions, a few images at a time: the best of many classes are found without the values of all images."""
+        size = max(1, BLOCK // len(self.classes))
+        if len(self) <= size:
+            yield self
+            return
+        learned, candidates = self.classes[: self._scores.shape[1]], self.classes[self._scores.shape[1] :]
+        for logits, scores in zip(self._logits.split(size), self._scores.split(size), strict=True):
+            yield Predictions(learned, candidates, logits, scores, self._scale, self._settings, self._calibration)
+
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Position of the class of each image, ``(n,)``: the one of the largest confidence."""
-        return np.asarray(self._deciding.argmax(1), dtype=np.int64)
+        return np.concatenate([part._deciding.argmax(1) for part in self._parts()]).astype(np.int64)
 
     @property
     def names(self) -> list[str]:
@@ -136,7 +149,8 @@ class Predictions:
     @property
     def top_confidence(self) -> Floats:
         """Confidence in the class of each image, ``(n,)``."""
-        return np.asarray(np.take_along_axis(self.confidence, self.labels[:, None], 1)[:, 0], dtype=np.float32)
+        best = [np.take_along_axis(part.confidence, part.labels[:, None], 1)[:, 0] for part in self._parts()]
+        return np.concatenate(best).astype(np.float32)
 
     @property
     def likeness(self) -> Floats:
@@ -147,6 +161,10 @@ class Predictions:
         """Positions of the ``k`` best classes of each image, ``(n, k)``: largest confidence first, stable for ties."""
         if k == 1:
             return self.labels[:, None]
+        return np.concatenate([part._order(k) for part in self._parts()])
+
+    def _order(self, k: int) -> NDArray[np.int64]:
+        """``order`` of few images."""
         cost = -self._deciding
         np.put_along_axis(cost, self.labels[:, None], -np.inf, 1)
         if not 1 < k < cost.shape[1]:
@@ -160,8 +178,9 @@ class Predictions:
 
     def top(self, k: int) -> Iterator[list[tuple[str, float]]]:
         """Name of and confidence in the ``k`` best classes of each image, best first."""
-        for row, best in zip(self.confidence, self.order(k), strict=True):
-            yield [(self.classes[label], float(row[label])) for label in best]
+        for part in self._parts():
+            for row, best in zip(part.confidence, part.order(k), strict=True):
+                yield [(self.classes[label], float(row[label])) for label in best]
 
 
 def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:

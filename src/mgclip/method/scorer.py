@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mgclip.method.random_features import activated
 from mgclip.method.settings import Kernel
 
+TENSORS = ("matrix", "shift", "weights", "constant")
+
 
 @dataclass(frozen=True)
 class Scorer:
-    """A solved head as predictions use it, in single precision: scores = cos(u matrix + shift) weights + constant.
+    """A solved head as predictions use it, in single precision: scores = scale cos(u matrix + shift) weights + constant.
 
     Attributes:
         matrix: R of the random features, ``(d, width)``.
         shift: b of the random features, ``(width,)``.
-        weights: ``(width, c)``, with the factor sqrt(2 / width) of the features.
+        weights: ``(width, c)``.
         constant: ``(c,)``, the weights of the constant feature.
         kernel: The kernel of the random features; with ``relu``, relu takes the place of cos.
+        scale: The factor of the random features. It is not part of the weights, which need no copy then.
     """
 
     matrix: Tensor
@@ -27,11 +31,13 @@ class Scorer:
     weights: Tensor
     constant: Tensor
     kernel: Kernel = "fourier"
+    scale: float = 1.0
 
     def scores(self, features: Tensor) -> Tensor:
         """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
-        return activated(features @ self.matrix + self.shift, self.kernel) @ self.weights + self.constant
+        waves = self.scale * activated(features @ self.matrix + self.shift, self.kernel)
+        return torch.addmm(self.constant, waves, self.weights)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-        return {name: value for name, value in vars(self).items() if name != "kernel"}
+        """Its tensors by name, with the scale in the weights."""
+        return {name: getattr(self, name) for name in TENSORS} | {"weights": self.scale * self.weights}

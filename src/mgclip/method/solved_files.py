@@ -18,7 +18,7 @@ from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import SolvedHead
+from mgclip.method.solved_head import SolvedHead, weights_dtype
 from mgclip.validation import problems
 
 WHOLE = {"marks", "labels", "sample_marks", "sample_labels", "bank_classes"}
@@ -126,7 +126,7 @@ def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings:
         Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
         Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
         Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),
-        named["weights"].double(),
+        named["weights"].to(weights_dtype(classes)),
         known.ridge,
         known.calibration,
         bank,
@@ -168,7 +168,7 @@ def _check_shapes(named: Mapping[str, Tensor], *, size: int, classes: int, dim: 
 def _check_values(named: Mapping[str, Tensor], known: Entry, classes: int) -> None:
     """Check the values of tensors of the right shapes. Raises ``ValueError``."""
     for name, tensor in named.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not bool(tensor.sum(dtype=torch.float64).isfinite()):  # needs no memory
             raise ValueError(f"{name} contains NaN or infinite values")
         labels = name.endswith(("labels", "classes"))
         if labels and len(tensor) and not 0 <= int(tensor.min()) <= int(tensor.max()) < classes:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgclip.method.analytic import Sums, accumulate, leave_one_out, ridge_of, solve
 from mgclip.method.bank import Bank, drift_map
-from mgclip.method.calibration import Calibration, calibrate
+from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
@@ -24,6 +24,9 @@ from mgclip.method.scorer import Scorer
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
+
+MANY = 10_000
+"""The weights of more classes than this are kept in single precision, as predictions use them: they are as large as the sums."""
 
 LogitsOver = Callable[[Sequence[str]], TextLogits]
 """The text branch over classes with these texts."""
@@ -38,7 +41,7 @@ class SolvedHead:
         sums: The sums over all images.
         learned: Fingerprint and class of every image.
         sample: A sample of the images with their features.
-        weights: ``(m, c)``, solved from the sums.
+        weights: ``(m, c)``, solved from the sums; those of many classes in single precision.
         ridge: The ridge they were solved with.
         calibration: The weights of head and texts, and what the sample says about both.
         bank: Features of all classes, from which the sums are computed again after the adapters have changed; None if they never
@@ -123,9 +126,9 @@ class SolvedHead:
     def scorer(self) -> Scorer:
         """The head in single precision, which takes half the time. Its scores differ by rounding only."""
         weights, width = self.weights, self.fourier.width
-        parts = *self.fourier.projection, math.sqrt(2 / width) * weights[:-1], weights[-1]
-        matrix, shift, scaled, constant = (part.to(weights.device, torch.float32) for part in parts)
-        return Scorer(matrix, shift, scaled, constant, self.fourier.kernel)
+        parts = *self.fourier.projection, weights[:-1], weights[-1]
+        matrix, shift, waves, constant = (part.to(weights.device, torch.float32) for part in parts)
+        return Scorer(matrix, shift, waves, constant, self.fourier.kernel, math.sqrt(2 / width))
 
 
 def add(head: SolvedHead, images: Images, text_logits: TextLogits) -> SolvedHead:
@@ -285,7 +288,14 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         ridge = ridge_of(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, ridge)
-    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, head.sums, standing)
-    logits, counts = text_logits(sample.features), head.sums.counts
-    calibration = calibrate(scores, logits, sample.labels, counts, text_weight=head.text_weight)
-    return replace(head, weights=solution.weights, ridge=solution.ridge, calibration=calibration)
+    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
+    logits, images = Rows(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
+    fitted = fit(scores, logits, *images, text_weight=head.text_weight)
+    weights = solution.weights_in(weights_dtype(len(head.sums.counts)))  # not before: both together need more memory
+    calibration = measured(fitted, replace(scores, weights=weights), logits, *images)
+    return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
+
+
+def weights_dtype(classes: int) -> torch.dtype:
+    """The precision in which the weights of so many classes are kept."""
+    return torch.float32 if classes > MANY else torch.float64

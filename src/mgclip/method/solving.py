@@ -23,7 +23,7 @@ from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
-from mgclip.names import index_of
+from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -112,7 +112,7 @@ def solve_task(
     Raises:
         InputError: If a feature is not finite.
     """
-    place = torch.tensor([index_of(name, names) for name in task.names])
+    place = torch.tensor(indices_of(task.names, names))
     images = marked_images(encoder, task.pixels, place[task.labels], frozen=start.frozen)
     head = start.head
     if head is None:

@@ -188,7 +188,7 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     about = json.dumps({key: getattr(checkpoint, key) for key in ABOUT}, allow_nan=True)
-    replace_file(file, save(tensors, {"about": about, "checksum": _checksum(about, tensors)}))
+    replace_file(file, save(tensors, {"about": about, "checksum": checksum(about, tensors)}))
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
@@ -199,7 +199,7 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-        if metadata.get("checksum") != _checksum(metadata.get("about", ""), tensors):
+        if metadata.get("checksum") != checksum(metadata.get("about", ""), tensors):
             return None
         found = Checkpoint(**json.loads(metadata["about"]), tensors=tensors)
         counts = (found.number, found.task, found.epoch, found.step)
@@ -209,7 +209,8 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
         return None  # torch raises a RuntimeError if the file is replaced while it is read
 
 
-def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+def checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
+    """The checksum of a text and of named tensors."""
     digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -17,6 +17,7 @@ from mgclip.stream.entry import DatasetEntry, Finder, Published
 from mgclip.stream.folder import find_folder, find_test_folder, load_folder
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
+from mgclip.stream.shard_images import find_shard_dataset
 from mgclip.stream.toolbox import TOOLBOX
 from mgclip.words import ended, nearest
 
@@ -90,7 +91,10 @@ BUILT_IN: dict[str, DatasetEntry] = {
         test_only=True,
     ),
     **TOOLBOX,
-    "folder": DatasetEntry("your own images", "your own folder", "train/CLASS/*, test/CLASS/* (or val/CLASS/*)"),
+    "folder": DatasetEntry(
+        "your own images", "your own folder",
+        "train/CLASS/*, test/CLASS/* (or val/CLASS/*), or shards: train*.tar or *.parquet, test*.tar or *.parquet",
+    ),
 }  # fmt: skip
 
 DATASETS = Registry("data set", "mgclip.datasets", DatasetEntry, BUILT_IN)
@@ -149,7 +153,8 @@ def load_dataset(
     if dataset_entry(name).test_only and not test_only:
         raise InputError(f"{name} has no training images: it can only be tested on.")
     if name == "folder" and not test_only:
-        return load_folder(_given(name, path))
+        shards = find_shard_dataset(_given(name, path), test_only=False)
+        return load_folder(_given(name, path)) if shards is None else require_complete(shards, test_only=False)
     found = find_dataset(
         name,
         path=path,
@@ -175,6 +180,8 @@ def find_dataset(
     if name in ICON_SETS:
         return FoundDataset(_icons(name, train_per_class, test_per_class, filter, test_only), FONTS)
     if name == "folder":
+        if (shards := find_shard_dataset(_given(name, path), test_only=test_only)) is not None:
+            return shards
         return (find_test_folder if test_only else find_folder)(_given(name, path))
     if path is None and entry.make is not None:
         return FoundDataset(_made(name, entry.make, test_only), entry.source)

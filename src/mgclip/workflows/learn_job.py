@@ -14,6 +14,7 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved, read_manifest
 from mgclip.workflows.advice import advice
@@ -45,6 +46,7 @@ class LearnJob:
         retention: Images of classes never trained on.
         skipped: Images that cannot be read, and why.
         photos: Where held-out images are now, if they have moved.
+        kept: Where features of images are kept, if anywhere.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class LearnJob:
     retention: Mapping[str, list[Path]]
     skipped: list[SkippedImage]
     photos: Path | None = None
+    kept: KeptFeatures | None = None
 
     def plan(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> tuple[MGCLIP, Plan]:
         """Load or make the model, and plan; ``on_images`` is that of ``make_plan``.
@@ -65,7 +68,8 @@ class LearnJob:
         Raises:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
-        model, notes = self._open()
+        model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
+        model.encoder.kept = self.kept
         held_out = read_held_out(self.model, *([self.photos] if self.photos else []), self.folder)
         plan = make_plan(
             model,
@@ -77,37 +81,6 @@ class LearnJob:
             on_images=on_images,
         )
         return model, replace(plan, notes=(*notes, *plan.notes))
-
-    def _open(self) -> tuple[MGCLIP, list[str]]:
-        """The model, saved or new, and sentences on settings that have no effect."""
-        base = self.base or None
-        if is_saved(self.model):
-            options = [option for option, value in (("--method", self.method), ("--like", self.like)) if value]
-            if fixed := [*options, *self._fixed()]:
-                raise InputError(f"{self.model} exists and keeps its settings: leave {fixed[0]} out, or give a new folder.")
-            return MGCLIP.from_pretrained(self.model, base=base, runtime=self._runtime()), []
-        if self.like is not None:
-            if fixed := [*(["--method"] if self.method else []), *self._fixed()]:
-                raise InputError(f"--like takes the settings of {self.like}: leave {fixed[0]} out.")
-            return new_model_like(self.like, base=base, runtime=self._runtime()), []
-        if base is not None and is_saved(base):
-            raise InputError(
-                f"--base takes a CLIP, and {base} is a saved model: teach it more with --model {base}, or start a new model "
-                f"that can be merged with it with --like {base}."
-            )
-        settings = build_settings(settings_of_new_model(self.method, self.given))
-        unused = without_effect(settings, self.given)
-        method = self.method or NEW_MODELS
-        notes = [f"settings without effect, because {method} does not use them: {', '.join(unused)}"] if unused else []
-        return MGCLIP.from_pretrained(base or DEFAULT_CLIP, settings=settings), notes
-
-    def _runtime(self) -> dict[str, Any]:
-        """The given settings of memory and speed."""
-        return {key: value for key, value in build_settings(self.given).runtime().items() if key in self.given}
-
-    def _fixed(self) -> list[str]:
-        """The given settings that a saved model keeps."""
-        return [key for key in self.given if key not in RUNTIME_SETTINGS]
 
     @contextmanager
     def begin(
@@ -139,6 +112,51 @@ class LearnJob:
         return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
 
 
+def open_model(folder: Path, base: str, given: Mapping[str, Any], method: str, like: Path | None) -> tuple[MGCLIP, list[str]]:
+    """Load a saved model or make a new one.
+
+    Args:
+        folder: The folder of the model.
+        base: The CLIP of the model, or ``""`` for the default.
+        given: The settings that were given.
+        method: The method of a new model, or ``""`` for the default.
+        like: Another saved model, like which a new one is made.
+
+    Returns:
+        The model, and sentences on settings that have no effect.
+
+    Raises:
+        InputError: If a setting is given that a saved model keeps.
+    """
+    clip, runtime = base or None, {key: value for key, value in build_settings(given).runtime().items() if key in given}
+    kept = [key for key in given if key not in RUNTIME_SETTINGS]
+    if is_saved(folder):
+        options = [option for option, value in (("--method", method), ("--like", like)) if value]
+        if fixed := [*options, *kept]:
+            raise InputError(f"{folder} exists and keeps its settings: leave {fixed[0]} out, or give a new folder.")
+        return MGCLIP.from_pretrained(folder, base=clip, runtime=runtime), []
+    if like is not None:
+        if fixed := [*(["--method"] if method else []), *kept]:
+            raise InputError(f"--like takes the settings of {like}: leave {fixed[0]} out.")
+        return new_model_like(like, base=clip, runtime=runtime), []
+    if clip is not None and is_saved(clip):
+        raise InputError(
+            f"--base takes a CLIP, and {clip} is a saved model: teach it more with --model {clip}, or start a new model "
+            f"that can be merged with it with --like {clip}."
+        )
+    settings = build_settings(settings_of_new_model(method, given))
+    unused = without_effect(settings, given)
+    notes = [f"settings without effect, because {method or NEW_MODELS} does not use them: {', '.join(unused)}"] if unused else []
+    return MGCLIP.from_pretrained(clip or DEFAULT_CLIP, settings=settings), notes
+
+
+def given_settings(model: Path, changes: Iterable[str], prompt: Sequence[str], method: str, like: Path | None) -> dict[str, Any]:
+    """The settings that were given for a model, checked before any image is read. Raises ``InputError`` if one is wrong."""
+    given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
+    build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))
+    return given
+
+
 def read_job(
     folder: Path,
     model: Path,
@@ -155,6 +173,7 @@ def read_job(
     skip_unreadable: bool = False,
     merge_names: bool = False,
     photos: Path | None = None,
+    kept: KeptFeatures | None = None,
     ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
@@ -167,8 +186,7 @@ def read_job(
     check_place(model)
     if photos is not None and not photos.is_dir():
         raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
-    given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
-    build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))  # before any image is read
+    given = given_settings(model, changes, prompt, method, like)
     known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
     try:
         source = read_source(folder, names=names, test=test, known=known, merge_names=merge_names)
@@ -183,4 +201,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos)
+    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos, kept)

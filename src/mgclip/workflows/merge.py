@@ -13,7 +13,7 @@ from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.names import ALIKE, find_alike, index_of
+from mgclip.names import ALIKE, loose_form, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
@@ -91,9 +91,9 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
 
 def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequence[str]) -> None:
     """Check that no class has one spelling in the first model and another in the second: it would become two classes."""
-    only_first = [name for name in names if index_of(name, others) is None]
-    for name in others:
-        if index_of(name, names) is None and (own := find_alike(name, only_first)) is not None:
+    only_first = {loose_form(name): name for name in not_among(names, others)}
+    for name in not_among(others, names):
+        if (own := only_first.get(loose_form(name))) is not None:
             raise InputError(
                 f"The class {name!a} of {second} is probably the same as {own!a} of {first} ({ALIKE}): rename one of them with "
                 "`mgclip relabel`."

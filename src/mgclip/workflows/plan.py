@@ -10,7 +10,7 @@ from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.method.replay import check_room
 from mgclip.method.task import make_task
-from mgclip.names import canonical, index_of
+from mgclip.names import canonical, not_among
 from mgclip.stream.folder import misspelling
 from mgclip.words import listed
 from mgclip.workflows.alike_names import find_slips
@@ -122,7 +122,7 @@ def make_plan(
 
 def _not_held_out(train: Iterable[str], tests: Mapping[str, object], known: Sequence[str]) -> tuple[str, ...]:
     """A note on the new classes that have too few images to hold one out, if images of other classes are held out."""
-    missing = [name for name in train if name not in tests and index_of(name, known) is None]
+    missing = not_among((name for name in train if name not in tests), known)
     return (f"new classes without test images, so not measured: {listed(missing)}",) if missing and tests else ()
 
 
@@ -142,8 +142,8 @@ def _match_tests(
     files_of = {canonical(name): files for name, files in given.items()}
     tests = {name: files_of[canonical(name)] for name in train if files_of.get(canonical(name))}
     missing = [name for name in train if name not in tests]
-    extra = [name for name in given if index_of(name, train) is None]
-    unknown = [name for name in extra if index_of(name, model.class_names) is None]
+    extra = not_among(given, train)
+    unknown = not_among(extra, model.class_names)
     for name in missing:
         if (near := misspelling(name, unknown)) is not None:
             raise InputError(

@@ -45,9 +45,14 @@ def open_task_checkpoints(
         for file in files:
             about = file.stat()
             digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}\0"))
-    own = folder / f"{PROGRESS}{digest.hexdigest()[:16]}"
+    return TaskCheckpoints(progress_folder(folder, digest.hexdigest()), every, stop)
+
+
+def progress_folder(folder: Path, digest: str) -> Path:
+    """The folder for the checkpoints of the training run with this digest. Those of all others are removed."""
+    own = folder / f"{PROGRESS}{digest[:16]}"
     remove_task_checkpoints(folder, keep=own)
-    return TaskCheckpoints(own, every, stop)
+    return own
 
 
 def remove_task_checkpoints(folder: Path, keep: Path | None = None) -> None:

@@ -30,7 +30,7 @@ from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
-from mgclip.names import index_of
+from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 
@@ -82,9 +82,9 @@ class FrozenLearner:
         index, known = len(self.task_sizes), self.class_names
         pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
-        new = [place for place, name in enumerate(task.names) if index_of(name, known) is None]
+        new = [place for place, position in enumerate(indices_of(task.names, known)) if position is None]
         names, added = (*known, *(task.names[place] for place in new)), tuple(task.texts[place] for place in new)
-        place = torch.tensor([index_of(name, names) for name in task.names])
+        place = torch.tensor(indices_of(task.names, names))
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, index, checkpoints):
             if self.classifier.adapts_first and index == 0:

@@ -1,0 +1,299 @@
+"""Learn from shards: each image is read once and encoded in passing, and only sums grow (docs/method.md 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mgclip.clip import parallel
+from mgclip.clip.encoder import Encoder, check_finite
+from mgclip.clip.pixels import PreparedImages, prefetch
+from mgclip.clip.representation import part_of_both
+from mgclip.errors import InputError
+from mgclip.images import UnreadableImage, find_unreadable_images
+from mgclip.method import solved_head
+from mgclip.method.analytic import CHUNK
+from mgclip.method.learned_images import Images
+from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
+from mgclip.method.representation import choose_representation
+from mgclip.method.settings import Settings
+from mgclip.method.shard_sums import PARTS, ShardSums, read_sums
+from mgclip.method.solved_head import SolvedHead
+from mgclip.method.solving import logits_over, trains_adapters
+from mgclip.names import canonical, check_distinguishable, indices_of, not_among
+
+OPENED = 50
+"""The most shards of which some images are read first, to choose the width of the kernel and the representation."""
+
+
+class ImageShard(Protocol):
+    """A shard: its name, and its images with the names of their classes, in order."""
+
+    @property
+    def name(self) -> str:
+        """What errors and checkpoints call it."""
+
+    def __iter__(self) -> Iterator[tuple[Any, str]]:
+        """Its images. Raises ``InputError`` if it is damaged."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How shards are read.
+
+    Attributes:
+        progress: The folder of the partial sums; without it, nothing is saved before the end.
+        skip: Whether to leave out what cannot be read, instead of raising an error.
+    """
+
+    progress: Path | None = None
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class ShardsResult:
+    """What learning shards did.
+
+    Attributes:
+        task: The index of the task.
+        new: The classes that are new.
+        grown: The known classes that have more images now.
+        images: The number of images learned.
+        skipped: What could not be read, an image or the rest of a shard, and why.
+        known: The number of images left out because the model had learned them before.
+    """
+
+    task: int
+    new: tuple[str, ...]
+    grown: tuple[str, ...]
+    images: int
+    skipped: tuple[tuple[str, str], ...] = ()
+    known: int = 0
+
+
+class NoNewImage(InputError):
+    """All images of the shards were learned before."""
+
+
+def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -> None:
+    """Check that a model can learn each image in passing. Raises ``InputError`` if it needs several passes."""
+    if settings.compensation != "analytic":
+        raise InputError(
+            "A trained head needs each image several times, and shards are read once: start a new model with the default method, "
+            "or unpack the shards into one folder of images for each class."
+        )
+    follows_adapters = head is not None and (head.bank is not None or head.frozen is not None)
+    if follows_adapters or (trains_adapters(settings, head, tasks=tasks) and settings.epochs != 0):
+        raise InputError(
+            f"With adapt: {settings.adapt} adapters are trained, which needs each image several times, and shards are read once: "
+            "start a new model with adapt=never, or unpack the shards into one folder of images for each class."
+        )
+
+
+def sum_shards(
+    shards: Sequence[ImageShard],
+    head: SolvedHead | None,
+    class_names: Sequence[str],
+    encoder: Encoder,
+    settings: Settings,
+    reading: Reading,
+) -> ShardSums:
+    """The sums over the images of shards, of which each process reads its share.
+
+    Args:
+        shards: The shards, the same in all processes.
+        head: The head of the model so far; its images are not learned again. None for a new model.
+        class_names: Its classes.
+        encoder: The CLIP.
+        settings: The settings of the model.
+        reading: How the shards are read. Sums in its folder are resumed, also by another number of processes.
+
+    Raises:
+        InputError: If an image or a shard cannot be read, unless such are skipped; or if two names of classes look alike.
+    """
+    rank, processes = parallel.rank_and_world_size()
+    done = _resumed(reading.progress, encoder.backbone.device)
+    if head is not None:
+        fourier = head.fourier
+    elif done:
+        encoder.representation = done[0].representation
+        fourier = _random_features(encoder, settings, done[0].gamma)
+    else:
+        fourier = _chosen(shards, encoder, settings, reading)
+    own = ShardSums.empty(fourier, encoder.backbone.device)
+    for part in done[rank::processes]:
+        own.plus(part)
+    finished = {name for part in done for name in part.shards}
+    if reading.progress is not None:  # the files of a different number of processes would be read twice
+        parallel.wait()
+        own.save(reading.progress)
+        parallel.wait()
+        if parallel.is_main():
+            _remove_parts(reading.progress, processes)
+    known = None if head is None else head.learned.marks
+    for shard in [shard for shard in shards if shard.name not in finished][rank::processes]:
+        _add_shard(own, shard, fourier, encoder, known, reading)
+        check_distinguishable(not_among(own.names, class_names), class_names)
+        own.shards.append(shard.name)
+        if reading.progress is not None:
+            own.save(reading.progress)
+    return own
+
+
+def with_sums(
+    head: SolvedHead | None,
+    learned: ShardSums,
+    places: Sequence[int],
+    encoder: Encoder,
+    settings: Settings,
+    texts: Sequence[str],
+) -> SolvedHead:
+    """The solved head with the images of shards.
+
+    Args:
+        head: The head so far; None for a new model.
+        learned: The sums over the images of all processes.
+        places: Class i of the sums is class ``places[i]`` of the result.
+        encoder: The CLIP.
+        settings: The settings of the model.
+        texts: What prompts call all classes.
+    """
+    if head is None:
+        fourier = _random_features(encoder, settings, learned.gamma)
+        balance, weight = settings.class_balance, settings.text_weight
+        head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
+    added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
+    return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
+
+
+def _resumed(folder: Path | None, device: torch.device) -> list[ShardSums]:
+    """The partial sums of an earlier run, of all its processes."""
+    found = [read_sums(file, device) for file in sorted(folder.glob(PARTS))] if folder is not None else []
+    kept: list[ShardSums] = []
+    for part in sorted((sums for sums in found if sums is not None), key=lambda sums: -len(sums.shards)):
+        # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
+        if not {*part.shards} <= {name for other in kept for name in other.shards}:
+            kept.append(part)
+    return kept
+
+
+def _remove_parts(folder: Path, processes: int) -> None:
+    """Remove the files of processes that no longer exist."""
+    kept = {PARTS.replace("*", str(rank)) for rank in range(processes)}
+    for file in folder.glob(PARTS):
+        if file.name not in kept:
+            file.unlink()
+
+
+def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
+    """The random features of a new model, of the representation that the encoder uses."""
+    dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
+    return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
+
+
+def _chosen(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
+    """The random features of a new model. Unless the settings say otherwise, the width of the kernel and the representation are
+    chosen from the first images of shards that are evenly spaced, which the first process reads.
+    """
+    encoder.representation = settings.encoded
+    if settings.gamma is not None and settings.representation != "auto":
+        return _random_features(encoder, settings, settings.gamma)
+    parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
+    names: list[str] = []
+    if parallel.is_main():
+        some = shards[:: -(-len(shards) // OPENED)]
+        for shard in some:
+            for images, own in Reader(encoder, reading.skip, []).encoded(shard, most=-(-SAMPLE // len(some))):
+                parts.append(images.features)
+                names += own
+    features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
+    if settings.representation == "auto":
+        labels = torch.tensor(indices_of(names, dict.fromkeys(names)), dtype=torch.long, device=features.device)
+        dim = encoder.backbone.feature_dim
+        encoder.representation = choose_representation(features, labels, dim) if names else "projected"
+        features = part_of_both(features, encoder.representation, dim)
+    return _random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
+
+
+def _add_shard(
+    own: ShardSums, shard: ImageShard, fourier: RandomFeatures, encoder: Encoder, known: Tensor | None, reading: Reading
+) -> None:
+    """Add the images of a shard to the sums."""
+    waiting: list[tuple[Images, list[str]]] = []
+    for images, names in Reader(encoder, reading.skip, own.skipped).encoded(shard):
+        new = torch.ones(len(images), dtype=torch.bool) if known is None else ~torch.isin(images.marks, known)
+        own.known += int((~new).sum())
+        waiting.append((images.take(new), [name for name, kept in zip(names, new.tolist(), strict=True) if kept]))
+        if sum(len(part) for part, _ in waiting) >= CHUNK:
+            _add(own, fourier, waiting)
+            waiting = []
+    _add(own, fourier, waiting)
+
+
+def _add(own: ShardSums, fourier: RandomFeatures, waiting: Sequence[tuple[Images, Sequence[str]]]) -> None:
+    """Add encoded images, each part with the name of the class of each image."""
+    named = [name for _, names in waiting for name in names]
+    if not named:
+        return
+    names = list(dict.fromkeys(named))
+    features = torch.cat([part.features for part, _ in waiting])
+    labels = torch.tensor(indices_of(named, names), device=features.device)
+    own.add(fourier(features), Images(torch.cat([part.marks for part, _ in waiting]), labels, features), names)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads and encodes the images of shards; what it leaves out is added to ``skipped``, an image or the rest of a shard."""
+
+    encoder: Encoder
+    skip: bool
+    skipped: list[tuple[str, str]]
+
+    def encoded(self, shard: ImageShard, most: int | None = None) -> Iterator[tuple[Images, list[str]]]:
+        """The images of a shard, at most so many, a batch at a time, and the names of their classes. The next batch is read and
+        opened while one is encoded.
+        """
+        items = islice(self._items(shard), most)
+
+        def load(_: int) -> tuple[Tensor, Tensor, list[str]] | None:  # runs in a thread
+            batch = list(islice(items, self.encoder.batch_size))
+            return self._opened([image for image, _ in batch], [canonical(label) for _, label in batch]) if batch else None
+
+        for _, loaded in prefetch(load, count()):
+            if loaded is None:
+                return
+            pixels, marks, names = loaded
+            if names:
+                features = self.encoder.images(PreparedImages.of(pixels))
+                check_finite(features)
+                marks = marks.to(features.device)
+                yield Images(marks, torch.zeros_like(marks), features), names
+
+    def _items(self, shard: ImageShard) -> Iterator[tuple[Any, str]]:
+        """The images of a shard; if it is damaged and that is skipped, those before the damage."""
+        try:
+            yield from shard
+        except InputError as error:
+            if not self.skip:
+                raise
+            self.skipped.append((shard.name, str(error)))
+
+    def _opened(self, images: list[Any], names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
+        """The transformed images, their fingerprints, and the names of their classes."""
+        try:
+            pixels = self.encoder.pixels(images, keep_bytes=0)
+            marks = pixels.record_marks()
+            return pixels.batch(torch.arange(len(images))), marks, names
+        except UnreadableImage:
+            if not self.skip:
+                raise
+        bad = find_unreadable_images(images)
+        self.skipped.extend((str(getattr(images[place], "name", images[place])), reason) for place, reason in bad.items())
+        good = [place for place in range(len(images)) if place not in bad]
+        return self._opened([images[place] for place in good], [names[place] for place in good])

@@ -1,0 +1,154 @@
+"""What one process has learned from shards so far: sums over their images, saved after each shard, so that a failure loses only
+the shard in hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgclip.clip import parallel
+from mgclip.clip.representation import Representation
+from mgclip.disk import replace_file
+from mgclip.method.analytic import Sums
+from mgclip.method.learned_images import Images
+from mgclip.method.random_features import RandomFeatures
+from mgclip.saving.checkpoints import checksum
+
+PARTS = "part-*.safetensors"
+"""The files of partial sums."""
+
+
+@dataclass
+class ShardSums:
+    """Sums over the images of some shards.
+
+    Attributes:
+        gamma: The inverse width of the kernel.
+        representation: What the image features are.
+        sums: The sums; class i has the name ``names[i]``.
+        images: Fingerprint and class of every image.
+        sample: The images with the smallest fingerprints, with their features.
+        names: The classes, in the order in which they came.
+        shards: The shards that were read completely.
+        skipped: The images that were left out, and why.
+        known: How many images were left out because the model has learned them before.
+    """
+
+    gamma: float
+    representation: Representation
+    sums: Sums
+    images: Images
+    sample: Images
+    names: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    known: int = 0
+
+    @classmethod
+    def empty(cls, fourier: RandomFeatures, device: torch.device) -> ShardSums:
+        """Sums over no image, with these random features."""
+        none = torch.empty(0, dtype=torch.long, device=device)
+        images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
+        return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)
+
+    def add(self, phi: Tensor, images: Images, names: Sequence[str]) -> None:
+        """Add images with the random features ``phi`` ``(n, m)``, whose labels are positions in ``names``."""
+        place = {name: position for position, name in enumerate(self.names)}
+        for name in names:
+            place.setdefault(name, len(place))
+        self.names = list(place)
+        labels = torch.tensor([place[name] for name in names], dtype=torch.long, device=phi.device)[images.labels]
+        self.sums = self.sums.padded(len(place))
+        self.sums.add(phi, labels)
+        placed = replace(images, labels=labels)
+        self.images = self.images.plus(placed.without_features())
+        self.sample = self.sample.plus(placed).sampled()
+
+    def plus(self, other: ShardSums) -> None:
+        """Add the sums over other shards."""
+        names = [*self.names, *(name for name in other.names if name not in set(self.names))]
+        self._place(names)
+        placed = ShardSums(**vars(other))
+        placed._place(names)
+        self.sums = self.sums.merged(placed.sums, range(len(names)))
+        self.images, self.sample = self.images.plus(placed.images), self.sample.plus(placed.sample).sampled()
+        self.shards, self.skipped = [*self.shards, *other.shards], [*self.skipped, *other.skipped]
+        self.known += other.known
+
+    def _place(self, names: Sequence[str]) -> None:
+        """Give the classes other positions: those they have in ``names``, which has all of them."""
+        places = {name: place for place, name in enumerate(names)}
+        index = [places[name] for name in self.names]
+        device = self.sums.gram.device
+        self.sums = Sums.empty(len(self.sums.gram), device).merged(self.sums, index).padded(len(names))
+        positions = torch.tensor(index, dtype=torch.long, device=device)
+        self.images, self.sample = (replace(part, labels=positions[part.labels]) for part in (self.images, self.sample))
+        self.names = list(names)
+
+    def all_processes(self, names: Sequence[str]) -> ShardSums:
+        """The sums over the shards of all processes, which all processes get; the classes have their positions in ``names``."""
+        placed = ShardSums(**vars(self))
+        placed._place(names)
+        sums = placed.sums
+        gram, targets, counts = parallel.summed_over_processes((sums.gram, sums.targets, sums.counts))
+        marks, labels = parallel.gather_rows(torch.stack([placed.images.marks, placed.images.labels], dim=1)).unbind(1)
+        images = Images(marks, labels, placed.images.features.new_empty(len(marks), 0))
+        parts = placed.sample.marks, placed.sample.labels, placed.sample.features
+        sample = Images(*map(parallel.gather_rows, parts)).sampled()
+        shards, skipped = parallel.gather_items(self.shards), parallel.gather_items(self.skipped)
+        known = sum(parallel.gather_items([self.known]))
+        sums = replace(sums, gram=gram, targets=targets, counts=counts)
+        kind = self.gamma, self.representation
+        return ShardSums(*kind, sums, images, sample, list(names), shards, skipped, known)
+
+    def save(self, folder: Path) -> None:
+        """Write these sums as those of this process, atomically."""
+        from safetensors.torch import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        about = json.dumps(
+            {key: getattr(self, key) for key in ("gamma", "representation", "names", "shards", "skipped", "known")}
+        )
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
+        rank, _ = parallel.rank_and_world_size()
+        file = folder / PARTS.replace("*", str(rank))
+        replace_file(file, save(tensors, {"about": about, "checksum": checksum(about, tensors)}))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        images, sample = self.images, self.sample
+        return {
+            "gram": self.sums.gram,
+            "targets": self.sums.targets,
+            "counts": self.sums.counts,
+            "marks": images.marks,
+            "labels": images.labels,
+            "sample_marks": sample.marks,
+            "sample_labels": sample.labels,
+            "sample_features": sample.features,
+        }
+
+
+def read_sums(file: Path, device: torch.device) -> ShardSums | None:
+    """The sums in a file; None if it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            named = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+        if metadata.get("checksum") != checksum(metadata.get("about", ""), named):
+            return None
+        about: dict[str, Any] = json.loads(metadata["about"])
+        on = {name: tensor.to(device) for name, tensor in named.items()}
+        images = Images(on["marks"], on["labels"], torch.empty(len(on["marks"]), 0, device=device))
+        sample = Images(on["sample_marks"], on["sample_labels"], on["sample_features"])
+        return ShardSums(sums=Sums(on["gram"], on["targets"], on["counts"]), images=images, sample=sample, **about)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+        return None

@@ -1,0 +1,117 @@
+"""Parquet shards, streamed by the library ``datasets``: a column of images, and one with the class names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from mgclip.errors import InputError
+from mgclip.words import listed
+
+LABELS = ("class_name", "class", "label_name", "label", "category", "name", "cls")
+"""Columns of text that name the class, the preferred one first."""
+
+IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
+"""Columns of bytes that hold the image, if none has the type of images."""
+
+ROWS = 256
+"""Rows read at a time."""
+
+
+def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str]]:
+    """The bytes or the path, the class and the row of each image of a Parquet shard. Raises ``InputError`` if its columns do not
+    say what is what; the libraries raise many other types if the shard is damaged.
+    """
+    import datasets
+    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
+
+    disable_progress_bar()
+    set_verbosity(CRITICAL)  # errors are raised; the library would also print them
+    features = datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True).features
+    image, label = _image_column(features, name), _label_column(features, name, label)
+    names = getattr(features[label], "names", None)
+    rows = datasets.load_dataset(
+        "parquet", data_files=[name], split="train", streaming=True, columns=[image, label], batch_size=ROWS
+    )
+    if isinstance(features[image], datasets.Image):
+        rows = rows.cast_column(image, datasets.Image(decode=False))
+    number = -1
+    for number, row in enumerate(rows):
+        stored = row[image]
+        data = (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
+        value = row[label] if names is None else _named(names, row[label])
+        if data is None or value is None or not str(value).strip():
+            raise InputError(f"Row {number} of the shard {name} has no {'image' if data is None else 'class'} in its columns.")
+        yield data, str(value), f"row {number}"
+    if number < 0:
+        raise InputError(f"The shard {name} has no image.")
+
+
+def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
+    """The row group, the row in it, and the class of each image of a Parquet shard. Raises what ``parquet_items`` does."""
+    import pyarrow.parquet as pq
+
+    features, file = _features(name), pq.ParquetFile(name)
+    _image_column(features, name)
+    label = _label_column(features, name, label)
+    names = getattr(features[label], "names", None)
+    for group in range(file.num_row_groups):
+        for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
+            found = value if names is None else _named(names, value)
+            if found is None or not str(found).strip():
+                raise InputError(f"Row {row} of row group {group} of the shard {name} has no class in its columns.")
+            yield group, row, str(found)
+
+
+@lru_cache(maxsize=1024)
+def image_column(name: str) -> str:
+    """The column of images of a Parquet shard."""
+    return _image_column(_features(name), name)
+
+
+def _features(name: str) -> Any:
+    """The columns of a Parquet file and their types."""
+    import datasets
+    import pyarrow.parquet as pq
+
+    return datasets.Features.from_arrow_schema(pq.read_schema(name))
+
+
+def _named(names: list[str], value: Any) -> str | None:
+    return names[value] if value is not None and 0 <= value < len(names) else None
+
+
+def _image_column(features: Any, shard: str) -> str:
+    """The column of images."""
+    import datasets
+
+    found: list[str]
+    found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    found = found or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
+    found = found or [name for name in IMAGES if name in features and features[name].dtype in ("binary", "large_binary")]
+    if len(found) != 1:
+        columns = listed(found or [*features])
+        raise InputError(f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}.")
+    return found[0]
+
+
+def _label_column(features: Any, shard: str, label: str) -> str:
+    """The column of the classes: the one given, one of texts with a usual name, or the only one of the type ClassLabel."""
+    import datasets
+
+    if label:
+        if label not in features:
+            raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}.")
+        found = [label]
+    else:
+        found = [name for name in LABELS if getattr(features.get(name), "dtype", "") in ("string", "large_string")][:1]
+        found = found or [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    if len(found) == 1 and (isinstance(features[found[0]], datasets.ClassLabel) or "string" in features[found[0]].dtype):
+        return found[0]
+    if len(found) > 1:
+        raise InputError(f"The shard {shard} has several columns of classes ({listed(found)}): choose one with --label.")
+    raise InputError(
+        f"The shard {shard} has no column of class names among {listed([*features])}: expected texts, or numbers of the type "
+        "ClassLabel; --label names the column."
+    )

@@ -1,0 +1,133 @@
+"""Shards on this machine as a data set: every image can be looked up, because a run uses images in several passes and by class.
+
+The index takes 32 bytes per image, and images are read when they are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgclip.errors import InputError, first_line
+from mgclip.images import MemberImage
+from mgclip.stream.data import Dataset, Split
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
+from mgclip.stream.parquet_shards import image_column, parquet_places
+from mgclip.stream.shards import DamagedShard, Shard, find_shards
+from mgclip.stream.tar_shards import tar_places
+
+PLACES = {".tar": tar_places, ".parquet": parquet_places}
+"""What indexes a file with this ending."""
+
+
+class Place(NamedTuple):
+    """Where an image is in a shard: offset and size in a tar file, row group and row in a Parquet file; and its class."""
+
+    start: int
+    length: int
+    label: str
+
+
+class ShardImages(Sequence[MemberImage]):
+    """The images of shards, read on access.
+
+    Args:
+        shards: The paths of the shards.
+        places: For each image its shard, and its offset and size, or its row group and row, ``(n, 3)``.
+    """
+
+    def __init__(self, shards: Sequence[str], places: NDArray[np.int64]) -> None:
+        self.shards, self.places = tuple(shards), places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        number, start, length = self.places[index].tolist()
+        shard = self.shards[number]
+        if shard.lower().endswith(".parquet"):
+            return MemberImage(_row_group(shard, start)[length], f"{shard}: row {length} of row group {start}")
+        with Path(shard).open("rb") as file:
+            file.seek(start)
+            return MemberImage(file.read(length), f"{shard}: byte {start}")
+
+    def digest(self, positions: Any) -> str:
+        """A digest of the images at these positions: their places, and the names and sizes of all shards."""
+        shards = [f"{Path(shard).name}:{Path(shard).stat().st_size}" for shard in self.shards]
+        content = "\0".join(shards).encode("utf-8", "surrogatepass") + self.places[positions].tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4)
+def _row_group(shard: str, group: int) -> list[Any]:
+    """The images of one row group: its bytes, or paths of files."""
+    import pyarrow.parquet as pq
+
+    column = image_column(shard)
+    stored = pq.ParquetFile(shard).read_row_group(group, columns=[column])[column].to_pylist()
+    return [(each["bytes"] or each["path"]) if isinstance(each, dict) else each for each in stored]
+
+
+def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
+    """The data set in a folder of shards; None if there are none.
+
+    Raises:
+        InputError: If there is no part to train or to test on, a shard is damaged, compressed or elsewhere, or a class to test on
+            is not one to learn.
+    """
+    found = find_shards(str(path))
+    if found is None:
+        return None
+    if test_only:
+        parts = [[], found.test or found.train]
+    elif not found.test:
+        raise InputError(
+            f"{path} has no shards to test on: expected files or folders whose names begin with train and with test."
+        )
+    else:
+        parts = [found.train, found.test]
+    (train, of_train), (test, of_test) = map(_indexed, parts)
+    names = sorted({*of_train} or {*of_test})
+    if unknown := sorted({*of_test} - {*names}):
+        raise InputError(f"The class {unknown[0]!r} is among the shards to test on in {path} and not among those to learn.")
+    position = {name: label for label, name in enumerate(names)}
+    splits = [
+        Split(images, np.array([position[label] for label in labels], dtype=np.int64)) if len(labels) else EMPTY_SPLIT
+        for images, labels in ((train, of_train), (test, of_test))
+    ]
+    return FoundDataset(Dataset(path.name, tuple(names), *splits), str(path))
+
+
+def _indexed(shards: Sequence[Shard]) -> tuple[ShardImages, list[str]]:
+    """The images of shards, and their classes."""
+    rows: list[tuple[int, int, int]] = []
+    labels: list[str] = []
+    kept: dict[str, str] = {}  # so that the images of a class share one text
+    for number, shard in enumerate(shards):
+        for start, length, label in _places(shard):
+            rows.append((number, start, length))
+            labels.append(kept.setdefault(label, label))
+    return ShardImages([shard.name for shard in shards], np.array(rows, dtype=np.int64).reshape(-1, 3)), labels
+
+
+def _places(shard: Shard) -> Iterator[Place]:
+    """The places of the images in a shard."""
+    ending = next((ending for ending in PLACES if shard.name.lower().endswith(ending)), "")
+    if not ending or "://" in shard.name:
+        raise InputError(
+            f"A run reads images several times, which {shard.name} does not allow: put the shards on this machine, as .tar or "
+            ".parquet without further compression."
+        )
+    try:
+        for place in PLACES[ending](shard.name, shard.label):
+            yield Place(*place)
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow and tarfile raise many types
+        raise DamagedShard(shard.name, "to its end", first_line(error)) from None

@@ -1,0 +1,172 @@
+"""Shards: files that hold many images each, Parquet or tar (WebDataset), on this machine or elsewhere, read from start to end.
+
+Nothing is unpacked or stored, so a data set may be larger than memory and disk. Addresses such as ``https://`` and ``hf://`` are
+opened by fsspec.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mgclip.errors import InputError, first_line
+from mgclip.images import MemberImage
+from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
+from mgclip.stream.metadata import fold
+from mgclip.stream.parquet_shards import parquet_items
+from mgclip.stream.tar_shards import tar_items
+from mgclip.stream.walk import is_image_name, walk
+
+READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
+"""What reads a file with this ending."""
+
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+"""A range of numbers in a pattern, such as ``{000..127}``."""
+
+
+class Item(NamedTuple):
+    """An image of a shard, not decoded yet, and the name of its class."""
+
+    image: MemberImage
+    label: str
+
+
+class DamagedShard(InputError):
+    """A shard that cannot be read to its end; ``read`` says which image was the last one before the damage."""
+
+    def __init__(self, shard: str, read: str, reason: str) -> None:
+        super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
+        self.shard, self.read, self.reason = shard, read, reason
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a sharded data set.
+
+    Attributes:
+        name: Its path or address.
+        label: The column, member or key with the class of an image, if it is not found by itself.
+    """
+
+    name: str
+    label: str = ""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Its images in order.
+
+        Raises:
+            DamagedShard: If it cannot be read to its end. What was read so far is right.
+            InputError: If it has no images, or does not say which class they have.
+        """
+        last = ""
+        try:
+            for data, label, member in READERS[ending(self.name)](self.name, self.label):
+                yield Item(MemberImage(data, f"{self.name}: {member}"), label)
+                last = member
+        except InputError:
+            raise
+        except ImportError as error:
+            raise InputError(f"Reading {self.name} needs another package ({first_line(error)}): install it.") from None
+        except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
+            raise DamagedShard(self.name, f"after {last}" if last else "at all", first_line(error)) from None
+
+
+class Shards(NamedTuple):
+    """The shards to learn from, and those to measure on."""
+
+    train: list[Shard]
+    test: list[Shard]
+
+
+def ending(name: str) -> str:
+    """The ending of a shard; empty if this is the name of something else."""
+    path = name.split("?")[0].lower()
+    return next((end for end in READERS if path.endswith(end)), "")
+
+
+def find_shards(place: str, *, label: str = "") -> Shards | None:
+    """Find the shards at a place.
+
+    Args:
+        place: A file, a folder of them, a pattern (``*``, ``{000..127}``), or an address or pattern of addresses.
+        label: The column, member or key with the class of an image, if it is not found by itself.
+
+    Returns:
+        The shards, sorted by name; those whose folder or name begins with *test* or *val* to measure on, if others begin with
+        *train*. None if there is no shard, but maybe a folder of images.
+
+    Raises:
+        InputError: If a pattern or an address fits no shard.
+    """
+    names = _names(place)
+    if not names:
+        return None
+    parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
+    for name in names:
+        parts[_part(name, place)].append(Shard(name, label))
+    if parts["train"]:
+        return Shards(parts["train"], parts["test"])
+    return Shards([Shard(name, label) for name in names], [])
+
+
+def _names(place: str) -> list[str]:
+    """The names of all shards at a place, sorted."""
+    if "://" in place or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
+        names = sorted(name for each in _expanded(place) for name in _matching(each))
+        if not names:
+            raise InputError(f"No shard fits {place}: expected files that end with {', '.join(READERS)}.")
+        return names
+    path = Path(place)
+    if path.is_file():
+        return [place] if ending(place) else []
+    found = [entry for level in ("*", "*/*") for entry in path.glob(level) if ending(entry.name) and entry.is_file()]
+    if not found or any(is_image_name(entry.name) for entry in walk(path)):
+        return []  # archives next to images are not what is meant
+    return sorted(str(file) for file in found if not file.name.startswith("."))
+
+
+def _matching(pattern: str) -> list[str]:
+    """The shards that fit a pattern of names on this machine or elsewhere. A web address without ``*`` fits itself."""
+    if not glob.has_magic(pattern.split("?")[0] if "://" in pattern else pattern):
+        return [pattern] if ending(pattern) else []
+    if "://" not in pattern:
+        return [name for name in glob.glob(pattern, recursive=True) if ending(name)]  # noqa: PTH207  (the pattern may be absolute)
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(pattern)
+        return [system.unstrip_protocol(name) for name in system.glob(path) if ending(name)]
+    except Exception as error:  # file systems raise network and login errors of their own
+        raise InputError(f"{pattern} cannot be listed ({first_line(error)}): check the address and the network.") from None
+
+
+def _expanded(pattern: str) -> list[str]:
+    """The patterns with every range of numbers written out."""
+    found = RANGE.search(pattern)
+    if found is None:
+        return [pattern]
+    first, last = found.groups()
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [name for number in numbers for name in _expanded(pattern[: found.start()] + number + pattern[found.end() :])]
+
+
+def _part(name: str, place: str) -> str:
+    """Which part of a data set a shard belongs to, by the beginning of its name or of a folder below the place."""
+    below = name.removeprefix(place).strip("/").split("/") if not glob.has_magic(place) else [name.split("/")[-1]]
+    words = {fold(re.split(r"[-_.\d]", word)[0]) for word in below}
+    if words & {*TRAIN_NAMES}:
+        return "train"
+    return "test" if words & {*TEST_NAMES} else ""
+
+
+def same_shards(shards: Sequence[Shard]) -> list[tuple[str, int, int]]:
+    """What identifies shards when a command resumes: their names, and sizes and times of those on this machine."""
+    found = []
+    for shard in shards:
+        about = Path(shard.name).stat() if "://" not in shard.name else None
+        found.append((shard.name, about.st_size if about else 0, about.st_mtime_ns if about else 0))
+    return found

@@ -1,0 +1,196 @@
+"""Learn the classes of shards into a model folder, as its next version: each image is read once, and nothing is unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgclip.clip import parallel
+from mgclip.method.learn_shards import NoNewImage, Reader, ShardsResult, check_one_pass
+from mgclip.method.learner import MGCLIP
+from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.names import canonical, indices_of
+from mgclip.saving.lock import only_writer
+from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
+from mgclip.stream.shards import Item, Shard, Shards, same_shards
+from mgclip.words import count
+from mgclip.workflows.advice import advice
+from mgclip.workflows.branches import BranchAccuracies, left_out_branches
+from mgclip.workflows.held_out import as_json, joined, read_held_out
+from mgclip.workflows.learn_job import given_settings, open_model
+from mgclip.workflows.naming import Naming, read_naming
+from mgclip.workflows.note import LearnNote, LearnReport
+from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
+
+LISTED = 100
+"""The most skipped images that a note lists."""
+
+
+@dataclass(frozen=True)
+class NamedShard:
+    """A shard whose classes have other names than it says."""
+
+    shard: Shard
+    called: Naming
+
+    @property
+    def name(self) -> str:
+        """The name of the shard."""
+        return self.shard.name
+
+    def __iter__(self) -> Iterator[Item]:
+        for image, label in self.shard:
+            yield Item(image, self.called.get(canonical(label), (label, label))[0])
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What ``mgclip learn`` will do with shards.
+
+    Attributes:
+        place: Where the shards are.
+        shards: The shards.
+        model: The folder of the model.
+        base: The CLIP of the model, or ``""`` for the default.
+        given: The settings that were given.
+        method: The method of a new model, or ``""`` for the default.
+        like: Another saved model; a new one then can be merged with it.
+        called: Other names of the classes, and what prompts call them.
+        skip: Whether to leave out what cannot be read.
+    """
+
+    place: str
+    shards: Shards
+    model: Path
+    base: str
+    given: Mapping[str, Any]
+    method: str
+    like: Path | None
+    called: Naming
+    skip: bool
+
+    def lock(self, *, wait: float) -> AbstractContextManager[None]:
+        """The lock of the folder of the model, which the first process holds."""
+        return only_writer(self.model, wait=wait) if parallel.is_main() else nullcontext()
+
+    def open(self) -> tuple[MGCLIP, list[str]]:
+        """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
+        model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
+        check_one_pass(model.settings, model.solved, tasks=len(model.task_sizes))
+        return model, notes
+
+    def learn(self, model: MGCLIP, notes: Sequence[str]) -> LearnReport:
+        """Learn the shards, measure, and save the next version. The first process holds the lock of the folder.
+
+        If this is interrupted or fails, the active version stays, and the same command resumes after the last complete shards.
+        """
+        begun, folder = time.perf_counter(), self.model
+        train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards)
+        progress = self._progress(model)
+        parallel.wait()
+        texts = dict(self.called.values())
+        try:
+            learned = model.learn_shards(train, class_texts=texts, progress=progress, skip_unreadable=self.skip)
+        except NoNewImage:
+            self._finish()
+            raise
+        note = self._note(model, learned, measured(model, tests, skip=self.skip), notes, time.perf_counter() - begun)
+        held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
+        model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
+        self._finish()
+        name, known = str(folder), len(model.class_names)
+        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
+
+    def _finish(self) -> None:
+        """Remove the partial sums, which are of no further use."""
+        parallel.wait()
+        if parallel.is_main():
+            remove_task_checkpoints(self.model)
+
+    def _progress(self, model: MGCLIP) -> Path:
+        """The folder for partial sums of this command: with the same CLIP, active version, settings, names and shards."""
+        state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
+        settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
+        facts = model.backbone.fingerprint, state, settings, sorted(self.called.items()), same_shards(self.shards.train)
+        return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
+
+    def _note(
+        self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
+    ) -> LearnNote:
+        left_out, grown = left_out_branches(model), learned.grown
+        parts = [f"learned {count(len(learned.new), 'class', 'classes')}"] if learned.new or not grown else []
+        parts += [f"added images to {count(len(grown), 'class', 'classes')}"] if grown else []
+        remarks = [*notes]
+        if learned.known:
+            remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
+        if len(learned.skipped) > LISTED:
+            remarks.append(
+                f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
+            )
+        note: LearnNote = {
+            "what": " and ".join(parts),
+            "origin": self.place,
+            "classes": [*grown, *learned.new],
+            "images": learned.images,
+            "epochs": 0,
+            "test_images": {"new": branches["images"], "old": 0, "gone": 0},
+            "accuracy": {"new": branches["model"], "old": None, "old_before": None, "all": branches["model"]},
+            "branches": branches,
+            "leave_one_out": None if left_out is None else left_out["model"],
+            "left_out": left_out,
+            "untuned": {"gap": None, "by_text": branches["text"], "retention": None},
+            "tuned": {"gap": None, "by_text": branches["text"], "retention": None},
+            "seconds": round(seconds, 1),
+        }
+        if grown:
+            note["grown"] = list(grown)
+        if learned.skipped:
+            note["skipped"] = [{"image": image, "reason": reason} for image, reason in learned.skipped[:LISTED]]
+        if remarks:
+            note["notes"] = remarks
+        return note
+
+
+def read_shard_job(
+    place: str,
+    shards: Shards,
+    model: Path,
+    *,
+    changes: Sequence[str] = (),
+    prompt: Sequence[str] = (),
+    base: str = "",
+    method: str = "",
+    like: Path | None = None,
+    names: str = "",
+    skip_unreadable: bool = False,
+) -> ShardJob:
+    """Read the settings of ``mgclip learn`` for shards; the arguments are its options. Raises ``InputError`` if one is wrong."""
+    check_place(model)
+    given = given_settings(model, changes, prompt, method, like)
+    called = read_naming(Path(place), names) if names or Path(place).is_dir() else {}
+    return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
+
+
+def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
+    """The accuracies on the images of shards whose classes the model knows. Each process reads its share."""
+    rank, processes = parallel.rank_and_world_size()
+    right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
+    for shard in shards[rank::processes]:
+        for images, names in Reader(model.encoder, skip, []).encoded(shard):
+            found = indices_of(names, model.class_names)
+            rows = [row for row, place in enumerate(found) if place is not None]
+            truth = np.array([found[row] for row in rows], dtype=np.int64)
+            if len(rows):
+                answers = model.classify(images.features[rows])
+                best = answers.labels, answers.text_probabilities.argmax(1), answers.head_scores.argmax(1)
+                right += [len(rows), *(int((each == truth).sum()) for each in best)]
+    images_in_all, *sums = np.sum(parallel.gather_items([right]), axis=0).tolist()
+    by_model, by_text, by_head = (each / images_in_all if images_in_all else None for each in sums)
+    return {"images": images_in_all, "model": by_model, "text": by_text, "head": by_head if head else None}

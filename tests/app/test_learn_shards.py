@@ -1,0 +1,108 @@
+"""``mgclip learn`` with shards, as a user calls it."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+from shards import members, write_parquet, write_tar
+
+
+@pytest.fixture
+def place(icons, tmp_path):
+    """Two training shards of three classes and one to measure on; the drawings of two more classes."""
+    names = [str(name) for name in icons["class_names"]]
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number in range(2):
+        rows = [12 * c + 6 * number + i for c in range(3) for i in range(4)]
+        write_tar(folder / f"train-{number}.tar", members(icons["x_train"][rows], [names[row // 12] for row in rows]))
+    write_tar(folder / "test-0.tar", members(icons["x_test"][:16], [names[row // 4] for row in range(16)]))
+    rows = [*range(36, 40), *range(48, 52)]
+    write_parquet(tmp_path / "more.parquet", icons["x_train"][rows], [names[row // 12] for row in rows])
+    return tmp_path
+
+
+def versions(model):
+    return json.loads((model / "mgclip.json").read_text())["versions"] if (model / "mgclip.json").exists() else []
+
+
+def test_learn_shards_then_more_then_predict(mgclip, place, icons):
+    model, shards = place / "model", place / "shards"
+    code, out, _ = mgclip("learn", shards, "--model", model, "--base", "iconclip", "--dry-run")
+    assert (code, out) == (0, "to learn: 2 shards; to measure on: 1 shard\n")
+    assert not model.exists()
+    code, out, _ = mgclip("learn", shards, "--model", model, "--base", "iconclip", "--json", "--quiet")
+    report = json.loads(out)
+    assert (code, report["images"], report["classes_in_all"], report["epochs"]) == (0, 24, 3, 0)
+    assert report["test_images"] == {"new": 12, "old": 0, "gone": 0}  # the fourth class is not known
+    assert report["accuracy"]["new"] == report["branches"]["model"] > 0.7
+    assert report["leave_one_out"] > 0.7
+    code, out, _ = mgclip("learn", place / "more.parquet", "--model", model, "--test", shards / "test-0.tar")
+    assert code == 0
+    assert "learned 2 classes from 8 images, no adapters trained" in out and f"{model} knows 5 classes" in out
+    assert " of 16 test images" in out and "leave-one-out accuracy" in out
+    code, out, _ = mgclip("learn", f"{shards}/train-{{0..1}}.tar", "--model", model)
+    assert code == 2
+    Image.fromarray(icons["x_train"][0]).save(place / "one.png")
+    code, out, _ = mgclip("predict", model, place / "one.png")
+    assert code == 0 and str(icons["class_names"][0]) in out
+    assert mgclip("history", model)[0] == 0
+    assert [version["note"]["what"] for version in versions(model)] == ["learned 3 classes", "learned 2 classes"]
+    assert not list(model.glob(".mgclip-progress-*"))
+
+
+def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place):
+    model, shard = place / "model", place / "shards" / "train-1.tar"
+    complete = shard.read_bytes()
+    shard.write_bytes(complete[: len(complete) // 2])
+    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "gamma=2.0")
+    code, out, err = mgclip(*words)
+    assert code == 2
+    assert re.search(rf"The shard {re.escape(str(shard))} cannot be read after \d\.png \(.*\): replace it or leave it out\.", err)
+    assert versions(model) == []
+    shard.write_bytes(complete)
+    code, out, _ = mgclip(*words)
+    assert code == 0 and "learned 3 classes from 24 images" in out
+
+
+def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):
+    model, folder = place / "model", place / "shards"
+    write_tar(folder / "train-2.tar", [("7.png", b"none"), ("7.cls", "bell")])
+    (folder / "train-3.tar").write_bytes(b"none" * 500)
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "gamma=2.0")
+    code, _, err = mgclip(*words)
+    assert code == 2
+    assert f"The image {folder}/train-2.tar: 7.png cannot be read (not an image in a supported format)" in err
+    code, out, _ = mgclip(*words, "--on-bad-image", "skip", "--json")
+    assert code == 0
+    report = json.loads(out.splitlines()[-1])
+    assert report["images"] == 24
+    assert [each["image"] for each in report["skipped"]] == [f"{folder}/train-2.tar: 7.png", f"{folder}/train-3.tar"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
+        (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
+        (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
+        (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),
+        (("adapt=first",), "With adapt: first adapters are trained, which needs each image several times"),
+        (("--label", "kind"), "has no class: expected 'kind' as a member or a key of a JSON member"),
+    ],
+)
+def test_what_shards_cannot_do_is_said_before_anything_is_written(mgclip, place, words, why):
+    code, _, err = mgclip("learn", place / "shards", "--model", place / "model", "--base", "iconclip", *words)
+    assert code == 2
+    assert why in err
+    assert versions(place / "model") == []
+
+
+def test_folders_and_addresses_without_shards(mgclip, place):
+    (place / "photos" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(place / "photos" / "cat" / "1.png")
+    code, _, err = mgclip("learn", place / "photos", "--model", place / "model", "--base", "iconclip", "--label", "x")
+    assert (code, "--label is for shards, and" in err) == (2, True)
+    code, _, err = mgclip("learn", "https://example.org/images.zip", "--model", place / "model", "--base", "iconclip")
+    assert (code, "No shard fits https://example.org/images.zip: expected files that end with .parquet, .tar" in err) == (2, True)

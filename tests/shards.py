@@ -1,0 +1,50 @@
+"""Shards of drawings for tests, written as people write them."""
+
+import io
+import json
+import tarfile
+
+from PIL import Image
+
+
+def png(image):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_tar(file, members):
+    """An archive of members, given as their names and bytes, texts or objects for JSON."""
+    given = {"fileobj": file} if isinstance(file, io.BytesIO) else {"name": file}
+    packed = not isinstance(file, io.BytesIO) and file.name.endswith("gz")
+    with tarfile.open(**given, mode="w:gz" if packed else "w") as archive:
+        for name, content in members:
+            data = (
+                content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()
+            )
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return file
+
+
+def members(images, labels):
+    """The members of a tar shard: ``0.png`` and ``0.cls`` with the name of the class, and so on."""
+    return [
+        each
+        for n, (image, label) in enumerate(zip(images, labels, strict=True))
+        for each in ((f"{n}.png", png(image)), (f"{n}.cls", label))
+    ]
+
+
+def write_parquet(file, images, labels, names=None, **more):
+    """A Parquet file with the columns image and label: texts, or numbers of the type ClassLabel if there are ``names``."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    label = datasets.Value("string") if names is None else datasets.ClassLabel(names=list(names))
+    kinds = {"image": datasets.Image(), "label": label, **{key: datasets.Value("string") for key in more}}
+    stored = [{"bytes": png(image), "path": None} for image in images]
+    table = datasets.Dataset.from_dict({"image": stored, "label": list(labels), **more}, features=datasets.Features(kinds))
+    table.to_parquet(str(file))
+    return file

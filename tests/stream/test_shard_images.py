@@ -1,0 +1,108 @@
+"""Shards as a data set: every image can be looked up, and a run gives what it gives with the same images in class folders."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from shards import members, write_parquet, write_tar
+
+from mgclip.errors import InputError
+from mgclip.images import to_rgb
+from mgclip.stream.datasets import find_dataset, load_dataset
+from mgclip.stream.fingerprint import difference, fingerprint
+from mgclip.stream.tasks import make_tasks
+
+LABELS = ["owl", "cat", "dog", "cat", "owl", "dog"]
+IMAGES = [np.full((4, 6, 3), 20 * value, np.uint8) for value in range(12)]
+
+
+def write(folder, kind, part, images, labels, size=2):
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(labels), size):
+        rows = slice(start, start + size)
+        if kind == "tar":
+            write_tar(folder / f"{part}-{start:03}.tar", members(images[rows], labels[rows]))
+        else:
+            write_parquet(folder / f"{part}-{start:03}.parquet", images[rows], labels[rows])
+
+
+@pytest.fixture(params=["tar", "parquet"])
+def place(request, tmp_path):
+    for part, images in (("train", IMAGES[:6]), ("test", IMAGES[6:])):
+        write(tmp_path / "shards", request.param, part, images, LABELS)
+    return tmp_path / "shards"
+
+
+def seen(split, names):
+    return [
+        (names[label], int(np.asarray(to_rgb(image))[0, 0, 0]) // 20)
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
+
+
+def test_the_images_of_all_shards_are_one_data_set(place):
+    data = load_dataset("folder", path=str(place))
+    assert data.class_names == ("cat", "dog", "owl")
+    assert seen(data.train, data.class_names) == list(zip(LABELS, range(6), strict=True))
+    assert seen(data.test, data.class_names) == list(zip(LABELS, range(6, 12), strict=True))
+    assert seen(data.train.take(np.array([5, 0])), data.class_names) == [("dog", 5), ("owl", 0)]
+    tested = find_dataset("folder", path=str(place), test_only=True).dataset
+    assert (len(tested.train.labels), len(tested.test.labels)) == (0, 6)
+
+
+def test_a_changed_shard_is_noticed_before_a_run_resumes(place):
+    def now():
+        data = load_dataset("folder", path=str(place))
+        return fingerprint(make_tasks(data, [0, 1, 2], [2, 1]))
+
+    before = now()
+    assert difference(before, now()) is None
+    file = sorted(place.glob("train-*"))[0]
+    images = [np.zeros((40, 40, 3), np.uint8)] * 2
+    if file.suffix == ".tar":
+        write_tar(file, members(images, LABELS[:2]))
+    else:
+        write_parquet(file, images, LABELS[:2])
+    assert difference(before, now()) == "task 1: its train images are different, or in another order"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda place: [file.unlink() for file in place.glob("test*")], "has no shards to test on: expected files or folders"),
+        (lambda place: write(place, "tar", "test-x", IMAGES[:1], ["fox"]), "The class 'fox' is among the shards to test on"),
+        (
+            lambda place: write_tar(place / "train-9.tar.gz", members(IMAGES[:1], ["cat"])),
+            "put the shards on this machine, as .tar or",
+        ),
+        (lambda place: (place / "train-9.tar").write_bytes(b"none" * 400), r"The shard .*train-9\.tar cannot be read to its end"),
+        (lambda place: write(place, "tar", "train-9", IMAGES[:1], ["emu"]), r"The class 'emu' of shards has no test image"),
+    ],
+)
+def test_what_is_wrong_with_shards_is_said(place, change, why):
+    change(place)
+    with pytest.raises(InputError, match=why):
+        load_dataset("folder", path=str(place))
+
+
+def test_a_run_on_shards_is_the_run_on_folders(mgclip, icons, tmp_path):
+    names = [str(name) for name in icons["class_names"]]
+    for part, each in (("train", 12), ("test", 4)):
+        rows = [each * c + i for i in range(4) for c in range(4)]
+        images, labels = icons[f"x_{part}"][rows], [names[row // each] for row in rows]
+        write(tmp_path / "shards", "tar", part, images, labels, size=6)
+        for image, label, row in zip(images, labels, rows, strict=True):
+            folder = tmp_path / "folders" / part / label
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{row}.png")
+    records = []
+    for data in ("folders", "shards"):
+        words = ("classes_per_task=2", "clip=iconclip", "methods=mg-clip-analytic,mg-clip", "epochs=1", "adapter_batch_size=16")
+        code, _, err = mgclip(
+            "run", "folder", f"data_path={tmp_path / data}", *words, "--out", tmp_path / f"run-{data}", "--quiet"
+        )
+        assert code == 0, err
+        lines = (tmp_path / f"run-{data}" / "mg-clip-analytic" / "records.jsonl").read_text().splitlines()
+        records.append([json.loads(line)["accuracy_per_task"] for line in lines])
+    assert records[0] == records[1]

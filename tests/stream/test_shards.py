@@ -1,0 +1,211 @@
+"""Shards are found by path, pattern or address, and read in order; what is wrong with one is said in a sentence that names it."""
+
+import functools
+import gzip
+import http.server
+import io
+import threading
+
+import numpy as np
+import pytest
+from shards import members, png, write_parquet, write_tar
+
+from mgclip.errors import InputError
+from mgclip.images import UnreadableImage, to_rgb
+from mgclip.stream.shards import DamagedShard, Shard, find_shards
+
+IMAGES = [np.full((4, 6, 3), value, np.uint8) for value in (0, 50, 100, 150)]
+LABELS = ["cat", "dog", "cat", "owl"]
+
+
+def read(shard):
+    """The class and the first value of each image."""
+    return [(label, int(np.asarray(to_rgb(image))[0, 0, 0])) for image, label in shard]
+
+
+EXPECTED = list(zip(LABELS, (0, 50, 100, 150), strict=True))
+
+
+def test_the_images_of_a_tar_file_have_the_classes_of_the_members_of_their_name(tmp_path):
+    for name in ("a.tar", "a.tar.gz", "a.tgz"):
+        assert read(Shard(str(write_tar(tmp_path / name, members(IMAGES, LABELS))))) == EXPECTED
+    image, _ = next(iter(Shard(str(tmp_path / "a.tar"))))
+    assert image.name == f"{tmp_path / 'a.tar'}: 0.png"
+
+
+@pytest.mark.parametrize(
+    ("about", "label"),
+    [
+        ([("json", {"class_name": "owl", "id": 3})], ""),
+        ([("json", {"label": "owl"})], ""),
+        ([("json", {"label": "bird", "species": "owl"})], "species"),
+        ([("txt", "owl\n")], ""),
+        ([("txt", "a photo of a bird"), ("cls", "owl")], ""),
+        ([("kind", "owl"), ("cls", "bird")], "kind"),
+    ],
+)
+def test_the_class_is_in_a_member_or_a_key_of_json(tmp_path, about, label):
+    shard = write_tar(tmp_path / "a.tar", [("x/7.png", png(IMAGES[0])), *((f"x/7.{end}", content) for end, content in about)])
+    assert read(Shard(str(shard), label)) == [("owl", 0)]
+
+
+def test_class_numbers_need_a_list_of_names(tmp_path):
+    shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES, ["0", "1", "0", "2"]))))
+    with pytest.raises(
+        InputError, match=r"0\.png in .*a\.tar has the class number 0, and there is no list of names: put classes"
+    ):
+        read(shard)
+    other = tmp_path / "listed"
+    other.mkdir()
+    (other / "classes.txt").write_text("cat\ndog\nowl\n")
+    assert read(Shard(str(write_tar(other / "a.tar", members(IMAGES, ["0", "1", "0", "2"]))))) == EXPECTED
+    with pytest.raises(InputError, match=r"has the class number 3, which is not among the 3 of classes\.txt"):
+        read(Shard(str(write_tar(other / "b.tar", members(IMAGES[:1], ["3"])))))
+
+
+def test_other_members_are_ignored_and_an_image_without_a_class_is_named(tmp_path):
+    extra = [("readme.md", "hello"), ("9.png", png(IMAGES[0])), (".hidden.png", b"")]
+    with pytest.raises(InputError, match=r"9\.png in .*a\.tar has no class: expected a member \.cls, \.json or \.txt"):
+        read(Shard(str(write_tar(tmp_path / "a.tar", [*members(IMAGES, LABELS), *extra]))))
+    with pytest.raises(InputError, match=r"a\.tar has no image"):
+        read(Shard(str(write_tar(tmp_path / "a.tar", [("readme.md", "hello")]))))
+    twice = [("1.png", png(IMAGES[0])), ("1.depth.png", png(IMAGES[0])), ("1.cls", "cat")]
+    with pytest.raises(InputError, match=r"1\.png and 1\.depth\.png in .* are two images of one name"):
+        read(Shard(str(write_tar(tmp_path / "a.tar", twice))))
+
+
+def test_a_parquet_file_has_texts_or_class_labels(tmp_path):
+    assert read(Shard(str(write_parquet(tmp_path / "a.parquet", IMAGES, LABELS)))) == EXPECTED
+    assert read(Shard(str(write_parquet(tmp_path / "b.parquet", IMAGES, [1, 2, 1, 0], ["owl", "cat", "dog"])))) == EXPECTED
+    named = write_parquet(tmp_path / "c.parquet", IMAGES, [0, 0, 0, 0], ["animal"], species=LABELS)
+    assert read(Shard(str(named))) == [("animal", value) for _, value in EXPECTED]
+    assert read(Shard(str(named), "species")) == EXPECTED
+    with pytest.raises(InputError, match=r"c\.parquet has no column 'kind'; it has image, label, species"):
+        read(Shard(str(named), "kind"))
+
+
+def test_a_parquet_file_without_the_columns_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stored = [{"bytes": png(image), "path": None} for image in IMAGES]
+    pq.write_table(pa.table({"image": stored, "label": [0, 1, 0, 2]}), tmp_path / "numbers.parquet")
+    with pytest.raises(InputError, match=r"numbers\.parquet has no column of class names among image, label: expected texts"):
+        read(Shard(str(tmp_path / "numbers.parquet")))
+    pq.write_table(pa.table({"label": LABELS}), tmp_path / "none.parquet")
+    with pytest.raises(InputError, match="must have one column of images; found 0 among the columns label"):
+        read(Shard(str(tmp_path / "none.parquet")))
+    pq.write_table(pa.table({"image": stored, "label": ["cat", None, "cat", "owl"]}), tmp_path / "hole.parquet")
+    with pytest.raises(InputError, match=r"Row 1 of the shard .*hole\.parquet has no class"):
+        read(Shard(str(tmp_path / "hole.parquet")))
+
+
+def test_a_shard_is_read_up_to_its_damage(tmp_path):
+    """A tar file that ends between two members would otherwise pass for a complete one."""
+    whole = write_tar(tmp_path / "whole.tar", members(IMAGES, LABELS)).read_bytes()
+    for length, found in ((512 * 8, 2), (512 * 8 + 700, 2), (512 * 8 + 100, 2), (700, 0)):
+        cut = tmp_path / "cut.tar"
+        cut.write_bytes(whole[:length])
+        seen = []
+        with pytest.raises(
+            DamagedShard, match=r"The shard .*cut\.tar cannot be read (after 1\.png|at all|after 0\.png)"
+        ) as error:
+            seen.extend(iter_into(seen, Shard(str(cut))))
+        assert len(seen) >= found - 1
+        assert str(error.value).endswith("replace it or leave it out.")
+    (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(whole)[:-40])
+    (tmp_path / "none.tar").write_bytes(b"")
+    (tmp_path / "text.tar").write_bytes(b"not an archive" * 100)
+    (tmp_path / "text.parquet").write_bytes(b"not an archive" * 100)
+    parquet = bytearray(write_parquet(tmp_path / "a.parquet", IMAGES, LABELS).read_bytes())
+    parquet[4:40] = bytes(36)
+    (tmp_path / "a.parquet").write_bytes(parquet)
+    for name in ("cut.tar.gz", "none.tar", "text.tar", "text.parquet", "a.parquet", "absent.tar", "absent.parquet"):
+        with pytest.raises(DamagedShard, match=f"The shard .*{name} cannot be read"):
+            read(Shard(str(tmp_path / name)))
+
+
+def iter_into(seen, shard):
+    for item in shard:
+        seen.append(item)
+    return []
+
+
+def test_a_member_that_is_no_image_is_named_with_its_shard(tmp_path):
+    shard = Shard(str(write_tar(tmp_path / "a.tar", [("3.jpg", b"none"), ("3.cls", "cat")])))
+    with pytest.raises(UnreadableImage, match=r"a\.tar: 3\.jpg cannot be read \(not an image in a supported format\)"):
+        read(shard)
+
+
+def names(found):
+    return [[shard.name.rpartition("/")[2] for shard in part] for part in found]
+
+
+def test_shards_are_found_by_file_folder_and_pattern(tmp_path):
+    for name in ("b.tar", "a.tar", "c.parquet", "notes.txt", "d-07.tar", "d-08.tar", "d-09.tar", ".e.tar"):
+        (tmp_path / name).touch()
+    assert names(find_shards(str(tmp_path / "a.tar"))) == [["a.tar"], []]
+    assert names(find_shards(str(tmp_path))) == [["a.tar", "b.tar", "c.parquet", "d-07.tar", "d-08.tar", "d-09.tar"], []]
+    assert names(find_shards(f"{tmp_path}/d-*.tar")) == [["d-07.tar", "d-08.tar", "d-09.tar"], []]
+    assert names(find_shards(f"{tmp_path}/d-{{08..09}}.tar")) == [["d-08.tar", "d-09.tar"], []]
+    assert names(find_shards(f"file://{tmp_path}/d-0[79].tar")) == [["d-07.tar", "d-09.tar"], []]
+    with pytest.raises(InputError, match="No shard fits"):
+        find_shards(f"{tmp_path}/*.zip")
+    assert find_shards(str(tmp_path / "notes.txt")) is None
+    assert find_shards(str(tmp_path / "absent")) is None
+
+
+def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
+    for name in ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-00000-of-00001.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    train, test = find_shards(str(tmp_path))
+    assert (len(train), len(test)) == (2, 1)
+    other = tmp_path / "other"
+    for name in ("train/0.tar", "val/0.tar"):
+        (other / name).parent.mkdir(parents=True)
+        (other / name).touch()
+    assert [[shard.name for shard in part] for part in find_shards(str(other))] == [
+        [f"{other}/train/0.tar"],
+        [f"{other}/val/0.tar"],
+    ]
+
+
+def test_an_archive_next_to_images_is_not_a_data_set(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").touch()
+    (tmp_path / "backup.tar").touch()
+    assert find_shards(str(tmp_path)) is None
+
+
+def test_shards_of_any_file_system_are_read():
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    data = io.BytesIO()
+    write_tar(data, members(IMAGES, ["0", "1", "0", "2"]))
+    memory.pipe({f"/bucket/a-{number:03}.tar": data.getvalue() for number in range(3)})
+    memory.pipe({"/bucket/classes.txt": b"cat\ndog\nowl\n"})
+    for pattern in ("memory://bucket/*.tar", "memory://bucket/a-{000..002}.tar"):
+        train, _ = find_shards(pattern)
+        assert [shard.name.rpartition("/")[2] for shard in train] == ["a-000.tar", "a-001.tar", "a-002.tar"]
+        assert [read(shard) for shard in train] == [EXPECTED] * 3
+    with pytest.raises(InputError, match=r"The shard nowhere://a/b\.tar cannot be read at all"):
+        read(Shard("nowhere://a/b.tar"))
+
+
+def test_shards_are_read_from_the_web(tmp_path):
+    pytest.importorskip("aiohttp")
+    for number in range(2):
+        write_tar(tmp_path / f"a-{number:03}.tar", members(IMAGES, LABELS))
+        write_parquet(tmp_path / f"b-{number:03}.parquet", IMAGES, LABELS)
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        for pattern in ("a-{000..001}.tar", "b-{000..001}.parquet"):
+            train, _ = find_shards(f"{place}/{pattern}")
+            assert [read(shard) for shard in train] == [EXPECTED, EXPECTED]
+        with pytest.raises(DamagedShard, match=r"absent\.tar cannot be read at all"):
+            read(Shard(f"{place}/absent.tar"))
+        server.shutdown()
