@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 from conftest import task
-from on_device import largest, learned
+from on_device import QUICK, largest, learn, learned
 
 from mgclip import MGCLIP, Settings
 from mgclip.bench.shapes import make_backbone
@@ -96,13 +96,14 @@ def test_memory_for_not_even_one_image_is_an_error_with_advice(gpu, icons):
 
 
 def test_images_go_to_the_gpu_from_pinned_memory(gpu, icons, tiny_clip, monkeypatch):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(**QUICK), device=gpu)
     pinned, real = [], Backbone.image_features
     monkeypatch.setattr(
         Backbone,
         "image_features",
         lambda self, pixels, **options: pinned.append(pixels.is_pinned()) or real(self, pixels, **options),
     )
-    model, _ = learned(tiny_clip, icons, gpu, ((0, 1),))
+    learn(model, icons, ((0, 1),))
     model.predict([*icons["x_test"][:3]])
     assert len(pinned) > 3
     assert all(pinned)
