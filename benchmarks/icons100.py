@@ -17,9 +17,10 @@ from naive_learner import NaiveMGCLIP
 
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.pixels import KEEP_BYTES
+from mgclip.experiment.measured_images import prepare_test_images
 from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.task_record import evaluate, prepare_test_images
+from mgclip.experiment.task_record import evaluate
 from mgclip.method.learner import MGCLIP
 
 

@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from small_clip import make_small_clip
 
 # Threads only slow down tensors this small. PyTorch reads this when it is imported, here and in the commands that tests run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MGCLIP_CACHE"] = str(Path(tempfile.mkdtemp(prefix="mgclip-tests-")))  # where the choice of precision is stored
 pytest_plugins = ["layouts", "learned"]
 
 

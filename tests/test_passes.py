@@ -38,31 +38,42 @@ def recipe(clip, method, **changes):
 IMAGES, TESTS = TRAIN * CLASSES, TEST * CLASSES
 # After each task: the test images of all tasks so far and of the next one, if there is one.
 EVALUATED = TESTS * sum(min(t + 2, TASKS) for t in range(TASKS))
+# As long as CLIP is unchanged: each test image once in the run.
+EVALUATED_ONCE = TESTS * TASKS
 STEPS = -(-IMAGES // 5)
 TRIED = 1  # one image and one text, when the CLIP is loaded
 
 
 @pytest.mark.parametrize(
-    ("method", "changes", "trained", "encoded", "texts_trained", "texts"),
+    ("method", "changes", "trained", "encoded", "evaluated", "texts_trained", "texts"),
     [
         # Each training image E times for training and once for the head; each text once per step, and once per task after it.
-        ("mg-clip", {"epochs": 2}, 2 * IMAGES * TASKS, IMAGES * TASKS, 2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS),
-        ("preservation-only", {"epochs": 2}, 2 * IMAGES * TASKS, 0, 2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS),
-        # Nothing is trained: each text once in the run.
-        ("compensation-only", {}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),
-        ("zero-shot", {}, 0, 0, 0, CLASSES * TASKS),
-        ("rapf", {"rapf_epochs": 4}, 0, IMAGES * TASKS, 0, CLASSES * TASKS),
+        (
+            "mg-clip", {"epochs": 2}, 2 * IMAGES * TASKS, IMAGES * TASKS, EVALUATED,
+            2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS,
+        ),
+        (
+            "preservation-only", {"epochs": 2}, 2 * IMAGES * TASKS, 0, EVALUATED,
+            2 * STEPS * CLASSES * TASKS, TASKS * CLASSES * TASKS,
+        ),
+        # CLIP is unchanged: each text once in the run.
+        ("compensation-only", {}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
+        ("mg-clip-analytic", {}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
+        ("zero-shot", {}, 0, 0, EVALUATED_ONCE, 0, CLASSES * TASKS),
+        ("rapf", {"rapf_epochs": 4}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
         # The probe, on the first task: the origin and a measurement per epoch; having run to its end, it was the training.
         (
-            "mg-clip", {"epochs": "auto", "max_epochs": 2, "alpha": 9e9}, 2 * IMAGES * TASKS, IMAGES * (TASKS + 3),
+            "mg-clip", {"epochs": "auto", "max_epochs": 2, "alpha": 9e9}, 2 * IMAGES * TASKS, IMAGES * (TASKS + 3), EVALUATED,
             2 * STEPS * CLASSES * TASKS, 3 * CLASSES + TASKS * CLASSES * TASKS,
         ),
     ],
 )  # fmt: skip
-def test_a_run_makes_exactly_these_passes(tiny_clip, tmp_path, passes, method, changes, trained, encoded, texts_trained, texts):
+def test_a_run_makes_exactly_these_passes(
+    tiny_clip, tmp_path, passes, method, changes, trained, encoded, evaluated, texts_trained, texts
+):
     run(open_run(recipe(tiny_clip, method, **changes), tmp_path / "run"))
     assert passes["images trained"] == trained
-    assert passes["images"] == encoded + EVALUATED + TRIED
+    assert passes["images"] == encoded + evaluated + TRIED
     assert passes["texts trained"] == texts_trained
     assert passes["texts"] == texts + TRIED
     assert passes["longest"] < 20  # cut to the longest prompt

@@ -50,6 +50,10 @@ class ChangedCode(UserWarning):
     """A run was started with other versions of packages, or with other code of a method."""
 
 
+class DamagedFeatures(UserWarning):
+    """A file of kept features is damaged, so its images are encoded again."""
+
+
 class MissingExtra(InputError):
     """An optional dependency is needed and is not installed."""
 

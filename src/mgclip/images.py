@@ -127,17 +127,23 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times as long as the other")
 
 
-def open_image(file: str | os.PathLike[str]) -> Image.Image:
+def open_image(file: str | os.PathLike[str], content: bytes | None = None) -> Image.Image:
     """Open an image file in RGB, as a viewer displays it (``rgb.displayed``).
 
     Args:
         file: The path; ``~/`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
+        content: The bytes of the file, if they were read before.
 
     Raises:
         InputError: If the file does not exist, cannot be read, has an unsupported format or is too large. Names the file.
     """
-    path = os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
-    return _decoded(path, str(file), upright=not isinstance(file, UnrotatedPath))
+    source = in_home(file) if content is None else io.BytesIO(content)
+    return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath))
+
+
+def in_home(file: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the path of a file, with the home folder for ``~/``."""
+    return os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
 
 
 def decode_unrotated(data: bytes, name: str) -> Image.Image:

@@ -85,9 +85,10 @@ def learned(tiny_clip, icons):
 def test_each_test_image_of_a_stream_is_transformed_once(tmp_path, monkeypatch):
     """Memory for all test images together is enough for any number of tasks."""
     from mgclip.clip.transform import Transform
+    from mgclip.experiment.measured_images import prepare_test_images
     from mgclip.experiment.open_run import open_run
     from mgclip.experiment.recipe import load_recipe
-    from mgclip.experiment.task_record import evaluate, prepare_test_images
+    from mgclip.experiment.task_record import evaluate
 
     changes = ["tasks=3", "train_per_class=2", "test_per_class=2", "epochs=1", "head_epochs=1", "methods=zero-shot"]
     opened = open_run(load_recipe("icons100", changes), tmp_path / "run")

@@ -65,7 +65,9 @@ def test_the_method_is_chosen_by_name(tiny_clip, icons):
     x, y = some(icons, [0, 1])
     means = MGCLIPClassifier(tiny_clip, method="simplecil").fit(x, y)
     assert (means.model_.settings.branches, means.model_.settings.compensation) == ("image", "trained")
-    assert MGCLIPClassifier(tiny_clip, settings=SMALL).fit(x, y).model_.settings == Settings(**ANALYTIC, **SMALL)
+    assert MGCLIPClassifier(tiny_clip, settings=SMALL).fit(x, y).model_.settings == Settings(
+        **ANALYTIC, **SMALL, precision="auto"
+    )
     with pytest.raises(InputError, match="ranpac runs on streams only"):
         MGCLIPClassifier(tiny_clip, method="ranpac").fit(x, y)
     with pytest.warns(UserWarning, match="mg-clip-analytic does not use these settings, so they have no effect: head_lr"):
@@ -152,12 +154,12 @@ def test_a_tilde_is_the_home_folder(classifier, icons, tmp_path, monkeypatch):
 )
 def test_settings_may_be_a_mapping_or_settings(tiny_clip, icons, settings):
     x, y = some(icons, [0, 1])
-    expected = Settings(**ANALYTIC, epochs=0, seed=3)
+    expected = Settings(**ANALYTIC, epochs=0, seed=3, precision="auto")
     assert MGCLIPClassifier(tiny_clip, settings=settings).fit(x, y).model_.settings == expected
     if not isinstance(settings, list):
         assert MGCLIP.from_pretrained(tiny_clip, settings=settings).settings == Settings(epochs=0, seed=3)
     changed = MGCLIPClassifier(tiny_clip, settings=settings).set_params(settings__seed=4)
-    assert changed.fit(x, y).model_.settings == Settings(**ANALYTIC, epochs=0, seed=4)
+    assert changed.fit(x, y).model_.settings == Settings(**ANALYTIC, epochs=0, seed=4, precision="auto")
 
 
 @pytest.mark.parametrize("settings", ["epochs=0", [("epochs", 0)], 3, {"epochs": -1}, {"epoch": 1}])

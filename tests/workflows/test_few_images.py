@@ -141,7 +141,7 @@ def test_a_stored_threshold_is_used_by_predict(mgclip, few, tiny_clip):
     [
         ("rank=4", "rank cannot change without training, because it decides how the adapters are trained"),
         ("features=32", "because it decides how the head is computed"),
-        ("prompt='a {}'", "because it decides how images and texts are encoded"),
+        ("prompt='a {}'", "because it decides how texts are encoded"),
         ("memory=10", "because it decides which old images are kept"),
         ("vision_weight=2", "vision_weight has no effect on a model with a solved head: set text_weight"),
         ("branch=text", "did you mean branches"),

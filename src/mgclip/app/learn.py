@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgclip.app.options import Architecture, Changes, CheckpointEvery, Json, Names, NewBase, OnBadImage, Quiet, with_architecture
+from mgclip.app.options import (
+    Architecture,
+    Changes,
+    CheckpointEvery,
+    Json,
+    KeepFeatures,
+    Names,
+    NewBase,
+    OnBadImage,
+    Quiet,
+    with_architecture,
+)
 from mgclip.errors import InputError
 from mgclip.words import count, duration
 
@@ -86,6 +97,7 @@ def learn_command(
     on_bad_image: OnBadImage = "error",
     checkpoint_every: CheckpointEvery = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
+    keep_features: KeepFeatures = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -94,6 +106,7 @@ def learn_command(
     from mgclip.app.display import require_single_process
     from mgclip.app.learn_shards import learn_shards
     from mgclip.app.streams import print_json
+    from mgclip.saving.kept_features import KeptFeatures
     from mgclip.stream.shards import find_shards
     from mgclip.workflows.learn_job import read_job
 
@@ -107,7 +120,9 @@ def learn_command(
         "skip_unreadable": on_bad_image == "skip",
     }
     if shards := find_shards(folder, label=label):
-        _check_for_shards(folder, {"--merge-names": merge_names, "--photos": photos, "--retention": retention})
+        _check_for_shards(
+            folder, {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
+        )
         shards = _with_tests(shards, test, label) if test else shards
         learned = learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         if learned is not None and (as_json or not quiet):
@@ -116,6 +131,7 @@ def learn_command(
     if label:
         raise InputError(f"--label is for shards, and {folder} has none: leave it out.")
     require_single_process("learn")
+    kept = None if keep_features is None else KeptFeatures(keep_features)
     job = read_job(
         Path(folder),
         model,
@@ -125,6 +141,7 @@ def learn_command(
         retention=retention,
         merge_names=merge_names,
         photos=photos,
+        kept=kept,
         ask=_ask_to_merge,
     )
     if dry_run:

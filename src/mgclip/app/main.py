@@ -30,9 +30,9 @@ from mgclip.app import (
 )
 from mgclip.app.options import Command, with_device
 from mgclip.app.paths import with_home
-from mgclip.app.streams import prepare_streams
+from mgclip.app.streams import prepare_streams, show_log
 from mgclip.app.studio import command as studio
-from mgclip.errors import AlikeTexts, ChangedCode, MGCLIPError
+from mgclip.errors import AlikeTexts, ChangedCode, DamagedFeatures, MGCLIPError
 
 app = typer.Typer(
     name="mgclip",
@@ -90,6 +90,7 @@ _debug = False
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what was chosen for this machine.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, help="Print the version and exit.")] = False,
     as_json: Annotated[
         bool,
@@ -98,6 +99,8 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
+    if verbose:
+        show_log()
     if as_json:
         raise typer.BadParameter("before a command it applies to --version only: put it after the command.", param_hint="--json")
 
@@ -111,7 +114,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show a warning of the package as one line, and any other warning as Python does."""
-    if not issubclass(category, AlikeTexts | ChangedCode):
+    if not issubclass(category, AlikeTexts | ChangedCode | DamagedFeatures):
         return _python_shows_warning(message, category, filename, lineno, file, line)
     from mgclip.app.display import screen
 

@@ -37,6 +37,10 @@ CheckpointEvery = Annotated[
 ]
 Changes = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of a new model, such as rank=4.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or cuda:N; default: a GPU if there is one.")]
+KeepFeatures = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep features of images under the unchanged CLIP in this folder, and use those in it."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing, except the result of --json.")]
 

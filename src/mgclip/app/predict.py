@@ -71,8 +71,10 @@ def predict_command(
         skipped.append(file)
         screen.print(f"skipped: {file} ({reason})")
 
+    learner = load_learner(model, base=base or None)
+    learner.backbone.expect(total or 0, batch=batch or learner.settings.encode_batch_size)
     answers = predict_files(
-        load_learner(model, base=base or None),
+        learner,
         files,
         top=top,
         candidates=[text.strip() for text in candidates.split(",")] if candidates else [],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import Json, Quiet
+from mgclip.app.options import Json, KeepFeatures, Quiet
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError
 
@@ -33,6 +33,7 @@ def reproduce_command(
     ] = "",
     twin: Annotated[bool, typer.Option("--twin", help="Run the twin of each recipe on icons100 instead.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default: runs/TABLE.")] = None,
+    keep_features: KeepFeatures = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,7 +60,7 @@ def reproduce_command(
 
     quiet = quiet or not is_main()
     try:
-        summaries = [_run(run, quiet=quiet) for run in runs]
+        summaries = [_run(run, keep_features, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
         screen.print("Stopped. Finished runs and tasks are saved: run the same command again to resume.")
         raise typer.Exit(1) from None
@@ -92,7 +93,7 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
+def _run(planned: TableRun, keep_features: Path | None, *, quiet: bool) -> dict[str, Summary]:
     """The summaries of a run of the table. It is started, or resumed, if it has not finished."""
     from mgclip.app.display import RunDisplay, screen
     from mgclip.experiment.reproduce import finished
@@ -106,7 +107,8 @@ def _run(planned: TableRun, *, quiet: bool) -> dict[str, Summary]:
 
     if not quiet:
         screen.print(f"{planned.recipe.name}  {planned.change}  {planned.folder.name.replace('-', ' ')}")
-    opened = open_run(planned.recipe, planned.folder, resume=(planned.folder / RECIPE).is_file())
+    resume = (planned.folder / RECIPE).is_file()
+    opened = open_run(planned.recipe, planned.folder, resume=resume, keep_features=keep_features)
     with RunDisplay(len(opened.stream) * len(planned.recipe.methods), quiet=quiet) as display:
         return run(opened, on_step=display.on_step, on_task=display.on_task)
 

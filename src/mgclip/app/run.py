@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import CheckpointEvery, Json, Quiet
+from mgclip.app.options import CheckpointEvery, Json, KeepFeatures, Quiet
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.words import count
@@ -32,6 +32,7 @@ def run_command(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     checkpoint_every: CheckpointEvery = 100,
+    keep_features: KeepFeatures = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,10 +54,11 @@ def run_command(
 
     quiet = quiet or not is_main()
     with opening_images(quiet=quiet) as on_images:
-        opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images)
+        opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images, keep_features=keep_features)
     if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
         screen.print(note)
-    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else [])])
+    kept = [] if keep_features is None else ["--keep-features", str(keep_features)]
+    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else []), *kept])
     summaries = _run(opened, again, checkpoint_every=checkpoint_every, quiet=quiet)
     if not is_main():
         return

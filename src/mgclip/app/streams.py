@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,13 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
         return codecs.lookup_error("backslashreplace")(error)
+
+
+def show_log() -> None:
+    """Show what the package logs, such as the precision that was chosen for this machine, on standard error."""
+    log = logging.getLogger("mgclip")
+    log.handlers = [logging.StreamHandler(sys.stderr)]
+    log.setLevel(logging.INFO)
 
 
 def discard_output() -> None:

@@ -110,18 +110,24 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
 
 
 def adapters_have_effect(backbone: Backbone) -> bool:
-    """Whether the adapters change any feature: they do not before they are trained, because each B is zero."""
+    """Whether the adapters change any feature: they do not if they are disabled, or before they are trained, because each B is
+    zero.
+    """
+    if not backbone.adapters_enabled:
+        return False
     return any(bool(weight.any()) for name, weight in adapter_weights(backbone) if name.endswith(".B"))
 
 
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
     """Disable the adapters in a ``with`` block, so that the backbone computes the features of the pre-trained CLIP."""
+    enabled, backbone.adapters_enabled = backbone.adapters_enabled, False
     try:
         with backbone.peft_model.disable_adapter():
             backbone.weights_changed()
             yield
     finally:
+        backbone.adapters_enabled = enabled
         backbone.weights_changed()
 
 

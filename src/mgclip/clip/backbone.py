@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import family
-from mgclip.clip.compute import Compute, Precision, fitting_micro_batch, retry_halving
+from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
+from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, retry_halving
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
+
+if TYPE_CHECKING:
+    from mgclip.clip.encoding_tower import EncodingTower
 
 P = ParamSpec("P")
 Encode = Callable[Concatenate["Backbone", Tensor, P], Tensor]
@@ -55,6 +59,7 @@ class Backbone:
         peft_model: The model with its adapters, once they are attached.
         compute: Precision and micro-batch.
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
+        adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -67,6 +72,9 @@ class Backbone:
     compute: Compute = field(default_factory=Compute)
     model_number: int = 0
     weights_number: int = 0
+    adapters_enabled: bool = True
+    _choice: Choice | None = field(default=None, init=False, repr=False)
+    _encoding: tuple[int, int, EncodingTower] | None = field(default=None, init=False, repr=False)
 
     def weights_changed(self) -> None:
         """Record that the adapters have changed."""
@@ -116,18 +124,45 @@ class Backbone:
         """
         return Transform.of(self.processor)
 
+    @property
+    def choice(self) -> Choice | None:
+        """What was measured to choose the precision of the image tower; None if the precision was given."""
+        if self._choice is None and self.compute.auto:
+            self._choice = choose_precision(self)
+        return self._choice if self.compute.auto else None
+
+    @property
+    def image_precision(self) -> Precision:
+        """The arithmetic of the image tower."""
+        return self.compute.precision if self.choice is None else self.choice.precision
+
     @_in_parts_that_fit
     def image_features(self, pixels: Tensor, *, normalise: bool = True, representation: Representation = "projected") -> Tensor:
         """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2).
 
         Only projected features may be left as they are.
         """
+        projected, pooled = self._projected_and_pooled(pixels)
+        return represent(projected, pooled, representation) if normalise else projected
+
+    @_in_parts_that_fit
+    def both_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of transformed images ``(b, 3, size, size)`` uint8 next to those before the projection,
+        ``(b, d + w)``, neither normalised: everything that a representation needs.
+        """
+        return torch.cat(self._projected_and_pooled(pixels), dim=-1)
+
+    def _projected_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of the image tower after its projection ``(b, d)`` and before it ``(b, w)``, in float32."""
         mean, std = self._mean_std
         values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
-        with self.compute.autocast(self.device), self.compute.no_tf32_convolutions(self.device):
+        precision = self.image_precision
+        if self.compute.auto and precision == "bfloat16" and not torch.is_grad_enabled():
+            return self._encoding_tower()(values)
+        with self.compute.autocast(self.device, precision), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
-            features: Tensor = family.projections(self.model)[0](pooled).float()  # [b, w] -> [b, d]
-        return represent(features, pooled.float(), representation) if normalise else features
+            projected = family.projections(self.model)[0](pooled)  # [b, w] -> [b, d]
+        return projected.float(), pooled.float()
 
     def in_text_space(self, features: Tensor, representation: Representation) -> Tensor:
         """Return the normalised projected features ``(n, d)`` of images from those in a representation."""
@@ -137,6 +172,22 @@ class Backbone:
             return part_of_both(features, "projected", self.feature_dim)
         projected: Tensor = family.projections(self.model)[0](features)  # linear without a constant, so lengths do not matter
         return torch.nn.functional.normalize(projected, dim=-1)
+
+    def expect(self, images: int, *, batch: int) -> None:
+        """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""
+        if self.choice is None or self.choice.precision != "bfloat16" or images < PAYS * self.choice.bfloat16:
+            return
+        tower = self._encoding_tower()
+        if tower.batch != batch:
+            tower.compile(batch, self.image_size)
+
+    def _encoding_tower(self) -> EncodingTower:
+        """The copy of the image tower with the current adapters."""
+        from mgclip.clip.encoding_tower import EncodingTower  # it imports the adapters, which import this
+
+        if self._encoding is None or self._encoding[:2] != (self.model_number, self.weights_number):
+            self._encoding = self.model_number, self.weights_number, EncodingTower(self)
+        return self._encoding[2]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids ``(n, length)`` of texts. Texts that are too long are cut.
@@ -170,17 +221,17 @@ class Backbone:
             features: Tensor = family.projections(self.model)[1](pooled).float()  # [n, w] -> [n, d]
         return torch.nn.functional.normalize(features, dim=-1)
 
-    def configure(self, *, precision: Precision, micro_batch: int | None, compiled: bool, checkpointing: bool) -> None:
+    def configure(self, *, precision: ChosenPrecision, micro_batch: int | None, compiled: bool, checkpointing: bool) -> None:
         """Set how to compute from now on.
 
         Args:
-            precision: Floating-point type of the towers.
+            precision: Floating-point type of the towers; with ``auto``, that of the image tower is chosen when it is first used.
             micro_batch: Images per forward and backward pass; None estimates how many fit into memory.
             compiled: Compile both towers at their next use.
             checkpointing: Keep only the input of each layer for the backward pass, and compute the rest again.
         """
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
-        self.compute = Compute(precision, micro_batch or fitting)
+        self.compute = Compute("float32" if precision == "auto" else precision, micro_batch or fitting, auto=precision == "auto")
         towers = (self.model.vision_model, self.model.text_model)
         _switch_checkpointing(self.model, checkpointing)
         for tower in towers:

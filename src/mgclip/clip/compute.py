@@ -13,6 +13,7 @@ from mgclip.clip.ambient import EXACT_FLOAT32
 from mgclip.errors import MGCLIPError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+ChosenPrecision = Literal["float32", "bfloat16", "float16", "auto"]
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Result = TypeVar("Result")
 
@@ -33,10 +34,13 @@ class Compute:
     precision: Precision = "float32"
     micro_batch: int = 1 << 30
     encode_batch: int = 1 << 30
+    auto: bool = False
+    """Whether the image tower runs in the precision that is fastest on this machine; the text tower runs in ``precision``."""
 
-    def autocast(self, device: torch.device) -> Any:
-        """Return the context in which the towers run."""
-        return torch.autocast(device.type, DTYPES[self.precision], enabled=self.precision != "float32")
+    def autocast(self, device: torch.device, precision: Precision | None = None) -> Any:
+        """Return the context in which the towers run, or the image tower if it has another ``precision``."""
+        precision = precision or self.precision
+        return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
 
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
+from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
-from mgclip.clip.representation import Representation
+from mgclip.clip.representation import Representation, represent
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
+
+
+class FeatureStore(Protocol):
+    """Keeps features of images under the pre-trained CLIP (``saving/kept_features.py``)."""
+
+    def features(self, backbone: Backbone, pixels: PreparedImages, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield what ``backbone.both_features`` returns for the images at each part ``(b,)`` of positions."""
 
 
 class Encoder:
@@ -29,6 +38,8 @@ class Encoder:
 
     Attributes:
         on_images: Called after each batch of images with their number, unless it is None.
+        kept: Where features of the pre-trained CLIP are kept, unless it is None. It is used as long as the adapters have no
+            effect.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class Encoder:
         self.templates = [prompt] if isinstance(prompt, str) else list(prompt)
         self._model_number, self._weights_number = backbone.model_number, backbone.weights_number
         self.on_images: Callable[[int], None] | None = None
+        self.kept: FeatureStore | None = None
         self._texts: dict[str, Tensor] = {}
         self._latest: tuple[tuple[str, ...], Tensor] | None = None
 
@@ -90,14 +102,27 @@ class Encoder:
         if len(pixels) == 0:
             return empty
         indices = torch.arange(len(pixels))
-        parts = (parallel.shard(indices) if shared else indices).split(self.batch_size)
+        own = parallel.shard(indices) if shared else indices
+        self.backbone.expect(len(own), batch=self.batch_size)
         features = []
-        for part, prepared in prefetch(pixels.batch, (part for part in parts if len(part))):
-            features.append(self.batch(prepared))
-            if self.on_images is not None:
-                self.on_images(len(part))
+        with closing(self._parts(pixels, [part for part in own.split(self.batch_size) if len(part)])) as parts:
+            for part in parts:
+                features.append(part)
+                if self.on_images is not None:
+                    self.on_images(len(part))
         encoded = torch.cat([empty, *features])  # a process may have no images
         return parallel.gather_rows(encoded) if shared else encoded
+
+    def _parts(self, pixels: PreparedImages, parts: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """Yield the features of the images at each part of positions."""
+        if self.kept is None or adapters_have_effect(self.backbone):
+            for _, prepared in prefetch(pixels.batch, parts):
+                yield self.batch(prepared)
+        else:
+            sizes = [self.backbone.feature_dim, self.backbone.image_dim("pre-projection")]
+            for features in self.kept.features(self.backbone, pixels, parts):
+                projected, pooled = features.split(sizes, dim=-1)
+                yield represent(projected, pooled, self.representation) if self.normalise else projected
 
     def batch(self, pixels: Tensor) -> Tensor:
         """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, in one pass."""

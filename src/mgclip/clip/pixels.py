@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.images import thread_count, to_rgb
+from mgclip.images import UnrotatedPath, in_home, open_image, thread_count, to_rgb
 
 KEEP_BYTES = 2 << 30
 """Memory for the transformed images of a set. Images that do not fit are transformed at every use."""
@@ -24,6 +27,9 @@ Loaded = TypeVar("Loaded")
 
 GROUP = 4
 """Images that a thread opens and transforms per task."""
+
+KEY = 16
+"""Bytes of the key of an image."""
 
 
 class MemoryBudget:
@@ -61,6 +67,7 @@ class PreparedImages:
         self._row = torch.full((len(images),), -1)  # the row of each image in _kept, or -1
         self._lock = Lock()
         self.marks: Tensor | None = None
+        self._keys: NDArray[np.bytes_] | None = None
 
     @classmethod
     def of(cls, transformed: Tensor) -> PreparedImages:
@@ -87,6 +94,27 @@ class PreparedImages:
                 assert self._kept is not None
                 self.marks[position] = _mark(self._kept[self._row[position]])
         return self.marks
+
+    def keys(self, indices: Tensor) -> NDArray[np.bytes_]:
+        """Return a key of each image at ``indices`` ``(b,)``, 16 bytes that differ if the transformed images may differ.
+
+        The key of a file is a digest of its bytes, so the file is read and not decoded. An image that is not a file is prepared,
+        and the digest is that of its transformed pixels. An image that was prepared keeps the key of what was prepared.
+        """
+        if self._keys is None:
+            self._keys = np.zeros(len(self), dtype=f"S{KEY}")
+            for position in torch.nonzero(self._row >= 0)[:, 0].tolist():
+                assert self._kept is not None
+                self._keys[position] = _pixel_key(self._kept[self._row[position]])
+        wanted = indices.numpy()
+        new = wanted[self._keys[wanted] == b""]
+        if len(new) and isinstance(self.images[0], str | os.PathLike):
+            self._keys[new] = list(_pool().map(lambda position: _content(self.images[position])[1], new))
+            new = new[self._keys[new] == b""]
+        if len(new):
+            self.batch(torch.from_numpy(new))  # an image that cannot be read raises its error here
+        found: NDArray[np.bytes_] = self._keys[wanted]
+        return found
 
     def batch(self, indices: Tensor) -> Tensor:
         """Return the images at ``indices`` ``(b,)`` as ``(b, 3, size, size)`` uint8."""
@@ -136,9 +164,14 @@ class PreparedImages:
         return batch
 
     def _prepare_one(self, position: int) -> Tensor:
-        image = self.transform([to_rgb(self.images[position])])[0]
+        item, content, key = self.images[position], None, b""
+        if self._keys is not None:  # the key must be that of the bytes that are decoded
+            content, key = _content(item)
+        image = self.transform([to_rgb(item) if content is None else open_image(item, content)])[0]
         if self.marks is not None:
             self.marks[position] = _mark(image)
+        if self._keys is not None:
+            self._keys[position] = key or _pixel_key(image)
         return image
 
 
@@ -146,6 +179,23 @@ def _mark(pixels: Tensor) -> int:
     """A fingerprint of 64 bits of the pixels of one image."""
     digest = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def _pixel_key(pixels: Tensor) -> bytes:
+    """The key of an image that is not a file."""
+    return hashlib.blake2b(pixels.numpy().tobytes(), digest_size=KEY, person=b"pixels").digest()
+
+
+def _content(item: Any) -> tuple[bytes | None, bytes]:
+    """The bytes of an image file and their key; None and an empty key if the item is not a file that can be read."""
+    if not isinstance(item, str | os.PathLike):
+        return None, b""
+    try:
+        content = Path(in_home(item)).read_bytes()
+    except (OSError, ValueError):
+        return None, b""
+    kind = b"unrotated" if isinstance(item, UnrotatedPath) else b"file"
+    return content, hashlib.blake2b(content, digest_size=KEY, person=kind).digest()
 
 
 def pinned(pixels: Tensor) -> Tensor:

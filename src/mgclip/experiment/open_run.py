@@ -20,6 +20,7 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.make import Learner, classifier_of, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
+from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.store import check_writable
 from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, load_dataset
@@ -109,7 +110,8 @@ def _limited_data(recipe: Recipe, source: DomainData) -> Dataset:
 class OpenRun:
     """A run that is about to start or resume. Everything that could be wrong has been checked.
 
-    ``held_out``: data sets to measure retention on; ``skipped``: images that cannot be read and that ``stream`` is without.
+    ``held_out``: data sets to measure retention on; ``skipped``: images that cannot be read and that ``stream`` is without;
+    ``kept``: where features of images are kept, if anywhere.
     """
 
     recipe: Recipe
@@ -118,10 +120,13 @@ class OpenRun:
     backbone: Backbone
     held_out: Mapping[str, HeldOut]
     skipped: Sequence[Skipped] = ()
+    kept: KeptFeatures | None = None
 
     def learner(self, method: str, saved: Path | None = None) -> Learner:
         """A learner of a method of this run, new or loaded from ``saved``."""
-        return make_learner(method, self.backbone, self.recipe.settings(), self.recipe.own, saved)
+        learner = make_learner(method, self.backbone, self.recipe.settings(), self.recipe.own, saved)
+        learner.encoder.kept = self.kept
+        return learner
 
     def skipped_in(self, method: str, task: Task) -> list[SkippedImage]:
         """The images that were skipped in a task of a method, for its record."""
@@ -148,13 +153,28 @@ def _readable(sets: Mapping[str, Dataset], skipped: Sequence[Skipped]) -> dict[s
     return left
 
 
-def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: OnImages = lambda done, total: None) -> OpenRun:
+def open_run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_images: OnImages = lambda done, total: None,
+    keep_features: Path | None = None,
+) -> OpenRun:
     """Load data and CLIP. Then create the folder of the run, or check that the existing one belongs to the recipe.
+
+    Args:
+        recipe: The recipe.
+        folder: The folder of the run.
+        resume: Whether to resume the run in it.
+        on_images: Called while images are opened to find unreadable ones.
+        keep_features: A folder for features of images under the pre-trained CLIP, which are then computed once.
 
     Raises:
         InputError: If data or CLIP cannot be loaded, the folder is used, or its run has another recipe. Nothing was written.
     """
     check_loggers(recipe.log_with)
+    kept = None if keep_features is None else KeptFeatures(keep_features)
     _check_folder(recipe, folder, resume=resume)
     stream = build_stream(recipe)
     digest = fingerprint(stream)
@@ -174,7 +194,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False, on_images: O
             classifier_of(method)  # raises an error for what cannot be one
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, sum(len(task.names) for task in stream))
-    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped)
+    opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped, kept)
     test_bytes = sum(len(task.test.labels) for task in stream) * 3 * opened.backbone.image_size**2
     encoder = opened.learner("mg-clip").encoder  # also checks the settings of the adapters
     keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.pixels import MemoryBudget, PreparedImages
+from mgclip.clip.pixels import MemoryBudget
+from mgclip.experiment.measured_images import MeasuredImages
 from mgclip.experiment.schemas import Retained
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.data import Dataset
@@ -23,7 +24,7 @@ class HeldOut:
     """A data set that is never trained on, with its images prepared once for all methods."""
 
     data: Dataset
-    pixels: PreparedImages
+    images: MeasuredImages
 
 
 def load_held_out(paths: Mapping[str, str | None], *, test_per_class: int) -> dict[str, Dataset]:
@@ -40,13 +41,13 @@ def load_held_out(paths: Mapping[str, str | None], *, test_per_class: int) -> di
 def prepare_held_out(sets: Mapping[str, Dataset], encoder: Encoder, *, keep_bytes: int) -> dict[str, HeldOut]:
     """Prepare the test images of data sets, at most ``keep_bytes`` of them in memory."""
     room = MemoryBudget(keep_bytes)
-    return {name: HeldOut(data, encoder.pixels(data.test.images, room)) for name, data in sets.items()}
+    return {name: HeldOut(data, MeasuredImages(encoder.pixels(data.test.images, room))) for name, data in sets.items()}
 
 
 @torch.no_grad()
 def zero_shot_accuracy(learner: Learner, held_out: HeldOut) -> float:
     """Share of the test images that the text branch assigns to the right class, among all classes of the data set."""
-    features = learner.encoder.images(held_out.pixels, shared=True)
+    features = held_out.images.features(learner)
     names, labels = held_out.data.class_names, torch.from_numpy(held_out.data.test.labels)
     right = 0
     for part, expected in zip(features.split(LOGITS_AT_ONCE), labels.split(LOGITS_AT_ONCE), strict=True):

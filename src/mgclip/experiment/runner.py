@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.clip import parallel
-from mgclip.clip.pixels import KEEP_BYTES, PreparedImages
+from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.loggers import Log
+from mgclip.experiment.measured_images import MeasuredImages, prepare_test_images
 from mgclip.experiment.open_run import OpenRun
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
-from mgclip.experiment.task_record import evaluate, prepare_test_images, shots, trained
+from mgclip.experiment.task_record import evaluate, shots, trained
 from mgclip.method.baselines.make import Learner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.stream.tasks import join_tasks, trained_classes
@@ -29,6 +30,14 @@ MODEL = "model"
 
 OnTask = Callable[[str, int, int, Record], None]
 """Called after each task with the method, the number of tasks done, the number of all tasks, and the record."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The test images of each task, and its training images if methods share them."""
+
+    tests: Sequence[MeasuredImages]
+    train: Sequence[PreparedImages] = ()
 
 
 @dataclass(frozen=True)
@@ -65,14 +74,14 @@ def run(
         Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
     callbacks = _Callbacks(on_step, on_task, checkpoint_every, stop)
-    tests = prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES)
+    images = _Images(prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES), _shared_training_images(opened))
     finished = {method: read_run_file(Summary, opened.folder / method / run_folder.SUMMARY) for method in opened.recipe.methods}
     untuned, summaries = {}, {}
     if not all(finished.values()):
         zero_shot = opened.learner("zero-shot")
         untuned = {name: zero_shot_accuracy(zero_shot, part) for name, part in opened.held_out.items()}
     for method in opened.recipe.methods:
-        summaries[method] = finished[method] or _run_method(opened, method, tests, untuned, callbacks)
+        summaries[method] = finished[method] or _run_method(opened, method, images, untuned, callbacks)
     if parallel.is_main():
         write_json(opened.folder / run_folder.SUMMARY, summaries)
     return summaries
@@ -81,7 +90,7 @@ def run(
 def _run_method(
     opened: OpenRun,
     method: str,
-    tests: Sequence[PreparedImages],
+    images: _Images,
     untuned: Mapping[str, float],
     callbacks: _Callbacks,
 ) -> Summary:
@@ -89,7 +98,9 @@ def _run_method(
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
-        tests = prepare_test_images(opened.backbone, stream, 0)  # they are used only once
+        images = _Images(prepare_test_images(opened.backbone, stream, 0))  # they are used only once
+    elif not leaves_clip_unchanged(method, opened.recipe.settings()):
+        images = _Images(images.tests)  # training takes the memory for transformed images for one task at a time
     learner, done = _resume(opened, method, folder)
     checkpoints = TaskCheckpoints(folder, callbacks.checkpoint_every, callbacks.stop)
     parallel.wait()  # until every process has read what one of them is about to write
@@ -104,14 +115,17 @@ def _run_method(
 
     answers = None
     for task in stream[len(done) :]:
+        train = images.train[task.index] if images.train else task.train.images
         labels, classes = trained_classes(stream, task)
         names, texts = list(classes), list(classes.values())
         started = time.monotonic()
-        learned = learner.learn(task.train.images, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
+        learned = learner.learn(train, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
-        measured, answers = evaluate(learner, stream, task, tests, task_known=opened.recipe.task_known)
+        measured, answers = evaluate(learner, stream, task, images.tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
+        if opened.backbone.choice is not None:
+            record["precision"] = opened.backbone.choice.precision
         if opened.recipe.imbalance > 1:
             record["shots"] = shots(stream, task, answers)
         if opened.recipe.on_bad_image == "skip":
@@ -127,7 +141,7 @@ def _run_method(
         done.append(record)
         callbacks.on_task(method, len(done), len(stream), record)
     if answers is None:  # the run was stopped after its last task
-        _, answers = evaluate(learner, stream, stream[-1], tests, task_known=opened.recipe.task_known)
+        _, answers = evaluate(learner, stream, stream[-1], images.tests, task_known=opened.recipe.task_known)
     if parallel.is_main():
         write_final(folder, stream, answers)
     summary = run_folder.summarise(done)
@@ -137,6 +151,17 @@ def _run_method(
         write_json(folder / run_folder.SUMMARY, summary)
     log.end()
     return summary
+
+
+def _shared_training_images(opened: OpenRun) -> list[PreparedImages]:
+    """The training images of each task, for all methods that leave the CLIP unchanged, so that each image is identified once.
+
+    Without kept features there are none.
+    """
+    if opened.kept is None:
+        return []
+    room = MemoryBudget(KEEP_BYTES)
+    return [PreparedImages(task.train.images, opened.backbone.transform, room) for task in opened.stream]
 
 
 def _log(opened: OpenRun, method: str, tasks: int) -> Log:

@@ -124,9 +124,12 @@ class AdapterDecision(TypedDict):
 
 
 class Trained(TypedDict):
-    """How a task was trained: the epochs of the adapters, the probe if there was one, and what was decided about the adapters."""
+    """How a task was trained: the epochs of the adapters, the probe if there was one, what was decided about the adapters; and
+    the precision of the image tower if it was chosen by measuring.
+    """
 
     epochs: Count
+    precision: NotRequired[str]
     probe: NotRequired[ProbeRecord]
     adapters: NotRequired[AdapterDecision]
     representation: NotRequired[Representation]

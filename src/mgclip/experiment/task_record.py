@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgclip.clip.backbone import Backbone
-from mgclip.clip.pixels import MemoryBudget, PreparedImages
 from mgclip.experiment.branch_answers import BranchAnswers, answer, join
 from mgclip.experiment.domain_answers import accuracy_per_domain, answer_in_domains
+from mgclip.experiment.measured_images import MeasuredImages
 from mgclip.experiment.metrics import by_shots
 from mgclip.experiment.schemas import AdapterDecision, Measured, Shots, Trained
 from mgclip.method.baselines.make import Learner
@@ -22,15 +21,9 @@ from mgclip.stream.domains import domains_of
 from mgclip.stream.tasks import Task, training_counts
 
 
-def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[PreparedImages]:
-    """The test images of each task, prepared. At most ``keep_bytes`` of all of them are kept in memory."""
-    room = MemoryBudget(keep_bytes)
-    return [PreparedImages(task.test.images, backbone.transform, room) for task in stream]
-
-
 @torch.no_grad()
 def evaluate(
-    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[PreparedImages], *, task_known: bool = False
+    learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[MeasuredImages], *, task_known: bool = False
 ) -> tuple[Measured, BranchAnswers]:
     """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
     them. ``task_known``: in a stream of several data sets, only classes of its own data set compete for an image.
@@ -40,7 +33,7 @@ def evaluate(
     """
 
     def features(which: Task) -> tuple[Tensor, Tensor]:
-        encoded = learner.encoder.images(tests[which.index], shared=True)
+        encoded = tests[which.index].features(learner)
         return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
 
     for each in stream:  # always one task at a time, because a batch of another size rounds differently

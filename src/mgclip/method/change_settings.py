@@ -14,11 +14,11 @@ from mgclip.method.settings import RUNTIME_SETTINGS, Settings
 from mgclip.method.solved_head import LogitsOver
 from mgclip.words import count
 
-CHANGEABLE = ("branches", "vision_weight", "text_weight", "fusion", "unknown_below", *sorted(RUNTIME_SETTINGS))
+CHANGEABLE = ("branches", "vision_weight", "text_weight", "fusion", "unknown_below", "precision", *sorted(RUNTIME_SETTINGS))
 """The settings that need no training."""
 
 REASONS = {
-    "it decides how images and texts are encoded": {"prompt", "precision"},
+    "it decides how texts are encoded": {"prompt"},
     "it decides how the head is computed": {
         *("compensation", "representation", "features", "kernel", "class_balance", "gamma", "bank_per_class"),
         *("head_epochs", "head_lr", "head_batch_size", "seed"),

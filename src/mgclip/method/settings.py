@@ -112,8 +112,9 @@ class Settings(CheckedSettings):
     """Images per pass in training; null: as many as should fit, fewer when memory runs out. Changes results by rounding only."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, several times the images per pass."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the towers. Everything published is float32."""
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """Arithmetic of the towers. Everything published is float32. ``auto``: the image tower in float32 or bfloat16, whichever is
+    measured to be faster on this machine, and the text tower in float32."""
     compile: bool = False
     """Compile both towers with ``torch.compile`` at their first use."""
 

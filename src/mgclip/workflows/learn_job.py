@@ -14,6 +14,7 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved, read_manifest
 from mgclip.workflows.advice import advice
@@ -45,6 +46,7 @@ class LearnJob:
         retention: Images of classes never trained on.
         skipped: Images that cannot be read, and why.
         photos: Where held-out images are now, if they have moved.
+        kept: Where features of images are kept, if anywhere.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class LearnJob:
     retention: Mapping[str, list[Path]]
     skipped: list[SkippedImage]
     photos: Path | None = None
+    kept: KeptFeatures | None = None
 
     def plan(self, on_images: Callable[[int, int], None] = lambda done, total: None) -> tuple[MGCLIP, Plan]:
         """Load or make the model, and plan; ``on_images`` is that of ``make_plan``.
@@ -66,6 +69,7 @@ class LearnJob:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
         model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
+        model.encoder.kept = self.kept
         held_out = read_held_out(self.model, *([self.photos] if self.photos else []), self.folder)
         plan = make_plan(
             model,
@@ -169,6 +173,7 @@ def read_job(
     skip_unreadable: bool = False,
     merge_names: bool = False,
     photos: Path | None = None,
+    kept: KeptFeatures | None = None,
     ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
@@ -196,4 +201,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos)
+    return LearnJob(folder, model, base, given, method, like, source, hold_out, retained, skipped, photos, kept)

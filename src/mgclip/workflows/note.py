@@ -39,11 +39,12 @@ class TextMeasures(TypedDict):
 
 
 class Remarks(TypedDict, total=False):
-    """Known classes that learned more images, images that were left out, what is not used or not measured, and what was decided
-    about the adapters.
+    """Known classes that learned more images, images that were left out, what is not used or not measured, what was decided about
+    the adapters, and the precision of the image tower if it was chosen by measuring.
     """
 
     adapters: AdapterDecision
+    precision: str
     grown: list[str]
     skipped: list[SkippedImage]
     notes: list[str]

@@ -223,6 +223,14 @@ def method_settings(method: str, settings: Settings) -> Settings:
     return settings.model_copy(update={**memory, **found.changes})
 
 
+def leaves_clip_unchanged(method: str, settings: Settings) -> bool:
+    """Whether a method learns from features of the pre-trained CLIP only, with the settings of a recipe. A method with a
+    classifier of its own is taken for one that does, although it may train adapters.
+    """
+    own = method_settings(method, settings)
+    return METHODS[method].frozen or own.adapt == "never" or own.epochs == 0
+
+
 def can_grow(method: str, settings: Settings) -> bool:
     """Whether a method can learn more images of classes that it knows, or learns everything at once.
 
@@ -236,6 +244,8 @@ def can_grow(method: str, settings: Settings) -> bool:
 
 def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a new model that people teach with their own images.
+
+    A model that only encodes images does so in the precision that is fastest on the machine, unless another one is given.
 
     Args:
         method: The name of its method; ``""`` for ``NEW_MODELS``.
@@ -258,7 +268,9 @@ def settings_of_new_model(method: str, given: Mapping[str, Any]) -> dict[str, An
             f"{method} learns all classes at once, so a model could not learn more: choose mg-clip and one folder of all classes."
         )
     memory = {"memory": MEMORY} if found.replays else {}
-    return {**memory, **found.changes, **given}
+    settings = {**memory, **found.changes, **given}
+    only_encodes = settings.get("adapt") == "never" or settings.get("epochs") == 0
+    return {"precision": "auto", **settings} if only_encodes else settings
 
 
 def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:

@@ -1,0 +1,170 @@
+"""``precision: auto``: float32 or bfloat16, whichever this machine encodes images faster in.
+
+Processors and GPUs with matrix units for bfloat16 multiply several times faster in it than in float32. Others are no faster, or
+slower, and their names do not tell, so it is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mgclip.clip import parallel
+from mgclip.clip.compute import Compute, Precision
+from mgclip.disk import write_json
+
+if TYPE_CHECKING:
+    from mgclip.clip.backbone import Backbone
+
+CACHE = "MGCLIP_CACHE"
+"""The environment variable that names the folder in which choices are stored; by default ``mgclip`` in the user's cache."""
+FASTER = 1.3
+"""bfloat16 is chosen if it is faster by this factor."""
+PAYS = 120.0
+"""Seconds of encoding from which on compilation, which takes up to half a minute, saves more than it costs."""
+MULTIPLICATIONS = 6
+IMAGES = {"cpu": 4, "cuda": 64}
+"""Images of a measured pass. A GPU needs many: with a few, it measures how fast kernels start."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision that was chosen, and the measured rates in float32 and in bfloat16.
+
+    The rates are multiplications of matrices per second or, if these are faster in bfloat16, images per second.
+    """
+
+    precision: Precision
+    unit: str
+    float32: float
+    bfloat16: float
+
+    def __str__(self) -> str:
+        return (
+            f"Images are encoded in {self.precision}: measured {self.float32:.3g} {self.unit} per second in float32 and "
+            f"{self.bfloat16:.3g} in bfloat16"
+        )
+
+
+_chosen: dict[str, Choice] = {}
+
+
+def choose_precision(backbone: Backbone) -> Choice:
+    """Return the precision for encoding images, from an earlier measurement on this machine or from one that is made now.
+
+    Several processes that work together use float32, because they must not differ.
+    """
+    if parallel.is_distributed():
+        return Choice("float32", "multiplications", 0.0, 0.0)
+    key = _key(backbone)
+    if key not in _chosen:
+        known = _remembered()
+        _chosen[key] = known.get(key) or measure(backbone)
+        log.info("%s%s.", _chosen[key], " earlier" if key in known else "")
+        if key not in known:
+            _remember({**known, key: _chosen[key]})
+    return _chosen[key]
+
+
+def measure(backbone: Backbone) -> Choice:
+    """Measure both precisions: matrices of the size of the image tower and, if bfloat16 multiplies them faster, the tower."""
+    unit, rates = "multiplications", multiplication_rates(backbone)
+    if _is_faster(rates):
+        unit, rates = "images", image_rates(backbone)
+    return Choice("bfloat16" if _is_faster(rates) else "float32", unit, *rates)
+
+
+def _is_faster(rates: tuple[float, float]) -> bool:
+    return rates[1] > FASTER * rates[0]
+
+
+def multiplication_rates(backbone: Backbone) -> tuple[float, float]:
+    """Products per second, in float32 and in bfloat16, of matrices as in the MLP of the image tower for a few images."""
+    config = backbone.model.config.vision_config
+    tokens = IMAGES[backbone.device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
+    tensors = {}
+    for kind in (torch.float32, torch.bfloat16):
+        wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=backbone.device)
+        tensors[kind] = torch.ones(tokens, config.hidden_size, dtype=kind, device=backbone.device), wide
+    one, two = ((lambda pair=pair: pair[0] @ pair[1]) for pair in tensors.values())
+    return _rates(one, two, backbone.device, MULTIPLICATIONS)
+
+
+def image_rates(backbone: Backbone) -> tuple[float, float]:
+    """Images per second that the tower encodes, in float32 and in bfloat16."""
+    number = IMAGES[backbone.device.type]
+    pixels = torch.zeros(number, 3, backbone.image_size, backbone.image_size, device=backbone.device)
+
+    def encode(precision: Precision) -> None:
+        with Compute(precision).autocast(backbone.device):
+            backbone.model.vision_model(pixel_values=pixels)
+
+    one, two = _rates(lambda: encode("float32"), lambda: encode("bfloat16"), backbone.device, 2)
+    return number * one, number * two
+
+
+@torch.no_grad()
+def _rates(one: Callable[[], object], two: Callable[[], object], device: torch.device, times: int) -> tuple[float, float]:
+    """How often per second each of two functions runs, at best. They take turns, so that other work slows down both."""
+    best = [float("inf"), float("inf")]
+    for _ in range(1 + times):  # the first time is slower than the best
+        for place, work in enumerate((one, two)):
+            start = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best[place] = min(best[place], time.perf_counter() - start)
+    return 1 / best[0], 1 / best[1]
+
+
+def _key(backbone: Backbone) -> str:
+    """What the choice depends on: the processor or the GPU, the number of threads, PyTorch, and the shape of the image tower."""
+    if backbone.device.type == "cuda":
+        machine = torch.cuda.get_device_name(backbone.device)
+    else:
+        machine = f"{_processor()} {torch.get_num_threads()} threads"
+    shape = backbone.model.config.vision_config.to_json_string(use_diff=False)
+    parts = platform.node(), machine, torch.__version__, shape
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor with its instructions: virtual machines with the same name of it may have different ones."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return platform.processor()
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features"))))
+
+
+def _file() -> Path:
+    own, user = os.environ.get(CACHE), os.environ.get("XDG_CACHE_HOME")
+    return (Path(own) if own else Path(user or Path.home() / ".cache") / "mgclip") / "precision.json"
+
+
+def _remembered() -> dict[str, Choice]:
+    try:
+        stored = dict(json.loads(_file().read_text(encoding="utf-8")))
+        return {key: Choice(**value) for key, value in stored.items() if value["precision"] in ("float32", "bfloat16")}
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _remember(choices: dict[str, Choice]) -> None:
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        write_json(_file(), {key: asdict(choice) for key, choice in choices.items()})
+    except (OSError, RuntimeError) as error:  # a home folder that cannot be written: the next process measures again
+        log.info("The choice of precision cannot be stored: %s.", error)

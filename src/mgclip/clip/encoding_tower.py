@@ -1,0 +1,77 @@
+"""The image tower as it encodes fastest on matrix units: a copy with merged adapters and bfloat16 weights, compiled if that pays.
+
+Only products of matrices are in bfloat16. Normalisations and the sums of the layers stay in float32, as under autocast, which
+would convert the weights at every use. With these sums in bfloat16 too, several times as many answers change.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mgclip.clip import family
+from mgclip.clip.adapters import adapters_have_effect
+from mgclip.clip.compute import Compute
+from mgclip.errors import first_line
+
+if TYPE_CHECKING:
+    from mgclip.clip.backbone import Backbone
+
+log = logging.getLogger(__name__)
+
+
+class EncodingTower:
+    """A copy of an image tower, for encoding without gradients. It does not follow later changes of the adapters.
+
+    Args:
+        backbone: The CLIP with its adapters.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        merged = adapters_have_effect(backbone)
+        tower: Any = copy.deepcopy(backbone.model.vision_model)
+        tower._compiled_call_impl = None
+        for name, module in list(tower.named_modules()):
+            if hasattr(module, "lora_A"):
+                if merged:
+                    module.merge()
+                parent, _, own = name.rpartition(".")
+                setattr(tower.get_submodule(parent), own, module.get_base_layer())
+        for module in tower.modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                module.bfloat16()
+        self.tower = tower.eval().requires_grad_(False)
+        self.autocast = Compute("bfloat16").autocast
+        self.projection = family.projections(backbone.model)[0]
+        self.compiled: Any = None
+        self.batch = 0
+
+    def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
+        number = len(values)
+        tower = self.tower
+        if self.compiled is not None and number <= self.batch:  # the compiled tower takes batches of one size
+            tower = self.compiled
+            values = torch.cat([values, values.new_zeros(self.batch - number, *values.shape[1:])])
+        with self.autocast(values.device):
+            pooled = tower(pixel_values=values).pooler_output[:number].float()
+        return self.projection(pooled), pooled
+
+    def compile(self, batch: int, size: int) -> None:
+        """Compile the tower for batches of images of a size; without a compiler it stays as it is."""
+        device = next(self.tower.parameters()).device
+        compiled = torch.compile(self.tower, options={"freezing": True})
+        try:
+            with warnings.catch_warnings(), torch.no_grad(), self.autocast(device):
+                warnings.simplefilter("ignore")
+                compiled(pixel_values=torch.zeros(batch, 3, size, size, device=device))
+        except Exception as error:  # compilers and their absence raise many types
+            log.info("The image tower is not compiled: %s.", first_line(error))
+            return
+        log.info("The image tower is compiled for batches of %d images.", batch)
+        self.compiled, self.batch = compiled, batch
