@@ -49,11 +49,11 @@ def new(clip, **more):
     return MGCLIP.from_pretrained(clip, settings={**SETTINGS, **more})
 
 
-def same(found, expected):
+def same(found, expected, within=1e-8):
     """The same classes, images, answers and weights, whatever the order of the classes."""
     order = [found.class_names.index(name) for name in expected.class_names]
     one, two = found.solved.weights[:, order], expected.solved.weights
-    assert (one - two).abs().max() <= 1e-8 * two.abs().max()
+    assert (one - two).abs().max() <= within * two.abs().max()
     assert sorted(found.solved.learned.marks.tolist()) == sorted(expected.solved.learned.marks.tolist())
     assert found.solved.calibration.accuracy == expected.solved.calibration.accuracy
     assert found.solved.calibration.head == pytest.approx(expected.solved.calibration.head, rel=1e-5)
@@ -84,7 +84,8 @@ def test_the_representation_is_the_one_of_images_at_hand(tiny_clip, icons, repre
     expected.learn(*task(icons, list(range(6))))
     model.learn_shards(shards(icons))
     assert model.solved.fourier.representation == expected.solved.fourier.representation
-    same(model, expected)
+    # A feature that is taken out of both representations is normalised twice, in single precision.
+    same(model, expected, within=1e-6 if representation == "auto" else 1e-8)
 
 
 def test_known_classes_grow_and_known_images_are_left_out(tiny_clip, icons):
