@@ -131,7 +131,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
     """
     if "baseline" in manifest:
         raise InputError(
-            f"{state.parent} holds the method {manifest['baseline']}, which is no MGCLIP: open it with `mgclip.load_learner` or "
+            f"{state.parent} holds the method {manifest['baseline']}, not an MGCLIP model: open it with `mgclip.load_learner` or "
             "`mgclip predict`."
         )
     try:

@@ -104,7 +104,7 @@ def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(reci
     model = tmp_path / "part" / "gaussian-classes" / "model"
     assert mgclip("history", model)[1].endswith("it was saved by a program or a run.\n"), "`mgclip learn` adds no version to it"
     with pytest.raises(
-        InputError, match=r"holds the method gaussian-classes, which is no MGCLIP: open it with `mgclip.load_learner`"
+        InputError, match=r"holds the method gaussian-classes, not an MGCLIP model: open it with `mgclip.load_learner`"
     ):
         MGCLIP.from_pretrained(model)
     code, out, err = mgclip("predict", model, tmp_path / "circle.png", "--candidates", "a zebra", "--json", "--top", "9")

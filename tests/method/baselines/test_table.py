@@ -65,7 +65,9 @@ def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
     if METHODS[method].frozen:
         states = [next((tmp_path / r / method / "model").glob("mgclip-state-*/*.safetensors")) for r in ("part", "uninterrupted")]
         assert states[0].read_bytes() == states[1].read_bytes()
-        with pytest.raises(InputError, match=rf"holds the method {method}: only `mgclip predict` and `mgclip run --resume`"):
+        with pytest.raises(
+            InputError, match=rf"holds the method {method}, not an MGCLIP model: open it with `mgclip.load_learner`"
+        ):
             MGCLIP.from_pretrained(tmp_path / "uninterrupted" / method / "model")
     else:
         assert read(tmp_path / "part", method) == read(tmp_path / "uninterrupted", method)
