@@ -130,7 +130,7 @@ SUMS = """
 import json, sys
 from mgclip import MGCLIP, Settings
 from mgclip.clip import parallel
-from mgclip.method.analytic import Sums
+from mgclip.method.sums import Sums
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.stream import icons
 real, added = Sums.plus, []

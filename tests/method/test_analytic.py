@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgclip.method.analytic import RIDGES, WITHOUT_EVIDENCE, Sums, leave_one_out, left_out_errors, ridge_of, solve
+from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.random_features import RandomFeatures
+from mgclip.method.ridge import RIDGES, WITHOUT_EVIDENCE, left_out_errors, ridge_of
+from mgclip.method.sums import Sums
 
 DIM, WIDTH = 8, 40
 

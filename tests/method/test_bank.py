@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from mgclip.method import bank as bank_module
-from mgclip.method.analytic import Sums, solve
+from mgclip.method.analytic import solve
 from mgclip.method.bank import Bank, centres, drift_map
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
 from mgclip.method.solved_head import SolvedHead, add
+from mgclip.method.sums import Sums
 
 DIM = 6
 HALF = 1e-3  # more than the rounding of half precision

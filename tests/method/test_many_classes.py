@@ -6,7 +6,7 @@ from solved_heads import DIM, WIDTH
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgclip import Predictions, Settings
-from mgclip.method import analytic, calibration, predictions, solved_files, solved_head
+from mgclip.method import analytic, calibration, predictions, solved_files, solved_head, sums
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
@@ -49,7 +49,8 @@ def learned(own, classes):
 
 
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(analytic, "COLUMNS", 64)
+    for module in (analytic, sums):
+        monkeypatch.setattr(module, "COLUMNS", 64)
     monkeypatch.setattr(calibration, "BLOCK", 2**12)
     monkeypatch.setattr(predictions, "BLOCK", 2**12)
 

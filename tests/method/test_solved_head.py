@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solved_heads import CLASSES, WIDTH, empty, images, learned, texts
 
-from mgclip.method import analytic, learned_images, solved_head
+from mgclip.method import learned_images, solved_head, sums
 from mgclip.method.learned_images import Images
 
 PROPERTY = settings(deadline=None, max_examples=20)
@@ -204,5 +204,5 @@ def test_the_sample_is_the_same_whatever_the_order(monkeypatch):
 def test_many_images_are_added_in_parts(monkeypatch):
     own = images([8, 8, 8, 8])
     expected = learned(own)
-    monkeypatch.setattr(analytic, "CHUNK", 5)
+    monkeypatch.setattr(sums, "CHUNK", 5)
     same(learned(own), expected)

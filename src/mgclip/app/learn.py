@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,19 +23,13 @@ from mgclip.app.options import (
     with_architecture,
 )
 from mgclip.errors import InputError
-from mgclip.words import count, duration
 
 if TYPE_CHECKING:
-    from mgclip.experiment.schemas import SkippedImage
     from mgclip.stream.shards import Shards
     from mgclip.workflows.alike_names import AlikeNames
-    from mgclip.workflows.branches import BranchAccuracies
     from mgclip.workflows.learn_job import LearnJob
     from mgclip.workflows.note import LearnReport
     from mgclip.workflows.plan import Plan
-
-NAMED = 10
-"""Classes of the plan that are named."""
 
 Retention = Annotated[
     Path | None, typer.Option(help="Folder of classes never trained on, to measure the loss of zero-shot accuracy.")
@@ -104,6 +98,7 @@ def learn_command(
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
     from mgclip.app.display import require_single_process
+    from mgclip.app.learn_output import print_changes, print_plan
     from mgclip.app.learn_shards import learn_shards
     from mgclip.app.streams import print_json
     from mgclip.saving.kept_features import KeptFeatures
@@ -126,7 +121,7 @@ def learn_command(
         shards = _with_tests(shards, test, label) if test else shards
         learned = learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         if learned is not None and (as_json or not quiet):
-            (print_json if as_json else _print_changes)(learned)
+            (print_json if as_json else print_changes)(learned)
         return
     if label:
         raise InputError(f"--label is for shards, and {folder} has none: leave it out.")
@@ -145,13 +140,13 @@ def learn_command(
         ask=_ask_to_merge,
     )
     if dry_run:
-        _print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
+        print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
         return
     done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
     if as_json:
         print_json(done)
     elif not quiet:
-        _print_changes(done)
+        print_changes(done)
 
 
 def _check_for_shards(place: str, given: Mapping[str, object]) -> None:
@@ -183,6 +178,7 @@ def _planned(job: LearnJob, *, quiet: bool) -> Plan:
 
 def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, show_plan: bool) -> LearnReport:
     from mgclip.app.display import opening_images, screen
+    from mgclip.app.learn_output import print_plan
     from mgclip.app.learn_progress import LearnProgress
     from mgclip.app.signals import stop_on_signal
 
@@ -193,7 +189,7 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
             with job.begin(wait=wait, on_images=opened) as (learner, plan):
                 opening.close()
                 trains = plan.cost.trains
-                _print_plan(plan, job.skipped, as_json=False, quiet=not show_plan)
+                print_plan(plan, job.skipped, as_json=False, quiet=not show_plan)
                 with LearnProgress(plan, quiet=quiet) as progress, stop_on_signal() as stop:
 
                     def on_images(number: int) -> None:
@@ -223,118 +219,3 @@ def _ask_to_merge(alike: AlikeNames) -> bool:
         return False
     typer.echo(alike, err=True)
     return typer.confirm("Learn them as one class?", err=True)
-
-
-def _print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
-    from mgclip.app.display import out
-    from mgclip.app.streams import print_json
-    from mgclip.workflows.cost import describe_time
-
-    least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
-    if as_json:
-        classes = {name: len(files) for name, files in plan.train.items()}
-        extra = {"grown": list(plan.grown), "skipped": list(skipped), "notes": plan.notes}
-        pairs = [[str(file) for file in pair] for pair in plan.duplicates]
-        print_json(
-            {
-                "classes": classes,
-                "images_per_class": {"least": least, "most": most},
-                "test_images": plan.test_images,
-                "seconds": plan.cost.seconds,
-                **({} if plan.cost.span is None else {"seconds_span": plan.cost.span}),
-                "memory": plan.cost.memory,
-                **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
-            }
-        )
-    elif not quiet:
-        out.print(
-            f"to learn: {_classes_to_learn(plan)}, from {count(plan.images, 'image')}; {plan.test_images:,} more to measure on; "
-            f"{describe_time(plan.cost)} and {plan.cost.memory / 1e9:.1f} GB of memory"
-        )
-        for title, names in (("new classes", plan.new), ("known classes", plan.grown)):
-            if names:
-                out.print(f"{title}: {_names_and_images(plan, names)}")
-        if len(plan.train) > NAMED:
-            out.print(f"images per class: {least if least == most else f'{least} to {most}'}")
-        if skipped:
-            first = f"{skipped[0]['image']} ({skipped[0]['reason']})"
-            out.print(f"skipped: {count(len(skipped), 'image')} that cannot be read, such as {first}")
-        for note in plan.notes:
-            out.print(note)
-
-
-def _classes_to_learn(plan: Plan) -> str:
-    if not plan.grown:
-        known = f", in addition to the {plan.known} it knows" if plan.known else ""
-        return count(len(plan.new), "class", "classes") + known
-    new = [count(len(plan.new), "new class", "new classes")] if plan.new else []
-    return " and ".join([*new, f"more images of {len(plan.grown)} of the {plan.known} known classes"])
-
-
-def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
-    listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:NAMED]]
-    return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def _print_changes(done: LearnReport) -> None:
-    from mgclip.app.display import out
-    from mgclip.method.decision import Decision, describe_decision
-    from mgclip.workflows.note import gap_moved
-
-    trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"
-    out.print(
-        f"{done['what']} from {count(done['images'], 'image')}{trained}, {duration(done['seconds'])}; "
-        f"{done['model']} knows {count(done['classes_in_all'], 'class', 'classes')}"
-    )
-    if "adapters" in done:
-        out.print(describe_decision(Decision(**done["adapters"])))
-    if done.get("skipped"):
-        out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
-    if done["classes_in_all"] > 1:  # a single class is always right
-        _print_accuracies(done)
-    before, after = done["untuned"], done["tuned"]
-    if done["epochs"] and after["by_text"] is not None:
-        out.print(f"text branch before training: {_percent(before['by_text'])}, after: {_percent(after['by_text'])}")
-    if done["epochs"] and (moved := gap_moved(done)) is not None:
-        out.print(f"modality gap: the similarity of non-matching pairs changed by {round(100 * moved, 1) + 0.0:+.1f} %")
-    if before["retention"] is not None and after["retention"] is not None:
-        drop = f"{100 * (before['retention'] - after['retention']):.2f}"
-        out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, a drop of {drop} points")
-    for sentence in done["advice"]:
-        out.print(sentence)
-
-
-def _print_accuracies(done: LearnReport) -> None:
-    from mgclip.app.display import out
-
-    accuracy, measured = done["accuracy"], done["test_images"]
-    branches, left_out = done["branches"], done["left_out"]
-    if branches["images"]:
-        out.print(f"accuracy: {_percent(branches['model'])} of {count(branches['images'], 'test image')}{_alone(branches)}")
-    if accuracy["old"] is not None:
-        if accuracy["new"] is not None:
-            which = "these" if done.get("grown") else "the new"
-            out.print(f"accuracy on {which} classes: {_percent(accuracy['new'])} of {count(measured['new'], 'test image')}")
-        missing = ""
-        if measured["gone"]:
-            missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read; if they have moved, use --photos)"
-        old = f"accuracy on earlier classes: {_percent(accuracy['old'])} of {count(measured['old'], 'test image')}"
-        out.print(f"{old}{missing}; before: {_percent(accuracy['old_before'])}")
-    elif done["classes_in_all"] > len(done["classes"]):
-        lost = "none of their held-out images can be found: if they have moved, give their folder with --photos"
-        why = lost if measured["gone"] else "no image of them was held out"
-        out.print(f"accuracy on earlier classes: not measured, because {why}")
-    if left_out is not None:
-        share = f"{_percent(left_out['model'])} of the learned images, each left out in turn"
-        out.print(f"leave-one-out accuracy: {share}{_alone(left_out)}")
-
-
-def _alone(branches: BranchAccuracies) -> str:
-    """The accuracies of each branch alone, if there are two."""
-    from mgclip.workflows.branches import each_alone
-
-    return f" ({alone})" if (alone := each_alone(branches)) else ""
-
-
-def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.2f} %"

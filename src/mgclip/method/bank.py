@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import Sums
 from mgclip.method.random_features import RandomFeatures
+from mgclip.method.sums import Sums
 
 RIDGE = 1.0
 """Ridge of the drift map. A random feature vector has a length of about 1.4, whatever its width."""

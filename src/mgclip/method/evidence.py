@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.method.analytic import Sums, leave_one_out, solve
+from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.decision import DEVIATIONS, Decision
 from mgclip.method.random_features import RandomFeatures, median_gamma
+from mgclip.method.sums import Sums
 
 WIDTH = 512
 """Random features of the heads that are compared."""

@@ -18,7 +18,6 @@ from mgclip.clip.representation import part_of_both
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method import solved_head
-from mgclip.method.analytic import CHUNK
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
 from mgclip.method.representation import choose_representation
@@ -26,6 +25,7 @@ from mgclip.method.settings import Settings
 from mgclip.method.shard_sums import PARTS, ShardSums, read_sums
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, trains_adapters
+from mgclip.method.sums import CHUNK
 from mgclip.names import canonical, check_distinguishable, indices_of, not_among
 
 OPENED = 50

@@ -16,9 +16,9 @@ from torch import Tensor
 from mgclip.clip import parallel
 from mgclip.clip.representation import Representation
 from mgclip.disk import replace_file
-from mgclip.method.analytic import Sums
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
+from mgclip.method.sums import Sums
 from mgclip.saving.checkpoints import checksum
 
 PARTS = "part-*.safetensors"

@@ -14,13 +14,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.method.analytic import Sums, accumulate, leave_one_out, ridge_of, solve
+from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
+from mgclip.method.ridge import ridge_of
 from mgclip.method.scorer import Scorer
+from mgclip.method.sums import Sums, accumulate
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""

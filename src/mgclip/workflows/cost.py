@@ -13,10 +13,10 @@ from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.compute import SAVED_PER_WIDTH
 from mgclip.clip.pixels import KEEP_BYTES
-from mgclip.method.analytic import CHUNK
 from mgclip.method.learned_images import SAMPLE
 from mgclip.method.learner import MGCLIP
 from mgclip.method.solving import trains_adapters
+from mgclip.method.sums import CHUNK
 from mgclip.words import duration
 
 TRAINING_COST = 2.3
