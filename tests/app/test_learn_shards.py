@@ -5,7 +5,11 @@ import re
 
 import pytest
 from PIL import Image
-from shards import members, write_parquet, write_tar
+from shards import members, png, write_parquet, write_tar
+
+from mgclip import MGCLIP
+from mgclip.stream.shards import find_shards
+from mgclip.workflows import learn_shards
 
 
 @pytest.fixture
@@ -64,6 +68,50 @@ def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place
     shard.write_bytes(complete)
     code, out, _ = mgclip(*words)
     assert code == 0 and "learned 3 classes from 24 images" in out
+
+
+def test_sums_over_other_classes_of_the_same_shards_are_not_resumed(mgclip, place, icons):
+    """An interrupted command that read the classes from one key says nothing about another one."""
+    folder, model = place / "two", place / "model"
+    folder.mkdir()
+    for number in range(2):
+        rows = [*range(4 * number, 4 * number + 4), *range(12 + 4 * number, 16 + 4 * number)]
+        content = [
+            each
+            for n, row in enumerate(rows)
+            for each in (
+                (f"{n}.png", png(icons["x_train"][row])),
+                (f"{n}.json", {"one": "ab"[row // 12], "two": "xy"[n % 2]} if number == 0 or n else {"two": "x"}),
+            )
+        ]
+        write_tar(folder / f"train-{number}.tar", content)
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "gamma=2.0", "--json", "--quiet", "--label")
+    assert mgclip(*words, "one")[0] == 2, "the second shard has no such class"
+    assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    code, out, err = mgclip(*words, "two")
+    assert code == 0, err
+    assert json.loads(out)["classes"] == ["x", "y"]
+
+
+def test_the_second_of_two_first_learns_from_shards_continues_from_the_first(place, icons, monkeypatch):
+    """The second one begins before the model exists, and waits for the lock."""
+    model, locked = place / "model", learn_shards.only_writer
+    first, second = (
+        learn_shards.read_shard_job(str(at), find_shards(str(at)), model, base="iconclip")
+        for at in (place / "shards", place / "more.parquet")
+    )
+
+    def after_the_first(folder, *, wait):
+        monkeypatch.setattr(learn_shards, "only_writer", locked)
+        with first.begin(wait=0) as opened:
+            first.learn(*opened)
+        return locked(folder, wait=wait)
+
+    monkeypatch.setattr(learn_shards, "only_writer", after_the_first)
+    with second.begin(wait=0) as opened:
+        second.learn(*opened)
+    names = [str(name) for name in icons["class_names"][:5]]
+    assert MGCLIP.from_pretrained(model).class_names == (*sorted(names[:3]), *sorted(names[3:]))
 
 
 def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):

@@ -162,6 +162,8 @@ def test_long_work_is_compiled_and_falls_back_to_the_plain_tower(tiny_clip, icon
     assert asked == [16, 16, 16, 16], "one to compile; the last batch is filled up"
     torch.testing.assert_close(compiled[:11], plain, atol=2e-2, rtol=0)
     assert "compiled for batches of 16 images" in caplog.text
+    model.encoder.images(model.encoder.pixels(list(icons["x_test"][:5])))
+    assert len(asked) == 4, "parts that are smaller because memory ran out are not filled up"
     asked[:] = ["broken"]
     model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
     torch.testing.assert_close(model.encoder.images(many), compiled, atol=2e-2, rtol=0)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mgclip import MGCLIP
 from mgclip.clip.adapters import adapter_weights, without_adapters
+from mgclip.clip.auto_precision import Choice
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import DamagedFeatures, InputError
 from mgclip.experiment import run_folder, runner
@@ -197,6 +198,8 @@ def test_another_clip_transform_or_precision_is_not_served(tiny_clip, files, tmp
         assert (count(change), count(change)) == (11, 0)
     assert (count(precision="bfloat16"), count(precision="bfloat16")) == (11, 0)
     assert count() == 0, "one folder keeps the features of all of them"
+    chosen = Choice("bfloat16", "images", 1.0, 2.0)
+    assert count(lambda backbone: setattr(backbone, "_choice", chosen), precision="auto") == 11, "it rounds in other places"
 
 
 def test_another_version_of_the_package_that_opens_images_is_not_served(tiny_clip, files, tmp_path, encoded, monkeypatch):

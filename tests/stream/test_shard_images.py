@@ -9,7 +9,9 @@ from shards import members, write_parquet, write_tar
 
 from mgclip.errors import InputError
 from mgclip.images import to_rgb
+from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import find_dataset, load_dataset
+from mgclip.stream.domains import join_datasets
 from mgclip.stream.fingerprint import difference, fingerprint
 from mgclip.stream.tasks import make_tasks
 
@@ -51,10 +53,15 @@ def test_the_images_of_all_shards_are_one_data_set(place):
     assert (len(tested.train.labels), len(tested.test.labels)) == (0, 6)
 
 
-def test_a_changed_shard_is_noticed_before_a_run_resumes(place):
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
     def now():
         data = load_dataset("folder", path=str(place))
-        return fingerprint(make_tasks(data, [0, 1, 2], [2, 1]))
+        if joined:  # in a stream of several data sets
+            other = Split([np.zeros((4, 4, 3), np.uint8)], np.array([0]))
+            data = join_datasets({"other": Dataset("other", ("one",), other, other), "shards": data})
+        first = len(data.class_names) - 3
+        return fingerprint(make_tasks(data, [first, first + 1, first + 2], [2, 1]))
 
     before = now()
     assert difference(before, now()) is None

@@ -53,8 +53,8 @@ def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} images encoded"), TimeElapsedColumn()
     hidden = quiet or not screen.is_terminal
-    model, notes = job.open()  # errors come before the folder is created
-    with job.lock(wait=wait), Progress(*columns, console=screen, disable=hidden, transient=True) as bar:
+    progress = Progress(*columns, console=screen, disable=hidden, transient=True)
+    with job.begin(wait=wait) as (model, notes), progress as bar:
         row = bar.add_task("", total=None)
         model.encoder.on_images = lambda number: bar.update(row, advance=number)
         return job.learn(model, notes)

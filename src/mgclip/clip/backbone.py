@@ -136,6 +136,11 @@ class Backbone:
         """The arithmetic of the image tower."""
         return self.compute.precision if self.choice is None else self.choice.precision
 
+    @property
+    def uses_encoding_tower(self) -> bool:
+        """Whether images are encoded without gradients by a copy of the image tower, which rounds less than autocast."""
+        return self.choice is not None and self.choice.precision == "bfloat16"
+
     @_in_parts_that_fit
     def image_features(self, pixels: Tensor, *, normalise: bool = True, representation: Representation = "projected") -> Tensor:
         """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, L2-normalised (docs/method.md 2).
@@ -156,10 +161,9 @@ class Backbone:
         """The output of the image tower after its projection ``(b, d)`` and before it ``(b, w)``, in float32."""
         mean, std = self._mean_std
         values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
-        precision = self.image_precision
-        if self.compute.auto and precision == "bfloat16" and not torch.is_grad_enabled():
+        if self.uses_encoding_tower and not torch.is_grad_enabled():
             return self._encoding_tower()(values)
-        with self.compute.autocast(self.device, precision), self.compute.no_tf32_convolutions(self.device):
+        with self.compute.autocast(self.device, self.image_precision), self.compute.no_tf32_convolutions(self.device):
             pooled = self.model.vision_model(pixel_values=values).pooler_output  # [b, 3, s, s] -> [b, w]
             projected = family.projections(self.model)[0](pooled)  # [b, w] -> [b, d]
         return projected.float(), pooled.float()
@@ -175,7 +179,7 @@ class Backbone:
 
     def expect(self, images: int, *, batch: int) -> None:
         """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""
-        if self.choice is None or self.choice.precision != "bfloat16" or images < PAYS * self.choice.bfloat16:
+        if self.choice is None or not self.uses_encoding_tower or images < PAYS * self.choice.bfloat16:
             return
         tower = self._encoding_tower()
         if tower.batch != batch:

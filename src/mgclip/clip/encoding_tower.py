@@ -55,7 +55,8 @@ class EncodingTower:
         """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
         number = len(values)
         tower = self.tower
-        if self.compiled is not None and number <= self.batch:  # the compiled tower takes batches of one size
+        # The compiled tower takes batches of one size. Small ones are not filled up: memory may have run out with a full one.
+        if self.compiled is not None and self.batch // 2 <= number <= self.batch:
             tower = self.compiled
             values = torch.cat([values, values.new_zeros(self.batch - number, *values.shape[1:])])
         with self.autocast(values.device):

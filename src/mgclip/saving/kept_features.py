@@ -141,7 +141,7 @@ def description(backbone: Backbone) -> str:
         "tower": hashlib.sha256(config.encode()).hexdigest()[:16],
         "transform": repr(backbone.transform),
         "colours": [list(backbone.processor.image_mean), list(backbone.processor.image_std)],
-        "precision": backbone.image_precision,
+        "precision": [backbone.image_precision, backbone.uses_encoding_tower],
     }
     return json.dumps(about, sort_keys=True)
 

@@ -85,3 +85,14 @@ class Joined(Sequence[Any]):
         position = range(len(self))[int(index)]
         part = int(np.searchsorted(self.ends, position, side="right"))
         return part, position - int(self.ends[part]) + len(self.parts[part])
+
+
+def of_one_data_set(images: Sequence[Any]) -> Sequence[Any]:
+    """Images without the other data sets that theirs is joined with; unchanged if they come from several, or from none."""
+    if not (isinstance(images, Subset) and isinstance(images.items, Joined) and len(images)):
+        return images
+    joined, positions = images.items, images.positions
+    part, first = joined.find(positions[0])
+    start = int(positions[0]) - first
+    inside = (positions >= start) & (positions < start + len(joined.parts[part]))
+    return Subset(joined.parts[part], positions - start) if inside.all() else images

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from mgclip.stream.data import PARTS, Split, Subset
+from mgclip.stream.data import PARTS, Split, Subset, of_one_data_set
 from mgclip.stream.files import are_files
 from mgclip.stream.shard_images import ShardImages
 from mgclip.stream.tasks import Task
@@ -95,9 +95,10 @@ def _part(split: Split) -> DataPart:
 
 def _content(images: Sequence[Any]) -> str | None:
     """A digest of images that are not in an index of files; None if some are neither paths nor pixels."""
-    items = images.items if isinstance(images, Subset) else images
+    own = of_one_data_set(images)
+    items = own.items if isinstance(own, Subset) else own
     if isinstance(items, ShardImages):
-        return items.digest(images.positions if isinstance(images, Subset) else slice(None))
+        return items.digest(own.positions if isinstance(own, Subset) else slice(None))
     chosen = range(0, len(images), max(1, -(-len(images) // PIXELS_CHECKED)))
     sample = [_opened(images, index) for index in chosen]
     if sample and all(isinstance(image, str | os.PathLike) for image in sample):

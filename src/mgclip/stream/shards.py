@@ -163,10 +163,12 @@ def _part(name: str, place: str) -> str:
     return "test" if words & {*TEST_NAMES} else ""
 
 
-def same_shards(shards: Sequence[Shard]) -> list[tuple[str, int, int]]:
-    """What identifies shards when a command resumes: their names, and sizes and times of those on this machine."""
+def same_shards(shards: Sequence[Shard]) -> list[tuple[str, str, int, int]]:
+    """What identifies shards when a command resumes: their names, where their classes are, and sizes and times of those on this
+    machine.
+    """
     found = []
     for shard in shards:
         about = Path(shard.name).stat() if "://" not in shard.name else None
-        found.append((shard.name, about.st_size if about else 0, about.st_mtime_ns if about else 0))
+        found.append((shard.name, shard.label, about.st_size if about else 0, about.st_mtime_ns if about else 0))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +76,23 @@ class ShardJob:
     called: Naming
     skip: bool
 
-    def lock(self, *, wait: float) -> AbstractContextManager[None]:
-        """The lock of the folder of the model, which the first process holds."""
-        return only_writer(self.model, wait=wait) if parallel.is_main() else nullcontext()
-
     def open(self) -> tuple[MGCLIP, list[str]]:
         """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
         model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
         check_one_pass(model.settings, model.solved, tasks=len(model.task_sizes))
         return model, notes
+
+    @contextmanager
+    def begin(self, *, wait: float) -> Iterator[tuple[MGCLIP, list[str]]]:
+        """Lock the folder of the model in the first process, wait up to ``wait`` seconds for another writer, and yield what
+        ``open`` returns.
+        """
+        opened = None if is_saved(self.model) else self.open()  # errors come before the folder is created
+        with only_writer(self.model, wait=wait) if parallel.is_main() else nullcontext():
+            parallel.wait()  # until the first process has the lock
+            if opened is None or is_saved(self.model):  # another command may have written it in the meantime
+                opened = self.open()
+            yield opened
 
     def learn(self, model: MGCLIP, notes: Sequence[str]) -> LearnReport:
         """Learn the shards, measure, and save the next version. The first process holds the lock of the folder.
@@ -115,10 +123,13 @@ class ShardJob:
             remove_task_checkpoints(self.model)
 
     def _progress(self, model: MGCLIP) -> Path:
-        """The folder for partial sums of this command: with the same CLIP, active version, settings, names and shards."""
+        """The folder for partial sums of this command: with the same CLIP, precision, active version, settings, names and
+        shards.
+        """
         state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
-        facts = model.backbone.fingerprint, state, settings, sorted(self.called.items()), same_shards(self.shards.train)
+        clip = model.backbone.fingerprint, model.backbone.image_precision
+        facts = *clip, state, settings, sorted(self.called.items()), same_shards(self.shards.train)
         return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
@@ -151,6 +162,8 @@ class ShardJob:
         }
         if grown:
             note["grown"] = list(grown)
+        if model.backbone.choice is not None:
+            note["precision"] = model.backbone.choice.precision
         if learned.skipped:
             note["skipped"] = [{"image": image, "reason": reason} for image, reason in learned.skipped[:LISTED]]
         if remarks:
