@@ -10,7 +10,7 @@ from conftest import task
 from forked import programs
 
 from mgclip import MGCLIP
-from mgclip.errors import InputError
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.images import MemberImage, UnreadableImage
 from mgclip.method.baselines.table import ANALYTIC
 
@@ -179,6 +179,14 @@ def test_names_that_look_alike_are_refused_after_the_first_shard_with_both(tiny_
     with pytest.raises(InputError, match="look alike"):
         new(tiny_clip).learn_shards(parts)
     assert len(parts[4].read) <= 14  # the first images of each shard, for the width of the kernel
+
+
+def test_names_that_are_probably_one_are_warned_of(tiny_clip, icons):
+    parts = shards(icons, classes=range(2))
+    for part, name in zip(parts, ("sea fish", "Sea-Fish"), strict=False):
+        part.items[0] = (part.items[0][0], name)
+    with pytest.warns(AlikeTexts, match=r"'Sea-Fish' and 'sea fish' are probably those of one class"):
+        new(tiny_clip).learn_shards(parts)
 
 
 PROGRAM = """

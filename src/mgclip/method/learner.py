@@ -158,7 +158,7 @@ class MGCLIP(LearnedModel):
             InputError: If the model needs each image several times, an image or shard cannot be read, or there is no new image.
 
         Warns:
-            AlikeTexts: If a class text becomes the same tokens as another one.
+            AlikeTexts: As ``learn`` does.
         """
         self.encoder.require_own_adapters()
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
@@ -173,6 +173,7 @@ class MGCLIP(LearnedModel):
         places = indices_of(found, self.class_names)
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)
+        warn_of_alike_names(self.class_names, new)
         names, texts = (*self.class_names, *new), (*self.class_texts, *((class_texts or {}).get(name, name) for name in new))
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         index = [place for place in indices_of(found, names) if place is not None]

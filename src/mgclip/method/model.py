@@ -152,7 +152,7 @@ class LearnedModel:
     @in_ordinary_modes
     def change_settings(self, **given: Any) -> None:
         """Change settings that need no training: ``branches``, ``fusion``, ``vision_weight``, ``text_weight``, ``unknown_below``,
-        and those of memory and speed, which take effect when the model is loaded again.
+        and ``precision`` and those of memory and speed, which take effect when the model is loaded again.
 
         Args:
             **given: Settings by name.
