@@ -69,7 +69,7 @@ def _digest(method: str) -> str:
 
 
 def _sources(kind: Any) -> Iterator[bytes]:
-    """The files of a class and of its base classes; in a program only the classes, because the rest does not matter."""
+    """The files of a class and of its base classes; in ``__main__`` only the classes, because the rest does not matter."""
     for each in getattr(kind, "__mro__", ()):
         if each.__module__.partition(".")[0] in ("mgclip", "pydantic", "builtins"):
             continue
