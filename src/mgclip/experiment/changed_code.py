@@ -43,8 +43,8 @@ def warn_of_changes(folder: Path, changed: Collection[str]) -> None:
     """Warn that results of a run may come from different code."""
     if changed:
         warnings.warn(
-            f"Since {folder} was started, this has changed: {listed(list(changed))}. Results that it already "
-            "has are from before the change: start a new run to compute all tasks with the same code.",
+            f"Since {folder} was started, this has changed: {listed(list(changed))}. Its earlier results are "
+            "from before the change: start a new run to compute all tasks with the same code.",
             ChangedCode,
             stacklevel=3,
         )
