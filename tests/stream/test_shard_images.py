@@ -77,8 +77,8 @@ def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda place: [file.unlink() for file in place.glob("test*")], "has no shards to test on: expected files or folders"),
-        (lambda place: write(place, "tar", "test-x", IMAGES[:1], ["fox"]), "The class 'fox' is among the shards to test on"),
+        (lambda place: [file.unlink() for file in place.glob("test*")], "contains no test shards: expected files or folders"),
+        (lambda place: write(place, "tar", "test-x", IMAGES[:1], ["fox"]), "The class 'fox' is in the test shards of"),
         (
             lambda place: write_tar(place / "train-9.tar.gz", members(IMAGES[:1], ["cat"])),
             "put the shards on this machine, as .tar or",

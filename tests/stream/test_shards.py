@@ -70,7 +70,7 @@ def test_other_members_are_ignored_and_an_image_without_a_class_is_named(tmp_pat
     with pytest.raises(InputError, match=r"a\.tar has no image"):
         read(Shard(str(write_tar(tmp_path / "a.tar", [("readme.md", "hello")]))))
     twice = [("1.png", png(IMAGES[0])), ("1.depth.png", png(IMAGES[0])), ("1.cls", "cat")]
-    with pytest.raises(InputError, match=r"1\.png and 1\.depth\.png in .* are two images of one name"):
+    with pytest.raises(InputError, match=r"1\.png and 1\.depth\.png in .* are two images with the same name"):
         read(Shard(str(write_tar(tmp_path / "a.tar", twice))))
 
 
@@ -149,7 +149,7 @@ def test_shards_are_found_by_file_folder_and_pattern(tmp_path):
     assert names(find_shards(f"{tmp_path}/d-*.tar")) == [["d-07.tar", "d-08.tar", "d-09.tar"], []]
     assert names(find_shards(f"{tmp_path}/d-{{08..09}}.tar")) == [["d-08.tar", "d-09.tar"], []]
     assert names(find_shards(f"file://{tmp_path}/d-0[79].tar")) == [["d-07.tar", "d-09.tar"], []]
-    with pytest.raises(InputError, match="No shard fits"):
+    with pytest.raises(InputError, match="No shard matches"):
         find_shards(f"{tmp_path}/*.zip")
     assert find_shards(str(tmp_path / "notes.txt")) is None
     assert find_shards(str(tmp_path / "absent")) is None

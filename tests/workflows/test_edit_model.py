@@ -24,7 +24,7 @@ def test_forget_with_images_leaves_no_trace(mgclip, place, icons, tiny_clip):
     code, out, _ = mgclip("forget", "shop", b, "--images", f"march/{b}")
     assert code == 0
     assert "cannot be removed" not in out and "scatter" not in out
-    assert "5 images of it left the sums over all images, so the head keeps no trace of them." in out
+    assert "Removed 5 images of it from the sums over all images, so the head keeps no trace of them." in out
     left = MGCLIP.from_pretrained("shop")
     assert left.class_names == (a, c)
     assert left.solved.sums.gram.numpy() == pytest.approx(rest.solved.sums.gram.numpy(), abs=1e-9)
@@ -36,7 +36,7 @@ def test_forget_without_images_says_what_remains(mgclip, place, icons):
     code, out, _ = mgclip("forget", "shop", name)
     assert code == 0
     assert "The scatter of its images around their mean remains in sums over all images" in out
-    assert "left the sums" not in out
+    assert "from the sums" not in out
 
 
 def test_forget_refuses_images_that_are_not_all_of_the_class(mgclip, place, icons):

@@ -69,7 +69,7 @@ def bench_command(
 
 
 def _known(kind: str, words: str) -> list[str]:
-    """The shapes or precisions in a list with commas. Raises ``InputError`` if there is no such one."""
+    """The shapes or precisions in a list with commas. Raises ``InputError`` if one is unknown."""
     from mgclip.bench.shapes import SHAPES
     from mgclip.clip.compute import DTYPES
 

@@ -55,7 +55,7 @@ Source = Annotated[
     ),
 ]
 Label = Annotated[
-    str, typer.Option(help="Shards: the column, member or JSON key with the class of an image, if it is not found by itself.")
+    str, typer.Option(help="Shards: the column, member or JSON key with the class of an image, if it is not found automatically.")
 ]
 NewMethod = Annotated[str, typer.Option(help="Method of a new model, such as mg-clip; default: mg-clip-analytic.")]
 Like = Annotated[

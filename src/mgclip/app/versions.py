@@ -142,7 +142,9 @@ def forget_command(
     )
     out.print(f"{name} was removed: {parts}.")
     if done.images:
-        out.print(f"{count(done.images, 'image')} of it left the sums over all images, so the head keeps no trace of them.")
+        out.print(
+            f"Removed {count(done.images, 'image')} of it from the sums over all images, so the head keeps no trace of them."
+        )
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

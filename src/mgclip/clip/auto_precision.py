@@ -31,7 +31,7 @@ CACHE = "MGCLIP_CACHE"
 FASTER = 1.3
 """bfloat16 is chosen if it is faster by this factor."""
 PAYS = 120.0
-"""Seconds of encoding from which on compilation, which takes up to half a minute, saves more than it costs."""
+"""Compilation takes up to half a minute, so it pays from this many seconds of encoding."""
 MULTIPLICATIONS = 6
 IMAGES = {"cpu": 4, "cuda": 64}
 """Images of a measured pass. A GPU needs many: with a few, it measures how fast kernels start."""
@@ -117,7 +117,7 @@ def image_rates(backbone: Backbone) -> tuple[float, float]:
 
 @torch.no_grad()
 def _rates(one: Callable[[], object], two: Callable[[], object], device: torch.device, times: int) -> tuple[float, float]:
-    """How often per second each of two functions runs, at best. They take turns, so that other work slows down both."""
+    """The highest number of calls per second of each of two functions. They take turns, so that other work slows down both."""
     best = [float("inf"), float("inf")]
     for _ in range(1 + times):  # the first time is slower than the best
         for place, work in enumerate((one, two)):
@@ -141,7 +141,7 @@ def _key(backbone: Backbone) -> str:
 
 
 def _processor() -> str:
-    """The processor with its instructions: virtual machines with the same name of it may have different ones."""
+    """The processor with its instructions: virtual machines that report the same name may differ in these."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):

@@ -90,7 +90,7 @@ def retry_halving(most: int, items: int, attempt: Callable[[int], Result]) -> tu
                 raise
             if min(most, items) <= 1:
                 raise MGCLIPError(
-                    "Memory ran out with a single image or text: free memory, train with activation_checkpointing, or take a "
+                    "Memory ran out with a single image or text: free memory, train with activation_checkpointing, or use a "
                     "smaller CLIP."
                 ) from error
         most = max(1, min(most, items) // 2)

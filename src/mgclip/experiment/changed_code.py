@@ -43,8 +43,8 @@ def warn_of_changes(folder: Path, changed: Collection[str]) -> None:
     """Warn that results of a run may come from different code."""
     if changed:
         warnings.warn(
-            f"Since {folder} was started, this has changed: {listed(list(changed))}. Its earlier tasks keep the results of what "
-            "was there then; start a new run to compute all of them alike.",
+            f"Since {folder} was started, this has changed: {listed(list(changed))}. Its earlier results are "
+            "from before the change: start a new run to compute all tasks with the same code.",
             ChangedCode,
             stacklevel=3,
         )
@@ -69,7 +69,7 @@ def _digest(method: str) -> str:
 
 
 def _sources(kind: Any) -> Iterator[bytes]:
-    """The files of a class and of the classes it extends; of a program only the class, because the rest may change at will."""
+    """The files of a class and of its base classes; in ``__main__`` only the classes, because the rest does not matter."""
     for each in getattr(kind, "__mro__", ()):
         if each.__module__.partition(".")[0] in ("mgclip", "pydantic", "builtins"):
             continue

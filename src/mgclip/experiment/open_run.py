@@ -52,7 +52,7 @@ def build_stream(recipe: Recipe) -> list[Task]:
         ranked = order if recipe.imbalance_order == "ordered" else shuffled_ranks(len(names), recipe.seed)
         dataset = long_tailed(dataset, recipe.imbalance, ranked, recipe.seed)
     sizes = task_sizes(len(names), initial=recipe.initial_classes, increment=recipe.classes_per_task)
-    # Images come back in all later tasks, so that the first tasks are the same if the stream is cut.
+    # Blurry images are spread over all later tasks first, so that the first tasks are the same if the stream is cut.
     tasks = make_tasks(dataset, order, sizes if recipe.blurry else sizes[: recipe.tasks])
     return blurred(tasks, recipe.blurry, recipe.seed)[: recipe.tasks]
 

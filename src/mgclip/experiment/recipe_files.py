@@ -52,7 +52,7 @@ def recipe_values(reference: str, chain: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def is_file(name: str | Path) -> bool:
-    """Whether there is such a file."""
+    """Whether a file has this name."""
     return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 

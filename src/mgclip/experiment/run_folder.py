@@ -146,8 +146,8 @@ def check_data(folder: Path, now: Data) -> None:
 
 
 def check_code(folder: Path, methods: Sequence[str], *, resumes: bool = False) -> None:
-    """Warn if packages or methods of others have changed since a run was started. If it ``resumes``, record that for those of its
-    methods that have not finished.
+    """Warn if packages, or methods of other packages, have changed since a run was started. If it ``resumes``, record
+    that for those of its methods that have not finished.
     """
     started = check_format(folder / ENVIRONMENT)
     left = [method for method in methods if not (resumes and (folder / method / SUMMARY).is_file())]

@@ -34,7 +34,7 @@ def warn_of_alike_names(known: Sequence[str], new: Sequence[str]) -> None:
         other = first.setdefault(loose_form(name), name)
         if name in added and canonical(other) != canonical(name):
             warnings.warn(
-                f"The class names {other!r} and {name!r} are probably those of one class ({ALIKE}): learn it under one of them.",
+                f"The class names {other!r} and {name!r} are probably those of one class ({ALIKE}): use one name for it.",
                 AlikeTexts,
                 stacklevel=4,
             )

@@ -256,7 +256,7 @@ class Reader:
     skipped: list[tuple[str, str]]
 
     def encoded(self, shard: ImageShard, most: int | None = None) -> Iterator[tuple[Images, list[str]]]:
-        """The images of a shard, at most so many, a batch at a time, and the names of their classes. The next batch is read and
+        """The images of a shard, at most ``most``, a batch at a time, and the names of their classes. The next batch is read and
         opened while one is encoded.
         """
         items = islice(self._items(shard), most)

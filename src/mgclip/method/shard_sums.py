@@ -53,7 +53,7 @@ class ShardSums:
 
     @classmethod
     def empty(cls, fourier: RandomFeatures, device: torch.device) -> ShardSums:
-        """Sums over no image, with these random features."""
+        """Sums over no images, with these random features."""
         none = torch.empty(0, dtype=torch.long, device=device)
         images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
         return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)

@@ -299,5 +299,5 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
 
 
 def weights_dtype(classes: int) -> torch.dtype:
-    """The precision in which the weights of so many classes are kept."""
+    """The precision in which the weights of this number of classes are kept."""
     return torch.float32 if classes > MANY else torch.float64

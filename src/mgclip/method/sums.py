@@ -42,7 +42,7 @@ class Sums:
 
     @classmethod
     def empty(cls, size: int, device: torch.device | str = "cpu", *, class_balance: bool = True) -> Sums:
-        """Sums over no image, for features of length ``size``."""
+        """Sums over no images, for features of length ``size``."""
         zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
         return cls(zeros, zeros[:, :0], zeros[0, :0], class_balance=class_balance)
 

@@ -247,6 +247,6 @@ def _as_text(value: object) -> str:
 
 
 def _entry(of_list: Mapping[str, object]) -> str:
-    """A data set of a stream of several, without what is left at its default."""
+    """A data set of a stream of several, without settings at their defaults."""
     kept = {key: value for key, value in of_list.items() if value not in (None, "{}", "none")}
     return f"{{{', '.join(f'{key}: {value}' for key, value in kept.items())}}}"

@@ -117,7 +117,7 @@ def _opened(images: Sequence[Any], index: int) -> Any:
 
 
 def _pixels(image: Any) -> bytes | None:
-    """What tells images apart: shape, type and values; None for an object that is no array."""
+    """What distinguishes images: shape, type and values; None for an object that is not an array."""
     array = np.asarray(image)
     return None if array.dtype.hasobject else f"{array.shape} {array.dtype}".encode() + array.tobytes()
 

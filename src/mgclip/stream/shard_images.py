@@ -87,15 +87,16 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
     if test_only:
         parts = [[], found.test or found.train]
     elif not found.test:
-        raise InputError(
-            f"{path} has no shards to test on: expected files or folders whose names begin with train and with test."
-        )
+        raise InputError(f"{path} contains no test shards: expected files or folders whose names begin with train and with test.")
     else:
         parts = [found.train, found.test]
     (train, of_train), (test, of_test) = map(_indexed, parts)
     names = sorted({*of_train} or {*of_test})
     if unknown := sorted({*of_test} - {*names}):
-        raise InputError(f"The class {unknown[0]!r} is among the shards to test on in {path} and not among those to learn.")
+        raise InputError(
+            f"The class {unknown[0]!r} is in the test shards of {path} but not in the training shards: add training "
+            "images of it, or remove it."
+        )
     position = {name: label for label, name in enumerate(names)}
     splits = [
         Split(images, np.array([position[label] for label in labels], dtype=np.int64)) if len(labels) else EMPTY_SPLIT

@@ -118,7 +118,7 @@ def _names(place: str) -> list[str]:
     if "://" in place or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
         names = sorted(name for each in _expanded(place) for name in _matching(each))
         if not names:
-            raise InputError(f"No shard fits {place}: expected files that end with {', '.join(READERS)}.")
+            raise InputError(f"No shard matches {place}: expected files that end with {', '.join(READERS)}.")
         return names
     path = Path(place)
     if path.is_file():
@@ -130,7 +130,7 @@ def _names(place: str) -> list[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    """The shards that fit a pattern of names on this machine or elsewhere. A web address without ``*`` fits itself."""
+    """The shards that match a pattern of names on this machine or elsewhere. A web address without ``*`` matches itself."""
     if not glob.has_magic(pattern.split("?")[0] if "://" in pattern else pattern):
         return [pattern] if ending(pattern) else []
     if "://" not in pattern:

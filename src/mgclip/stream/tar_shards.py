@@ -104,7 +104,7 @@ def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, st
     if not images:
         return None
     if len(images) > 1:
-        raise InputError(f"{images[0]} and {images[1]} in {shard} are two images of one name: give each image a name of its own.")
+        raise InputError(f"{images[0]} and {images[1]} in {shard} are two images with the same name: give each its own name.")
     value = _label({name.partition(".")[2].rpartition("/")[2].lower(): data for name, data in members.items()}, label)
     if value is None or not str(value).strip():
         wanted = f"{label!r} as a member or a key of a JSON member" if label else "a member .cls, .json or .txt with the class"

@@ -1,4 +1,4 @@
-"""Streams that are not even: long-tailed ones, with few images of most classes, and blurry ones, whose classes come back.
+"""Uneven streams: long-tailed ones, with few images of most classes, and blurry ones, in which known classes get more images.
 
 Long tails decay exponentially (Cui et al., *Class-Balanced Loss Based on Effective Number of Samples*, CVPR 2019), with the rare
 classes at random places of the stream or all at its end (Liu et al., *Long-Tailed Class Incremental Learning*, ECCV 2022). Blurry

@@ -25,7 +25,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
         "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
     )
     done = area("classes-message", kind="outcome")
-    shown = area("classes", message("The classes are being read …"), forms=True)
+    shown = area("classes", message("Reading the classes …"), forms=True)
 
     def edit(event: gr.EventData) -> str:
         form = event.form
