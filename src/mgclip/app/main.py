@@ -99,8 +99,7 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
-    if verbose:
-        show_log()
+    show_log(shown=verbose)
     if as_json:
         raise typer.BadParameter("before a command it applies to --version only: put it after the command.", param_hint="--json")
 

@@ -39,11 +39,11 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-def show_log() -> None:
-    """Show what the package logs, such as the precision that was chosen for this machine, on standard error."""
+def show_log(*, shown: bool) -> None:
+    """Show what the package logs, such as the precision that was chosen for this machine, on standard error, or hide it."""
     log = logging.getLogger("mgclip")
-    log.handlers = [logging.StreamHandler(sys.stderr)]
-    log.setLevel(logging.INFO)
+    log.handlers = [logging.StreamHandler(sys.stderr)] if shown else []
+    log.setLevel(logging.INFO if shown else logging.NOTSET)
 
 
 def discard_output() -> None:

@@ -120,7 +120,8 @@ def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, 
 def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor) -> Calibration:
     """The fitted calibration with what the images say about the model; the arguments are those of ``fit``."""
     images = torch.nonzero(counts[labels] > 1)[:, 0]
-    if len(images) == 0 or fitted == Calibration(text=fitted.text):  # the scores said nothing, so nothing was fitted
+    unfitted = fitted == Calibration(text=fitted.text)  # the scores are all the same
+    if len(images) == 0 or len(counts) < 2 or unfitted:
         return fitted
     right, likeness = torch.zeros(3, dtype=torch.long), []
     for rows in images.split(_block(len(counts))):

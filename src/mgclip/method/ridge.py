@@ -68,8 +68,9 @@ def left_out_errors(values: Tensor, overlaps: Tensor, counts: Tensor, images: Te
     own = inverse @ lengths  # the trace of M, [r]
     total = (inverse @ overlaps.square() * inverse).sum(1)  # the sum of the squares of M
     free = classes * (1 - classes / images)  # the scatter has the weight C / n, and n - C degrees of freedom
-    scatter = ((inverse * values).sum(1) - own) / free
-    spread = (inverse.square() * values @ lengths - total) / free
+    # Neither is negative; of images that are all alike rounding could make it so.
+    scatter = (((inverse * values).sum(1) - own) / free).clamp(min=0)
+    spread = ((inverse.square() * values @ lengths - total) / free).clamp(min=0)
     bias = (1 - (2 * own - total) / classes).clamp(min=0)
     scatter, spread, bias, own = (part[:, None] for part in (scatter, spread, bias, own / classes))
     k = counts[counts > 1]
