@@ -10,8 +10,8 @@ from typing import TypedDict
 from mgclip._version import __version__
 
 PACKAGES = (
-    "torch transformers peft accelerate datasets safetensors filelock numpy pillow pydantic pyyaml typing-extensions typer "
-    "rich matplotlib pandas pyarrow scipy scikit-learn jinja2 qtawesome pillow-heif onnx onnxruntime onnxscript gradio"
+    "torch transformers peft accelerate datasets fsspec safetensors filelock numpy pillow pydantic pyyaml typing-extensions "
+    "typer rich matplotlib pandas pyarrow scipy scikit-learn jinja2 qtawesome pillow-heif onnx onnxruntime onnxscript gradio"
 )
 """All packages that this package or one of its extras for users requires."""
 
