@@ -10,19 +10,6 @@ from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
 
 
-@pytest.fixture
-def make(tiny_clip):
-    """Make a model with a solved head that has learned nothing."""
-    return lambda **changes: MGCLIP.from_pretrained(tiny_clip, settings=Settings(**{**SETTINGS.model_dump(), **changes}))
-
-
-@pytest.fixture
-def learned(make, icons):
-    model = make()
-    model.learn(*task(icons, [0, 1, 2]))
-    return model
-
-
 def test_corrections_equal_learning_right_from_the_start(make, icons):
     """Drawings 3 and 20 were learned in wrong classes, 40 was not learned."""
     rows = np.array([row for row in range(48) if row != 40])

@@ -6,22 +6,9 @@ import torch
 from conftest import task
 from solved_models import SETTINGS, equal, names_of, some, state
 
-from mgclip import MGCLIP, Settings
+from mgclip import MGCLIP
 from mgclip.clip.adapters import adapter_state
 from mgclip.errors import InputError
-
-
-@pytest.fixture
-def make(tiny_clip):
-    """Make a model with a solved head that has learned nothing."""
-    return lambda **changes: MGCLIP.from_pretrained(tiny_clip, settings=Settings(**{**SETTINGS.model_dump(), **changes}))
-
-
-@pytest.fixture
-def learned(make, icons):
-    model = make()
-    model.learn(*task(icons, [0, 1, 2]))
-    return model
 
 
 def test_one_task_grows_known_classes_and_adds_new_ones(make, icons):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,10 +21,8 @@ from mgclip.app.options import (
     Quiet,
     with_architecture,
 )
-from mgclip.errors import InputError
 
 if TYPE_CHECKING:
-    from mgclip.stream.shards import Shards
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.learn_job import LearnJob
     from mgclip.workflows.note import LearnReport
@@ -99,10 +96,8 @@ def learn_command(
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
     from mgclip.app.display import require_single_process
     from mgclip.app.learn_output import print_changes, print_plan
-    from mgclip.app.learn_shards import learn_shards
-    from mgclip.app.streams import print_json
+    from mgclip.app.learn_shards import learn_shards, shards_to_learn
     from mgclip.saving.kept_features import KeptFeatures
-    from mgclip.stream.shards import find_shards
     from mgclip.workflows.learn_job import read_job
 
     given: dict[str, Any] = {
@@ -114,19 +109,13 @@ def learn_command(
         "names": names,
         "skip_unreadable": on_bad_image == "skip",
     }
-    if shards := find_shards(folder, label=label):
-        _check_for_shards(
-            folder, {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
-        )
-        shards = _with_tests(shards, test, label) if test else shards
+    for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
+    if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
         learned = learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
-        if learned is not None and (as_json or not quiet):
-            (print_json if as_json else print_changes)(learned)
+        if learned is not None:
+            print_changes(learned, as_json=as_json, quiet=quiet)
         return
-    if label:
-        raise InputError(f"--label is for shards, and {folder} has none: leave it out.")
     require_single_process("learn")
-    kept = None if keep_features is None else KeptFeatures(keep_features)
     job = read_job(
         Path(folder),
         model,
@@ -136,33 +125,14 @@ def learn_command(
         retention=retention,
         merge_names=merge_names,
         photos=photos,
-        kept=kept,
+        kept=None if keep_features is None else KeptFeatures(keep_features),
         ask=_ask_to_merge,
     )
     if dry_run:
         print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
         return
     done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
-    if as_json:
-        print_json(done)
-    elif not quiet:
-        print_changes(done)
-
-
-def _check_for_shards(place: str, given: Mapping[str, object]) -> None:
-    """Check the options that are given for shards. Raises ``InputError`` if one of them is for folders of images."""
-    if unused := [option for option, value in given.items() if value]:
-        raise InputError(f"{place} contains shards, and {unused[0]} is for folders of images: leave it out.")
-
-
-def _with_tests(shards: Shards, test: str, label: str) -> Shards:
-    """Other shards to measure on. Raises ``InputError`` if there are none at ``test``."""
-    from mgclip.stream.shards import Shards, find_shards
-
-    found = find_shards(test, label=label)
-    if found is None:
-        raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
-    return Shards(shards.train, [*found.train, *found.test])
+    print_changes(done, as_json=as_json, quiet=quiet)
 
 
 def _planned(job: LearnJob, *, quiet: bool) -> Plan:

@@ -69,8 +69,15 @@ def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
     return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def print_changes(done: LearnReport) -> None:
-    """Print what was learned and measured."""
+def print_changes(done: LearnReport, *, as_json: bool, quiet: bool) -> None:
+    """Print what was learned and measured: as JSON, as text, or not at all."""
+    if as_json:
+        print_json(done)
+    elif not quiet:
+        _print_changes(done)
+
+
+def _print_changes(done: LearnReport) -> None:
     from mgclip.method.decision import Decision, describe_decision
     from mgclip.workflows.note import gap_moved
 

@@ -8,12 +8,42 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mgclip.errors import InputError
 from mgclip.words import count
 
 if TYPE_CHECKING:
     from mgclip.stream.shards import Shards
     from mgclip.workflows.learn_shards import ShardJob
     from mgclip.workflows.note import LearnReport
+
+
+def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[str, object]) -> Shards | None:
+    """Find the shards at a place; None if there are none, as in a folder of images.
+
+    Args:
+        place: Where to look.
+        label: The column, member or key with the class of an image, if it was given.
+        test: Where the shards to measure on are, if it was given.
+        for_folders: Options that are for folders of images, and what was given for them.
+
+    Raises:
+        InputError: If an option was given that does not apply, or there are no shards at ``test``.
+    """
+    from mgclip.stream.shards import Shards, find_shards
+
+    shards = find_shards(place, label=label)
+    if shards is None:
+        if label:
+            raise InputError(f"--label is for shards, and {place} has none: leave it out.")
+        return None
+    if unused := [option for option, value in for_folders.items() if value]:
+        raise InputError(f"{place} contains shards, and {unused[0]} is for folders of images: leave it out.")
+    if not test:
+        return shards
+    found = find_shards(test, label=label)
+    if found is None:
+        raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
+    return Shards(shards.train, [*found.train, *found.test])
 
 
 def learn_shards(

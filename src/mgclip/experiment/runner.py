@@ -12,6 +12,7 @@ from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
 from mgclip.disk import write_json
 from mgclip.errors import InputError
 from mgclip.experiment import raw_results, run_folder
+from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.loggers import Log
 from mgclip.experiment.measured_images import MeasuredImages, prepare_test_images
@@ -23,7 +24,7 @@ from mgclip.method.baselines.make import Learner
 from mgclip.method.baselines.table import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.stream.tasks import join_tasks, trained_classes
+from mgclip.stream.tasks import Task, join_tasks, trained_classes
 
 MODEL = "model"
 """Name of the folder with the model of a method after its last finished task."""
@@ -124,12 +125,7 @@ def _run_method(
         measured, answers = evaluate(learner, stream, task, images.tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
-        if opened.backbone.choice is not None:
-            record["precision"] = opened.backbone.choice.precision
-        if opened.recipe.imbalance > 1:
-            record["shots"] = shots(stream, task, answers)
-        if opened.recipe.on_bad_image == "skip":
-            record["skipped"] = opened.skipped_in(method, task)
+        _add_optional(record, opened, method, stream, task, answers)
         if parallel.is_main():
             steps = raw_results.steps_of(checkpoints)
             raw_results.write_task(folder, stream, record, answers, steps)
@@ -151,6 +147,18 @@ def _run_method(
         write_json(folder / run_folder.SUMMARY, summary)
     log.end()
     return summary
+
+
+def _add_optional(
+    record: Record, opened: OpenRun, method: str, stream: Sequence[Task], task: Task, answers: BranchAnswers
+) -> None:
+    """Add to the record of a task what only some runs have."""
+    if opened.backbone.choice is not None:
+        record["precision"] = opened.backbone.choice.precision
+    if opened.recipe.imbalance > 1:
+        record["shots"] = shots(stream, task, answers)
+    if opened.recipe.on_bad_image == "skip":
+        record["skipped"] = opened.skipped_in(method, task)
 
 
 def _shared_training_images(opened: OpenRun) -> list[PreparedImages]:
