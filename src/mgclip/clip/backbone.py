@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -60,6 +60,7 @@ class Backbone:
         compute: Precision and micro-batch.
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
+        jpeg_draft: Whether JPEG files are decoded at reduced size.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -73,6 +74,7 @@ class Backbone:
     model_number: int = 0
     weights_number: int = 0
     adapters_enabled: bool = True
+    jpeg_draft: bool = False
     _choice: Choice | None = field(default=None, init=False, repr=False)
     _encoding: tuple[int, int, EncodingTower] | None = field(default=None, init=False, repr=False)
 
@@ -116,13 +118,13 @@ class Backbone:
         scale: Tensor = self.model.logit_scale.exp()
         return scale.reshape(())
 
-    @cached_property
+    @property
     def transform(self) -> Transform:
         """CLIP's evaluation transform up to the crop: RGB images -> ``(n, 3, size, size)`` uint8.
 
         Bytes take less memory than floats, so the images of a data set can be kept; ``image_features`` normalises them.
         """
-        return Transform.of(self.processor)
+        return replace(Transform.of(self.processor), jpeg_draft=self.jpeg_draft)
 
     @property
     def choice(self) -> Choice | None:
