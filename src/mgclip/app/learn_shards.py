@@ -62,6 +62,11 @@ def learn_shards(
         print_json(plan)
     elif not (quiet or as_json):
         out.print(f"to learn: {count(plan['shards'], 'shard')}; to measure on: {count(plan['test_shards'], 'shard')}")
+        if unknown := sum(not version.is_known for version in job.versions):
+            out.print(
+                f"a change would not be noticed if this command is interrupted and resumed, because only the name or the size is "
+                f"known: {count(unknown, 'shard')}"
+            )
     if dry_run:
         job.open()
         return None
@@ -73,7 +78,12 @@ def learn_shards(
                 f"Stopped; {model} has no new version. Run the same command again to resume after the last complete shard."
             )
         raise typer.Exit(1) from None
-    return done if is_main() else None
+    if not is_main():
+        return None
+    if not (quiet or as_json):
+        for note in done.get("notes", ()):
+            out.print(note)
+    return done
 
 
 def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:

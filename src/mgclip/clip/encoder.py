@@ -103,7 +103,6 @@ class Encoder:
             return empty
         indices = torch.arange(len(pixels))
         own = parallel.shard(indices) if shared else indices
-        self.backbone.expect(len(own), batch=self.batch_size)
         features = []
         with closing(self._parts(pixels, [part for part in own.split(self.batch_size) if len(part)])) as parts:
             for part in parts:
@@ -116,6 +115,7 @@ class Encoder:
     def _parts(self, pixels: PreparedImages, parts: Sequence[Tensor]) -> Generator[Tensor, None, None]:
         """Yield the features of the images at each part of positions."""
         if self.kept is None or adapters_have_effect(self.backbone):
+            self.backbone.expect(sum(map(len, parts)), batch=self.batch_size)
             for _, prepared in prefetch(pixels.batch, parts):
                 yield self.batch(prepared)
         else:

@@ -49,7 +49,7 @@ class EncodingTower:
         self.autocast = Compute("bfloat16").autocast
         self.projection = family.projections(backbone.model)[0]
         self.compiled: Any = None
-        self.batch = 0
+        self.batch = 0  # that it was compiled for, or tried to be
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
@@ -65,6 +65,7 @@ class EncodingTower:
 
     def compile(self, batch: int, size: int) -> None:
         """Compile the tower for batches of images of a size; without a compiler it stays as it is."""
+        self.compiled, self.batch = None, batch  # so that what failed is not tried again
         device = next(self.tower.parameters()).device
         compiled = torch.compile(self.tower, options={"freezing": True})
         try:
@@ -75,4 +76,4 @@ class EncodingTower:
             log.info("The image tower is not compiled: %s.", first_line(error))
             return
         log.info("The image tower is compiled for batches of %d images.", batch)
-        self.compiled, self.batch = compiled, batch
+        self.compiled = compiled

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,10 +50,16 @@ class Reading:
     Attributes:
         progress: The folder of the partial sums; without it, nothing is saved before the end.
         skip: Whether to leave out what cannot be read, instead of raising an error.
+        versions: For each shard, by name, a text that differs if it has changed.
     """
 
     progress: Path | None = None
     skip: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self, shard: ImageShard) -> str:
+        """What identifies the content of a shard in partial sums."""
+        return f"{shard.name}\0{self.versions.get(shard.name, '')}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class ShardsResult:
         images: The number of images learned.
         skipped: What could not be read, an image or the rest of a shard, and why.
         known: The number of images left out because the model had learned them before.
+        repeated: The number of images with the pixels of another one in the shards. They were learned too.
+        in_several: The number of images that were learned in several classes.
     """
 
     task: int
@@ -75,6 +83,8 @@ class ShardsResult:
     images: int
     skipped: tuple[tuple[str, str], ...] = ()
     known: int = 0
+    repeated: int = 0
+    in_several: int = 0
 
 
 class NoNewImage(InputError):
@@ -118,7 +128,7 @@ def sum_shards(
         InputError: If an image or a shard cannot be read, unless such are skipped; or if two names of classes look alike.
     """
     rank, processes = parallel.rank_and_world_size()
-    done = _resumed(reading.progress, encoder.backbone.device)
+    done = _resumed(reading.progress, encoder.backbone.device, {reading.version(shard) for shard in shards})
     if head is not None:
         fourier = head.fourier
     elif done:
@@ -129,7 +139,7 @@ def sum_shards(
     own = ShardSums.empty(fourier, encoder.backbone.device)
     for part in done[rank::processes]:
         own.plus(part)
-    finished = {name for part in done for name in part.shards}
+    finished = {version for part in done for version in part.shards}
     if reading.progress is not None:  # the files of a different number of processes would be read twice
         parallel.wait()
         own.save(reading.progress)
@@ -137,10 +147,14 @@ def sum_shards(
         if parallel.is_main():
             _remove_parts(reading.progress, processes)
     known = None if head is None else head.learned.marks
-    for shard in [shard for shard in shards if shard.name not in finished][rank::processes]:
+    left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
+    for number, shard in enumerate(left, start=1):
+        before = own.encoded
         _add_shard(own, shard, fourier, encoder, known, reading)
+        # How many images there are is unknown before they are read, but shards of one data set are about equally large.
+        encoder.backbone.expect((own.encoded - before) * (len(left) - number), batch=encoder.batch_size)
         check_distinguishable(not_among(own.names, class_names), class_names)
-        own.shards.append(shard.name)
+        own.shards.append(reading.version(shard))
         if reading.progress is not None:
             own.save(reading.progress)
     return own
@@ -172,11 +186,15 @@ def with_sums(
     return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
 
 
-def _resumed(folder: Path | None, device: torch.device) -> list[ShardSums]:
-    """The partial sums of an earlier run, of all its processes."""
-    found = [read_sums(file, device) for file in sorted(folder.glob(PARTS))] if folder is not None else []
+def _resumed(folder: Path | None, device: torch.device, versions: Collection[str]) -> list[ShardSums]:
+    """The partial sums of an earlier run, of all its processes, unless they are over a shard that is not one of these
+    ``versions``: one that has changed or was left out.
+    """
+    files = sorted(folder.glob(PARTS)) if folder is not None else []
+    read = [read_sums(file, device) for file in files]
+    found = [sums for sums in read if sums is not None and {*sums.shards} <= {*versions}]
     kept: list[ShardSums] = []
-    for part in sorted((sums for sums in found if sums is not None), key=lambda sums: -len(sums.shards)):
+    for part in sorted(found, key=lambda sums: -len(sums.shards)):
         # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
         if not {*part.shards} <= {name for other in kept for name in other.shards}:
             kept.append(part)

@@ -136,6 +136,7 @@ class MGCLIP(LearnedModel):
         *,
         class_texts: Mapping[str, str] | None = None,
         progress: str | Path | None = None,
+        versions: Mapping[str, str] | None = None,
         skip_unreadable: bool = False,
     ) -> ShardsResult:
         """Learn one task from shards: each image is read once, and only sums over them grow. Images that the model has learned
@@ -147,8 +148,10 @@ class MGCLIP(LearnedModel):
             shards: Each has a ``name`` and yields its images with the names of their classes, such as those of
                 ``mgclip.stream.shards.find_shards``. The new classes are in alphabetical order.
             class_texts: What prompts call classes that are not called by their names.
-            progress: Folder for the sums so far, which are saved after each shard and resumed by the next call. The caller
-                removes it once the model is saved, and uses another one for other shards.
+            progress: Folder for the sums so far, which are saved after each shard and resumed by the next call with the same
+                settings. The caller removes it once the model is saved.
+            versions: A text for each shard, by name, that differs if the shard has changed: sums over its earlier content are
+                not resumed.
             skip_unreadable: Leave out images and ends of shards that cannot be read, instead of raising an error.
 
         Returns:
@@ -164,7 +167,7 @@ class MGCLIP(LearnedModel):
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         if parallel.is_distributed():
             parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
-        reading = Reading(None if progress is None else Path(progress), skip_unreadable)
+        reading = Reading(None if progress is None else Path(progress), skip_unreadable, versions or {})
         own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
@@ -185,6 +188,7 @@ class MGCLIP(LearnedModel):
             len(learned.images),
             tuple(learned.skipped),
             learned.known,
+            *learned.copies(),
         )
         self.class_names, self.class_texts, self.task_sizes = names, texts, (*self.task_sizes, len(new))
         return result

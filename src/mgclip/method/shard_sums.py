@@ -36,7 +36,7 @@ class ShardSums:
         images: Fingerprint and class of every image.
         sample: The images with the smallest fingerprints, with their features.
         names: The classes, in the order in which they came.
-        shards: The shards that were read completely.
+        shards: What identifies the shards that were read completely.
         skipped: The images that were left out, and why.
         known: How many images were left out because the model has learned them before.
     """
@@ -57,6 +57,18 @@ class ShardSums:
         none = torch.empty(0, dtype=torch.long, device=device)
         images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
         return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)
+
+    @property
+    def encoded(self) -> int:
+        """How many images were encoded."""
+        return len(self.images) + self.known
+
+    def copies(self) -> tuple[int, int]:
+        """How many images have the pixels of another one, and how many different images are in several classes."""
+        marks = self.images.marks.unique()
+        of_classes = torch.stack([self.images.marks, self.images.labels], dim=1).unique(dim=0)[:, 0]
+        in_several = int((of_classes.unique(return_counts=True)[1] > 1).sum())
+        return len(self.images) - len(marks), in_several
 
     def add(self, phi: Tensor, images: Images, names: Sequence[str]) -> None:
         """Add images with the random features ``phi`` ``(n, m)``, whose labels are positions in ``names``."""

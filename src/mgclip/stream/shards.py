@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,13 @@ READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, "
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 """A range of numbers in a pattern, such as ``{000..127}``."""
+
+
+FACTS = ("size", "etag", "mtime", "lastmodified", "updated", "created", "generation", "contentmd5", "md5hash", "digest", "blobid")
+"""What file systems call the facts by which a changed file is recognised, in lower case and without hyphens and underscores."""
+
+REQUESTS = 16
+"""Shards that are asked about at the same time."""
 
 
 class Item(NamedTuple):
@@ -163,12 +171,34 @@ def _part(name: str, place: str) -> str:
     return "test" if words & {*TEST_NAMES} else ""
 
 
-def same_shards(shards: Sequence[Shard]) -> list[tuple[str, str, int, int]]:
-    """What identifies shards when a command resumes: their names, where their classes are, and sizes and times of those on this
-    machine.
-    """
-    found = []
-    for shard in shards:
-        about = Path(shard.name).stat() if "://" not in shard.name else None
-        found.append((shard.name, shard.label, about.st_size if about else 0, about.st_mtime_ns if about else 0))
-    return found
+class ShardVersion(NamedTuple):
+    """What identifies a shard when a command resumes: its name, where its classes are, and what its storage says about it."""
+
+    name: str
+    label: str
+    facts: tuple[tuple[str, str], ...]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a change of the shard shows."""
+        return any(key != "size" for key, _ in self.facts)
+
+
+def shard_versions(shards: Sequence[Shard]) -> list[ShardVersion]:
+    """Ask for the size of each shard, and when it was written or a digest of it. Storage that cannot be asked gives no facts."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda shard: ShardVersion(shard.name, shard.label, _facts(shard.name)), shards))
+
+
+def _facts(name: str) -> tuple[tuple[str, str], ...]:
+    import fsspec
+
+    try:
+        if "://" not in name:
+            about = Path(name).stat()
+            return ("size", str(about.st_size)), ("mtime", str(about.st_mtime_ns))
+        system, path = fsspec.core.url_to_fs(name)
+        found = {re.sub(r"[-_]", "", key).lower(): value for key, value in system.info(path).items()}
+    except Exception:  # file systems raise network and login errors of their own, and reading raises them again
+        return ()
+    return tuple((key, str(found[key])) for key in FACTS if found.get(key) is not None)
