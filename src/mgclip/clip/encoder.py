@@ -150,6 +150,11 @@ class Encoder:
         self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
         return self._latest[1]
 
+    def known_texts(self, names: Sequence[str]) -> Tensor | None:
+        """Return the text features of classes if all of them are cached."""
+        self._forget_outdated_texts()
+        return self.texts(names) if all(name in self._texts for name in names) else None
+
     def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
         """Cache text features ``(len(names), d)`` that were computed elsewhere, with the current weights."""
         self._forget_outdated_texts()

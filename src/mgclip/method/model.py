@@ -18,7 +18,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.method import class_edits, model_files
+from mgclip.method import class_edits, model_files, stored_texts
 from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
@@ -101,6 +101,7 @@ class LearnedModel:
         if saved is not None:
             set_adapter_state(backbone, saved.adapter)
             model._load_state(saved.state)
+            stored_texts.recall(saved.folder, model.encoder, model.class_texts)
         return model
 
     @accepts_former_names(beside="files")
@@ -122,7 +123,7 @@ class LearnedModel:
         """
         self.encoder.require_own_adapters()
         if parallel.is_main():
-            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, files)
+            model_files.save(Path(expanded(folder)), self.encoder, self._state(), note, files)
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
