@@ -110,7 +110,8 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
 
     def half(rows: Tensor) -> Tensor:
         """L^-1 of each row; the product of two such rows is that of the rows in A^-1."""
-        return torch.linalg.solve_triangular(solution.factor, rows.T, upper=False).T
+        halves: Tensor = torch.linalg.solve_triangular(solution.factor, rows.T, upper=False)
+        return halves.T
 
     p = half(phi)
     s = p if standing is None else half(standing)
