@@ -181,7 +181,7 @@ def test_a_compiled_tower_gives_the_features_of_the_plain_one(tiny_clip, icons, 
 
 
 def test_auto_trains_if_it_is_asked_for(tiny_clip, icons, speeds):
-    from conftest import task
+    from icon_tasks import task
 
     speeds(BFLOAT16, BFLOAT16)
     settings = {"epochs": 2, "adapter_batch_size": 8, "precision": "auto", "adapter_lr": 2e-3}

@@ -7,7 +7,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from PIL import Image
 from small_clip import FAMILIES, make_small_family
 from small_openclip import make_folder
