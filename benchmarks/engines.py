@@ -56,10 +56,10 @@ def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[
     found = {
         "float32": plain("float32"),
         "bfloat16, autocast": plain("bfloat16"),
-        "bfloat16 weights": copied(EncodingTower(backbone)),
+        "bfloat16 weights": copied(EncodingTower(backbone.model, adapted=True)),
     }
     if compiled:
-        tower = EncodingTower(backbone)
+        tower = EncodingTower(backbone.model, adapted=True)
         start = time.perf_counter()
         tower.compile(batch, backbone.image_size)
         found[f"bfloat16 weights, compiled in {time.perf_counter() - start:.0f} s"] = copied(tower)
