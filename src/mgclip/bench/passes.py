@@ -39,7 +39,7 @@ def _pass(backbone: Backbone, encode: Callable[[], torch.Tensor], *, train: bool
 
 
 def head_work(backbone: Backbone, classes: int, batch: int) -> Work:
-    """A training step of the head on given features."""
+    """A training step of a head of ``classes`` rows on ``batch`` random features."""
     rows = torch.nn.Parameter(torch.randn(classes, backbone.feature_dim, device=backbone.device))
     features = random_features(batch, backbone)
     labels, optimizer = torch.randint(0, classes, (batch,), device=backbone.device), torch.optim.Adam([rows])

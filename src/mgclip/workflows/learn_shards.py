@@ -136,6 +136,7 @@ class ShardJob:
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
+        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
         if learned.known:
@@ -191,7 +192,13 @@ def read_shard_job(
 
 
 def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
-    """The accuracies on the images of shards whose classes the model knows. Each process reads its share."""
+    """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
+
+    Args:
+        model: The model.
+        shards: The shards, the same in all processes.
+        skip: Whether to leave out what cannot be read, instead of raising an error.
+    """
     rank, processes = parallel.rank_and_world_size()
     right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
     for shard in shards[rank::processes]:
