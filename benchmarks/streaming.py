@@ -1,4 +1,4 @@
-"""Learn a million images from shards: is memory flat in their number, and is time linear? And two processes against one.
+"""Learn a million images from shards: is memory independent of their number, and is time linear? And compare two processes with one.
 
     python benchmarks/streaming.py --images 1000000 --kind tar
     python benchmarks/streaming.py --images 1000000 --kind parquet
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def make_shards(folder: Path, args: argparse.Namespace) -> None:
-    """The shards of so many images, all of the same few files."""
+    """Write shards with ``args.images`` images: a few files, and links to them."""
     names = [f"class {label}" for label in range(args.classes)]
     shards = max(1, args.images // args.shard)
     for number in range(shards):
@@ -129,7 +129,7 @@ def resident() -> int:
 
 
 def measured(folder: Path, args: argparse.Namespace, processes: int) -> list[tuple[int, float, int]]:
-    """What ``learn`` printed in the first of so many processes, each on a core of its own."""
+    """What ``learn`` printed in the first of some ``processes``, each on a core of its own."""
     command = [sys.executable, __file__, "--read", str(folder), "--shard", str(args.shard), "--features", str(args.features)]
     cores = sorted(os.sched_getaffinity(0))
     group = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29_533, "TORCHELASTIC_RUN_ID": "streaming"}
