@@ -224,7 +224,9 @@ class LearnedModel:
         Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
         """
         if other.backbone.fingerprint != self.backbone.fingerprint:
-            raise InputError("The models have different CLIPs, so they cannot be merged.")
+            raise InputError(
+                "The models have different CLIPs, so they cannot be merged: start the second one with --like and the first one."
+            )
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
         same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
         if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):

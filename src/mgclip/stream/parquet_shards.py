@@ -51,10 +51,11 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
         data = _bytes_or_path(row[image])
         value = row[label] if names is None else _named(names, row[label])
         if data is None or value is None or not str(value).strip():
-            raise InputError(f"Row {number} of the shard {name} has no {'image' if data is None else 'class'} in its columns.")
+            lacks = "image" if data is None else "class"
+            raise InputError(f"Row {number} of the shard {name} has no {lacks} in its columns: complete it or remove it.")
         yield data, str(value), f"row {number}"
     if number < 0:
-        raise InputError(f"The shard {name} has no image.")
+        raise InputError(f"The shard {name} has no image: leave it out.")
 
 
 def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
@@ -80,7 +81,9 @@ def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
         for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
             found = value if names is None else _named(names, value)
             if found is None or not str(found).strip():
-                raise InputError(f"Row {row} of row group {group} of the shard {name} has no class in its columns.")
+                raise InputError(
+                    f"Row {row} of row group {group} of the shard {name} has no class in its columns: complete it or remove it."
+                )
             yield group, row, str(found)
 
 
@@ -126,7 +129,10 @@ def _image_column(features: Any, shard: str) -> str:
     found = found or [name for name in IMAGES if name in features and features[name].dtype in ("binary", "large_binary")]
     if len(found) != 1:
         columns = listed(found or [*features])
-        raise InputError(f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}.")
+        raise InputError(
+            f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}: give one column "
+            "the type Image."
+        )
     return found[0]
 
 
@@ -136,7 +142,7 @@ def _label_column(features: Any, shard: str, label: str) -> str:
 
     if label:
         if label not in features:
-            raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}.")
+            raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}: choose one with --label.")
         found = [label]
     else:
         found = [name for name in LABELS if getattr(features.get(name), "dtype", "") in ("string", "large_string")][:1]

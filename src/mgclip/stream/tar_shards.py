@@ -83,7 +83,7 @@ def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.
     if watched.ended:
         raise EOFError("the archive ends too early")
     if not found:
-        raise InputError(f"The shard {name} has no image.")
+        raise InputError(f"The shard {name} has no image: leave it out.")
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
