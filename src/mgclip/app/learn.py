@@ -63,13 +63,13 @@ Prompt = Annotated[
 ]
 HoldOut = Annotated[
     float,
-    typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
+    typer.Option(min=0, max=0.9, help="Share of the images of each class that are held out to measure on."),
 ]
 
 
 def learn_command(
     folder: Source,
-    model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
+    model: Annotated[Path, typer.Option(help="Folder of the model; created by the first `learn`.")],
     changes: Changes = None,
     base: NewBase = "",
     arch: Architecture = "",
