@@ -135,7 +135,7 @@ MTIL: dict[str, DatasetEntry] = {
     "mtil-aircraft": DatasetEntry(
         "aircraft: FGVC-Aircraft, trained on its part train alone", "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
         f"data/images/*.jpg, with images_variant_train.txt and images_variant_test.txt in data/{FOLDERS}",
-        100, Published(3_334, (33, 34)), Published(3_333, (33, 34)),
+        100, Published(3_334), Published(3_333),
         _finder("mtil-aircraft", partial(lists.find_aircraft, name="mtil-aircraft", train="train")), table=lists.AIRCRAFT,
     ),
     "mtil-caltech101": DatasetEntry(
