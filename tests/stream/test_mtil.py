@@ -112,6 +112,17 @@ def test_mnist_is_read_compressed_or_not(tmp_path, inside):
     assert (len(alone.train.images), len(alone.test.images)) == (0, 10)
 
 
+def test_the_check_opens_images_that_are_no_files(tmp_path, mgclip):
+    make_mnist(tmp_path)
+    code, out, _ = mgclip("data", "check", "mnist", tmp_path, "--json")
+    report = json.loads(out)
+    assert (code, report["opened"]) == (1, 30)
+    assert [each["what"] for each in report["findings"]] == [
+        "train: 20 images; published are 60,000",
+        "test: 10 images; published are 10,000",
+    ]
+
+
 def test_damaged_files_of_mnist_are_refused(tmp_path):
     make_mnist(tmp_path)
     place = tmp_path / "MNIST" / "raw"

@@ -29,8 +29,8 @@ CARS, FOOD, UCF, SUN, OBJECTNET = (
 CARS_CLASSES = 100
 """The published list of Cars has 102 names: the data set consists of those that have folders."""
 NO_CARS = ("FIAT 500 Abarth 2012", "FIAT 500 Convertible 2012")
-"""The names without folders. The counts of the archive show it: the first 98 classes of the devkit have 8,054 images, and with the
-two Ferrari 458 Italia they have the published 8,218.
+"""The names without folders. The counts of the archive show it: the first 98 classes of the devkit have 8,054 images, and with
+the two Ferrari 458 Italia they have the published 8,218.
 """
 LISTS = {"train": "train.txt", "test": "test.txt"}
 OFFICIAL = {
