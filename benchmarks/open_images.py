@@ -1,4 +1,4 @@
-"""Time opening and transforming photographs, against a plain Pillow script, in turn, on one core.
+"""Time opening and transforming photographs, in turn with a plain Pillow script, on one core.
 
     python benchmarks/open_images.py photos --images 200
 
@@ -63,6 +63,7 @@ def generate(folder: Path, count: int) -> Path:
 
 
 def timed(work: Callable[[Sequence[Path]], object], files: Sequence[Path]) -> float:
+    """Seconds of processor time for all files, in batches."""
     start = time.process_time()
     for first in range(0, len(files), BATCH):
         work(files[first : first + BATCH])
@@ -70,10 +71,12 @@ def timed(work: Callable[[Sequence[Path]], object], files: Sequence[Path]) -> fl
 
 
 def ours(files: Sequence[Path]) -> torch.Tensor:
+    """Images ``(n, 3, SIDE, SIDE)`` as this package opens them."""
     return PreparedImages(files, TRANSFORM, keep_bytes=0).batch(torch.arange(len(files)))
 
 
 def plain(files: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    """The same images ``(SIDE, SIDE, 3)`` as a short script opens them."""
     done = []
     for file in files:
         image = Image.open(file).convert("RGB")

@@ -2,7 +2,7 @@
 
 import torch
 import yaml
-from conftest import task
+from icon_tasks import task
 from markdown_it import MarkdownIt
 
 from mgclip import MGCLIP, Settings

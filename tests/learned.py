@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 
 SMALL_RUN = {
     "name": "small",

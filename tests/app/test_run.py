@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip.app.display import RunDisplay
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS

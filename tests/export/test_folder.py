@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from conftest import task
 from exported import QUICK, assert_same, cells, everything, front, learned
+from icon_tasks import task
 from PIL import Image
 from safetensors.torch import load_file, save_file
 

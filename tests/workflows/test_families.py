@@ -7,7 +7,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from openai_clip import published_state, small_openai_clip
 from PIL import Image
 from small_clip import FAMILIES, make_small_family

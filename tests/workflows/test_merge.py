@@ -1,7 +1,7 @@
 """Two models of one CLIP: the second one starts like the first, and both add up."""
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP

@@ -109,8 +109,12 @@ class JudgedImage:
 
 
 def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:
-    """The figures of each class, from the position in ``names`` of each image's class and of its prediction, both ``(n,)`` with
-    at least one image.
+    """The figures of each class.
+
+    Args:
+        names: The classes.
+        truth: The class of each image, as a position in ``names``, ``(n,)`` with at least one image.
+        predicted: Its prediction in the same form.
     """
     images, answers, right = (np.bincount(each, minlength=len(names)) for each in (truth, predicted, truth[truth == predicted]))
     return [

@@ -14,6 +14,9 @@ from torch import Tensor
 from mgclip.method.ridge import ridge_of
 from mgclip.method.sums import COLUMNS, Sums
 
+MANY = 10_000
+"""The weights of more classes than this are kept in single precision, as predictions use them: they are as large as the sums."""
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -35,7 +38,7 @@ class Solution:
         return self.weights_in(self.factor.dtype)
 
     def weights_in(self, dtype: torch.dtype) -> Tensor:
-        """The weights, solved in double precision and kept in another one."""
+        """The weights ``(m, c)``, solved in double precision and returned as ``dtype``."""
         weights = torch.empty(self.sums.targets.shape, dtype=dtype, device=self.factor.device)
         for columns, part in zip(weights.split(COLUMNS, 1), self.sums.right_hand_side(), strict=True):
             columns.copy_(torch.cholesky_solve(part, self.factor))
@@ -57,16 +60,23 @@ def solve(sums: Sums, ridge: float | None = None, *, counts: Tensor | None = Non
     return Solution(sums, ridge, torch.linalg.cholesky(matrix))
 
 
+def weights_dtype(classes: int) -> torch.dtype:
+    """The precision in which the weights of this number of classes are kept."""
+    return torch.float32 if classes > MANY else torch.float64
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """Scores that images would get if each had not been learned itself; rows of them are computed when they are asked for.
+    """Scores that images would get if each had not been learned itself. A row is computed when it is used.
+
+    The scores of an image are f^T weights for some features f, except that the score of its own class is lower by ``shift``.
 
     Attributes:
-        halves: L^-1 f ``(n, m)`` with the Cholesky factor L: the scores are f^T weights, ...
-        labels: ... but for the class of each image ``(n,)``, ...
-        shift: ... whose score is lower by this ``(n,)``.
+        halves: L^-1 f of each image ``(n, m)``, with the Cholesky factor L of the solution.
+        labels: The class of each image ``(n,)``.
+        shift: What is subtracted from the score of that class ``(n,)``.
         solution: The solved classifier.
-        weights: Its weights ``(m, c)``, if they are at hand. Without them, the scores are exact for any ridge.
+        weights: Its weights ``(m, c)``, if they were computed already. Without them, the scores are exact for any ridge.
     """
 
     halves: Tensor
@@ -94,7 +104,8 @@ class LeftOut:
 
 
 def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
-    """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``Sums.matrix`` is kept.
+    """The scores ``(n, c)`` that images would get if each had not been learned itself. The factor C / n of ``Sums.matrices`` is
+    the one with all images.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
     n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
@@ -105,6 +116,9 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
         standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
+
+    Returns:
+        The scores, whose rows are computed when they are used.
     """
     sums = solution.sums
 

@@ -40,7 +40,7 @@ SHARES = (99, 95, 90)
 
 
 class Scores(Protocol):
-    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes rows of it when they are asked for."""
+    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes its rows when they are used."""
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
         """The scores ``(k, c)`` of the images at positions ``(k,)``."""
@@ -49,7 +49,7 @@ class Scores(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Scores that a function computes."""
+    """Scores that a function computes from the positions ``(k,)`` of images."""
 
     compute: Callable[[Tensor], Tensor]
 

@@ -17,7 +17,7 @@ RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 """Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
 
 EQUAL = 1e-3
-"""Errors that differ by less than this share are equal."""
+"""Errors that differ by less than this share count as equal."""
 
 WITHOUT_EVIDENCE = 1.0
 """The ridge if every class has a single image, so that none can be left out."""
@@ -33,7 +33,10 @@ def ridge_of(
         counts: Independent images of each class ``(c,)``. The only image of a class tells nothing.
         ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
             rounding does not change.
-        matrices: What ``sums.matrices`` returns, if it is at hand.
+        matrices: What ``sums.matrices`` returns, if it was computed already.
+
+    Returns:
+        One of ``ridges``; ``WITHOUT_EVIDENCE`` if no image can be left out.
     """
     if sums.class_balance and not bool((counts > 1).any()):
         return WITHOUT_EVIDENCE

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.method.analytic import leave_one_out, solve
+from mgclip.method.analytic import leave_one_out, solve, weights_dtype
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
@@ -25,9 +25,6 @@ from mgclip.method.sums import Sums, accumulate
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
-
-MANY = 10_000
-"""The weights of more classes than this are kept in single precision, as predictions use them: they are as large as the sums."""
 
 LogitsOver = Callable[[Sequence[str]], TextLogits]
 """The text branch over classes with these texts."""
@@ -297,8 +294,3 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         scores = replace(scores, weights=weights)  # faster with many classes
     calibration = measured(fitted, scores, logits, *images)
     return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
-
-
-def weights_dtype(classes: int) -> torch.dtype:
-    """The precision in which the weights of this number of classes are kept."""
-    return torch.float32 if classes > MANY else torch.float64

@@ -42,7 +42,13 @@ class Sums:
 
     @classmethod
     def empty(cls, size: int, device: torch.device | str = "cpu", *, class_balance: bool = True) -> Sums:
-        """Sums over no images, for features of length ``size``."""
+        """Sums over no images.
+
+        Args:
+            size: The length of their features.
+            device: Where the sums are.
+            class_balance: Whether every class weighs the same, or every image.
+        """
         zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
         return cls(zeros, zeros[:, :0], zeros[0, :0], class_balance=class_balance)
 
@@ -67,7 +73,7 @@ class Sums:
         return grown
 
     def add(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> None:
-        """Add images of known classes to these sums themselves, as ``plus`` adds them to a copy."""
+        """Add images of known classes to these sums in place; ``plus`` adds them to a copy, and has the same arguments."""
         self.gram.addmm_(phi.T, phi, alpha=sign)
         self.targets.index_add_(1, labels, phi.T, alpha=sign)
         self.counts.add_(labels.bincount(minlength=len(self.counts)), alpha=sign)

@@ -13,20 +13,21 @@ from typing import Any
 import numpy as np
 
 from mgclip.clip import parallel
-from mgclip.method.learn_shards import NoNewImage, Reader, ShardsResult, check_one_pass
+from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.method.shard_reader import ShardReader
 from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
-from mgclip.stream.shards import Item, Shard, Shards, same_shards
+from mgclip.stream.shards import Item, Shard, Shards, identify_shards
 from mgclip.words import count
 from mgclip.workflows.advice import advice
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
 from mgclip.workflows.learn_job import given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
-from mgclip.workflows.note import LearnNote, LearnReport
+from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
 
 LISTED = 100
@@ -129,15 +130,14 @@ class ShardJob:
         state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
-        facts = *clip, state, settings, sorted(self.called.items()), same_shards(self.shards.train)
+        facts = *clip, state, settings, sorted(self.called.items()), identify_shards(self.shards.train)
         return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
+        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
         left_out, grown = left_out_branches(model), learned.grown
-        parts = [f"learned {count(len(learned.new), 'class', 'classes')}"] if learned.new or not grown else []
-        parts += [f"added images to {count(len(grown), 'class', 'classes')}"] if grown else []
         remarks = [*notes]
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
@@ -146,7 +146,7 @@ class ShardJob:
                 f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
             )
         note: LearnNote = {
-            "what": " and ".join(parts),
+            "what": what_was_learned(learned.new, grown),
             "origin": self.place,
             "classes": [*grown, *learned.new],
             "images": learned.images,
@@ -192,11 +192,17 @@ def read_shard_job(
 
 
 def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
-    """The accuracies on the images of shards whose classes the model knows. Each process reads its share."""
+    """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
+
+    Args:
+        model: The model.
+        shards: The shards, the same in all processes.
+        skip: Whether to leave out what cannot be read, instead of raising an error.
+    """
     rank, processes = parallel.rank_and_world_size()
     right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
     for shard in shards[rank::processes]:
-        for images, names in Reader(model.encoder, skip, []).encoded(shard):
+        for images, names in ShardReader(model.encoder, skip, []).encoded(shard):
             found = indices_of(names, model.class_names)
             rows = [row for row, place in enumerate(found) if place is not None]
             truth = np.array([found[row] for row in rows], dtype=np.int64)
