@@ -84,7 +84,7 @@ STREAMS_ONLY = {"acil", "ranpac", "rapf", "joint"}
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - STREAMS_ONLY))
 def test_a_model_of_every_method_is_exported(tiny_clip, icons, tmp_path, method):
-    changes = dict(METHODS[method].changes)
+    changes = {**METHODS[method].changes, "features": 64}
     if METHODS[method].replays:
         changes["memory"] = 10
     model = learned(tiny_clip, icons, tasks=((0, 1), (2,)), **changes)

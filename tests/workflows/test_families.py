@@ -20,7 +20,7 @@ from mgclip.export.folder import export_folder
 from mgclip.method.baselines.make import make_learner
 from mgclip.method.baselines.table import METHODS
 
-QUICK = {"epochs": 1, "head_epochs": 1, "adapter_batch_size": 12, "head_batch_size": 12}
+QUICK = {"epochs": 1, "head_epochs": 1, "adapter_batch_size": 12, "head_batch_size": 12, "features": 64}
 
 
 LIKE_OTHERS = ("siglip2", "metaclip_2", "openai")
@@ -68,11 +68,7 @@ def test_a_saved_model_predicts_the_same(clip, icons, tmp_path):
 @pytest.mark.parametrize("solved", [False, True])
 def test_exports_give_the_answers_of_the_model(clip, icons, tmp_path, solved, monkeypatch):
     pytest.importorskip("onnxruntime")
-    changes = (
-        {"compensation": "analytic", "fusion": "calibrated", "adapt": "never", "features": 64}
-        if solved
-        else {"projections": "kvqo"}
-    )
+    changes = {"compensation": "analytic", "fusion": "calibrated", "adapt": "never"} if solved else {"projections": "kvqo"}
     model = learned(clip, icons, **changes)
     exported = export_folder(model, tmp_path / "clip", onnx=True)
     assert exported.deviation < 1e-5 and exported.onnx_deviation < 1e-5

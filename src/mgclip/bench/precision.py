@@ -64,7 +64,7 @@ def precision_speeds(shape: str, precisions: Sequence[Precision], *, rounds: int
     found: list[PrecisionSpeed] = []
     for precision in precisions:
         backbone.compute, naive.compute = Compute(precision), Compute(precision)
-        peak = matmul_peak(precision)
+        peak = matmul_peak(precision, rounds)
         passes = {}
         for name, train in (("training", True), ("encoding", False)):
             work = image_work(backbone, images, train=train)
