@@ -1,4 +1,4 @@
-"""Time opening and transforming photographs, against a plain Pillow script, in turn, on one core.
+"""Time opening and transforming photographs, in turn with a plain Pillow script, on one core.
 
     python benchmarks/open_images.py photos --images 200
     python benchmarks/open_images.py --images 20 --size 4032x3024 --jpeg-draft --shape vit-b-16
@@ -101,6 +101,7 @@ def rates(one: Work, other: Work, files: Sequence[Path], rounds: int) -> tuple[f
 
 
 def timed(work: Work, files: Sequence[Path]) -> float:
+    """Seconds of processor time for all files, in batches."""
     start = time.process_time()
     for first in range(0, len(files), BATCH):
         work(files[first : first + BATCH])
@@ -108,10 +109,12 @@ def timed(work: Work, files: Sequence[Path]) -> float:
 
 
 def ours(files: Sequence[Path], transform: Transform = TRANSFORM) -> torch.Tensor:
+    """Images ``(n, 3, side, side)`` as this package opens them."""
     return PreparedImages(files, transform, keep_bytes=0).batch(torch.arange(len(files)))
 
 
 def plain(files: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    """The same images ``(SIDE, SIDE, 3)`` as a short script opens them."""
     done = []
     for file in files:
         image = Image.open(file).convert("RGB")

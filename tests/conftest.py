@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from small_clip import make_small_clip
 
 # Threads only slow down tensors this small. PyTorch reads this when it is imported, here and in the commands that tests run.
@@ -50,24 +49,6 @@ def quick():
     from mgclip import Settings
 
     return Settings(epochs=1, adapter_batch_size=16, head_batch_size=16, head_epochs=2, adapter_lr=2e-3)
-
-
-def task(icons, classes):
-    """Images, labels and names of some of the ten icon classes, as one task."""
-    chosen = np.isin(icons["y_train"], classes)
-    place = {c: i for i, c in enumerate(classes)}
-    labels = [place[int(y)] for y in icons["y_train"][chosen]]
-    return list(icons["x_train"][chosen]), labels, [str(icons["class_names"][c]) for c in classes]
-
-
-def month_folders(icons, place, months, count):
-    """Write class folders of some of the ten icon classes for each month, each with ``count`` of its training drawings."""
-    for month, classes in months.items():
-        for c in classes:
-            folder = place / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
 
 
 @pytest.fixture

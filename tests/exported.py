@@ -2,13 +2,13 @@
 
 import torch
 import yaml
-from conftest import task
+from icon_tasks import task
 from markdown_it import MarkdownIt
 
 from mgclip import MGCLIP, Settings
 
 QUICK = {"epochs": 2, "adapter_batch_size": 16, "head_batch_size": 16, "head_epochs": 2, "adapter_lr": 5e-3}
-SOLVED = {"compensation": "analytic", "fusion": "calibrated", "adapt": "first"}
+SOLVED = {"compensation": "analytic", "fusion": "calibrated", "adapt": "first", "features": 256}
 BRANCHES = [
     ("both", "published", 4.0),
     ("both", "single-softmax", 0.5),

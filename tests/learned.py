@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 
 SMALL_RUN = {
     "name": "small",
@@ -63,7 +63,7 @@ def small(tiny_clip):
         rapf_tau=1.0,
         memory=20,
         ranpac_first_task_adapter=True,
-        retention=["icons-concepts"],
+        retention=[],
     )
 
 

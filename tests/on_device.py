@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import torch
-from conftest import task
+from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 

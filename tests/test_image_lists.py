@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from PIL import Image
 
 from mgclip import MGCLIP

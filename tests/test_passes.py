@@ -58,7 +58,7 @@ TRIED = 1  # one image and one text, when the CLIP is loaded
         ),
         # CLIP is unchanged: each text once in the run.
         ("compensation-only", {}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
-        ("mg-clip-analytic", {}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
+        ("mg-clip-analytic", {"features": 64}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
         ("zero-shot", {}, 0, 0, EVALUATED_ONCE, 0, CLASSES * TASKS),
         ("rapf", {"rapf_epochs": 4}, 0, IMAGES * TASKS, EVALUATED_ONCE, 0, CLASSES * TASKS),
         # The probe, on the first task: the origin and a measurement per epoch; having run to its end, it was the training.

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip.method import evidence
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_rejected_learn_leaves_no_model(mgclip, tiny_clip, photos):
 
 
 def test_texts_that_clip_cuts_to_the_same_tokens_are_reported(icons, tiny_clip, tmp_path, mgclip):
-    from conftest import month_folders
+    from icon_tasks import month_folders
 
     month_folders(icons, tmp_path, {"march": range(3)}, 2)
     names = [str(name) for name in icons["class_names"][:3]]

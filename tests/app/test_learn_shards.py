@@ -38,7 +38,7 @@ def test_learn_shards_then_more_then_predict(mgclip, place, icons):
     code, out, _ = mgclip("learn", shards, "--model", model, "--base", "iconclip", "--dry-run")
     assert (code, out) == (0, "to learn: 2 shards; to measure on: 1 shard\n")
     assert not model.exists()
-    code, out, _ = mgclip("learn", shards, "--model", model, "--base", "iconclip", "--json", "--quiet")
+    code, out, _ = mgclip("learn", shards, "--model", model, "--base", "iconclip", "features=64", "--json", "--quiet")
     report = json.loads(out)
     assert (code, report["images"], report["classes_in_all"], report["epochs"]) == (0, 24, 3, 0)
     assert report["test_images"] == {"new": 12, "old": 0, "gone": 0}  # the fourth class is not known
@@ -62,7 +62,7 @@ def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place
     model, shard = place / "model", place / "shards" / "train-1.tar"
     complete = shard.read_bytes()
     shard.write_bytes(complete[: len(complete) // 2])
-    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "gamma=2.0")
+    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "features=64", "gamma=2.0")
     code, out, err = mgclip(*words)
     assert code == 2
     assert re.search(rf"The shard {re.escape(str(shard))} cannot be read after \d\.png \(.*\): replace it or leave it out\.", err)
@@ -126,7 +126,7 @@ def test_sums_over_other_classes_of_the_same_shards_are_not_resumed(mgclip, plac
             )
         ]
         write_tar(folder / f"train-{number}.tar", content)
-    words = ("learn", folder, "--model", model, "--base", "iconclip", "gamma=2.0", "--json", "--quiet", "--label")
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "features=64", "gamma=2.0", "--json", "--quiet", "--label")
     assert mgclip(*words, "one")[0] == 2, "the second shard has no such class"
     assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
     code, out, err = mgclip(*words, "two")
@@ -138,8 +138,8 @@ def test_the_second_of_two_first_learns_from_shards_continues_from_the_first(pla
     """The second one begins before the model exists, and waits for the lock."""
     model, locked = place / "model", learn_shards.only_writer
     first, second = (
-        learn_shards.read_shard_job(str(at), find_shards(str(at)), model, base="iconclip")
-        for at in (place / "shards", place / "more.parquet")
+        learn_shards.read_shard_job(str(at), find_shards(str(at)), model, base="iconclip", changes=changes)
+        for at, changes in ((place / "shards", ["features=64"]), (place / "more.parquet", []))
     )
 
     def after_the_first(folder, *, wait):
@@ -159,7 +159,7 @@ def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):
     model, folder = place / "model", place / "shards"
     write_tar(folder / "train-2.tar", [("7.png", b"none"), ("7.cls", "bell")])
     (folder / "train-3.tar").write_bytes(b"none" * 500)
-    words = ("learn", folder, "--model", model, "--base", "iconclip", "gamma=2.0")
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "features=64", "gamma=2.0")
     code, _, err = mgclip(*words)
     assert code == 2
     assert f"The image {folder}/train-2.tar: 7.png cannot be read (not an image in a supported format)" in err

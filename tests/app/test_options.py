@@ -4,7 +4,7 @@ import os
 
 import forked
 import pytest
-from conftest import task
+from icon_tasks import task
 from layouts import class_folders
 
 from mgclip import MGCLIP

@@ -18,7 +18,7 @@ def test_the_home_folder_is_expanded_in_every_path(shop, tiny_clip, tmp_path, mg
     monkeypatch.setenv("HOME", str(home))
     commands = [
         ("learn", "~/photos", "--model=~/shop", "--base", "~/clip", "--names", "~/names.csv", "--test=~/photos", "--retention=~/photos",
-         "epochs=0", "head_epochs=1", "--quiet"),
+         "features=16", "--quiet"),
         ("predict", "~/shop", "~/photos", "--quiet"),
         ("evaluate", "~/shop", "~/photos", "--csv", "~/classes.csv", "--page=~/page.html"),
         ("export", "~/shop", "--to=~/out", "--base=~/clip", "--quiet"),

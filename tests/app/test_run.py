@@ -3,13 +3,13 @@
 import json
 import shlex
 
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip.app.display import RunDisplay
 from mgclip.experiment.metrics import EPOCHS, METRICS, SECONDS
 from mgclip.experiment.reproduce import PublishedResult
 
-QUICK = ("tasks=2", "train_per_class=2", "test_per_class=2", "epochs=1")
+QUICK = ("tasks=2", "classes_per_task=3", "train_per_class=2", "test_per_class=2", "epochs=1")
 
 
 def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
@@ -21,7 +21,7 @@ def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
     assert header.split() == ["method", *" ".join(columns).split()]
     assert [row.split()[0] for row in rows] == ["zero-shot", "mg-clip"]
     assert "task  2/2" in err
-    assert "20 classes" in err
+    assert "6 classes" in err
     assert (tmp_path / "run" / "accuracy.svg").read_text().startswith("<?xml")
     code, out, err = mgclip(*words, "--out", tmp_path / "again", "--json", "--quiet")
     assert (code, err) == (0, "")

@@ -1,7 +1,7 @@
 """``mgclip history`` shows the leave-one-out accuracy that versions record."""
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip import MGCLIP, history
 

@@ -9,8 +9,8 @@ from operator import attrgetter
 import numpy as np
 import pytest
 import torch
-from conftest import task
 from forked import CAN_FORK
+from icon_tasks import task
 
 from mgclip import MGCLIP
 from mgclip.clip.adapters import adapter_state

@@ -34,7 +34,7 @@ def speeds(monkeypatch):
     def inject(multiplications, images=None):
         measured = []
         for name, rates in (("multiplication_rates", multiplications), ("image_rates", images)):
-            monkeypatch.setattr(auto_precision, name, lambda backbone, name=name, rates=rates: measured.append(name) or rates)
+            monkeypatch.setattr(auto_precision, name, lambda model, name=name, rates=rates: measured.append(name) or rates)
         return measured
 
     return inject
@@ -51,23 +51,23 @@ def speeds(monkeypatch):
 )
 def test_the_faster_precision_is_chosen(backbone, speeds, multiplications, images, precision, measured):
     found = speeds(multiplications, images)
-    assert choose_precision(backbone).precision == precision
+    assert choose_precision(backbone.model).precision == precision
     assert found == measured
 
 
 def test_a_choice_is_measured_once_per_machine_and_shape(backbone, speeds, remembered, monkeypatch):
     speeds(BFLOAT16, BFLOAT16)
-    first = choose_precision(backbone)
+    first = choose_precision(backbone.model)
     found = speeds(FLOAT32)
-    assert choose_precision(backbone) == first
+    assert choose_precision(backbone.model) == first
     monkeypatch.setattr(auto_precision, "_chosen", {})  # as in another process
-    assert choose_precision(backbone) == first
+    assert choose_precision(backbone.model) == first
     assert found == []
     monkeypatch.setattr(auto_precision, "_chosen", {})
     monkeypatch.setattr(auto_precision, "_processor", lambda: "another processor")
-    assert choose_precision(backbone).precision == "float32"
+    assert choose_precision(backbone.model).precision == "float32"
     backbone.model.config.vision_config.num_hidden_layers += 1
-    assert choose_precision(backbone).precision == "float32"
+    assert choose_precision(backbone.model).precision == "float32"
     assert found == 2 * ["multiplication_rates"]
     assert len(json.loads(remembered.read_text())) == 3
 
@@ -77,21 +77,21 @@ def test_a_damaged_store_of_choices_is_measured_again(backbone, speeds, remember
     remembered.parent.mkdir()
     remembered.write_bytes(content.encode(errors="surrogateescape"))
     speeds(BFLOAT16, BFLOAT16)
-    assert choose_precision(backbone).precision == "bfloat16"
+    assert choose_precision(backbone.model).precision == "bfloat16"
 
 
 def test_a_choice_that_cannot_be_stored_still_holds(backbone, speeds, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("MGCLIP_CACHE", str(tmp_path / "file"))
     speeds(BFLOAT16, BFLOAT16)
-    assert choose_precision(backbone).precision == "bfloat16"
+    assert choose_precision(backbone.model).precision == "bfloat16"
 
 
 def test_both_precisions_are_measured_on_this_machine(backbone):
-    choice = measure(backbone)
+    choice = measure(backbone.model)
     assert choice.float32 > 0
     assert choice.bfloat16 > 0
-    assert all(rate > 0 for rate in auto_precision.image_rates(backbone))
+    assert all(rate > 0 for rate in auto_precision.image_rates(backbone.model))
 
 
 def features_with(tiny_clip, icons, precision):
@@ -220,7 +220,7 @@ def test_a_compiled_tower_gives_the_features_of_the_plain_one(tiny_clip, icons, 
 
 
 def test_auto_trains_if_it_is_asked_for(tiny_clip, icons, speeds):
-    from conftest import task
+    from icon_tasks import task
 
     speeds(BFLOAT16, BFLOAT16)
     settings = {"epochs": 2, "adapter_batch_size": 8, "precision": "auto", "adapter_lr": 2e-3}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip import compute

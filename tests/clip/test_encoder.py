@@ -68,7 +68,7 @@ def test_one_template_in_a_list_is_that_template(encoder):
 
 def test_remembered_texts_of_a_loaded_model_are_used(tiny_clip, icons, tmp_path):
     """Loading sets the adapters, which changes the weights after the encoder was made."""
-    from conftest import task
+    from icon_tasks import task
 
     from mgclip import MGCLIP
 

@@ -151,7 +151,7 @@ def test_a_download_that_stopped_halfway_is_finished(hub, tmp_path):
 
 @pytest.mark.parametrize("how", ["refused", "silent", "offline"])
 def test_an_unreachable_hub_is_reported_within_seconds(monkeypatch, tmp_path, mgclip, icons, how):
-    from conftest import month_folders
+    from icon_tasks import month_folders
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

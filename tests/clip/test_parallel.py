@@ -93,7 +93,7 @@ ENVIRONMENTS = (
 
 @pytest.mark.parametrize("variables", ENVIRONMENTS)
 def test_variables_that_no_launcher_set_leave_one_process_alone(mgclip, monkeypatch, tiny_clip, icons, tmp_path, variables):
-    from conftest import month_folders
+    from icon_tasks import month_folders
 
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -142,7 +142,7 @@ def test_processes_share_the_search_for_unreadable_images():
 
 @pytest.mark.slow
 def test_two_processes_skip_the_same_images(tiny_clip, tmp_path, icons):
-    from conftest import month_folders
+    from icon_tasks import month_folders
 
     month_folders(icons, tmp_path / "data", {"train": range(4), "test": range(4)}, 4)
     bad = sorted((tmp_path / "data").glob("*/*/[13].png"))[::3]

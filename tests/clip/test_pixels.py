@@ -62,7 +62,7 @@ def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
 
 
 def test_an_evaluation_keeps_no_pixels(learned, icons, monkeypatch, tmp_path):
-    from conftest import month_folders
+    from icon_tasks import month_folders
 
     from mgclip.workflows.evaluate import evaluate_folder
     from mgclip.workflows.source import read_images

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import local
 
 import pytest
-from forked import cores, mgclip
+from forked import cores, mgclip, programs
 from forked import program as run_program
 from PIL import Image
 from shards import members, write_tar
@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MAKEFILE = (ROOT / "Makefile").read_text()
+COMMAND = "import runpy, sys; sys.argv[0] = 'mgclip'; runpy.run_module('mgclip', run_name='__main__')"
+LAUNCH = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "mgclip"]
+"""How the pages start two processes. One of their commands starts them so; the other in forked processes, which start at once."""
 
 
 def blocks(language):
@@ -88,19 +91,31 @@ def test_every_command_runs(workplace):
 def run_all(page, lines, core):
     """Run the commands of a page on a core; returns their number."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     for line in lines:
         words = shlex.split(line)
-        assert words[0] in ("mgclip", "torchrun"), f"{page} shows a command that no test runs: {line}"
         if words[:2] == ["mgclip", "studio"]:
             check_studio(words, path)
             continue
         if words[0] == "mgclip":
-            done = mgclip(*words[1:], core=core)
+            ended = [mgclip(*quick(words[1:]), core=core)]
+        elif words[: len(LAUNCH)] == LAUNCH and "learn" in words:
+            ended = programs(2, COMMAND, *quick(words[len(LAUNCH) :]))
+        elif words[: len(LAUNCH)] == LAUNCH:
+            environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+            ended = [subprocess.run([*LAUNCH, *quick(words[len(LAUNCH) :])], env=environment, capture_output=True, text=True)]
         else:
-            done = subprocess.run(words, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
+            raise AssertionError(f"{page} shows a command that no test runs: {line}")
+        assert [done.returncode for done in ended] == [0] * len(ended), f"{page}: {line}\n{ended[0].stderr}"
     return len(lines)
+
+
+def quick(words):
+    """The words after ``mgclip``, with settings that shorten the work: a narrow head, and no measurement on other data."""
+    if "--base" in words:
+        return [*words, "features=128"]
+    if words[0] in ("run", "reproduce") and len(words) > 1 and "--resume" not in words:
+        return [*words, "features=128", "retention={}"]
+    return ["1" if before == "--rounds" else word for before, word in zip([None, *words], words, strict=False)]
 
 
 def check_studio(words, path):

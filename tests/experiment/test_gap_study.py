@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from PIL import Image
 
 from mgclip import MGCLIP, Settings

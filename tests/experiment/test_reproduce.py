@@ -27,7 +27,6 @@ SMALL = (
     "ranpac_width=20",
     "acil_width=20",
     "rapf_epochs=1",
-    "retention=icons-concepts",
 )
 
 SUMMARY = {
@@ -78,8 +77,8 @@ def test_ablations_change_what_the_paper_changes():
 
 @pytest.fixture
 def reproduce(tiny_clip, mgclip):
-    def call(table, *words):
-        return mgclip("reproduce", table, f"clip={tiny_clip}", *SMALL, *words)
+    def call(table, *words, retention="{}"):
+        return mgclip("reproduce", table, f"clip={tiny_clip}", *SMALL, f"retention={retention}", *words)
 
     return call
 
@@ -91,7 +90,7 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
         "published: [{recipe: icons100, method: other, avg: 12.5}, {recipe: icons100, method: mg-clip, last: 34}]\n"
     )
     out = tmp_path / "out"
-    code, printed, err = reproduce(file, "--out", out, "--seeds", 1)
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 1, retention="icons-concepts")
     assert code == 0, err
     assert "| icons100 | mg-clip |" in printed
     assert "other" not in printed  # published values apply to the shipped recipe only, and these runs are much smaller
@@ -99,7 +98,7 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     assert runs == ["icons100-5x10/seed-0", "icons100/seed-0"]
     stamps = {f: f.stat().st_mtime_ns for f in out.rglob("records.jsonl")}
     (out / "icons100" / "seed-0" / "summary.json").unlink()  # as if the run had been stopped
-    code, printed, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet")
+    code, printed, err = reproduce(file, "--out", out, "--seeds", 2, "--json", "--quiet", retention="icons-concepts")
     assert (code, err) == (0, "")
     untouched = out / "icons100-5x10" / "seed-0" / "mg-clip" / "records.jsonl"
     assert untouched.stat().st_mtime_ns == stamps[untouched]
@@ -140,7 +139,7 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     assert (out / "mine-icons100.pdf").read_bytes().startswith(b"%PDF")
     assert "Differences between methods" in (out / "report.html").read_text()
     assert (out / "mine-icons100.svg").read_text().startswith("<?xml")
-    code, _, err = reproduce(file, "--out", out, "epochs=2")
+    code, _, err = reproduce(file, "--out", out, "epochs=2", retention="icons-concepts")
     assert code == 2
     assert "was started with epochs = 1, not 2: give another --out, or remove that folder" in err
 

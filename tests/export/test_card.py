@@ -7,8 +7,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 import pytest
-from conftest import task
 from exported import BRANCHES, QUICK, SOLVED, cells, front
+from icon_tasks import task
 from PIL import Image
 
 from mgclip import MGCLIP, Settings

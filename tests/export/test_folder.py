@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from conftest import task
 from exported import QUICK, assert_same, cells, everything, front, learned
+from icon_tasks import task
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -84,7 +84,7 @@ STREAMS_ONLY = {"acil", "ranpac", "rapf", "joint"}
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - STREAMS_ONLY))
 def test_a_model_of_every_method_is_exported(tiny_clip, icons, tmp_path, method):
-    changes = dict(METHODS[method].changes)
+    changes = {**METHODS[method].changes, "features": 64}
     if METHODS[method].replays:
         changes["memory"] = 10
     model = learned(tiny_clip, icons, tasks=((0, 1), (2,)), **changes)

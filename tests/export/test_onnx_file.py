@@ -74,8 +74,8 @@ def test_onnx_gives_the_answers_of_a_solved_head_in_single_precision(onnx, solve
         assert label.tolist() == found.labels.tolist() == confidence.argmax(1).tolist()
     graph = format_of_files.load(file).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    assert (list(stored["matrix"].dims), list(stored["shift"].dims)) == ([128, 2048], [2048])
-    assert (list(stored["weights"].dims), list(stored["constant"].dims)) == ([2048, 5], [5])
+    assert (list(stored["matrix"].dims), list(stored["shift"].dims)) == ([128, 256], [256])
+    assert (list(stored["weights"].dims), list(stored["constant"].dims)) == ([256, 5], [5])
     assert format_of_files.TensorProto.DOUBLE not in {tensor.data_type for tensor in stored.values()}
     assert len(set(label.tolist())) > 3
     stronger = copy.copy(model)

@@ -31,9 +31,12 @@ RECIPE = (
     "icons100", "tasks=3", "classes_per_task=5", "train_per_class=20", "test_per_class=5", "epochs=auto", "max_epochs=3",
     "adapter_batch_size=16", "methods=mg-clip,mg-clip-replay", "memory=40", "balanced=true", "retention={}",
 )  # fmt: skip
-FEWER = {"methods=mg-clip,mg-clip-replay": "methods=mg-clip", "tasks=3": "tasks=2"}
+FEWER = {
+    "methods=mg-clip,mg-clip-replay": "methods=mg-clip", "tasks=3": "tasks=2", "train_per_class=20": "train_per_class=10",
+    "test_per_class=5": "test_per_class=2", "adapter_batch_size=16": "adapter_batch_size=8",
+}  # fmt: skip
 SMALL = tuple(FEWER.get(word, word) for word in RECIPE if word != "balanced=true")
-"""One method and two tasks, for a few quick trials."""
+"""One method, two tasks and half of the images in as many steps, for a few quick trials."""
 EVERY = ("--checkpoint-every", "2")
 
 
@@ -85,13 +88,24 @@ def newest(method: Path) -> Checkpoint | None:
     return max(saved, key=lambda c: c.number, default=None)
 
 
+def written(method: Path) -> list[int]:
+    """When the checkpoints of a method were written."""
+    try:
+        return [file.stat().st_mtime_ns for file in method.glob("progress-*.safetensors")]
+    except FileNotFoundError:  # the task has just ended
+        return []
+
+
 def until(phase: str, count: int, run: Path, process: forked.Running) -> None:
     """Wait for ``count`` checkpoints in a phase, or for the end of the run."""
-    seen = set()
+    seen: set[tuple[Path, int, int]] = set()
+    read: dict[Path, list[int]] = {}
     while len(seen) < count and process.poll() is None:
         for method in run.glob("*/"):
-            if (found := newest(method)) is not None and found.phase == phase:
+            changed = written(method)
+            if changed != read.get(method) and (found := newest(method)) is not None and found.phase == phase:
                 seen.add((method, found.task, found.number))
+            read[method] = changed
         time.sleep(0.01)
 
 
@@ -111,15 +125,17 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
     def trial(number: int) -> str:
         run, draw = place / f"run-{number}", random.Random(f"{seed} {number}")
         phase = phases[number // 2 % len(phases)] if number % 2 else None
+        count = draw.randint(1, 6)
         while True:
             process = start(run, *recipe, "--out", run.name)
             if phase is None:
-                time.sleep(draw.uniform(0.25, 1.0) * length)
+                time.sleep(draw.uniform(0.25, 0.9) * length)
             else:
-                until(phase, draw.randint(1, 6), run, process)
+                until(phase, count, run, process)
             if process.poll() is None:
                 break
             shutil.rmtree(run)  # it ended before it could be killed
+            count = max(1, count // 2)  # perhaps the phase has fewer checkpoints
         process.kill()
         process.communicate()
         hit = where(run)

@@ -79,7 +79,7 @@ def operations(clip: Path) -> list[Operation]:
     shop = lambda *words: lambda place: [words[0], str(place / "shop"), *words[1:]]  # noqa: E731
     run = [
         "run", "icons100", "tasks=2", "classes_per_task=2", "train_per_class=3", "test_per_class=1", "epochs=1",
-        f"clip={clip}", "features=16", "--quiet", "--checkpoint-every", "1",
+        f"clip={clip}", "features=16", "retention={}", "--quiet", "--checkpoint-every", "1",
     ]  # fmt: skip
 
     def resume(place: Path) -> list[str]:
@@ -161,7 +161,10 @@ def prepare(place: Path, clip: Path) -> None:
     for names in (["first", "second"], ["zeroth", "minus"]):
         model.learn(images, [0, 0, 0, 1, 1, 1], names)
         model.save_pretrained(place / "shop", note={"what": "learned", "classes": names})
-    words = ("tasks=1", "classes_per_task=2", "train_per_class=3", "test_per_class=1", "epochs=1", "features=16", f"clip={clip}")
+    words = (
+        "tasks=1", "classes_per_task=2", "train_per_class=3", "test_per_class=1", "epochs=1", "features=16", "retention={}",
+        f"clip={clip}",
+    )  # fmt: skip
     assert mgclip("run", "icons100", *words, "--quiet", "--out", str(place / "old-run"))[0] == 0
 
 

@@ -7,9 +7,9 @@ import forked
 import numpy as np
 import pytest
 from campaign import SMALL, campaign, finished, outcome, start
-from conftest import month_folders
 from crowd import crowd
 from full_disk import full_disk, may_mount
+from icon_tasks import month_folders
 from soak import soak
 
 from mgclip import MGCLIP, Settings

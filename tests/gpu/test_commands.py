@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import month_folders
+from icon_tasks import month_folders
 from on_device import working
 
 MODELS = {"solved": ("features=64",), "trained": ("--method", "mg-clip", "epochs=1", "head_epochs=1")}

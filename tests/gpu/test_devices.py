@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 import torch
-from conftest import month_folders
+from icon_tasks import month_folders
 from on_device import largest, learn, learned, probabilities
 from safetensors.torch import load_file
 

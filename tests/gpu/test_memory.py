@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from on_device import QUICK, largest, learn, learned
 
 from mgclip import MGCLIP, Settings

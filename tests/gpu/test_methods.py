@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from on_device import QUICK, TASKS, largest, probabilities, working
 
 from mgclip import Settings

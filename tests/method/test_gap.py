@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import task
 from hypothesis import given
 from hypothesis import strategies as st
+from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.method.gap import measure_gap, similarities

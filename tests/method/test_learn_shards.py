@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from conftest import task
 from forked import programs
+from icon_tasks import task
 
 from mgclip import MGCLIP
 from mgclip.clip.backbone import Backbone

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from learned import state
 
 from mgclip import MGCLIP, Settings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import task
+from icon_tasks import task
 from PIL import Image
 
 from mgclip import MGCLIP

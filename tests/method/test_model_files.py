@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from learned import state
 
 from mgclip import MGCLIP

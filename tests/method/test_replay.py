@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from reference import Adam, Reference, cosine, unit
 
 from mgclip import MGCLIP, Settings

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from safetensors.torch import load_file, save_file
 
 from mgclip import MGCLIP

@@ -69,3 +69,9 @@ def test_the_changelog_has_this_version_and_keeps_its_form():
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= {
         "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security",
     }  # fmt: skip
+
+
+def test_no_test_imports_from_a_conftest():
+    """Several folders have one: which of them an import finds depends on the tests that ran before."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")}
+    assert [name for name, text in texts.items() if re.search(r"\b(from|import) conftest\b", text)] == []

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from learned import same
 
 from mgclip import MGCLIP, history, undo

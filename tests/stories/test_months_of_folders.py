@@ -62,7 +62,7 @@ def test_months_of_folders(shop):
     assert "to learn: 3 classes, from 36 images; 9 more to measure on; about " in plan
     assert "new classes: T-Shirt (12 images), dress (12 images), hat (12 images)" in plan
     assert not (shop / "model").exists()
-    learned = mgclip(shop, "learn", "photos/march", "--model", "model", "--base", "iconclip")
+    learned = mgclip(shop, "learn", "photos/march", "--model", "model", "--base", "iconclip", "features=256")
     assert "learned 3 classes from 36 images, no adapters trained" in learned
     assert "of 9 test images (text branch only " in learned and "leave-one-out accuracy: " in learned
 

@@ -105,7 +105,14 @@ def test_a_run_on_shards_is_the_run_on_folders(mgclip, icons, tmp_path):
             Image.fromarray(image).save(folder / f"{row}.png")
     records = []
     for data in ("folders", "shards"):
-        words = ("classes_per_task=2", "clip=iconclip", "methods=mg-clip-analytic,mg-clip", "epochs=1", "adapter_batch_size=16")
+        words = (
+            "classes_per_task=2",
+            "clip=iconclip",
+            "methods=mg-clip-analytic,mg-clip",
+            "epochs=1",
+            "adapter_batch_size=16",
+            "features=64",
+        )
         code, _, err = mgclip(
             "run", "folder", f"data_path={tmp_path / data}", *words, "--out", tmp_path / f"run-{data}", "--quiet"
         )

@@ -39,6 +39,7 @@ def test_the_images_of_a_tar_file_have_the_classes_of_the_members_of_their_name(
     [
         ([("json", {"class_name": "owl", "id": 3})], ""),
         ([("json", {"label": "owl"})], ""),
+        ([("json", {"cls": "owl"})], ""),
         ([("json", {"label": "bird", "species": "owl"})], "species"),
         ([("txt", "owl\n")], ""),
         ([("txt", "a photo of a bird"), ("cls", "owl")], ""),

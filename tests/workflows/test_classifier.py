@@ -146,20 +146,20 @@ def test_a_tilde_is_the_home_folder(classifier, icons, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"epochs": 0, "seed": 3},
-        Settings(epochs=0, seed=3),
-        ["epochs=0", "seed=3"],
-        MappingProxyType({"epochs": 0, "seed": 3}),
+        {"features": 64, "seed": 3},
+        Settings(features=64, seed=3),
+        ["features=64", "seed=3"],
+        MappingProxyType({"features": 64, "seed": 3}),
     ],
 )
 def test_settings_may_be_a_mapping_or_settings(tiny_clip, icons, settings):
     x, y = some(icons, [0, 1])
-    expected = Settings(**ANALYTIC, epochs=0, seed=3, precision="auto")
+    expected = Settings(**ANALYTIC, features=64, seed=3, precision="auto")
     assert MGCLIPClassifier(tiny_clip, settings=settings).fit(x, y).model_.settings == expected
     if not isinstance(settings, list):
-        assert MGCLIP.from_pretrained(tiny_clip, settings=settings).settings == Settings(epochs=0, seed=3)
+        assert MGCLIP.from_pretrained(tiny_clip, settings=settings).settings == Settings(features=64, seed=3)
     changed = MGCLIPClassifier(tiny_clip, settings=settings).set_params(settings__seed=4)
-    assert changed.fit(x, y).model_.settings == Settings(**ANALYTIC, epochs=0, seed=4, precision="auto")
+    assert changed.fit(x, y).model_.settings == Settings(**ANALYTIC, features=64, seed=4, precision="auto")
 
 
 @pytest.mark.parametrize("settings", ["epochs=0", [("epochs", 0)], 3, {"epochs": -1}, {"epoch": 1}])

@@ -1,7 +1,7 @@
 """Classes of a saved model with a solved head: united by ``relabel``, removed by ``forget`` without a trace."""
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip import MGCLIP
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import month_folders, task
+from icon_tasks import month_folders, task
 from layouts import write_pictures
 from PIL import Image
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 from layouts import class_folders
 
 from mgclip import MGCLIP, history
@@ -159,7 +159,7 @@ def test_other_settings_are_refused_with_the_reason(mgclip, few, tiny_clip, chan
 
 
 def test_a_head_that_was_never_computed_cannot_be_turned_on(tiny_clip, icons):
-    from conftest import task
+    from icon_tasks import task
 
     model = MGCLIP.from_pretrained(tiny_clip, settings={"branches": "text", "epochs": 0})
     model.learn(*task(icons, [0, 1]))

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 
 from mgclip import MGCLIP
 from mgclip.workflows.held_out import is_there, paths, read_held_out

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import month_folders
+from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP

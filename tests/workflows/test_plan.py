@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 from layouts import class_folders
 from PIL import Image, ImageEnhance
 

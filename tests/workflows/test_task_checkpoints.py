@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from conftest import month_folders
+from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, Settings

@@ -10,8 +10,9 @@ import torch
 from typing_extensions import TypedDict
 
 from mgclip.bench.flops import image_flops
-from mgclip.bench.measure import Work, alternate, image_work, matmul_peak, wait_for_gpu
+from mgclip.bench.passes import image_work
 from mgclip.bench.shapes import make_backbone, make_config
+from mgclip.bench.timing import Work, alternate, matmul_peak, wait_for_gpu
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
 from mgclip.clip.parallel import local_device
 from mgclip.method.prepare import prepare
@@ -63,7 +64,7 @@ def precision_speeds(shape: str, precisions: Sequence[Precision], *, rounds: int
     found: list[PrecisionSpeed] = []
     for precision in precisions:
         backbone.compute, naive.compute = Compute(precision), Compute(precision)
-        peak = matmul_peak(precision)
+        peak = matmul_peak(precision, rounds)
         passes = {}
         for name, train in (("training", True), ("encoding", False)):
             work = image_work(backbone, images, train=train)

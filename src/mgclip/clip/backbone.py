@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
@@ -15,12 +15,10 @@ from torch import Tensor
 from mgclip.clip import family
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
 from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, retry_halving
+from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
-
-if TYPE_CHECKING:
-    from mgclip.clip.encoding_tower import EncodingTower
 
 P = ParamSpec("P")
 Encode = Callable[Concatenate["Backbone", Tensor, P], Tensor]
@@ -130,7 +128,7 @@ class Backbone:
     def choice(self) -> Choice | None:
         """What was measured to choose the precision of the image tower; None if the precision was given."""
         if self._choice is None and self.compute.auto:
-            self._choice = choose_precision(self)
+            self._choice = choose_precision(self.model)
         return self._choice if self.compute.auto else None
 
     @property
@@ -189,10 +187,9 @@ class Backbone:
 
     def _encoding_tower(self) -> EncodingTower:
         """The copy of the image tower with the current adapters."""
-        from mgclip.clip.encoding_tower import EncodingTower  # it imports the adapters, which import this
-
         if self._encoding is None or self._encoding[:2] != (self.model_number, self.weights_number):
-            self._encoding = self.model_number, self.weights_number, EncodingTower(self)
+            tower = EncodingTower(self.model, adapted=self.adapters_enabled)
+            self._encoding = self.model_number, self.weights_number, tower
         return self._encoding[2]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

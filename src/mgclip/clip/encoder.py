@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapters_have_effect
+from mgclip.clip.adapters import adapters_have_effect, idle_adapters_skipped
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
@@ -104,7 +104,8 @@ class Encoder:
         indices = torch.arange(len(pixels))
         own = parallel.shard(indices) if shared else indices
         features = []
-        with closing(self._parts(pixels, [part for part in own.split(self.batch_size) if len(part)])) as parts:
+        batches = [part for part in own.split(self.batch_size) if len(part)]
+        with idle_adapters_skipped(self.backbone), closing(self._parts(pixels, batches)) as parts:
             for part in parts:
                 features.append(part)
                 if self.on_images is not None:

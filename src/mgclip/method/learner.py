@@ -16,11 +16,12 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
-from mgclip.method.learn_shards import ImageShard, NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
+from mgclip.method.learn_shards import NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
+from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep

@@ -33,16 +33,7 @@ from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
-from mgclip.words import count
-
-SHOWN = 5
-"""Classes that the text form of a model names."""
-
-
-def described_classes(names: Sequence[str]) -> str:
-    """The number of classes and the first names: ``2 classes: 'cat', 'dog'``."""
-    first = ", ".join([*map(repr, names[:SHOWN]), *(["..."] if len(names) > SHOWN else [])])
-    return count(len(names), "class", "classes") + (f": {first}" if first else "")
+from mgclip.words import count, described_classes
 
 
 class LearnedModel:
@@ -234,7 +225,9 @@ class LearnedModel:
         Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
         """
         if other.backbone.fingerprint != self.backbone.fingerprint:
-            raise InputError("The models have different CLIPs, so they cannot be merged.")
+            raise InputError(
+                "The models have different CLIPs, so they cannot be merged: start the second one with --like and the first one."
+            )
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
         same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
         if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):

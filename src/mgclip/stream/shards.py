@@ -23,7 +23,9 @@ from mgclip.stream.tar_shards import tar_items
 from mgclip.stream.walk import is_image_name, walk
 
 READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
-"""What reads a file with this ending."""
+"""The reader of files with an ending. It takes a name and where the classes are, and yields bytes or path, class and name of each
+image.
+"""
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 """A range of numbers in a pattern, such as ``{000..127}``."""
@@ -44,7 +46,13 @@ class Item(NamedTuple):
 
 
 class DamagedShard(InputError):
-    """A shard that cannot be read to its end; ``read`` says which image was the last one before the damage."""
+    """A shard cannot be read to its end.
+
+    Args:
+        shard: Its name.
+        read: How far it was read, after *cannot be read*: ``after 12.jpg`` or ``at all``.
+        reason: What is wrong.
+    """
 
     def __init__(self, shard: str, read: str, reason: str) -> None:
         super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
@@ -64,7 +72,7 @@ class Shard:
     label: str = ""
 
     def __iter__(self) -> Iterator[Item]:
-        """Its images in order.
+        """Yield its images in order.
 
         Raises:
             DamagedShard: If it cannot be read to its end. What was read so far is right.
@@ -104,11 +112,11 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         label: The column, member or key with the class of an image, if it is not found by itself.
 
     Returns:
-        The shards, sorted by name; those whose folder or name begins with *test* or *val* to measure on, if others begin with
-        *train*. None if there is no shard, but maybe a folder of images.
+        The shards, sorted by name. If folders or names begin with *train*, these are learned, and those that begin with *test*,
+        *val* or a similar word are measured on; others are left out. None if there is no shard, but maybe a folder of images.
 
     Raises:
-        InputError: If a pattern or an address fits no shard.
+        InputError: If no shard matches a pattern or an address, or the address cannot be listed.
     """
     names = _names(place)
     if not names:

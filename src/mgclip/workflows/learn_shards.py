@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from mgclip.clip import parallel
-from mgclip.method.learn_shards import NoNewImage, Reader, ShardsResult, check_one_pass
+from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.method.shard_reader import ShardReader
 from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
@@ -27,7 +28,7 @@ from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
 from mgclip.workflows.learn_job import given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
-from mgclip.workflows.note import LearnNote, LearnReport
+from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
 
 LISTED = 100
@@ -141,9 +142,8 @@ class ShardJob:
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
+        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
         left_out, grown = left_out_branches(model), learned.grown
-        parts = [f"learned {count(len(learned.new), 'class', 'classes')}"] if learned.new or not grown else []
-        parts += [f"added images to {count(len(grown), 'class', 'classes')}"] if grown else []
         remarks = [*notes]
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
@@ -158,7 +158,7 @@ class ShardJob:
                 f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
             )
         note: LearnNote = {
-            "what": " and ".join(parts),
+            "what": what_was_learned(learned.new, grown),
             "origin": self.place,
             "classes": [*grown, *learned.new],
             "images": learned.images,
@@ -204,11 +204,17 @@ def read_shard_job(
 
 
 def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
-    """The accuracies on the images of shards whose classes the model knows. Each process reads its share."""
+    """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
+
+    Args:
+        model: The model.
+        shards: The shards, the same in all processes.
+        skip: Whether to leave out what cannot be read, instead of raising an error.
+    """
     rank, processes = parallel.rank_and_world_size()
     right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
     for shard in shards[rank::processes]:
-        for images, names in Reader(model.encoder, skip, []).encoded(shard):
+        for images, names in ShardReader(model.encoder, skip, []).encoded(shard):
             found = indices_of(names, model.class_names)
             rows = [row for row, place in enumerate(found) if place is not None]
             truth = np.array([found[row] for row in rows], dtype=np.int64)

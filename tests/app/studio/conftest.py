@@ -12,7 +12,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.method.baselines.table import ANALYTIC
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(icons, tmp_path_factory):
     """A model of three classes, one with a hostile and one with a long name, which holds out images of the first class; and
     folders with images of that class and of two new ones."""
@@ -30,7 +30,7 @@ def place(icons, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(place, icons):
     pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
     model = MGCLIP.from_pretrained("iconclip", settings=Settings(**ANALYTIC, features=256))
@@ -44,7 +44,7 @@ def address(place, icons):
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
     with sync_api.sync_playwright() as play:

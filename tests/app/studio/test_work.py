@@ -15,6 +15,14 @@ from mgclip.app.studio.teach import change_html, plan_html
 from mgclip.app.studio.versions import versions_html
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
+from mgclip.method.baselines.table import settings_of_new_model
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """A new model has few random features: their number changes nothing but the time."""
+    settings = settings_of_new_model("", {"features": 64})
+    monkeypatch.setattr("mgclip.app.studio.work.settings_of_new_model", lambda method, given: settings)
 
 
 @pytest.fixture

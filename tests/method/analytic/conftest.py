@@ -1,7 +1,7 @@
 """Models with a solved head, for the tests of what they learn and how they are edited."""
 
 import pytest
-from conftest import task
+from icon_tasks import task
 from solved_models import SETTINGS
 
 from mgclip import MGCLIP, Settings

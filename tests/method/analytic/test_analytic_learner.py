@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 from solved_models import SETTINGS, equal, names_of, some, state
 
 from mgclip import MGCLIP

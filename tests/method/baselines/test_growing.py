@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import task
+from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
