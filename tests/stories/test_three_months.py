@@ -40,7 +40,7 @@ def mgclip(place, *words, given=""):
 def test_three_months_of_learning_predicting_and_correcting(place):
     learned, alone = [], []
     for number, month in enumerate(MONTHS):
-        base = () if number else ("--base", "iconclip")
+        base = () if number else ("--base", "iconclip", "features=256")
         printed = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
         learned.append(json.loads(printed))
         found = json.loads(mgclip(place, "evaluate", "shop", f"check/{month}", "--json"))
@@ -100,7 +100,7 @@ def test_after_a_failed_first_learn_the_next_one_works(place):
     for name in ("a", "b"):
         Image.new("RGB", (50, 50)).save(bad / f"{name}.png")
     (bad / "c.png").write_bytes(b"cut short")
-    done = forked.mgclip("learn", "bad", "--model", "new", "--base", "iconclip", cwd=place)
+    done = forked.mgclip("learn", "bad", "--model", "new", "--base", "iconclip", "features=64", cwd=place)
     assert done.returncode == 2
     assert "c.png cannot be read" in done.stderr
     assert not (place / "new" / "mgclip.json").exists()
