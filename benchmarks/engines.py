@@ -3,8 +3,8 @@
     python benchmarks/engines.py --shape vit-b-16 --images 16
     python benchmarks/engines.py --answers
 
-The first form prints a table of images per second, next to those of float32 and to the multiplications that the processor can do; the
-engines take turns. ``--answers`` compares the answers of a model of icons100 on its test images and, with ``--photos FOLDER``, on
+The first form prints images per second, compared with float32 and with the multiplications that the processor can do; the engines take
+turns. ``--answers`` compares the answers of a model of icons100 on its test images and, with ``--photos FOLDER``, on
 crops of photographs. onnxruntime and OpenVINO are measured if they are installed.
 """
 
@@ -36,6 +36,7 @@ from mgclip.stream.walk import is_image_name
 
 Encode = Callable[[Tensor], Tensor]
 CROPS = 500
+"""Crops of photographs whose answers are compared."""
 
 
 def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[str, Encode]:
@@ -56,10 +57,10 @@ def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[
     found = {
         "float32": plain("float32"),
         "bfloat16, autocast": plain("bfloat16"),
-        "bfloat16 weights": copied(EncodingTower(backbone)),
+        "bfloat16 weights": copied(EncodingTower(backbone.model, adapted=True)),
     }
     if compiled:
-        tower = EncodingTower(backbone)
+        tower = EncodingTower(backbone.model, adapted=True)
         start = time.perf_counter()
         tower.compile(batch, backbone.image_size)
         found[f"bfloat16 weights, compiled in {time.perf_counter() - start:.0f} s"] = copied(tower)
@@ -102,8 +103,8 @@ def openvino_engines(file: Path) -> dict[str, Encode]:
     return {"OpenVINO": engine("f32"), "OpenVINO, bfloat16": engine("bf16")}
 
 
-def rate(work: Callable[[], object], best: float) -> float:
-    """The least of the seconds of one more call and the best so far."""
+def least_seconds(work: Callable[[], object], best: float) -> float:
+    """Time one more call. Returns its seconds, or the ``best`` so far if that is less."""
     start = time.perf_counter()
     work()
     return min(best, time.perf_counter() - start)
@@ -125,9 +126,9 @@ def speeds(shape: str, images: int, rounds: int, *, compiled: bool) -> None:
         best, peaks = dict.fromkeys(found, float("inf")), dict.fromkeys(matrices, float("inf"))
         for _ in range(rounds):
             for kind, matrix in matrices.items():
-                peaks[kind] = rate(lambda matrix=matrix: matrix @ matrix, peaks[kind])  # type: ignore[misc]
+                peaks[kind] = least_seconds(lambda matrix=matrix: matrix @ matrix, peaks[kind])  # type: ignore[misc]
             for name, encode in found.items():
-                best[name] = rate(lambda encode=encode: encode(values), best[name])  # type: ignore[misc]
+                best[name] = least_seconds(lambda encode=encode: encode(values), best[name])  # type: ignore[misc]
     peak = {str(kind).removeprefix("torch."): 2 * 2048**3 / least for kind, least in peaks.items()}
     print(json.dumps({"threads": torch.get_num_threads(), "GFLOP/s": {kind: round(value / 1e9) for kind, value in peak.items()}}))
     flops = image_flops(model.backbone.model.config, training=False)

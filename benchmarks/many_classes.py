@@ -57,6 +57,7 @@ def main() -> None:
 
 
 def make(args: argparse.Namespace) -> dict[str, Any]:
+    """Learn the first classes, and save the model."""
     model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "features": args.width})
     classes = Classes(model, args)
     begun = time.perf_counter()
@@ -66,6 +67,7 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def learn(args: argparse.Namespace) -> dict[str, Any]:
+    """Load the model, learn more classes, and save it elsewhere."""
     begun = time.perf_counter()
     model = MGCLIP.from_pretrained(args.folder)
     loaded = time.perf_counter()
@@ -80,6 +82,7 @@ def learn(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(args: argparse.Namespace) -> dict[str, Any]:
+    """Load the model, and predict new images of its classes."""
     model = MGCLIP.from_pretrained(args.folder)
     classes = Classes(model, args)
     truth = torch.arange(args.predict) * (args.classes // args.predict)
@@ -107,10 +110,12 @@ class Classes:
         model.encoder.remember_texts(self.names, texts)
 
     def images(self, labels: Tensor, seed: int) -> Tensor:
+        """Normalised features ``(n, d)`` of images of these classes ``(n,)``."""
         noise = torch.randn(len(labels), self.dim, generator=torch.Generator().manual_seed(seed))
         return F.normalize(self.centres[labels] + 0.8 * noise / self.dim**0.5, dim=-1)
 
     def learn(self, model: MGCLIP, first: int, number: int) -> None:
+        """Learn ``number`` classes, from ``first`` on."""
         labels = torch.arange(number).repeat_interleave(self.per_class)
         features = self.images(first + labels, seed=first + 2)
         pixels = PreparedImages.of(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(len(labels), -1, -1, -1))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgclip.bench.measure import full_length_tokens
+from mgclip.bench.passes import full_length_tokens
 from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import PreparedImages

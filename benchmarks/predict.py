@@ -1,4 +1,4 @@
-"""Time predicting many files, against only opening and encoding them, in turn; and the time to the first answer.
+"""Time predicting many files, in turn with only opening and encoding them; and the time to the first answer.
 
     python benchmarks/predict.py --images 2000
 

@@ -1,4 +1,4 @@
-"""What the solved head does on icons100 beyond accuracy: unknown classes, unequal classes, calibration, and a kernel SVM beside it.
+"""What the solved head does on icons100 beyond accuracy: unknown classes, unequal classes and calibration, next to a kernel SVM.
 
     python benchmarks/solved_head.py --seeds 3 > solved-head.jsonl
     python benchmarks/solved_head_figures.py solved-head.jsonl docs
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def learned(train: PreparedImages, labels: NDArray[Any], names: Sequence[str], counts: Mapping[int, int], seed: int) -> MGCLIP:
-    """A model that has learned random images of some classes, task after task in the order of ``counts``."""
+    """A model that has learned ``counts`` random images of each class, task after task in the order of ``counts``."""
     model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "seed": seed})
     classes = list(counts)
     for first in range(0, len(classes), TASK):

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Rows = Sequence[dict[str, Any]]
 CALIBRATED = (1, 4, 20, 100)
-"""Images a class of which the calibration is drawn, if they were measured."""
+"""Numbers of images a class for which the calibration is drawn, if they were measured."""
 FEWEST = 10
-"""Answers in a bin of confidence, over all seeds, without which it has no point."""
+"""The fewest answers in a bin of confidence, over all seeds, for which it has a point."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def paint_few(axes: Axes, rows: Rows) -> None:
 
 
 def paint_calibration(axes: Axes, rows: Rows) -> None:
-    """Accuracy over confidence, in ten bins over the answers of all seeds, without nearly empty ones; a perfect model lies on the diagonal."""
+    """Accuracy over confidence, in ten bins over the answers of all seeds, without nearly empty ones. A perfect model is the diagonal."""
     axes.plot([0, 100], [0, 100], linestyle=DASHED, color="#000000", linewidth=1, label="perfect")
     for number, count in enumerate(CALIBRATED):
         bins = np.array([row["bins"] for row in rows if row["images a class"] == count], dtype=float)  # [seeds, bins, 3]

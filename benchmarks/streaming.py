@@ -1,14 +1,14 @@
-"""Learn a million images from shards: is memory flat in their number, and is time linear? And two processes against one.
+"""Learn a million images from shards: is memory independent of their number, and is time linear? And compare two processes with one.
 
     python benchmarks/streaming.py --images 1000000 --kind tar
     python benchmarks/streaming.py --images 1000000 --kind parquet
     python benchmarks/streaming.py --processes --images 20000
     python benchmarks/streaming.py --images 400 --shard 100 --classes 10
 
-The shards are links to a few files with different images, so a million images need little disk. The model is iconclip; time and
-memory are those of its process, noted after each shard. Memory is the slope of a line through the resident memory from a tenth of
-the images on, in bytes per image; time compares the seconds per image of the last half with those before. The fingerprint and the
-class of an image take 16 bytes, and nothing else grows.
+The shards are links to a few files with different images, so a million images need little disk. Time and memory are those of the
+process that learns, noted after each shard. Memory is the slope of a line through the resident memory from a tenth of the images
+on, in bytes per image; time compares the seconds per image of the last half with those before. The fingerprint and the class of
+an image take 16 bytes, and nothing else grows.
 
 ``--processes`` learns the same shards with one process and with two, each on a core of its own, and prints the ratio of the times
 of encoding.
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--kind", choices=KINDS, default="tar")
     parser.add_argument("--features", type=int, default=256, help="random features")
+    parser.add_argument("--base", default="iconclip", help="the CLIP; with a smaller one, reading takes a larger share")
     parser.add_argument("--processes", action="store_true", help="compare one process with two")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def make_shards(folder: Path, args: argparse.Namespace) -> None:
-    """The shards of so many images, all of the same few files."""
+    """Write shards with ``args.images`` images: a few files, and links to them."""
     names = [f"class {label}" for label in range(args.classes)]
     shards = max(1, args.images // args.shard)
     for number in range(shards):
@@ -104,7 +105,7 @@ def learn(args: argparse.Namespace) -> None:
 
     found = find_shards(str(args.read))
     assert found is not None
-    model = MGCLIP.from_pretrained("iconclip", settings={**ANALYTIC, "features": args.features, "gamma": 1.0})
+    model = MGCLIP.from_pretrained(args.base, settings={**ANALYTIC, "features": args.features, "gamma": 1.0})
     images, noted, seconds = 0, 0, 0.0
     parallel.wait()  # until all processes are connected
     begun = time.perf_counter()
@@ -129,8 +130,9 @@ def resident() -> int:
 
 
 def measured(folder: Path, args: argparse.Namespace, processes: int) -> list[tuple[int, float, int]]:
-    """What ``learn`` printed in the first of so many processes, each on a core of its own."""
-    command = [sys.executable, __file__, "--read", str(folder), "--shard", str(args.shard), "--features", str(args.features)]
+    """What ``learn`` printed in the first of some ``processes``, each on a core of its own."""
+    command = [sys.executable, __file__, "--read", str(folder), "--base", args.base]
+    command += ["--shard", str(args.shard), "--features", str(args.features)]
     cores = sorted(os.sched_getaffinity(0))
     group = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29_533, "TORCHELASTIC_RUN_ID": "streaming"}
     running = []

@@ -1,6 +1,8 @@
 """Small copies of every data set in its true layout."""
 
+import gzip
 import io
+import json
 import pickle
 from dataclasses import replace
 from importlib.resources import files
@@ -9,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from mgclip.stream import metadata
 from mgclip.stream.datasets import DATASETS
 from mgclip.stream.entry import Published
 from mgclip.stream.lists import AIRCRAFT
+from mgclip.stream.mtil import CALTECH, EUROSAT
 from mgclip.stream.toolbox import TOOLBOX
 
 FACTS = Path(str(files("mgclip") / "stream" / "metadata"))
@@ -135,13 +139,83 @@ def make_toolbox(name, folder, test="test"):
     return make
 
 
-def make_aircraft(root):
+def make_aircraft(root, train="trainval"):
     place, number = root / "fgvc-aircraft-2013b" / "data", 0
-    for part, count in (("trainval", 2), ("test", 1)):
+    for part, count in ((train, 2), ("test", 1)):
         listed = [(f"{1 + number + i:07}", variant) for i, variant in enumerate(metadata.class_names(AIRCRAFT) * count)]
         number += len(listed)
         write(place / "images", *(f"{image}.jpg" for image, _ in listed))
         write_lines(place / f"images_variant_{part}.txt", (" ".join(each) for each in listed))
+
+
+OFFICIAL_CARS = (*(f"Other Car {n} 2012" for n in range(94)), *reversed(metadata.class_names("setting_b_classes.tsv#cars-100")))
+"""196 classes in an order of their own: as in the devkit, some are not in the list of Cars."""
+
+
+def make_cars_devkit(root, names=OFFICIAL_CARS):
+    """Stanford Cars in its official layout: two training images and one test image of each class."""
+    place, fields = root / "stanford_cars", ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
+    (place / "devkit").mkdir(parents=True)
+    savemat(place / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)})
+    for part, count, file in (("train", 2, "devkit/cars_train_annos.mat"), ("test", 1, "cars_test_annos_withlabels.mat")):
+        rows = np.zeros((1, count * len(names)), dtype=[(field, object) for field in fields])
+        for i in range(count * len(names)):
+            rows[0, i] = (1, 1, 8, 8, i % len(names) + 1, f"{i + 1:05}.jpg")
+        write(place / f"cars_{part}", *(f"{i + 1:05}.jpg" for i in range(count * len(names))))
+        savemat(place / file, {"annotations": rows})
+
+
+def make_flowers(root):
+    """Flowers-102 with four images of each class: one for training, one for validation and two for testing."""
+    place, labels = root / "flowers-102", np.repeat(np.arange(1, 103), 4)
+    write(place / "jpg", *(f"image_{i + 1:05}.jpg" for i in range(len(labels))))
+    numbers = np.arange(1, len(labels) + 1).reshape(102, 4)
+    savemat(place / "imagelabels.mat", {"labels": labels.astype(np.uint8)})
+    savemat(
+        place / "setid.mat", {"trnid": numbers[:, 0][None], "valid": numbers[:, 1][None], "tstid": numbers[:, 2:].reshape(1, -1)}
+    )
+
+
+TEXTURES = [f"texture_{i:02}" if i else "polka-dotted" for i in range(47)]
+
+
+def make_dtd(root):
+    for part, k in (("train1", (1,)), ("test1", (2, 3)), ("train2", (3,)), ("val1", (4,))):
+        listed = [f"{folder}/{folder}_{i:04}.jpg" for folder in TEXTURES for i in k]
+        write(root / "dtd" / "images", *listed)
+        write_lines(root / "dtd" / "labels" / f"{part}.txt", listed)
+
+
+def make_class_folders(table, folder, count):
+    """A maker of the class folders of a table of MTIL."""
+
+    def make(root):
+        write(root / folder, *(f"{each}/{each}_{k}.jpg" for each in metadata.column(table, "folder") for k in range(count)))
+
+    return make
+
+
+def make_mnist(root, per_class=2):
+    """MNIST with some images of each digit, the training part compressed."""
+    place = root / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    for part, count, ending in (("train", per_class, ".gz"), ("t10k", 1, "")):
+        labels = np.tile(np.arange(10, dtype=np.uint8), count)
+        images = np.zeros((len(labels), 28, 28), np.uint8) + labels[:, None, None] * 20
+        images[:, 0, 0] = 255
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            raw = np.array([2048 + values.ndim, *values.shape], ">u4").tobytes() + values.tobytes()
+            (place / f"{part}-{kind}-ubyte{ending}").write_bytes(gzip.compress(raw) if ending else raw)
+
+
+def make_coop(root, folder="images", names=("cat", "dog")):
+    """A data set with a split of CoOp: two images of a class for training, one for validation, one for testing."""
+    parts = {part: [] for part in ("train", "val", "test")}
+    for label, name in enumerate(names):
+        for k, part in enumerate(("train", "train", "val", "test")):
+            parts[part].append([f"{name}_{k}.jpg", label, name])
+    write(root / folder, *(image for lines in parts.values() for image, _, _ in lines))
+    (root / "split_zhou_Animals.json").write_text(json.dumps(parts))
 
 
 def make_tiny_imagenet(root):
@@ -207,6 +281,12 @@ MAKE = {
     "objectnet200": make_toolbox("objectnet200", "objectnet"),
     "imagenet-a": make_toolbox("imagenet-a", "imagenet-a"),
     "tiny-imagenet": make_tiny_imagenet,
+    "mtil-aircraft": lambda root: make_aircraft(root, "train"),
+    "mtil-caltech101": make_class_folders(CALTECH, "101_ObjectCategories", 15),
+    "mtil-eurosat": make_class_folders(EUROSAT, "2750", 20),
+    "dtd": make_dtd,
+    "flowers102": make_flowers,
+    "stanford-cars": make_cars_devkit,
 }
 SIZES = {  # of the small copies: classes, train, test
     "imagenet-r": (200, 200, 6000),
@@ -218,6 +298,12 @@ SIZES = {  # of the small copies: classes, train, test
     "oxford-pets": (37, 37, 37),
     "caltech101": (101, 0, 202),
     **{name: (entry.classes, 2 * entry.classes, entry.classes) for name, entry in TOOLBOX.items()},
+    "mtil-aircraft": (100, 200, 100),
+    "mtil-caltech101": (101, 1212, 303),
+    "mtil-eurosat": (10, 160, 40),
+    "dtd": (47, 47, 94),
+    "flowers102": (102, 102, 204),
+    "stanford-cars": (196, 392, 196),
 }
 
 

@@ -127,18 +127,19 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times as long as the other")
 
 
-def open_image(file: str | os.PathLike[str], content: bytes | None = None) -> Image.Image:
+def open_image(file: str | os.PathLike[str], content: bytes | None = None, *, least_side: int | None = None) -> Image.Image:
     """Open an image file in RGB, as a viewer displays it (``rgb.displayed``).
 
     Args:
         file: The path; ``~/`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
         content: The bytes of the file, if they were read before.
+        least_side: Decode a JPEG at reduced size if no side becomes shorter than this.
 
     Raises:
         InputError: If the file does not exist, cannot be read, has an unsupported format or is too large. Names the file.
     """
     source = in_home(file) if content is None else io.BytesIO(content)
-    return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath))
+    return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath), least_side=least_side)
 
 
 def in_home(file: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -158,15 +159,16 @@ class MemberImage:
     data: bytes | str
     name: str
 
-    def open(self) -> Image.Image:
-        """Decode it in RGB, as a viewer displays it. Raises ``UnreadableImage`` if it cannot be read."""
-        return _decoded(io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data, self.name, upright=True)
+    def open(self, *, least_side: int | None = None) -> Image.Image:
+        """Decode it in RGB as ``open_image`` does. Raises ``UnreadableImage`` if it cannot be read."""
+        source = io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data
+        return _decoded(source, self.name, upright=True, least_side=least_side)
 
 
-def _decoded(source: Any, name: str, *, upright: bool) -> Image.Image:
+def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = None) -> Image.Image:
     try:
         with open_undecoded(source) as image:
-            return displayed(image, upright=upright, keep=False)
+            return displayed(image, upright=upright, keep=False, least_side=least_side)
     except FileNotFoundError:
         raise InputError(f"There is no image file {name}.") from None
     except IsADirectoryError:
@@ -193,20 +195,21 @@ def _needs_plugin(source: Any) -> str:
     return f"it is {what} image: run `pip install {PLUGINS[kind]}` to read it, or save it as JPEG"
 
 
-def to_rgb(image: Any) -> Image.Image:
+def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:
     """Convert one image to RGB.
 
     Args:
         image: A path, a ``MemberImage``, a Pillow image, or a uint8 array ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or
             ``(h, w, 4)``.
+        least_side: Decode a JPEG file at reduced size if no side becomes shorter than this.
 
     Raises:
         InputError: If the image cannot be read or used. Names its file, if it has one.
     """
     if isinstance(image, (str, os.PathLike)):
-        return open_image(image)
+        return open_image(image, least_side=least_side)
     if isinstance(image, MemberImage):
-        return image.open()
+        return image.open(least_side=least_side)
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))

@@ -13,6 +13,9 @@ from PIL import Image
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MIN_SAMPLE, MAX_SAMPLE = 258, 262, 274, 340, 341
 """Tags of TIFF and EXIF; the last two declare the range of the samples."""
 
+REDUCED = "mgclip-reduced"
+"""The entry in ``info`` of an image that was decoded at reduced size: its full size, and the box of pixels that this fills."""
+
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -23,6 +26,8 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transposition that turns an image with this orientation tag upright."""
+SIDEWAYS, STARTS_RIGHT, STARTS_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
+"""The orientation tags that swap width and height, and those that move the upper left corner to the right, or down."""
 
 
 def silence_exif_warnings() -> None:
@@ -35,27 +40,51 @@ def silence_exif_warnings() -> None:
         warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 
 
-def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True) -> Image.Image:
+def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True, least_side: int | None = None) -> Image.Image:
     """Return an RGB image, without metadata, of what a viewer displays.
 
     Args:
         image: An image of any mode, decoded or not.
         upright: Apply the orientation tag.
         keep: Leave ``image`` unchanged; otherwise it may be the image that is returned, which saves a copy.
+        least_side: Decode a JPEG at a half, a quarter or an eighth of its size if no side becomes shorter than this. The result
+            then has the entry ``REDUCED``. Other images are decoded completely.
 
     Raises:
         ValueError: If the image has more than 8 bits and its range of values is not declared. Decoders raise many other types.
     """
     silence_exif_warnings()
     key = _transparent_grey(image)
+    full = image.size
+    reduced = None if least_side is None else image.draft(None, (least_side, least_side))  # type: ignore[func-returns-value]
     image.load()  # some formats store their tags after the pixels
     orientation = _orientation(image)
     rgb = _whole_canvas(image, _on_white(_eight_bits(image, key)))
     if rgb is image and (keep or orientation is not None):
         rgb = image.convert("RGB")
     rgb.info = {}
-    transposition = TRANSPOSITIONS.get(orientation) if upright and orientation else None
-    return rgb if transposition is None else rgb.transpose(transposition)
+    turn = orientation if upright and orientation in TRANSPOSITIONS else None
+    turned = rgb if turn is None else rgb.transpose(TRANSPOSITIONS[turn])
+    if reduced is not None and image.size != full:
+        turned.info = {REDUCED: _full_size_and_box(turned.size, full, reduced[1][2:], turn)}
+    return turned
+
+
+def _full_size_and_box(
+    size: tuple[int, int], full: tuple[int, int], filled: tuple[float, float], orientation: int | None
+) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """The full size of a reduced image and the box of its pixels that this fills, both after it was turned.
+
+    Args:
+        size: Its size after it was turned. Sides are rounded up, so its outermost pixels may be filled partly.
+        full: The full size before it was turned.
+        filled: How many of its pixels that filled then, from the upper left corner.
+        orientation: The orientation tag by which it was turned, if it was.
+    """
+    (full_width, full_height), (width, height) = (full[::-1], filled[::-1]) if orientation in SIDEWAYS else (full, filled)
+    left = size[0] - width if orientation in STARTS_RIGHT else 0.0
+    top = size[1] - height if orientation in STARTS_BELOW else 0.0
+    return (full_width, full_height), (left, top, left + width, top + height)
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -25,6 +25,12 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def described_classes(names: Sequence[str], most: int = 5) -> str:
+    """The number of classes and the first names: ``2 classes: 'cat', 'dog'``."""
+    first = ", ".join([*map(repr, names[:most]), *(["..."] if len(names) > most else [])])
+    return count(len(names), "class", "classes") + (f": {first}" if first else "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = list(known)

@@ -2,13 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from shards import members, png, write_parquet, write_tar
 
 from mgclip import MGCLIP
-from mgclip.stream.shards import find_shards
+from mgclip.stream.shards import READERS, find_shards
+from mgclip.stream.tar_shards import tar_items
 from mgclip.workflows import learn_shards
 
 
@@ -56,7 +58,7 @@ def test_learn_shards_then_more_then_predict(mgclip, place, icons):
     assert not list(model.glob(".mgclip-progress-*"))
 
 
-def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place):
+def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place, monkeypatch):
     model, shard = place / "model", place / "shards" / "train-1.tar"
     complete = shard.read_bytes()
     shard.write_bytes(complete[: len(complete) // 2])
@@ -66,8 +68,47 @@ def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place
     assert re.search(rf"The shard {re.escape(str(shard))} cannot be read after \d\.png \(.*\): replace it or leave it out\.", err)
     assert versions(model) == []
     shard.write_bytes(complete)
+    read = []
+    monkeypatch.setitem(READERS, ".tar", lambda name, label: read.append(Path(name).name) or tar_items(name, label))
     code, out, _ = mgclip(*words)
     assert code == 0 and "learned 3 classes from 24 images" in out
+    assert read == ["train-1.tar", "test-0.tar"], "the first shard was complete"
+
+
+def test_a_shard_that_has_changed_since_is_read_again(mgclip, place, icons):
+    model, (first, second) = place / "model", [place / "shards" / f"train-{number}.tar" for number in range(2)]
+    complete = second.read_bytes()
+    second.write_bytes(complete[: len(complete) // 2])
+    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "gamma=2.0")
+    assert mgclip(*words)[0] == 2
+    assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    second.write_bytes(complete)
+    write_tar(first, members(icons["x_train"][[0, 12, 24]], [str(icons["class_names"][label]) for label in range(3)]))
+    code, out, _ = mgclip(*words)
+    assert code == 0 and "learned 3 classes from 15 images" in out
+
+
+def test_copies_in_shards_are_counted(mgclip, place, icons):
+    names = [str(name) for name in icons["class_names"]]
+    rows = [0, 0, 12, 1]
+    write_tar(place / "shards" / "train-2.tar", members(icons["x_train"][rows], [names[0], names[0], names[1], names[2]]))
+    code, out, _ = mgclip("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "gamma=2.0")
+    assert code == 0 and "learned 3 classes from 28 images" in out
+    assert "learned again, because other images in the shards have the same pixels: 4 images" in out
+    assert "learned in more than one class each: 1 image" in out
+
+
+def test_a_shard_of_which_nothing_is_known_is_mentioned(mgclip, place, monkeypatch):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe({f"/unknown/train-{n}.tar": (place / "shards" / f"train-{n}.tar").read_bytes() for n in range(2)})
+    words = ("learn", "memory://unknown/*.tar", "--model", place / "model", "--base", "iconclip", "--dry-run")
+    assert "would not be noticed" not in mgclip(*words)[1]
+    monkeypatch.setattr(type(memory), "info", lambda system, path: {"name": path, "size": 10240, "type": "file"})
+    code, out, _ = mgclip(*words)
+    assert code == 0
+    assert "only the name or the size is known: 2 shards" in " ".join(out.split())
 
 
 def test_sums_over_other_classes_of_the_same_shards_are_not_resumed(mgclip, place, icons):

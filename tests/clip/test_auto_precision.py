@@ -10,9 +10,11 @@ from mgclip import MGCLIP
 from mgclip.clip import auto_precision
 from mgclip.clip.adapters import adapter_weights, without_adapters
 from mgclip.clip.auto_precision import choose_precision, measure
+from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
 from mgclip.method.baselines.table import settings_of_new_model
+from mgclip.saving.kept_features import KeptFeatures
 
 FLOAT32, BFLOAT16 = (100.0, 90.0), (100.0, 400.0)
 
@@ -32,7 +34,7 @@ def speeds(monkeypatch):
     def inject(multiplications, images=None):
         measured = []
         for name, rates in (("multiplication_rates", multiplications), ("image_rates", images)):
-            monkeypatch.setattr(auto_precision, name, lambda backbone, name=name, rates=rates: measured.append(name) or rates)
+            monkeypatch.setattr(auto_precision, name, lambda model, name=name, rates=rates: measured.append(name) or rates)
         return measured
 
     return inject
@@ -49,23 +51,23 @@ def speeds(monkeypatch):
 )
 def test_the_faster_precision_is_chosen(backbone, speeds, multiplications, images, precision, measured):
     found = speeds(multiplications, images)
-    assert choose_precision(backbone).precision == precision
+    assert choose_precision(backbone.model).precision == precision
     assert found == measured
 
 
 def test_a_choice_is_measured_once_per_machine_and_shape(backbone, speeds, remembered, monkeypatch):
     speeds(BFLOAT16, BFLOAT16)
-    first = choose_precision(backbone)
+    first = choose_precision(backbone.model)
     found = speeds(FLOAT32)
-    assert choose_precision(backbone) == first
+    assert choose_precision(backbone.model) == first
     monkeypatch.setattr(auto_precision, "_chosen", {})  # as in another process
-    assert choose_precision(backbone) == first
+    assert choose_precision(backbone.model) == first
     assert found == []
     monkeypatch.setattr(auto_precision, "_chosen", {})
     monkeypatch.setattr(auto_precision, "_processor", lambda: "another processor")
-    assert choose_precision(backbone).precision == "float32"
+    assert choose_precision(backbone.model).precision == "float32"
     backbone.model.config.vision_config.num_hidden_layers += 1
-    assert choose_precision(backbone).precision == "float32"
+    assert choose_precision(backbone.model).precision == "float32"
     assert found == 2 * ["multiplication_rates"]
     assert len(json.loads(remembered.read_text())) == 3
 
@@ -75,21 +77,21 @@ def test_a_damaged_store_of_choices_is_measured_again(backbone, speeds, remember
     remembered.parent.mkdir()
     remembered.write_bytes(content.encode(errors="surrogateescape"))
     speeds(BFLOAT16, BFLOAT16)
-    assert choose_precision(backbone).precision == "bfloat16"
+    assert choose_precision(backbone.model).precision == "bfloat16"
 
 
 def test_a_choice_that_cannot_be_stored_still_holds(backbone, speeds, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("MGCLIP_CACHE", str(tmp_path / "file"))
     speeds(BFLOAT16, BFLOAT16)
-    assert choose_precision(backbone).precision == "bfloat16"
+    assert choose_precision(backbone.model).precision == "bfloat16"
 
 
 def test_both_precisions_are_measured_on_this_machine(backbone):
-    choice = measure(backbone)
+    choice = measure(backbone.model)
     assert choice.float32 > 0
     assert choice.bfloat16 > 0
-    assert all(rate > 0 for rate in auto_precision.image_rates(backbone))
+    assert all(rate > 0 for rate in auto_precision.image_rates(backbone.model))
 
 
 def features_with(tiny_clip, icons, precision):
@@ -168,6 +170,43 @@ def test_long_work_is_compiled_and_falls_back_to_the_plain_tower(tiny_clip, icon
     model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
     torch.testing.assert_close(model.encoder.images(many), compiled, atol=2e-2, rtol=0)
     assert "The image tower is not compiled: no compiler." in caplog.text
+
+
+def test_only_images_that_are_encoded_are_a_reason_to_compile(tiny_clip, icons, speeds, monkeypatch, tmp_path):
+    """Those whose features are kept are not."""
+    speeds(BFLOAT16, (0.01, 0.1))  # 120 seconds for 12 images
+    asked = []
+    monkeypatch.setattr(EncodingTower, "compile", lambda tower, batch, size: asked.append(batch))
+
+    def encode(images, folder):
+        model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 4})
+        model.encoder.kept = KeptFeatures(folder)
+        asked.clear()
+        model.encoder.images(model.encoder.pixels(list(images)))
+        return asked
+
+    assert encode(icons["x_train"][:40], tmp_path / "one")
+    assert encode(icons["x_train"][:40], tmp_path / "one") == []
+    assert encode(icons["x_train"][:48], tmp_path / "one") == [], "8 of 48 are new"
+    assert encode(icons["x_train"][48:100], tmp_path / "one"), "all are new"
+    for number in range(20, 60, 4):  # half of all images are known
+        encode(icons["x_train"][number : number + 2], tmp_path / "two")
+    assert encode(icons["x_train"][20:60], tmp_path / "two"), "20 of 40 are new"
+
+
+def test_what_cannot_be_compiled_is_not_tried_again(tiny_clip, icons, speeds, monkeypatch):
+    speeds(BFLOAT16, (0.01, 0.1))
+    tried = []
+    monkeypatch.setattr(torch, "compile", lambda tower, options: tried.append(tower) or tower_without_compiler)
+    model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
+    pixels = model.encoder.pixels(list(icons["x_test"][:40]))
+    found = [model.encoder.images(pixels) for _ in range(3)]
+    assert len(tried) == 1
+    assert torch.equal(found[0], found[2])
+
+
+def tower_without_compiler(pixel_values):
+    raise RuntimeError("no compiler")
 
 
 @pytest.mark.slow

@@ -55,10 +55,13 @@ def given(kind):
 
 @torch.no_grad()
 def deviations(backbone, folder):
-    """The largest deviation of image and of text features from those of transformers."""
+    """The largest deviation of image and of text features from those of transformers. Each text is alone, so that no longer one
+    decides how far it is padded.
+    """
     image, text = own_features(folder)
     pixels = backbone.transform(given(backbone.model.config.model_type))
-    found = backbone.image_features(pixels), backbone.text_features(backbone.tokenize(TEXTS))
+    texts = torch.cat([backbone.text_features(backbone.tokenize([each])) for each in TEXTS])
+    found = backbone.image_features(pixels), texts
     return [(part - own).abs().max().item() for part, own in zip(found, (image, text), strict=True)]
 
 

@@ -3,10 +3,12 @@
 import pickle
 from pathlib import Path
 
+import crops
 import numpy as np
 import pytest
 import torch
 from openai_clip import OpenAIClip, published_state, small_openai_clip
+from PIL import Image
 
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
@@ -53,6 +55,14 @@ def test_an_openai_file_gives_openais_features(openai_file, openai_model):
     assert short.shape[1] < 20
     torch.testing.assert_close(backbone.text_features(short), theirs, rtol=1e-4, atol=2e-6)
     assert backbone.logit_scale.item() == pytest.approx(np.exp(openai_model.logit_scale.item()))
+
+
+def test_images_are_resized_and_cropped_as_openai_does(openai_file):
+    """The shorter side becomes 32 with bicubic interpolation, then the centre is kept."""
+    wide, tall = crops.image(64, 40), crops.image(40, 80)
+    pixels = load_backbone(openai_file).transform([wide, tall]).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(pixels[0], wide.resize((51, 32), Image.Resampling.BICUBIC).crop((10, 0, 42, 32)))
+    np.testing.assert_array_equal(pixels[1], tall.resize((32, 64), Image.Resampling.BICUBIC).crop((0, 16, 32, 48)))
 
 
 def test_the_tokenizer_gives_openais_token_ids():

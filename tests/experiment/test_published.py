@@ -27,7 +27,8 @@ def test_the_published_results_with_laion_400m(name):
     assert accuracies(name) == expected
     found = published_results(load_recipe(name))
     assert found["simplecil"].source == "arXiv 2305.19270"
-    assert "ranpac" not in found or found["ranpac"].source == "with an adapter of the first task"
+    assert "ranpac" not in found or found["ranpac"].source == "with an adapter of the first task; its paper is not known"
+    assert found["acil"].source == "its paper is not known"
 
 
 def test_the_published_results_with_openai_weights():

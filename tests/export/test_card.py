@@ -111,6 +111,13 @@ def test_the_card_of_an_ablation_says_what_differs(relu):
     assert found[found.index("kernel") + 1] == "relu"
 
 
+def test_the_card_says_that_its_programs_open_images_in_another_way(solved, monkeypatch):
+    assert "jpeg_draft`)" not in model_card(solved, [])
+    monkeypatch.setattr(solved, "settings", solved.settings.model_copy(update={"jpeg_draft": True}))
+    _, body = front(model_card(solved, []))
+    assert "opened JPEG files at reduced size (`jpeg_draft`)" in body.split("## Limits")[1].split("## Use it")[0]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_card_says_what_was_decided_about_adapters(icons, kept, monkeypatch):
     monkeypatch.setattr("mgclip.method.evidence.DEVIATIONS", -1e9 if kept else 1e9)

@@ -10,6 +10,7 @@ from forked import programs
 from icon_tasks import task
 
 from mgclip import MGCLIP
+from mgclip.clip.backbone import Backbone
 from mgclip.errors import AlikeTexts, InputError
 from mgclip.images import MemberImage, UnreadableImage
 from mgclip.method.baselines.table import ANALYTIC
@@ -124,6 +125,53 @@ def test_a_failure_loses_the_shard_in_hand_only(tiny_clip, icons, expected, tmp_
     model.learn_shards(again, progress=tmp_path)
     assert [bool(part.read) for part in again] == [False, False, False, True, True]
     same(model, expected)
+
+
+def test_sums_over_a_changed_shard_are_not_resumed(tiny_clip, icons, expected, tmp_path):
+    parts, versions = shards(icons), {f"shard {number}": "first" for number in range(5)}
+    old = [Shard(parts[0].name, parts[0].items[:3]), *parts[1:]]
+    old[1].breaks_after = 2
+    with pytest.raises(InputError, match="The shard shard 1 cannot be read"):
+        new(tiny_clip).learn_shards(old, progress=tmp_path, versions=versions)
+    again, model = shards(icons), new(tiny_clip)
+    model.learn_shards(again, progress=tmp_path, versions={**versions, "shard 0": "second"})
+    same(model, expected)
+
+
+def test_a_shard_that_was_not_finished_may_change_or_be_left_out(tiny_clip, icons, tmp_path):
+    versions = {f"shard {number}": "first" for number in range(5)}
+    parts = shards(icons)
+    parts[3].opened, parts[3].breaks_after = 1, 2
+    settings = {"gamma": 2.0}  # otherwise it depends on the first images of all shards
+    with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
+        new(tiny_clip, **settings).learn_shards(parts, progress=tmp_path, versions=versions)
+    left, model, whole = [*shards(icons)[:3], shards(icons)[4]], new(tiny_clip, **settings), new(tiny_clip, **settings)
+    model.learn_shards(left, progress=tmp_path, versions={**versions, "shard 4": "second"})
+    assert [bool(part.read) for part in left] == [False, False, False, True]
+    whole.learn_shards([*shards(icons)[:3], shards(icons)[4]])
+    same(model, whole)
+
+
+def test_images_that_occur_again_are_learned_again_and_counted(tiny_clip, icons):
+    images, labels, names = task(icons, [0, 1])
+    items = [(image, names[label]) for image, label in zip(images, labels, strict=True)]
+    repeated = [items[0], items[0], items[3]]
+    moved = [(items[1][0], names[1]), (items[1][0], names[1]), (items[2][0], names[1])]
+    model, whole = new(tiny_clip, gamma=2.0), new(tiny_clip, gamma=2.0)
+    result = model.learn_shards([Shard("a", items), Shard("b", repeated), Shard("c", moved)])
+    assert (result.images, result.repeated, result.in_several) == (len(items) + 6, 6, 2)
+    everything = [*items, *repeated, *moved]
+    whole.learn([image for image, _ in everything], [name for _, name in everything], names)
+    same(model, whole)
+    result = new(tiny_clip).learn_shards(shards(icons))
+    assert (result.repeated, result.in_several) == (0, 0)
+
+
+def test_the_images_of_the_other_shards_are_expected_to_be_as_many_as_those_of_one(tiny_clip, icons, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Backbone, "expect", lambda backbone, images, batch: asked.append(images))
+    new(tiny_clip, gamma=2.0, encode_batch_size=100).learn_shards(shards(icons, number=4))
+    assert asked == [18, 3 * 18, 18, 2 * 18, 18, 18, 18, 0], "the batches of each shard, and the shards that are left"
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a file of tensors", None])

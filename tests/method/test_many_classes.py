@@ -82,7 +82,7 @@ def test_no_matrix_is_larger_than_the_sums(monkeypatch):
 def test_the_weights_of_many_classes_take_half_the_memory_and_give_the_same_answers(monkeypatch, tmp_path):
     own, probes = images(200), images(200, seed=9).features
     exact = learned(own, 200)
-    monkeypatch.setattr(solved_head, "MANY", 100)
+    monkeypatch.setattr(analytic, "MANY", 100)
     found = learned(own, 200)
     assert (exact.weights.dtype, found.weights.dtype) == (torch.float64, torch.float32)
     assert (found.scores(probes) - exact.scores(probes)).abs().max() < 1e-5

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,13 +189,14 @@ def test_another_clip_transform_or_precision_is_not_served(tiny_clip, files, tmp
     assert (count(), count()) == (11, 0)
     changes = [
         lambda backbone: setattr(backbone, "fingerprint", "0" * 32),
-        lambda backbone: setattr(backbone, "transform", replace(backbone.transform, resample=Image.Resampling.NEAREST)),
+        lambda backbone: setattr(backbone.processor, "resample", Image.Resampling.NEAREST),
         lambda backbone: setattr(backbone.processor, "image_mean", [0.1, 0.2, 0.3]),
         lambda backbone: setattr(backbone.model.config.vision_config, "hidden_act", "gelu"),
     ]
     for change in changes:
         assert (count(change), count(change)) == (11, 0)
-    assert (count(precision="bfloat16"), count(precision="bfloat16")) == (11, 0)
+    for setting in ({"precision": "bfloat16"}, {"jpeg_draft": True}):
+        assert (count(**setting), count(**setting)) == (11, 0)
     assert count() == 0, "one folder keeps the features of all of them"
     chosen = Choice("bfloat16", "images", 1.0, 2.0)
     assert count(lambda backbone: setattr(backbone, "_choice", chosen), precision="auto") == 11, "it rounds in other places"

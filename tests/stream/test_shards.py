@@ -4,6 +4,7 @@ import functools
 import gzip
 import http.server
 import io
+import os
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ from shards import members, png, write_parquet, write_tar
 
 from mgclip.errors import InputError
 from mgclip.images import UnreadableImage, to_rgb
-from mgclip.stream.shards import DamagedShard, Shard, find_shards
+from mgclip.stream.shards import DamagedShard, Shard, find_shards, shard_versions
 
 IMAGES = [np.full((4, 6, 3), value, np.uint8) for value in (0, 50, 100, 150)]
 LABELS = ["cat", "dog", "cat", "owl"]
@@ -38,6 +39,7 @@ def test_the_images_of_a_tar_file_have_the_classes_of_the_members_of_their_name(
     [
         ([("json", {"class_name": "owl", "id": 3})], ""),
         ([("json", {"label": "owl"})], ""),
+        ([("json", {"cls": "owl"})], ""),
         ([("json", {"label": "bird", "species": "owl"})], "species"),
         ([("txt", "owl\n")], ""),
         ([("txt", "a photo of a bird"), ("cls", "owl")], ""),
@@ -209,3 +211,61 @@ def test_shards_are_read_from_the_web(tmp_path):
         with pytest.raises(DamagedShard, match=r"absent\.tar cannot be read at all"):
             read(Shard(f"{place}/absent.tar"))
         server.shutdown()
+
+
+def test_a_changed_shard_has_another_version(tmp_path):
+    file = write_tar(tmp_path / "a.tar", members(IMAGES, LABELS))
+    shard, about = Shard(str(file)), file.stat()
+
+    def versions():
+        return shard_versions([shard, Shard(str(file), "other")])
+
+    first = versions()
+    assert first == versions() and first[0] != first[1]
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns + 1000))
+    assert versions() != first
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert versions() == first
+    file.write_bytes(file.read_bytes() + b"\0")
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert versions() != first
+
+
+@pytest.mark.parametrize(
+    ("info", "changed"),
+    [
+        ({"size": 9, "ETag": "a"}, {"size": 9, "ETag": "b"}),  # the web, S3
+        ({"size": 9, "Last-Modified": "Mon"}, {"size": 9, "Last-Modified": "Tue"}),
+        ({"size": 9, "LastModified": 1.0}, {"size": 9, "LastModified": 2.0}),
+        ({"size": 9, "blob_id": "a", "last_commit": None}, {"size": 9, "blob_id": "b", "last_commit": None}),  # the hub
+        ({"size": 9, "mtime": 1.0, "atime": 1.0}, {"size": 9, "mtime": 2.0, "atime": 1.0}),
+        ({"size": 9, "ETag": "a"}, {"size": 8, "ETag": "a"}),
+    ],
+)
+def test_the_version_of_a_remote_shard_is_what_its_storage_says(monkeypatch, info, changed):
+    import fsspec
+
+    found = dict(info)
+    memory = type(fsspec.filesystem("memory"))
+    monkeypatch.setattr(memory, "info", lambda system, path: {"name": path, "type": "file", **found})
+    shard = Shard("memory://bucket/a.tar")
+    first = shard_versions([shard])
+    assert first[0].is_known
+    found["atime"] = found["url"] = "differs each time"
+    assert shard_versions([shard]) == first
+    found.update(changed)
+    assert shard_versions([shard]) != first
+
+
+@pytest.mark.parametrize("answer", [{"size": 9}, {"size": None, "ETag": None}, OSError("no network")])
+def test_a_shard_of_which_nothing_is_known_says_so(monkeypatch, answer):
+    import fsspec
+
+    def info(system, path):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", info)
+    found = shard_versions([Shard("memory://bucket/a.tar"), Shard("nowhere://a/b.tar")])
+    assert [version.is_known for version in found] == [False, False]

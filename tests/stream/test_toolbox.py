@@ -57,6 +57,39 @@ def test_class_folders_can_be_split_by_lists(tmp_path):
         load_dataset("imagenet-a", path=str(place))
 
 
+@pytest.mark.parametrize("images", ["images", ""])
+def test_the_published_lists_of_objectnet_name_parts_that_the_archive_does_not_have(tmp_path, images):
+    folders = folders_of("objectnet200")
+    write(tmp_path / images, *(f"{folder}/{k}.png" for folder in folders for k in range(3)), "zip tie/0.png")
+    write_lines(tmp_path / "train.txt", (f"./train/{folder}/{k}.png" for folder in folders for k in (0, 2)))
+    write_lines(tmp_path / "test.txt", (f"./test/{folder}/1.png" for folder in folders))
+    data = load_dataset("objectnet200", path=str(tmp_path))
+    for part, kept in ((data.train, [0, 2]), (data.test, [1])):
+        assert [path.relative_to(tmp_path / images).as_posix() for path in part.images] == [
+            f"{folder}/{k}.png" for folder in folders for k in kept
+        ]
+        assert part.labels.tolist() == [label for label in range(200) for _ in kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "advice"),
+    [
+        ("cub200-resplit", "CUB_200_2011/train_test_split.txt", "; data=cub200 reads this split"),
+        ("food100", "food-101/meta/train.txt", "; data=food101 reads this split, of 101 classes"),
+        ("ucf100", "ucfTrainTestlist/trainlist01.txt", ""),
+        ("sun300", "SUN397/Partitions/Training_01.txt", ""),
+    ],
+)
+def test_the_official_split_of_another_split_is_refused(tmp_path, name, file, advice):
+    write_lines(tmp_path / file, ["a/abbey/1.jpg"])
+    with pytest.raises(InputError) as error:
+        load_dataset(name, path=str(tmp_path), test_only=True)
+    assert str(error.value) == (
+        f"{tmp_path / file} is the official split, and {name} has its own, which cannot be made from it: give the archive of the "
+        f"toolbox, or train.txt and test.txt with an image on each line{advice}."
+    )
+
+
 def test_original_archives_that_are_sorted_into_parts_are_found(tmp_path):
     make_toolbox("aircraft", "")(tmp_path / "sorted")
     sorted_ones = load_dataset("aircraft", path=str(tmp_path / "sorted"))
@@ -116,7 +149,13 @@ def test_a_class_without_a_test_folder_is_reported(tmp_path, mgclip):
     assert "missing class: test: the class 'Archery' has no image" in out
     assert "extra folder: test/YoYo is not a class of ucf100" in out
     assert "wrong count: test: 99 images; published are 2,639" in out
-    assert "train: 200 images" not in out, "no count was published for the training part"
+    assert "train: 200 images" not in out, "the published count of the training part does not add up"
+
+
+def test_a_count_that_was_not_confirmed_is_no_problem(copies, mgclip):
+    _, out, _ = mgclip("data", "check", "objectnet200", copies / "objectnet200", "--quick")
+    assert "wrong count: test: 200 images; published are 6,628" in out
+    assert "wrong count: train" not in out
 
 
 def test_folders_of_another_data_set_are_not_found(copies):

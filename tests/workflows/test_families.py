@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from icon_tasks import task
+from openai_clip import published_state, small_openai_clip
 from PIL import Image
 from small_clip import FAMILIES, make_small_family
 from small_openclip import make_folder
@@ -22,7 +23,7 @@ from mgclip.method.baselines.table import METHODS
 QUICK = {"epochs": 1, "head_epochs": 1, "adapter_batch_size": 12, "head_batch_size": 12, "features": 64}
 
 
-LIKE_OTHERS = ("siglip2", "metaclip_2")
+LIKE_OTHERS = ("siglip2", "metaclip_2", "openai")
 """Families whose path through the package is that of SigLIP or CLIP: in the slow tests. tests/clip compares all of them."""
 
 
@@ -30,9 +31,12 @@ def marked(family):
     return pytest.param(family, marks=[pytest.mark.slow] if family in LIKE_OTHERS else [])
 
 
-@pytest.fixture(scope="module", params=[marked(family) for family in (*FAMILIES, "openclip")])
+@pytest.fixture(scope="module", params=[marked(family) for family in (*FAMILIES, "openclip", "openai")])
 def clip(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "openai":
+        torch.save(published_state(small_openai_clip()), folder / "ViT-tiny.pt")
+        return folder / "ViT-tiny.pt"
     return make_folder(folder, "quickgelu-squash") if request.param == "openclip" else make_small_family(folder, request.param)
 
 

@@ -1,6 +1,7 @@
 """Two models of one CLIP: the second one starts like the first, and both add up."""
 
 import pytest
+import torch
 from icon_tasks import month_folders
 from PIL import Image
 
@@ -38,6 +39,26 @@ def test_a_merged_model_equals_one_that_learned_everything(mgclip, place):
     assert not any(merged.learned_as(kept)), "no image that one of them learned is measured on"
     answers = mgclip("predict", "c", "march", "april", "--json")[1].splitlines()
     assert len(answers) == 24
+
+
+def test_models_of_two_precisions_can_be_merged_and_it_is_mentioned(mgclip, place):
+    """Rounding changes no clear answer, and each image is recognised again, because fingerprints are of pixels."""
+    assert mgclip("learn", "april", "--model", "rounded", "--like", "a", "--quiet")[0] == 0
+    assert mgclip("set", "rounded", "precision=bfloat16")[0] == 0
+    assert mgclip("learn", "april", "--model", "like-rounded", "--like", "rounded", "--quiet")[0] == 0
+    code, exact, _ = mgclip("merge", "a", "b", "--to", "exact")
+    code, out, _ = mgclip("merge", "a", "like-rounded", "--to", "c")
+    assert code == 0
+    assert "precision" not in exact
+    assert "precision: auto as in the first model; the second one has bfloat16" in " ".join(out.split())
+    one, two = (MGCLIP.from_pretrained(name) for name in ("exact", "c"))
+    assert two.settings.precision == "auto"
+    images = sorted(place.glob("*/*/*.png"))
+    assert one.learned_as(images) == two.learned_as(images)
+    found, wanted = (model.solved.sums.gram for model in (two, one))
+    assert not torch.equal(found, wanted)
+    torch.testing.assert_close(found, wanted, atol=1e-2 * wanted.abs().max().item(), rtol=0)
+    assert two.predict(images).names == one.predict(images).names
 
 
 def test_models_that_cannot_be_added_are_refused(mgclip, place, tiny_clip):

@@ -1,4 +1,4 @@
-"""``mgclip learn``: add the classes and images of a folder to a model, as its next version."""
+"""``mgclip learn``: add the classes and images of a folder, or of shards, to a model, as its next version."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ Retention = Annotated[
 TestFolder = Annotated[
     str, typer.Option(help="Folder of class folders to measure on, instead of held-out images; with shards: other shards.")
 ]
-
-
 MergeNames = Annotated[
     bool,
     typer.Option(
@@ -61,17 +59,17 @@ Like = Annotated[
 ]
 Prompt = Annotated[
     list[str] | None,
-    typer.Option(help="Prompt template of a new model; {} stands for the class name. Give it several times to average several."),
+    typer.Option(help="Prompt template of a new model; {} stands for the class name. Repeat it to average several."),
 ]
 HoldOut = Annotated[
     float,
-    typer.Option(min=0, max=0.9, help="Share of each class's images that are measured on instead of trained on."),
+    typer.Option(min=0, max=0.9, help="Share of the images of each class that are held out to measure on."),
 ]
 
 
 def learn_command(
     folder: Source,
-    model: Annotated[Path, typer.Option(help="Folder of the model; created by the first learn.")],
+    model: Annotated[Path, typer.Option(help="Folder of the model; created by the first `learn`.")],
     changes: Changes = None,
     base: NewBase = "",
     arch: Architecture = "",
@@ -95,7 +93,6 @@ def learn_command(
 ) -> None:
     """Teach a model the classes in a folder. Prints a plan before training and a summary of changes afterwards."""
     from mgclip.app.display import require_single_process
-    from mgclip.app.learn_output import print_changes, print_plan
     from mgclip.app.learn_shards import learn_shards, shards_to_learn
     from mgclip.saving.kept_features import KeptFeatures
     from mgclip.workflows.learn_job import read_job
@@ -111,9 +108,7 @@ def learn_command(
     }
     for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
     if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
-        learned = learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
-        if learned is not None:
-            print_changes(learned, as_json=as_json, quiet=quiet)
+        learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         return
     require_single_process("learn")
     job = read_job(
@@ -128,11 +123,18 @@ def learn_command(
         kept=None if keep_features is None else KeptFeatures(keep_features),
         ask=_ask_to_merge,
     )
+    _learn_folder(job, dry_run=dry_run, wait=wait, checkpoint_every=checkpoint_every, as_json=as_json, quiet=quiet)
+
+
+def _learn_folder(job: LearnJob, *, dry_run: bool, wait: float, checkpoint_every: int, as_json: bool, quiet: bool) -> None:
+    """Print the plan, or learn and print what has changed."""
+    from mgclip.app.learn_output import print_changes, print_plan
+
     if dry_run:
         print_plan(_planned(job, quiet=quiet), job.skipped, as_json=as_json, quiet=quiet)
-        return
-    done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
-    print_changes(done, as_json=as_json, quiet=quiet)
+    else:
+        done = _learned(job, wait=wait, checkpoint_every=checkpoint_every, quiet=quiet, show_plan=not (quiet or as_json))
+        print_changes(done, as_json=as_json, quiet=quiet)
 
 
 def _planned(job: LearnJob, *, quiet: bool) -> Plan:

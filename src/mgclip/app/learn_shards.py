@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[str, object]) -> Shards | None:
-    """Find the shards at a place; None if there are none, as in a folder of images.
+    """Find the shards at a place.
 
     Args:
         place: Where to look.
         label: The column, member or key with the class of an image, if it was given.
         test: Where the shards to measure on are, if it was given.
         for_folders: Options that are for folders of images, and what was given for them.
+
+    Returns:
+        The shards; None if there are none, as in a folder of images.
 
     Raises:
         InputError: If an option was given that does not apply, or there are no shards at ``test``.
@@ -48,9 +51,10 @@ def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[s
 
 def learn_shards(
     place: str, shards: Shards, model: Path, given: Mapping[str, Any], *, dry_run: bool, wait: float, as_json: bool, quiet: bool
-) -> LearnReport | None:
-    """Learn shards, and return the report in the first process; the arguments are options of ``mgclip learn``."""
+) -> None:
+    """Learn shards, and print in the first process what has changed; the arguments are options of ``mgclip learn``."""
     from mgclip.app.display import out, screen
+    from mgclip.app.learn_output import print_changes
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
     from mgclip.workflows.learn_shards import read_shard_job
@@ -62,9 +66,14 @@ def learn_shards(
         print_json(plan)
     elif not (quiet or as_json):
         out.print(f"to learn: {count(plan['shards'], 'shard')}; to measure on: {count(plan['test_shards'], 'shard')}")
+        if unknown := sum(not version.is_known for version in job.versions):
+            out.print(
+                f"a change would not be noticed if this command is interrupted and resumed, because only the name or the size is "
+                f"known: {count(unknown, 'shard')}"
+            )
     if dry_run:
-        job.open()
-        return None
+        job.open()  # reports what would stop the command
+        return
     try:
         done = _learned(job, wait=wait, quiet=quiet)
     except KeyboardInterrupt:
@@ -73,7 +82,11 @@ def learn_shards(
                 f"Stopped; {model} has no new version. Run the same command again to resume after the last complete shard."
             )
         raise typer.Exit(1) from None
-    return done if is_main() else None
+    if is_main():
+        if not (quiet or as_json):
+            for note in done.get("notes", ()):
+                out.print(note)
+        print_changes(done, as_json=as_json, quiet=quiet)
 
 
 def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:

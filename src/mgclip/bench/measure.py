@@ -6,35 +6,28 @@ The units of both run in turn, so that a machine that slows down slows both (doc
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from typing_extensions import NotRequired, TypedDict
 
 from mgclip.bench.flops import image_flops
 from mgclip.bench.memory import Peak
+from mgclip.bench.passes import full_length_tokens, head_work, image_work, text_work
+from mgclip.bench.precision import PrecisionSpeed
+from mgclip.bench.prediction import PredictionTimes
 from mgclip.bench.shapes import make_backbone, make_config
 from mgclip.bench.stream import HEAD_BATCH, Comparison, Stream, Units, compose
-from mgclip.clip.adapters import adapter_weights
+from mgclip.bench.timing import Work, alternate, matmul_peak
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.compute import DTYPES, Precision
 from mgclip.clip.parallel import device_name, local_device
-from mgclip.method.compensation import cosines
 from mgclip.method.prepare import prepare
 from mgclip.method.settings import Settings
 
-if TYPE_CHECKING:
-    from mgclip.bench.precision import PrecisionSpeed
-    from mgclip.bench.prediction import PredictionTimes
-
 TEXTS = 100
 """Texts per measured pass. The time of more texts is computed in proportion."""
-
-Work = Callable[[], object]
 
 
 class BenchResult(TypedDict):
@@ -56,99 +49,17 @@ class BenchResult(TypedDict):
     peak_memory: NotRequired[Peak]
 
 
-def seconds(work: Work) -> float:
-    """The time of one call, including the work that it leaves to a GPU."""
-    wait_for_gpu()
-    start = time.perf_counter()
-    work()
-    wait_for_gpu()
-    return time.perf_counter() - start
-
-
-def wait_for_gpu() -> None:
-    """Wait until the GPU, if this process uses one, has finished its work."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each work in each round. All run in turn, after one warm-up each."""
-    for work in works.values():
-        work()
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(seconds(work))
-    return times
-
-
-def matmul_peak(precision: Precision = "float32", rounds: int = 5) -> float:
-    """Operations per second of a matrix multiplication on this device: the best of several large square products."""
-    device = local_device()
-    size = 8192 if device.type == "cuda" else 4096
-    a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
-    torch.mm(a, b)
-    return float(2 * size**3 / min(seconds(lambda: torch.mm(a, b)) for _ in range(rounds)))
-
-
-def image_work(backbone: Backbone, count: int, *, train: bool) -> Work:
-    """A pass of ``count`` images; with ``train``, also the backward pass to the adapters."""
-    pixels = torch.randint(0, 256, (count, 3, backbone.image_size, backbone.image_size), dtype=torch.uint8)
-    return _pass(backbone, lambda: backbone.image_features(pixels), train=train)
-
-
-def text_work(backbone: Backbone, tokens: torch.Tensor, *, train: bool) -> Work:
-    """A pass of texts; with ``train``, also the backward pass to the adapters."""
-    return _pass(backbone, lambda: backbone.text_features(tokens), train=train)
-
-
-def _pass(backbone: Backbone, encode: Callable[[], torch.Tensor], *, train: bool) -> Work:
-    trained = [weight for _, weight in adapter_weights(backbone)]
-
-    def work() -> None:
-        with torch.set_grad_enabled(train):
-            features = encode()
-            if train:
-                features.sum().backward()
-                for weight in trained:
-                    weight.grad = None
-
-    return work
-
-
-def head_work(backbone: Backbone, classes: int, batch: int) -> Work:
-    """A training step of the head on given features."""
-    rows = torch.nn.Parameter(torch.randn(classes, backbone.feature_dim, device=backbone.device))
-    features = random_features(batch, backbone)
-    labels, optimizer = torch.randint(0, classes, (batch,), device=backbone.device), torch.optim.Adam([rows])
-
-    def work() -> None:
-        loss = F.cross_entropy(cosines(features, rows), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return work
-
-
-def random_features(count: int, backbone: Backbone) -> torch.Tensor:
-    """Random normalised features ``(count, d)``, on the device of the CLIP."""
-    return F.normalize(torch.randn(count, backbone.feature_dim, device=backbone.device), dim=-1)
-
-
-def full_length_tokens(backbone: Backbone, texts: Sequence[str]) -> torch.Tensor:
-    """Token ids ``(n, full length)`` of texts, padded to the full length of the text tower."""
-    length = int(backbone.model.config.text_config.max_position_embeddings)
-    ids = backbone.tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-    tokens: torch.Tensor = ids["input_ids"].to(backbone.device)
-    return tokens
-
-
 def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> dict[str, dict[str, list[float]]]:
-    """Measure every unit of work of a shape of ``SHAPES`` in several rounds. The time of one image is its share of a pass of
-    ``images``.
+    """Measure every unit of work.
 
-    Returns, for each unit, the seconds in each round, by ``ours`` and ``plain``.
+    Args:
+        shape: A shape of ``SHAPES``.
+        stream: Its classes per task decide how many texts and rows of the head a training step has.
+        rounds: Number of measurements.
+        images: Images per pass. The time of one image is its share of a pass.
+
+    Returns:
+        For each unit the seconds in each round, by ``ours`` and ``plain``.
     """
     backbone, naive = make_backbone(shape), make_backbone(shape, shortcut=False)
     for each in (backbone, naive):

@@ -10,8 +10,9 @@ import torch
 from typing_extensions import TypedDict
 
 from mgclip.bench.flops import image_flops
-from mgclip.bench.measure import Work, alternate, image_work, matmul_peak, wait_for_gpu
+from mgclip.bench.passes import image_work
 from mgclip.bench.shapes import make_backbone, make_config
+from mgclip.bench.timing import Work, alternate, matmul_peak, wait_for_gpu
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
 from mgclip.clip.parallel import local_device
 from mgclip.method.prepare import prepare

@@ -11,8 +11,9 @@ from functools import partial
 import torch
 from typing_extensions import TypedDict
 
-from mgclip.bench.measure import Work, alternate, image_work, random_features
+from mgclip.bench.passes import image_work, random_features
 from mgclip.bench.shapes import make_backbone
+from mgclip.bench.timing import Work, alternate
 from mgclip.method.learner import MGCLIP
 from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings

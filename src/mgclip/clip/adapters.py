@@ -131,6 +131,16 @@ def without_adapters(backbone: Backbone) -> Iterator[None]:
         backbone.weights_changed()
 
 
+@contextlib.contextmanager
+def idle_adapters_skipped(backbone: Backbone) -> Iterator[None]:
+    """Skip adapters that have no effect in a ``with`` block: multiplying by them takes time and changes no feature."""
+    if backbone.peft_model is None or not backbone.adapters_enabled or adapters_have_effect(backbone):
+        yield
+    else:
+        with backbone.peft_model.disable_adapter():
+            yield
+
+
 def read_adapter_file(file: Path) -> dict[str, Tensor]:
     """Read adapter matrices from a safetensors file, which names them as ``adapter_weights`` or as peft does.
 

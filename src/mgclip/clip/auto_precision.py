@@ -15,16 +15,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from mgclip.clip import parallel
 from mgclip.clip.compute import Compute, Precision
 from mgclip.disk import write_json
-
-if TYPE_CHECKING:
-    from mgclip.clip.backbone import Backbone
 
 CACHE = "MGCLIP_CACHE"
 """The environment variable that names the folder in which choices are stored; by default ``mgclip`` in the user's cache."""
@@ -33,6 +30,7 @@ FASTER = 1.3
 PAYS = 120.0
 """Compilation takes up to half a minute, so it pays from this many seconds of encoding."""
 MULTIPLICATIONS = 6
+"""How often matrices are multiplied in each precision. The fastest product counts."""
 IMAGES = {"cpu": 4, "cuda": 64}
 """Images of a measured pass. A GPU needs many: with a few, it measures how fast kernels start."""
 
@@ -41,9 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision that was chosen, and the measured rates in float32 and in bfloat16.
+    """A precision, and what was measured to choose it.
 
-    The rates are multiplications of matrices per second or, if these are faster in bfloat16, images per second.
+    Attributes:
+        precision: The precision for encoding images.
+        unit: What was counted: ``multiplications`` of matrices or, if these are faster in bfloat16, ``images``.
+        float32: How many per second in float32.
+        bfloat16: How many per second in bfloat16.
     """
 
     precision: Precision
@@ -59,30 +61,32 @@ class Choice:
 
 
 _chosen: dict[str, Choice] = {}
+"""The choices of this process, by ``_key``."""
 
 
-def choose_precision(backbone: Backbone) -> Choice:
-    """Return the precision for encoding images, from an earlier measurement on this machine or from one that is made now.
+def choose_precision(model: Any) -> Choice:
+    """Return the precision for encoding images with a CLIP, from an earlier measurement on this machine or from one that is made
+    now.
 
     Several processes that work together use float32, because they must not differ.
     """
     if parallel.is_distributed():
         return Choice("float32", "multiplications", 0.0, 0.0)
-    key = _key(backbone)
+    key = _key(model)
     if key not in _chosen:
         known = _remembered()
-        _chosen[key] = known.get(key) or measure(backbone)
+        _chosen[key] = known.get(key) or measure(model)
         log.info("%s%s.", _chosen[key], " earlier" if key in known else "")
         if key not in known:
             _remember({**known, key: _chosen[key]})
     return _chosen[key]
 
 
-def measure(backbone: Backbone) -> Choice:
+def measure(model: Any) -> Choice:
     """Measure both precisions: matrices of the size of the image tower and, if bfloat16 multiplies them faster, the tower."""
-    unit, rates = "multiplications", multiplication_rates(backbone)
+    unit, rates = "multiplications", multiplication_rates(model)
     if _is_faster(rates):
-        unit, rates = "images", image_rates(backbone)
+        unit, rates = "images", image_rates(model)
     return Choice("bfloat16" if _is_faster(rates) else "float32", unit, *rates)
 
 
@@ -90,28 +94,29 @@ def _is_faster(rates: tuple[float, float]) -> bool:
     return rates[1] > FASTER * rates[0]
 
 
-def multiplication_rates(backbone: Backbone) -> tuple[float, float]:
+def multiplication_rates(model: Any) -> tuple[float, float]:
     """Products per second, in float32 and in bfloat16, of matrices as in the MLP of the image tower for a few images."""
-    config = backbone.model.config.vision_config
-    tokens = IMAGES[backbone.device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
+    config, device = model.config.vision_config, _device(model)
+    tokens = IMAGES[device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
     tensors = {}
     for kind in (torch.float32, torch.bfloat16):
-        wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=backbone.device)
-        tensors[kind] = torch.ones(tokens, config.hidden_size, dtype=kind, device=backbone.device), wide
+        wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=device)
+        tensors[kind] = torch.ones(tokens, config.hidden_size, dtype=kind, device=device), wide
     one, two = ((lambda pair=pair: pair[0] @ pair[1]) for pair in tensors.values())
-    return _rates(one, two, backbone.device, MULTIPLICATIONS)
+    return _rates(one, two, device, MULTIPLICATIONS)
 
 
-def image_rates(backbone: Backbone) -> tuple[float, float]:
+def image_rates(model: Any) -> tuple[float, float]:
     """Images per second that the tower encodes, in float32 and in bfloat16."""
-    number = IMAGES[backbone.device.type]
-    pixels = torch.zeros(number, 3, backbone.image_size, backbone.image_size, device=backbone.device)
+    device, size = _device(model), model.config.vision_config.image_size
+    number = IMAGES[device.type]
+    pixels = torch.zeros(number, 3, size, size, device=device)
 
     def encode(precision: Precision) -> None:
-        with Compute(precision).autocast(backbone.device):
-            backbone.model.vision_model(pixel_values=pixels)
+        with Compute(precision).autocast(device):
+            model.vision_model(pixel_values=pixels)
 
-    one, two = _rates(lambda: encode("float32"), lambda: encode("bfloat16"), backbone.device, 2)
+    one, two = _rates(lambda: encode("float32"), lambda: encode("bfloat16"), device, 2)
     return number * one, number * two
 
 
@@ -129,13 +134,19 @@ def _rates(one: Callable[[], object], two: Callable[[], object], device: torch.d
     return 1 / best[0], 1 / best[1]
 
 
-def _key(backbone: Backbone) -> str:
+def _device(model: Any) -> torch.device:
+    device: torch.device = model.logit_scale.device
+    return device
+
+
+def _key(model: Any) -> str:
     """What the choice depends on: the processor or the GPU, the number of threads, PyTorch, and the shape of the image tower."""
-    if backbone.device.type == "cuda":
-        machine = torch.cuda.get_device_name(backbone.device)
+    device = _device(model)
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
     else:
         machine = f"{_processor()} {torch.get_num_threads()} threads"
-    shape = backbone.model.config.vision_config.to_json_string(use_diff=False)
+    shape = model.config.vision_config.to_json_string(use_diff=False)
     parts = platform.node(), machine, torch.__version__, shape
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
@@ -15,12 +15,10 @@ from torch import Tensor
 from mgclip.clip import family
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
 from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, retry_halving
+from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
-
-if TYPE_CHECKING:
-    from mgclip.clip.encoding_tower import EncodingTower
 
 P = ParamSpec("P")
 Encode = Callable[Concatenate["Backbone", Tensor, P], Tensor]
@@ -60,6 +58,7 @@ class Backbone:
         compute: Precision and micro-batch.
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
+        jpeg_draft: Whether JPEG files are decoded at reduced size.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -73,6 +72,7 @@ class Backbone:
     model_number: int = 0
     weights_number: int = 0
     adapters_enabled: bool = True
+    jpeg_draft: bool = False
     _choice: Choice | None = field(default=None, init=False, repr=False)
     _encoding: tuple[int, int, EncodingTower] | None = field(default=None, init=False, repr=False)
 
@@ -116,19 +116,19 @@ class Backbone:
         scale: Tensor = self.model.logit_scale.exp()
         return scale.reshape(())
 
-    @cached_property
+    @property
     def transform(self) -> Transform:
         """CLIP's evaluation transform up to the crop: RGB images -> ``(n, 3, size, size)`` uint8.
 
         Bytes take less memory than floats, so the images of a data set can be kept; ``image_features`` normalises them.
         """
-        return Transform.of(self.processor)
+        return replace(Transform.of(self.processor), jpeg_draft=self.jpeg_draft)
 
     @property
     def choice(self) -> Choice | None:
         """What was measured to choose the precision of the image tower; None if the precision was given."""
         if self._choice is None and self.compute.auto:
-            self._choice = choose_precision(self)
+            self._choice = choose_precision(self.model)
         return self._choice if self.compute.auto else None
 
     @property
@@ -187,10 +187,9 @@ class Backbone:
 
     def _encoding_tower(self) -> EncodingTower:
         """The copy of the image tower with the current adapters."""
-        from mgclip.clip.encoding_tower import EncodingTower  # it imports the adapters, which import this
-
         if self._encoding is None or self._encoding[:2] != (self.model_number, self.weights_number):
-            self._encoding = self.model_number, self.weights_number, EncodingTower(self)
+            tower = EncodingTower(self.model, adapted=self.adapters_enabled)
+            self._encoding = self.model_number, self.weights_number, tower
         return self._encoding[2]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

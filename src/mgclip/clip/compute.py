@@ -48,7 +48,13 @@ class Compute:
 
 
 def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
-    """Estimate, from the shape of the image tower, for how many images the activations fit into memory."""
+    """Estimate for how many images the activations of a training step fit into memory.
+
+    Args:
+        vision_config: The shape of the image tower.
+        device: Where it computes.
+        checkpointing: Whether only the input of each layer is kept for the backward pass.
+    """
     available: float = CPU_ACTIVATION_BYTES
     if device.type == "cuda":
         torch.cuda.empty_cache()  # memory that PyTorch caches is also free

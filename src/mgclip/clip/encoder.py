@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapters_have_effect
+from mgclip.clip.adapters import adapters_have_effect, idle_adapters_skipped
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
@@ -103,9 +103,9 @@ class Encoder:
             return empty
         indices = torch.arange(len(pixels))
         own = parallel.shard(indices) if shared else indices
-        self.backbone.expect(len(own), batch=self.batch_size)
         features = []
-        with closing(self._parts(pixels, [part for part in own.split(self.batch_size) if len(part)])) as parts:
+        batches = [part for part in own.split(self.batch_size) if len(part)]
+        with idle_adapters_skipped(self.backbone), closing(self._parts(pixels, batches)) as parts:
             for part in parts:
                 features.append(part)
                 if self.on_images is not None:
@@ -116,6 +116,7 @@ class Encoder:
     def _parts(self, pixels: PreparedImages, parts: Sequence[Tensor]) -> Generator[Tensor, None, None]:
         """Yield the features of the images at each part of positions."""
         if self.kept is None or adapters_have_effect(self.backbone):
+            self.backbone.expect(sum(map(len, parts)), batch=self.batch_size)
             for _, prepared in prefetch(pixels.batch, parts):
                 yield self.batch(prepared)
         else:
@@ -149,6 +150,11 @@ class Encoder:
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
         self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
         return self._latest[1]
+
+    def known_texts(self, names: Sequence[str]) -> Tensor | None:
+        """Return the text features of classes if all of them are cached."""
+        self._forget_outdated_texts()
+        return self.texts(names) if all(name in self._texts for name in names) else None
 
     def remember_texts(self, names: Sequence[str], features: Tensor) -> None:
         """Cache text features ``(len(names), d)`` that were computed elsewhere, with the current weights."""

@@ -9,18 +9,14 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import family
-from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.compute import Compute
 from mgclip.errors import first_line
-
-if TYPE_CHECKING:
-    from mgclip.clip.backbone import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +25,16 @@ class EncodingTower:
     """A copy of an image tower, for encoding without gradients. It does not follow later changes of the adapters.
 
     Args:
-        backbone: The CLIP with its adapters.
+        model: The CLIP, with or without adapters.
+        adapted: Whether to merge the adapters. Otherwise the copy is the tower of the pre-trained CLIP.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
-        merged = adapters_have_effect(backbone)
-        tower: Any = copy.deepcopy(backbone.model.vision_model)
+    def __init__(self, model: Any, *, adapted: bool) -> None:
+        tower: Any = copy.deepcopy(model.vision_model)
         tower._compiled_call_impl = None
         for name, module in list(tower.named_modules()):
             if hasattr(module, "lora_A"):
-                if merged:
+                if adapted:
                     module.merge()
                 parent, _, own = name.rpartition(".")
                 setattr(tower.get_submodule(parent), own, module.get_base_layer())
@@ -47,9 +43,9 @@ class EncodingTower:
                 module.bfloat16()
         self.tower = tower.eval().requires_grad_(False)
         self.autocast = Compute("bfloat16").autocast
-        self.projection = family.projections(backbone.model)[0]
+        self.projection = family.projections(model)[0]
         self.compiled: Any = None
-        self.batch = 0
+        self.batch = 0  # that it was compiled for, or tried to be
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
@@ -65,6 +61,7 @@ class EncodingTower:
 
     def compile(self, batch: int, size: int) -> None:
         """Compile the tower for batches of images of a size; without a compiler it stays as it is."""
+        self.compiled, self.batch = None, batch  # so that what failed is not tried again
         device = next(self.tower.parameters()).device
         compiled = torch.compile(self.tower, options={"freezing": True})
         try:
@@ -75,4 +72,4 @@ class EncodingTower:
             log.info("The image tower is not compiled: %s.", first_line(error))
             return
         log.info("The image tower is compiled for batches of %d images.", batch)
-        self.compiled, self.batch = compiled, batch
+        self.compiled = compiled

@@ -167,7 +167,9 @@ class PreparedImages:
         item, content, key = self.images[position], None, b""
         if self._keys is not None:  # the key must be that of the bytes that are decoded
             content, key = _content(item)
-        image = self.transform([to_rgb(item) if content is None else open_image(item, content)])[0]
+        least_side = getattr(self.transform, "least_side", None)
+        opened = to_rgb(item, least_side=least_side) if content is None else open_image(item, content, least_side=least_side)
+        image = self.transform([opened])[0]
         if self.marks is not None:
             self.marks[position] = _mark(image)
         if self._keys is not None:

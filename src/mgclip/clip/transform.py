@@ -11,6 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mgclip.rgb import REDUCED
+
+DRAFT = 2
+"""A JPEG that is decoded at reduced size keeps this many times the pixels of a side that are needed. Its pixels are then averages
+of few pixels of the photograph, and resizing, which weighs more of them, decides what the result looks like."""
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -18,12 +24,15 @@ class Transform:
 
     All pairs are width and height. Sizes and crops are rounded as in torchvision, with which CLIP was trained. The image
     processors of transformers place a quarter of all crops one pixel further up or left.
+
+    With ``jpeg_draft``, JPEG files should be decoded at a half, a quarter or an eighth of their size if ``least_side`` allows it.
     """
 
     shorter: int | None
     exact: tuple[int, int] | None
     crop: tuple[int, int] | None
     resample: Image.Resampling
+    jpeg_draft: bool = False
 
     @classmethod
     def of(cls, processor: Any) -> Transform:
@@ -53,8 +62,15 @@ class Transform:
             channels[:] = np.frombuffer(lines, np.uint8).reshape(height, 3, width).swapaxes(0, 1)
         return torch.from_numpy(pixels)
 
+    @property
+    def least_side(self) -> int | None:
+        """The length that no side of a JPEG may fall below when it is decoded at reduced size; None: decode it completely."""
+        needed = self.shorter if self.exact is None else max(self.exact)
+        return DRAFT * needed if self.jpeg_draft and needed is not None else None
+
     def _cropped(self, image: Image.Image) -> Image.Image:
-        resized = image.resize(self.size(*image.size), self.resample)
+        full, box = image.info.get(REDUCED, (image.size, None))
+        resized = image.resize(self.size(*full), self.resample, box)
         return resized if self.crop is None else resized.crop(crop_box(resized.size, self.crop))
 
     def size(self, width: int, height: int) -> tuple[int, int]:

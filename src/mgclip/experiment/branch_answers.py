@@ -40,8 +40,13 @@ class BranchAnswers:
 
 @torch.no_grad()
 def answer(learner: Learner, features: Tensor, text_logits: Tensor, among: slice = slice(None)) -> BranchAnswers:
-    """The answers for images by their features ``(n, d)`` and their text logits ``(n, c)`` over all learned classes, or over
-    those ``among`` them that compete.
+    """The answers for images.
+
+    Args:
+        learner: The learner.
+        features: Their features ``(n, d)``.
+        text_logits: Their text logits ``(n, c)`` over the classes that compete.
+        among: These classes among all that are learned.
     """
     both = learner.probabilities(features, among).max(1)
     text = text_logits.softmax(-1).max(1)

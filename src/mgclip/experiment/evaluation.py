@@ -109,23 +109,22 @@ class JudgedImage:
 
 
 def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:
-    """The figures of each class, from the position in ``names`` of each image's class and of its prediction, both ``(n,)`` with
-    at least one image.
-    """
-    from sklearn.metrics import multilabel_confusion_matrix  # here, because it takes a second to import
+    """The figures of each class.
 
-    labels = np.arange(len(names))
-    counts = multilabel_confusion_matrix(truth, predicted, labels=labels)  # [c, 2, 2]: one class against all others
-    (_, wrongly), (missed, right) = np.moveaxis(counts, 0, -1)
-    # scikit-learn's scores are numbers even if they are undefined, so the divisions are here.
+    Args:
+        names: The classes.
+        truth: The class of each image, as a position in ``names``, ``(n,)`` with at least one image.
+        predicted: Its prediction in the same form.
+    """
+    images, answers, right = (np.bincount(each, minlength=len(names)) for each in (truth, predicted, truth[truth == predicted]))
     return [
         {
             "name": name,
-            "images": int(right[i] + missed[i]),
+            "images": int(images[i]),
             "right": int(right[i]),
-            "predicted": int(right[i] + wrongly[i]),
-            "recall": float(right[i] / (right[i] + missed[i])) if right[i] + missed[i] else None,
-            "precision": float(right[i] / (right[i] + wrongly[i])) if right[i] + wrongly[i] else None,
+            "predicted": int(answers[i]),
+            "recall": float(right[i] / images[i]) if images[i] else None,
+            "precision": float(right[i] / answers[i]) if answers[i] else None,
         }
         for i, name in enumerate(names)
     ]

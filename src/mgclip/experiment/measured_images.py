@@ -38,6 +38,12 @@ class MeasuredImages:
 
 
 def prepare_test_images(backbone: Backbone, stream: Sequence[Task], keep_bytes: int) -> list[MeasuredImages]:
-    """The test images of each task. At most ``keep_bytes`` of all of them are kept in memory after they were transformed."""
+    """The test images of each task.
+
+    Args:
+        backbone: A CLIP with the transform of all learners.
+        stream: The tasks.
+        keep_bytes: Memory for transformed images, for all tasks together.
+    """
     room = MemoryBudget(keep_bytes)
     return [MeasuredImages(PreparedImages(task.test.images, backbone.transform, room)) for task in stream]

@@ -25,11 +25,18 @@ from mgclip.stream.tasks import Task, training_counts
 def evaluate(
     learner: Learner, stream: Sequence[Task], task: Task, tests: Sequence[MeasuredImages], *, task_known: bool = False
 ) -> tuple[Measured, BranchAnswers]:
-    """Evaluate a learner that has just learned ``task``, on the test images of each task as ``prepare_test_images`` returns
-    them. ``task_known``: in a stream of several data sets, only classes of its own data set compete for an image.
+    """Evaluate a learner after a task.
 
-    Returns the measurements (accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task),
-    and the predictions they were computed from.
+    Args:
+        learner: The learner.
+        stream: All tasks.
+        task: The task that it has just learned.
+        tests: The test images of each task of the stream.
+        task_known: In a stream of several data sets, only classes of its own data set compete for an image.
+
+    Returns:
+        The measurements (accuracy on every task so far, the gap on their test images, zero-shot accuracy on the next task), and
+        the answers from which they were computed.
     """
 
     def features(which: Task) -> tuple[Tensor, Tensor]:
@@ -51,14 +58,12 @@ def evaluate(
         if len(learner.class_names) > 1:
             gaps.append(torch.stack(similarities(logits, labels)))
     positive, negative = torch.cat(gaps, 1).mean(1).tolist() if gaps else (None, None)
-    next_task, later = None, []
-    if domains:
-        later = [in_domains(*features(each)) for each in stream[task.index + 1 :]]
+    next_task, following = None, stream[task.index + 1 :]
+    later = [in_domains(*features(each)) for each in following] if domains else []
     if later:
-        following = stream[task.index + 1]
-        next_task = float(np.mean(later[0].text_labels == following.test.labels + following.first))
-    elif task.index + 1 < len(stream):
-        encoded, labels = features(stream[task.index + 1])
+        next_task = float(np.mean(later[0].text_labels == following[0].test.labels + following[0].first))
+    elif following:
+        encoded, labels = features(following[0])
         next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
     measured: Measured = {
         "task": task.index,
@@ -80,7 +85,7 @@ def evaluate(
 
 
 def shots(stream: Sequence[Task], task: Task, answers: BranchAnswers) -> Shots:
-    """The accuracy of classes with many, medium and few training images, from the answers of ``evaluate``."""
+    """The accuracy of classes with many, medium and few training images, from the answers of ``evaluate`` after a task."""
     truth = np.concatenate([each.test.labels + each.first for each in stream[: task.index + 1]])
     found = by_shots(training_counts(stream), truth, answers.labels == truth)
     return {"many": found["many"], "medium": found["medium"], "few": found["few"]}

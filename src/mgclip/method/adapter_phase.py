@@ -50,10 +50,21 @@ def train_adapters(
     on_epoch: Callable[[int], bool] = lambda epoch: True,
     checkpoints: TaskCheckpoints | None = None,
 ) -> bool:
-    """Train the adapters with Adam; the rate follows a cosine stepped once per epoch. Returns whether all epochs were trained.
+    """Train the adapters with Adam; the rate follows a cosine stepped once per epoch.
 
-    Training stops if ``on_epoch``, called after each epoch (1, 2, ...), returns false. It resumes from the latest checkpoint of
-    this phase. Raises ``TrainingDiverged`` if the loss is no longer finite.
+    Args:
+        backbone: The CLIP with the adapters, which are trained in place.
+        objective: The loss to minimise.
+        phase: Its epochs, batches and learning rates.
+        on_step: Called after each step.
+        on_epoch: Called after each epoch with its number, from 1; if it returns false, training stops.
+        checkpoints: Checkpoints, from the latest of which in this phase training resumes.
+
+    Returns:
+        Whether all epochs were trained.
+
+    Raises:
+        TrainingDiverged: If the loss is no longer finite.
     """
     checkpoints = checkpoints or TaskCheckpoints()
     names, trained = zip(*adapter_weights(backbone), strict=True)

@@ -14,6 +14,9 @@ from torch import Tensor
 from mgclip.method.ridge import ridge_of
 from mgclip.method.sums import COLUMNS, Sums
 
+MANY = 10_000
+"""The weights of more classes than this are kept in single precision, as predictions use them: they are as large as the sums."""
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -35,40 +38,48 @@ class Solution:
         return self.weights_in(self.factor.dtype)
 
     def weights_in(self, dtype: torch.dtype) -> Tensor:
-        """The weights, solved in double precision and kept in another one."""
+        """The weights ``(m, c)``, solved in double precision and returned as ``dtype``."""
         weights = torch.empty(self.sums.targets.shape, dtype=dtype, device=self.factor.device)
         for columns, part in zip(weights.split(COLUMNS, 1), self.sums.right_hand_side(), strict=True):
             columns.copy_(torch.cholesky_solve(part, self.factor))
         return weights
 
 
-def solve(sums: Sums, ridge: float | None = None) -> Solution:
+def solve(sums: Sums, ridge: float | None = None, *, counts: Tensor | None = None) -> Solution:
     """Solve for the weights of all classes.
 
     Args:
         sums: The sums over all images.
         ridge: The ridge; None chooses it by ``ridge_of``.
+        counts: Independent images of each class ``(c,)``, if not all images are.
     """
-    matrix = sums.matrix()
+    matrix, outer = sums.matrices()
     if ridge is None:
-        ridge = ridge_of(sums, sums.counts, matrix=matrix)
+        ridge = ridge_of(sums, sums.counts if counts is None else counts, matrices=(matrix, outer))
     matrix.diagonal().add_(ridge)
     return Solution(sums, ridge, torch.linalg.cholesky(matrix))
 
 
+def weights_dtype(classes: int) -> torch.dtype:
+    """The precision in which the weights of this number of classes are kept."""
+    return torch.float32 if classes > MANY else torch.float64
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """Scores that images would get if each had not been learned itself; rows of them are computed when they are asked for.
+    """Scores that images would get if each had not been learned itself. A row is computed when it is used.
+
+    The scores of an image are f^T weights for some features f, except that the score of its own class is lower by ``shift``.
 
     Attributes:
-        features: ``(n, m)``; the scores are features^T weights, ...
-        labels: ... but for the class of each image ``(n,)``, ...
-        shift: ... whose score is lower by this ``(n,)``.
+        halves: L^-1 f of each image ``(n, m)``, with the Cholesky factor L of the solution.
+        labels: The class of each image ``(n,)``.
+        shift: What is subtracted from the score of that class ``(n,)``.
         solution: The solved classifier.
-        weights: Its weights ``(m, c)``, if they are at hand. Without them, each row is solved, which is exact for any ridge.
+        weights: Its weights ``(m, c)``, if they were computed already. Without them, the scores are exact for any ridge.
     """
 
-    features: Tensor
+    halves: Tensor
     labels: Tensor
     shift: Tensor
     solution: Solution
@@ -76,11 +87,13 @@ class LeftOut:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """The scores ``(k, c)`` of the images at positions ``rows`` ``(k,)``."""
+        halves, factor, sums = self.halves[rows], self.solution.factor, self.solution.sums
         if self.weights is not None:
-            scores = self.features[rows].to(self.weights) @ self.weights
+            scores = (halves @ factor.T).to(self.weights) @ self.weights
+        elif len(rows) > len(sums.counts):  # the other half of A^-1 is applied to images or to classes, whichever are fewer
+            scores = (halves @ torch.linalg.solve_triangular(factor, sums.targets, upper=False)).mul_(sums.scale)
         else:
-            sums = self.solution.sums
-            scores = (torch.cholesky_solve(self.features[rows].T, self.solution.factor).T @ sums.targets).mul_(sums.scale)
+            scores = (torch.linalg.solve_triangular(factor.T, halves.T, upper=True).T @ sums.targets).mul_(sums.scale)
         scores[torch.arange(len(scores), device=scores.device), self.labels[rows]] -= self.shift[rows].to(scores)
         return scores
 
@@ -91,7 +104,8 @@ class LeftOut:
 
 
 def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
-    """Scores ``(n, c)`` that images would get if each had not been learned itself; only the C / n of ``Sums.matrix`` is kept.
+    """The scores ``(n, c)`` that images would get if each had not been learned itself. The factor C / n of ``Sums.matrices`` is
+    the one with all images.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
     n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
@@ -102,23 +116,33 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
         phi: Features of images that it has learned, ``(n, m)``.
         labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
         standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
+
+    Returns:
+        The scores, whose rows are computed when they are used.
     """
-    sums, factor = solution.sums, solution.factor
-    standing = phi if standing is None else standing
+    sums = solution.sums
+
+    def half(rows: Tensor) -> Tensor:
+        """L^-1 of each row; the product of two such rows is that of the rows in A^-1."""
+        halves: Tensor = torch.linalg.solve_triangular(solution.factor, rows.T, upper=False)
+        return halves.T
+
+    p = half(phi)
+    s = p if standing is None else half(standing)
+    ss, ps = s.square().sum(1), torch.linalg.vecdot(p, s)
     if not sums.class_balance:  # A loses w s s^T, with w = C / n and s the features that are left out
-        s, p = (torch.linalg.solve_triangular(factor, part.T, upper=False) for part in (standing, phi))
-        ss, ps = s.square().sum(0), (s * p).sum(0)
         given = sums.share * ps / (1 - sums.share * ss)
-        return LeftOut(phi + given[:, None] * standing, labels, given, solution)
-    counts = sums.counts[labels]
-    means = (sums.targets[:, labels] / counts).T  # m
-    offsets = standing - means  # e
-    e, m, p = (torch.linalg.solve_triangular(factor, part.T, upper=False) for part in (offsets, means, phi))
-    ee, em, mm, pe, pm = ((one * two).sum(0) for one, two in ((e, e), (e, m), (m, m), (p, e), (p, m)))
+        return LeftOut(p + given[:, None] * s, labels, given, solution)
+    present, places = labels.unique(return_inverse=True)
+    means, counts = half((sums.targets[:, present] / sums.counts[present]).T), sums.counts[present][places]
+    m, mm = means[places], means.square().sum(1)[places]
+    pm = torch.linalg.vecdot(p, m)
+    sm = pm if standing is None else torch.linalg.vecdot(s, m)
+    ee, em, pe = ss - 2 * sm + mm, sm - mm, ps - pm
     rest = (counts - 1).clamp(min=1)
     lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
     g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
-    return LeftOut(phi - g[:, :1] * offsets - g[:, 1:] * means, labels, shift, solution)
+    return LeftOut(p - g[:, :1] * s + (g[:, :1] - g[:, 1:]) * m, labels, shift, solution)

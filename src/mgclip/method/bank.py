@@ -1,9 +1,9 @@
 """A bank of old image features, so that adapters can continue to learn while the solved head stays valid.
 
-The sums of the solved head belong to one state of the adapters. After the adapters have changed, the old images are no longer at
-hand, but a few features of each class are: the centres of k-means, each with the number of images it stands for. A map, fitted on
-the images of the new task before and after the change, moves them to where the new adapters would put them, and the sums are
-rebuilt from them.
+The sums of the solved head belong to one state of the adapters. When the adapters have changed, the old images are gone, but a
+few features of each class are kept: the centres of k-means, each with the number of images it stands for. A map, fitted to the
+images of the new task before and after the change, moves them to where the new adapters would put them. The sums are computed
+again from the moved features.
 
 Source of the idea, with a linear map: Gomez-Villa et al., *Exemplar-free Continual Representation Learning via Learnable Drift
 Compensation*, ECCV 2024.

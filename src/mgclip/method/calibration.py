@@ -32,7 +32,7 @@ TOGETHER = 0.7
 FITTED = 2**24
 """Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 4,096 classes, fewer with more."""
 
-BLOCK = 2**21
+BLOCK = 2**22
 """Scores that are computed at a time."""
 
 SHARES = (99, 95, 90)
@@ -40,7 +40,7 @@ SHARES = (99, 95, 90)
 
 
 class Scores(Protocol):
-    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes rows of it when they are asked for."""
+    """Scores of images over all classes: a tensor ``(n, c)``, or something that computes its rows when they are used."""
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
         """The scores ``(k, c)`` of the images at positions ``(k,)``."""
@@ -49,7 +49,7 @@ class Scores(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Scores that a function computes."""
+    """Scores that a function computes from the positions ``(k,)`` of images."""
 
     compute: Callable[[Tensor], Tensor]
 
@@ -83,7 +83,7 @@ class Calibration:
     def logits(self, scores: Tensor, text_logits: Tensor | None) -> Tensor:
         """Fused logits ``(b, c)`` of the head's scores and the text logits, both ``(b, c)``; None for the head alone."""
         weighted = self.head / self.deviation * scores
-        return weighted if text_logits is None else weighted + self.text * text_logits.to(scores)
+        return weighted if text_logits is None else weighted.add_(text_logits.to(scores), alpha=self.text)
 
 
 def calibrate(
@@ -124,7 +124,7 @@ def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: T
     if len(images) == 0 or len(counts) < 2 or unfitted:
         return fitted
     right, likeness = torch.zeros(3, dtype=torch.long), []
-    for rows in images.split(_block(len(counts))):
+    for rows in images.split(max(1, BLOCK // len(counts))):
         own, logits = scores[rows], text_logits[rows]
         likeness.append(own.amax(1))
         answers = (fitted.logits(own, logits), own, logits)
@@ -133,11 +133,6 @@ def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: T
     shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=likeness[0].dtype, device=likeness[0].device)
     reached = tuple(torch.cat(likeness).quantile(shares).tolist())
     return replace(fitted, accuracy=both, likeness=reached, head_accuracy=of_head, text_accuracy=of_text)
-
-
-def _block(classes: int) -> int:
-    """The number of images whose scores are computed at a time."""
-    return max(1, BLOCK // classes)
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
@@ -152,7 +147,7 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
     from scipy.optimize import minimize
 
     prior = np.log(PRIOR)
-    blocks = [part.split(_block(scores.shape[1])) for part in (scores, text_logits, labels, several)]
+    blocks = [part.split(max(1, BLOCK // scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
     def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The negative logarithm of the posterior probability, and its gradient in the logarithms of the weights."""

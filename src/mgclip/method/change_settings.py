@@ -23,6 +23,7 @@ REASONS = {
         *("compensation", "representation", "features", "kernel", "class_balance", "gamma", "bank_per_class"),
         *("head_epochs", "head_lr", "head_batch_size", "seed"),
     },
+    "it decides how images are opened": {"jpeg_draft"},
     "it decides which old images are kept and replayed": {
         *("memory", "replay_weight", "balanced", "balanced_epochs"),
     },

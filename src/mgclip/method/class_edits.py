@@ -148,6 +148,7 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
         ("seed", head.fourier.seed, added.fourier.seed),
         ("class balance", head.sums.class_balance, added.sums.class_balance),
         ("prompt", learned.settings.prompt, other.settings.prompt),
+        ("jpeg_draft", learned.settings.jpeg_draft, other.settings.jpeg_draft),  # they would not recognise each other's images
     ):
         if one != two:
             raise InputError(

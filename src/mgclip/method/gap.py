@@ -33,10 +33,16 @@ def measure_gap(
     batch_size: int,
     average: Literal["published", "exact"] = "published",
 ) -> Gap:
-    """The gap of image features ``(n, d)`` with labels ``(n,)`` against text features ``(c, d)`` of the classes seen so far.
+    """The gap between images and the texts of the classes seen so far (docs/method.md 3).
 
-    ``published`` averages the means of batches, each batch weighing the same; ``exact`` averages over images. They agree
-    when all batches are equally large.
+    Args:
+        features: Normalised image features ``(n, d)``.
+        labels: Their classes ``(n,)``.
+        texts: Normalised text features ``(c, d)`` of all classes.
+        logit_scale: The factor from cosines to logits, a scalar.
+        batch_size: Images compared at a time.
+        average: ``published`` averages the means of batches, each batch weighing the same; ``exact`` averages over images. They
+            agree if all batches are equally large.
     """
     own, others = [], []
     for part, of_part in zip(features.split(batch_size), labels.to(features.device).split(batch_size), strict=True):

@@ -1,46 +1,32 @@
-"""Learn from shards: each image is read once and encoded in passing, and only sums grow (docs/method.md 10)."""
+"""Learn from shards: each image is read and encoded once, and added to sums (docs/method.md 10)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.clip.encoder import Encoder, check_finite
-from mgclip.clip.pixels import PreparedImages, prefetch
+from mgclip.clip.encoder import Encoder
 from mgclip.clip.representation import part_of_both
 from mgclip.errors import InputError
-from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method import solved_head
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
 from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
-from mgclip.method.shard_sums import PARTS, ShardSums, read_sums
+from mgclip.method.shard_reader import ImageShard, ShardReader
+from mgclip.method.shard_sums import PARTS, ShardSums, part_of, read_sums
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, trains_adapters
 from mgclip.method.sums import CHUNK
-from mgclip.names import canonical, check_distinguishable, indices_of, not_among
+from mgclip.names import check_distinguishable, indices_of, not_among
 
 OPENED = 50
 """The most shards of which some images are read first, to choose the width of the kernel and the representation."""
-
-
-class ImageShard(Protocol):
-    """A shard: its name, and its images with the names of their classes, in order."""
-
-    @property
-    def name(self) -> str:
-        """What errors and checkpoints call it."""
-
-    def __iter__(self) -> Iterator[tuple[Any, str]]:
-        """Its images. Raises ``InputError`` if it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +36,16 @@ class Reading:
     Attributes:
         progress: The folder of the partial sums; without it, nothing is saved before the end.
         skip: Whether to leave out what cannot be read, instead of raising an error.
+        versions: For each shard, by name, a text that differs if it has changed.
     """
 
     progress: Path | None = None
     skip: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self, shard: ImageShard) -> str:
+        """What identifies the content of a shard in partial sums."""
+        return f"{shard.name}\0{self.versions.get(shard.name, '')}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,8 @@ class ShardsResult:
         images: The number of images learned.
         skipped: What could not be read, an image or the rest of a shard, and why.
         known: The number of images left out because the model had learned them before.
+        repeated: The number of images with the pixels of another one in the shards. They were learned too.
+        in_several: The number of images that were learned in several classes.
     """
 
     task: int
@@ -75,6 +69,8 @@ class ShardsResult:
     images: int
     skipped: tuple[tuple[str, str], ...] = ()
     known: int = 0
+    repeated: int = 0
+    in_several: int = 0
 
 
 class NoNewImage(InputError):
@@ -82,7 +78,16 @@ class NoNewImage(InputError):
 
 
 def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -> None:
-    """Check that a model can learn each image in passing. Raises ``InputError`` if it needs several passes."""
+    """Check that a model can learn from one pass over the images.
+
+    Args:
+        settings: The settings of the model.
+        head: Its solved head; None for a new model.
+        tasks: The number of tasks that it has learned.
+
+    Raises:
+        InputError: If it needs several passes, because it trains a head or adapters.
+    """
     if settings.compensation != "analytic":
         raise InputError(
             "A trained head needs each image several times, and shards are read once: start a new model with the default method, "
@@ -104,7 +109,7 @@ def sum_shards(
     settings: Settings,
     reading: Reading,
 ) -> ShardSums:
-    """The sums over the images of shards, of which each process reads its share.
+    """Add up the images of shards, of which each process reads its share.
 
     Args:
         shards: The shards, the same in all processes.
@@ -114,22 +119,25 @@ def sum_shards(
         settings: The settings of the model.
         reading: How the shards are read. Sums in its folder are resumed, also by another number of processes.
 
+    Returns:
+        The sums of this process.
+
     Raises:
         InputError: If an image or a shard cannot be read, unless such are skipped; or if two names of classes look alike.
     """
     rank, processes = parallel.rank_and_world_size()
-    done = _resumed(reading.progress, encoder.backbone.device)
+    done = _resumed(reading.progress, encoder.backbone.device, {reading.version(shard) for shard in shards})
     if head is not None:
         fourier = head.fourier
     elif done:
         encoder.representation = done[0].representation
         fourier = _random_features(encoder, settings, done[0].gamma)
     else:
-        fourier = _chosen(shards, encoder, settings, reading)
+        fourier = _choose_features(shards, encoder, settings, reading)
     own = ShardSums.empty(fourier, encoder.backbone.device)
     for part in done[rank::processes]:
         own.plus(part)
-    finished = {name for part in done for name in part.shards}
+    finished = {version for part in done for version in part.shards}
     if reading.progress is not None:  # the files of a different number of processes would be read twice
         parallel.wait()
         own.save(reading.progress)
@@ -137,10 +145,14 @@ def sum_shards(
         if parallel.is_main():
             _remove_parts(reading.progress, processes)
     known = None if head is None else head.learned.marks
-    for shard in [shard for shard in shards if shard.name not in finished][rank::processes]:
+    left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
+    for number, shard in enumerate(left, start=1):
+        before = own.encoded
         _add_shard(own, shard, fourier, encoder, known, reading)
+        # How many images there are is unknown before they are read, but shards of one data set are about equally large.
+        encoder.backbone.expect((own.encoded - before) * (len(left) - number), batch=encoder.batch_size)
         check_distinguishable(not_among(own.names, class_names), class_names)
-        own.shards.append(shard.name)
+        own.shards.append(reading.version(shard))
         if reading.progress is not None:
             own.save(reading.progress)
     return own
@@ -172,11 +184,15 @@ def with_sums(
     return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
 
 
-def _resumed(folder: Path | None, device: torch.device) -> list[ShardSums]:
-    """The partial sums of an earlier run, of all its processes."""
-    found = [read_sums(file, device) for file in sorted(folder.glob(PARTS))] if folder is not None else []
+def _resumed(folder: Path | None, device: torch.device, versions: Collection[str]) -> list[ShardSums]:
+    """The partial sums of an earlier run, of all its processes, unless they are over a shard that is not one of these
+    ``versions``: one that has changed or was left out.
+    """
+    files = sorted(folder.glob(PARTS)) if folder is not None else []
+    read = [read_sums(file, device) for file in files]
+    found = [sums for sums in read if sums is not None and {*sums.shards} <= {*versions}]
     kept: list[ShardSums] = []
-    for part in sorted((sums for sums in found if sums is not None), key=lambda sums: -len(sums.shards)):
+    for part in sorted(found, key=lambda sums: -len(sums.shards)):
         # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
         if not {*part.shards} <= {name for other in kept for name in other.shards}:
             kept.append(part)
@@ -185,7 +201,7 @@ def _resumed(folder: Path | None, device: torch.device) -> list[ShardSums]:
 
 def _remove_parts(folder: Path, processes: int) -> None:
     """Remove the files of processes that no longer exist."""
-    kept = {PARTS.replace("*", str(rank)) for rank in range(processes)}
+    kept = {part_of(rank) for rank in range(processes)}
     for file in folder.glob(PARTS):
         if file.name not in kept:
             file.unlink()
@@ -197,9 +213,9 @@ def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> Rand
     return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
 
 
-def _chosen(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
-    """The random features of a new model. Unless the settings say otherwise, the width of the kernel and the representation are
-    chosen from the first images of shards that are evenly spaced, which the first process reads.
+def _choose_features(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
+    """The random features of a new model. What the settings leave open, the width of the kernel and the representation, is chosen
+    from the first images of shards that are evenly spaced, which the first process reads.
     """
     encoder.representation = settings.encoded
     if settings.gamma is not None and settings.representation != "auto":
@@ -209,7 +225,7 @@ def _chosen(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, 
     if parallel.is_main():
         some = shards[:: -(-len(shards) // OPENED)]
         for shard in some:
-            for images, own in Reader(encoder, reading.skip, []).encoded(shard, most=-(-SAMPLE // len(some))):
+            for images, own in ShardReader(encoder, reading.skip, []).encoded(shard, most=-(-SAMPLE // len(some))):
                 parts.append(images.features)
                 names += own
     features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
@@ -226,7 +242,7 @@ def _add_shard(
 ) -> None:
     """Add the images of a shard to the sums."""
     waiting: list[tuple[Images, list[str]]] = []
-    for images, names in Reader(encoder, reading.skip, own.skipped).encoded(shard):
+    for images, names in ShardReader(encoder, reading.skip, own.skipped).encoded(shard):
         new = torch.ones(len(images), dtype=torch.bool) if known is None else ~torch.isin(images.marks, known)
         own.known += int((~new).sum())
         waiting.append((images.take(new), [name for name, kept in zip(names, new.tolist(), strict=True) if kept]))
@@ -245,55 +261,3 @@ def _add(own: ShardSums, fourier: RandomFeatures, waiting: Sequence[tuple[Images
     features = torch.cat([part.features for part, _ in waiting])
     labels = torch.tensor(indices_of(named, names), device=features.device)
     own.add(fourier(features), Images(torch.cat([part.marks for part, _ in waiting]), labels, features), names)
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads and encodes the images of shards; what it leaves out is added to ``skipped``, an image or the rest of a shard."""
-
-    encoder: Encoder
-    skip: bool
-    skipped: list[tuple[str, str]]
-
-    def encoded(self, shard: ImageShard, most: int | None = None) -> Iterator[tuple[Images, list[str]]]:
-        """The images of a shard, at most ``most``, a batch at a time, and the names of their classes. The next batch is read and
-        opened while one is encoded.
-        """
-        items = islice(self._items(shard), most)
-
-        def load(_: int) -> tuple[Tensor, Tensor, list[str]] | None:  # runs in a thread
-            batch = list(islice(items, self.encoder.batch_size))
-            return self._opened([image for image, _ in batch], [canonical(label) for _, label in batch]) if batch else None
-
-        for _, loaded in prefetch(load, count()):
-            if loaded is None:
-                return
-            pixels, marks, names = loaded
-            if names:
-                features = self.encoder.images(PreparedImages.of(pixels))
-                check_finite(features)
-                marks = marks.to(features.device)
-                yield Images(marks, torch.zeros_like(marks), features), names
-
-    def _items(self, shard: ImageShard) -> Iterator[tuple[Any, str]]:
-        """The images of a shard; if it is damaged and that is skipped, those before the damage."""
-        try:
-            yield from shard
-        except InputError as error:
-            if not self.skip:
-                raise
-            self.skipped.append((shard.name, str(error)))
-
-    def _opened(self, images: list[Any], names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
-        """The transformed images, their fingerprints, and the names of their classes."""
-        try:
-            pixels = self.encoder.pixels(images, keep_bytes=0)
-            marks = pixels.record_marks()
-            return pixels.batch(torch.arange(len(images))), marks, names
-        except UnreadableImage:
-            if not self.skip:
-                raise
-        bad = find_unreadable_images(images)
-        self.skipped.extend((str(getattr(images[place], "name", images[place])), reason) for place, reason in bad.items())
-        good = [place for place in range(len(images)) if place not in bad]
-        return self._opened([images[place] for place in good], [names[place] for place in good])

@@ -16,11 +16,12 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
-from mgclip.method.learn_shards import ImageShard, NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
+from mgclip.method.learn_shards import NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
+from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
@@ -136,6 +137,7 @@ class MGCLIP(LearnedModel):
         *,
         class_texts: Mapping[str, str] | None = None,
         progress: str | Path | None = None,
+        versions: Mapping[str, str] | None = None,
         skip_unreadable: bool = False,
     ) -> ShardsResult:
         """Learn one task from shards: each image is read once, and only sums over them grow. Images that the model has learned
@@ -147,8 +149,10 @@ class MGCLIP(LearnedModel):
             shards: Each has a ``name`` and yields its images with the names of their classes, such as those of
                 ``mgclip.stream.shards.find_shards``. The new classes are in alphabetical order.
             class_texts: What prompts call classes that are not called by their names.
-            progress: Folder for the sums so far, which are saved after each shard and resumed by the next call. The caller
-                removes it once the model is saved, and uses another one for other shards.
+            progress: Folder for the sums so far, which are saved after each shard and resumed by the next call with the same
+                settings. The caller removes it once the model is saved.
+            versions: A text for each shard, by name, that differs if the shard has changed: sums over its earlier content are
+                not resumed.
             skip_unreadable: Leave out images and ends of shards that cannot be read, instead of raising an error.
 
         Returns:
@@ -164,7 +168,7 @@ class MGCLIP(LearnedModel):
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         if parallel.is_distributed():
             parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
-        reading = Reading(None if progress is None else Path(progress), skip_unreadable)
+        reading = Reading(None if progress is None else Path(progress), skip_unreadable, versions or {})
         own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
@@ -185,6 +189,7 @@ class MGCLIP(LearnedModel):
             len(learned.images),
             tuple(learned.skipped),
             learned.known,
+            *learned.copies(),
         )
         self.class_names, self.class_texts, self.task_sizes = names, texts, (*self.task_sizes, len(new))
         return result

@@ -18,7 +18,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
-from mgclip.method import class_edits, model_files
+from mgclip.method import class_edits, model_files, stored_texts
 from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
@@ -33,16 +33,7 @@ from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note, expanded
-from mgclip.words import count
-
-SHOWN = 5
-"""Classes that the text form of a model names."""
-
-
-def described_classes(names: Sequence[str]) -> str:
-    """The number of classes and the first names: ``2 classes: 'cat', 'dog'``."""
-    first = ", ".join([*map(repr, names[:SHOWN]), *(["..."] if len(names) > SHOWN else [])])
-    return count(len(names), "class", "classes") + (f": {first}" if first else "")
+from mgclip.words import count, described_classes
 
 
 class LearnedModel:
@@ -101,6 +92,7 @@ class LearnedModel:
         if saved is not None:
             set_adapter_state(backbone, saved.adapter)
             model._load_state(saved.state)
+            stored_texts.recall(saved.folder, model.encoder, model.class_texts)
         return model
 
     @accepts_former_names(beside="files")
@@ -122,7 +114,7 @@ class LearnedModel:
         """
         self.encoder.require_own_adapters()
         if parallel.is_main():
-            model_files.save(Path(expanded(folder)), self.backbone, self._state(), note, files)
+            model_files.save(Path(expanded(folder)), self.encoder, self._state(), note, files)
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
@@ -233,7 +225,9 @@ class LearnedModel:
         Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
         """
         if other.backbone.fingerprint != self.backbone.fingerprint:
-            raise InputError("The models have different CLIPs, so they cannot be merged.")
+            raise InputError(
+                "The models have different CLIPs, so they cannot be merged: start the second one with --like and the first one."
+            )
         one, two = adapter_state(self.backbone), adapter_state(other.backbone)
         same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
         if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from mgclip.clip.adapters import read_adapter_file
 from mgclip.clip.backbone import Backbone
+from mgclip.clip.encoder import Encoder
 from mgclip.clip.load import load_backbone, load_base
 from mgclip.clip.parallel import checked_device, local_device
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
-from mgclip.method import solved_files
+from mgclip.method import solved_files, stored_texts
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
@@ -63,23 +64,26 @@ class ModelState:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A saved model: what it learned, its adapter matrices by name, and the CLIP it was trained on."""
+    """A saved model: what it learned, its adapter matrices by name, the CLIP it was trained on, and the folder of its files."""
 
     state: ModelState
     adapter: dict[str, Tensor]
     reference: str
     fingerprint: str
+    folder: Path
 
 
 def save(
     folder: Path,
-    backbone: Backbone,
+    encoder: Encoder,
     learned: ModelState,
     note: Note | None = None,
     files: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model, as ``MGCLIP.save_pretrained`` does."""
     from safetensors.torch import save_file
+
+    backbone = encoder.backbone
 
     def fill(state: Path) -> None:
         # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
@@ -92,6 +96,7 @@ def save(
             save_file(solved_files.tensors(learned.solved), state / SOLVED)
         if learned.memory is not None:
             save_file(learned.memory.tensors(), state / MEMORY)
+        stored_texts.save(state, encoder, learned.class_texts)
         for name, content in (files or {}).items():
             write_json(state / name, content)
 
@@ -158,7 +163,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
         head, counts = torch.empty(0, solved.fourier.dim), None
     memory = Memory.of(read_tensors(state / MEMORY, "memory")) if settings.memory and names else None
     learned = ModelState(settings, epochs, sizes, names, texts, head, memory, solved, counts)
-    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint)
+    return LoadedModel(learned, read_adapter_file(state / ADAPTER), reference, fingerprint, state)
 
 
 def open_model(

@@ -50,10 +50,19 @@ def backward(
     trained: Sequence[Tensor],
     scaler: Any,
 ) -> Tensor:
-    """Compute the gradient of the loss of a batch for the ``trained`` weights, summed over processes: images pass in
-    micro-batches, texts once. Returns the loss, a scalar.
+    """Compute the gradient of the loss of a batch, summed over processes: images pass in micro-batches, texts once.
 
-    ``picked`` are the items of the batch; ``own`` are those of this process, whose images are ``pixels``.
+    Args:
+        backbone: The CLIP.
+        objective: The loss.
+        picked: The items of the batch ``(b,)``.
+        own: Those of this process.
+        pixels: The images of these, ``(n, 3, size, size)`` uint8.
+        trained: The weights that get the gradient.
+        scaler: The gradient scaler of float16.
+
+    Returns:
+        The loss, a scalar.
     """
     weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
     weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)

@@ -13,8 +13,8 @@ from mgclip.saving.checkpoints import TaskCheckpoints
 
 
 def prepare(backbone: Backbone, settings: Settings) -> None:
-    """Attach fresh adapters, replacing any that are attached, and configure precision, micro-batches and compilation. Raises
-    ``InputError`` if the file of initial adapters cannot be read or does not fit.
+    """Attach fresh adapters, replacing any that are attached, and configure how images are opened, precision, micro-batches and
+    compilation. Raises ``InputError`` if the file of initial adapters cannot be read or does not fit.
     """
     attach_adapters(
         backbone,
@@ -25,6 +25,7 @@ def prepare(backbone: Backbone, settings: Settings) -> None:
     )
     if settings.adapter_init is not None:
         set_adapter_state(backbone, read_adapter_file(Path(settings.adapter_init).expanduser()))
+    backbone.jpeg_draft = settings.jpeg_draft
     backbone.configure(
         precision=settings.precision,
         micro_batch=settings.micro_batch_size,

@@ -60,8 +60,8 @@ class LearnResult:
         task: The index of the task.
         epochs: The epochs of its adapter phase.
         probe: What the probe measured, if there was one.
-        adapters: What was decided about the adapters before it, with ``adapt: auto``.
-        representation: What it chose as the feature of an image, if it is the first one, with ``representation: auto``.
+        adapters: What was decided about the adapters before the task, with ``adapt: auto``.
+        representation: The image feature that was chosen on the first task, with ``representation: auto``.
     """
 
     task: int
@@ -83,8 +83,17 @@ def preserve(
 ) -> LearnResult:
     """Train the adapters on a task for as long as the modality gap allows (docs/method.md 4 and 5).
 
-    If ``epochs`` is None, the probe finds the length of the adapter phase. If old images are replayed, ``replayed`` is the
-    objective to train instead of the task's own.
+    Args:
+        backbone: The CLIP with the adapters, which are trained in place.
+        task: The task.
+        settings: The settings of the model.
+        epochs: The length of the adapter phase; None lets the probe find it.
+        on_step: Called after each step.
+        checkpoints: Checkpoints of the task.
+        replayed: The objective to train instead of the task's own, if old images are replayed.
+
+    Returns:
+        The index of the task, its epochs, and what the probe measured if it was run.
     """
     probed, initial = None, adapter_state(backbone)
     single_class = len(task.names) == 1
@@ -116,9 +125,16 @@ def preserve(
 def probe(
     backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, checkpoints: TaskCheckpoints | None = None
 ) -> Probe:
-    """Train for up to ``max_epochs`` and stop after the first epoch whose gap crosses the limit.
+    """Train for up to ``max_epochs`` and stop after the first epoch whose gap crosses the limit (docs/method.md 4).
 
     The adapters stay as trained; ``preserve`` restores the initial ones if the probe stopped early.
+
+    Args:
+        backbone: The CLIP with the adapters.
+        task: The first task.
+        settings: The settings of the model.
+        on_step: Called after each step.
+        checkpoints: Checkpoints of the task.
     """
 
     def gap() -> Gap:

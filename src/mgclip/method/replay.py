@@ -62,9 +62,16 @@ def check_room(limit: int, classes: int) -> None:
 
 
 def remember(memory: Memory | None, task: TaskData, *, first: int, limit: int, seed: int) -> Memory:
-    """The memory after a task: an equal share of ``limit`` for each class so far, new images chosen at random.
+    """The memory after a task: an equal share for each class so far, new images chosen at random.
 
-    ``first`` is the label of the task's first class. A class with fewer images than its share keeps them all.
+    A class with fewer images than its share keeps them all.
+
+    Args:
+        memory: The memory before; None before the first task.
+        task: The task.
+        first: The label of its first class.
+        limit: The number of images in total.
+        seed: Decides, with the index of the task, which images are chosen.
     """
     share = limit // (first + len(task.names))
     rng = np.random.default_rng([seed, task.index])
@@ -85,8 +92,16 @@ def replay_objective(
 ) -> Objective:
     """Cross-entropy of new images over the task's own classes, and of memory images over all classes so far.
 
-    Items are the task's images, then the memory's; ``tokens`` are those of all classes so far, the task's from ``first`` on. The
-    second term has the weight ``replay_weight``; a batch without images of one kind has no term for it.
+    Items are the task's images, then the memory's. The second term has the weight ``replay_weight``; a batch without images of
+    one kind has no term for it.
+
+    Args:
+        backbone: The CLIP.
+        task: The task.
+        memory: The old images.
+        tokens: Token ids of all classes so far, those of the task last.
+        first: The label of the task's first class.
+        settings: The settings of the model.
     """
     count = len(task.labels)
 
@@ -123,7 +138,17 @@ def balance_adapters(
     on_step: OnStep,
     checkpoints: TaskCheckpoints,
 ) -> None:
-    """Fine-tune the adapters on the memory, with cross-entropy over all classes so far, whose ``tokens`` are given."""
+    """Fine-tune the adapters on the memory, with cross-entropy over all classes so far (docs/method.md 8).
+
+    Args:
+        backbone: The CLIP with the adapters, which are trained in place.
+        memory: The images of all classes so far.
+        tokens: Token ids of these classes.
+        settings: The settings of the model.
+        task: The index of the task.
+        on_step: Called after each step.
+        checkpoints: Checkpoints of the task.
+    """
 
     def losses(images: Tensor, texts: Tensor, picked: Tensor) -> Tensor:
         labels = memory.labels[picked].to(images.device)
@@ -147,7 +172,17 @@ def balance_head(
     on_step: OnStep,
     checkpoints: TaskCheckpoints,
 ) -> Tensor:
-    """The head ``(c, d)`` with all its rows fine-tuned on the memory."""
+    """The head ``(c, d)`` with all its rows fine-tuned on the memory (docs/method.md 8).
+
+    Args:
+        head: The head before, which is not changed.
+        memory: The images of all classes so far.
+        encoder: The adapted CLIP.
+        settings: The settings of the model.
+        task: The index of the task.
+        on_step: Called after each step.
+        checkpoints: Checkpoints of the task.
+    """
 
     def train() -> Tensor:
         features = encoder.images(PreparedImages.of(memory.pixels), shared=True)

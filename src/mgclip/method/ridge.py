@@ -17,13 +17,15 @@ RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 """Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
 
 EQUAL = 1e-3
-"""Errors that differ by less than this share are equal."""
+"""Errors that differ by less than this share count as equal."""
 
 WITHOUT_EVIDENCE = 1.0
 """The ridge if every class has a single image, so that none can be left out."""
 
 
-def ridge_of(sums: Sums, counts: Tensor, *, ridges: Sequence[float] = RIDGES, matrix: Tensor | None = None) -> float:
+def ridge_of(
+    sums: Sums, counts: Tensor, *, ridges: Sequence[float] = RIDGES, matrices: tuple[Tensor, Tensor] | None = None
+) -> float:
     """The ridge with the least error of images that are left out, from the sums alone.
 
     Args:
@@ -31,18 +33,22 @@ def ridge_of(sums: Sums, counts: Tensor, *, ridges: Sequence[float] = RIDGES, ma
         counts: Independent images of each class ``(c,)``. The only image of a class tells nothing.
         ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
             rounding does not change.
-        matrix: The normal matrix of the sums, if it is at hand.
+        matrices: What ``sums.matrices`` returns, if it was computed already.
+
+    Returns:
+        One of ``ridges``; ``WITHOUT_EVIDENCE`` if no image can be left out.
     """
     if sums.class_balance and not bool((counts > 1).any()):
         return WITHOUT_EVIDENCE
-    matrix = sums.matrix() if matrix is None else matrix
+    matrix, outer = matrices or sums.matrices()
     values, vectors = torch.linalg.eigh(matrix)
     seen = values > values[-1] * len(values) * torch.finfo(values.dtype).eps  # the others are zero but for rounding
     values, vectors = values[seen], vectors[:, seen]
-    overlaps = values.new_zeros(len(values), len(values))
-    for part in sums.right_hand_side():
-        along = vectors.T @ part
-        overlaps.addmm_(along, along.T)
+    if len(sums.counts) < len(outer):
+        along = torch.cat([vectors.T @ part for part in sums.right_hand_side()], 1)
+        overlaps = along @ along.T
+    else:  # the same without a matrix that grows with the number of classes
+        overlaps = vectors.T @ outer @ vectors
     candidates = torch.tensor(ridges, dtype=matrix.dtype, device=matrix.device)[:, None]  # [r, 1]
     error = left_out_errors if sums.class_balance else cross_validation_errors
     errors = error(values, overlaps, counts, counts.sum() + sums.forgotten, candidates)

@@ -106,6 +106,9 @@ class Settings(CheckedSettings):
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
     """False: train on images in the order given, as in recorded runs."""
+    jpeg_draft: bool = False
+    """Decode a JPEG file at a half, a quarter or an eighth of its size if twice the size that CLIP needs is left. This is faster,
+    and pixels differ slightly."""
     encode_batch_size: Positive = 128
     """Images per pass when nothing is trained. Changes memory and speed only."""
     micro_batch_size: Positive | None = None

@@ -1,28 +1,27 @@
 """What one process has learned from shards so far: sums over their images, saved after each shard, so that a failure loses only
-the shard in hand.
+the current shard.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.representation import Representation
-from mgclip.disk import replace_file
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
 from mgclip.method.sums import Sums
-from mgclip.saving.checkpoints import checksum
+from mgclip.saving.checked_file import read_checked, write_checked
 
 PARTS = "part-*.safetensors"
-"""The files of partial sums."""
+"""The files of partial sums, one of each process."""
+ABOUT = ("gamma", "representation", "names", "shards", "skipped", "known")
+"""The fields of sums besides their tensors."""
 
 
 @dataclass
@@ -36,8 +35,8 @@ class ShardSums:
         images: Fingerprint and class of every image.
         sample: The images with the smallest fingerprints, with their features.
         names: The classes, in the order in which they came.
-        shards: The shards that were read completely.
-        skipped: The images that were left out, and why.
+        shards: What identifies the shards that were read completely.
+        skipped: What could not be read, an image or the rest of a shard, and why.
         known: How many images were left out because the model has learned them before.
     """
 
@@ -58,8 +57,26 @@ class ShardSums:
         images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
         return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)
 
+    @property
+    def encoded(self) -> int:
+        """How many images were encoded."""
+        return len(self.images) + self.known
+
+    def copies(self) -> tuple[int, int]:
+        """How many images have the pixels of another one, and how many different images are in several classes."""
+        marks = self.images.marks.unique()
+        of_classes = torch.stack([self.images.marks, self.images.labels], dim=1).unique(dim=0)[:, 0]
+        in_several = int((of_classes.unique(return_counts=True)[1] > 1).sum())
+        return len(self.images) - len(marks), in_several
+
     def add(self, phi: Tensor, images: Images, names: Sequence[str]) -> None:
-        """Add images with the random features ``phi`` ``(n, m)``, whose labels are positions in ``names``."""
+        """Add images.
+
+        Args:
+            phi: Their random features ``(n, m)``.
+            images: The images; their labels are positions in ``names``.
+            names: The names of their classes.
+        """
         place = {name: position for position, name in enumerate(self.names)}
         for name in names:
             place.setdefault(name, len(place))
@@ -109,17 +126,10 @@ class ShardSums:
         return ShardSums(*kind, sums, images, sample, list(names), shards, skipped, known)
 
     def save(self, folder: Path) -> None:
-        """Write these sums as those of this process, atomically."""
-        from safetensors.torch import save
-
+        """Write these sums as those of this process, atomically, into a folder that is created if there is none."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps(
-            {key: getattr(self, key) for key in ("gamma", "representation", "names", "shards", "skipped", "known")}
-        )
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
         rank, _ = parallel.rank_and_world_size()
-        file = folder / PARTS.replace("*", str(rank))
-        replace_file(file, save(tensors, {"about": about, "checksum": checksum(about, tensors)}))
+        write_checked(folder / part_of(rank), {key: getattr(self, key) for key in ABOUT}, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
         images, sample = self.images, self.sample
@@ -135,20 +145,21 @@ class ShardSums:
         }
 
 
-def read_sums(file: Path, device: torch.device) -> ShardSums | None:
-    """The sums in a file; None if it is damaged."""
-    from safetensors import SafetensorError, safe_open
+def part_of(rank: int) -> str:
+    """The name of the file with the sums of a process."""
+    return PARTS.replace("*", str(rank))
 
+
+def read_sums(file: Path, device: torch.device) -> ShardSums | None:
+    """The sums in a file, on a device; None if it is damaged."""
+    read = read_checked(file)
+    if read is None:
+        return None
+    about, named = read
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            named = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-        if metadata.get("checksum") != checksum(metadata.get("about", ""), named):
-            return None
-        about: dict[str, Any] = json.loads(metadata["about"])
         on = {name: tensor.to(device) for name, tensor in named.items()}
         images = Images(on["marks"], on["labels"], torch.empty(len(on["marks"]), 0, device=device))
         sample = Images(on["sample_marks"], on["sample_labels"], on["sample_features"])
         return ShardSums(sums=Sums(on["gram"], on["targets"], on["counts"]), images=images, sample=sample, **about)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+    except (KeyError, TypeError):
         return None

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from mgclip.clip.representation import Representation
+from mgclip.method.analytic import weights_dtype
 from mgclip.method.bank import Bank
 from mgclip.method.calibration import Calibration
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import SolvedHead, weights_dtype
+from mgclip.method.solved_head import SolvedHead
 from mgclip.method.sums import Sums
 from mgclip.validation import problems
 

@@ -14,21 +14,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgclip.method.analytic import leave_one_out, solve
+from mgclip.method.analytic import leave_one_out, solve, weights_dtype
 from mgclip.method.bank import Bank, drift_map
 from mgclip.method.calibration import Calibration, Rows, fit, measured
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
-from mgclip.method.ridge import ridge_of
 from mgclip.method.scorer import Scorer
 from mgclip.method.sums import Sums, accumulate
 
 TextLogits = Callable[[Tensor], Tensor]
 """Text logits over all classes of image features: ``(n, d)`` -> ``(n, c)``."""
-
-MANY = 10_000
-"""The weights of more classes than this are kept in single precision, as predictions use them: they are as large as the sums."""
 
 LogitsOver = Callable[[Sequence[str]], TextLogits]
 """The text branch over classes with these texts."""
@@ -284,20 +280,17 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         head = replace(head, sums=bank.sums(head.fourier, class_balance=head.sums.class_balance))
     if len(head.sums.counts) == 0:
         return replace(head, weights=head.sums.targets)
-    ridge = standing = None
+    counts = standing = None
     if bank is not None:
         # Centres scatter less than images: with the number of images, cross-validation would choose too small a ridge.
-        ridge = ridge_of(head.sums, torch.bincount(bank.classes).to(head.sums.counts))
+        counts = torch.bincount(bank.classes).to(head.sums.counts)
         standing = head.fourier(bank.standing(sample.features, sample.labels))
-    solution = solve(head.sums, ridge)
+    solution = solve(head.sums, counts=counts)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
     logits, images = Rows(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
     fitted = fit(scores, logits, *images, text_weight=head.text_weight)
     weights = solution.weights_in(weights_dtype(len(head.sums.counts)))  # not before: both together need more memory
-    calibration = measured(fitted, replace(scores, weights=weights), logits, *images)
+    if weights.dtype == torch.float32:
+        scores = replace(scores, weights=weights)  # faster with many classes
+    calibration = measured(fitted, scores, logits, *images)
     return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
-
-
-def weights_dtype(classes: int) -> torch.dtype:
-    """The precision in which the weights of this number of classes are kept."""
-    return torch.float32 if classes > MANY else torch.float64

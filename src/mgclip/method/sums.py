@@ -42,7 +42,13 @@ class Sums:
 
     @classmethod
     def empty(cls, size: int, device: torch.device | str = "cpu", *, class_balance: bool = True) -> Sums:
-        """Sums over no images, for features of length ``size``."""
+        """Sums over no images.
+
+        Args:
+            size: The length of their features.
+            device: Where the sums are.
+            class_balance: Whether every class weighs the same, or every image.
+        """
         zeros = torch.zeros(size, size, dtype=torch.float64, device=device)
         return cls(zeros, zeros[:, :0], zeros[0, :0], class_balance=class_balance)
 
@@ -67,7 +73,7 @@ class Sums:
         return grown
 
     def add(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> None:
-        """Add images of known classes to these sums themselves, as ``plus`` adds them to a copy."""
+        """Add images of known classes to these sums in place; ``plus`` adds them to a copy, and has the same arguments."""
         self.gram.addmm_(phi.T, phi, alpha=sign)
         self.targets.index_add_(1, labels, phi.T, alpha=sign)
         self.counts.add_(labels.bincount(minlength=len(self.counts)), alpha=sign)
@@ -123,20 +129,26 @@ class Sums:
         for targets, scale in zip(self.targets.split(COLUMNS, 1), self.scale.split(COLUMNS), strict=True):
             yield targets * scale
 
-    def matrix(self) -> Tensor:
-        """The normal matrix ``(m, m)`` to solve for the weights, before the ridge is added.
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """The normal matrix to solve for the weights, before the ridge is added, and the sum of r r^T over the columns r of the
+        right-hand side; both ``(m, m)``.
 
         With class balance every class weighs the same. With n images, m_c the mean and n_c the count of class c, the scatter
-        within classes is S = G - sum of n_c m_c m_c^T. The matrix is (C / n) S + sum of m_c m_c^T: classes share one scatter, and
-        each has one vote. Weights of 1 / n_c on every image would need the images again whenever a class grows; this needs the
-        sums only.
+        within classes is S = G - sum of n_c m_c m_c^T. The normal matrix is (C / n) S + sum of m_c m_c^T: classes share one
+        scatter, and each has one vote. Weights of 1 / n_c on every image would need the images again whenever a class grows;
+        this needs the sums only.
         """
-        matrix = self.share * self.gram
-        if self.class_balance:
-            weights = 1 / self.counts.square() - self.share / self.counts
-            for targets, weight in zip(self.targets.split(COLUMNS, 1), weights.split(COLUMNS), strict=True):
-                matrix.addmm_(targets * weight, targets.T)
-        return matrix
+        normal, outer, scale = self.share * self.gram, torch.zeros_like(self.gram), self.scale
+        weights = scale.square() - self.share * scale if self.class_balance else torch.zeros_like(scale)
+        for targets, weight, factor in zip(*(part.split(COLUMNS, -1) for part in (self.targets, weights, scale)), strict=True):
+            if bool((factor == factor[0]).all()):  # one product for both, which are most of the work with many classes
+                product = targets @ targets.T
+                normal.add_(product, alpha=weight[0].item())
+                outer.add_(product, alpha=factor[0].item() ** 2)
+            else:
+                normal.addmm_(targets * weight, targets.T)
+                outer.addmm_(targets * factor.square(), targets.T)
+        return normal, outer
 
 
 def accumulate(sums: Sums, expand: Callable[[Tensor], Tensor], features: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:

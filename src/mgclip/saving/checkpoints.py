@@ -7,8 +7,6 @@ task starts again, with the same result.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mgclip.clip import parallel
-from mgclip.disk import replace_file
+from mgclip.saving.checked_file import read_checked, write_checked
 
 ORDER = ("probe", "adapter", "balance-adapter", "head", "balance-head")
 """The phases of a task."""
@@ -184,35 +182,19 @@ def restore_training(
 
 def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    about = json.dumps({key: getattr(checkpoint, key) for key in ABOUT}, allow_nan=True)
-    replace_file(file, save(tensors, {"about": about, "checksum": checksum(about, tensors)}))
+    write_checked(file, {key: getattr(checkpoint, key) for key in ABOUT}, checkpoint.tensors)
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
     """A checkpoint; None if there is none, or it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
+    read = read_checked(file)
+    if read is None:
+        return None
+    about, tensors = read
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-        if metadata.get("checksum") != checksum(metadata.get("about", ""), tensors):
-            return None
-        found = Checkpoint(**json.loads(metadata["about"]), tensors=tensors)
-        counts = (found.number, found.task, found.epoch, found.step)
-        valid = found.phase in ORDER and isinstance(found.notes, dict) and all(isinstance(n, int) for n in counts)
-        return found if valid else None
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
-        return None  # torch raises a RuntimeError if the file is replaced while it is read
-
-
-def checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
-    """The checksum of a text and of named tensors."""
-    digest = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found = Checkpoint(**about, tensors=tensors)
+    except TypeError:
+        return None
+    counts = (found.number, found.task, found.epoch, found.step)
+    valid = found.phase in ORDER and isinstance(found.notes, dict) and all(isinstance(n, int) for n in counts)
+    return found if valid else None

@@ -92,6 +92,8 @@ class KeptFeatures:
         """
         about, marks, new = description(backbone), pixels.record_marks(), list[Rows]()
         stored, width = self._stored(about), backbone.image_dim("both")
+        parts = list(parts)
+        total, seen, encoded = sum(map(len, parts)), 0, 0
 
         def load(part: Tensor) -> tuple[Rows, Tensor, Tensor]:
             found, missing = find(stored, pixels.keys(part), width)
@@ -99,7 +101,10 @@ class KeptFeatures:
 
         try:
             for part, (found, missing, prepared) in prefetch(load, parts):
+                seen, encoded = seen + len(part), encoded + len(missing)
                 if len(missing):
+                    # The same share of the images to come is expected to be missing as of those so far.
+                    backbone.expect(len(missing) + (total - seen) * encoded // seen, batch=len(parts[0]))
                     features = backbone.both_features(prepared).cpu()
                     found.features[missing], found.marks[missing] = features, marks[part[missing]]
                     new.append(Rows(pixels.keys(part[missing]), found.marks[missing], features))

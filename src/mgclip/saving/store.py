@@ -130,7 +130,13 @@ def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path]
 
 
 def activate(folder: Path, manifest: Mapping[str, Any], versions: Sequence[VersionEntry]) -> None:
-    """Make a state, whose files are written, the active one."""
+    """Make a state, whose files are written, the active one.
+
+    Args:
+        folder: The folder of the model.
+        manifest: What the model is; it names the state.
+        versions: All versions of the model, active or not; empty if it keeps none.
+    """
     kept = {"versions": [version.model_dump(exclude_unset=True) for version in versions]} if versions else {}
     write_json(folder / MANIFEST, {**manifest, **kept})
 

@@ -17,6 +17,7 @@ from mgclip.stream.entry import DatasetEntry, Finder, Published
 from mgclip.stream.folder import find_folder, find_test_folder, load_folder
 from mgclip.stream.hub import HubSource, load_hub, parquet_files
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, require_complete
+from mgclip.stream.mtil import MTIL
 from mgclip.stream.shard_images import find_shard_dataset
 from mgclip.stream.toolbox import TOOLBOX
 from mgclip.words import ended, nearest
@@ -91,6 +92,7 @@ BUILT_IN: dict[str, DatasetEntry] = {
         test_only=True,
     ),
     **TOOLBOX,
+    **MTIL,
     "folder": DatasetEntry(
         "your own images", "your own folder",
         "train/CLASS/*, test/CLASS/* (or val/CLASS/*), or shards: train*.tar or *.parquet, test*.tar or *.parquet",

@@ -72,10 +72,12 @@ def find_oxford_pets(path: Path, test_only: bool) -> FoundDataset | None:
     return found_in_lists("oxford-pets", names, root, parts, test_only, None)
 
 
-def find_aircraft(path: Path, test_only: bool) -> FoundDataset | None:
-    """FGVC-Aircraft: ``data/images/*.jpg``, split by ``data/images_variant_trainval.txt`` and ``images_variant_test.txt``."""
+def find_aircraft(path: Path, test_only: bool, *, name: str = "aircraft", train: str = "trainval") -> FoundDataset | None:
+    """FGVC-Aircraft: ``data/images/*.jpg``, split by ``data/images_variant_trainval.txt`` and ``images_variant_test.txt``, or by
+    the list of another part than ``trainval``. ``name``: the name of the data set.
+    """
     names = metadata.class_names(AIRCRAFT)
-    lists = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
+    lists = {"train": f"images_variant_{train}.txt", "test": "images_variant_test.txt"}
     root = find_root(path, ("data", "fgvc-aircraft-2013b/data"), lambda p: _has_lists(p, lists))
     if root is None:
         return None
@@ -85,7 +87,7 @@ def find_aircraft(path: Path, test_only: bool) -> FoundDataset | None:
         return f"{image}.jpg", variant
 
     parts = {part: labelled(root / file, names, parse) for part, file in lists.items()}
-    return found_in_lists("aircraft", names, root, parts, test_only, None)
+    return found_in_lists(name, names, root, parts, test_only, None)
 
 
 def _has_lists(root: Path, lists: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ from mgclip.errors import InputError
 from mgclip.words import listed
 
 LABELS = ("class_name", "class", "label_name", "label", "category", "name", "cls")
-"""Columns of text that name the class, the preferred one first."""
+"""Columns of text that may name the class, the preferred one first; in a tar shard, keys of a JSON member."""
 
 IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
 """Columns of bytes that hold the image, if none has the type of images."""
@@ -20,8 +20,18 @@ ROWS = 256
 
 
 def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str]]:
-    """The bytes or the path, the class and the row of each image of a Parquet shard. Raises ``InputError`` if its columns do not
-    say what is what; the libraries raise many other types if the shard is damaged.
+    """Read the images of a Parquet shard.
+
+    Args:
+        name: Its path or address.
+        label: The column of the classes; empty finds it.
+
+    Yields:
+        The bytes or the path of an image, its class, and its row, such as ``row 12``.
+
+    Raises:
+        InputError: If the columns of images and classes cannot be told apart, or an image or a class is missing. If the shard is
+            damaged, the libraries raise many other types.
     """
     import datasets
     from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
@@ -38,36 +48,62 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
         rows = rows.cast_column(image, datasets.Image(decode=False))
     number = -1
     for number, row in enumerate(rows):
-        stored = row[image]
-        data = (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
+        data = _bytes_or_path(row[image])
         value = row[label] if names is None else _named(names, row[label])
         if data is None or value is None or not str(value).strip():
-            raise InputError(f"Row {number} of the shard {name} has no {'image' if data is None else 'class'} in its columns.")
+            lacks = "image" if data is None else "class"
+            raise InputError(f"Row {number} of the shard {name} has no {lacks} in its columns: complete it or remove it.")
         yield data, str(value), f"row {number}"
     if number < 0:
-        raise InputError(f"The shard {name} has no image.")
+        raise InputError(f"The shard {name} has no image: leave it out.")
 
 
 def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
-    """The row group, the row in it, and the class of each image of a Parquet shard. Raises what ``parquet_items`` does."""
+    """Index the images of a Parquet shard on this machine.
+
+    Args:
+        name: Its path.
+        label: The column of the classes; empty finds it.
+
+    Yields:
+        The row group of an image, its row in that group, and its class.
+
+    Raises:
+        InputError: As ``parquet_items`` does.
+    """
     import pyarrow.parquet as pq
 
     features, file = _features(name), pq.ParquetFile(name)
-    _image_column(features, name)
+    _image_column(features, name)  # an error is due now, not when an image is read
     label = _label_column(features, name, label)
     names = getattr(features[label], "names", None)
     for group in range(file.num_row_groups):
         for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
             found = value if names is None else _named(names, value)
             if found is None or not str(found).strip():
-                raise InputError(f"Row {row} of row group {group} of the shard {name} has no class in its columns.")
+                raise InputError(
+                    f"Row {row} of row group {group} of the shard {name} has no class in its columns: complete it or remove it."
+                )
             yield group, row, str(found)
 
 
+@lru_cache(maxsize=4)
+def row_group_images(name: str, group: int) -> list[Any]:
+    """The bytes or the path of each image in a row group of a Parquet shard on this machine."""
+    import pyarrow.parquet as pq
+
+    column = _image_column_of(name)
+    return [_bytes_or_path(each) for each in pq.ParquetFile(name).read_row_group(group, columns=[column])[column].to_pylist()]
+
+
 @lru_cache(maxsize=1024)
-def image_column(name: str) -> str:
-    """The column of images of a Parquet shard."""
+def _image_column_of(name: str) -> str:
     return _image_column(_features(name), name)
+
+
+def _bytes_or_path(stored: Any) -> Any:
+    """The bytes of a stored image or, if there are none, its path."""
+    return (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
 
 
 def _features(name: str) -> Any:
@@ -79,6 +115,7 @@ def _features(name: str) -> Any:
 
 
 def _named(names: list[str], value: Any) -> str | None:
+    """The class with this number; None if there is none."""
     return names[value] if value is not None and 0 <= value < len(names) else None
 
 
@@ -92,7 +129,10 @@ def _image_column(features: Any, shard: str) -> str:
     found = found or [name for name in IMAGES if name in features and features[name].dtype in ("binary", "large_binary")]
     if len(found) != 1:
         columns = listed(found or [*features])
-        raise InputError(f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}.")
+        raise InputError(
+            f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}: give one column "
+            "the type Image."
+        )
     return found[0]
 
 
@@ -102,7 +142,7 @@ def _label_column(features: Any, shard: str, label: str) -> str:
 
     if label:
         if label not in features:
-            raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}.")
+            raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}: choose one with --label.")
         found = [label]
     else:
         found = [name for name in LABELS if getattr(features.get(name), "dtype", "") in ("string", "large_string")][:1]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +17,12 @@ from mgclip.errors import InputError, first_line
 from mgclip.images import MemberImage
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
-from mgclip.stream.parquet_shards import image_column, parquet_places
-from mgclip.stream.shards import DamagedShard, Shard, find_shards
+from mgclip.stream.parquet_shards import parquet_places, row_group_images
+from mgclip.stream.shards import DamagedShard, Shard, ending, find_shards
 from mgclip.stream.tar_shards import tar_places
 
 PLACES = {".tar": tar_places, ".parquet": parquet_places}
-"""What indexes a file with this ending."""
+"""What finds the places of the images in a file with an ending."""
 
 
 class Place(NamedTuple):
@@ -52,30 +51,27 @@ class ShardImages(Sequence[MemberImage]):
         number, start, length = self.places[index].tolist()
         shard = self.shards[number]
         if shard.lower().endswith(".parquet"):
-            return MemberImage(_row_group(shard, start)[length], f"{shard}: row {length} of row group {start}")
+            return MemberImage(row_group_images(shard, start)[length], f"{shard}: row {length} of row group {start}")
         with Path(shard).open("rb") as file:
             file.seek(start)
             return MemberImage(file.read(length), f"{shard}: byte {start}")
 
     def digest(self, positions: Any) -> str:
-        """A digest of the images at these positions: their places, and the names and sizes of all shards."""
+        """A digest of the images at ``positions`` (an index of an array): their places, and the names and sizes of all shards."""
         shards = [f"{Path(shard).name}:{Path(shard).stat().st_size}" for shard in self.shards]
         content = "\0".join(shards).encode("utf-8", "surrogatepass") + self.places[positions].tobytes()
         return hashlib.sha256(content).hexdigest()[:16]
 
 
-@lru_cache(maxsize=4)
-def _row_group(shard: str, group: int) -> list[Any]:
-    """The images of one row group: its bytes, or paths of files."""
-    import pyarrow.parquet as pq
-
-    column = image_column(shard)
-    stored = pq.ParquetFile(shard).read_row_group(group, columns=[column])[column].to_pylist()
-    return [(each["bytes"] or each["path"]) if isinstance(each, dict) else each for each in stored]
-
-
 def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
-    """The data set in a folder of shards; None if there are none.
+    """The data set in a folder of shards.
+
+    Args:
+        path: The folder.
+        test_only: Leave the training part empty.
+
+    Returns:
+        The data set, with its classes in alphabetical order; None if the folder has no shards.
 
     Raises:
         InputError: If there is no part to train or to test on, a shard is damaged, compressed or elsewhere, or a class to test on
@@ -90,17 +86,17 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
         raise InputError(f"{path} contains no test shards: expected files or folders whose names begin with train and with test.")
     else:
         parts = [found.train, found.test]
-    (train, of_train), (test, of_test) = map(_indexed, parts)
-    names = sorted({*of_train} or {*of_test})
-    if unknown := sorted({*of_test} - {*names}):
+    (train, train_names), (test, test_names) = map(_indexed, parts)
+    names = sorted({*train_names} or {*test_names})
+    if unknown := sorted({*test_names} - {*names}):
         raise InputError(
             f"The class {unknown[0]!r} is in the test shards of {path} but not in the training shards: add training "
             "images of it, or remove it."
         )
     position = {name: label for label, name in enumerate(names)}
     splits = [
-        Split(images, np.array([position[label] for label in labels], dtype=np.int64)) if len(labels) else EMPTY_SPLIT
-        for images, labels in ((train, of_train), (test, of_test))
+        Split(images, np.array([position[name] for name in own], dtype=np.int64)) if own else EMPTY_SPLIT
+        for images, own in ((train, train_names), (test, test_names))
     ]
     return FoundDataset(Dataset(path.name, tuple(names), *splits), str(path))
 
@@ -119,14 +115,14 @@ def _indexed(shards: Sequence[Shard]) -> tuple[ShardImages, list[str]]:
 
 def _places(shard: Shard) -> Iterator[Place]:
     """The places of the images in a shard."""
-    ending = next((ending for ending in PLACES if shard.name.lower().endswith(ending)), "")
-    if not ending or "://" in shard.name:
+    kind = ending(shard.name)
+    if kind not in PLACES or "://" in shard.name:
         raise InputError(
             f"A run reads images several times, which {shard.name} does not allow: put the shards on this machine, as .tar or "
             ".parquet without further compression."
         )
     try:
-        for place in PLACES[ending](shard.name, shard.label):
+        for place in PLACES[kind](shard.name, shard.label):
             yield Place(*place)
     except InputError:
         raise

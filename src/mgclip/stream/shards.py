@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,19 @@ from mgclip.stream.tar_shards import tar_items
 from mgclip.stream.walk import is_image_name, walk
 
 READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
-"""What reads a file with this ending."""
+"""The reader of files with an ending. It takes a name and where the classes are, and yields bytes or path, class and name of each
+image.
+"""
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 """A range of numbers in a pattern, such as ``{000..127}``."""
+
+
+FACTS = ("size", "etag", "mtime", "lastmodified", "updated", "created", "generation", "contentmd5", "md5hash", "digest", "blobid")
+"""What file systems call the facts by which a changed file is recognised, in lower case and without hyphens and underscores."""
+
+REQUESTS = 16
+"""Shards that are asked about at the same time."""
 
 
 class Item(NamedTuple):
@@ -36,7 +46,13 @@ class Item(NamedTuple):
 
 
 class DamagedShard(InputError):
-    """A shard that cannot be read to its end; ``read`` says which image was the last one before the damage."""
+    """A shard cannot be read to its end.
+
+    Args:
+        shard: Its name.
+        read: How far it was read, after *cannot be read*: ``after 12.jpg`` or ``at all``.
+        reason: What is wrong.
+    """
 
     def __init__(self, shard: str, read: str, reason: str) -> None:
         super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
@@ -56,7 +72,7 @@ class Shard:
     label: str = ""
 
     def __iter__(self) -> Iterator[Item]:
-        """Its images in order.
+        """Yield its images in order.
 
         Raises:
             DamagedShard: If it cannot be read to its end. What was read so far is right.
@@ -96,11 +112,11 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         label: The column, member or key with the class of an image, if it is not found by itself.
 
     Returns:
-        The shards, sorted by name; those whose folder or name begins with *test* or *val* to measure on, if others begin with
-        *train*. None if there is no shard, but maybe a folder of images.
+        The shards, sorted by name. If folders or names begin with *train*, these are learned, and those that begin with *test*,
+        *val* or a similar word are measured on; others are left out. None if there is no shard, but maybe a folder of images.
 
     Raises:
-        InputError: If a pattern or an address fits no shard.
+        InputError: If no shard matches a pattern or an address, or the address cannot be listed.
     """
     names = _names(place)
     if not names:
@@ -163,12 +179,34 @@ def _part(name: str, place: str) -> str:
     return "test" if words & {*TEST_NAMES} else ""
 
 
-def same_shards(shards: Sequence[Shard]) -> list[tuple[str, str, int, int]]:
-    """What identifies shards when a command resumes: their names, where their classes are, and sizes and times of those on this
-    machine.
-    """
-    found = []
-    for shard in shards:
-        about = Path(shard.name).stat() if "://" not in shard.name else None
-        found.append((shard.name, shard.label, about.st_size if about else 0, about.st_mtime_ns if about else 0))
-    return found
+class ShardVersion(NamedTuple):
+    """What identifies a shard when a command resumes: its name, where its classes are, and what its storage says about it."""
+
+    name: str
+    label: str
+    facts: tuple[tuple[str, str], ...]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a change of the shard shows."""
+        return any(key != "size" for key, _ in self.facts)
+
+
+def shard_versions(shards: Sequence[Shard]) -> list[ShardVersion]:
+    """Ask for the size of each shard, and when it was written or a digest of it. Storage that cannot be asked gives no facts."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda shard: ShardVersion(shard.name, shard.label, _facts(shard.name)), shards))
+
+
+def _facts(name: str) -> tuple[tuple[str, str], ...]:
+    import fsspec
+
+    try:
+        if "://" not in name:
+            about = Path(name).stat()
+            return ("size", str(about.st_size)), ("mtime", str(about.st_mtime_ns))
+        system, path = fsspec.core.url_to_fs(name)
+        found = {re.sub(r"[-_]", "", key).lower(): value for key, value in system.info(path).items()}
+    except Exception:  # file systems raise network and login errors of their own, and reading raises them again
+        return ()
+    return tuple((key, str(found[key])) for key in FACTS if found.get(key) is not None)

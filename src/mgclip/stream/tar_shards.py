@@ -11,16 +11,14 @@ from typing import Any
 
 from mgclip.errors import InputError
 from mgclip.images import file_extensions
-
-KEYS = ("class_name", "class", "label_name", "label", "category", "name")
-"""Keys of a JSON member that may name the class, the preferred one first."""
+from mgclip.stream.parquet_shards import LABELS
 
 CLASSES = ("classes.txt", "classnames.txt")
 """Files next to the shards that may list the class names, one on each line, if the members hold numbers."""
 
 
 class _Watched:
-    """A file that notes whether it was read to its end. A complete archive has a mark before that."""
+    """A file that notes whether it was read to its end. Readers of a complete archive stop at a mark before that."""
 
     def __init__(self, file: Any) -> None:
         self.file, self.ended = file, False
@@ -33,8 +31,17 @@ class _Watched:
 
 
 def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
-    """The bytes, the class and the name of each image of a tar shard. Raises ``InputError`` if an image has no class; tarfile
-    raises many other types if the shard is damaged.
+    """Read the images of a tar shard.
+
+    Args:
+        name: Its path or address.
+        label: The member or JSON key with the class of an image; empty finds it.
+
+    Yields:
+        The bytes of an image, its class, and its name in the shard.
+
+    Raises:
+        InputError: If an image has no class, or there is no image. If the shard is damaged, tarfile raises many other types.
     """
     import fsspec
 
@@ -43,7 +50,18 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
 
 
 def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
-    """The offset, the size and the class of each image of a tar shard that is not compressed. Raises what ``tar_items`` does."""
+    """Index the images of a tar shard on this machine that is not compressed.
+
+    Args:
+        name: Its path.
+        label: The member or JSON key with the class of an image; empty finds it.
+
+    Yields:
+        The offset and the size of an image in bytes, and its class.
+
+    Raises:
+        InputError: As ``tar_items`` does.
+    """
 
     def place(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
         return (member.offset_data, member.size) if _is_image(member.name) else _read(archive, member)
@@ -65,7 +83,7 @@ def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.
     if watched.ended:
         raise EOFError("the archive ends too early")
     if not found:
-        raise InputError(f"The shard {name} has no image.")
+        raise InputError(f"The shard {name} has no image: leave it out.")
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -120,7 +138,7 @@ def _label(members: dict[str, Any], label: str) -> Any:
         return members[label].decode() if label in members else about.get(label)
     if "cls" in members:
         return members["cls"].decode()
-    key = next((key for key in KEYS if key in about), None)
+    key = next((key for key in LABELS if key in about), None)
     if key is not None:
         return about[key]
     return members["txt"].decode() if "txt" in members else None

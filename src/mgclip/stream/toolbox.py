@@ -1,7 +1,8 @@
 """Data sets of the class-incremental toolboxes: most are subsets of known data sets, with a split of their own.
 
 They are distributed as ``train/CLASS`` and ``test/CLASS``. Most of these splits are random, so they cannot be made again from the
-original archive: class folders without these parts need lists of the images of each part.
+original archive: class folders without these parts need lists of the images of each part. Aircraft and Cars have the split of
+the original.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mgclip.stream.data import Dataset
 from mgclip.stream.entry import DatasetEntry, Finder, Published
 from mgclip.stream.files import folders_in
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
+from mgclip.stream.matlab import find_cars
 
 CUB = "cub200_classes.tsv"
 IMAGENET_A = "imagenet_a_classes.tsv"
@@ -26,7 +28,18 @@ CARS, FOOD, UCF, SUN, OBJECTNET = (
 )
 CARS_CLASSES = 100
 """The published list of Cars has 102 names: the data set consists of those that have folders."""
+NO_CARS = ("FIAT 500 Abarth 2012", "FIAT 500 Convertible 2012")
+"""The names without folders. The counts of the archive show it: the first 98 classes of the devkit have 8,054 images, and with
+the two Ferrari 458 Italia they have the published 8,218.
+"""
 LISTS = {"train": "train.txt", "test": "test.txt"}
+OFFICIAL = {
+    "cub200-resplit": ("train_test_split.txt", "data=cub200 reads this split"),
+    "food100": ("meta/train.txt", "data=food101 reads this split, of 101 classes"),
+    "ucf100": ("ucfTrainTestlist/trainlist01.txt", ""),
+    "sun300": ("Partitions/Training_01.txt", ""),
+}
+"""A file of the official split of a data set that the toolboxes split again, and what reads it."""
 
 
 def find_folders(name: str, table: str, usual: Sequence[str], path: Path, test_only: bool) -> FoundDataset | None:
@@ -68,7 +81,10 @@ def find_listed(name: str, table: str, usual: Sequence[str], path: Path, test_on
     known = {metadata.fold(key) for key in keys}
 
     def parse(line: str) -> lists.Named:
-        image = line.strip()
+        image = line.strip().removeprefix("./")
+        first, _, rest = image.partition("/")
+        if first in ("train", "test") and not (root / first).is_dir():  # the published lists of ObjectNet name these parts
+            image = f"images/{rest}" if (root / "images").is_dir() else rest
         return image, next((folder for folder in image.split("/")[:-1] if metadata.fold(folder) in known), "")
 
     parts = {part: lists.labelled(root / file, keys, parse) for part, file in LISTS.items()}
@@ -105,6 +121,32 @@ def _annotation(line: str) -> lists.Named:
     return image, rest.partition("\t")[0]
 
 
+def find_cars_devkit(path: Path, test_only: bool) -> FoundDataset | None:
+    """Cars in the layout of Stanford Cars, whose split it has."""
+    return find_cars("cars100", [name for name in metadata.class_names(CARS) if name not in NO_CARS], path, test_only)
+
+
+def refuse_official(name: str, file: str, advice: str, usual: Sequence[str], path: Path, test_only: bool) -> None:
+    """Refuse the original archive of a data set that the toolboxes split again.
+
+    Args:
+        name: The name of the data set.
+        file: A file of its official split.
+        advice: What reads this split, if anything does.
+        usual: Usual names of its folder.
+        path: Where to look.
+        test_only: Not used: the test part is another one too.
+
+    Raises:
+        InputError: If the file is there.
+    """
+    if (root := find_root(path, usual, lambda p: (p / file).is_file())) is not None:
+        raise InputError(
+            f"{root / file} is the official split, and {name} has its own, which cannot be made from it: give the archive of the "
+            f"toolbox, or train.txt and test.txt with an image on each line{f'; {advice}' if advice else ''}."
+        )
+
+
 def _folders(table: str) -> tuple[str, ...]:
     """The names of the class folders, in the order of the classes."""
     names = metadata.class_names(table)
@@ -134,6 +176,8 @@ def _finder(name: str, table: str, *usual: str, original: Finder | None = None) 
     """Looks for class folders in parts, then for lists, then for the layout of the ``original`` data set."""
     where = name, table, (name, *usual)
     finders: list[Finder] = [partial(find_folders, *where), partial(find_listed, *where), *([original] if original else [])]
+    if name in OFFICIAL:
+        finders.append(partial(refuse_official, name, *OFFICIAL[name], usual))
 
     def find(path: Path, test_only: bool) -> FoundDataset | None:
         return next((found for finder in finders if (found := finder(path, test_only)) is not None), None)
@@ -147,11 +191,12 @@ LAYOUT = "train/CLASS/*, test/CLASS/* (or val/CLASS/*); or class folders, with t
 TOOLBOX: dict[str, DatasetEntry] = {
     "cub200-resplit": DatasetEntry(
         "birds: CUB-200-2011, split again", ARCHIVE, LAYOUT.replace("CLASS", "001.Black_footed_Albatross"),
-        200, Published(9_430), Published(2_358), _finder("cub200-resplit", CUB, "cub", "cub200"), table=CUB,
+        200, Published(9_430), Published(2_358), _finder("cub200-resplit", CUB, "cub", "cub200", "CUB_200_2011"), table=CUB,
     ),
     "cars100": DatasetEntry(
-        "cars: 100 classes of Stanford Cars", ARCHIVE, LAYOUT,
-        CARS_CLASSES, Published(4_135), Published(4_083), _finder("cars100", CARS, "cars"), table=CARS,
+        "cars: 100 classes of Stanford Cars", ARCHIVE,
+        f"{LAYOUT}; or cars_train/*.jpg, cars_test/*.jpg, devkit/*.mat and cars_test_annos_withlabels.mat",
+        CARS_CLASSES, Published(4_135), Published(4_083), _finder("cars100", CARS, "cars", original=find_cars_devkit), table=CARS,
     ),
     "aircraft": DatasetEntry(
         "aircraft: FGVC-Aircraft, by variant", "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
@@ -161,19 +206,19 @@ TOOLBOX: dict[str, DatasetEntry] = {
     ),
     "food100": DatasetEntry(
         "dishes: 100 classes of Food-101, split again", ARCHIVE, LAYOUT,
-        100, Published(), Published(20_012), _finder("food100", FOOD, "food101", "food"), table=FOOD,
+        100, Published(), Published(20_012), _finder("food100", FOOD, "food101", "food", "food-101"), table=FOOD,
     ),
     "ucf100": DatasetEntry(
         "actions: a frame of each video of 100 classes of UCF101", ARCHIVE, LAYOUT,
-        100, Published(), Published(2_639), _finder("ucf100", UCF, "ucf101", "ucf"), table=UCF,
+        100, Published(), Published(2_639), _finder("ucf100", UCF, "ucf101", "ucf", "UCF101"), table=UCF,
     ),
     "sun300": DatasetEntry(
         "scenes: 300 classes of SUN397", ARCHIVE, LAYOUT,
-        300, Published(72_870), Published(18_179), _finder("sun300", SUN, "sun397", "sun"), table=SUN,
+        300, Published(72_870), Published(18_179), _finder("sun300", SUN, "sun397", "sun", "SUN397"), table=SUN,
     ),
     "objectnet200": DatasetEntry(
         "objects in unusual places: 200 classes of ObjectNet", ARCHIVE, LAYOUT,
-        200, Published(26_509), Published(6_628), _finder("objectnet200", OBJECTNET, "objectnet"), table=OBJECTNET,
+        200, Published(), Published(6_628), _finder("objectnet200", OBJECTNET, "objectnet"), table=OBJECTNET,
     ),
     "imagenet-a": DatasetEntry(
         "photographs that classifiers mistake", "https://github.com/LAMDA-CL/LAMDA-PILOT, which links to the archive",
@@ -186,4 +231,6 @@ TOOLBOX: dict[str, DatasetEntry] = {
         200, Published(100_000, (500, 500)), Published(10_000, (50, 50)), find_tiny_imagenet, table=TINY_IMAGENET,
     ),
 }  # fmt: skip
-"""The counts are those of the archives; None if published counts do not add up to the original data set."""
+"""The counts are those of the archives; None if the published count does not add up to the original data set (Food, UCF101), or
+could not be confirmed (ObjectNet).
+"""

@@ -78,6 +78,9 @@ def evaluate_images(
         model_name: The name of the model in the evaluation.
         folder: The name of the folder in the evaluation.
 
+    Returns:
+        The evaluation, and the answer for each image.
+
     Raises:
         InputError: If a class was not learned or an image cannot be read.
     """

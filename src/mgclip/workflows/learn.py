@@ -19,11 +19,10 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
-from mgclip.words import count
 from mgclip.workflows.branches import left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
-from mgclip.workflows.note import Accuracies, LearnNote, MeasuredAccuracy, Remarks, TextMeasures
+from mgclip.workflows.note import Accuracies, LearnNote, MeasuredAccuracy, Remarks, TextMeasures, what_was_learned
 from mgclip.workflows.plan import Plan
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -74,7 +73,7 @@ def learn_folder(
     if learned.epochs or learned.adapters is not None:  # otherwise they are the same as before
         features = images.features(model)
     note: LearnNote = {
-        "what": _what(plan),
+        "what": what_was_learned(plan.new, plan.grown),
         "origin": origin,
         "classes": list(plan.train),
         "images": plan.images,
@@ -122,14 +121,6 @@ def _images(model: MGCLIP, earlier: HeldOut, plan: Plan, retention: Mapping[str,
     old, unreadable = LabelledImages.readable(model, old_images, room)
     new, kept = (LabelledImages.of(model, images, room) for images in (plan.tests, retention))
     return _Images(new, old, kept, gone + unreadable)
-
-
-def _what(plan: Plan) -> str:
-    """What was done, in a few words."""
-    parts = [f"learned {count(len(plan.new), 'class', 'classes')}"] if plan.new or not plan.grown else []
-    if plan.grown:
-        parts.append(f"added images to {count(len(plan.grown), 'class', 'classes')}")
-    return " and ".join(parts)
 
 
 def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecision | None, choice: Choice | None) -> Remarks:

@@ -7,26 +7,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mgclip.clip import parallel
-from mgclip.method.learn_shards import NoNewImage, Reader, ShardsResult, check_one_pass
+from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.method.shard_reader import ShardReader
 from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
-from mgclip.stream.shards import Item, Shard, Shards, same_shards
+from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count
 from mgclip.workflows.advice import advice
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
 from mgclip.workflows.learn_job import given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
-from mgclip.workflows.note import LearnNote, LearnReport
+from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
 
 LISTED = 100
@@ -76,6 +78,11 @@ class ShardJob:
     called: Naming
     skip: bool
 
+    @cached_property
+    def versions(self) -> list[ShardVersion]:
+        """What tells whether a shard has changed before the command resumes."""
+        return shard_versions(self.shards.train)
+
     def open(self) -> tuple[MGCLIP, list[str]]:
         """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
         model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
@@ -101,11 +108,13 @@ class ShardJob:
         """
         begun, folder = time.perf_counter(), self.model
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards)
-        progress = self._progress(model)
-        parallel.wait()
-        texts = dict(self.called.values())
+        progress, texts = self._progress(model), dict(self.called.values())
+        # The first process asks for all, so that copies of a file on several machines may differ in their times.
+        versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
         try:
-            learned = model.learn_shards(train, class_texts=texts, progress=progress, skip_unreadable=self.skip)
+            learned = model.learn_shards(
+                train, class_texts=texts, progress=progress, versions=versions, skip_unreadable=self.skip
+            )
         except NoNewImage:
             self._finish()
             raise
@@ -123,30 +132,33 @@ class ShardJob:
             remove_task_checkpoints(self.model)
 
     def _progress(self, model: MGCLIP) -> Path:
-        """The folder for partial sums of this command: with the same CLIP, precision, active version, settings, names and
-        shards.
-        """
+        """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
         state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
-        facts = *clip, state, settings, sorted(self.called.items()), same_shards(self.shards.train)
+        facts = *clip, state, settings, sorted(self.called.items())
         return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
+        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
         left_out, grown = left_out_branches(model), learned.grown
-        parts = [f"learned {count(len(learned.new), 'class', 'classes')}"] if learned.new or not grown else []
-        parts += [f"added images to {count(len(grown), 'class', 'classes')}"] if grown else []
         remarks = [*notes]
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
+        if learned.repeated:
+            remarks.append(
+                f"learned again, because other images in the shards have the same pixels: {count(learned.repeated, 'image')}"
+            )
+        if learned.in_several:
+            remarks.append(f"learned in more than one class each: {count(learned.in_several, 'image')}")
         if len(learned.skipped) > LISTED:
             remarks.append(
                 f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
             )
         note: LearnNote = {
-            "what": " and ".join(parts),
+            "what": what_was_learned(learned.new, grown),
             "origin": self.place,
             "classes": [*grown, *learned.new],
             "images": learned.images,
@@ -192,11 +204,17 @@ def read_shard_job(
 
 
 def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
-    """The accuracies on the images of shards whose classes the model knows. Each process reads its share."""
+    """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
+
+    Args:
+        model: The model.
+        shards: The shards, the same in all processes.
+        skip: Whether to leave out what cannot be read, instead of raising an error.
+    """
     rank, processes = parallel.rank_and_world_size()
     right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
     for shard in shards[rank::processes]:
-        for images, names in Reader(model.encoder, skip, []).encoded(shard):
+        for images, names in ShardReader(model.encoder, skip, []).encoded(shard):
             found = indices_of(names, model.class_names)
             rows = [row for row, place in enumerate(found) if place is not None]
             truth = np.array([found[row] for row in rows], dtype=np.int64)

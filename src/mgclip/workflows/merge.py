@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
@@ -22,12 +22,15 @@ from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, r
 
 
 class MergeReport(TypedDict):
-    """The merged model: its classes, its images, and the images that both models had learned, which count twice."""
+    """The merged model: its classes, its images, and the images that both models had learned, which count twice. Also the
+    precisions of both, if they differ; the merged model has the first one.
+    """
 
     model: str
     classes: int
     images: int
     shared: int
+    precisions: NotRequired[list[str]]
 
 
 def new_model_like(folder: Path, *, base: str | None = None, runtime: Mapping[str, Any] | None = None) -> MGCLIP:
@@ -71,6 +74,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     check_place(to)
     model, other = (MGCLIP.from_pretrained(folder, base=base or None) for folder in (first, second))
     _check_names(first, model.class_names, second, other.class_names)
+    precisions = [model.settings.precision, other.settings.precision]
     shared = _shared_images(model, other)
     model.merge(other)
     assert model.solved is not None
@@ -83,6 +87,8 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
         "images": len(model.solved.learned),
         "shared": shared,
     }
+    if precisions[0] != precisions[1]:
+        report["precisions"] = [*precisions]
     with only_writer(to, wait=WAIT):
         note = {"what": what, "classes": list(model.class_names), "images": report["images"]}
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
@@ -121,4 +127,7 @@ def describe_merge(report: MergeReport) -> list[str]:
     lines = [f"{report['model']} knows {count(report['classes'], 'class', 'classes')} from {count(report['images'], 'image')}"]
     if report["shared"]:
         lines.append(f"learned by both models, so counted twice: {count(report['shared'], 'image')}")
+    if "precisions" in report:
+        one, two = report["precisions"]
+        lines.append(f"precision: {one} as in the first model; the second one has {two}, which may round features differently")
     return lines

@@ -1,8 +1,8 @@
-"""The note of a version that ``learn_folder`` writes: what was learned, and what it changed."""
+"""The note of a version that ``mgclip learn`` writes: what was learned, and what it changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import AdapterDecision, GapRecord, SkippedImage, checked
 from mgclip.method.decision import Decision, describe_decision
+from mgclip.words import count
 from mgclip.workflows.branches import BranchAccuracies
 
 
@@ -83,6 +84,13 @@ class LearnReport(LearnNote):
     model: str
     classes_in_all: int
     advice: list[str]
+
+
+def what_was_learned(new: Sequence[str], grown: Sequence[str]) -> str:
+    """What was done, in a few words, from the classes that are new and those that were known before."""
+    parts = [f"learned {count(len(new), 'class', 'classes')}"] if new or not grown else []
+    parts += [f"added images to {count(len(grown), 'class', 'classes')}"] if grown else []
+    return " and ".join(parts)
 
 
 def gap_moved(note: LearnNote) -> float | None:

@@ -73,11 +73,11 @@ def test_each_class_has_one_vote():
     features, labels = images([4, 4])
     phi, empty = fourier()(features), Sums.empty(WIDTH + 1)
     sums = empty.plus(phi, labels)
-    close(sums.matrix(), phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
+    close(sums.matrices()[0], phi.T @ phi / 4)  # equal counts: every image weighs one over the count of its class
     close(torch.cat([*sums.right_hand_side()], 1), torch.stack([phi[:4].mean(0), phi[4:].mean(0)], 1))
     single = phi[[0, 4]]
-    few = empty.plus(single, torch.tensor([0, 1])).matrix()
-    many = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).matrix()
+    few = empty.plus(single, torch.tensor([0, 1])).matrices()[0]
+    many = empty.plus(single[[0] * 10 + [1]], torch.tensor([0] * 10 + [1])).matrices()[0]
     close(many, few)
 
 
@@ -103,7 +103,7 @@ def test_images_that_are_all_alike_have_exactly_the_left_out_error_of_the_mean_i
     noise[torch.arange(size * count), labels] = 1
     noise[:, size:] = spread * (torch.eye(count, dtype=torch.float64) - 1 / count).repeat(size, 1)
     sums = Sums.empty(size + count).plus(noise, labels)
-    values, vectors = torch.linalg.eigh(sums.matrix())
+    values, vectors = torch.linalg.eigh(sums.matrices()[0])
     seen = values > 1e-12
     along = (vectors.T @ (sums.targets / sums.counts))[seen]
     for ridge in (0.01, 0.1, 1.0):
@@ -171,7 +171,7 @@ def test_the_scatter_of_forgotten_classes_weighs_as_before():
         own = phi[labels == label]
         scatter += (own - own.mean(0)).T @ (own - own.mean(0))
     means = left.targets / left.counts
-    close(left.matrix(), scatter / 64 + means @ means.T)
+    close(left.matrices()[0], scatter / 64 + means @ means.T)
     both = left.merged(left, [0])
     assert (both.counts.tolist(), both.forgotten) == ([8], 120)
 

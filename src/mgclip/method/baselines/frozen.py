@@ -23,7 +23,6 @@ from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
-from mgclip.method.model import described_classes
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import adapters_restored_on_failure, prepare
 from mgclip.method.preservation import LearnResult, preserve
@@ -33,6 +32,7 @@ from mgclip.method.training import OnStep
 from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
+from mgclip.words import described_classes
 
 STATE = "baseline.safetensors"
 BASELINE = "baseline"

@@ -77,7 +77,8 @@ class Method:
 
 def check_method(method: Method) -> None:
     """Raise ``ValueError`` or ``InputError`` if a method of another package cannot be used."""
-    Settings(**method.changes)
+    if Settings(**method.changes).jpeg_draft:
+        raise ValueError("jpeg_draft applies to all methods of a run, which share their images, so leave it out of changes")
     if method.replays and method.frozen:
         raise ValueError("replays applies to MG-CLIP's learner only, so leave it out or leave classifier out")
     if method.classifier is not None and not isinstance(method.classifier, str) and not _is_classifier(method.classifier):
