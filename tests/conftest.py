@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -77,3 +78,16 @@ def own_packages(tmp_path_factory, monkeypatch):
     monkeypatch.syspath_prepend(place)
     yield place
     own_packages.forget(place)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all tests of pages: a second one cannot be driven from the same process."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
+    binary = os.environ.get("MGCLIP_CHROMIUM") or shutil.which("chromium")
+    if not binary:
+        pytest.skip("Chromium is not installed: install it or set MGCLIP_CHROMIUM")
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

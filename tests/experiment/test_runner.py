@@ -13,6 +13,7 @@ from mgclip.errors import InputError
 from mgclip.experiment import open_run, run_folder, runner
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
 from mgclip.experiment.run_folder import check_same, read_recipe
+from mgclip.saving.checkpoints import TaskCheckpoints
 
 
 @pytest.fixture
@@ -62,6 +63,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small, tmp_path):
     run(small, tmp_path / "part", resume=True)
     for method in small.methods:
         assert read(tmp_path / "part", method) == read(tmp_path / "complete", method)
+
+
+def test_a_run_killed_before_its_last_checkpoint_is_removed_leaves_none(small, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    small = small.model_copy(update={"methods": ["mg-clip"]})
+    discard, tasks = TaskCheckpoints.discard, []
+
+    def killed(checkpoints):
+        tasks.append(checkpoints)
+        if len(tasks) == 3:
+            raise Killed
+        discard(checkpoints)
+
+    monkeypatch.setattr(TaskCheckpoints, "discard", killed)
+    with pytest.raises(Killed):
+        run(small, tmp_path / "run", checkpoint_every=1)
+    assert [*(tmp_path / "run" / "mg-clip").glob("*progress*")]
+    monkeypatch.undo()
+    run(small, tmp_path / "run", resume=True)
+    assert [*(tmp_path / "run" / "mg-clip").glob("*progress*")] == []
 
 
 def test_a_record_newer_than_the_checkpoint_is_replaced(small, tmp_path):

@@ -1,8 +1,5 @@
 """The report in a real browser: nothing runs, nothing is fetched, everything is readable in light, in dark and printed."""
 
-import os
-import shutil
-
 import pytest
 from made_runs import HOSTILE, evaluation, make_run
 from PIL import Image
@@ -16,18 +13,6 @@ LOOKS = {
     "print": {"media": "print", "color_scheme": "dark"},
 }
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    binary = os.environ.get("MGCLIP_CHROMIUM") or shutil.which("chromium")
-    if not binary:
-        pytest.skip("no chromium is installed, and MGCLIP_CHROMIUM does not name one")
-    with api.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

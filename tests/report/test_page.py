@@ -76,7 +76,7 @@ def test_published_results_stand_next_to_those_of_the_same_setting(tmp_path):
     summary = read_runs([run])[0].results[0].summary
     measured = [f"{100 * summary[key]:.2f}" for key in ("average", "last")]
     assert rows[0] == ["simplecil (arXiv 2305.19270)", "92.00", "86.90", *measured]
-    assert rows[1] == ["ranpac (with an adapter of the first task)", "93.70", "90.00", "–", "–"]
+    assert rows[1] == ["ranpac (with an adapter of the first task; its paper is not known)", "93.70", "90.00", "–", "–"]
     assert "Published results" not in page(tmp_path / "other", clip="openai/clip-vit-base-patch16")[1]
     assert "Published results" not in page(tmp_path / "half", initial_classes=50)[1]
 

@@ -137,6 +137,7 @@ def _run_method(
         done.append(record)
         callbacks.on_task(method, len(done), len(stream), record)
     if answers is None:  # the run was stopped after its last task
+        checkpoints.discard()  # perhaps before its checkpoint was removed
         _, answers = evaluate(learner, stream, stream[-1], images.tests, task_known=opened.recipe.task_known)
     if parallel.is_main():
         write_final(folder, stream, answers)

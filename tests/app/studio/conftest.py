@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from studio_pages import CHROMIUM, HOSTILE, LONG, WIDTHS, shows
+from studio_pages import HOSTILE, LONG, WIDTHS, shows
 from studio_server import studio
 
 from mgclip import MGCLIP, Settings
@@ -42,15 +42,6 @@ def address(place, icons):
     model.save_pretrained(place / "shop", note={"what": "learned 3 classes", "classes": names}, files={"held-out.json": held_out})
     with studio(place, "--max-mb", "2", "--max-images", "30") as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: extra dev")
-    with sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
