@@ -182,15 +182,9 @@ class MGCLIP(LearnedModel):
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         index = [place for place in indices_of(found, names) if place is not None]
         self.solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
-        result = ShardsResult(
-            len(self.task_sizes),
-            tuple(new),
-            tuple(self.class_names[place] for place in places if place is not None),
-            len(learned.images),
-            tuple(learned.skipped),
-            learned.known,
-            *learned.copies(),
-        )
+        grown = tuple(self.class_names[place] for place in places if place is not None)
+        left_out = tuple(learned.skipped), learned.known
+        result = ShardsResult(len(self.task_sizes), tuple(new), grown, len(learned.images), *left_out, *learned.copies())
         self.class_names, self.class_texts, self.task_sizes = names, texts, (*self.task_sizes, len(new))
         return result
 
