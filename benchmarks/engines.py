@@ -30,7 +30,8 @@ from mgclip.clip.compute import Compute, Precision
 from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
-from mgclip.export.onnx_file import export_onnx, quiet
+from mgclip.export.int8 import quantise
+from mgclip.export.onnx_file import export_onnx
 from mgclip.images import open_image
 from mgclip.stream.walk import is_image_name
 
@@ -76,11 +77,9 @@ def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[
 def onnx_engines(file: Path, folder: Path) -> dict[str, Encode]:
     """Onnxruntime in float32 and with 8-bit weights."""
     import onnxruntime
-    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = folder / "int8.onnx"
-    with quiet():
-        quantize_dynamic(file, small, ["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+    quantise(file, small)
 
     def engine(file: Path) -> Encode:
         options = onnxruntime.SessionOptions()

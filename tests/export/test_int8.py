@@ -58,7 +58,7 @@ def test_a_failed_conversion_leaves_a_complete_export(onnx, solved, tmp_path, mo
         Path(file).write_bytes(b"partial")
         raise RuntimeError("unsupported node.\nmore")
 
-    monkeypatch.setattr(int8, "_quantise", fail)
+    monkeypatch.setattr(int8, "quantise", fail)
     exported = export_folder(solved, tmp_path / "clip", onnx=True)
     assert exported.int8.failed == "unsupported node"
     assert ONNX in exported.files and INT8 not in exported.files

@@ -74,7 +74,7 @@ def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()
     shown: Sequence[Any] = images or sample_images(model, SAMPLES)
     shown = [shown[place] for place in np.linspace(0, len(shown) - 1, min(len(shown), MOST)).astype(int)]
     try:
-        _quantise(source, file)
+        quantise(source, file)
         sessions = _session(source), _session(file)
     except Exception as error:  # a CLIP of an unusual shape may not convert; the float32 file is complete without it
         _remove(file)
@@ -90,13 +90,17 @@ def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()
     return Int8(slow / fast, same, len(shown), not images, kept)
 
 
-def _quantise(source: Path, file: Path) -> None:
+def quantise(source: Path, file: Path) -> None:
+    """Convert an ONNX file to 8-bit weights."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     large = source.with_name(f"{source.name}.data").exists()
     kinds = ["MatMul", "Gemm"]
+    graph = onnx.load(source)
+    del graph.graph.value_info[:]  # older versions of onnxruntime transpose weights, but not the shapes that are stored here
     with quiet():
-        quantize_dynamic(source, file, kinds, weight_type=QuantType.QInt8, use_external_data_format=large)
+        quantize_dynamic(graph, file, kinds, weight_type=QuantType.QInt8, use_external_data_format=large)
 
 
 def _remove(file: Path) -> None:
