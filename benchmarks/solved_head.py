@@ -8,7 +8,7 @@ The second command draws what the first one measured:
 - unknown: half of the classes are learned. How well does each score separate test images of these from those of the others? Area
   under the ROC curve.
 - unequal: half of the classes have 4 images, the others 100. Accuracy over all, and over the small ones.
-- few: accuracy and expected calibration error with N images a class, and the accuracy of an RBF SVM trained on all images at once.
+- few: accuracy and expected calibration error with N images per class, and the accuracy of an RBF SVM trained on all images at once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
         print(json.dumps({"seed": seed, "unequal": unequal(*stream, order=order, seed=seed)}), flush=True)
         for count in args.images:
             found = few(*stream, order=order, seed=seed, count=count)
-            print(json.dumps({"seed": seed, "images a class": count, **found}), flush=True)
+            print(json.dumps({"seed": seed, "images per class": count, **found}), flush=True)
 
 
 def learned(train: PreparedImages, labels: NDArray[Any], names: Sequence[str], counts: Mapping[int, int], seed: int) -> MGCLIP:
@@ -93,7 +93,7 @@ def unequal(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order
 
 
 def few(train: Any, labels: Any, names: Any, test: Any, truth: Any, *, order: Any, seed: int, count: int) -> dict[str, Any]:
-    """Accuracy and calibration with some images a class, and an RBF SVM on the same features with the same kernel width."""
+    """Accuracy and calibration with some images per class, and an RBF SVM on the same features with the same kernel width."""
     model = learned(train, labels, names, dict.fromkeys(order.tolist(), count), seed)
     found = model.classify(test)
     right = answers(found, names) == truth

@@ -1,4 +1,4 @@
-"""Draw the measurements of solved_head.py: accuracy over images a class, calibration, and the ROC curves of unknown classes.
+"""Draw the measurements of solved_head.py: accuracy over images per class, calibration, and the ROC curves of unknown classes.
 
 python benchmarks/solved_head_figures.py solved-head.jsonl docs
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[dict[str, Any]]
 CALIBRATED = (1, 4, 20, 100)
-"""Numbers of images a class for which the calibration is drawn, if they were measured."""
+"""Numbers of images per class for which the calibration is drawn, if they were measured."""
 FEWEST = 10
 """The fewest answers in a bin of confidence, over all seeds, for which it has a point."""
 
@@ -45,11 +45,11 @@ def main() -> None:
 
 def paint_few(axes: Axes, rows: Rows) -> None:
     """Accuracy over the images of a class, mean and standard deviation over the seeds."""
-    counts = sorted({row["images a class"] for row in rows})
+    counts = sorted({row["images per class"] for row in rows})
     named = {"accuracy": "mg-clip-analytic", "svm": "RBF SVM on all images at once", "text": "texts alone (zero-shot)"}
     for number, (key, name) in enumerate(named.items()):
         found = {
-            count: [100 * row[key] for row in rows if row["images a class"] == count]
+            count: [100 * row[key] for row in rows if row["images per class"] == count]
             for count in counts
             if count > 1 or key != "svm"
         }
@@ -57,7 +57,7 @@ def paint_few(axes: Axes, rows: Rows) -> None:
         mean, spread = (np.array([measure(values) for values in found.values()]) for measure in (np.mean, _deviation))
         axes.plot(list(found), mean, style, color=colour, label=name)
         axes.fill_between(list(found), mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
-    axes.set(xscale="log", xlabel="images a class", ylabel="accuracy, %")
+    axes.set(xscale="log", xlabel="images per class", ylabel="accuracy, %")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
 
@@ -66,14 +66,14 @@ def paint_calibration(axes: Axes, rows: Rows) -> None:
     """Accuracy over confidence, in ten bins over the answers of all seeds, without nearly empty ones. A perfect model is the diagonal."""
     axes.plot([0, 100], [0, 100], linestyle=DASHED, color="#000000", linewidth=1, label="perfect")
     for number, count in enumerate(CALIBRATED):
-        bins = np.array([row["bins"] for row in rows if row["images a class"] == count], dtype=float)  # [seeds, bins, 3]
+        bins = np.array([row["bins"] for row in rows if row["images per class"] == count], dtype=float)  # [seeds, bins, 3]
         if not len(bins):
             continue
         weight = bins[..., 2]
         seen = weight.sum(0) >= FEWEST
         points = [100 * (np.nan_to_num(bins[..., part]) * weight).sum(0)[seen] / weight.sum(0)[seen] for part in (0, 1)]
         style, colour = curve_style(number)
-        axes.plot(*points, style, color=colour, label="1 image a class" if count == 1 else f"{count} images a class")
+        axes.plot(*points, style, color=colour, label="1 image per class" if count == 1 else f"{count} images per class")
     axes.set(xlabel="confidence, %", ylabel="right answers, %", xlim=(0, 101), ylim=(0, 101))
 
 

@@ -111,6 +111,7 @@ def test_a_lazy_sequence_is_not_read_before_it_is_needed():
         (np.zeros(7, np.uint8), r"found an array of shape \(7,\)"),
         (np.zeros((2, 2, 2, 2, 2), np.uint8), r"found an array of shape \(2, 2, 2, 2, 2\)"),
         (np.zeros((3, 28, 28), np.uint8), r"may be one image with its channels first, or 3 grey images"),
+        (np.asarray(Image.new("LA", (9, 7))), r"shape \(7, 9, 2\) is probably a grey image with transparency"),
         ("a.png\nb.png\n", r"found one text of 3 lines: give text\.splitlines\(\)"),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), "found a table of 2 columns: choose the column of the images"),
         (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*without normalising them"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mgclip import images
+from mgclip import image_formats
 from mgclip.errors import InputError
 from mgclip.images import open_image, thread_count
 from mgclip.stream import walk
@@ -89,7 +89,7 @@ def test_damaged_files_are_refused_by_name(tmp_path, picture, name, damage):
     ],
 )
 def test_an_image_that_needs_a_plugin_names_it(tmp_path, monkeypatch, brands, sentence):
-    monkeypatch.setattr(images, "formats", lambda: ("JPEG", "PNG"))  # a Pillow without AVIF and without plugins
+    monkeypatch.setattr(image_formats, "formats", lambda: ("JPEG", "PNG"))  # a Pillow without AVIF and without plugins
     (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(100))
     with pytest.raises(InputError) as error:
         open_image(tmp_path / "phone.jpg")
@@ -99,9 +99,8 @@ def test_an_image_that_needs_a_plugin_names_it(tmp_path, monkeypatch, brands, se
 
 
 def test_class_folders_of_phone_images_name_the_plugin_too(tmp_path, monkeypatch, picture):
-    for module in (images, walk):
-        monkeypatch.setattr(module, "file_extensions", lambda: frozenset((".jpg", ".png")))
-    monkeypatch.setattr(images, "formats", lambda: ("JPEG", "PNG"))
+    monkeypatch.setattr(walk, "file_extensions", lambda: frozenset((".jpg", ".png")))
+    monkeypatch.setattr(image_formats, "formats", lambda: ("JPEG", "PNG"))
     for name in ("hat/a.png", "hat/b.HEIC", "hat/notes.txt", "coat/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(tmp_path / "x.png")
@@ -116,7 +115,7 @@ def test_class_folders_of_phone_images_name_the_plugin_too(tmp_path, monkeypatch
 
 
 def test_avif_is_read_if_pillow_reads_it(tmp_path, picture):
-    if "AVIF" not in images.formats():
+    if "AVIF" not in image_formats.formats():
         pytest.skip("this Pillow reads no AVIF")
     Image.fromarray(picture).save(tmp_path / "x.avif", quality=95)
     assert difference(tmp_path / "x.avif", picture) <= 40

@@ -129,6 +129,11 @@ def _split(array: NDArray[Any], *, channels_first: bool) -> Any:
                 f"An array of shape {array.shape} may be one image with its channels first, or {array.shape[0]} grey images: "
                 "give a list of arrays (h, w) or (h, w, 3)."
             )
+        if array.shape[2] == 2:
+            raise InputError(
+                f"An array of shape {array.shape} is probably a grey image with transparency: give the Pillow image, or "
+                "an array of its mode RGBA."
+            )
         return array
     if array.ndim == 2:
         return array[None]

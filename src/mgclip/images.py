@@ -1,18 +1,15 @@
-"""Read image files from any source: the supported formats, the largest size, and which files cannot be read."""
+"""Read image files from any source: the largest size, and which files cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError, first_line
+from mgclip.image_formats import formats, needed_plugin
 from mgclip.rgb import displayed, silence_exif_warnings
-
-FORMATS = "JPEG PNG AVIF HEIF BMP DIB GIF ICO JPEG2000 MPO PCX PPM SGI TGA TIFF WEBP"
-"""Formats of pictures, in the order in which they are tried. Formats whose readers start other programs are not among them."""
-
-PLUGINS = {"HEIF": "'mg-clip[heic]'", "AVIF": "pillow-avif-plugin"}
-"""Formats of phones that Pillow may need a plugin for, and what to install with pip."""
-
-PHONE_EXTENSIONS = {".heic": "HEIF", ".heif": "HEIF", ".avif": "AVIF"}
-"""Their file extensions."""
-
-NAMES_OF_FORMATS = {"HEIF": "HEIC", "AVIF": "AVIF"}
-"""What people call them."""
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -46,30 +32,6 @@ THREADS = "MGCLIP_THREADS"
 
 CHUNK = 64
 """Images that a thread opens before it reports."""
-
-
-@lru_cache(maxsize=1)
-def formats() -> tuple[str, ...]:
-    """The formats of ``FORMATS`` that the installed Pillow reads, with its plugins."""
-    Image.init()
-    if "HEIF" not in Image.OPEN and find_spec("pillow_heif"):
-        importlib.import_module("pillow_heif").register_heif_opener()
-    if "AVIF" not in Image.OPEN and find_spec("pillow_avif"):
-        importlib.import_module("pillow_avif")
-    return tuple(name for name in FORMATS.split() if name in Image.OPEN)
-
-
-@lru_cache(maxsize=1)
-def file_extensions() -> frozenset[str]:
-    """The file extensions of these formats, with the dot, in lower case."""
-    read = {*formats(), "MPO"}  # Pillow opens MPO, two pictures in one file, as JPEG and does not list it as a format
-    return frozenset(extension for extension, kind in Image.registered_extensions().items() if kind in read)
-
-
-def missing_plugin(extensions: Iterable[str]) -> str:
-    """What to install to read images with these extensions, in a few words; empty if no plugin is missing."""
-    kinds = {PHONE_EXTENSIONS.get(extension.lower(), "") for extension in extensions} - {"", *formats()}
-    return ", ".join(f"`pip install {PLUGINS[kind]}` to read {NAMES_OF_FORMATS[kind]} images" for kind in sorted(kinds))
 
 
 def thread_count() -> int:
@@ -176,23 +138,7 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
     except Exception as error:  # decoders of damaged files raise a dozen types
         if _is_system_error(error):
             raise
-        raise UnreadableImage(name, _needs_plugin(source) or _reason(error)) from None
-
-
-def _needs_plugin(source: Any) -> str:
-    """Why an image of a phone cannot be read, if Pillow needs a plugin for it; otherwise empty."""
-    try:
-        with contextlib.nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as stream:
-            stream.seek(0)
-            start = stream.read(32)
-    except (OSError, ValueError):
-        return ""
-    brands = {start[i : i + 4] for i in range(8, 32, 4)} if start[4:8] == b"ftyp" else set()
-    kind = "AVIF" if brands & {b"avif", b"avis"} else "HEIF" if brands & {b"heic", b"heix", b"hevc", b"mif1"} else ""
-    if not kind or kind in formats():
-        return ""
-    what = "a HEIC" if kind == "HEIF" else "an AVIF"
-    return f"it is {what} image: run `pip install {PLUGINS[kind]}` to read it, or save it as JPEG"
+        raise UnreadableImage(name, needed_plugin(source) or _reason(error)) from None
 
 
 def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:

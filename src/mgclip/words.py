@@ -13,6 +13,11 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def were(number: int) -> str:
+    """The verb of so many things in the past."""
+    return "was" if number == 1 else "were"
+
+
 def duration(seconds: float) -> str:
     """A time in seconds, minutes or hours: ``12 s``, ``3 min``, ``1.6 h``."""
     if seconds < 90:

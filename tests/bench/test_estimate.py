@@ -6,6 +6,7 @@ from mgclip.bench.estimate import MACHINES, adapter_count, estimate
 from mgclip.bench.flops import image_flops
 from mgclip.bench.shapes import make_config
 from mgclip.bench.stream import Stream
+from mgclip.method import stored_texts
 
 
 def test_estimates_follow_the_work():
@@ -19,4 +20,13 @@ def test_estimates_follow_the_work():
     assert 0 < eight["communication"] < 0.05 * eight["total"]
     images = stream.tasks * stream.images
     assert float32["features"] == pytest.approx(images * image_flops(config, training=False) / 14e12)
-    assert float32["model_bytes"] == 4 * (491_520 + 1000 * 512)
+
+
+def test_the_saved_model_has_the_text_features_of_many_classes_too():
+    config = make_config("vit-b-16")
+
+    def saved(classes):
+        return estimate(config, Stream(1, classes, 1, 1, 1), MACHINES[0], adapter_numbers=491_520)["model_bytes"]
+
+    assert saved(stored_texts.MANY - 1) == 4 * (491_520 + 999 * 512)
+    assert saved(stored_texts.MANY) == 4 * (491_520 + 2 * 1000 * 512)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.export import int8
+from mgclip.export import folder, int8
 from mgclip.export.folder import INT8, ONNX, export_folder
 
 
@@ -64,7 +64,8 @@ def test_a_failed_conversion_leaves_a_complete_export(onnx, solved, tmp_path, mo
     assert ONNX in exported.files and INT8 not in exported.files
 
 
-def test_an_unreadable_image_is_named_and_nothing_is_written(onnx, solved, tmp_path):
+def test_an_unreadable_image_is_named_before_any_work(onnx, solved, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "write_clip", lambda *given: pytest.fail("the export has begun"))
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"a\.png"):
         export_folder(solved, tmp_path / "clip", onnx=True, images=[tmp_path / "a.png"])

@@ -6,6 +6,7 @@ import http.server
 import io
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,29 @@ def test_class_numbers_need_a_list_of_names(tmp_path):
         read(Shard(str(write_tar(other / "b.tar", members(IMAGES[:1], ["3"])))))
 
 
+@pytest.mark.parametrize("value", [{"name": "owl"}, ["owl"], 1.5, True])
+def test_a_class_that_is_neither_a_text_nor_a_whole_number_is_refused(tmp_path, value):
+    shard = write_tar(tmp_path / "a.tar", [("7.png", png(IMAGES[0])), ("7.json", {"label": value})])
+    with pytest.raises(InputError, match=r"The class of the image 7\.png in .*a\.tar is .*: expected a text or a whole number"):
+        read(Shard(str(shard)))
+
+
+def test_a_negative_class_number_is_no_name(tmp_path):
+    shard = write_tar(tmp_path / "a.tar", members(IMAGES[:1], ["-1"]))
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
+    with pytest.raises(InputError, match=r"has the class number -1, which is not among the 3"):
+        read(Shard(str(shard)))
+
+
+def test_an_empty_line_in_the_list_of_names_does_not_shift_the_numbers(tmp_path):
+    shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES[:1], ["0"]))))
+    (tmp_path / "classes.txt").write_text("cat\n\nowl\n")
+    with pytest.raises(InputError, match=r"Line 2 of classes\.txt next to the shards is empty"):
+        read(shard)
+    (tmp_path / "classes.txt").write_text("\ufeffcat\r\nowl\r\n\r\n", encoding="utf-8")  # as editors on Windows write it
+    assert read(shard) == [("cat", 0)]
+
+
 def test_other_members_are_ignored_and_an_image_without_a_class_is_named(tmp_path):
     extra = [("readme.md", "hello"), ("9.png", png(IMAGES[0])), (".hidden.png", b"")]
     with pytest.raises(InputError, match=r"9\.png in .*a\.tar has no class: expected a member \.cls, \.json or \.txt"):
@@ -84,6 +108,33 @@ def test_a_parquet_file_has_texts_or_class_labels(tmp_path):
     assert read(Shard(str(named), "species")) == EXPECTED
     with pytest.raises(InputError, match=r"c\.parquet has no column 'kind'; it has image, label, species"):
         read(Shard(str(named), "kind"))
+
+
+def test_a_column_called_name_is_not_the_class_if_there_are_class_labels(tmp_path):
+    files = [f"{number}.png" for number in range(len(IMAGES))]
+    both = write_parquet(tmp_path / "a.parquet", IMAGES, [1, 2, 1, 0], ["owl", "cat", "dog"], name=files)
+    assert read(Shard(str(both))) == EXPECTED
+    named = write_parquet(tmp_path / "b.parquet", IMAGES, [0, 0, 0, 0], ["animal"], class_name=LABELS)
+    assert read(Shard(str(named))) == EXPECTED
+
+
+def test_columns_of_lists_and_structures_are_no_classes_and_no_images(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stored = [{"bytes": png(image), "path": None} for image in IMAGES[:1]]
+    pq.write_table(pa.table({"image": stored, "label": [["cat"]], "tags": [{"a": "cat"}]}), tmp_path / "a.parquet")
+    for label in ("label", "tags"):
+        with pytest.raises(
+            InputError, match=rf"The column '{label}' of the shard .*a\.parquet has no class names: expected texts"
+        ):
+            read(Shard(str(tmp_path / "a.parquet"), label))
+    pq.write_table(pa.table({"image": [["a"]], "label": ["cat"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"must have one column of images; found 0 among .*: give it the type Image"):
+        read(Shard(str(tmp_path / "b.parquet")))
+    pq.write_table(pa.table({"image": stored, "mask": stored, "label": ["cat"]}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"found 2 among the columns image, mask: remove the others"):
+        read(Shard(str(tmp_path / "c.parquet")))
 
 
 def test_a_parquet_file_without_the_columns_is_refused(tmp_path):
@@ -171,6 +222,31 @@ def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
         [f"{other}/train/0.tar"],
         [f"{other}/val/0.tar"],
     ]
+
+
+@pytest.mark.parametrize(
+    "place", ["training", "./training", "training/", ".//training/.", "training/*.tar", "training/{0..1}*.tar"]
+)
+def test_the_name_of_the_place_says_nothing_about_the_part_however_it_is_written(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    Path("training").mkdir()
+    names = ("0-a.tar", "1-b.tar") if "{" in place else ("train-0.tar", "val-0.tar")
+    for name in names:
+        Path("training", name).touch()
+    parts = [[Path(shard.name).name for shard in part] for part in find_shards(place)]
+    assert parts == ([[*names], []] if "{" in place else [["train-0.tar"], ["val-0.tar"]])
+
+
+@pytest.mark.parametrize("pattern", ["data/*/*.tar", "data/**/*.tar", "./data/*/{0..1}.tar", "memory://data/*/*.tar"])
+def test_the_folders_that_a_pattern_matches_are_parts(tmp_path, monkeypatch, pattern):
+    import fsspec
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/train/0.tar", "data/val/0.tar"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).touch()
+        fsspec.filesystem("memory").pipe(f"/{name}", b"")
+    assert [[Path(shard.name).parent.name for shard in part] for part in find_shards(pattern)] == [["train"], ["val"]]
 
 
 def test_an_archive_next_to_images_is_not_a_data_set(tmp_path):

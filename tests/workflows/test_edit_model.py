@@ -44,7 +44,7 @@ def test_forget_refuses_images_that_are_not_all_of_the_class(mgclip, place, icon
     before = (place / "shop" / "mgclip.json").read_bytes()
     code, _, err = mgclip("forget", "shop", b, "--images", f"march/{a}")
     assert code == 2
-    assert "(5 were learned, 0 are given)" in err
+    assert "(learned: 5, given: 0)" in err
     assert (place / "shop" / "mgclip.json").read_bytes() == before
 
 

@@ -102,6 +102,7 @@ def test_a_branch_that_is_better_alone_is_recommended(learned):
         in (better_alone(learned, {**few, "head": 0.6}, "shop"))
     )
     assert "`mgclip set shop branches=text`" in better_alone(learned, {**few, "text": 0.7, "head": 0.6}, "shop")
+    assert "`mgclip set 'my shop' branches=image`" in better_alone(learned, {**few, "head": 0.6}, "my shop")
     assert better_alone(learned, {**few, "head": 0.51}, "shop") is None, "one image more may be chance"
     assert better_alone(learned, {**few, "head": None, "text": None}, "shop") is None
 

@@ -1,6 +1,7 @@
 """Known classes grow: what is learned, left out, held out and reported, for solved and for trained heads."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -60,8 +61,16 @@ def test_nothing_new_changes_nothing(mgclip, months):
     before = (months / "shop" / "mgclip.json").read_bytes()
     code, _, err = mgclip("learn", months / "march", "--model", months / "shop")
     assert code == 2
-    assert "There is no new image: 12 images of known classes were learned before or are held out." in err
+    assert "There is no new image: 12 images of known classes were learned before, or held out." in err
     assert (months / "shop" / "mgclip.json").read_bytes() == before
+
+
+def test_a_single_image_is_in_the_singular(mgclip, months, icons, tiny_clip, tmp_path):
+    picture = next((months / "march").rglob("*.png"))
+    (tmp_path / "one" / picture.parent.name).mkdir(parents=True)
+    shutil.copy(picture, tmp_path / "one" / picture.parent.name)
+    code, _, err = mgclip("learn", tmp_path / "one", "--model", months / "shop")
+    assert (code, "There is no new image: 1 image of known classes was learned before" in err) == (2, True)
 
 
 def test_held_out_images_stay_held_out_wherever_they_are(mgclip, months, icons, tiny_clip):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -154,5 +155,5 @@ def forget_command(
         out.print("What the adapters learned from its images cannot be removed.")
     out.print(
         f"Other versions ({', '.join(map(str, done.versions))}) may still contain it; "
-        f"to delete them: `mgclip history {model} --keep 1`"
+        f"to delete them: `mgclip history {shlex.quote(str(model))} --keep 1`"
     )

@@ -8,6 +8,7 @@ from typing import Any
 from mgclip.bench.flops import image_flops, text_flops
 from mgclip.bench.stream import Stream, steps
 from mgclip.clip.family import FAMILIES, feature_dim
+from mgclip.method.stored_texts import MANY
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
     sent = 2 * (machine.processors - 1) / machine.processors * 4 * adapter_numbers * training_steps * stream.tasks
     communication = sent / machine.link if machine.link else 0.0
     text_features = 4.0 * classes * feature_dim(config)
+    stored = 2 if classes >= MANY else 1  # the head has the shape of the text features, which many classes store too
     return {
         "training": training,
         "features": features,
         "evaluation": evaluation,
         "communication": communication,
         "total": training + features + evaluation + communication,
-        "model_bytes": 4.0 * adapter_numbers + text_features,  # the head has the shape of the text features
+        "model_bytes": 4.0 * adapter_numbers + stored * text_features,
         "class_texts_bytes": text_features,
         # Two operations for each number of the texts and of the head are four: as many as a number has bytes.
         "classify_share": text_features / encode,

@@ -7,6 +7,7 @@ OpenCLIP checkpoint, whose tensors have the same names. The activation and the n
 from __future__ import annotations
 
 import gzip
+import pickle
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -136,7 +137,10 @@ def _read_torch(file: Path) -> Any:
     if is_torchscript(file):
         return _read_archive(file)
     check_archive(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # PyTorch's message recommends to load the file unsafely
+        raise ValueError("it is damaged, or contains something other than tensors") from None
 
 
 def _read_archive(file: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mgclip.export.card import CardEvaluation, CardNote, model_card
 from mgclip.export.deviation import check_export
-from mgclip.export.int8 import Int8, add_int8
+from mgclip.export.int8 import Int8, add_int8, compared
 from mgclip.export.merged import check_learned, write_clip
 from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import check_onnx, export_onnx
@@ -59,12 +59,14 @@ def export_folder(
         The files, and the deviations measured after writing.
 
     Raises:
-        InputError: If the model has learned no class, ``folder`` is in use, or the ``onnx`` extra is not installed.
+        InputError: If the model has learned no class, ``folder`` is in use, the ``onnx`` extra is not installed, or one of
+            ``images`` cannot be read.
         MGCLIPError: If the export deviates from the model by more than 1e-4.
     """
     check_learned(model)
     if onnx:
         check_onnx()
+        images = compared(images)
     with atomic_folder(folder) as target:
         write_clip(model, target)
         deviation = check_export(model, target)

@@ -14,7 +14,7 @@ import numpy as np
 from mgclip.errors import first_line
 from mgclip.export.deviation import pixel_values, sample_images
 from mgclip.export.onnx_file import quiet
-from mgclip.images import to_rgb
+from mgclip.images import find_unreadable_images, to_rgb
 from mgclip.method.learner import MGCLIP
 
 FASTER = 1.5
@@ -59,6 +59,14 @@ class Int8:
         return f"The ONNX file with 8-bit weights is {self.speedup:.1f} times as fast and {same}."
 
 
+def compared(images: Sequence[Any]) -> list[Any]:
+    """The images to compare answers on: all, or an evenly spread part of many. Raises ``InputError`` if one cannot be read."""
+    part = [images[place] for place in np.linspace(0, len(images) - 1, min(len(images), MOST)).astype(int)]
+    for place in find_unreadable_images(part):
+        to_rgb(part[place])
+    return part
+
+
 def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()) -> Int8:
     """Convert an ONNX file to 8-bit weights, and measure the result on the processor of this machine.
 
@@ -66,13 +74,12 @@ def add_int8(model: MGCLIP, source: Path, file: Path, images: Sequence[Any] = ()
         model: The model of the file.
         source: The float32 file.
         file: The file to create.
-        images: Images to compare answers on; without them, they are generated.
+        images: Images to compare answers on, as ``compared`` returns them; without them, they are generated.
 
     Returns:
         What was measured. The file is removed unless it is at least ``FASTER`` times faster and gives ``SAME`` of the answers.
     """
     shown: Sequence[Any] = images or sample_images(model, SAMPLES)
-    shown = [shown[place] for place in np.linspace(0, len(shown) - 1, min(len(shown), MOST)).astype(int)]
     try:
         quantise(source, file)
         sessions = _session(source), _session(file)

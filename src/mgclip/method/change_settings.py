@@ -12,7 +12,7 @@ from mgclip.method.baselines.table import without_effect
 from mgclip.method.model_files import ModelState
 from mgclip.method.settings import RUNTIME_SETTINGS, Settings
 from mgclip.method.solved_head import LogitsOver
-from mgclip.words import count
+from mgclip.words import count, were
 
 CHANGEABLE = ("branches", "vision_weight", "text_weight", "fusion", "unknown_below", "precision", *sorted(RUNTIME_SETTINGS))
 """The settings that need no training."""
@@ -65,6 +65,6 @@ def _check_head(learned: ModelState) -> None:
     """Check that the head has a row for every class: a model that predicts from texts does not compute them."""
     if missing := int((learned.head == 0).all(1).sum()):
         raise InputError(
-            f"{count(missing, 'class', 'classes')} of this model {'was' if missing == 1 else 'were'} learned with branches=text, "
+            f"{count(missing, 'class', 'classes')} of this model {were(missing)} learned with branches=text, "
             "so the head does not know them: keep branches=text, or learn a new model."
         )

@@ -209,7 +209,7 @@ def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -
     own = head.learned.take(head.learned.labels == label).marks.sort().values
     if not torch.equal(own.cpu(), images.marks.sort().values.cpu()):
         raise InputError(
-            f"These are not the images from which {name!r} was learned ({len(own)} were learned, {len(images)} are given): "
+            f"These are not the images from which {name!r} was learned (learned: {len(own)}, given: {len(images)}): "
             "give exactly those, or none."
         )
 

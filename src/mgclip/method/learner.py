@@ -27,7 +27,7 @@ from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.names import check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.words import count
+from mgclip.words import count, were
 
 
 class MGCLIP(LearnedModel):
@@ -173,7 +173,8 @@ class MGCLIP(LearnedModel):
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
         if not len(learned.images):
-            raise NoNewImage(f"There is no new image in the shards: {count(learned.known, 'image')} were learned before.")
+            known = f"{count(learned.known, 'image')} {were(learned.known)}"
+            raise NoNewImage(f"There is no new image in the shards: {known} learned before.")
         places = indices_of(found, self.class_names)
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)

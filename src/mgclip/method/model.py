@@ -222,8 +222,11 @@ class LearnedModel:
     def merge(self, other: LearnedModel) -> None:
         """Add what another model of the same CLIP has learned, as if this one had learned its images too.
 
-        Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads.
+        Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads, or if
+        both are this one.
         """
+        if other is self:
+            raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")
         if other.backbone.fingerprint != self.backbone.fingerprint:
             raise InputError(
                 "The models have different CLIPs, so they cannot be merged: start the second one with --like and the first one."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.images import missing_plugin
+from mgclip.image_formats import missing_plugin
 from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in

@@ -15,6 +15,9 @@ LABELS = ("class_name", "class", "label_name", "label", "category", "name", "cls
 IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
 """Columns of bytes that hold the image, if none has the type of images."""
 
+TEXTS = ("string", "large_string")
+"""Types of columns of text."""
+
 ROWS = 256
 """Rows read at a time."""
 
@@ -126,32 +129,45 @@ def _image_column(features: Any, shard: str) -> str:
     found: list[str]
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     found = found or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
-    found = found or [name for name in IMAGES if name in features and features[name].dtype in ("binary", "large_binary")]
+    found = found or [name for name in IMAGES if _dtype(features.get(name)) in ("binary", "large_binary")]
     if len(found) != 1:
+        what = "remove the others" if found else "give it the type Image"
         columns = listed(found or [*features])
         raise InputError(
-            f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}: give one column "
-            "the type Image."
+            f"The shard {shard} must have one column of images; found {len(found)} among the columns {columns}: {what}."
         )
     return found[0]
 
 
 def _label_column(features: Any, shard: str, label: str) -> str:
-    """The column of the classes: the one given, one of texts with a usual name, or the only one of the type ClassLabel."""
+    """The column of the classes: the one given, one of texts with a usual name, or the only one of the type ClassLabel.
+
+    A column of texts called *name* is the last choice, because it may be the name of each image.
+    """
     import datasets
 
     if label:
         if label not in features:
             raise InputError(f"The shard {shard} has no column {label!r}; it has {listed([*features])}: choose one with --label.")
-        found = [label]
-    else:
-        found = [name for name in LABELS if getattr(features.get(name), "dtype", "") in ("string", "large_string")][:1]
-        found = found or [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if len(found) == 1 and (isinstance(features[found[0]], datasets.ClassLabel) or "string" in features[found[0]].dtype):
+        if not (isinstance(features[label], datasets.ClassLabel) or _dtype(features[label]) in TEXTS):
+            raise InputError(
+                f"The column {label!r} of the shard {shard} has no class names: expected texts, or numbers of the type "
+                "ClassLabel."
+            )
+        return label
+    texts = [name for name in LABELS if _dtype(features.get(name)) in TEXTS]
+    numbers = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    found = [name for name in texts if name != "name"][:1] or numbers or texts
+    if len(found) == 1:
         return found[0]
-    if len(found) > 1:
+    if found:
         raise InputError(f"The shard {shard} has several columns of classes ({listed(found)}): choose one with --label.")
     raise InputError(
         f"The shard {shard} has no column of class names among {listed([*features])}: expected texts, or numbers of the type "
         "ClassLabel; --label names the column."
     )
+
+
+def _dtype(feature: Any) -> str:
+    """The type of a column; empty for lists and structures."""
+    return str(getattr(feature, "dtype", ""))

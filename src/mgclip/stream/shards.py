@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from mgclip.errors import InputError, first_line
@@ -171,8 +172,13 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _part(name: str, place: str) -> str:
-    """Which part of a data set a shard belongs to, by the beginning of its name or of a folder below the place."""
-    below = name.removeprefix(place).strip("/").split("/") if not glob.has_magic(place) else [name.split("/")[-1]]
+    """Which part of a data set a shard belongs to, by the beginning of its name or of a folder below the place; for a pattern,
+    below its fixed beginning.
+    """
+    path, above = PurePath(name), PurePath(place)  # both are written in one way, without ./ and double slashes
+    if not Path(place).exists():
+        above = PurePath(*takewhile(lambda part: not (glob.has_magic(part) or RANGE.search(part)), above.parts))
+    below = path.relative_to(above).parts if path.is_relative_to(above) else path.parts[-1:]
     words = {fold(re.split(r"[-_.\d]", word)[0]) for word in below}
     if words & {*TRAIN_NAMES}:
         return "train"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
-from mgclip.images import file_extensions
+from mgclip.image_formats import file_extensions
 from mgclip.stream.parquet_shards import LABELS
 
 CLASSES = ("classes.txt", "classnames.txt")
@@ -124,10 +124,15 @@ def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, st
     if len(images) > 1:
         raise InputError(f"{images[0]} and {images[1]} in {shard} are two images with the same name: give each its own name.")
     value = _label({name.partition(".")[2].rpartition("/")[2].lower(): data for name, data in members.items()}, label)
-    if value is None or not str(value).strip():
+    if value is None or value == "":
         wanted = f"{label!r} as a member or a key of a JSON member" if label else "a member .cls, .json or .txt with the class"
         raise InputError(f"The image {images[0]} in {shard} has no class: expected {wanted}; --label names another one.")
-    return members[images[0]], _class_name(str(value).strip(), shard, images[0]), images[0]
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InputError(
+            f"The class of the image {images[0]} in {shard} is {json.dumps(value)[:80]}: expected a text or a whole number; "
+            "--label names another key."
+        )
+    return members[images[0]], _class_name(str(value), shard, images[0]), images[0]
 
 
 def _label(members: dict[str, Any], label: str) -> Any:
@@ -135,21 +140,22 @@ def _label(members: dict[str, Any], label: str) -> Any:
     about = json.loads(members["json"]) if "json" in members else {}
     about = about if isinstance(about, dict) else {}
     if label:
-        return members[label].decode() if label in members else about.get(label)
-    if "cls" in members:
-        return members["cls"].decode()
-    key = next((key for key in LABELS if key in about), None)
-    if key is not None:
-        return about[key]
-    return members["txt"].decode() if "txt" in members else None
+        found = members[label].decode() if label in members else about.get(label)
+    elif "cls" in members:
+        found = members["cls"].decode()
+    elif key := next((key for key in LABELS if key in about), ""):
+        found = about[key]
+    else:
+        found = members["txt"].decode() if "txt" in members else None
+    return found.strip() if isinstance(found, str) else found
 
 
 def _class_name(value: str, shard: str, image: str) -> str:
     """The class with this name, or with this number in the list next to the shard."""
-    names = _class_list(shard.rpartition("/")[0])
-    if not value.isdecimal():
+    if not value.removeprefix("-").isdecimal():
         return value
-    if int(value) < len(names):
+    names = _class_list(shard.rpartition("/")[0])
+    if 0 <= int(value) < len(names):
         return names[int(value)]
     expected = f"which is not among the {len(names)} of {CLASSES[0]}" if names else "and there is no list of names"
     raise InputError(
@@ -160,13 +166,18 @@ def _class_name(value: str, shard: str, image: str) -> str:
 
 @lru_cache(maxsize=16)
 def _class_list(folder: str) -> list[str]:
-    """The class names listed in a folder of shards; none without a list."""
+    """The class names listed in a folder of shards; none without a list. Raises ``InputError`` for an empty line in it."""
     import fsspec
 
     for file in CLASSES:
         try:
-            with fsspec.open(f"{folder}/{file}" if folder else file, "rt", encoding="utf-8") as opened:
-                return [line.strip() for line in opened.read().splitlines() if line.strip()]
+            with fsspec.open(f"{folder}/{file}" if folder else file, "rt", encoding="utf-8-sig") as opened:
+                names = [line.strip() for line in opened.read().rstrip().splitlines()]
         except (OSError, ValueError):
             continue
+        if "" in names:
+            raise InputError(
+                f"Line {names.index('') + 1} of {file} next to the shards is empty: write the name of its class there."
+            )
+        return names
     return []

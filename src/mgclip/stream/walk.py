@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.images import file_extensions
+from mgclip.image_formats import file_extensions
 
 SYSTEM_FOLDERS = frozenset(
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,5 +86,5 @@ def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | Non
         return None
     return (
         f"the {branch} branch alone is more accurate ({100 * best:.2f} %) than both branches together "
-        f"({100 * found['model']:.2f} %): `mgclip set {name} branches={branch}` uses it alone"
+        f"({100 * found['model']:.2f} %): `mgclip set {shlex.quote(name)} branches={branch}` uses it alone"
     )

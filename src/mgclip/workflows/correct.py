@@ -16,7 +16,7 @@ from mgclip.names import canonical
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved
-from mgclip.words import count
+from mgclip.words import count, were
 from mgclip.workflows.held_out import as_json, read_held_out
 from mgclip.workflows.table import read_table
 
@@ -146,11 +146,7 @@ def describe_corrections(report: CorrectReport) -> str:
     """What was corrected, in one sentence."""
     parts = [f"{count(number, 'image')} moved from {name}" for name, number in report["moved"].items()]
     if report["added"]:
-        parts.append(f"{count(report['added'], 'image')} added that {_were(report['added'])} not learned before")
+        parts.append(f"{count(report['added'], 'image')} added that {were(report['added'])} not learned before")
     if report["unchanged"]:
         parts.append(f"{count(report['unchanged'], 'image')} learned in the right class already")
     return "; ".join(parts)
-
-
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"

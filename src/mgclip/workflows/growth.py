@@ -10,7 +10,7 @@ from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical
 from mgclip.stream.duplicates import find_duplicates
-from mgclip.words import count
+from mgclip.words import count, were
 from mgclip.workflows.source import Source
 
 
@@ -58,8 +58,9 @@ def leave_out_known_images(model: MGCLIP, source: Source, held_out: Mapping[str,
         if new:
             train[own] = new
     if not train:
+        old = learned + kept_out
         raise InputError(
-            f"There is no new image: {count(learned + kept_out, 'image')} of known classes were learned before or are held out."
+            f"There is no new image: {count(old, 'image')} of known classes {were(old)} learned before, or held out."
         )
     notes = _notes(learned, kept_out, elsewhere)
     of_model = dict(zip(model.class_names, model.class_texts, strict=True))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
-from mgclip.images import find_unreadable_images, missing_plugin
+from mgclip.image_formats import missing_plugin
+from mgclip.images import find_unreadable_images
 from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk

@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 from mgclip.app.error_messages import describe_error
 from mgclip.app.studio.look import DROP, message, render, text_of
 from mgclip.errors import InputError, MGCLIPError
-from mgclip.images import PHONE_EXTENSIONS, file_extensions
+from mgclip.image_formats import PHONE_EXTENSIONS, file_extensions
 from mgclip.words import count
 
 UPLOADING = "uploading"
