@@ -40,7 +40,7 @@ def mgclip(place, *words, given=""):
 def test_three_months_of_learning_predicting_and_correcting(place):
     learned, alone = [], []
     for number, month in enumerate(MONTHS):
-        base = () if number else ("--base", "iconclip")
+        base = () if number else ("--base", "iconclip", "features=512")
         printed = mgclip(place, "learn", f"photos/{month}", "--model", "shop", *base, "--json", "--quiet")
         learned.append(json.loads(printed))
         found = json.loads(mgclip(place, "evaluate", "shop", f"check/{month}", "--json"))
