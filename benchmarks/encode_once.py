@@ -1,7 +1,7 @@
 """Time runs on features of an unchanged CLIP, for which encoding should be the only cost.
 
     python benchmarks/encode_once.py run
-    python benchmarks/encode_once.py methods --shape vit-b-32
+    python benchmarks/encode_once.py methods
 
 ``run`` times icons100 with mg-clip-analytic from end to end, as ``mgclip run`` does, next to opening and encoding each of its images
 once, and to the published method with E = 10 and E = 1. ``methods`` times ten methods that leave CLIP unchanged: ten runs of one
@@ -129,7 +129,7 @@ def records(folder: Path) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "methods"])
-    parser.add_argument("--shape", default="vit-b-32", help="methods: iconclip, or the shape of a CLIP with random weights")
+    parser.add_argument("--shape", default="vit-b-16", help="methods: iconclip, or the shape of a CLIP with random weights")
     parser.add_argument("changes", nargs="*", help="changes to the recipe, such as tasks=2")
     args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:

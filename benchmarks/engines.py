@@ -4,8 +4,8 @@
     python benchmarks/engines.py --answers
 
 The first form prints images per second, compared with float32 and with the multiplications that the processor can do; the engines take
-turns. ``--answers`` compares the answers of a model of icons100 on its test images and, with ``--photos FOLDER``, on
-crops of photographs. onnxruntime and OpenVINO are measured if they are installed.
+turns. ``--answers`` compares the answers of a model of icons100 on its test images and, with ``--photos FOLDER``, those of a model of
+half of these photographs on crops of the others. onnxruntime and OpenVINO are measured if they are installed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ from mgclip.bench.flops import image_flops
 from mgclip.bench.shapes import make_backbone
 from mgclip.clip.compute import Compute, Precision
 from mgclip.clip.encoding_tower import EncodingTower
+from mgclip.clip.pixels import PreparedImages
 from mgclip.experiment.open_run import build_stream
 from mgclip.experiment.recipe import load_recipe
 from mgclip.export.int8 import quantise
 from mgclip.export.onnx_file import export_onnx
 from mgclip.images import open_image
+from mgclip.method.baselines.table import ANALYTIC
 from mgclip.stream.walk import is_image_name
 
 Encode = Callable[[Tensor], Tensor]
-CROPS = 500
+CROPS = 2000
 """Crops of photographs whose answers are compared."""
 
 
@@ -138,41 +140,47 @@ def speeds(shape: str, images: int, rounds: int, *, compiled: bool) -> None:
         print(json.dumps({**row, "share of its peak": share, "least cosine to float32": cosine}))
 
 
-def photographs(folder: Path) -> list[np.ndarray]:
-    """Random crops of the photographs in a folder."""
+def photographs(folder: Path) -> tuple[MGCLIP, PreparedImages]:
+    """A model of one half of the photographs in a folder of class folders, and random crops of the other half."""
     files = sorted(file for file in folder.rglob("*") if is_image_name(file.name))
+    names = sorted({file.parent.name for file in files})
+    model = MGCLIP.from_pretrained("iconclip", settings=ANALYTIC)
+    learned, others = files[::2], files[1::2]
+    model.learn(learned, [file.parent.name for file in learned], names)
     rng, crops = np.random.default_rng(0), []
     for number in range(CROPS):
-        image = open_image(files[number % len(files)])
-        side = int(min(image.size) * rng.uniform(0.2, 1))
+        image = open_image(others[number % len(others)])
+        side = int(min(image.size) * rng.uniform(0.5, 1))
         left, top = (int(rng.integers(0, length - side + 1)) for length in image.size)
         crops.append(np.asarray(image.crop((left, top, left + side, top + side))))
-    return crops
+    return model, model.encoder.pixels(crops)
+
+
+def icons() -> tuple[MGCLIP, PreparedImages]:
+    """A model of icons100, and its test images."""
+    recipe = load_recipe("icons100", ["methods=mg-clip-analytic", "tasks=1", "classes_per_task=100", "train_per_class=20"])
+    (task,) = build_stream(recipe)
+    model = MGCLIP.from_pretrained("iconclip", settings=ANALYTIC)
+    model.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
+    return model, model.encoder.pixels(task.test.images)
 
 
 @torch.no_grad()
 def answers(photos: Path | None, *, compiled: bool) -> None:
-    """Print the share of answers of a model of icons100 that every engine leaves as they are."""
-    recipe = load_recipe("icons100", ["methods=mg-clip-analytic", "tasks=1", "classes_per_task=100", "train_per_class=20"])
-    (task,) = build_stream(recipe)
-    analytic = {"compensation": "analytic", "fusion": "calibrated", "adapt": "never"}
-    model = MGCLIP.from_pretrained("iconclip", settings=analytic)
-    model.learn(task.train.images, task.train.labels, task.names, class_texts=task.texts)
-    sets = {"icons100": model.encoder.pixels(task.test.images)}
-    if photos is not None:
-        sets["photographs"] = model.encoder.pixels(photographs(photos))
-    mean, std = model.backbone._mean_std
-    with tempfile.TemporaryDirectory() as folder:
-        found = engines(model, 64, Path(folder), compiled=compiled)
-        for name, pixels in sets.items():
+    """Print the share of answers that every engine leaves as they are."""
+    sets = {"icons100": icons()} | ({"photographs": photographs(photos)} if photos else {})
+    for name, (model, pixels) in sets.items():
+        mean, std = model.backbone._mean_std
+        with tempfile.TemporaryDirectory() as folder:
+            found = engines(model, 64, Path(folder), compiled=compiled)
             parts = [(pixels.batch(part).float() / 255 - mean) / std for part in torch.arange(len(pixels)).split(64)]
             labels = {
                 engine: np.concatenate([model.classify(encode(part)).labels for part in parts])
                 for engine, encode in found.items()
             }
-            for engine, own in labels.items():
-                same = float((own == labels["float32"]).mean())
-                print(json.dumps({"images": name, "number": len(own), "engine": engine, "equal answers": same}))
+        for engine, own in labels.items():
+            same = float((own == labels["float32"]).mean())
+            print(json.dumps({"images": name, "number": len(own), "engine": engine, "equal answers": same}))
 
 
 def main() -> None:
@@ -181,7 +189,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="images per batch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--answers", action="store_true", help="compare answers instead of speeds")
-    parser.add_argument("--photos", type=Path, help="a folder of photographs")
+    parser.add_argument("--photos", type=Path, help="photographs in a folder for each class")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     if args.answers:

@@ -72,14 +72,14 @@ class LeftOut:
     The scores of an image are f^T weights for some features f, except that the score of its own class is lower by ``shift``.
 
     Attributes:
-        halves: L^-1 f of each image ``(n, m)``, with the Cholesky factor L of the solution.
+        features: f of each image ``(n, m)``.
         labels: The class of each image ``(n,)``.
         shift: What is subtracted from the score of that class ``(n,)``.
         solution: The solved classifier.
-        weights: Its weights ``(m, c)``, if they were computed already. Without them, the scores are exact for any ridge.
+        weights: Its weights ``(m, c)``, if they were computed already.
     """
 
-    halves: Tensor
+    features: Tensor
     labels: Tensor
     shift: Tensor
     solution: Solution
@@ -87,13 +87,12 @@ class LeftOut:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """The scores ``(k, c)`` of the images at positions ``rows`` ``(k,)``."""
-        halves, factor, sums = self.halves[rows], self.solution.factor, self.solution.sums
-        if self.weights is not None:
-            scores = (halves @ factor.T).to(self.weights) @ self.weights
-        elif len(rows) > len(sums.counts):  # the other half of A^-1 is applied to images or to classes, whichever are fewer
-            scores = (halves @ torch.linalg.solve_triangular(factor, sums.targets, upper=False)).mul_(sums.scale)
+        features, sums = self.features[rows], self.solution.sums
+        if self.weights is None and len(rows) < len(sums.counts):  # fewer equations to solve than for the weights
+            scores = (torch.cholesky_solve(features.T, self.solution.factor).T @ sums.targets).mul_(sums.scale)
         else:
-            scores = (torch.linalg.solve_triangular(factor.T, halves.T, upper=True).T @ sums.targets).mul_(sums.scale)
+            weights = self.solution.weights if self.weights is None else self.weights
+            scores = features.to(weights) @ weights
         scores[torch.arange(len(scores), device=scores.device), self.labels[rows]] -= self.shift[rows].to(scores)
         return scores
 
@@ -128,14 +127,16 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
         return halves.T
 
     p = half(phi)
-    s = p if standing is None else half(standing)
-    ss, ps = s.square().sum(1), torch.linalg.vecdot(p, s)
+    s, stands = (p, phi) if standing is None else (half(standing), standing)
+    ss = torch.linalg.vector_norm(s, dim=1).square()
+    ps = ss if standing is None else torch.linalg.vecdot(p, s)
     if not sums.class_balance:  # A loses w s s^T, with w = C / n and s the features that are left out
         given = sums.share * ps / (1 - sums.share * ss)
-        return LeftOut(p + given[:, None] * s, labels, given, solution)
+        return LeftOut(torch.addcmul(phi, given[:, None], stands), labels, given, solution)
     present, places = labels.unique(return_inverse=True)
-    means, counts = half((sums.targets[:, present] / sums.counts[present]).T), sums.counts[present][places]
-    m, mm = means[places], means.square().sum(1)[places]
+    means, counts = (sums.targets[:, present] / sums.counts[present]).T, sums.counts[present][places]
+    m = half(means)
+    mm, m = m.square().sum(1)[places], m[places]
     pm = torch.linalg.vecdot(p, m)
     sm = pm if standing is None else torch.linalg.vecdot(s, m)
     ee, em, pe = ss - 2 * sm + mm, sm - mm, ps - pm
@@ -145,4 +146,5 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
     g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
-    return LeftOut(p - g[:, :1] * s + (g[:, :1] - g[:, 1:]) * m, labels, shift, solution)
+    features = means.contiguous()[places].mul_(g[:, :1] - g[:, 1:]).addcmul_(stands, g[:, :1], value=-1).add_(phi)
+    return LeftOut(features, labels, shift, solution)

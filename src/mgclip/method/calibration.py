@@ -35,6 +35,9 @@ FITTED = 2**24
 BLOCK = 2**22
 """Scores that are computed at a time."""
 
+FIT_BLOCK = 2**20
+"""Scores that a step of the fit handles at a time. It makes several copies of them, which fit into the cache of a processor."""
+
 SHARES = (99, 95, 90)
 """Percentages of images for which a likeness is stored."""
 
@@ -147,7 +150,7 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
     from scipy.optimize import minimize
 
     prior = np.log(PRIOR)
-    blocks = [part.split(max(1, BLOCK // scores.shape[1])) for part in (scores, text_logits, labels, several)]
+    blocks = [part.split(max(1, FIT_BLOCK // scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
     def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The negative logarithm of the posterior probability, and its gradient in the logarithms of the weights."""

@@ -59,7 +59,7 @@ class RandomFeatures:
     def __call__(self, features: Tensor) -> Tensor:
         """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
         matrix, shift = (part.to(features.device) for part in self.projection)
-        waves = math.sqrt(2 / self.width) * activated(features.double() @ matrix + shift, self.kernel)
+        waves = activated((features.double() @ matrix).add_(shift), self.kernel).mul_(math.sqrt(2 / self.width))
         return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
 
 

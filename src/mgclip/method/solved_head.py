@@ -289,8 +289,7 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
     logits, images = Rows(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
     fitted = fit(scores, logits, *images, text_weight=head.text_weight)
-    weights = solution.weights_in(weights_dtype(len(head.sums.counts)))  # not before: both together need more memory
-    if weights.dtype == torch.float32:
-        scores = replace(scores, weights=weights)  # faster with many classes
-    calibration = measured(fitted, scores, logits, *images)
+    dtype = weights_dtype(len(head.sums.counts))
+    weights = solution.weights_in(dtype) if dtype == torch.float32 else solution.weights  # not before the fit, to save memory
+    calibration = measured(fitted, replace(scores, weights=weights), logits, *images)
     return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
