@@ -4,6 +4,7 @@ A forked process has its own arguments, folder, environment, and standard input,
 ``warm`` does.
 """
 
+import functools
 import multiprocessing
 import os
 import runpy
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
@@ -22,16 +24,29 @@ CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 SERVER = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
 OWN = [each.name for each in walk_packages(package.__path__, "mgclip.") if not each.name.endswith("__main__")]
 CLIP = [f"transformers.models.clip.{part}" for part in ("modeling_clip", "tokenization_clip", "image_processing_pil_clip")]
-SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN, "warm"])
+WARM = ["warm"] if sys.platform == "linux" and not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd"))) else []
+"""Not on a machine with a GPU: a process that has used one cannot be forked."""
+SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN, *WARM])
+
+
+STARTING = threading.Lock()
 
 
 def start_server() -> None:
-    """Start the server of forked processes. Python before 3.13 gives it the path of modules only in a variable."""
-    if CAN_FORK:
-        from multiprocessing import forkserver
+    """Start the server of forked processes if it does not run yet."""
+    with STARTING:
+        _started()
 
-        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))):
-            forkserver.ensure_running()
+
+@functools.cache
+def _started() -> None:
+    """Start it with the path of modules in a variable, because Python before 3.13 does not pass it on."""
+    if not CAN_FORK:
+        return
+    from multiprocessing import forkserver
+
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))):
+        forkserver.ensure_running()
 
 
 def mgclip(*words: object, **options) -> subprocess.CompletedProcess[str]:

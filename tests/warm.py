@@ -12,12 +12,14 @@ import warnings
 from pathlib import Path
 from unittest import mock
 
+import torch
 import tqdm
 
 from mgclip.app.main import main
 
 TABLE = ("reproduce", "icons100", "--seeds", "1", "methods=zero-shot", "tasks=1", "classes_per_task=2", "test_per_class=1")
-tqdm.tqdm.monitor_interval = 0  # progress bars start no thread, which a forked process would not have
+torch.set_num_threads(1)  # a forked process has the main thread only
+tqdm.tqdm.monitor_interval = 0
 with tempfile.TemporaryDirectory() as place, Path(os.devnull).open("w") as nowhere, warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a forked process must not take a warning for one that was shown before
     words = ["mgclip", *TABLE, "train_per_class=1", "retention={}", "--quiet", "--out", f"{place}/table"]
