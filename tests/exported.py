@@ -1,20 +1,35 @@
 """Train a model to export, compare its state, and parse its card."""
 
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import torch
 import yaml
 from icon_tasks import task
 from markdown_it import MarkdownIt
 
 from mgclip import MGCLIP, Settings
+from mgclip.export.folder import Exported
 
 QUICK = {"epochs": 2, "adapter_batch_size": 16, "head_batch_size": 16, "head_epochs": 2, "adapter_lr": 5e-3}
 SOLVED = {"compensation": "analytic", "fusion": "calibrated", "adapt": "first", "features": 256}
+SOLVED_BOTH = ("solved", "both", "calibrated", 4.0)
 BRANCHES = [
     ("both", "published", 4.0),
     ("both", "single-softmax", 0.5),
     ("text", "published", 4.0),
     ("image", "published", 4.0),
 ]
+
+
+class Shared(NamedTuple):
+    """An exported model, its folder, and ``everything`` of the model before and after."""
+
+    model: MGCLIP
+    folder: Path
+    exported: Exported
+    before: tuple[Any, ...]
+    after: tuple[Any, ...]
 
 
 def learned(reference, icons, tasks=((0, 1, 2), (3, 4)), **changes):

@@ -1,8 +1,10 @@
 """Run commands and programs in processes forked from one that has already imported the slow modules.
 
-A forked process has its own arguments, folder, environment, and standard input, output and error. It saves only the imports.
+A forked process has its own arguments, folder, environment, and standard input, output and error. It saves the imports, and what
+``warm`` does.
 """
 
+import functools
 import multiprocessing
 import os
 import runpy
@@ -10,9 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pkgutil import walk_packages
+from unittest import mock
 
 import mgclip as package
 
@@ -20,7 +24,29 @@ CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 SERVER = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
 OWN = [each.name for each in walk_packages(package.__path__, "mgclip.") if not each.name.endswith("__main__")]
 CLIP = [f"transformers.models.clip.{part}" for part in ("modeling_clip", "tokenization_clip", "image_processing_pil_clip")]
-SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN])
+WARM = ["warm"] if sys.platform == "linux" and not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd"))) else []
+"""Not on a machine with a GPU: a process that has used one cannot be forked."""
+SERVER.set_forkserver_preload(["torch", *CLIP, "peft", "sklearn.metrics", "matplotlib.figure", "rich.progress", *OWN, *WARM])
+
+
+STARTING = threading.Lock()
+
+
+def start_server() -> None:
+    """Start the server of forked processes if it does not run yet."""
+    with STARTING:
+        _started()
+
+
+@functools.cache
+def _started() -> None:
+    """Start it with the path of modules in a variable, because Python before 3.13 does not pass it on."""
+    if not CAN_FORK:
+        return
+    from multiprocessing import forkserver
+
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))):
+        forkserver.ensure_running()
 
 
 def mgclip(*words: object, **options) -> subprocess.CompletedProcess[str]:
@@ -73,13 +99,16 @@ class Running:
     """A function in a forked process, with the methods of ``subprocess.Popen`` that the tests call.
 
     It gets a folder, words, standard input, the encoding of the streams, and more environment variables. ``output`` is ``file``
-    (it is returned), ``closed``, or ``broken pipe``. ``core`` is the processor core to stay on.
+    (it is returned), ``closed``, or ``broken pipe``. ``log`` is a file for both outputs, to be read while the process runs.
+    ``core`` is the processor core to stay on.
     """
 
-    def __init__(self, what, words, *, cwd=None, given="", encoding="utf-8", output="file", core=None, variables=None):
+    def __init__(self, what, words, *, cwd=None, given="", encoding="utf-8", output="file", log=None, core=None, variables=None):
         self.place, self.encoding, self.words = tempfile.TemporaryDirectory(), encoding, words
-        self.files = [Path(self.place.name, name) for name in ("in", "out", "err")]
+        own = [Path(self.place.name, name) for name in ("in", "out", "err")]
+        self.files = [own[0], log, log] if log else own
         self.files[0].write_text(given, encoding=encoding)
+        start_server()
         where = (str(cwd or Path.cwd()), {**os.environ, **(variables or {})}, self.files, encoding, output, core)
         self.process = SERVER.Process(target=_child, args=(what, words, *where))
         self.process.start()

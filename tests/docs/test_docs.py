@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from forked import cores, mgclip, programs
 from forked import program as run_program
 from PIL import Image
 from shards import members, write_tar
+from studio_server import studio
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -94,11 +94,11 @@ def run_all(page, lines, core):
     for line in lines:
         words = shlex.split(line)
         if words[:2] == ["mgclip", "studio"]:
-            check_studio(words, path)
+            check_studio(words[2:], core)
             continue
         if words[0] == "mgclip":
             ended = [mgclip(*quick(words[1:]), core=core)]
-        elif words[: len(LAUNCH)] == LAUNCH and "learn" in words:
+        elif words[: len(LAUNCH)] == LAUNCH and "run" in words:
             ended = programs(2, COMMAND, *quick(words[len(LAUNCH) :]))
         elif words[: len(LAUNCH)] == LAUNCH:
             environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
@@ -118,24 +118,12 @@ def quick(words):
     return ["1" if before == "--rounds" else word for before, word in zip([None, *words], words, strict=False)]
 
 
-def check_studio(words, path):
+def check_studio(words, core):
     """Start the studio, check that it answers, and stop it."""
     if find_spec("gradio") is None:
         return
-    words += ["--port", str(18861 + os.getpid() % 1000)]
-    with subprocess.Popen(words, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True) as studio:
-        try:
-            for _ in range(600):
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{words[-1]}/", timeout=5) as answer:
-                        assert b"MG-CLIP studio" in answer.read()
-                    return
-                except OSError:
-                    assert studio.poll() is None, studio.stderr.read()
-                    time.sleep(0.5)
-            raise AssertionError("the studio did not start within five minutes")
-        finally:
-            studio.terminate()
+    with studio(Path.cwd(), *words, core=core) as address, urllib.request.urlopen(address, timeout=60) as answer:
+        assert b"MG-CLIP studio" in answer.read()
 
 
 def test_the_notebook_runs_from_its_first_cell_to_its_last(workplace):

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 from own_packages import forget_registered
-from runs import run
+from runs import run, stop_after
 
 from mgclip.errors import ChangedCode
 from mgclip.experiment.recipe import Recipe
@@ -20,19 +20,6 @@ def recipe(own_packages, tiny_clip):
     )
 
 
-class Crash(Exception):
-    pass
-
-
-def stop(method, done, tasks, record):
-    raise Crash
-
-
-def start(recipe, folder):
-    with pytest.raises(Crash):
-        run(recipe, folder, on_task=stop)
-
-
 def edit(place, module, old, new):
     file = place / f"{module}.py"
     file.write_text(file.read_text().replace(old, new, 1))
@@ -41,7 +28,7 @@ def edit(place, module, old, new):
 
 
 def test_a_changed_method_is_reported_when_its_run_resumes(recipe, own_packages, tmp_path, mgclip):
-    start(recipe, tmp_path / "run")
+    stop_after(1, recipe, tmp_path / "run")
     edit(own_packages, "gaussian_classes", "import torch", "import torch  # another line")
     with pytest.warns(
         ChangedCode, match="run was started, this has changed: the code of the method gaussian-classes of the package gaussian-"
@@ -62,7 +49,7 @@ def test_a_changed_method_of_a_finished_run_is_reported_by_its_table(recipe, own
 
 
 def test_another_version_of_a_package_is_reported_with_both(recipe, tmp_path):
-    start(recipe, tmp_path / "run")
+    stop_after(1, recipe, tmp_path / "run")
     file = tmp_path / "run" / "environment.json"
     about = json.loads(file.read_text())
     about["packages"] |= {"torch": "1.0", "gaussian-classes": "0.0.1", "gradio": "0.1"}
@@ -74,7 +61,7 @@ def test_another_version_of_a_package_is_reported_with_both(recipe, tmp_path):
 def test_unchanged_code_and_finished_methods_are_not_reported(recipe, own_packages, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ChangedCode)
-        start(recipe, tmp_path / "run")
+        stop_after(1, recipe, tmp_path / "run")
         run(recipe, tmp_path / "run", resume=True)
         edit(own_packages, "gaussian_classes", "import torch", "import torch  # another line")
         run(recipe, tmp_path / "run", resume=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from runs import read, run
+from runs import read, run, stop_after
 
 from mgclip.errors import InputError
 from mgclip.experiment import domain_metrics, run_folder
@@ -169,16 +169,7 @@ def test_only_the_classes_of_its_data_set_compete_if_it_is_known(three, tmp_path
 
 def test_a_resumed_run_of_several_data_sets_equals_an_uninterrupted_one(three, tmp_path, folders):
     complete = run(three, tmp_path / "complete")
-
-    class Stopped(Exception):
-        pass
-
-    def stop(method, done, tasks, record):
-        if (method, done) == ("mg-clip", 3):
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run(three, tmp_path / "part", on_task=stop)
+    stop_after(3, three, tmp_path / "part", method="mg-clip")
     (tmp_path / "moved").symlink_to(folders)  # the data may move
     resumed = run(three.model_copy(update={"data_path": str(tmp_path / "moved")}), tmp_path / "part", resume=True)
     for method in three.methods:

@@ -3,7 +3,7 @@
 import pytest
 from accelerate import PartialState
 from learned import SMALL_RUN
-from runs import run
+from runs import run, stop_after, stop_at
 
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.experiment.recipe import Recipe, load_recipe
@@ -60,16 +60,7 @@ def test_a_missing_package_is_one_sentence_and_nothing_is_written(small, tmp_pat
 
 def test_steps_are_counted_over_tasks_and_over_a_resume(small, fake, tmp_path):
     run(small, tmp_path / "complete")
-
-    class Crash(Exception):
-        pass
-
-    def crash(step):
-        if (step.task, step.phase, step.step) == (1, "adapter", 2):
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(small, tmp_path / "part", on_step=crash, checkpoint_every=1)
+    stop_at(lambda step: (step.task, step.phase, step.step) == (1, "adapter", 2), small, tmp_path / "part", checkpoint_every=1)
     run(small.model_copy(update={"log_with": ["tensorboard"]}), tmp_path / "part", resume=True)
     complete, first, second = fake.made
     numbers = [step for step, values in complete.values if "accuracy" not in values]
@@ -83,16 +74,7 @@ def test_steps_are_counted_over_tasks_and_over_a_resume(small, fake, tmp_path):
 def test_every_task_of_a_method_without_steps_has_a_step_of_its_own(small, fake, tmp_path):
     small = small.model_copy(update={"methods": ["zero-shot"]})
     run(small, tmp_path / "complete")
-
-    class Crash(Exception):
-        pass
-
-    def crash(method, done, tasks, record):
-        if done == 2:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(small, tmp_path / "part", on_task=crash)
+    stop_after(2, small, tmp_path / "part")
     run(small, tmp_path / "part", resume=True)
     steps = [[step for step, values in log.values if "accuracy" in values] for log in fake.made]
     assert steps == [[1, 2, 3], [1, 2], [3]]

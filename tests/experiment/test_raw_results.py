@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from learned import SMALL_RUN
-from runs import run
+from runs import run, stop_after, stop_at
 
 from mgclip import MGCLIP
 from mgclip.errors import InputError
@@ -14,7 +14,7 @@ from mgclip.experiment.raw_results import KINDS
 from mgclip.experiment.recipe import Recipe
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small(tiny_clip):
     return Recipe(**SMALL_RUN, clip=str(tiny_clip), max_epochs=2, methods=["zero-shot", "mg-clip", "ranpac"], ranpac_width=30)
 
@@ -52,24 +52,25 @@ def test_predictions_agree_with_the_records_and_the_model(small, tmp_path):
     assert gaps[gaps["images"] == "test"]["positive"].tolist() == pytest.approx([r["gap"]["positive"] for r in records])
 
 
+@pytest.fixture(scope="module")
+def probed(small):
+    """A recipe whose probe stops, so that both phases of the adapters train."""
+    return small.model_copy(update={"methods": ["mg-clip"], "max_epochs": 3, "alpha": 1e-6})
+
+
+@pytest.fixture(scope="module")
+def complete(probed, tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("complete") / "run"
+    run(probed, folder)
+    return folder
+
+
 @pytest.mark.parametrize("phase", ["probe", "adapter", "head"])
-def test_a_resumed_run_has_every_step_once(small, tmp_path, phase):
-    small = small.model_copy(
-        update={"methods": ["mg-clip"], "max_epochs": 3, "alpha": 1e-6}
-    )  # the probe stops, so both phases train
-    run(small, tmp_path / "complete")
-
-    class Crash(Exception):
-        pass
-
-    def crash(step):
-        if (step.phase, step.step) == (phase, 2) and step.epoch == 1:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run(small, tmp_path / "part", on_step=crash, checkpoint_every=1)
-    run(small, tmp_path / "part", resume=True)
-    for kind, expected in frames(tmp_path / "complete", "mg-clip").items():
+def test_a_resumed_run_has_every_step_once(probed, complete, tmp_path, phase):
+    stop_at(lambda step: (step.phase, step.epoch, step.step) == (phase, 1, 2), probed, tmp_path / "part", checkpoint_every=1)
+    run(probed, tmp_path / "part", resume=True)
+    for kind, expected in frames(complete, "mg-clip").items():
         found = raw_results.read(tmp_path / "part" / "mg-clip", kind, 3)
         pd.testing.assert_frame_equal(found, expected)
         assert not found.duplicated().any()
@@ -77,16 +78,7 @@ def test_a_resumed_run_has_every_step_once(small, tmp_path, phase):
 
 def test_files_of_a_task_that_the_model_has_not_learned_are_replaced(small, tmp_path):
     small = small.model_copy(update={"methods": ["zero-shot"]})
-
-    class Stopped(Exception):
-        pass
-
-    def stop(method, done, tasks, record):
-        if done == 2:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run(small, tmp_path / "run", on_task=stop)
+    stop_after(2, small, tmp_path / "run")
     folder = tmp_path / "run" / "zero-shot" / "predictions"
     (folder / "task-0003.parquet").write_bytes((folder / "task-0002.parquet").read_bytes())  # a crash came before the record
     (folder / ".task-0003.parquet.new").write_bytes(b"PAR1")

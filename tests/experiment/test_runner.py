@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 from learned import SMALL_RUN
 from PIL import Image
-from runs import read, run
+from runs import Stopped, read, run, stop_after, stop_at
 
 from mgclip.errors import InputError
 from mgclip.experiment import open_run, run_folder, runner
@@ -16,10 +17,18 @@ from mgclip.experiment.run_folder import check_same, read_recipe
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small(tiny_clip):
     methods = ["zero-shot", "mg-clip"]
     return Recipe(**SMALL_RUN, clip=str(tiny_clip), epochs="auto", max_epochs=2, methods=methods)
+
+
+@pytest.fixture(scope="module")
+def complete(small, tmp_path_factory):
+    """The folder of a finished run, which tests only read."""
+    folder = tmp_path_factory.mktemp("complete") / "run"
+    run(small, folder)
+    return folder
 
 
 def test_a_run_writes_its_records_and_summary(small, tmp_path):
@@ -46,40 +55,27 @@ def test_a_run_writes_its_records_and_summary(small, tmp_path):
     assert json.loads((model / "mgclip.json").read_text())["task_sizes"] == [2, 2, 2]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(small, tmp_path):
-    run(small, tmp_path / "complete")
-
-    class Stopped(Exception):
-        pass
-
-    def stop(method, done, tasks, record):
-        if (method, done) == ("mg-clip", 2):
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run(small, tmp_path / "part", on_task=stop)
+def test_a_resumed_run_equals_an_uninterrupted_one(small, complete, tmp_path):
+    stop_after(2, small, tmp_path / "part", method="mg-clip")
     with (tmp_path / "part" / "mg-clip" / "records.jsonl").open("a") as file:
         file.write('{"task": 2, "cut')  # the incomplete line that a crash leaves
     run(small, tmp_path / "part", resume=True)
     for method in small.methods:
-        assert read(tmp_path / "part", method) == read(tmp_path / "complete", method)
+        assert read(tmp_path / "part", method) == read(complete, method)
 
 
 def test_a_run_killed_before_its_last_checkpoint_is_removed_leaves_none(small, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
-
     small = small.model_copy(update={"methods": ["mg-clip"]})
     discard, tasks = TaskCheckpoints.discard, []
 
     def killed(checkpoints):
         tasks.append(checkpoints)
         if len(tasks) == 3:
-            raise Killed
+            raise Stopped
         discard(checkpoints)
 
     monkeypatch.setattr(TaskCheckpoints, "discard", killed)
-    with pytest.raises(Killed):
+    with pytest.raises(Stopped):
         run(small, tmp_path / "run", checkpoint_every=1)
     assert [*(tmp_path / "run" / "mg-clip").glob("*progress*")]
     monkeypatch.undo()
@@ -87,25 +83,12 @@ def test_a_run_killed_before_its_last_checkpoint_is_removed_leaves_none(small, t
     assert [*(tmp_path / "run" / "mg-clip").glob("*progress*")] == []
 
 
-def test_a_record_newer_than_the_checkpoint_is_replaced(small, tmp_path):
-    run(small, tmp_path / "complete")
-
-    class Stopped(Exception):
-        pass
-
-    seen = []
-
-    def stop(step):
-        seen.append(step)
-        if step.task == 1 and step.phase == "head":
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run(small, tmp_path / "part", on_step=stop)
-    next_record = json.loads((tmp_path / "complete" / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
+def test_a_record_newer_than_the_checkpoint_is_replaced(small, complete, tmp_path):
+    stop_at(lambda step: (step.task, step.phase) == (1, "head"), small, tmp_path / "part")
+    next_record = json.loads((complete / "mg-clip" / "records.jsonl").read_text().splitlines()[1])
     run_folder.append_record(tmp_path / "part" / "mg-clip", {**next_record, "accuracy": -1})
     run(small, tmp_path / "part", resume=True)
-    assert read(tmp_path / "part", "mg-clip") == read(tmp_path / "complete", "mg-clip")
+    assert read(tmp_path / "part", "mg-clip") == read(complete, "mg-clip")
 
 
 def test_a_used_folder_is_refused(small, tmp_path):
@@ -133,34 +116,24 @@ def test_the_settings_of_a_baseline_matter_if_its_method_runs(small, tmp_path):
             check_same(tmp_path / "run", begun.model_copy(update=change), "no")
 
 
-def test_settings_of_memory_and_speed_may_change_when_resuming(small, tmp_path):
-    class Stopped(Exception):
-        pass
-
-    def stop(method, done, *_):
-        if (method, done) == ("mg-clip", 1):
-            raise Stopped
-
-    complete = run(small, tmp_path / "complete")
-    with pytest.raises(Stopped):
-        run(small, tmp_path / "run", on_task=stop)
+def test_settings_of_memory_and_speed_may_change_when_resuming(small, complete, tmp_path):
+    stop_after(1, small, tmp_path / "run", method="mg-clip")
     other = small.model_copy(update={"micro_batch_size": 1, "encode_batch_size": 3, "activation_checkpointing": True})
     opened = open_run.open_run(other, tmp_path / "run", resume=True)
     assert opened.learner("mg-clip", tmp_path / "run" / "mg-clip" / "model").backbone.compute.micro_batch == 1
-    summaries = runner.run(opened)
-    assert summaries["mg-clip"]["last"] == pytest.approx(complete["mg-clip"]["last"], abs=0.1)
+    summaries, uninterrupted = runner.run(opened), json.loads((complete / "summary.json").read_text())
+    assert summaries["mg-clip"]["last"] == pytest.approx(uninterrupted["mg-clip"]["last"], abs=0.1)
     kept = json.loads((tmp_path / "run" / "mg-clip" / "model" / "mgclip.json").read_text())["settings"]
     assert (kept["micro_batch_size"], kept["encode_batch_size"], kept["rank"]) == (1, 3, small.rank)
 
 
-def test_a_saved_model_has_the_accuracy_of_its_run(small, tmp_path):
+def test_a_saved_model_has_the_accuracy_of_its_run(small, complete):
     """The saved model, loaded again, gives the recorded accuracies."""
     from mgclip import MGCLIP
     from mgclip.experiment.open_run import build_stream
 
-    run(small, tmp_path / "run")
-    model = MGCLIP.from_pretrained(tmp_path / "run" / "mg-clip" / "model")
-    recorded = run_folder.read_records(tmp_path / "run" / "mg-clip")[-1]["accuracy_per_task"]
+    model = MGCLIP.from_pretrained(complete / "mg-clip" / "model")
+    recorded = run_folder.read_records(complete / "mg-clip")[-1]["accuracy_per_task"]
     for task, accuracy in zip(build_stream(small), recorded, strict=True):
         labels = model.predict(task.test.images).labels
         assert (labels == task.test.labels + task.first).mean() == accuracy
@@ -208,8 +181,8 @@ def test_published_values_apply_only_to_published_settings():
         ("recipe.yaml", "a: 2000-99-99", r"recipe\.yaml is not YAML"),
     ],
 )
-def test_a_run_with_damaged_files_is_not_resumed(small, tmp_path, file, content, sentence):
-    run(small, tmp_path / "run")
+def test_a_run_with_damaged_files_is_not_resumed(small, complete, tmp_path, file, content, sentence):
+    shutil.copytree(complete, tmp_path / "run")
     (tmp_path / "run" / "mg-clip" / "summary.json").unlink()
     (tmp_path / "run" / file).write_text(content)
     with pytest.raises(InputError, match=sentence):

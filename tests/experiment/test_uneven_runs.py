@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from layouts import class_folders
-from runs import run
+from runs import run, stop_after
 from safetensors.torch import load_file
 
 from mgclip.errors import InputError
@@ -104,15 +104,8 @@ def test_a_run_without_a_long_tail_has_no_shots(small, tmp_path):
 def test_a_blurry_run_resumes_to_the_same_result(blurry, tmp_path):
     recipe = blurry.model_copy(update={"methods": GROWING})
     whole = run(recipe, tmp_path / "whole")
-
     for place, method in enumerate(["simplecil", "acil", "mg-clip-analytic-adapt"]):
-
-        def stop(name, done, tasks, record, method=method):
-            if (name, done) == (method, 2):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, tmp_path / "part", resume=place > 0, on_task=stop)
+        stop_after(2, recipe, tmp_path / "part", method=method, resume=place > 0)
     again = run(recipe, tmp_path / "part", resume=True)
     for method in GROWING:
         assert {**again[method], "seconds": 0} == {**whole[method], "seconds": 0}

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -14,7 +15,6 @@ from PIL import Image
 from mgclip import MGCLIP, Settings
 from mgclip.clip.backbone import hub_id
 from mgclip.export.card import model_card
-from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, export_clip
 
 HOSTILE = (
@@ -211,12 +211,9 @@ SOLVED_BRANCHES += [(name, "both", "calibrated", 4.0) for name in ("relu", "pool
 @pytest.mark.parametrize(
     ("name", "branches", "fusion", "weight"), [*(("iconclip", *each) for each in BRANCHES), *SOLVED_BRANCHES]
 )
-def test_the_programs_of_the_card_run(onnx, request, icons, tmp_path, monkeypatch, name, branches, fusion, weight):
-    learned = request.getfixturevalue(name)
-    model = copy.copy(learned)
-    changes = {"branches": branches, "fusion": fusion, "vision_weight": weight}
-    model.settings = learned.settings.model_copy(update=changes)
-    exported = export_folder(model, tmp_path / "clip", onnx=True)
+def test_the_programs_of_the_card_run(onnx, shared, icons, tmp_path, monkeypatch, name, branches, fusion, weight):
+    model, folder, exported, *_ = shared(name, branches, fusion, weight)
+    shutil.copytree(folder, tmp_path / "clip")
     assert {
         "README.md",
         "classes.json",

@@ -52,14 +52,13 @@ def test_onnx_gives_the_probabilities_of_the_model(onnx, tiny, icons, tmp_path, 
 
 
 @pytest.mark.parametrize("branches", ["both", "image", "text"])
-def test_onnx_gives_the_answers_of_a_solved_head_in_single_precision(onnx, solved, icons, tmp_path, branches):
+def test_onnx_gives_the_answers_of_a_solved_head_in_single_precision(onnx, shared, icons, branches):
     import onnx as format_of_files
 
-    model, file = copy.copy(solved), tmp_path / "model.onnx"
-    model.settings = solved.settings.model_copy(update={"branches": branches})
-    before = everything(model)
-    assert export_onnx(model, file) < 1e-5
-    assert_same(before, everything(model))
+    model, folder, exported, before, after = shared("solved", branches, "calibrated", 4.0)
+    file = folder / "model.onnx"
+    assert exported.onnx_deviation < 1e-5
+    assert_same(before, after)
     session = onnx.InferenceSession(str(file))
     for size in (1, 40):  # any number of images in one batch
         images = [Image.fromarray(image) for image in icons["x_test"][:size]]
@@ -83,10 +82,13 @@ def test_onnx_gives_the_answers_of_a_solved_head_in_single_precision(onnx, solve
     assert onnx_deviation(stronger, file) > 1e-2  # wrong weights would be noticed
 
 
-def test_iconclip_can_be_exported_to_onnx(onnx, iconclip, tmp_path):
-    assert export_onnx(iconclip, tmp_path / "model.onnx") < 1e-5
+def test_iconclip_can_be_exported_to_onnx_and_its_file_is_not_replaced(onnx, shared):
+    model, folder, exported, *_ = shared("iconclip", *BRANCHES[0])
+    assert exported.onnx_deviation < 1e-5
+    content = (folder / "model.onnx").read_bytes()
     with pytest.raises(InputError, match=r"model\.onnx already exists"):
-        export_onnx(iconclip, tmp_path / "model.onnx")
+        export_onnx(model, folder / "model.onnx")
+    assert (folder / "model.onnx").read_bytes() == content
 
 
 def test_an_onnx_file_that_deviates_is_removed(onnx, tiny, tmp_path):

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from forked import SERVER
+from forked import SERVER, start_server
 
 WAIT = 300.0
 
@@ -77,6 +77,7 @@ def crowd(folder: Path, clip: str, operations: int, processes: int) -> Counter[s
     images = np.random.default_rng(99).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     model.learn(images, [0, 0, 1, 1], ["first", "second"])
     model.save_pretrained(folder, note={"what": "first", "classes": list(model.class_names)})
+    start_server()
     results = SERVER.Queue()
     shares = [operations // processes] * processes
     workers = [SERVER.Process(target=work, args=(folder, clip, who, n, results)) for who, n in enumerate(shares)]

@@ -201,11 +201,11 @@ def room_for(place: Path, what: str, count: int) -> str:
     return f"size=256m,nr_inodes={now.f_files - now.f_ffree + count}"
 
 
-def sweep(operation: Operation, what: str, disk: Path, limits: Callable[[str], None], prepared: Path, stride: int) -> int:
-    """Run an operation with more room each time until it succeeds, checking every failure.
+def sweep(operation: Operation, disk: Path, limits: Callable[[str], None], prepared: Path, stride: int) -> dict[str, int]:
+    """Run an operation with room for more pages each time until it succeeds, then for more files, checking every failure.
 
     Returns:
-        The number of failures.
+        The number of failures of each.
     """
 
     def reset() -> None:
@@ -217,24 +217,26 @@ def sweep(operation: Operation, what: str, disk: Path, limits: Callable[[str], N
     reset()
     code, message = mgclip(*operation.words(disk))
     assert code == 0, message
-    expected, failures = operation.result(disk), 0
-    while True:
-        reset()
-        before = operation.kept(disk)
-        limits(room_for(disk, what, failures * stride))
-        code, message = mgclip(*operation.words(disk))
-        limits(ROOMY)
-        if code == 0:
-            assert operation.result(disk) == expected
-            return failures
-        where = f"{operation.name}, room for {failures * stride} {what}"
-        assert code == 1, f"{where}: exit code {code}: {message}"
-        assert "no space left" in message and "Traceback" not in message, f"{where}: {message}"
-        assert operation.kept(disk) == before, f"{where}: existing files have changed"
-        code, message = mgclip(*(operation.again or operation.words)(disk))
-        assert code == 0, f"{where}: the command failed again: {message}"
-        assert operation.result(disk) == expected, f"{where}: the repeated command gave another result"
-        failures += 1
+    expected, failures = operation.result(disk), {"pages": 0, "files": 0}
+    for what in failures:
+        while True:
+            reset()
+            before = operation.kept(disk)
+            limits(room_for(disk, what, failures[what] * stride))
+            code, message = mgclip(*operation.words(disk))
+            limits(ROOMY)
+            if code == 0:
+                assert operation.result(disk) == expected
+                break
+            where = f"{operation.name}, room for {failures[what] * stride} {what}"
+            assert code == 1, f"{where}: exit code {code}: {message}"
+            assert "no space left" in message and "Traceback" not in message, f"{where}: {message}"
+            assert operation.kept(disk) == before, f"{where}: existing files have changed"
+            code, message = mgclip(*(operation.again or operation.words)(disk))
+            assert code == 0, f"{where}: the command failed again: {message}"
+            assert operation.result(disk) == expected, f"{where}: the repeated command gave another result"
+            failures[what] += 1
+    return failures
 
 
 def full_disk(place: Path, stride: int = 1, only: str = "") -> Counter[str]:
@@ -247,8 +249,7 @@ def full_disk(place: Path, stride: int = 1, only: str = "") -> Counter[str]:
     with small_disk(place / "disk") as limits:
         for operation in operations(clip):
             if only in operation.name:
-                for what in ("pages", "files"):
-                    count = sweep(operation, what, place / "disk", limits, prepared, stride)
+                for what, count in sweep(operation, place / "disk", limits, prepared, stride).items():
                     found[f"{operation.name}, {what}"] = count
                     print(f"{operation.name}: failed with {count} limits of {what}", flush=True)
     return found

@@ -108,7 +108,7 @@ def rows(file):
 
 def test_a_method_of_an_own_package_is_compared_over_three_seeds(desk):
     # One command runs the table: three methods, three seeds.
-    done = mgclip_in_a_new_interpreter(desk, "reproduce", "table.yaml", "--seeds", 3, "--out", "out", "--quiet")
+    done = mgclip(desk, "reproduce", "table.yaml", "--seeds", 3, "--out", "out", "--quiet")
     assert done.returncode == 0, done.stderr
     out, seeds = desk / "out", [desk / "out" / "mine" / f"seed-{seed}" for seed in range(3)]
 
@@ -187,7 +187,8 @@ def test_the_learned_model_predicts_and_a_bug_is_named(desk):
     module.write_text(PACKAGE)
     done = mgclip(desk, "run", "--resume", "broken", "--quiet")
     assert done.returncode == 0, done.stderr
-    done = mgclip(desk, "run", "mine.yaml", "methods=text-means", "text_means_text=2", "text_means_txt=1", "--out", "wrong")
+    changes = ("text_means_text=2", "text_means_txt=1")
+    done = mgclip_in_a_new_interpreter(desk, "run", "mine.yaml", "methods=text-means", *changes, "--out", "wrong")
     assert done.returncode == 2
     assert "there is no key text_means_txt: did you mean text_means_text?" in done.stderr
     assert "text_means_text must be at most 1; found 2" in done.stderr

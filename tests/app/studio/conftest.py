@@ -40,7 +40,7 @@ def address(place, icons):
     model.learn(icons["x_train"][picked], labels, names)
     held_out = {HOSTILE: [str(place / "photos" / "first" / f"first-{i}.png") for i in range(3)]}
     model.save_pretrained(place / "shop", note={"what": "learned 3 classes", "classes": names}, files={"held-out.json": held_out})
-    with studio(place, "--max-mb", "2", "--max-images", "30") as address:
+    with studio(place, "shop", "--max-mb", "2", "--max-images", "30") as address:
         yield address
 
 

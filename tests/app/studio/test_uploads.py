@@ -36,7 +36,7 @@ def place(icons, tiny_clip, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    with studio(place, "--max-mb", "2", "--max-images", "10") as address:
+    with studio(place, "shop", "--max-mb", "2", "--max-images", "10") as address:
         yield address
 
 

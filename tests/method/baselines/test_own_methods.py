@@ -16,7 +16,7 @@ import torch
 from own_packages import EXAMPLES, NAMES, entry_points, put_package
 from PIL import Image
 from pydantic import BaseModel
-from runs import run
+from runs import run, stop_after
 
 from mgclip import (
     MGCLIP,
@@ -78,17 +78,8 @@ def test_methods_of_other_packages_run_resume_predict_and_appear_in_reports(reci
     assert read_recipe(tmp_path / "complete").own["learned_context_keep"] == 10.0
     versions = json.loads((tmp_path / "complete" / "environment.json").read_text())["packages"]
     assert [versions[name] for name in NAMES] == [version(name) for name in NAMES]
-
-    class Stopped(Exception):
-        pass
-
-    def stop(method, done, tasks, record):
-        if done == 2:
-            raise Stopped
-
-    for _ in OWN:
-        with pytest.raises(Stopped):
-            run(recipe, tmp_path / "part", resume=(tmp_path / "part").exists(), on_task=stop)
+    for method in OWN:
+        stop_after(2, recipe, tmp_path / "part", method=method, resume=(tmp_path / "part").exists())
     run(recipe, tmp_path / "part", resume=True)
     again = json.loads((tmp_path / "part" / "summary.json").read_text())
     assert {m: {**s, "seconds": 0} for m, s in again.items()} == {m: {**s, "seconds": 0} for m, s in complete.items()}

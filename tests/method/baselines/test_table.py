@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from icon_tasks import task
-from runs import read, run
+from runs import read, run, stop_after
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
@@ -47,22 +47,10 @@ RETENTION = {"icons-concepts": None}
 def test_every_method_resumes_to_the_same_result(small, tmp_path, method):
     recipe = small.model_copy(update={"methods": [method], "retention": RETENTION if method in ("fine-tune", "rapf") else {}})
     uninterrupted = run(recipe, tmp_path / "uninterrupted")
-
-    first = 2
-
-    class Stopped(Exception):
-        pass
-
-    def stop(name, done, tasks, record):
-        if done == first:
-            raise Stopped
-
     if METHODS[method].joint:
         assert uninterrupted[method]["tasks"] == 1
         assert uninterrupted[method]["classes"] == 6
-        first = 1
-    with pytest.raises(Stopped):
-        run(recipe, tmp_path / "part", on_task=stop)
+    stop_after(1 if METHODS[method].joint else 2, recipe, tmp_path / "part")
     again = run(recipe, tmp_path / "part", resume=True)
     assert {**again[method], "seconds": 0} == {**uninterrupted[method], "seconds": 0}
     if METHODS[method].frozen:
