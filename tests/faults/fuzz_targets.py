@@ -62,7 +62,8 @@ class Target:
 def images(place: Path) -> Target:
     """Image files in every format that Pillow can write."""
     from mgclip.clip.load import load_backbone
-    from mgclip.images import file_extensions, open_image
+    from mgclip.image_formats import file_extensions
+    from mgclip.images import open_image
 
     grey = np.add.outer(np.arange(24), np.arange(32)).astype(np.uint8)
     seeds = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,10 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         note, before = model.learn(by_class(uploads(value, limits)), on_step)
         return "", "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
 
-    def forget_plan(value: str) -> tuple[str, Any]:
-        return render("no_plan") if value else "", hidden  # without a value, the change is shown instead
-
+    # In the browser, because the server might answer after it has answered a click on the plan that followed the change.
+    forget_plan = f"value => [value ? {json.dumps(render('no_plan'))} : '', {{__type__: 'update', visible: false}}]"
     hidden = gr.Button(visible=False)
-    dropped.change(forget_plan, [dropped], [plan, button], api_name=False, show_progress="hidden")
+    dropped.change(None, [dropped], [plan, button], js=forget_plan, api_name=False)
     planning.click(safely(show_plan, render("no_plan"), hidden), [dropped], [plan, button, done], api_name="plan")
     shown = [dropped, plan, button, done]
     button.click(safely(teach, gr.skip(), gr.skip(), gr.skip()), [dropped], shown, show_progress_on=[done], api_name="teach")
