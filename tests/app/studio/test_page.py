@@ -73,6 +73,17 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     shows(page, "plan", "left out, because the model has learned the same pixels in the same class")
     fits(page, "plan")
     assert versions(place)[0] == (1, True), "a plan changes nothing"
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    name = page.get_by_placeholder("Name of the class").last
+    name.fill("other thing")
+    name.blur()
+    shows(page, "plan", "No plan yet")
+    expect(page.locator("#teach-button")).to_be_hidden()
+    assert not asked, "an answer of the server could arrive after the next plan"
+    name.fill("new thing")
+    page.locator("#plan-button").click()
+    shows(page, "plan", "18 images of 3 classes")
     page.locator("#teach-button").click()
     shows(page, "teach-message", "Done: learned 3 classes")
     shows(page, "teach-message", "Leave-one-out accuracy")
