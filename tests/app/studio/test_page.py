@@ -5,7 +5,6 @@ from studio_pages import (
     HOSTILE,
     TABS,
     WAIT,
-    WIDTHS,
     back_to_the_first,
     choose,
     expect,
@@ -33,7 +32,7 @@ def test_the_message_of_a_long_list_comes_into_view(visit):
     expect(page.locator("#classes-message")).to_be_in_viewport(timeout=5000)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [360, pytest.param(820, marks=pytest.mark.slow), 1920])
 def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     page = visit(width)
     for name in TABS:
