@@ -104,10 +104,10 @@ def quantise(source: Path, file: Path) -> None:
 
     large = source.with_name(f"{source.name}.data").exists()
     kinds = ["MatMul", "Gemm"]
-    graph = onnx.load(source)
-    del graph.graph.value_info[:]  # older versions of onnxruntime transpose weights, but not the shapes that are stored here
+    loaded = onnx.load(source)
+    del loaded.graph.value_info[:]  # older versions of onnxruntime transpose weights, but not the shapes that are stored here
     with quiet():
-        quantize_dynamic(graph, file, kinds, weight_type=QuantType.QInt8, use_external_data_format=large)
+        quantize_dynamic(loaded, file, kinds, weight_type=QuantType.QInt8, use_external_data_format=large)
 
 
 def _remove(file: Path) -> None:
