@@ -160,7 +160,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def _select(split: Split, classes: Sequence[int]) -> Split:
-    new_label = np.full(int(max(split.labels.max(initial=0), *classes)) + 1, -1, dtype=np.int64)
+    new_label = np.full(max(int(split.labels.max(initial=0)), *classes) + 1, -1, dtype=np.int64)
     new_label[list(classes)] = np.arange(len(classes))
     labels: NDArray[np.int64] = new_label[split.labels]
     return Split(split.images, labels).take(np.flatnonzero(labels >= 0))
