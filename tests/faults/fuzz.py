@@ -4,7 +4,8 @@
 
 Every target runs in a process of its own, with its seeds, a time limit per input, and an audit hook. The hook reports a file written
 outside the folder of the target, a started process, an opened connection, and any global of a pickle except those of arrays. The
-script prints the number of inputs and the findings of each target, and exits with 1 if there are findings. It needs atheris (Linux).
+script prints the number of inputs and the findings of each target, and exits with 1 if there are findings. It needs atheris
+(extra audit: Linux, Python 3.11 or newer).
 """
 
 from __future__ import annotations
