@@ -35,8 +35,10 @@ def test_continuous_integration_runs_make_targets_and_scripts(job, command):
 
 def test_every_supported_python_is_tested():
     jobs = read(".github/workflows/ci.yml")["jobs"]
-    oldest = re.search(r'requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text())[1]
-    assert jobs["newest"]["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    package = (ROOT / "pyproject.toml").read_text()
+    oldest = re.search(r'requires-python = ">=(.+)"', package)[1]
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', package)
+    assert jobs["newest"]["strategy"]["matrix"]["python"] == supported == ["3.10", "3.11", "3.12", "3.13"]
     assert jobs["lowest"]["steps"][1]["with"]["python-version"] == oldest == "3.10"
 
 
