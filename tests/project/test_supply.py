@@ -14,6 +14,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 RUNTIME = ("", "icons", "studio", "onnx")
 COPYLEFT = re.compile(r"\b(A?GPL|SSPL|EUPL|OSL|CC-BY-(NC|SA)|GNU (Affero )?General|Proprietary|Commercial)", re.IGNORECASE)
+CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+"""What builds of PyTorch for NVIDIA GPUs add. PyTorch itself pins it; its licences are NVIDIA's."""
 LESSER = re.compile(r"L(esser )?GPL|Lesser", re.IGNORECASE)
 
 
@@ -24,7 +26,7 @@ def constraints():
 
 
 def needed(package, extras):
-    """The installed packages that a package needs with its extras, directly or not."""
+    """The installed packages that a package needs with its extras, directly or not, without the CUDA libraries."""
     found, waiting = {}, [(package, frozenset(extras))]
     while waiting:
         name, wanted = waiting.pop()
@@ -32,6 +34,8 @@ def needed(package, extras):
             if need.marker is not None and not any(need.marker.evaluate({"extra": extra}) for extra in (*wanted, "")):
                 continue
             key = canonicalize_name(need.name)
+            if CUDA.match(key):
+                continue
             if need.extras <= found.get(key, frozenset([None])) and key in found:
                 continue
             try:

@@ -139,7 +139,8 @@ class Predictions:
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Position of the class of each image, ``(n,)``: the one of the largest confidence."""
-        return np.concatenate([part._deciding.argmax(1) for part in self._parts()]).astype(np.int64)
+        places: NDArray[np.int64] = np.concatenate([part._deciding.argmax(1) for part in self._parts()]).astype(np.int64)
+        return places
 
     @property
     def names(self) -> list[str]:

@@ -154,7 +154,7 @@ def description(backbone: Backbone) -> str:
 def find(stored: Sequence[Rows], keys: NDArray[np.bytes_], width: int) -> tuple[Rows, Tensor]:
     """Return rows for these keys, with features of length ``width``, and the positions of those that are not stored."""
     marks, features = torch.zeros(len(keys), dtype=torch.long), torch.zeros(len(keys), width)
-    missing = np.arange(len(keys))
+    missing: NDArray[np.int64] = np.arange(len(keys))
     for rows in stored:
         if len(missing) == 0:
             break

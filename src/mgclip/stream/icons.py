@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mgclip.stream.data import Filter
@@ -83,7 +84,7 @@ def family_glyphs() -> dict[str, list[Glyph]]:
     return {name: groups[name] for name in (shared[k * len(shared) // CLASSES] for k in range(CLASSES))}
 
 
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _colours(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Random foreground and background colours, ``(3,)`` in 0..1, that differ by at least 0.3 in luminance."""
     weights = np.array([0.299, 0.587, 0.114])
     while True:
