@@ -91,6 +91,17 @@ def mine(folder):
     return raw_results.read(folder / "zero-shot", "predictions", len(run_folder.read_records(folder / "zero-shot")))
 
 
+def test_a_task_without_steps_does_not_change_the_types_of_columns(tmp_path):
+    steps = pd.DataFrame({"task": 0, "phase": pd.array(["head"], "string"), "epoch": 1, "step": [1], "images": 4, "loss": 0.5})
+    (tmp_path / "steps").mkdir()
+    steps.to_parquet(tmp_path / "steps" / "task-0001.parquet")
+    steps[:0].astype(object).to_parquet(tmp_path / "steps" / "task-0002.parquet")
+    pd.testing.assert_frame_equal(raw_results.read(tmp_path, "steps", 2), steps)
+    assert len(raw_results.read(tmp_path, "steps", 1)) == 1
+    steps[:0].to_parquet(tmp_path / "steps" / "task-0001.parquet")
+    assert raw_results.read(tmp_path, "steps", 2).empty
+
+
 def test_a_damaged_file_is_named(small, tmp_path):
     run(small.model_copy(update={"methods": ["zero-shot"], "tasks": 1}), tmp_path / "run")
     file = tmp_path / "run" / "zero-shot" / "predictions" / "task-0001.parquet"

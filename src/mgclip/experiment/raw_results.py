@@ -106,7 +106,8 @@ def read(folder: Path, kind: Kind, tasks: int) -> pd.DataFrame | None:
         return None
     import pandas as pd
 
-    return pd.concat(known, ignore_index=True)
+    # An empty part has no types of its own: depending on its version, pandas warns or makes every column one of objects.
+    return pd.concat([part for part in known if len(part)] or known[:1], ignore_index=True)
 
 
 def read_task(folder: Path, kind: Kind, task: int) -> pd.DataFrame | None:
