@@ -168,6 +168,50 @@ def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):
     report = json.loads(out.splitlines()[-1])
     assert report["images"] == 24
     assert [each["image"] for each in report["skipped"]] == [f"{folder}/train-2.tar: 7.png", f"{folder}/train-3.tar"]
+    assert report["skipped"][1]["reason"].startswith("it cannot be read: ")
+
+
+def test_of_a_truncated_shard_it_is_said_how_much_was_learned(mgclip, place):
+    """Also of one to measure on."""
+    model, folder = place / "model", place / "shards"
+    for name in ("train-1.tar", "test-0.tar"):
+        complete = (folder / name).read_bytes()
+        (folder / name).write_bytes(complete[: len(complete) // 2])
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "features=64", "gamma=2.0", "--on-bad-image", "skip")
+    code, out, _ = mgclip(*words)
+    out = " ".join(out.split())
+    assert code == 0
+    learned = int(re.search(r"learned 3 classes from (\d+) images", out)[1]) - 12
+    tested = int(re.search(r"accuracy: .* of (\d+) test images", out)[1])
+    assert 0 < learned < 12 and 0 < tested < 12
+    assert f"skipped: {folder}/train-1.tar ({learned} images of it were learned, and the rest cannot be read: " in out
+    assert f"skipped: {folder}/test-0.tar ({tested} images of it were measured, and the rest cannot be read: " in out
+    assert out.count("train-1.tar") == 1
+    note = versions(model)[-1]["note"]
+    assert [Path(each["image"]).name for each in note["skipped"]] == ["train-1.tar", "test-0.tar"]
+
+
+def test_a_missing_shard_of_a_range_ends_the_command_before_anything_is_learned(mgclip, place):
+    model, folder = place / "model", place / "shards"
+    code, out, err = mgclip(
+        "learn", f"{folder}/train-{{0..2}}.tar", "--model", model, "--base", "iconclip", "--on-bad-image", "skip"
+    )
+    assert (code, out) == (2, "")
+    assert f"The shard {folder}/train-2.tar cannot be opened (No such file or directory): restore it, or leave it out" in err
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "--test", f"{folder}/test-{{0..1}}.tar")
+    code, out, err = mgclip(*words)
+    assert (code, out) == (2, "")
+    assert f"The shard {folder}/test-1.tar cannot be opened" in err
+    assert not model.exists()
+
+
+def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
+    folder = place / "shards"
+    write_tar(folder / "train-2.tar", [("cat/7.png", png(icons["x_train"][0]))])
+    words = ("learn", folder, "--model", place / "model", "--base", "iconclip", "gamma=2.0", "--on-bad-image", "skip")
+    code, _, err = mgclip(*words)
+    assert code == 2
+    assert "train-2.tar has no class: expected its name in 7.cls or 7.txt, or in 7.json as one of the keys" in err
 
 
 @pytest.mark.parametrize(
@@ -178,7 +222,10 @@ def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):
         (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),
         (("adapt=first",), "With adapt: first adapters are trained, which needs each image several times"),
-        (("--label", "kind"), "has no class: expected 'kind' as a member or a key of a JSON member"),
+        (
+            ("--label", "kind"),
+            "has no class: expected the member 0.kind, or the key 'kind' in 0.json; found 0.cls: add the class",
+        ),
     ],
 )
 def test_what_shards_cannot_do_is_said_before_anything_is_written(mgclip, place, words, why):

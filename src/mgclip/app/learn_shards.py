@@ -54,7 +54,7 @@ def learn_shards(
 ) -> None:
     """Learn shards, and print in the first process what has changed; the arguments are options of ``mgclip learn``."""
     from mgclip.app.display import out, screen
-    from mgclip.app.learn_output import print_changes
+    from mgclip.app.learn_output import print_changes, print_skipped
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
     from mgclip.workflows.learn_shards import read_shard_job
@@ -84,6 +84,7 @@ def learn_shards(
         raise typer.Exit(1) from None
     if is_main():
         if not (quiet or as_json):
+            print_skipped(done.get("skipped", ()))
             for note in done.get("notes", ()):
                 out.print(note)
         print_changes(done, as_json=as_json, quiet=quiet)
