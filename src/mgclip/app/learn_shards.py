@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +95,15 @@ def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from mgclip.app.display import screen
+    from mgclip.app.signals import interrupted_by_sigterm
+    from mgclip.clip.parallel import is_distributed
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} images encoded"), TimeElapsedColumn()
     hidden = quiet or not screen.is_terminal
     progress = Progress(*columns, console=screen, disable=hidden, transient=True)
-    with job.begin(wait=wait) as (model, notes), progress as bar:
+    # A process that waits for others cannot handle a signal, so that torchrun would have to wait until it kills it.
+    stops = nullcontext() if is_distributed() else interrupted_by_sigterm()
+    with stops, job.begin(wait=wait) as (model, notes), progress as bar:
         row = bar.add_task("", total=None)
         model.encoder.on_images = lambda number: bar.update(row, advance=number)
         return job.learn(model, notes)

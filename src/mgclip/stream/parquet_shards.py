@@ -95,6 +95,12 @@ def _image_column_of(name: str) -> str:
     return _image_column(_features(name), name)
 
 
+def forget_row_groups() -> None:
+    """Read Parquet shards again when their images are needed, because they may have changed."""
+    row_group_images.cache_clear()
+    _image_column_of.cache_clear()
+
+
 def _bytes_or_path(stored: Any) -> Any:
     """The bytes of a stored image or, if there are none, its path."""
     return (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
