@@ -16,8 +16,8 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from mgclip.errors import DamagedShard, InputError, first_line
-from mgclip.images import MemberImage
+from mgclip.errors import DamagedShard, InputError, MGCLIPError, first_line
+from mgclip.images import MemberImage, is_system_error
 from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
 from mgclip.stream.metadata import fold
 from mgclip.stream.parquet_shards import parquet_items
@@ -66,6 +66,7 @@ class Shard:
         Raises:
             DamagedShard: If it cannot be read to its end. What was read so far is right.
             InputError: If it has no images, or does not say which class they have.
+            MGCLIPError: If the machine or the network failed, not the shard.
         """
         last = ""
         try:
@@ -77,7 +78,10 @@ class Shard:
         except ImportError as error:
             raise InputError(f"Reading {self.name} needs another package ({first_line(error)}): install it.") from None
         except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
-            raise DamagedShard(self.name, f"after {last}" if last else "at all", first_line(error)) from None
+            read, why = f"after {last}" if last else "at all", first_line(error)
+            if is_system_error(error) or isinstance(error, ConnectionError | TimeoutError):
+                raise MGCLIPError(f"The shard {self.name} cannot be read {read} ({why}): run the command again later.") from error
+            raise DamagedShard(self.name, read, why) from None
 
 
 class Shards(NamedTuple):
@@ -222,9 +226,16 @@ def shard_versions(shards: Sequence[Shard]) -> list[ShardVersion]:
 
 
 def _version(shard: Shard) -> ShardVersion:
-    names = [] if ending(shard.name) == ".parquet" else class_list(shard.name)
-    listed = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ""
-    return ShardVersion(shard.name, shard.label, _facts(shard.name), listed)
+    return ShardVersion(shard.name, shard.label, _facts(shard.name), _digest_of_classes(shard.name))
+
+
+def _digest_of_classes(name: str) -> str:
+    """A digest of the list of class names next to a tar shard; empty without a list."""
+    try:
+        names = [] if ending(name) == ".parquet" else class_list(name)
+    except Exception:  # reading raises it again if it needs the list
+        return ""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ""
 
 
 def _facts(name: str) -> tuple[tuple[str, str], ...]:

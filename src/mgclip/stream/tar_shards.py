@@ -188,7 +188,7 @@ def _no_class(image: str, shard: str, members: dict[str, Any], label: str) -> In
         expected = f"the member {stem}.{label}, or the key {label!r} in {stem}.json"
     else:
         expected = f"its name in {stem}.cls or {stem}.txt, or in {stem}.json as one of the keys {', '.join(LABELS)}"
-    found = listed(others) if others else "only the image"
+    found = listed(others) if others else "only the image (its other members must come directly before or after it)"
     unpack = f"unpack the shard if {folder!r} is the class, " if folder and not others else ""
     return InputError(
         f"The image {image} in {shard} has no class: expected {expected}; found {found}: add the class, {unpack}or name another "
@@ -218,7 +218,7 @@ def _named(value: str, shard: str, image: str) -> str:
 
 def class_list(shard: str) -> list[str]:
     """The class names listed next to a shard; none without a list. Raises ``InputError`` if the list cannot be used."""
-    return _class_list(shard.rpartition("/")[0])
+    return _class_list(shard.rpartition("/")[0] if "://" in shard else str(Path(shard).parent))
 
 
 def forget_class_lists() -> None:
@@ -233,7 +233,7 @@ def _class_list(folder: str) -> list[str]:
 
     for file in CLASSES:
         try:
-            with fsspec.open(f"{folder}/{file}" if folder else file, "rt", encoding="utf-8-sig") as opened:
+            with fsspec.open(f"{folder}/{file}", "rt", encoding="utf-8-sig") as opened:
                 names = [line.strip() for line in opened.read().rstrip().splitlines()]
         except UnicodeDecodeError as error:
             raise InputError(f"{file} next to the shards is not text in UTF-8 ({first_line(error)}): save it as UTF-8.") from None
