@@ -72,7 +72,7 @@ def print_skipped(skipped: Sequence[SkippedImage]) -> None:
     for each in skipped[:NAMED]:
         out.print(f"skipped: {each['image']} ({each['reason']})")
     if len(skipped) > NAMED:
-        out.print(f"skipped: {len(skipped) - NAMED:,} more")
+        out.print(f"skipped: {len(skipped) - NAMED:,} more, which --json lists")
 
 
 def print_changes(done: LearnReport, *, as_json: bool, quiet: bool) -> None:

@@ -135,8 +135,7 @@ def sum_shards(
     if head is not None:
         fourier = head.fourier
     elif done and all(part.chosen_from == chosen_from for part in done):
-        encoder.representation = done[0].representation
-        fourier = _random_features(encoder, settings, done[0].gamma)
+        fourier = _features_of(done[0], encoder, settings)
     else:
         fourier = _choose_features(shards, encoder, settings, reading)
     done = [part for part in done if (part.gamma, part.representation) == (fourier.gamma, fourier.representation)]
@@ -183,7 +182,7 @@ def with_sums(
         texts: What prompts call all classes.
     """
     if head is None:
-        fourier = _random_features(encoder, settings, learned.gamma)
+        fourier = _features_of(learned, encoder, settings)
         balance, weight = settings.class_balance, settings.text_weight
         head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
     added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
@@ -194,6 +193,12 @@ def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> Rand
     """The random features of a new model, of the representation that the encoder uses."""
     dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
     return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
+
+
+def _features_of(sums: ShardSums, encoder: Encoder, settings: Settings) -> RandomFeatures:
+    """The random features over which there are sums."""
+    encoder.representation = sums.representation
+    return _random_features(encoder, settings, sums.gamma)
 
 
 def _first_opened(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:

@@ -156,9 +156,8 @@ class ShardJob:
         if learned.in_several:
             remarks.append(f"learned in more than one class each: {count(learned.in_several, 'image')}")
         if len(learned.skipped) > LISTED:
-            remarks.append(
-                f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
-            )
+            skipped = count(len(learned.skipped), "image or shard", "images or shards")
+            remarks.append(f"skipped in all, of which {LISTED} are listed: {skipped}")
         note: LearnNote = {
             "what": what_was_learned(learned.new, grown),
             "origin": self.place,
