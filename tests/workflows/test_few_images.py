@@ -145,6 +145,7 @@ def test_a_stored_threshold_is_used_by_predict(mgclip, few, tiny_clip):
         ("prompt='a {}'", "because it decides how texts are encoded"),
         ("memory=10", "because it decides which old images are kept"),
         ("vision_weight=2", "vision_weight has no effect on a model with a solved head: set text_weight"),
+        ("vision_weight=heavy", "vision_weight has no effect on a model with a solved head: set text_weight"),
         ("branch=text", "did you mean branches"),
         ("branches=head", "branches must be"),
         ("fusion=published", "belong together"),

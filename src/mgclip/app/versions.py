@@ -114,11 +114,12 @@ def relabel_command(
 ) -> None:
     """Rename a learned class, or unite it with another one, as a new version."""
     from mgclip.app.display import out, require_single_process
+    from mgclip.names import tidy
     from mgclip.workflows.edit_model import relabel_class
 
     require_single_process("relabel")
     united = relabel_class(model, old, new, text=text, base=base)
-    out.print(f"united {old} with {new}" if united else f"renamed {old} to {new.strip()}")
+    out.print(f"united {old} with {tidy(new)}" if united else f"renamed {old} to {tidy(new)}")
 
 
 def forget_command(

@@ -10,8 +10,9 @@ from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
-from mgclip.method.class_edits import position_of
+from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
+from mgclip.method.model_files import read
 from mgclip.names import canonical
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
@@ -91,6 +92,7 @@ def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport
         InputError: If the table cannot be used, it names a class that was not learned, or the head is a trained one.
     """
     check_saved(folder)
+    solved_head_of(read(folder).state, "correct single images")  # before the table, which then does not matter
     right = read_corrections(table)
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
@@ -114,8 +116,8 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     Raises:
         InputError: If an image cannot be read, a class was not learned, or the head is a trained one.
     """
+    before = model.correct(list(right), list(right.values()))
     names = [model.class_names[position_of(model.class_names, name)] for name in right.values()]
-    before = model.correct(list(right), names)
     moved = Counter(was for was, name in zip(before, names, strict=True) if was is not None and was != name)
     added = before.count(None)
     changed = added + moved.total()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
-from mgclip.method.class_edits import position_of
+from mgclip.method.class_edits import check_forget, position_of
 from mgclip.method.learner import MGCLIP
-from mgclip.names import canonical, index_of
+from mgclip.method.model_files import read
+from mgclip.names import canonical, tidy
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
@@ -25,7 +26,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     Args:
         folder: Folder of the model.
         old: The class.
-        new: Its new name, without spaces at its ends.
+        new: Its new name.
         text: The word for it in prompts. The default is the new name, or the word for the class with which it is united.
         base: Path of the model's CLIP, if it has moved.
 
@@ -50,8 +51,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     """
 
     def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        names = model.class_names
-        to = new if index_of(new, names) is not None else new.strip()
+        names, to = model.class_names, tidy(new)
         model.relabel(old, to, text or None)
         united = len(model.class_names) < len(names)
         parts = [{to if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
@@ -121,6 +121,9 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
     Raises:
         InputError: If there is no such class, or an image from which it was learned is missing in the folder.
     """
+    check_saved(folder)
+    if images is not None:
+        check_forget(read(folder).state, name, with_images=True)  # before the images are looked for
     files = None if images is None else image_files(images)
     adapted = traces = replayed = False
     removed = 0

@@ -11,7 +11,9 @@ from typing_extensions import NotRequired, TypedDict
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
+from mgclip.method.class_edits import solved_head_of
 from mgclip.method.learner import MGCLIP
+from mgclip.method.model_files import read
 from mgclip.method.settings import Settings
 from mgclip.names import ALIKE, loose_form, not_among
 from mgclip.saving.lock import only_writer
@@ -67,6 +69,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     """
     for folder in (first, second):
         check_saved(folder)
+        solved_head_of(read(folder).state, "merge")
     if first.resolve() == second.resolve():
         raise InputError(f"{first} and {second} are the same model: give two.")
     if is_saved(to):

@@ -15,6 +15,7 @@ from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.training import Step
+from mgclip.names import tidy
 from mgclip.words import count
 from mgclip.workflows.cost import describe_time
 from mgclip.workflows.note import LearnNote
@@ -60,7 +61,7 @@ def by_class(dropped: Sequence[Upload]) -> dict[str, list[Path]]:
     """Files by class. Raises ``InputError`` if one has no class."""
     classes: dict[str, list[Path]] = {}
     for each in dropped:
-        classes.setdefault(" ".join(each.group.split()), []).append(each.file)
+        classes.setdefault(tidy(each.group), []).append(each.file)
     if nameless := classes.get(""):
         raise InputError(f"{count(len(nameless), 'image')} without a class: fill in the name of the class.")
     return {name: list(dict.fromkeys(files)) for name, files in classes.items()}

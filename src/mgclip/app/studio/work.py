@@ -19,7 +19,7 @@ from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
-from mgclip.names import canonical, index_of
+from mgclip.names import canonical, index_of, tidy
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.saving.versions import Version, check_saved, history
@@ -217,7 +217,7 @@ class StudioModel:
 
     def rename(self, name: str, new: str) -> None:
         """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``merge`` unites."""
-        new = " ".join(new.split())
+        new = tidy(new)
         with self._lock:
             if not new or len(new) > LONGEST_NAME:
                 raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(new)}.")
