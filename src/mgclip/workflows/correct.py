@@ -18,6 +18,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved
 from mgclip.words import count, were
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import as_json, read_held_out
 from mgclip.workflows.table import read_table
 
@@ -133,6 +134,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
             "classes": list(dict.fromkeys(names)),
             "images": changed,
             "moved": dict(moved),
+            "leave_one_out": leave_one_out(model),
         }
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return {

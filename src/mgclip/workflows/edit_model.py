@@ -16,6 +16,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
 from mgclip.workflows.predict import check_unknown
 
@@ -81,12 +82,17 @@ def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> l
         model.change_settings(**given)
         if model.settings.unknown_below:
             check_unknown(model)
-        pairs = [(key, getattr(before, key), getattr(model.settings, key)) for key in given]
+        pairs = [(key, _shown(getattr(before, key)), _shown(getattr(model.settings, key))) for key in given]
         changed.extend(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new)
         return held_out, f"set {', '.join(f'{key}={new}' for key, old, new in pairs if old != new)}" if changed else ""
 
     _save_edited(folder, base, change)
     return changed
+
+
+def _shown(value: object) -> str:
+    """A setting as it is written on the command line and in its documentation."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -163,5 +169,6 @@ def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tupl
         held_out, what = edit(model, read_held_out(folder))
         if not what:
             return what
-        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out, folder)})
+        note = {"what": what, "leave_one_out": leave_one_out(model)}
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return what

@@ -20,6 +20,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
 
 
@@ -93,7 +94,12 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     if precisions[0] != precisions[1]:
         report["precisions"] = [*precisions]
     with only_writer(to, wait=WAIT):
-        note = {"what": what, "classes": list(model.class_names), "images": report["images"]}
+        note = {
+            "what": what,
+            "classes": list(model.class_names),
+            "images": report["images"],
+            "leave_one_out": leave_one_out(model),
+        }
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
 

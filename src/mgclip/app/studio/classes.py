@@ -50,7 +50,10 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
 def _forgotten(name: str, left: Forgotten) -> str:
     sentences = [f"{name} was removed; earlier versions still contain it."]
     if left.traces:
-        sentences.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
+        sentences.append(
+            "The scatter of its images remains in sums over all images. To remove that too, go back to the version before it and "
+            "run mgclip forget with --images."
+        )
     if left.adapted:
         sentences.append("What the adapters learned from its images cannot be removed.")
     return " ".join(sentences)
