@@ -1,4 +1,4 @@
-"""The benchmarks of many classes and of streams run at a small size."""
+"""The benchmarks run at a small size."""
 
 import json
 import subprocess
@@ -32,3 +32,21 @@ def test_streaming(kind):
     found = json.loads(line)
     assert found["images"] == 600
     assert found.keys() >= {"bytes per image", "seconds per image, last half / before", "GiB"}
+
+
+@pytest.mark.slow
+def test_encode_once():
+    small = ("tasks=2", "train_per_class=4", "test_per_class=1")
+    found = json.loads(run("encode_once.py", "run", "--frozen", *small)[-1])
+    assert found["analytic / encoding once"] == found["analytic"] / found["encoding once"] > 1
+    found = json.loads(run("encode_once.py", "methods", "--shape", "iconclip", *small, "ranpac_width=200")[-1])
+    assert found["equal records"]
+    assert max(found["again"], found["ten methods"]) < found["ten runs"]
+
+
+@pytest.mark.slow
+def test_open_images():
+    """It checks that the pixels are those of plain Pillow."""
+    found = json.loads(run("open_images.py", "--images", "30", "--rounds", "1")[-1])
+    assert found["images"] == 30
+    assert found["ratio"] > 0.5

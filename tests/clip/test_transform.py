@@ -7,6 +7,8 @@ import crops
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
@@ -38,6 +40,20 @@ def test_pixels_are_those_of_pillow_at_the_recorded_place(recorded):
     full = np.asarray(crops.image(*size).resize(resized, Image.Resampling.BICUBIC))
     wanted = full[top : top + crops.SIDE, left : left + crops.SIDE]
     np.testing.assert_array_equal(pixels(Transform.of(processor()), crops.image(*size)), wanted)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.integers(1, 40),
+    st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    st.sampled_from(Image.Resampling),
+)
+def test_pixels_are_those_of_an_image_that_is_cropped_after_it_was_resized(size, shorter, crop, resample):
+    """At any size and with any filter, though columns that are not needed are dropped between both passes."""
+    transform = Transform(shorter, None, crop, resample)
+    resized = crops.image(*size).resize(transform.size(*size), resample)
+    np.testing.assert_array_equal(pixels(transform, crops.image(*size)), np.asarray(resized.crop(crop_box(resized.size, crop))))
 
 
 def test_a_backbone_crops_where_torchvision_does(tiny_clip):

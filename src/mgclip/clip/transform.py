@@ -70,8 +70,15 @@ class Transform:
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         full, box = image.info.get(REDUCED, (image.size, None))
-        resized = image.resize(self.size(*full), self.resample, box)
-        return resized if self.crop is None else resized.crop(crop_box(resized.size, self.crop))
+        width, height = self.size(*full)
+        if self.crop is None:
+            return image.resize((width, height), self.resample, box)
+        left, top, right, bottom = crop_box((width, height), self.crop)
+        if box is None and left > 0:
+            # Pillow changes the width first, then the height. Between the two, columns outside the crop can go: the same pixels.
+            image = image.resize((width, image.height), self.resample).crop((left, 0, right, image.height))
+            left, width, right = 0, right - left, right - left
+        return image.resize((width, height), self.resample, box).crop((left, top, right, bottom))
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size of an image after resizing."""

@@ -129,7 +129,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     p = half(phi)
     s, stands = (p, phi) if standing is None else (half(standing), standing)
     ss = torch.linalg.vector_norm(s, dim=1).square()
-    ps = ss if standing is None else torch.linalg.vecdot(p, s)
+    ps = ss if standing is None else products(p, s)
     if not sums.class_balance:  # A loses w s s^T, with w = C / n and s the features that are left out
         given = sums.share * ps / (1 - sums.share * ss)
         return LeftOut(torch.addcmul(phi, given[:, None], stands), labels, given, solution)
@@ -137,8 +137,8 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     means, counts = (sums.targets[:, present] / sums.counts[present]).T, sums.counts[present][places]
     m = half(means)
     mm, m = m.square().sum(1)[places], m[places]
-    pm = torch.linalg.vecdot(p, m)
-    sm = pm if standing is None else torch.linalg.vecdot(s, m)
+    pm = products(p, m)
+    sm = pm if standing is None else products(s, m)
     ee, em, pe = ss - 2 * sm + mm, sm - mm, ps - pm
     rest = (counts - 1).clamp(min=1)
     lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
@@ -148,3 +148,8 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
     features = means.contiguous()[places].mul_(g[:, :1] - g[:, 1:]).addcmul_(stands, g[:, :1], value=-1).add_(phi)
     return LeftOut(features, labels, shift, solution)
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """The scalar products ``(n,)`` of the rows of two matrices ``(n, m)``; ``vecdot`` takes twice as long."""
+    return torch.einsum("ij,ij->i", one, other)

@@ -59,13 +59,15 @@ class RandomFeatures:
     def __call__(self, features: Tensor) -> Tensor:
         """Normalised image features ``(n, dim)`` -> ``(n, width + 1)`` in double precision."""
         matrix, shift = (part.to(features.device) for part in self.projection)
-        waves = activated((features.double() @ matrix).add_(shift), self.kernel).mul_(math.sqrt(2 / self.width))
-        return torch.cat([waves, waves.new_ones(len(waves), 1)], dim=1)
+        expanded = matrix.new_ones(len(features), self.width + 1)
+        waves = torch.mm(features.double(), matrix, out=expanded[:, :-1]).add_(shift)
+        activate(waves, self.kernel).mul_(math.sqrt(2 / self.width))
+        return expanded
 
 
-def activated(projected: Tensor, kernel: Kernel) -> Tensor:
-    """The random features of projected image features, without their scale."""
-    return torch.cos(projected) if kernel == "fourier" else torch.relu(projected)
+def activate(projected: Tensor, kernel: Kernel) -> Tensor:
+    """Turn projected image features into random features in place, without their scale. Returns them."""
+    return projected.cos_() if kernel == "fourier" else projected.relu_()
 
 
 def median_gamma(features: Tensor) -> float:

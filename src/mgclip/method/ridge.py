@@ -6,7 +6,9 @@ Source: Golub, Heath and Wahba, *Generalized Cross-Validation as a Method for Ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,6 +17,9 @@ from mgclip.method.sums import Sums
 
 RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 """Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
+
+START = 3
+"""Position of the ridge whose error is computed first. The choice does not depend on it, only the time of the search."""
 
 EQUAL = 1e-3
 """Errors that differ by less than this share count as equal."""
@@ -41,58 +46,99 @@ def ridge_of(
     if sums.class_balance and not bool((counts > 1).any()):
         return WITHOUT_EVIDENCE
     matrix, outer = matrices or sums.matrices()
-    values, vectors = torch.linalg.eigh(matrix)
-    seen = values > values[-1] * len(values) * torch.finfo(values.dtype).eps  # the others are zero but for rounding
-    values, vectors = values[seen], vectors[:, seen]
-    if len(sums.counts) < len(outer):
-        along = torch.cat([vectors.T @ part for part in sums.right_hand_side()], 1)
-        overlaps = along @ along.T
-    else:  # the same without a matrix that grows with the number of classes
-        overlaps = vectors.T @ outer @ vectors
-    candidates = torch.tensor(ridges, dtype=matrix.dtype, device=matrix.device)[:, None]  # [r, 1]
-    error = left_out_errors if sums.class_balance else cross_validation_errors
-    errors = error(values, overlaps, counts, counts.sum() + sums.forgotten, candidates)
-    return float(ridges[int(torch.nonzero(errors <= errors.min() * (1 + EQUAL))[-1])])
+    many = len(sums.counts) >= len(outer)
+    right = outer if many else torch.cat([*sums.right_hand_side()], 1)
+    images = counts.sum().item() + sums.forgotten
+    error_of = left_out_error if sums.class_balance else cross_validation_error
+
+    @cache
+    def error(place: int) -> float:
+        traces = traces_of(matrix, ridges[place], right, outer=many)
+        return error_of(traces, counts, images)
+
+    return ridges[valley(error, len(ridges))]
 
 
-def left_out_errors(values: Tensor, overlaps: Tensor, counts: Tensor, images: Tensor, ridges: Tensor) -> Tensor:
-    """Squared error ``(r,)`` of an image that is left out, the mean over classes with several images, for each ridge.
+def valley(error: Callable[[int], float], number: int) -> int:
+    """The last position whose error is within ``EQUAL`` of the least, of ``number`` errors that first fall and then rise."""
+    place = min(START, number - 1)
+    while place > 0 and error(place - 1) < error(place):
+        place -= 1
+    while place < number - 1 and error(place + 1) < error(place):
+        place += 1
+    least = error(place)
+    while place < number - 1 and error(place + 1) <= least * (1 + EQUAL):
+        place += 1
+    return place
 
-    This is generalised cross-validation for classes that weigh the same: the squares of ``leave_one_out``, with its products of
-    single images replaced by their means over all images. With B the normal matrix plus the ridge and M = m^T B^-1 m of the
-    class means m, images scatter by e^T B^-1 e in B, and their scores by the trace of W^T S W. Both are those of a class with
-    very many images; around its own mean, the images of a class with k scatter less by 1 - 1/k.
+
+@dataclass(frozen=True)
+class Traces:
+    """What cross-validation needs of a ridge. A is the normal matrix, B = A + ridge I, and r a column of the right-hand side.
+
+    Attributes:
+        freedom: The trace of A B^-1.
+        own: The sum of r^T B^-1 r over all columns.
+        squares: The sum of (r^T B^-1 q)^2 over all pairs of columns r and q.
+        fitted: The sum of r^T B^-1 A B^-1 r over all columns.
+    """
+
+    freedom: float
+    own: float
+    squares: float
+    fitted: float
+
+
+def traces_of(matrix: Tensor, ridge: float, right: Tensor, *, outer: bool) -> Traces:
+    """The traces of a ridge.
 
     Args:
-        values: Eigenvalues of the normal matrix ``(m,)``, none of them zero.
-        overlaps: Sum over the class means of their products along two eigenvectors each, ``(m, m)``.
+        matrix: The normal matrix ``(m, m)``.
+        ridge: The ridge.
+        right: The columns of the right-hand side ``(m, c)``, or the sum of their outer products ``(m, m)``.
+        outer: Whether it is that sum, which does not grow with the number of classes.
+    """
+    shifted = matrix.clone()
+    shifted.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(shifted)
+    inverse = torch.cholesky_inverse(factor)
+    if outer:
+        product = inverse @ right
+        own, squares, norms = product.trace(), (product * product.T).sum(), (product * inverse).sum()
+    else:
+        weights = torch.cholesky_solve(right, factor)
+        product = right.T @ weights
+        own, squares, norms = product.trace(), product.square().sum(), weights.square().sum()
+    return Traces((len(matrix) - ridge * inverse.trace()).item(), own.item(), squares.item(), (own - ridge * norms).item())
+
+
+def left_out_error(traces: Traces, counts: Tensor, images: float) -> float:
+    """Squared error of an image that is left out, the mean over classes with several images.
+
+    This is generalised cross-validation for classes that weigh the same: the squares of ``leave_one_out``, with its products of
+    single images replaced by their means over all images. With M = m^T B^-1 m of the class means m, images scatter by e^T B^-1 e
+    in B, and their scores by the trace of W^T S W. Both are those of a class with very many images; around its own mean, the
+    images of a class with k scatter less by 1 - 1/k.
+
+    Args:
+        traces: The traces of the ridge.
         counts: Independent images of each class ``(c,)``.
         images: The number of images whose scatter is in the normal matrix.
-        ridges: The ridges ``(r, 1)``.
     """
-    classes, inverse, lengths = len(counts), 1 / (values + ridges), overlaps.diagonal()
-    own = inverse @ lengths  # the trace of M, [r]
-    total = (inverse @ overlaps.square() * inverse).sum(1)  # the sum of the squares of M
+    classes = len(counts)
     free = classes * (1 - classes / images)  # the scatter has the weight C / n, and n - C degrees of freedom
-    # Neither is negative; of images that are all alike rounding could make it so.
-    scatter = (((inverse * values).sum(1) - own) / free).clamp(min=0)
-    spread = ((inverse.square() * values @ lengths - total) / free).clamp(min=0)
-    bias = (1 - (2 * own - total) / classes).clamp(min=0)
-    scatter, spread, bias, own = (part[:, None] for part in (scatter, spread, bias, own / classes))
     k = counts[counts > 1]
-    rest, share = k - 1, classes / images
-    scatter, spread = (1 - 1 / k) * scatter, (1 - 1 / k) * spread
+    rest, share, own = k - 1, classes / images, traces.own / classes
+    # Neither is negative; of images that are all alike rounding could make it so.
+    scatter = (1 - 1 / k) * (max(0.0, traces.freedom - traces.own) / free)
+    spread = (1 - 1 / k) * (max(0.0, traces.fitted - traces.squares) / free)
+    bias = max(0.0, 1 - (2 * traces.own - traces.squares) / classes)
     lost = 1 / rest.square() - share * k / rest
     grown = (1 + own / rest) / (1 + lost * scatter - own * scatter / rest.square())
-    errors: Tensor = ((1 + grown * scatter / rest).square() * bias + grown.square() * spread).mean(1)
-    return errors
+    return float(((1 + grown * scatter / rest).square() * bias + grown.square() * spread).mean())
 
 
-def cross_validation_errors(values: Tensor, overlaps: Tensor, counts: Tensor, images: Tensor, ridges: Tensor) -> Tensor:
-    """The generalised cross-validation error ``(r,)`` if every image weighs the same. Arguments as of ``left_out_errors``."""
-    lengths = overlaps.diagonal()
-    # What no ridge can fit, and what the ridge gives up: the difference of large numbers only once, so small ones stay exact.
-    unfitted = (len(counts) - (lengths / values).sum()).clamp(min=0)
-    residual = unfitted + (lengths / values * (ridges / (values + ridges)).square()).sum(1)
-    leverage = (values / (values + ridges)).sum(1) / images
-    return residual * (1 - leverage).clamp(min=0).pow(-2)
+def cross_validation_error(traces: Traces, counts: Tensor, images: float) -> float:
+    """The generalised cross-validation error if every image weighs the same. Arguments as of ``left_out_error``."""
+    residual = max(0.0, len(counts) - 2 * traces.own + traces.fitted)
+    return residual / max(1 - traces.freedom / images, torch.finfo(torch.float64).tiny) ** 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgclip.method.random_features import activated
+from mgclip.method.random_features import activate
 from mgclip.method.settings import Kernel
 
 TENSORS = ("matrix", "shift", "weights", "constant")
@@ -35,7 +35,7 @@ class Scorer:
 
     def scores(self, features: Tensor) -> Tensor:
         """Normalised image features ``(b, d)`` -> scores ``(b, c)``."""
-        waves = self.scale * activated(features @ self.matrix + self.shift, self.kernel)
+        waves = self.scale * activate(features @ self.matrix + self.shift, self.kernel)
         return torch.addmm(self.constant, waves, self.weights)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from mgclip.clip.compute import SAVED_PER_WIDTH
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.method.learned_images import SAMPLE
 from mgclip.method.learner import MGCLIP
+from mgclip.method.ridge import traces_of
 from mgclip.method.solving import trains_adapters
 from mgclip.method.sums import CHUNK
 from mgclip.words import duration
@@ -27,8 +28,10 @@ ENOUGH_SECONDS = 0.5
 """Images are encoded for the estimate until this much time has passed, or all of the sample are encoded."""
 FIRST, MOST = 16, 128
 """Images of the sample that are encoded at first, and if that was quick, in a second try."""
-SOLVED_SIDE = 512
-"""Size of the matrix that is decomposed for the estimate. The time grows with the third power."""
+SOLVED_SIDE = 1024
+"""Size of the matrix that is inverted for the estimate. The time grows with the third power."""
+RIDGES_TRIED = 4
+"""Ridges whose errors the search for the best one computes, typically."""
 MATRICES = 10
 """Matrices as large as that of the solved head which exist at once while it is solved."""
 CALIBRATION_SECONDS = 1e-6
@@ -181,12 +184,13 @@ def _solving_seconds(model: MGCLIP, amounts: Amounts) -> float:
         return settings.uses_head * steps * HEAD_STEP_SECONDS
     width, device = settings.features + 1, model.backbone.device
     rows = torch.rand(256, width, dtype=torch.float64, device=device)
-    square = rows[:, :SOLVED_SIDE].T @ rows[:, :SOLVED_SIDE]
+    some = rows[:, :SOLVED_SIDE]
+    square = some.T @ some
     begun = time.perf_counter()
     (rows.T @ rows.cos())[0].cpu()
     summed = time.perf_counter()
-    torch.linalg.eigh(square)[0].cpu()
-    solved = time.perf_counter() - summed
+    traces_of(square, 1.0, some.T, outer=False)
+    solved = RIDGES_TRIED * (time.perf_counter() - summed)
     images: float = (summed - begun) / len(rows) * amounts.train
     calibrated = min(SAMPLE, amounts.train) * classes * CALIBRATION_SECONDS
     return images + float(solved * (width / len(square)) ** 3) + calibrated

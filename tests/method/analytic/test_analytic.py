@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.random_features import RandomFeatures
-from mgclip.method.ridge import RIDGES, WITHOUT_EVIDENCE, left_out_errors, ridge_of
+from mgclip.method.ridge import EQUAL, RIDGES, WITHOUT_EVIDENCE, left_out_error, ridge_of, traces_of, valley
 from mgclip.method.sums import Sums
 
 DIM, WIDTH = 8, 40
@@ -103,19 +103,36 @@ def test_images_that_are_all_alike_have_exactly_the_left_out_error_of_the_mean_i
     noise[torch.arange(size * count), labels] = 1
     noise[:, size:] = spread * (torch.eye(count, dtype=torch.float64) - 1 / count).repeat(size, 1)
     sums = Sums.empty(size + count).plus(noise, labels)
-    values, vectors = torch.linalg.eigh(sums.matrices()[0])
-    seen = values > 1e-12
-    along = (vectors.T @ (sums.targets / sums.counts))[seen]
     for ridge in (0.01, 0.1, 1.0):
         exact = (leave_one_out(solve(sums, ridge), noise, labels).scores - F.one_hot(labels)).square().sum(1).mean()
-        given = (
-            values[seen],
-            along @ along.T,
-            sums.counts,
-            sums.counts.sum(),
-            torch.tensor([[ridge]], dtype=torch.float64),
-        )
-        assert left_out_errors(*given).item() == pytest.approx(exact.item(), rel=1e-9)
+        traces = traces_of(sums.matrices()[0], ridge, sums.targets / sums.counts, outer=False)
+        assert left_out_error(traces, sums.counts, len(labels)) == pytest.approx(exact.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("ridge", [1e-4, 0.03, 100.0])
+@pytest.mark.parametrize("per_class", [[3, 2], [9, 6, 12], [2] * 60])
+def test_the_traces_of_a_ridge_are_those_of_its_definition(per_class, ridge):
+    features, labels = images(per_class)
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    normal, outer = sums.matrices()
+    right = sums.targets / sums.counts
+    inverse = torch.linalg.inv(normal + ridge * torch.eye(WIDTH + 1))
+    own = right.T @ inverse @ right
+    exact = ((normal @ inverse).trace(), own.trace(), own.square().sum(), (right.T @ inverse @ normal @ inverse @ right).trace())
+    for found in (traces_of(normal, ridge, right, outer=False), traces_of(normal, ridge, outer, outer=True)):
+        assert (found.freedom, found.own, found.squares, found.fitted) == pytest.approx([x.item() for x in exact], rel=1e-7)
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=13), st.integers(0, 13))
+def test_the_search_finds_the_largest_ridge_of_the_least_error(steps, falling):
+    """Whatever the position of the least of errors that fall and then rise."""
+    errors = [1.0]
+    for place, step in enumerate(steps):
+        errors.append(errors[-1] / (1 + step) if place < falling else errors[-1] * (1 + step))
+    computed = set()
+    found = valley(lambda place: (computed.add(place), errors[place])[1], len(errors))
+    assert found == max(place for place, error in enumerate(errors) if error <= min(errors) * (1 + EQUAL))
+    assert len(computed) <= max(4, abs(found - 3) + 3)  # not the errors of all ridges
 
 
 def test_a_single_image_of_a_class_does_not_decide_the_ridge():
