@@ -202,7 +202,8 @@ def solved_head_of(learned: ModelState, act: str) -> SolvedHead:
         raise InputError(f"A model that has learned no class cannot {act}: learn a first task.")
     if learned.solved is None:
         raise InputError(
-            f"A model with a trained head cannot {act}: only a solved head, of a model with analytic compensation, can."
+            f"A model with a trained head cannot {act}: only a solved head can, that of the method mg-clip-analytic "
+            "(compensation=analytic)."
         )
     return learned.solved
 
