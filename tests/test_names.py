@@ -209,6 +209,7 @@ def test_a_program_and_the_command_line_give_a_class_the_same_name(mgclip, tiny_
     (tmp_path / "d" / "classes.csv").write_text("folder,name\nn01,iced   tea \n", encoding="utf-8")
     assert list(read_source(tmp_path / "d").train) == ["hot dog", "iced tea"]
     assert list(read_source(tmp_path / "d", names="n01= iced   tea").train) == ["hot dog", "iced tea"]
+    assert read_source(tmp_path / "d").texts == {"iced tea": "iced tea"}
     code, out, err = mgclip("learn", tmp_path / "d", "--model", tmp_path / "shop", "--hold-out", 0, "--json", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(out)["classes"] == ["iced tea"], "hot dog is known, with this image"
