@@ -40,6 +40,20 @@ class InputError(MGCLIPError):
     exit_code = 2
 
 
+class DamagedShard(InputError):
+    """A shard cannot be read to its end.
+
+    Args:
+        shard: Its name.
+        read: How far it was read, after *cannot be read*: ``after 12.jpg`` or ``at all``.
+        reason: What is wrong.
+    """
+
+    def __init__(self, shard: str, read: str, reason: str) -> None:
+        super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
+        self.shard, self.read, self.reason = shard, read, reason
+
+
 class AlikeTexts(UserWarning):
     """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text; or two class names differ only
     in their form, so they are probably one class.

@@ -136,7 +136,7 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
     except IsADirectoryError:
         raise UnreadableImage(name, "it is a folder") from None
     except Exception as error:  # decoders of damaged files raise a dozen types
-        if _is_system_error(error):
+        if is_system_error(error):
             raise
         raise UnreadableImage(name, needed_plugin(source) or _reason(error)) from None
 
@@ -161,7 +161,7 @@ def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:
         check_size(*(image.size if array is None else array.shape[1::-1]))
         return displayed(image if array is None else Image.fromarray(array))
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
-        if _is_system_error(error):
+        if is_system_error(error):
             raise
         raise InputError(f"An image cannot be used: {_reason(error)}.") from None
 
@@ -227,13 +227,13 @@ def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
         except UnreadableImage as error:
             bad[position] = error.reason
         except Exception as error:  # data sets of other libraries may raise anything
-            if _is_system_error(error):
+            if is_system_error(error):
                 raise
             bad[position] = _reason(error)
     return bad
 
 
-def _is_system_error(error: Exception) -> bool:
+def is_system_error(error: Exception) -> bool:
     """Whether the machine failed, not the image. Decoders set no ``errno``, except that a damaged image can make them seek to an
     impossible position.
     """

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from forked import program
 from PIL import Image
 from shards import members, png, write_parquet, write_tar
 
@@ -73,6 +74,35 @@ def test_a_damaged_shard_ends_the_command_and_the_next_one_resumes(mgclip, place
     code, out, _ = mgclip(*words)
     assert code == 0 and "learned 3 classes from 24 images" in out
     assert read == ["train-1.tar", "test-0.tar"], "the first shard was complete"
+
+
+TERMINATED = """
+import os, signal, sys
+from mgclip.app.main import main
+from mgclip.stream.shards import READERS
+from mgclip.stream.tar_shards import tar_items
+
+def read(name, label):
+    if name.endswith("train-1.tar"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    yield from tar_items(name, label)
+
+READERS[".tar"] = read
+sys.argv[0] = "mgclip"
+main()
+"""
+
+
+def test_a_command_that_is_terminated_says_how_it_resumes(mgclip, place):
+    model = place / "model"
+    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "features=64", "gamma=2.0")
+    stopped = program(TERMINATED, *words)
+    assert stopped.returncode == 1
+    said = " ".join((stopped.stdout + stopped.stderr).split())
+    assert "has no new version. Run the same command again to resume after the last complete shard." in said
+    assert versions(model) == [] and len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    code, out, _ = mgclip(*words)
+    assert code == 0 and "learned 3 classes from 24 images" in out
 
 
 def test_a_shard_that_has_changed_since_is_read_again(mgclip, place, icons):
@@ -168,17 +198,65 @@ def test_bad_images_and_shards_are_skipped_and_listed(mgclip, place):
     report = json.loads(out.splitlines()[-1])
     assert report["images"] == 24
     assert [each["image"] for each in report["skipped"]] == [f"{folder}/train-2.tar: 7.png", f"{folder}/train-3.tar"]
+    assert report["skipped"][1]["reason"].startswith("it cannot be read: ")
+
+
+def test_of_a_truncated_shard_it_is_said_how_much_was_learned(mgclip, place):
+    """Also of one to measure on."""
+    model, folder = place / "model", place / "shards"
+    for name in ("train-1.tar", "test-0.tar"):
+        complete = (folder / name).read_bytes()
+        (folder / name).write_bytes(complete[: len(complete) // 2])
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "features=64", "gamma=2.0", "--on-bad-image", "skip")
+    code, out, _ = mgclip(*words)
+    out = " ".join(out.split())
+    assert code == 0
+    learned = int(re.search(r"learned 3 classes from (\d+) images", out)[1]) - 12
+    tested = int(re.search(r"accuracy: .* of (\d+) test images", out)[1])
+    assert 0 < learned < 12 and 0 < tested < 12
+    assert f"skipped: {folder}/train-1.tar ({learned} images of it were learned, and the rest cannot be read: " in out
+    assert f"skipped: {folder}/test-0.tar ({tested} images of it were measured, and the rest cannot be read: " in out
+    assert out.count("train-1.tar") == 1
+    note = versions(model)[-1]["note"]
+    assert [Path(each["image"]).name for each in note["skipped"]] == ["train-1.tar", "test-0.tar"]
+
+
+def test_a_missing_shard_of_a_range_ends_the_command_before_anything_is_learned(mgclip, place):
+    model, folder = place / "model", place / "shards"
+    code, out, err = mgclip(
+        "learn", f"{folder}/train-{{0..2}}.tar", "--model", model, "--base", "iconclip", "--on-bad-image", "skip"
+    )
+    assert (code, out) == (2, "")
+    assert f"The shard {folder}/train-2.tar cannot be opened (No such file or directory): restore it, or leave it out" in err
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "--test", f"{folder}/test-{{0..1}}.tar")
+    code, out, err = mgclip(*words)
+    assert (code, out) == (2, "")
+    assert f"The shard {folder}/test-1.tar cannot be opened" in err
+    assert not model.exists()
+
+
+def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
+    folder = place / "shards"
+    write_tar(folder / "train-2.tar", [("cat/7.png", png(icons["x_train"][0]))])
+    words = ("learn", folder, "--model", place / "model", "--base", "iconclip", "gamma=2.0", "--on-bad-image", "skip")
+    code, _, err = mgclip(*words)
+    assert code == 2
+    assert "train-2.tar has no class: expected its name in 7.cls or 7.txt, or in 7.json as one of the keys" in err
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
+        (("--keep-features", "x"), "contains shards, and --keep-features is for folders of images: leave it out."),
         (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
         (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),
         (("adapt=first",), "With adapt: first adapters are trained, which needs each image several times"),
-        (("--label", "kind"), "has no class: expected 'kind' as a member or a key of a JSON member"),
+        (
+            ("--label", "kind"),
+            "has no class: expected the member 0.kind, or the key 'kind' in 0.json; found 0.cls: add the class",
+        ),
     ],
 )
 def test_what_shards_cannot_do_is_said_before_anything_is_written(mgclip, place, words, why):
@@ -186,6 +264,44 @@ def test_what_shards_cannot_do_is_said_before_anything_is_written(mgclip, place,
     assert code == 2
     assert why in err
     assert versions(place / "model") == []
+
+
+def test_models_of_separate_shards_merge_into_the_model_of_all(mgclip, place):
+    """They share the width of the kernel: that of the first one."""
+    folder, learn = place / "shards", lambda shards, to, *more: mgclip("learn", shards, "--model", place / to, *more)[0]
+    assert learn(folder / "train-0.tar", "a", "--base", "iconclip", "features=64") == 0
+    assert learn(folder / "train-1.tar", "b", "--like", place / "a") == 0
+    assert mgclip("merge", place / "a", place / "b", "--to", place / "both")[0] == 0
+    width = MGCLIP.from_pretrained(place / "a").solved.fourier.gamma
+    assert learn(f"{folder}/train-*.tar", "all", "--base", "iconclip", "features=64", f"gamma={width!r}") == 0
+    merged, expected = (MGCLIP.from_pretrained(place / name) for name in ("both", "all"))
+    assert set(merged.class_names) == set(expected.class_names)
+    order = [merged.class_names.index(name) for name in expected.class_names]
+    largest = expected.solved.weights.abs().max()
+    assert (merged.solved.weights[:, order] - expected.solved.weights).abs().max() <= 1e-8 * largest
+    assert merged.solved.calibration.head == pytest.approx(expected.solved.calibration.head, rel=1e-5)
+    assert sorted(merged.solved.learned.marks.tolist()) == sorted(expected.solved.learned.marks.tolist())
+
+
+def test_another_list_of_class_names_is_not_mixed_with_the_one_before(mgclip, place, icons):
+    """After an interruption, the numbers in finished shards mean what the list says now."""
+    folder, model = place / "numbered", place / "model"
+    folder.mkdir()
+    for number in range(2):
+        rows = [*range(4 * number, 4 * number + 4), *range(12 + 4 * number, 16 + 4 * number)]
+        write_tar(folder / f"{number}.tar", members(icons["x_train"][rows], [str(row // 12) for row in rows]))
+    (folder / "classes.txt").write_text("one\ntwo\n")
+    complete = (folder / "1.tar").read_bytes()
+    (folder / "1.tar").write_bytes(complete[: len(complete) // 2])
+    words = ("learn", folder, "--model", model, "--base", "iconclip", "features=64", "gamma=2.0", "--json", "--quiet")
+    assert mgclip(*words)[0] == 2
+    assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    (folder / "1.tar").write_bytes(complete)
+    (folder / "classes.txt").write_text("two\none\n")
+    code, _, err = mgclip(*words)
+    assert code == 0, err
+    found = MGCLIP.from_pretrained(model).learned_as(icons["x_train"][[0, 4, 12, 16]])
+    assert found == [("two",)] * 2 + [("one",)] * 2
 
 
 def test_folders_and_addresses_without_shards(mgclip, place):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 from forked import programs
 from icon_tasks import task
 
 from mgclip import MGCLIP
 from mgclip.clip.backbone import Backbone
-from mgclip.errors import AlikeTexts, InputError
+from mgclip.errors import AlikeTexts, DamagedShard, InputError
 from mgclip.images import MemberImage, UnreadableImage
 from mgclip.method.baselines.table import ANALYTIC
 
@@ -34,7 +35,7 @@ class Shard:
         self.opened += 1
         for number, item in enumerate(self.items):
             if number == self.breaks_after and self.opened > 1:
-                raise InputError(f"The shard {self.name} cannot be read.")
+                raise DamagedShard(self.name, "to its end", "torn")
             self.read.append(number)
             yield item
 
@@ -152,6 +153,71 @@ def test_a_shard_that_was_not_finished_may_change_or_be_left_out(tiny_clip, icon
     same(model, whole)
 
 
+@pytest.mark.parametrize("change", ["replaced", "left out", "added"])
+def test_the_width_of_the_kernel_is_never_one_of_other_shards(tiny_clip, icons, tmp_path, change):
+    """It is chosen from the first images of all shards, so sums over unchanged shards do not always fit those that follow."""
+    versions, parts = {f"shard {number}": "first" for number in range(6)}, shards(icons, number=6)
+    first = parts[:5] if change == "added" else shards(icons, number=6)
+    if change == "replaced":
+        first[4].items = first[4].items[:3]
+    first[3].breaks_after = 2
+    with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
+        new(tiny_clip).learn_shards(first, progress=tmp_path, versions=versions)
+    now = [Shard(part.name, part.items) for part in shards(icons, number=6) if change != "left out" or part.name != "shard 4"]
+    model, expected = new(tiny_clip), new(tiny_clip)
+    expected.learn_shards(now)
+    model.learn_shards(now, progress=tmp_path, versions={**versions, "shard 4": "second"})
+    assert model.solved.fourier.gamma == expected.solved.fourier.gamma
+    assert torch.equal(model.solved.weights, expected.solved.weights)
+
+
+def test_a_shard_that_was_damaged_may_be_replaced_if_its_first_images_stay(tiny_clip, icons, expected, tmp_path, monkeypatch):
+    """The width of the kernel is then the same."""
+    monkeypatch.setattr("mgclip.method.learn_shards.SAMPLE", 10)
+    versions, parts = {f"shard {number}": "first" for number in range(5)}, shards(icons)
+    parts[3].breaks_after = 7
+    with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
+        new(tiny_clip).learn_shards(parts, progress=tmp_path, versions=versions)
+    model, now = new(tiny_clip), shards(icons)
+    model.learn_shards(now, progress=tmp_path, versions={**versions, "shard 3": "second"})
+    assert [len(part.read) for part in now] == [2, 2, 2, 2 + len(now[3].items), 2 + len(now[4].items)]
+
+
+@pytest.mark.parametrize("other", ["seed", "features", "skip", "known"])
+def test_sums_of_another_model_are_not_resumed(tiny_clip, icons, tmp_path, other):
+    """Nor those that miss an image that could not be read, unless such are skipped again."""
+    parts = shards(icons)
+    parts[3].opened, parts[3].breaks_after = 1, 2
+    parts[1].items[2] = (MemberImage(b"none", "2.png"), parts[1].items[2][1]) if other == "skip" else parts[1].items[2]
+    parts[3].items[1] = (MemberImage(b"none", "1.png"), parts[3].items[1][1]) if other == "skip" else parts[3].items[1]
+    before = new(tiny_clip, gamma=2.0)
+    if other == "skip":
+        dying = [*parts[:2], Dying(parts[2].name, parts[2].items)]
+        with pytest.raises(KeyboardInterrupt):
+            before.learn_shards(dying, progress=tmp_path, skip_unreadable=True)
+        with pytest.raises(UnreadableImage, match=r"2\.png cannot be read"):
+            new(tiny_clip, gamma=2.0).learn_shards(parts[:3], progress=tmp_path)
+        return
+    with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
+        before.learn_shards(parts, progress=tmp_path)
+    settings = {"seed": {"seed": 5}, "features": {"features": 32}, "known": {}}[other]
+    model, expected = (new(tiny_clip, gamma=2.0, **settings) for _ in range(2))
+    for each in (model, expected):
+        if other == "known":
+            each.learn_shards(shards(icons)[:1])
+    expected.learn_shards(shards(icons))
+    model.learn_shards(shards(icons), progress=tmp_path)
+    assert torch.equal(model.solved.weights, expected.solved.weights)
+
+
+class Dying(Shard):
+    """A shard during which the process is interrupted."""
+
+    def __iter__(self):
+        yield self.items[0]
+        raise KeyboardInterrupt
+
+
 def test_images_that_occur_again_are_learned_again_and_counted(tiny_clip, icons):
     images, labels, names = task(icons, [0, 1])
     items = [(image, names[label]) for image, label in zip(images, labels, strict=True)]
@@ -199,7 +265,38 @@ def test_what_cannot_be_read_is_named_or_skipped(tiny_clip, icons):
     model = new(tiny_clip)
     result = model.learn_shards(parts, skip_unreadable=True)
     assert result.images == 72 - 1 - (len(parts[4].items) - 5)
-    assert [what for what, _ in result.skipped] == ["shard 1: 2.png", "shard 4"]
+    assert result.skipped == (
+        ("shard 1: 2.png", "not an image in a supported format"),
+        ("shard 4", "5 images of it were learned, and the rest cannot be read: torn"),
+    )
+    parts = [Shard("shard 0", [(MemberImage(b"none", "0.png"), "owl")]), Shard("shard 1", [], breaks_after=0)]
+    with pytest.raises(InputError, match=r"No image of the shards can be read, such as 0\.png \(not an image"):
+        new(tiny_clip).learn_shards(parts, skip_unreadable=True)
+
+
+def test_only_damage_is_skipped(tiny_clip, icons):
+    """A shard without classes, or one that needs another package, is a mistake that can be mended."""
+
+    class Unlabelled(Shard):
+        def __iter__(self):
+            yield self.items[0]
+            raise InputError("The image 1.png has no class.")
+
+    parts = shards(icons)
+    parts[2] = Unlabelled(parts[2].name, parts[2].items)
+    with pytest.raises(InputError, match=r"1\.png has no class"):
+        new(tiny_clip).learn_shards(parts, skip_unreadable=True)
+
+
+def test_the_known_images_of_a_damaged_shard_do_not_count_as_learned(tiny_clip, icons):
+    parts, model = shards(icons), new(tiny_clip, gamma=2.0)
+    model.learn_shards(parts[:1])
+    torn = [*parts[0].items[:3], *parts[1].items]
+    result = model.learn_shards([Shard("torn", torn, breaks_after=5, opened=1)], skip_unreadable=True)
+    assert (result.images, result.known) == (2, 3)
+    assert result.skipped == (("torn", "2 images of it were learned, and the rest cannot be read: torn"),)
+    result = model.learn_shards([Shard("gone", torn, breaks_after=0, opened=1), *parts[2:3]], skip_unreadable=True)
+    assert result.skipped == (("gone", "it cannot be read: torn"),)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import os
 import warnings
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from learned import SMALL_RUN
 from PIL import Image
+from shards import png, write_tar
 
 from mgclip import MGCLIP
 from mgclip.clip.adapters import adapter_weights, without_adapters
@@ -20,6 +23,7 @@ from mgclip.experiment.open_run import open_run
 from mgclip.experiment.recipe import Recipe
 from mgclip.images import UnrotatedPath
 from mgclip.saving.kept_features import KeptFeatures
+from mgclip.stream.shard_images import find_shard_dataset
 
 
 @pytest.fixture
@@ -142,6 +146,28 @@ def test_a_changed_file_is_not_served(tiny_clip, files, tmp_path, icons):
     assert torch.equal(found[1:], wanted[1:])
     torch.testing.assert_close(found[:1], features_of(open_model(tiny_clip), files[:1]))
     assert (found[0] - wanted[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_changed_shard_is_not_served(tiny_clip, tmp_path, icons, kind):
+    """Not even if its name, its size, its time and the places of its images are the same."""
+    shard = tmp_path / "data" / f"train.{kind}"
+    shard.parent.mkdir()
+    size = max(len(png(image)) for image in icons["x_train"][:7])
+
+    def features(rows):
+        """Features of the images of the shard, written again."""
+        contents = [png(icons["x_train"][row]).ljust(size, b"\0") for row in rows]  # bytes after the end of a PNG are ignored
+        if kind == "tar":
+            write_tar(shard, [part for n, each in enumerate(contents) for part in ((f"{n}.png", each), (f"{n}.cls", "cat"))])
+        else:
+            pq.write_table(pa.table({"image": pa.array(contents, pa.binary()), "label": ["cat"] * 6}), shard)
+        os.utime(shard, ns=(0, 0))
+        found = find_shard_dataset(shard.parent, test_only=True).dataset.test.images
+        return features_of(open_model(tiny_clip, tmp_path / "features"), found)
+
+    for rows in ([0, 1, 2, 3, 4, 5], [1, 0, 2, 3, 4, 5], [6, 1, 2, 3, 4, 5]):
+        torch.testing.assert_close(features(rows), features_of(open_model(tiny_clip), icons["x_train"][rows]))
 
 
 def test_an_image_that_was_opened_before_its_file_changed_does_not_stand_for_the_new_file(tiny_clip, files, tmp_path, icons):

@@ -1,6 +1,7 @@
 """Shards as a data set: every image can be looked up, and a run gives what it gives with the same images in class folders."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
     before = now()
     assert difference(before, now()) is None
     file = sorted(place.glob("train-*"))[0]
+    file.rename(file.with_name(f"train-9{file.suffix}"))
+    assert difference(before, now()) == "task 1: its train images are different, or in another order"
+    file.with_name(f"train-9{file.suffix}").rename(file)
+    assert difference(before, now()) is None
+    shutil.copy(file, file.with_name(f"train-9{file.suffix}"))
+    assert difference(before, now()) is not None
+    file.with_name(f"train-9{file.suffix}").unlink()
     images = [np.zeros((40, 40, 3), np.uint8)] * 2
     if file.suffix == ".tar":
         write_tar(file, members(images, LABELS[:2]))

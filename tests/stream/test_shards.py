@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from shards import members, png, write_parquet, write_tar
 
-from mgclip.errors import InputError
+from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.images import UnreadableImage, to_rgb
-from mgclip.stream.shards import DamagedShard, Shard, find_shards, shard_versions
+from mgclip.stream.shard_images import PLACES
+from mgclip.stream.shards import READERS, Shard, find_shards, shard_versions
 
 IMAGES = [np.full((4, 6, 3), value, np.uint8) for value in (0, 50, 100, 150)]
 LABELS = ["cat", "dog", "cat", "owl"]
@@ -91,13 +92,87 @@ def test_an_empty_line_in_the_list_of_names_does_not_shift_the_numbers(tmp_path)
 
 def test_other_members_are_ignored_and_an_image_without_a_class_is_named(tmp_path):
     extra = [("readme.md", "hello"), ("9.png", png(IMAGES[0])), (".hidden.png", b"")]
-    with pytest.raises(InputError, match=r"9\.png in .*a\.tar has no class: expected a member \.cls, \.json or \.txt"):
+    with pytest.raises(
+        InputError, match=r"9\.png in .*a\.tar has no class: expected its name in 9\.cls or 9\.txt, or in 9\.json"
+    ):
         read(Shard(str(write_tar(tmp_path / "a.tar", [*members(IMAGES, LABELS), *extra]))))
     with pytest.raises(InputError, match=r"a\.tar has no image"):
         read(Shard(str(write_tar(tmp_path / "a.tar", [("readme.md", "hello")]))))
     twice = [("1.png", png(IMAGES[0])), ("1.depth.png", png(IMAGES[0])), ("1.cls", "cat")]
     with pytest.raises(InputError, match=r"1\.png and 1\.depth\.png in .* are two images with the same name"):
         read(Shard(str(write_tar(tmp_path / "a.tar", twice))))
+
+
+@pytest.mark.parametrize(
+    ("others", "label", "why"),
+    [
+        (
+            [],
+            "",
+            r"found only the image \(.*\): add the class, unpack the shard if 'cats' is the class, or name another member or key",
+        ),
+        ([("2.kind", "cat")], "", r"found cats/2\.kind: add the class, or name another member or key with --label"),
+        ([("2.json", {"kind": "cat", "id": 1})], "", r"found cats/2\.json \(keys kind, id\): add the class, or name"),
+        ([("2.cls", "cat")], "kind", r"the member 2\.kind, or the key 'kind' in 2\.json; found cats/2\.cls: add"),
+    ],
+)
+def test_where_a_class_was_expected_and_what_there_is_instead(tmp_path, others, label, why):
+    content = [("cats/2.png", png(IMAGES[0])), *((f"cats/{name}", about) for name, about in others)]
+    with pytest.raises(InputError, match=rf"The image cats/2\.png in .*a\.tar has no class: expected .*{why}"):
+        read(Shard(str(write_tar(tmp_path / "a.tar", content)), label))
+
+
+@pytest.mark.parametrize(
+    ("end", "content", "why"),
+    [
+        ("cls", b"caf\xe9", r"has no class \('utf-8' codec can't decode .*\): write its name in UTF-8, or choose another"),
+        ("txt", b"\xff\xfec\0", r"has no class \('utf-8' codec can't decode"),
+        ("kind", b"\xff", r"has no class \('utf-8' codec can't decode"),
+        ("json", b'{"label": ', r"is not JSON \(Expecting value: line 1 .*\): replace it, or choose another member"),
+        ("json", b'{"label": "caf\xe9"}', r"is not JSON \('utf-8' codec can't decode"),
+        ("json", b"[" * 100_000, r"is not JSON \("),
+    ],
+)
+def test_a_member_with_the_class_that_cannot_be_decoded_is_named(tmp_path, end, content, why):
+    shard = write_tar(tmp_path / "a.tar", [*members(IMAGES, LABELS), ("x/7.png", png(IMAGES[0])), (f"x/7.{end}", content)])
+    if end == "kind":
+        write_tar(shard, [("x/7.png", png(IMAGES[0])), (f"x/7.{end}", content)])
+    with pytest.raises(InputError, match=rf"The member x/7\.{end} of the shard .*a\.tar {why}") as error:
+        read(Shard(str(shard), "kind" if end == "kind" else ""))
+    assert not isinstance(error.value, DamagedShard)
+
+
+def test_other_members_need_not_be_decoded(tmp_path):
+    content = [("7.png", png(IMAGES[0])), ("7.cls", "\ufeffowl\r\n"), ("7.txt", b"\xff"), ("7.json", b"{")]
+    assert read(Shard(str(write_tar(tmp_path / "a.tar", content)))) == [("owl", 0)]
+
+
+def test_folders_may_have_full_stops_in_their_names(tmp_path):
+    content = [("v1.0/a.b/7.png", png(IMAGES[0])), ("v1.0/a.b/7.cls", "owl")]
+    assert read(Shard(str(write_tar(tmp_path / "a.tar", content)))) == [("owl", 0)]
+
+
+@pytest.mark.parametrize("text", ["cat\ndog", "cat\r\n\r\ndog\r\n", "cat\u2028dog"])
+@pytest.mark.parametrize("kind", ["cls", "txt", "json", "parquet", "label"])
+def test_a_class_is_the_text_of_one_line(tmp_path, text, kind):
+    def write(name):
+        if kind == "parquet":
+            return write_parquet(tmp_path / "a.parquet", IMAGES[:1], [name])
+        if kind == "label":
+            return write_parquet(tmp_path / "a.parquet", IMAGES[:1], [0], [name])
+        return write_tar(
+            tmp_path / "a.tar", [("7.png", png(IMAGES[0])), (f"7.{kind}", {"label": name} if kind == "json" else name)]
+        )
+
+    shard = Shard(str(write(text)))
+    place = "row 0" if kind in ("parquet", "label") else rf"the member 7\.{kind}"
+    with pytest.raises(
+        InputError, match=rf"The class in {place} of the shard .*a\.\w+ has several lines \('cat.*dog'\): write one"
+    ):
+        read(shard)
+    with pytest.raises(InputError, match=r"of the shard .* has several lines"):
+        list(PLACES[Path(shard.name).suffix](shard.name, ""))
+    assert read(Shard(str(write(" cat \n")))) == [("cat", 0)]
 
 
 def test_a_parquet_file_has_texts_or_class_labels(tmp_path):
@@ -178,10 +253,38 @@ def test_a_shard_is_read_up_to_its_damage(tmp_path):
             read(Shard(str(tmp_path / name)))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_class_is_not_taken_from_the_members_before_the_damage(tmp_path, packed):
+    """The preferred one may be behind it."""
+    content = [*members(IMAGES[:1], LABELS[:1]), ("1.png", png(IMAGES[1])), ("1.txt", "a drawing"), ("1.cls", "dog")]
+    complete = write_tar(tmp_path / "a.tar", content).read_bytes()
+    for blocks in (6, 8):  # the header and the bytes of each member are two blocks
+        cut = tmp_path / ("cut.tar.gz" if packed else "cut.tar")
+        cut.write_bytes(gzip.compress(complete[: 512 * blocks]) if packed else complete[: 512 * blocks])
+        seen = []
+        with pytest.raises(DamagedShard, match=r"cut\.tar\S* cannot be read after 0\.png \(the archive ends too early\)"):
+            seen.extend(iter_into(seen, Shard(str(cut))))
+        assert [label for _, label in seen] == ["cat"]
+
+
 def iter_into(seen, shard):
     for item in shard:
         seen.append(item)
     return []
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError("no answer"), OSError(24, "Too many files")])
+def test_a_failure_of_the_machine_or_the_network_is_not_damage(monkeypatch, tmp_path, error):
+    """Which could be skipped, although the rest of the shard is fine."""
+
+    def fails(name, label):
+        yield png(IMAGES[0]), "cat", "0.png"
+        raise error
+
+    monkeypatch.setitem(READERS, ".tar", fails)
+    with pytest.raises(MGCLIPError, match=r"a\.tar cannot be read after 0\.png \(.*\): run the command again later") as found:
+        read(Shard(str(tmp_path / "a.tar")))
+    assert not isinstance(found.value, InputError)
 
 
 def test_a_member_that_is_no_image_is_named_with_its_shard(tmp_path):
@@ -206,6 +309,29 @@ def test_shards_are_found_by_file_folder_and_pattern(tmp_path):
         find_shards(f"{tmp_path}/*.zip")
     assert find_shards(str(tmp_path / "notes.txt")) is None
     assert find_shards(str(tmp_path / "absent")) is None
+
+
+def test_a_shard_that_matches_twice_is_read_once(tmp_path):
+    for number in (1, 2, 11, 12):
+        (tmp_path / f"{number}.tar").touch()
+    assert names(find_shards(f"{tmp_path}/{{1..12}}*.tar")) == [["1.tar", "11.tar", "12.tar", "2.tar"], []]
+
+
+@pytest.mark.parametrize("pattern", ["{0000..0003}.tar", "*.tar"])
+@pytest.mark.parametrize("address", ["", "file://"])
+def test_a_missing_shard_is_noticed_before_the_others_are_read(tmp_path, pattern, address):
+    for number in (0, 2):
+        write_tar(tmp_path / f"{number:04}.tar", members(IMAGES, LABELS))
+    (tmp_path / "0003.tar").mkdir()
+    (tmp_path / "0001.tar").symlink_to("nowhere")
+    with pytest.raises(
+        InputError, match=r"The shard .*0001\.tar cannot be opened \(No such file or directory\), and neither can 1 other"
+    ):
+        find_shards(f"{address}{tmp_path}/{pattern}")
+    (tmp_path / "0001.tar").unlink()
+    write_tar(tmp_path / "0001.tar", members(IMAGES, LABELS))
+    with pytest.raises(InputError, match=r"The shard .*0003\.tar cannot be opened \(it is not a file\): restore it, or leave"):
+        find_shards(f"{address}{tmp_path}/{pattern}")
 
 
 def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
@@ -300,11 +426,31 @@ def test_a_changed_shard_has_another_version(tmp_path):
     assert first == versions() and first[0] != first[1]
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns + 1000))
     assert versions() != first
-    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert versions() == first
+    if os.name != "nt":  # there a file has no time of its last change of any kind
+        file.write_bytes(file.read_bytes().replace(b"cat", b"dog"))
+        os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert (file.stat().st_size, file.stat().st_mtime_ns) == (about.st_size, about.st_mtime_ns)
+        assert versions() != first
     file.write_bytes(file.read_bytes() + b"\0")
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert versions() != first
+
+
+def test_another_list_of_class_names_is_another_version(tmp_path):
+    """Class numbers in a tar file mean what the list next to it says."""
+    shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES, ["0", "1", "0", "2"]))))
+    without = shard_versions([shard])
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
+    first = shard_versions([shard])
+    assert first != without
+    assert read(shard) == EXPECTED
+    (tmp_path / "classes.txt").write_text("cat\nowl\ndog\n")
+    assert shard_versions([shard]) not in (first, without)
+    assert read(shard) == [("cat", 0), ("owl", 50), ("cat", 100), ("dog", 150)]
+    (tmp_path / "classes.txt").write_bytes(b"cat\n\xff\xfeowl\n")
+    assert shard_versions([shard]) == without, "a shard of names does not need the list"
+    with pytest.raises(InputError, match=r"classes\.txt next to the shards is not text in UTF-8 .*: save it as UTF-8"):
+        read(Shard(str(tmp_path / "a.tar")))
 
 
 @pytest.mark.parametrize(

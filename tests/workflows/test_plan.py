@@ -62,7 +62,20 @@ def test_unreadable_images_are_in_the_plan(mgclip, tiny_clip, tmp_path):
     folder = class_folders(tmp_path / "march", cat=3, dog=3)
     (folder / "cat" / "cut.png").write_bytes(b"cut")
     out = plan_of(mgclip, folder, "--base", tiny_clip, "features=16", "--on-bad-image", "skip")
-    assert f"skipped: 1 image that cannot be read, such as {folder / 'cat' / 'cut.png'} (" in out
+    assert f"skipped: {folder / 'cat' / 'cut.png'} (not an image in a supported format)\n" in out
+    for number in range(11):
+        (folder / "cat" / f"cut-{number:02}.png").write_bytes(b"cut")
+    out = plan_of(mgclip, folder, "--base", tiny_clip, "features=16", "--on-bad-image", "skip")
+    assert out.count("skipped: ") == 11 and "skipped: 2 more, which --json lists\n" in out
+
+
+def test_a_skipped_image_is_listed_once(mgclip, tiny_clip, tmp_path):
+    folder = class_folders(tmp_path / "march", cat=3, dog=3)
+    (folder / "cat" / "cut.png").write_bytes(b"cut")
+    words = ("learn", folder, "--model", tmp_path / "model", "--base", tiny_clip, "features=16", "--on-bad-image", "skip")
+    code, out, _ = mgclip(*words)
+    assert code == 0 and "knows 2 classes" in out
+    assert out.count("cut.png") == out.count("skipped: ") == 1
 
 
 def test_different_photographs_are_not_copies(photos):

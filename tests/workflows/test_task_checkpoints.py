@@ -1,8 +1,11 @@
 """Learning from a folder that was stopped resumes exactly, if nothing has changed."""
 
 import json
+import os
 import shutil
+import sys
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,13 +66,48 @@ def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, sto
     assert tensors(months / "shop") == tensors(months / "uninterrupted")
 
 
-def test_a_different_training_run_starts_again(months, tiny_clip):
+def another_image(file):
+    """Write another image under the same name."""
+    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(file)
+
+
+def another_of_the_same_size_and_time(file):
+    before, content = file.stat(), next(other for other in file.parent.iterdir() if other != file).read_bytes()
+    file.write_bytes(content[: before.st_size].ljust(before.st_size, b"\0"))  # bytes after the end of a PNG are ignored
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def padded(folder):
+    """Give all images the same size."""
+    files = sorted(folder.rglob("*.png"))
+    size = max(file.stat().st_size for file in files)
+    for file in files:
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        another_image,
+        pytest.param(
+            another_of_the_same_size_and_time,
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="a file has no time of its last change of any kind"),
+        ),
+        Path.unlink,
+        lambda file: file.rename(file.with_name("new.png")),
+        lambda file: shutil.copy(file, file.with_name("new.png")),
+        lambda file: file.rename(next(folder for folder in file.parent.parent.iterdir() if folder != file.parent) / "new.png"),
+    ],
+)
+def test_a_different_training_run_starts_again(months, tiny_clip, change):
+    padded(months / "march")
     learn(months, tiny_clip, "march", stop_after=5)
-    file = next((months / "march").rglob("1.png"))
-    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(file)  # another image under the same name
+    change(next((months / "march").rglob("1.png")))
+    learn(months, tiny_clip, "march", "uninterrupted")
     steps, done = learn(months, tiny_clip, "march")
     assert done
     assert (steps[0].epoch, steps[0].step) == (1, 1)
+    assert tensors(months / "shop") == tensors(months / "uninterrupted")
     learn(months, tiny_clip, "april", stop_after=3)
     shutil.rmtree(months / "april")
     shutil.copytree(months / "march", months / "april")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mgclip.workflows.plan import Plan
 
 NAMED = 10
-"""Classes of the plan that are named."""
+"""The most classes of the plan, and the most skipped images, that are named."""
 
 
 def print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, quiet: bool) -> None:
@@ -49,9 +49,7 @@ def print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, qu
                 out.print(f"{title}: {_names_and_images(plan, names)}")
         if len(plan.train) > NAMED:
             out.print(f"images per class: {least if least == most else f'{least} to {most}'}")
-        if skipped:
-            first = f"{skipped[0]['image']} ({skipped[0]['reason']})"
-            out.print(f"skipped: {count(len(skipped), 'image')} that cannot be read, such as {first}")
+        print_skipped(skipped)
         for note in plan.notes:
             out.print(note)
 
@@ -67,6 +65,14 @@ def _classes_to_learn(plan: Plan) -> str:
 def _names_and_images(plan: Plan, names: Sequence[str]) -> str:
     listed = [f"{name} ({count(len(plan.train[name]), 'image')})" for name in names[:NAMED]]
     return ", ".join(listed) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def print_skipped(skipped: Sequence[SkippedImage]) -> None:
+    """List what was skipped because it cannot be read."""
+    for each in skipped[:NAMED]:
+        out.print(f"skipped: {each['image']} ({each['reason']})")
+    if len(skipped) > NAMED:
+        out.print(f"skipped: {len(skipped) - NAMED:,} more, which --json lists")
 
 
 def print_changes(done: LearnReport, *, as_json: bool, quiet: bool) -> None:
@@ -88,8 +94,6 @@ def _print_changes(done: LearnReport) -> None:
     )
     if "adapters" in done:
         out.print(describe_decision(Decision(**done["adapters"])))
-    if done.get("skipped"):
-        out.print(f"skipped (unreadable): {', '.join(each['image'] for each in done['skipped'])}")
     if done["classes_in_all"] > 1:  # a single class is always right
         _print_accuracies(done)
     before, after = done["untuned"], done["tuned"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def learn_shards(
 ) -> None:
     """Learn shards, and print in the first process what has changed; the arguments are options of ``mgclip learn``."""
     from mgclip.app.display import out, screen
-    from mgclip.app.learn_output import print_changes
+    from mgclip.app.learn_output import print_changes, print_skipped
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
     from mgclip.workflows.learn_shards import read_shard_job
@@ -84,6 +85,7 @@ def learn_shards(
         raise typer.Exit(1) from None
     if is_main():
         if not (quiet or as_json):
+            print_skipped(done.get("skipped", ()))
             for note in done.get("notes", ()):
                 out.print(note)
         print_changes(done, as_json=as_json, quiet=quiet)
@@ -93,11 +95,15 @@ def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from mgclip.app.display import screen
+    from mgclip.app.signals import interrupted_by_sigterm
+    from mgclip.clip.parallel import is_distributed
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} images encoded"), TimeElapsedColumn()
     hidden = quiet or not screen.is_terminal
     progress = Progress(*columns, console=screen, disable=hidden, transient=True)
-    with job.begin(wait=wait) as (model, notes), progress as bar:
+    # A process that waits for others cannot handle a signal, so that torchrun would have to wait until it kills it.
+    stops = nullcontext() if is_distributed() else interrupted_by_sigterm()
+    with stops, job.begin(wait=wait) as (model, notes), progress as bar:
         row = bar.add_task("", total=None)
         model.encoder.on_images = lambda number: bar.update(row, advance=number)
         return job.learn(model, notes)

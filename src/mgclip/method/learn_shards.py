@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
 from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.shard_reader import ImageShard, ShardReader
-from mgclip.method.shard_sums import PARTS, ShardSums, part_of, read_sums
+from mgclip.method.shard_resume import identity, remove_parts, resumable
+from mgclip.method.shard_sums import ShardSums
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, trains_adapters
 from mgclip.method.sums import CHUNK
@@ -117,7 +118,8 @@ def sum_shards(
         class_names: Its classes.
         encoder: The CLIP.
         settings: The settings of the model.
-        reading: How the shards are read. Sums in its folder are resumed, also by another number of processes.
+        reading: How the shards are read. Sums in its folder are resumed, also by another number of processes, if this gives
+            what reading all shards now would give.
 
     Returns:
         The sums of this process.
@@ -126,15 +128,18 @@ def sum_shards(
         InputError: If an image or a shard cannot be read, unless such are skipped; or if two names of classes look alike.
     """
     rank, processes = parallel.rank_and_world_size()
-    done = _resumed(reading.progress, encoder.backbone.device, {reading.version(shard) for shard in shards})
+    model = identity(head, class_names, encoder, settings)
+    versions = [reading.version(shard) for shard in shards]
+    done = resumable(reading.progress, model, versions, encoder.backbone.device, skip=reading.skip)
+    chosen_from = [] if head is not None else [reading.version(shard) for shard in _first_opened(shards, settings)]
     if head is not None:
         fourier = head.fourier
-    elif done:
-        encoder.representation = done[0].representation
-        fourier = _random_features(encoder, settings, done[0].gamma)
+    elif done and all(part.chosen_from == chosen_from for part in done):
+        fourier = _features_of(done[0], encoder, settings)
     else:
         fourier = _choose_features(shards, encoder, settings, reading)
-    own = ShardSums.empty(fourier, encoder.backbone.device)
+    done = [part for part in done if (part.gamma, part.representation) == (fourier.gamma, fourier.representation)]
+    own = ShardSums.empty(model, fourier, chosen_from, encoder.backbone.device)
     for part in done[rank::processes]:
         own.plus(part)
     finished = {version for part in done for version in part.shards}
@@ -143,7 +148,7 @@ def sum_shards(
         own.save(reading.progress)
         parallel.wait()
         if parallel.is_main():
-            _remove_parts(reading.progress, processes)
+            remove_parts(reading.progress, processes)
     known = None if head is None else head.learned.marks
     left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
     for number, shard in enumerate(left, start=1):
@@ -177,34 +182,11 @@ def with_sums(
         texts: What prompts call all classes.
     """
     if head is None:
-        fourier = _random_features(encoder, settings, learned.gamma)
+        fourier = _features_of(learned, encoder, settings)
         balance, weight = settings.class_balance, settings.text_weight
         head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
     added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
     return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
-
-
-def _resumed(folder: Path | None, device: torch.device, versions: Collection[str]) -> list[ShardSums]:
-    """The partial sums of an earlier run, of all its processes, unless they are over a shard that is not one of these
-    ``versions``: one that has changed or was left out.
-    """
-    files = sorted(folder.glob(PARTS)) if folder is not None else []
-    read = [read_sums(file, device) for file in files]
-    found = [sums for sums in read if sums is not None and {*sums.shards} <= {*versions}]
-    kept: list[ShardSums] = []
-    for part in sorted(found, key=lambda sums: -len(sums.shards)):
-        # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
-        if not {*part.shards} <= {name for other in kept for name in other.shards}:
-            kept.append(part)
-    return kept
-
-
-def _remove_parts(folder: Path, processes: int) -> None:
-    """Remove the files of processes that no longer exist."""
-    kept = {part_of(rank) for rank in range(processes)}
-    for file in folder.glob(PARTS):
-        if file.name not in kept:
-            file.unlink()
 
 
 def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
@@ -213,19 +195,31 @@ def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> Rand
     return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
 
 
+def _features_of(sums: ShardSums, encoder: Encoder, settings: Settings) -> RandomFeatures:
+    """The random features over which there are sums."""
+    encoder.representation = sums.representation
+    return _random_features(encoder, settings, sums.gamma)
+
+
+def _first_opened(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:
+    """The shards from whose first images a new model chooses what the settings leave open, evenly spaced."""
+    chosen = settings.gamma is None or settings.representation == "auto"
+    return shards[:: -(-len(shards) // OPENED)] if chosen and shards else []
+
+
 def _choose_features(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
     """The random features of a new model. What the settings leave open, the width of the kernel and the representation, is chosen
-    from the first images of shards that are evenly spaced, which the first process reads.
+    from the first images of some shards, which the first process reads.
     """
     encoder.representation = settings.encoded
     if settings.gamma is not None and settings.representation != "auto":
         return _random_features(encoder, settings, settings.gamma)
+    some = _first_opened(shards, settings)
     parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
     names: list[str] = []
     if parallel.is_main():
-        some = shards[:: -(-len(shards) // OPENED)]
         for shard in some:
-            for images, own in ShardReader(encoder, reading.skip, []).encoded(shard, most=-(-SAMPLE // len(some))):
+            for images, own in ShardReader(encoder, reading.skip).encoded(shard, most=-(-SAMPLE // len(some))):
                 parts.append(images.features)
                 names += own
     features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
@@ -242,7 +236,8 @@ def _add_shard(
 ) -> None:
     """Add the images of a shard to the sums."""
     waiting: list[tuple[Images, list[str]]] = []
-    for images, names in ShardReader(encoder, reading.skip, own.skipped).encoded(shard):
+    reader, before = ShardReader(encoder, reading.skip), len(own.images)
+    for images, names in reader.encoded(shard):
         new = torch.ones(len(images), dtype=torch.bool) if known is None else ~torch.isin(images.marks, known)
         own.known += int((~new).sum())
         waiting.append((images.take(new), [name for name, kept in zip(names, new.tolist(), strict=True) if kept]))
@@ -250,6 +245,7 @@ def _add_shard(
             _add(own, fourier, waiting)
             waiting = []
     _add(own, fourier, waiting)
+    own.skipped += reader.left_out(len(own.images) - before, "learned")
 
 
 def _add(own: ShardSums, fourier: RandomFeatures, waiting: Sequence[tuple[Images, Sequence[str]]]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
+from mgclip.errors import InputError
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
 from mgclip.method.learn_shards import NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
@@ -150,7 +151,7 @@ class MGCLIP(LearnedModel):
                 ``mgclip.stream.shards.find_shards``. The new classes are in alphabetical order.
             class_texts: What prompts call classes that are not called by their names.
             progress: Folder for the sums so far, which are saved after each shard and resumed by the next call with the same
-                settings. The caller removes it once the model is saved.
+                model. The caller removes it once the model is saved.
             versions: A text for each shard, by name, that differs if the shard has changed: sums over its earlier content are
                 not resumed.
             skip_unreadable: Leave out images and ends of shards that cannot be read, instead of raising an error.
@@ -173,6 +174,9 @@ class MGCLIP(LearnedModel):
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
         if not len(learned.images):
+            if learned.skipped and not learned.known:
+                what, why = learned.skipped[0]
+                raise InputError(f"No image of the shards can be read, such as {what} ({why}): replace the shards.")
             known = f"{count(learned.known, 'image')} {were(learned.known)}"
             raise NoNewImage(f"There is no new image in the shards: {known} learned before.")
         places = indices_of(found, self.class_names)

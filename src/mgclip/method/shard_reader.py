@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count, islice
+from dataclasses import dataclass, field
+from itertools import count as numbers
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages, prefetch
-from mgclip.errors import InputError
+from mgclip.errors import DamagedShard
 from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.learned_images import Images
 from mgclip.names import canonical
+from mgclip.words import count, were
 
 
 class ImageShard(Protocol):
@@ -26,22 +28,33 @@ class ImageShard(Protocol):
         """What errors and checkpoints call it."""
 
     def __iter__(self) -> Iterator[tuple[Any, str]]:
-        """Its images. Raises ``InputError`` if it is damaged."""
+        """Its images. Raises ``DamagedShard`` if it cannot be read to its end, which may be skipped."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardReader:
-    """Reads and encodes the images of shards.
+    """Reads and encodes the images of one shard.
 
     Attributes:
         encoder: The CLIP.
         skip: Whether to leave out what cannot be read, instead of raising an error.
-        skipped: What was left out, an image or the rest of a shard, and why; grows while shards are read.
+        read: How many images were encoded so far.
+        skipped: The images that were left out so far, and why.
+        damage: Why the shard was not read to its end.
     """
 
     encoder: Encoder
     skip: bool
-    skipped: list[tuple[str, str]]
+    read: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    damage: DamagedShard | None = None
+
+    def left_out(self, used: int, how: str) -> list[tuple[str, str]]:
+        """What was left out, an image or the rest of the shard, and why. ``used`` of its images were ``how``: *learned*."""
+        if self.damage is None:
+            return self.skipped
+        what = f"{count(used, 'image')} of it {were(used)} {how}, and the rest" if self.read else "it"
+        return [*self.skipped, (self.damage.shard, f"{what} cannot be read: {self.damage.reason}")]
 
     def encoded(self, shard: ImageShard, most: int | None = None) -> Iterator[tuple[Images, list[str]]]:
         """Yield the images of a shard, a batch at a time, and the names of their classes. The next batch is read and opened while
@@ -63,13 +76,14 @@ class ShardReader:
             batch = list(islice(items, self.encoder.batch_size))
             return self._opened([image for image, _ in batch], [canonical(label) for _, label in batch]) if batch else None
 
-        for _, loaded in prefetch(load, count()):
+        for _, loaded in prefetch(load, numbers()):
             if loaded is None:
                 return
             pixels, marks, names = loaded
             if names:
                 features = self.encoder.images(PreparedImages.of(pixels))
                 check_finite(features)
+                self.read += len(names)
                 marks = marks.to(features.device)
                 yield Images(marks, torch.zeros_like(marks), features), names
 
@@ -77,10 +91,10 @@ class ShardReader:
         """The images of a shard; if it is damaged and that is skipped, those before the damage."""
         try:
             yield from shard
-        except InputError as error:
+        except DamagedShard as error:
             if not self.skip:
                 raise
-            self.skipped.append((shard.name, str(error)))
+            self.damage = error
 
     def _opened(self, images: list[Any], names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
         """The transformed images, their fingerprints, and the names of their classes."""

@@ -20,7 +20,7 @@ from mgclip.saving.checked_file import read_checked, write_checked
 
 PARTS = "part-*.safetensors"
 """The files of partial sums, one of each process."""
-ABOUT = ("gamma", "representation", "names", "shards", "skipped", "known")
+ABOUT = ("model", "gamma", "representation", "chosen_from", "names", "shards", "skipped", "known")
 """The fields of sums besides their tensors."""
 
 
@@ -29,33 +29,38 @@ class ShardSums:
     """Sums over the images of some shards.
 
     Attributes:
+        model: What identifies the model that learns.
         gamma: The inverse width of the kernel.
         representation: What the image features are.
         sums: The sums; class i has the name ``names[i]``.
         images: Fingerprint and class of every image.
         sample: The images with the smallest fingerprints, with their features.
+        chosen_from: What identifies the shards from whose first images ``gamma`` and ``representation`` were chosen.
         names: The classes, in the order in which they came.
         shards: What identifies the shards that were read completely.
         skipped: What could not be read, an image or the rest of a shard, and why.
         known: How many images were left out because the model has learned them before.
     """
 
+    model: str
     gamma: float
     representation: Representation
     sums: Sums
     images: Images
     sample: Images
+    chosen_from: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     known: int = 0
 
     @classmethod
-    def empty(cls, fourier: RandomFeatures, device: torch.device) -> ShardSums:
+    def empty(cls, model: str, fourier: RandomFeatures, chosen_from: Sequence[str], device: torch.device) -> ShardSums:
         """Sums over no images, with these random features."""
         none = torch.empty(0, dtype=torch.long, device=device)
         images, sample = (Images(none, none, torch.empty(0, length, device=device)) for length in (0, fourier.dim))
-        return cls(fourier.gamma, fourier.representation, Sums.empty(fourier.width + 1, device), images, sample)
+        kind = model, fourier.gamma, fourier.representation
+        return cls(*kind, Sums.empty(fourier.width + 1, device), images, sample, [*chosen_from])
 
     @property
     def encoded(self) -> int:
@@ -122,8 +127,8 @@ class ShardSums:
         shards, skipped = parallel.gather_items(self.shards), parallel.gather_items(self.skipped)
         known = sum(parallel.gather_items([self.known]))
         sums = replace(sums, gram=gram, targets=targets, counts=counts)
-        kind = self.gamma, self.representation
-        return ShardSums(*kind, sums, images, sample, list(names), shards, skipped, known)
+        kind = self.model, self.gamma, self.representation
+        return ShardSums(*kind, sums, images, sample, self.chosen_from, list(names), shards, skipped, known)
 
     def save(self, folder: Path) -> None:
         """Write these sums as those of this process, atomically, into a folder that is created if there is none."""

@@ -7,10 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from mgclip.errors import InputError
+from mgclip.stream.shard_labels import LABELS, class_name
 from mgclip.words import listed
-
-LABELS = ("class_name", "class", "label_name", "label", "category", "name", "cls")
-"""Columns of text that may name the class, the preferred one first; in a tar shard, keys of a JSON member."""
 
 IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
 """Columns of bytes that hold the image, if none has the type of images."""
@@ -52,11 +50,9 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
     number = -1
     for number, row in enumerate(rows):
         data = _bytes_or_path(row[image])
-        value = row[label] if names is None else _named(names, row[label])
-        if data is None or value is None or not str(value).strip():
-            lacks = "image" if data is None else "class"
-            raise InputError(f"Row {number} of the shard {name} has no {lacks} in its columns: complete it or remove it.")
-        yield data, str(value), f"row {number}"
+        if data is None:
+            raise _incomplete(f"row {number}", name, "image")
+        yield data, _class(row[label], names, name, f"row {number}"), f"row {number}"
     if number < 0:
         raise InputError(f"The shard {name} has no image: leave it out.")
 
@@ -82,12 +78,7 @@ def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
     names = getattr(features[label], "names", None)
     for group in range(file.num_row_groups):
         for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
-            found = value if names is None else _named(names, value)
-            if found is None or not str(found).strip():
-                raise InputError(
-                    f"Row {row} of row group {group} of the shard {name} has no class in its columns: complete it or remove it."
-                )
-            yield group, row, str(found)
+            yield group, row, _class(value, names, name, f"row {row} of row group {group}")
 
 
 @lru_cache(maxsize=4)
@@ -104,6 +95,12 @@ def _image_column_of(name: str) -> str:
     return _image_column(_features(name), name)
 
 
+def forget_row_groups() -> None:
+    """Read Parquet shards again when their images are needed, because they may have changed."""
+    row_group_images.cache_clear()
+    _image_column_of.cache_clear()
+
+
 def _bytes_or_path(stored: Any) -> Any:
     """The bytes of a stored image or, if there are none, its path."""
     return (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
@@ -117,9 +114,17 @@ def _features(name: str) -> Any:
     return datasets.Features.from_arrow_schema(pq.read_schema(name))
 
 
-def _named(names: list[str], value: Any) -> str | None:
-    """The class with this number; None if there is none."""
-    return names[value] if value is not None and 0 <= value < len(names) else None
+def _class(value: Any, names: list[str] | None, shard: str, row: str) -> str:
+    """The class of a row: its text or, if there are ``names``, the one with its number."""
+    if names is not None:
+        value = names[value] if value is not None and 0 <= value < len(names) else None
+    if value is None or not str(value).strip():
+        raise _incomplete(row, shard, "class")
+    return class_name(str(value), shard, row)
+
+
+def _incomplete(row: str, shard: str, lacks: str) -> InputError:
+    return InputError(f"{row.capitalize()} of the shard {shard} has no {lacks} in its columns: complete it or remove it.")
 
 
 def _image_column(features: Any, shard: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.errors import InputError, first_line
+from mgclip.errors import DamagedShard, InputError, first_line
 from mgclip.images import MemberImage
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
-from mgclip.stream.parquet_shards import parquet_places, row_group_images
-from mgclip.stream.shards import DamagedShard, Shard, ending, find_shards
+from mgclip.stream.parquet_shards import forget_row_groups, parquet_places, row_group_images
+from mgclip.stream.shards import Shard, ending, find_shards
 from mgclip.stream.tar_shards import tar_places
 
 PLACES = {".tar": tar_places, ".parquet": parquet_places}
@@ -77,6 +77,7 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
         InputError: If there is no part to train or to test on, a shard is damaged, compressed or elsewhere, or a class to test on
             is not one to learn.
     """
+    forget_row_groups()
     found = find_shards(str(path))
     if found is None:
         return None

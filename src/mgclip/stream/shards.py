@@ -7,6 +7,7 @@ opened by fsspec.
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,14 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from mgclip.errors import InputError, first_line
-from mgclip.images import MemberImage
+from mgclip.errors import DamagedShard, InputError, MGCLIPError, first_line
+from mgclip.images import MemberImage, is_system_error
 from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
 from mgclip.stream.metadata import fold
 from mgclip.stream.parquet_shards import parquet_items
-from mgclip.stream.tar_shards import tar_items
+from mgclip.stream.tar_shards import class_list, forget_class_lists, tar_items
 from mgclip.stream.walk import is_image_name, walk
+from mgclip.words import count
 
 READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
 """The reader of files with an ending. It takes a name and where the classes are, and yields bytes or path, class and name of each
@@ -46,20 +48,6 @@ class Item(NamedTuple):
     label: str
 
 
-class DamagedShard(InputError):
-    """A shard cannot be read to its end.
-
-    Args:
-        shard: Its name.
-        read: How far it was read, after *cannot be read*: ``after 12.jpg`` or ``at all``.
-        reason: What is wrong.
-    """
-
-    def __init__(self, shard: str, read: str, reason: str) -> None:
-        super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
-        self.shard, self.read, self.reason = shard, read, reason
-
-
 @dataclass(frozen=True)
 class Shard:
     """One file of a sharded data set.
@@ -78,6 +66,7 @@ class Shard:
         Raises:
             DamagedShard: If it cannot be read to its end. What was read so far is right.
             InputError: If it has no images, or does not say which class they have.
+            MGCLIPError: If the machine or the network failed, not the shard.
         """
         last = ""
         try:
@@ -89,7 +78,10 @@ class Shard:
         except ImportError as error:
             raise InputError(f"Reading {self.name} needs another package ({first_line(error)}): install it.") from None
         except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
-            raise DamagedShard(self.name, f"after {last}" if last else "at all", first_line(error)) from None
+            read, why = f"after {last}" if last else "at all", first_line(error)
+            if is_system_error(error) or isinstance(error, ConnectionError | TimeoutError):
+                raise MGCLIPError(f"The shard {self.name} cannot be read {read} ({why}): run the command again later.") from error
+            raise DamagedShard(self.name, read, why) from None
 
 
 class Shards(NamedTuple):
@@ -117,23 +109,25 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         *val* or a similar word are measured on; others are left out. None if there is no shard, but maybe a folder of images.
 
     Raises:
-        InputError: If no shard matches a pattern or an address, or the address cannot be listed.
+        InputError: If no shard matches a pattern or an address, the address cannot be listed, or a shard on this machine cannot
+            be opened.
     """
+    forget_class_lists()
     names = _names(place)
     if not names:
         return None
     parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
     for name in names:
         parts[_part(name, place)].append(Shard(name, label))
-    if parts["train"]:
-        return Shards(parts["train"], parts["test"])
-    return Shards([Shard(name, label) for name in names], [])
+    found = Shards(parts["train"], parts["test"]) if parts["train"] else Shards([Shard(name, label) for name in names], [])
+    _check_opens(found)
+    return found
 
 
 def _names(place: str) -> list[str]:
     """The names of all shards at a place, sorted."""
     if "://" in place or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
-        names = sorted(name for each in _expanded(place) for name in _matching(each))
+        names = sorted({name for each in _expanded(place) for name in _matching(each)})
         if not names:
             raise InputError(f"No shard matches {place}: expected files that end with {', '.join(READERS)}.")
         return names
@@ -144,6 +138,29 @@ def _names(place: str) -> list[str]:
     if not found or any(is_image_name(entry.name) for entry in walk(path)):
         return []  # archives next to images are not what is meant
     return sorted(str(file) for file in found if not file.name.startswith("."))
+
+
+def _check_opens(shards: Shards) -> None:
+    """Check that the shards on this machine can be opened, because reading those before a missing one may take hours."""
+    failed = [(shard.name, why) for part in shards for shard in part if (why := _why_closed(shard.name))]
+    if failed:
+        name, why = failed[0]
+        others = f", and neither can {count(len(failed) - 1, 'other')}" if len(failed) > 1 else ""
+        raise InputError(f"The shard {name} cannot be opened ({why}){others}: restore it, or leave it out of what you learn.")
+
+
+def _why_closed(name: str) -> str:
+    """Why a file on this machine cannot be opened; empty if it can, or if it is elsewhere."""
+    if "://" in (name := name.removeprefix("file://")):
+        return ""
+    path = Path(name)
+    try:
+        if path.exists() and not path.is_file():
+            return "it is not a file"
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror or first_line(error)
+    return ""
 
 
 def _matching(pattern: str) -> list[str]:
@@ -186,11 +203,14 @@ def _part(name: str, place: str) -> str:
 
 
 class ShardVersion(NamedTuple):
-    """What identifies a shard when a command resumes: its name, where its classes are, and what its storage says about it."""
+    """What identifies a shard when a command resumes: its name, where its classes are, what its storage says about it, and a
+    digest of the list of class names next to it.
+    """
 
     name: str
     label: str
     facts: tuple[tuple[str, str], ...]
+    class_list: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -200,8 +220,22 @@ class ShardVersion(NamedTuple):
 
 def shard_versions(shards: Sequence[Shard]) -> list[ShardVersion]:
     """Ask for the size of each shard, and when it was written or a digest of it. Storage that cannot be asked gives no facts."""
+    forget_class_lists()
     with ThreadPoolExecutor(REQUESTS) as pool:
-        return list(pool.map(lambda shard: ShardVersion(shard.name, shard.label, _facts(shard.name)), shards))
+        return list(pool.map(_version, shards))
+
+
+def _version(shard: Shard) -> ShardVersion:
+    return ShardVersion(shard.name, shard.label, _facts(shard.name), _digest_of_classes(shard.name))
+
+
+def _digest_of_classes(name: str) -> str:
+    """A digest of the list of class names next to a tar shard; empty without a list."""
+    try:
+        names = [] if ending(name) == ".parquet" else class_list(name)
+    except Exception:  # reading raises it again if it needs the list
+        return ""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ""
 
 
 def _facts(name: str) -> tuple[tuple[str, str], ...]:
@@ -210,7 +244,8 @@ def _facts(name: str) -> tuple[tuple[str, str], ...]:
     try:
         if "://" not in name:
             about = Path(name).stat()
-            return ("size", str(about.st_size)), ("mtime", str(about.st_mtime_ns))
+            times = ("mtime", str(about.st_mtime_ns)), ("ctime", str(about.st_ctime_ns))  # copying can restore the first one
+            return ("size", str(about.st_size)), *times
         system, path = fsspec.core.url_to_fs(name)
         found = {re.sub(r"[-_]", "", key).lower(): value for key, value in system.info(path).items()}
     except Exception:  # file systems raise network and login errors of their own, and reading raises them again

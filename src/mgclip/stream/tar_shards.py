@@ -9,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, first_line
 from mgclip.image_formats import file_extensions
-from mgclip.stream.parquet_shards import LABELS
+from mgclip.stream.shard_labels import LABELS, class_name
+from mgclip.words import listed
 
 CLASSES = ("classes.txt", "classnames.txt")
 """Files next to the shards that may list the class names, one on each line, if the members hold numbers."""
@@ -76,6 +77,8 @@ def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.
     found, watched = False, _Watched(file)
     with tarfile.open(fileobj=watched, mode=mode) as archive:  # type: ignore[call-overload]
         for members in _groups(archive, read):
+            if watched.ended:  # more members of this last image may be missing, such as the preferred one with its class
+                break
             item = _item(name, members, label)
             if item is not None:
                 found = True
@@ -123,38 +126,87 @@ def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, st
         return None
     if len(images) > 1:
         raise InputError(f"{images[0]} and {images[1]} in {shard} are two images with the same name: give each its own name.")
-    value = _label({name.partition(".")[2].rpartition("/")[2].lower(): data for name, data in members.items()}, label)
+    image = images[0]
+    member, value = _label(shard, {_extension(name): name for name in members}, members, label)
     if value is None or value == "":
-        wanted = f"{label!r} as a member or a key of a JSON member" if label else "a member .cls, .json or .txt with the class"
-        raise InputError(f"The image {images[0]} in {shard} has no class: expected {wanted}; --label names another one.")
+        raise _no_class(image, shard, members, label)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InputError(
-            f"The class of the image {images[0]} in {shard} is {json.dumps(value)[:80]}: expected a text or a whole number; "
+            f"The class of the image {image} in {shard} is {json.dumps(value)[:80]}: expected a text or a whole number; "
             "--label names another key."
         )
-    return members[images[0]], _class_name(str(value), shard, images[0]), images[0]
+    return members[image], _named(class_name(str(value), shard, f"the member {member}"), shard, image), image
 
 
-def _label(members: dict[str, Any], label: str) -> Any:
-    """The class in the members of one image, by their extensions."""
-    about = json.loads(members["json"]) if "json" in members else {}
-    about = about if isinstance(about, dict) else {}
+def _extension(name: str) -> str:
+    """The part of a name that differs between the members of one image: ``cls`` in ``v1.0/12.cls``."""
+    return name.rpartition("/")[2].partition(".")[2].lower()
+
+
+def _label(shard: str, names: dict[str, str], members: dict[str, Any], label: str) -> tuple[str, Any]:
+    """The member with the class of an image, and the class; None if there is none. ``names`` are those of the members by their
+    extensions.
+    """
+    if member := names.get(label.lower() if label else "cls"):
+        return member, _text(shard, member, members)
+    about = _object(shard, names["json"], members) if "json" in names else {}
+    if key := next((key for key in ([label] if label else LABELS) if key in about), ""):
+        value = about[key]
+        return names["json"], value.strip() if isinstance(value, str) else value
+    return (names["txt"], _text(shard, names["txt"], members)) if "txt" in names and not label else ("", None)
+
+
+def _text(shard: str, member: str, members: dict[str, Any]) -> str:
+    """The text of a member."""
+    try:
+        return str(members[member], "utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The member {member} of the shard {shard} has no class ({first_line(error)}): write its name in UTF-8, or choose "
+            "another member with --label."
+        ) from None
+
+
+def _object(shard: str, member: str, members: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON member holds; nothing if that is not an object."""
+    try:
+        found = json.loads(members[member])
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"The member {member} of the shard {shard} is not JSON ({first_line(error)}): replace it, or choose another member "
+            "with --label."
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def _no_class(image: str, shard: str, members: dict[str, Any], label: str) -> InputError:
+    """The error for an image without a class: where it was expected, and what there is instead."""
+    folder, _, file = image.rpartition("/")
+    stem = file.partition(".")[0]
+    others = [_described(shard, name, members) for name in sorted(members) if name != image]
     if label:
-        found = members[label].decode() if label in members else about.get(label)
-    elif "cls" in members:
-        found = members["cls"].decode()
-    elif key := next((key for key in LABELS if key in about), ""):
-        found = about[key]
+        expected = f"the member {stem}.{label}, or the key {label!r} in {stem}.json"
     else:
-        found = members["txt"].decode() if "txt" in members else None
-    return found.strip() if isinstance(found, str) else found
+        expected = f"its name in {stem}.cls or {stem}.txt, or in {stem}.json as one of the keys {', '.join(LABELS)}"
+    found = listed(others) if others else "only the image (its other members must come directly before or after it)"
+    unpack = f"unpack the shard if {folder!r} is the class, " if folder and not others else ""
+    return InputError(
+        f"The image {image} in {shard} has no class: expected {expected}; found {found}: add the class, {unpack}or name another "
+        "member or key with --label."
+    )
 
 
-def _class_name(value: str, shard: str, image: str) -> str:
+def _described(shard: str, member: str, members: dict[str, Any]) -> str:
+    """The name of a member and, if it is JSON, its keys."""
+    keys = listed([*_object(shard, member, members)]) if _extension(member) == "json" else ""
+    return f"{member} (keys {keys})" if keys else member
+
+
+def _named(value: str, shard: str, image: str) -> str:
     """The class with this name, or with this number in the list next to the shard."""
     if not value.removeprefix("-").isdecimal():
         return value
-    names = _class_list(shard.rpartition("/")[0])
+    names = class_list(shard)
     if 0 <= int(value) < len(names):
         return names[int(value)]
     expected = f"which is not among the {len(names)} of {CLASSES[0]}" if names else "and there is no list of names"
@@ -164,15 +216,27 @@ def _class_name(value: str, shard: str, image: str) -> str:
     )
 
 
+def class_list(shard: str) -> list[str]:
+    """The class names listed next to a shard; none without a list. Raises ``InputError`` if the list cannot be used."""
+    return _class_list(shard.rpartition("/")[0] if "://" in shard else str(Path(shard).parent))
+
+
+def forget_class_lists() -> None:
+    """Read the lists of class names again when they are needed, because they may have changed."""
+    _class_list.cache_clear()
+
+
 @lru_cache(maxsize=16)
 def _class_list(folder: str) -> list[str]:
-    """The class names listed in a folder of shards; none without a list. Raises ``InputError`` for an empty line in it."""
+    """The class names listed in a folder of shards."""
     import fsspec
 
     for file in CLASSES:
         try:
-            with fsspec.open(f"{folder}/{file}" if folder else file, "rt", encoding="utf-8-sig") as opened:
+            with fsspec.open(f"{folder}/{file}", "rt", encoding="utf-8-sig") as opened:
                 names = [line.strip() for line in opened.read().rstrip().splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} next to the shards is not text in UTF-8 ({first_line(error)}): save it as UTF-8.") from None
         except (OSError, ValueError):
             continue
         if "" in names:

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,9 @@ class ShardJob:
         except NoNewImage:
             self._finish()
             raise
-        note = self._note(model, learned, measured(model, tests, skip=self.skip), notes, time.perf_counter() - begun)
+        branches, not_measured = measured(model, tests, skip=self.skip)
+        learned = replace(learned, skipped=(*learned.skipped, *not_measured))
+        note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
         held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
         model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
         self._finish()
@@ -154,9 +156,8 @@ class ShardJob:
         if learned.in_several:
             remarks.append(f"learned in more than one class each: {count(learned.in_several, 'image')}")
         if len(learned.skipped) > LISTED:
-            remarks.append(
-                f"skipped, of which {LISTED} are listed: {count(len(learned.skipped), 'image or shard', 'images or shards')}"
-            )
+            skipped = count(len(learned.skipped), "image or shard", "images or shards")
+            remarks.append(f"skipped in all, of which {LISTED} are listed: {skipped}")
         note: LearnNote = {
             "what": what_was_learned(learned.new, grown),
             "origin": self.place,
@@ -203,18 +204,23 @@ def read_shard_job(
     return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
 
 
-def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> BranchAccuracies:
+def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]]]:
     """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
 
     Args:
         model: The model.
         shards: The shards, the same in all processes.
         skip: Whether to leave out what cannot be read, instead of raising an error.
+
+    Returns:
+        The accuracies, and what was left out and why.
     """
     rank, processes = parallel.rank_and_world_size()
     right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
+    left_out: list[tuple[str, str]] = []
     for shard in shards[rank::processes]:
-        for images, names in ShardReader(model.encoder, skip, []).encoded(shard):
+        reader, before = ShardReader(model.encoder, skip), int(right[0])
+        for images, names in reader.encoded(shard):
             found = indices_of(names, model.class_names)
             rows = [row for row, place in enumerate(found) if place is not None]
             truth = np.array([found[row] for row in rows], dtype=np.int64)
@@ -222,6 +228,13 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> Bran
                 answers = model.classify(images.features[rows])
                 best = answers.labels, answers.text_probabilities.argmax(1), answers.head_scores.argmax(1)
                 right += [len(rows), *(int((each == truth).sum()) for each in best)]
+        left_out += reader.left_out(int(right[0]) - before, "measured")
     images_in_all, *sums = np.sum(parallel.gather_items([right]), axis=0).tolist()
     by_model, by_text, by_head = (each / images_in_all if images_in_all else None for each in sums)
-    return {"images": images_in_all, "model": by_model, "text": by_text, "head": by_head if head else None}
+    accuracies: BranchAccuracies = {
+        "images": images_in_all,
+        "model": by_model,
+        "text": by_text,
+        "head": by_head if head else None,
+    }
+    return accuracies, parallel.gather_items(left_out)

@@ -70,6 +70,8 @@ def _lines(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
                 "in quotation marks, or remove the space."
             )
         class_folder, name, text = (found.get(column, "").strip() for column in COLUMNS)
+        if several := next((each for each in (name, text) if len(each.splitlines()) > 1), ""):
+            raise InputError(f"Line {number} of {table} ends a name of several lines ({several!r}): write it on one line.")
         yield number, (class_folder, name, text)
 
 

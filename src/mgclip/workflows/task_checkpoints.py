@@ -25,8 +25,8 @@ def open_task_checkpoints(
 ) -> TaskCheckpoints:
     """Open the checkpoints of a training run, and remove those of all others.
 
-    A training run is the same if the CLIP, the active version, the settings, classes and texts are the same, and the names, sizes
-    and modification times of all files.
+    A training run is the same if the CLIP, its precision, the active version, the settings, classes and texts are the same, and
+    the names, sizes and times of all files.
 
     Args:
         folder: Folder of the model.
@@ -37,14 +37,13 @@ def open_task_checkpoints(
         stop: Called after each step; if it returns True, the step is saved and ``Stopped`` raised.
     """
     state = read_manifest(folder)[1].name if is_saved(folder) else ""
-    digest = hashlib.sha256(
-        f"{model.backbone.fingerprint}\0{state}\0{model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)}".encode()
-    )
+    clip, settings = model.backbone, model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
+    digest = hashlib.sha256(f"{clip.fingerprint}\0{clip.image_precision}\0{state}\0{settings}".encode())
     for (name, files), text in zip(train.items(), texts, strict=True):
         digest.update(f"\0{name}\0{text}\0".encode("utf-8", "surrogatepass"))
         for file in files:
-            about = file.stat()
-            digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}\0"))
+            about = file.stat()  # copying can restore the time of a file, but not that of its change
+            digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}\0"))
     return TaskCheckpoints(progress_folder(folder, digest.hexdigest()), every, stop)
 
 

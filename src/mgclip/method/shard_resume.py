@@ -1,0 +1,61 @@
+"""Which partial sums of an interrupted run are resumed: those that reading all shards now would give again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+
+from mgclip.clip.adapters import adapter_state, adapters_have_effect
+from mgclip.clip.encoder import Encoder
+from mgclip.method.settings import RUNTIME_SETTINGS, Settings
+from mgclip.method.shard_sums import PARTS, ShardSums, part_of, read_sums
+from mgclip.method.solved_head import SolvedHead
+from mgclip.saving.checked_file import checksum
+
+
+def identity(head: SolvedHead | None, class_names: Sequence[str], encoder: Encoder, settings: Settings) -> str:
+    """A digest of everything besides the shards that decides sums over them.
+
+    Args:
+        head: The head of the model so far; None for a new model.
+        class_names: Its classes.
+        encoder: The CLIP.
+        settings: The settings of the model.
+    """
+    backbone = encoder.backbone
+    computed = backbone.fingerprint, backbone.image_precision, settings.model_dump_json(exclude=RUNTIME_SETTINGS)
+    tensors = adapter_state(backbone) if adapters_have_effect(backbone) else {}
+    if head is not None:
+        tensors["known"] = head.learned.marks
+    return checksum(repr((*computed, *class_names)), {name: tensor.cpu() for name, tensor in tensors.items()})
+
+
+def resumable(folder: Path | None, model: str, versions: Collection[str], device: torch.device, *, skip: bool) -> list[ShardSums]:
+    """Read the partial sums of an earlier run, of all its processes.
+
+    Args:
+        folder: Their folder; None has none.
+        model: What identifies the model. Sums of another one are dropped.
+        versions: What identifies the shards. Sums over another shard, one that has changed or was left out, are dropped.
+        device: The device for the sums.
+        skip: Whether to leave out what cannot be read. Otherwise sums that miss something are dropped.
+    """
+    files = sorted(folder.glob(PARTS)) if folder is not None else []
+    read = [sums for file in files if (sums := read_sums(file, device)) is not None]
+    valid = [sums for sums in read if sums.model == model and {*sums.shards} <= {*versions} and (skip or not sums.skipped)]
+    kept: list[ShardSums] = []
+    for part in sorted(valid, key=lambda sums: -len(sums.shards)):
+        # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
+        if part.shards and not {*part.shards} & {version for other in kept for version in other.shards}:
+            kept.append(part)
+    return kept
+
+
+def remove_parts(folder: Path, processes: int) -> None:
+    """Remove the files of processes that no longer exist."""
+    kept = {part_of(rank) for rank in range(processes)}
+    for file in folder.glob(PARTS):
+        if file.name not in kept:
+            file.unlink()
