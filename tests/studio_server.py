@@ -24,6 +24,10 @@ def studio(place, *words, core=None):
                 assert server.poll() is None, (place / "log").read_text()
                 time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGINT)  # Ctrl-C
         server.communicate(20)
+        log = (place / "log").read_text()
+        assert server.returncode == 0 and "Keyboard" not in log, log
+    finally:
+        if server.poll() is None:
+            server.kill()

@@ -86,6 +86,20 @@ def test_grey_images_need_no_channel_axis(three):
         assert np.array_equal(pixels(one), expected[:1])
 
 
+@pytest.mark.parametrize(
+    "shape", [(96, 7, 5), (256, 16, 8), (1797, 8, 8), (1000, 28, 28), (5, 40, 30), (100, 128, 32), (6, 40, 10)]
+)
+def test_small_and_narrow_grey_images_are_no_channels(shape):
+    stack = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for form in (stack, torch.from_numpy(stack)):
+        assert np.array_equal(pixels(form)[..., 0], stack)
+    assert np.array_equal(pixels(list(stack))[..., 0], stack)
+
+
+def test_narrow_grey_images_can_be_a_list():
+    assert len(image_list(list(np.zeros((40, 30, 5), np.uint8)))) == 40
+
+
 def test_a_lazy_sequence_is_not_read_before_it_is_needed():
     class Lazy:
         def __len__(self):
@@ -112,6 +126,9 @@ def test_a_lazy_sequence_is_not_read_before_it_is_needed():
         (np.zeros((2, 2, 2, 2, 2), np.uint8), r"found an array of shape \(2, 2, 2, 2, 2\)"),
         (np.zeros((3, 28, 28), np.uint8), r"may be one image with its channels first, or 3 grey images"),
         (np.asarray(Image.new("LA", (9, 7))), r"shape \(7, 9, 2\) is probably a grey image with transparency"),
+        (np.zeros((40, 30, 5), np.uint8), r"shape \(40, 30, 5\) is probably one image with 5 channels: give 1, 3 or 4 of them"),
+        (np.zeros((64, 64, 13), np.uint8), r"probably one image with 13 channels: .* a list of arrays \(h, w\)"),
+        (torch.zeros(40, 30, 5), r"probably one image with 5 channels"),
         ("a.png\nb.png\n", r"found one text of 3 lines: give text\.splitlines\(\)"),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), "found a table of 2 columns: choose the column of the images"),
         (torch.randn(2, 3, 8, 8) * 3, r"must hold values in 0\.\.1; found -.*without normalising them"),

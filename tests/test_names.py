@@ -10,10 +10,10 @@ from PIL import Image
 from mgclip.errors import InputError
 from mgclip.method.class_edits import forget, relabel
 from mgclip.method.model_files import ModelState
-from mgclip.method.predictions import check_candidates
+from mgclip.method.predictions import candidate_texts, check_candidates
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
-from mgclip.names import canonical, check_distinguishable, index_of, indices_of, not_among, visible_form
+from mgclip.names import canonical, check_distinguishable, index_of, indices_of, not_among, tidy, visible_form
 from mgclip.stream.folder import load_folder, misspelling
 from mgclip.workflows.held_out import measurable, read_held_out
 from mgclip.workflows.source import read_images, read_source
@@ -168,3 +168,73 @@ def test_positions_of_many_names_are_those_of_each():
     names, others = ["b", "caf\u00e9", "x", "a"], ["a", "cafe\u0301", "b", "b"]
     assert indices_of(names, others) == [index_of(name, others) for name in names] == [2, 1, None, 0]
     assert not_among(names, others) == ["x"]
+
+
+SPACED = " hot\u00a0 dog\n"
+
+
+def test_extra_spaces_of_a_name_do_not_count():
+    assert canonical(SPACED) == tidy(SPACED) == "hot dog"
+    assert make_task([1, 2], [SPACED, "tea"], ["hot dog ", "tea"], index=0, known=()).names == ("hot dog", "tea")
+    with pytest.raises(InputError, match="is named twice in this task"):
+        make_task([1, 2], [0, 1], [SPACED, "hot dog"], index=0, known=())
+    saved = learned(SPACED, "fish")  # by an earlier version
+    assert relabel(saved, "hot dog", "bun ", None, no_texts).class_names == ("bun", "fish")
+    assert relabel(saved, "hot dog", "hot dog", None, no_texts).class_names == ("hot dog", "fish")
+    assert forget(saved, "hot dog", None, no_texts).class_names == ("fish",)
+    for text in ("", " "):
+        with pytest.raises(InputError, match="must be words for a prompt"):
+            relabel(saved, "fish", "perch", text, no_texts)
+    assert candidate_texts([SPACED], ["fish"]) == ("hot dog",)
+    with pytest.raises(InputError, match="is a learned class"):
+        candidate_texts([SPACED], ["hot dog"])
+
+
+def test_a_program_and_the_command_line_give_a_class_the_same_name(mgclip, tiny_clip, icons, tmp_path):
+    """In a folder, a table, labels, a shard, and as a new name."""
+    from mgclip import MGCLIP
+
+    images = [Image.fromarray(image) for image in icons["x_train"][:24]]
+    solved = {"compensation": "analytic", "fusion": "calibrated", "adapt": "never", "features": 16}
+    model = MGCLIP.from_pretrained(tiny_clip, settings=solved)
+    model.learn(images, [SPACED] * 12 + ["tea "] * 12, [SPACED, "tea"])
+    assert model.class_names == ("hot dog", "tea")
+    assert model.correct(images[:1], ["hot  dog"]) == ["hot dog"]
+    model.relabel("tea  ", " green  tea ")
+    assert (model.class_names, model.class_texts) == (("hot dog", "green tea"),) * 2
+    model.save_pretrained(tmp_path / "shop", note={"what": "learned by a program"})
+    for name, image in ((" hot  dog", images[0]), ("n01", icons["x_train"][30])):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        Image.fromarray(np.asarray(image)).save(tmp_path / "d" / name / "0.png")
+    (tmp_path / "d" / "classes.csv").write_text("folder,name\nn01,iced   tea \n", encoding="utf-8")
+    assert list(read_source(tmp_path / "d").train) == ["hot dog", "iced tea"]
+    assert list(read_source(tmp_path / "d", names="n01= iced   tea").train) == ["hot dog", "iced tea"]
+    assert read_source(tmp_path / "d").texts == {"iced tea": "iced tea"}
+    code, out, err = mgclip("learn", tmp_path / "d", "--model", tmp_path / "shop", "--hold-out", 0, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["classes"] == ["iced tea"], "hot dog is known, with this image"
+    shards = [
+        ShardOfOne("a", Image.fromarray(icons["x_train"][41]), SPACED),
+        ShardOfOne("b", Image.fromarray(icons["x_train"][40]), f" {TWO}"),
+    ]
+    result = MGCLIP.from_pretrained(tmp_path / "shop").learn_shards(shards, class_texts={TWO: "a bar"})
+    assert (result.new, result.grown) == ((ONE,), ("hot dog",))
+
+
+class ShardOfOne(list):
+    """A shard with one image."""
+
+    def __init__(self, name, image, label):
+        super().__init__([(image, label)])
+        self.name = name
+
+
+def test_the_text_of_a_class_in_shards_is_found_in_any_form(tiny_clip, icons):
+    from mgclip import MGCLIP
+
+    model = MGCLIP.from_pretrained(
+        tiny_clip, settings={"compensation": "analytic", "fusion": "calibrated", "adapt": "never", "features": 16}
+    )
+    shards = [ShardOfOne(str(n), Image.fromarray(icons["x_train"][12 * n]), name) for n, name in enumerate((TWO, "tea"))]
+    model.learn_shards(shards, class_texts={TWO: "a bar", "tea ": "a drink"})
+    assert dict(zip(model.class_names, model.class_texts, strict=True)) == {ONE: "a bar", "tea": "a drink"}

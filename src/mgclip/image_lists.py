@@ -16,6 +16,9 @@ from torch import Tensor
 from mgclip.errors import InputError
 
 CHANNELS = (1, 3, 4)
+MOST_BANDS = 15
+"""The longest last axis of an array that is taken for channels, if both other axes are at least ``MUCH_LONGER`` times as long."""
+MUCH_LONGER = 4
 EXPECTED = "images must be a list of paths, Pillow images or uint8 arrays"
 
 
@@ -133,6 +136,12 @@ def _split(array: NDArray[Any], *, channels_first: bool) -> Any:
             raise InputError(
                 f"An array of shape {array.shape} is probably a grey image with transparency: give the Pillow image, or "
                 "an array of its mode RGBA."
+            )
+        if array.shape[2] <= MOST_BANDS and min(array.shape[:2]) >= MUCH_LONGER * array.shape[2]:
+            height, width = array.shape[1:]
+            raise InputError(
+                f"An array of shape {array.shape} is probably one image with {width} channels: give 1, 3 or 4 of them, or, if it "
+                f"holds grey images {width} wide and {height} high, a list of arrays (h, w)."
             )
         return array
     if array.ndim == 2:

@@ -1,6 +1,7 @@
 """Compare class names. This module has the only rule for when two names are equal.
 
-Unicode writes *é* as one character or as two. Names are compared in the composed form (NFC) and shown as they were first given.
+Unicode writes *é* as one character or as two. Names are compared in the composed form (NFC) and shown as they were first given,
+without extra spaces.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ ALIKE = "they differ only in case, spaces, hyphens, underscores or the form of a
 """What names with the same loose form have in common."""
 
 
+def tidy(name: str) -> str:
+    """Return the form in which a name is stored: without spaces at its ends, with single spaces inside."""
+    return " ".join(name.split())
+
+
 def canonical(name: str) -> str:
-    """Return the form in which names are compared: Unicode's composed form (NFC)."""
-    return unicodedata.normalize("NFC", name)
+    """Return the form in which names are compared: without extra spaces, in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", tidy(name))
 
 
 def visible_form(name: str) -> str:

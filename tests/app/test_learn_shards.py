@@ -172,11 +172,11 @@ def test_the_second_of_two_first_learns_from_shards_continues_from_the_first(pla
         for at, changes in ((place / "shards", ["features=64"]), (place / "more.parquet", []))
     )
 
-    def after_the_first(folder, *, wait):
+    def after_the_first(folder, *, wait, advice):
         monkeypatch.setattr(learn_shards, "only_writer", locked)
         with first.begin(wait=0) as opened:
             first.learn(*opened)
-        return locked(folder, wait=wait)
+        return locked(folder, wait=wait, advice=advice)
 
     monkeypatch.setattr(learn_shards, "only_writer", after_the_first)
     with second.begin(wait=0) as opened:

@@ -45,6 +45,13 @@ def test_every_option_of_every_command_is_explained(mgclip, words, parameters):
         assert " ".join(parameter.help.split()) in shown
 
 
+def test_the_list_of_commands_has_complete_sentences(mgclip):
+    for words in ((), ("data",)):
+        listed = mgclip(*words, "--help")[1].partition("Commands:")[2]
+        assert "..." not in listed
+        assert "Go back to the previous version, or with --to to any version, forwards too." in " ".join(listed.split()) or words
+
+
 def test_the_help_shows_the_new_names_of_options_only(mgclip):
     words = mgclip("predict", "--help")[1].split()
     assert not set(OLD_NAMES) & set(words)

@@ -4,8 +4,9 @@ import pytest
 from icon_tasks import month_folders
 
 from mgclip import MGCLIP, history
+from mgclip.workflows.branches import left_out_branches
 
-HEADING = ("leave-one-", "out %")
+HEADING = ("leave-", "one-out")
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_one_version_with_the_accuracy_is_enough_for_the_column(mgclip, saved, r
 def test_without_the_accuracy_there_is_no_column(mgclip, saved, recorded):
     code, out, _ = mgclip("history", saved({"what": "first", **recorded}))
     assert code == 0
-    assert "out %" not in out
+    assert "one-out" not in out
 
 
 def test_a_month_of_known_classes_only_is_not_shown_as_new_ones(mgclip, tiny_clip, icons, tmp_path):
@@ -66,7 +67,7 @@ def test_a_month_of_known_classes_only_is_not_shown_as_new_ones(mgclip, tiny_cli
     out = mgclip("history", model)[1]
     assert "new %" not in out
     headings = [line.split() for line in out.splitlines() if "learned" in line and "earlier" in line]
-    assert headings == [["learned", "earlier", "leave-one-"]], "of the classes that each version learned, new or known"
+    assert headings == [["learned", "earlier", "one-out"]], "of the classes that each version learned, new or known"
 
 
 def test_the_column_of_origins_appears_after_an_undo_only(mgclip, saved):
@@ -80,3 +81,31 @@ def test_the_column_of_origins_appears_after_an_undo_only(mgclip, saved):
     out = mgclip("history", model)[1]
     assert "from" in out
     assert row(out, 3)[:3] == ["3", "*", "1"]
+
+
+def test_settings_and_dates_are_not_broken_at_80_columns(mgclip, saved):
+    notes = {"what": "first", "leave_one_out": 0.75}, {"what": "set branches=both, text_weight=0.2, unknown_below=0.1"}
+    lines = mgclip("history", saved(*notes))[1].splitlines()
+    cells = [cell for line in lines for cell in line.split()]
+    assert {"branches=both,", "text_weight=0.2,", "unknown_below=0.1"} <= set(cells)
+    time = history(saved({"what": "third"}))[0].time
+    assert time[:10] in cells and time[11:16] in cells
+    assert max(map(len, lines)) <= 80
+
+
+def test_every_edit_of_a_solved_head_records_its_leave_one_out_accuracy(mgclip, tiny_clip, icons, tmp_path):
+    month_folders(icons, tmp_path, {"march": range(4), "april": range(4, 5)}, 5)
+    model = tmp_path / "shop"
+    names = [str(name) for name in icons["class_names"][:4]]
+    assert mgclip("learn", tmp_path / "march", "--model", model, "--base", tiny_clip, "features=32")[0] == 0
+    (tmp_path / "answers.csv").write_text(f"image,class\n{tmp_path / 'april' / icons['class_names'][4] / '0.png'},{names[0]}\n")
+    for words in (
+        ("set", model, "branches=image"),
+        ("correct", model, tmp_path / "answers.csv"),
+        ("relabel", model, names[0], names[1]),
+        ("forget", model, names[2]),
+    ):
+        assert mgclip(*words)[0] == 0
+        left_out = left_out_branches(MGCLIP.from_pretrained(model))
+        assert history(model)[-1].note["leave_one_out"] == left_out["model"] == left_out["head"]
+    assert row(mgclip("history", model)[1], 5)[-1] == f"{100 * left_out['model']:.2f}"

@@ -161,6 +161,13 @@ def test_a_wrong_recipe_is_rejected_with_a_sentence(reference, changes, sentence
         load_recipe(reference, changes)
 
 
+@pytest.mark.parametrize("key", ["train_per_class", "tasks", "gamma", "text_weight", "micro_batch_size", "expected_avg"])
+def test_none_restores_a_default_that_the_documentation_calls_none(key):
+    changed, restored = load_recipe("icons100", [f"{key}=3"]), load_recipe("icons100", [f"{key}=3", f"{key}=none"])
+    assert (getattr(changed, key), getattr(restored, key)) == (3, None)
+    assert load_recipe("icons100", ["filter=none"]).filter == "none", "a value of its own"
+
+
 def test_all_errors_are_reported_at_once():
     with pytest.raises(InputError) as error:
         load_recipe("icons100", ["epoch=3", "seed=x", "alpha=0"])

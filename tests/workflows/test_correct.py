@@ -126,6 +126,9 @@ def test_a_missing_table_and_a_trained_head_are_refused(mgclip, place, icons, ti
     code, _, err = mgclip("correct", "trained", table(place, f"march/{a}/1.png,{a}"))
     assert code == 2
     assert "A model with a trained head cannot correct single images" in err
+    for rows in ([f"march/{a}/1.png,zebra"], ["none.png,zebra"], []):  # no table would do
+        assert "A model with a trained head cannot correct" in mgclip("correct", "trained", table(place, *rows))[2]
+    assert "A model with a trained head cannot correct" in mgclip("correct", "trained", "none.csv")[2]
 
 
 def test_copies_of_one_image_are_corrected_once(mgclip, place, icons):

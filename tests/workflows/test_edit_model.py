@@ -54,6 +54,9 @@ def test_a_trained_head_refuses_images_to_forget(mgclip, place, icons, tiny_clip
     name = str(icons["class_names"][1])
     code, _, err = mgclip("forget", "trained", name, "--images", f"march/{name}")
     assert (code, "Only a solved head can forget images" in err) == (2, True)
+    for words in (("zebra", "--images", f"march/{name}"), (name, "--images", "nowhere")):
+        assert "Only a solved head can forget images" in mgclip("forget", "trained", *words)[2]
+    assert "none is not a saved model" in mgclip("forget", "none", name, "--images", "nowhere")[2]
     assert name in MGCLIP.from_pretrained("trained").class_names
 
 

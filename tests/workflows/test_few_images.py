@@ -123,6 +123,9 @@ def test_settings_that_need_no_training_change_as_a_new_version(mgclip, few, tin
     after = MGCLIP.from_pretrained(shop)
     assert after.predict(images).names == [after.class_names[label] for label in before.head_scores.argmax(1)]
     assert left_out_branches(after)["model"] == left_out_branches(after)["head"], "the accuracy is that of the new weight"
+    assert mgclip("set", shop, "text_weight=none")[1] == "text_weight: 0.0 -> none\n", "as the documentation calls it"
+    assert history(shop)[-1].note["what"] == "set text_weight=none"
+    assert MGCLIP.from_pretrained(shop).predict(images).confidence == pytest.approx(before.confidence, abs=1e-6)
     assert mgclip("undo", shop, "--to", "1")[0] == 0
     assert MGCLIP.from_pretrained(shop).predict(images).names == before.names
 
@@ -145,6 +148,7 @@ def test_a_stored_threshold_is_used_by_predict(mgclip, few, tiny_clip):
         ("prompt='a {}'", "because it decides how texts are encoded"),
         ("memory=10", "because it decides which old images are kept"),
         ("vision_weight=2", "vision_weight has no effect on a model with a solved head: set text_weight"),
+        ("vision_weight=heavy", "vision_weight has no effect on a model with a solved head: set text_weight"),
         ("branch=text", "did you mean branches"),
         ("branches=head", "branches must be"),
         ("fusion=published", "belong together"),

@@ -69,6 +69,7 @@ def test_models_that_cannot_be_added_are_refused(mgclip, place, tiny_clip):
     for words, sentence in (
         (("a", "other", "--to", "c"), "differ in their number of random features (64 and 32)"),
         (("a", "trained", "--to", "c"), "A model with a trained head cannot merge"),
+        (("trained", "a", "--to", "a"), "A model with a trained head cannot merge"),
         (("a", "base", "--to", "c"), "The models have different CLIPs"),
         (("a", "a", "--to", "c"), "are the same model"),
         (("a", "b", "--to", "a"), "a exists already"),

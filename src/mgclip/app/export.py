@@ -79,6 +79,7 @@ def export_command(
 def _print(to: Path, exported: Exported, classes: int) -> None:
     from mgclip.app.display import out
     from mgclip.export.folder import INT8
+    from mgclip.export.int8 import FASTER, SAME
 
     out.print(f"wrote {to}, {count(sum(exported.sizes.values()), 'byte')}:")
     for name, size in exported.sizes.items():
@@ -87,5 +88,7 @@ def _print(to: Path, exported: Exported, classes: int) -> None:
     out.print(f"{known}; largest deviation of the CLIP's features: {exported.deviation:.1e}")
     if exported.onnx_deviation is not None:
         out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
-    if exported.int8 is not None:
-        out.print(f"{exported.int8.sentence} {'Kept' if exported.int8.kept else 'Not kept'}: {INT8}")
+    if (found := exported.int8) is not None:
+        needed = f" (it must be at least {FASTER} times as fast and give at least {SAME:.0%} of the answers)"
+        kept = "Kept" if found.kept else "Not kept"
+        out.print(f"{found.sentence} {kept}: {INT8}{'' if found.kept or found.failed else needed}")

@@ -69,7 +69,7 @@ OTHERS: tuple[Callable[..., Any], ...] = (
 )
 for command in (*map(with_device, COMPUTING), *OTHERS):
     app.command(command.__name__.removesuffix("_command"), cls=Command)(with_home(command))
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", short_help="List and check data sets, or show the stream of a recipe.")
 
 
 def _version(context: typer.Context, wanted: bool) -> None:

@@ -56,9 +56,13 @@ def with_architecture(clip: str, architecture: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command that also accepts the old names of its options, which the help does not show, and that ends quietly if the reader
-    of its output closes the pipe.
+    """A command that also accepts the old names of its options, which the help does not show, that ends quietly if the reader of
+    its output closes the pipe, and whose first sentence is complete in the list of commands.
     """
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first sentence of the help, which the list of commands wraps."""
+        return " ".join((self.help or "").split()).partition(". ")[0].rstrip(".") + "."
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -11,6 +11,9 @@ import typer
 from mgclip.app.options import Base, Json, SavedModel
 from mgclip.words import count
 
+WIDE = 100
+"""Columns of a terminal from which a date and its time are on one line."""
+
 
 def history_command(
     model: SavedModel,
@@ -43,7 +46,7 @@ def history_command(
         out.print(f"{model} has no versions, because it was saved by a program or a run.{adds}")
         return
     left_out = [leave_one_out_in(version.note) for version in versions]
-    extra = [] if all(share is None for share in left_out) else ["leave-one-\nout %"]
+    extra = [] if all(share is None for share in left_out) else ["leave-\none-out\n%"]
     branched = any(version.parent != before.number for before, version in pairwise(versions))  # after an `undo`
     origin = ["from"] if branched else []
     table = make_table(
@@ -52,10 +55,11 @@ def history_command(
     table.columns[0].justify = "right"
     for column in table.columns:
         column.no_wrap = column.header != "what"
+    between = " " if out.width >= WIDE else "\n"  # on a narrow screen the time is below the date
     for version, share in zip(versions, left_out, strict=True):
         note = shown(version.note)
         number, parent = f"{version.number}{' *' if version.active else '  '}", str(version.parent or "-")
-        when, what = one_line(version.time[:16].replace("T", " ")), one_line(describe(version.note))
+        when, what = between.join(map(one_line, version.time[:16].split("T"))), one_line(describe(version.note))
         accuracy = [percent(note["accuracy"].get(key)) for key in ("new", "old")] + [percent(share) for _ in extra]
         table.add_row(number, *(parent for _ in origin), when, what, str(note.get("images", "-")), *accuracy)
     out.print(table)
@@ -114,11 +118,12 @@ def relabel_command(
 ) -> None:
     """Rename a learned class, or unite it with another one, as a new version."""
     from mgclip.app.display import out, require_single_process
+    from mgclip.names import tidy
     from mgclip.workflows.edit_model import relabel_class
 
     require_single_process("relabel")
     united = relabel_class(model, old, new, text=text, base=base)
-    out.print(f"united {old} with {new}" if united else f"renamed {old} to {new.strip()}")
+    out.print(f"united {old} with {tidy(new)}" if united else f"renamed {old} to {tidy(new)}")
 
 
 def forget_command(

@@ -23,6 +23,7 @@ from mgclip.experiment.task_record import evaluate, shots, trained
 from mgclip.method.baselines.make import Learner
 from mgclip.method.baselines.table import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
+from mgclip.names import canonical
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.stream.tasks import Task, join_tasks, trained_classes
 
@@ -183,6 +184,6 @@ def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[R
     """The learner and the records after the last finished task, or new ones."""
     learner = opened.learner(method, folder / MODEL)
     names = [name for task in opened.stream for name in task.names]
-    if learner.class_names != tuple(names[: len(learner.class_names)]):
+    if list(map(canonical, learner.class_names)) != list(map(canonical, names[: len(learner.class_names)])):
         raise InputError(f"The data has changed since {folder} was started: its classes are different now. Start a new run.")
     return learner, run_folder.kept_records(folder, len(learner.task_sizes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mgclip.errors import InputError
 from mgclip.validation import problems
@@ -27,6 +27,15 @@ class CheckedSettings(BaseModel):
                 super().__init__(**values)
             except ValidationError as error:
                 raise InputError(ended(f"{SOURCE}: {'; '.join(problems(error, self.known_keys()))}")) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_in_words(cls, values: Any) -> Any:
+        """Accept *none*, as the tables of settings call it, wherever that is the default: YAML reads it as text."""
+        if not isinstance(values, Mapping):
+            return values
+        optional = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {key: None if key in optional and str(value).casefold() == "none" else value for key, value in values.items()}
 
     @classmethod
     def known_keys(cls) -> Iterable[str]:

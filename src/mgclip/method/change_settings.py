@@ -48,10 +48,10 @@ def with_settings(learned: ModelState, given: Mapping[str, Any], logits_over: Ca
             f"{fixed[0]} cannot change without training, because {why}: learn a new model with it. "
             f"Without training these can: {', '.join(CHANGEABLE)}."
         )
-    settings = Settings(**{**learned.settings.model_dump(), **given})
-    if unused := without_effect(settings, given):
+    if unused := without_effect(learned.settings, given):  # before the values, which then do not matter
         kind, instead = ("trained", "vision_weight") if learned.solved is None else ("solved", "text_weight")
         raise InputError(f"{unused[0]} has no effect on a model with a {kind} head: set {instead}.")
+    settings = Settings(**{**learned.settings.model_dump(), **given})
     if settings.uses_head and learned.solved is None:
         _check_head(learned)
     before = learned.settings

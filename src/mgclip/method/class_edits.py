@@ -15,15 +15,17 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import ALIKE, check_distinguishable, find_alike, index_of, indices_of, loose_form, not_among
+from mgclip.names import ALIKE, check_distinguishable, find_alike, index_of, indices_of, loose_form, not_among, tidy
 from mgclip.words import closest, count
 
 
 def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_over: LogitsOver) -> ModelState:
     """Rename a class, or unite it with the class that has the new name, as ``MGCLIP.relabel`` does."""
-    position = position_of(learned.class_names, old)
-    if not new.strip():
-        raise InputError(f"The class {old!r} needs a name; found {new!r}.")
+    position, new = position_of(learned.class_names, old), tidy(new)
+    if not new:
+        raise InputError(f"The class {old!r} needs a name: give a new one that is not empty.")
+    if text is not None and not text.strip():
+        raise InputError(f"The text of the class {old!r} must be words for a prompt; found {text!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
         return _united(learned, position, position_of(learned.class_names, new), text, logits_over)
@@ -62,11 +64,9 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         images: All images of the class, to remove every trace of them from a solved head.
         logits_over: The text branch.
     """
-    position = position_of(learned.class_names, name)
+    position = check_forget(learned, name, with_images=images is not None)
     left = _without_class(learned, position)
     if learned.solved is None:
-        if images is not None:
-            raise InputError("Only a solved head can forget images; a trained one forgets the row of the class.")
         head = torch.cat([learned.head[:position], learned.head[position + 1 :]])
         counts = learned.counts
         kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
@@ -75,6 +75,15 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         images = _without_copies(learned.solved, position, images)
         _check_all_images(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
+
+
+def check_forget(learned: ModelState, name: str, *, with_images: bool) -> int:
+    """The position of a class that can be removed. Raises ``InputError`` if it was not learned, or images are given and the head
+    is a trained one.
+    """
+    if with_images and learned.settings.compensation == "trained":
+        raise InputError("Only a solved head can forget images; a trained one forgets the row of the class: give no images.")
+    return position_of(learned.class_names, name)
 
 
 def correct(
@@ -95,8 +104,7 @@ def correct(
     Raises:
         InputError: If a class was not learned, one image is given two classes, or a class would lose its last image.
     """
-    right = [position_of(learned.class_names, name) for name in names]
-    head = _solved(learned, "correct single images")
+    head, right = check_correct(learned, names)
     known = head.learned.labels_of(images.marks)
     once = _distinct(images, right, names)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
@@ -108,6 +116,14 @@ def correct(
     ]
     was = [None if label is None else learned.class_names[label] for label in before]
     return replace(learned, solved=solved), was
+
+
+def check_correct(learned: ModelState, names: Sequence[str]) -> tuple[SolvedHead, list[int]]:
+    """The head that can be corrected, and the positions of the right classes. Raises ``InputError`` if it is a trained one or a
+    class was not learned.
+    """
+    head = solved_head_of(learned, "correct single images")
+    return head, [position_of(learned.class_names, name) for name in names]
 
 
 def _distinct(images: Images, right: Sequence[int], names: Sequence[str]) -> list[int]:
@@ -139,7 +155,7 @@ def _check_none_emptied(learned: ModelState, head: SolvedHead, changes: Sequence
 
 def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> ModelState:
     """Add what another model of the same CLIP has learned. Raises ``InputError`` if their heads cannot be added."""
-    head, added = _solved(learned, "merge"), _solved(other, "merge")
+    head, added = solved_head_of(learned, "merge"), solved_head_of(other, "merge")
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
         ("kernel", head.fourier.kernel, added.fourier.kernel),
@@ -180,12 +196,14 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     return replace(learned, task_sizes=sizes, class_names=tuple(names), class_texts=tuple(texts), solved=solved)
 
 
-def _solved(learned: ModelState, act: str) -> SolvedHead:
+def solved_head_of(learned: ModelState, act: str) -> SolvedHead:
+    """The solved head of a model. Raises ``InputError``, which names what it cannot do, if it has none."""
     if learned.solved is None and learned.settings.compensation == "analytic":
         raise InputError(f"A model that has learned no class cannot {act}: learn a first task.")
     if learned.solved is None:
         raise InputError(
-            f"A model with a trained head cannot {act}: only a solved head, of a model with analytic compensation, can."
+            f"A model with a trained head cannot {act}: only a solved head can, that of the method mg-clip-analytic "
+            "(compensation=analytic)."
         )
     return learned.solved
 

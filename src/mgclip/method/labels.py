@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.names import canonical
+from mgclip.names import canonical, tidy
 from mgclip.words import closest, count
 
 
@@ -30,14 +30,14 @@ def plain(value: Any) -> Any:
 
 
 def name_list(names: Any) -> tuple[str, ...]:
-    """Class names as text, from a list of texts or numbers. Raises ``InputError`` if this is not a list, or an item is missing,
+    """Tidy class names from a list of texts or numbers. Raises ``InputError`` if this is not a list, or an item is missing,
     empty, or neither a text nor a number.
     """
     listed = [plain(name) for name in _listed(names, "class_names")]
     for name in listed:
         if is_missing(name) or not isinstance(name, str | numbers.Number | np.bool_) or not str(name).strip():
             raise InputError(f"A class needs a name; found {name!r}.")
-    return tuple(map(str, listed))
+    return tuple(tidy(str(name)) for name in listed)
 
 
 def text_list(texts: Any, names: tuple[str, ...]) -> tuple[str, ...]:

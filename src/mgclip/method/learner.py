@@ -26,7 +26,7 @@ from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import check_distinguishable, indices_of
+from mgclip.names import canonical, check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.words import count, were
 
@@ -183,7 +183,8 @@ class MGCLIP(LearnedModel):
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)
         warn_of_alike_names(self.class_names, new)
-        names, texts = (*self.class_names, *new), (*self.class_texts, *((class_texts or {}).get(name, name) for name in new))
+        called = {canonical(name): text for name, text in (class_texts or {}).items()}
+        names, texts = (*self.class_names, *new), (*self.class_texts, *(called.get(canonical(name), name) for name in new))
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         index = [place for place in indices_of(found, names) if place is not None]
         self.solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)

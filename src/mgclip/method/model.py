@@ -137,7 +137,7 @@ class LearnedModel:
         """Rename a learned class; prompts call it ``text``, by default its new name.
 
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
-        ``new`` is empty, or if the head is a trained one and ``new`` was learned.
+        ``new`` or ``text`` is empty, or if the head is a trained one and ``new`` was learned.
         """
         self._load_state(class_edits.relabel(self._state(), str(old), str(new), text, logits_over(self.encoder, self.settings)))
 
@@ -168,6 +168,7 @@ class LearnedModel:
         Raises:
             InputError: If the class was not learned, or if these are not its images.
         """
+        class_edits.check_forget(self._state(), str(name), with_images=images is not None)  # before images are encoded
         own = None if images is None else self._marked(self.encoder.pixels(images), str(name))
         self._load_state(class_edits.forget(self._state(), str(name), own, logits_over(self.encoder, self.settings)))
 
@@ -201,7 +202,9 @@ class LearnedModel:
             InputError: If images and names do not match, a class was not learned or would lose its last image, one image is given
                 two classes, or the head is not a solved one.
         """
-        pixels, named = self.encoder.pixels(images), name_list(names)
+        named = name_list(names)
+        class_edits.check_correct(self._state(), named)  # before images are encoded
+        pixels = self.encoder.pixels(images)
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {count(len(pixels), 'image')} and {count(len(named), 'name')}.")
         marked = self._marked(pixels, named)
@@ -222,9 +225,11 @@ class LearnedModel:
     def merge(self, other: LearnedModel) -> None:
         """Add what another model of the same CLIP has learned, as if this one had learned its images too.
 
-        Raises ``InputError`` if the models differ in their CLIP, their adapters, or the random features of their heads, or if
-        both are this one.
+        Raises ``InputError`` if a head is not a solved one, if the models differ in their CLIP, their adapters, or the random
+        features of their heads, or if both are this one.
         """
+        for model in (self, other):
+            class_edits.solved_head_of(model._state(), "merge")
         if other is self:
             raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")
         if other.backbone.fingerprint != self.backbone.fingerprint:

@@ -16,7 +16,7 @@ from mgclip.errors import InputError
 from mgclip.method.calibration import Calibration
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
-from mgclip.names import canonical, check_distinguishable
+from mgclip.names import canonical, check_distinguishable, tidy
 from mgclip.words import count
 
 Floats = NDArray[np.float32]
@@ -191,7 +191,7 @@ def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[
     texts = (candidates,) if isinstance(candidates, str) or not isinstance(candidates, Iterable) else tuple(candidates)
     if texts == (candidates,) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"candidates must be a list of texts; found {candidates!r}.")
-    texts = tuple(map(str, texts))  # a NumPy text prints with NumPy's name
+    texts = tuple(tidy(str(text)) for text in texts)  # a NumPy text prints with NumPy's name
     check_candidates(texts, learned)
     return texts
 

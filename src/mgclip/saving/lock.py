@@ -17,12 +17,13 @@ OWNER = f"{LOCK}-owner"
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+def only_writer(folder: Path, *, wait: float = 0.0, advice: str = "try again when it is done") -> Iterator[None]:
     """Hold the lock of a folder; the process that holds it already may enter again.
 
     Args:
         folder: The folder, created if it does not exist.
         wait: Seconds to wait for another owner.
+        advice: What the error advises if that was not long enough.
 
     Raises:
         InputError: If another owner, whom it names, holds the lock for longer.
@@ -34,7 +35,7 @@ def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)
     except Timeout:
-        raise InputError(f"{folder} is being written by {_owner(folder)}: try again when it is done.") from None
+        raise InputError(f"{folder} is being written by {_owner(folder)}: {advice}.") from None
     outermost = lock.lock_counter == 1
     try:
         if outermost:

@@ -60,6 +60,12 @@ def left_out_branches(model: MGCLIP) -> BranchAccuracies | None:
     return {"images": images, "model": active, "text": text, "head": found.head_accuracy}
 
 
+def leave_one_out(model: MGCLIP) -> float | None:
+    """The accuracy of the model on the learned images, each left out in turn; None as for ``left_out_branches``."""
+    left_out = left_out_branches(model)
+    return None if left_out is None else left_out["model"]
+
+
 def each_alone(found: BranchAccuracies) -> str:
     """The accuracy of each branch alone, in words; empty if one was not measured."""
     if found["text"] is None or found["head"] is None:

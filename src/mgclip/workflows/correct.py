@@ -10,13 +10,15 @@ from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
-from mgclip.method.class_edits import position_of
+from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
+from mgclip.method.model_files import read
 from mgclip.names import canonical
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved
 from mgclip.words import count, were
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import as_json, read_held_out
 from mgclip.workflows.table import read_table
 
@@ -91,6 +93,7 @@ def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport
         InputError: If the table cannot be used, it names a class that was not learned, or the head is a trained one.
     """
     check_saved(folder)
+    solved_head_of(read(folder).state, "correct single images")  # before the table, which then does not matter
     right = read_corrections(table)
     with only_writer(folder, wait=WAIT):
         model = MGCLIP.from_pretrained(folder, base=base or None)
@@ -114,8 +117,8 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     Raises:
         InputError: If an image cannot be read, a class was not learned, or the head is a trained one.
     """
+    before = model.correct(list(right), list(right.values()))
     names = [model.class_names[position_of(model.class_names, name)] for name in right.values()]
-    before = model.correct(list(right), names)
     moved = Counter(was for was, name in zip(before, names, strict=True) if was is not None and was != name)
     added = before.count(None)
     changed = added + moved.total()
@@ -131,6 +134,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
             "classes": list(dict.fromkeys(names)),
             "images": changed,
             "moved": dict(moved),
+            "leave_one_out": leave_one_out(model),
         }
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return {

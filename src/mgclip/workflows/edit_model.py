@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.clip.adapters import adapters_have_effect
-from mgclip.method.class_edits import position_of
+from mgclip.method.class_edits import check_forget, position_of
 from mgclip.method.learner import MGCLIP
-from mgclip.names import canonical, index_of
+from mgclip.method.model_files import read
+from mgclip.names import canonical, tidy
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import HeldOut, as_json, joined, read_held_out
 from mgclip.workflows.predict import check_unknown
 
@@ -25,7 +27,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     Args:
         folder: Folder of the model.
         old: The class.
-        new: Its new name, without spaces at its ends.
+        new: Its new name.
         text: The word for it in prompts. The default is the new name, or the word for the class with which it is united.
         base: Path of the model's CLIP, if it has moved.
 
@@ -50,8 +52,7 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
     """
 
     def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        names = model.class_names
-        to = new if index_of(new, names) is not None else new.strip()
+        names, to = model.class_names, tidy(new)
         model.relabel(old, to, text or None)
         united = len(model.class_names) < len(names)
         parts = [{to if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
@@ -81,12 +82,17 @@ def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> l
         model.change_settings(**given)
         if model.settings.unknown_below:
             check_unknown(model)
-        pairs = [(key, getattr(before, key), getattr(model.settings, key)) for key in given]
+        pairs = [(key, _shown(getattr(before, key)), _shown(getattr(model.settings, key))) for key in given]
         changed.extend(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new)
         return held_out, f"set {', '.join(f'{key}={new}' for key, old, new in pairs if old != new)}" if changed else ""
 
     _save_edited(folder, base, change)
     return changed
+
+
+def _shown(value: object) -> str:
+    """A setting as it is written on the command line and in its documentation."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,9 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
     Raises:
         InputError: If there is no such class, or an image from which it was learned is missing in the folder.
     """
+    check_saved(folder)
+    if images is not None:
+        check_forget(read(folder).state, name, with_images=True)  # before the images are looked for
     files = None if images is None else image_files(images)
     adapted = traces = replayed = False
     removed = 0
@@ -160,5 +169,6 @@ def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tupl
         held_out, what = edit(model, read_held_out(folder))
         if not what:
             return what
-        model.save_pretrained(folder, note={"what": what}, files={HELD_OUT: as_json(held_out, folder)})
+        note = {"what": what, "leave_one_out": leave_one_out(model)}
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return what

@@ -28,6 +28,8 @@ from mgclip.workflows.source import Source, read_images, read_source, readable
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch16"
 """The CLIP that a new model starts from if none is given."""
+WAIT_ADVICE = "try again when it is done, or wait for it with --wait SECONDS"
+"""What ``mgclip learn`` advises if another process writes the model."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class LearnJob:
     ) -> Iterator[tuple[MGCLIP, Plan]]:
         """Lock the folder of the model, wait up to ``wait`` seconds for another writer, and yield the model and its plan."""
         planned = None if is_saved(self.model) else self.plan(on_images)  # errors come before the folder is created
-        with only_writer(self.model, wait=wait):
+        with only_writer(self.model, wait=wait, advice=WAIT_ADVICE):
             if planned is None or is_saved(self.model):  # another process may have written it in the meantime
                 planned = self.plan(on_images)
             yield planned

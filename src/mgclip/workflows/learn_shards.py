@@ -26,7 +26,7 @@ from mgclip.words import count
 from mgclip.workflows.advice import advice
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
-from mgclip.workflows.learn_job import given_settings, open_model
+from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
 from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
@@ -95,7 +95,7 @@ class ShardJob:
         ``open`` returns.
         """
         opened = None if is_saved(self.model) else self.open()  # errors come before the folder is created
-        with only_writer(self.model, wait=wait) if parallel.is_main() else nullcontext():
+        with only_writer(self.model, wait=wait, advice=WAIT_ADVICE) if parallel.is_main() else nullcontext():
             parallel.wait()  # until the first process has the lock
             if opened is None or is_saved(self.model):  # another command may have written it in the meantime
                 opened = self.open()

@@ -11,13 +11,16 @@ from typing_extensions import NotRequired, TypedDict
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
 from mgclip.images import find_unreadable_images
+from mgclip.method.class_edits import solved_head_of
 from mgclip.method.learner import MGCLIP
+from mgclip.method.model_files import read
 from mgclip.method.settings import Settings
 from mgclip.names import ALIKE, loose_form, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
 
 
@@ -67,6 +70,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     """
     for folder in (first, second):
         check_saved(folder)
+        solved_head_of(read(folder).state, "merge")
     if first.resolve() == second.resolve():
         raise InputError(f"{first} and {second} are the same model: give two.")
     if is_saved(to):
@@ -90,7 +94,12 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     if precisions[0] != precisions[1]:
         report["precisions"] = [*precisions]
     with only_writer(to, wait=WAIT):
-        note = {"what": what, "classes": list(model.class_names), "images": report["images"]}
+        note = {
+            "what": what,
+            "classes": list(model.class_names),
+            "images": report["images"],
+            "leave_one_out": leave_one_out(model),
+        }
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.names import canonical
+from mgclip.names import canonical, tidy
 from mgclip.workflows.table import read_table
 
 TABLE = "classes.csv"
@@ -42,7 +42,7 @@ def read_naming(folder: Path, names: str) -> Naming:
             raise InputError(f"Line {number} of {table} needs a folder and a name; the first line of the table is `folder,name`.")
         if canonical(class_folder) in called:
             raise InputError(f"Line {number} of {table} names the folder {class_folder!r} again: give each folder one line.")
-        called[canonical(class_folder)] = name, text or name
+        called[canonical(class_folder)] = tidy(name), tidy(text or name)
     return called
 
 
@@ -54,7 +54,7 @@ def _parse_pairs(names: str) -> Naming:
             raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
         if canonical(class_folder) in called:
             raise InputError(f"--names names the folder {class_folder!r} twice: give each folder one name.")
-        called[canonical(class_folder)] = name, name
+        called[canonical(class_folder)] = tidy(name), tidy(name)
     return called
 
 

@@ -11,7 +11,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.image_formats import missing_plugin
 from mgclip.images import find_unreadable_images
-from mgclip.names import canonical, check_distinguishable
+from mgclip.names import canonical, check_distinguishable, tidy
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
 from mgclip.words import count
@@ -154,7 +154,7 @@ def _surrogate(name: str) -> bool:
 def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path, *, merge: bool = False) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for class_folder, files in classes.items():
-        name = called.get(canonical(class_folder), (class_folder, class_folder))[0]
+        name = called.get(canonical(class_folder), (tidy(class_folder), class_folder))[0]
         if name in named and not merge:
             raise AlikeNames(
                 f"Two class folders of {where} have the name {name!r}: give each class its own name, or learn them as one class "

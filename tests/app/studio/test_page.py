@@ -52,21 +52,19 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     assert card.locator("img").evaluate("image => image.naturalWidth") > 10
     page.mouse.wheel(0, 600)
     expect(page.locator("#about .model")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Save corrections")).to_be_in_viewport(ratio=1)
     fits(page, "ask")
 
     open_tab(page, "Teach")
     choose(page, "teach-images", place / "photos", folder=True)
-    assert page.locator("#teach-images .drop-head input").evaluate_all("fields => fields.map(each => each.value).sort()") == [
-        "coat",
-        "first",
-        "hat",
-    ]
+    fields = page.locator("#teach-images .drop-head input").evaluate_all("fields => fields.map(each => each.value)")
+    assert fields == ["coat", "first", "hat"], "classes are in the order in which the command line learns them"
     shows(page, "teach-images", "Left out: 1 file that is not an image.")
     field = page.locator("#teach-images .drop-head", has=page.get_by_label("Remove first")).locator("input")
     field.fill(HOSTILE)  # more images of a known class
     field.blur()
     choose(page, "teach-images", loose)
-    page.get_by_placeholder("Name of the class").last.fill("new thing")
+    page.get_by_placeholder("Class name").last.fill("new thing")
     page.locator("#plan-button").click()
     shows(page, "plan", "18 images of 3 classes")  # all images of the known class were learned or are held out
     shows(page, "plan", "left out, because the model has learned the same pixels in the same class")
@@ -74,7 +72,7 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     assert versions(place)[0] == (1, True), "a plan changes nothing"
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
-    name = page.get_by_placeholder("Name of the class").last
+    name = page.get_by_placeholder("Class name").last
     name.fill("other thing")
     name.blur()
     shows(page, "plan", "No plan yet")

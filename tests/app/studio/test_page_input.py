@@ -13,6 +13,8 @@ pytestmark = needs_chromium
 
 def test_answers_are_corrected_and_downloaded(visit, place):
     page, before = visit(), len(versions(place))
+    page.locator("#ask-button").click()
+    shows(page, "ask-message", "There is no image: drop some first.")
     files = [place / f"loose-{i}.png" for i in range(3)]
     choose(page, "ask-images", files)
     shows(page, "answers", "3 answers")
@@ -21,7 +23,7 @@ def test_answers_are_corrected_and_downloaded(visit, place):
     right = page.locator("#answers input")
     right.nth(1).fill("no such class")
     page.get_by_role("button", name="Save corrections").click()
-    shows(page, "ask-message", "no such class")
+    shows(page, "ask-message", "'no such class': correct the name, or teach the class first.")
     assert len(versions(place)) == before
     right.nth(1).fill(LONG)
     right.nth(2).fill(HOSTILE)
@@ -39,6 +41,8 @@ def test_answers_are_corrected_and_downloaded(visit, place):
     assert best["image"].tolist() == [file.name for file in files]
     assert best["class"].tolist() == page.locator("#answers .class").all_inner_texts()
     back_to_the_first(page)
+    expect(page.locator("#ask-message")).to_have_text("")  # it was about another version
+    expect(page.locator("#answers .card")).to_have_count(3)
 
 
 def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
@@ -57,14 +61,15 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
     page.locator("#plan-button").click()
     shows(page, "teach-message", "There is no image: drop some first.")
     choose(page, "teach-images", [place / "not-an-image.png"])
+    expect(page.locator("#teach-message")).to_have_text("")  # there is an image now
     page.locator("#plan-button").click()
     shows(page, "teach-message", "1 image without a class: fill in the name of the class.")
-    page.get_by_placeholder("Name of the class").fill("../../evil")
+    page.get_by_placeholder("Class name").fill("../../evil")
     page.locator("#plan-button").click()
     shows(page, "teach-message", "No image of the class '../../evil' can be read: replace at least one.")
     page.get_by_role("button", name="Remove", exact=False).last.click()
     choose(page, "teach-images", [place / "photos" / "first" / "first-4.png"])
-    page.get_by_placeholder("Name of the class").fill(HOSTILE)
+    page.get_by_placeholder("Class name").fill(HOSTILE)
     page.locator("#plan-button").click()
     shows(page, "teach-message", "There is no new image")
     expect(page.locator("#teach-button")).to_be_hidden()
@@ -95,7 +100,7 @@ def test_a_dropped_folder_is_read_with_its_classes(visit, place):
           const file = (path) => ({isFile: true, name: path.split("/").pop(), fullPath: path, file: done => done(new File([blob], path.split("/").pop()))});
           const folder = (path, inside) => ({isFile: false, name: path.split("/").pop(), fullPath: path,
             createReader: () => { const left = [inside, []]; return {readEntries: done => done(left.shift())}; }});
-          const entry = folder("/march", [folder("/march/boat", [file("/march/boat/a.png")]), folder("/march/car", [file("/march/car/b.png"), file("/march/car/c.png")])]);
+          const entry = folder("/march", [folder("/march/car", [file("/march/car/c.png"), file("/march/car/b.png")]), folder("/march/boat", [file("/march/boat/a.png")])]);
           const event = new Event("drop", {bubbles: true, cancelable: true});
           event.dataTransfer = {items: [{webkitGetAsEntry: () => entry}], files: []};
           document.querySelector("#teach-images .drop").dispatchEvent(event);

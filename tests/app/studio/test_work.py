@@ -37,7 +37,10 @@ def photos(icons, tmp_path):
 
 
 def learn(model, images):
-    return model.learn(images, lambda step: None)
+    passed = []
+    result = model.learn(images, lambda step: None, lambda number, of: passed.append(number / of))
+    assert passed == sorted(passed) and passed[-1] == 1
+    return result
 
 
 def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path):
@@ -139,6 +142,8 @@ def test_classes_show_held_out_images_that_still_exist(photos, tiny_clip, tmp_pa
     assert page.count("<img") == 3
     assert page.count("No held-out images to show") == 1
     assert classes_html(model, "CLASS 1").count("<h3") == 1
+    shutil.rmtree(tmp_path / "photos")
+    assert "No held-out images" not in classes_html(model), "boxes that are all empty show nothing"
     assert "No name contains" in classes_html(model, "zebra")
 
 

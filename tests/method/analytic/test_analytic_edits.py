@@ -57,16 +57,32 @@ def test_a_trained_model_cannot_be_corrected_or_merged(tiny_clip, quick, icons, 
     model = MGCLIP.from_pretrained(tiny_clip, settings=quick)
     images, _, names = task(icons, [0, 1])
     model.learn(*task(icons, [0, 1]))
-    with pytest.raises(InputError, match=r"trained head cannot correct single images: only a solved head"):
-        model.correct(images[:1], names[:1])
-    with pytest.raises(InputError, match=r"cannot forget images|Only a solved head can forget images"):
-        model.forget(names[0], images=images[:12])
+    model.encoder.images = None  # no image is encoded in vain
+    for right in (names[:1], ["zebra"], []):  # that the head is a trained one comes first
+        with pytest.raises(InputError, match=r"trained head cannot correct single images: only a solved head"):
+            model.correct(images[:1], right)
+    for name in (names[0], "zebra"):
+        with pytest.raises(InputError, match=r"Only a solved head can forget images; .*: give no images"):
+            model.forget(name, images=images[:12])
+    for one, other in ((model, learned), (learned, model), (model, model)):
+        with pytest.raises(InputError, match=r"A model with a trained head cannot merge"):
+            one.merge(other)
+    with pytest.raises(InputError, match="text_weight has no effect on a model with a trained head"):
+        model.change_settings(text_weight="heavy")
     assert model.class_names == tuple(names)
+
+
+def test_an_unknown_class_is_refused_before_any_image_is_encoded(learned, icons):
+    learned.encoder.images = None
+    with pytest.raises(InputError, match="has not learned the class 'zebra'"):
+        learned.correct(list(icons["x_train"][:1]), ["zebra"])
+    with pytest.raises(InputError, match="has not learned the class 'zebra'"):
+        learned.forget("zebra", images=list(icons["x_train"][:1]))
 
 
 def test_a_model_that_has_learned_nothing_says_so(make, learned, icons):
     empty = make()
-    with pytest.raises(InputError, match=r"has not learned the class"):
+    with pytest.raises(InputError, match=r"A model that has learned no class cannot correct single images: learn a first task"):
         empty.correct(list(icons["x_train"][:1]), names_of(icons, [0]))
     for one, other in ((empty, learned), (learned, empty)):
         with pytest.raises(InputError, match=r"A model that has learned no class cannot merge: learn a first task\."):

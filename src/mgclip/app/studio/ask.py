@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
-from mgclip.app.studio.look import area, message, render
+from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import About, StudioModel
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
@@ -20,15 +20,15 @@ from mgclip.workflows.answers import BRANCHES, COLUMNS, Answer
 from mgclip.workflows.correct import describe_corrections
 
 
-def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
-    """Build the tab; returns the output whose change says that answers were corrected."""
+def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
+    """Build the tab; returns the output whose change says that answers were corrected, and the answers."""
     with gr.Row(elem_classes="panes"):
         with gr.Column(elem_classes="controls"):
             dropped = drop_zone("ask-images", limits)
             with gr.Accordion("More options", open=False, elem_id="ask-options"):
                 candidates = gr.Textbox(
                     "",
-                    label="Other classes that it may be",
+                    label="Other possible classes",
                     info="Recognised by their text only, separated by commas.",
                     placeholder="a zebra, a lion",
                     elem_id="candidates",
@@ -64,10 +64,11 @@ def ask_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         return ask(value, texts, least)[0], corrected
 
     given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")
-    dropped.change(safely(ask_at_once, empty), given, shown, api_name=False)
-    gr.on([button.click, candidates.submit], safely(ask, empty), given, shown, api_name="ask")
-    answers.submit(safely(correct, gr.skip()), given, shown, api_name="correct")
-    return done
+    dropped.change(safely(ask_at_once, ""), given, shown, api_name=False)
+    gr.on([button.click, candidates.submit], safely(ask, ""), given, shown, api_name="ask")
+    corrected = answers.submit(safely(correct, gr.skip()), given, shown, api_name="correct")
+    corrected.then(None, js=scroll_to("ask-message"), api_name=False)
+    return done, answers
 
 
 def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, str]:

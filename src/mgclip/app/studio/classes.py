@@ -10,6 +10,7 @@ from mgclip.app.studio.drop import safely
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
+from mgclip.names import tidy
 from mgclip.report.thumbnails import thumbnail
 from mgclip.workflows.edit_model import Forgotten
 
@@ -32,7 +33,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
         act, name, to = (str(form.get(key, "")) for key in ("act", "name", "to"))
         if act == "rename":
             model.rename(name, to)
-            return message(f"Renamed {name} to {' '.join(to.split())}.")
+            return message(f"Renamed {name} to {tidy(to)}.")
         if act == "merge":
             model.merge(name, to)
             return message(f"United {name} with {to}.")
@@ -49,7 +50,10 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
 def _forgotten(name: str, left: Forgotten) -> str:
     sentences = [f"{name} was removed; earlier versions still contain it."]
     if left.traces:
-        sentences.append("The scatter of its images remains in sums over all images: `mgclip forget --images` removes that too.")
+        sentences.append(
+            "The scatter of its images remains in sums over all images. To remove that too, go back to the version before it and "
+            "run mgclip forget with --images."
+        )
     if left.adapted:
         sentences.append("What the adapters learned from its images cannot be removed.")
     return " ".join(sentences)

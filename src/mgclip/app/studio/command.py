@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +65,10 @@ def studio_command(
         prevent_thread_lock=True,
     )
     out.print(f"the studio of {model}: http://{shown}:{port}  (Ctrl-C to stop)")
-    page.block_thread()
+    with suppress(KeyboardInterrupt):
+        while page.is_running:
+            time.sleep(0.1)
+    page.close(verbose=False)
 
 
 def check_address(host: str, port: int) -> None:

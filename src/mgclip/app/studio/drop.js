@@ -51,7 +51,7 @@ function show(group) {
   if (grouped) {
     const field = document.createElement("input");
     field.value = group.name;
-    field.placeholder = "Name of the class";
+    field.placeholder = "Class name";
     field.setAttribute("aria-label", "Name of the class");
     field.setAttribute("list", "class-names");
     field.maxLength = 200;
@@ -101,6 +101,9 @@ async function add(found) {
     wrong.push(`At most ${plural(most, "image")} at a time; found ${(total() + taken.length).toLocaleString("en")}`);
     taken = [];
   }
+  // As the command line does: classes and their images by name. Browsers list folders in any order.
+  const by = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  if (grouped) taken.sort((one, two) => by(one.folder, two.folder) || by(one.file.name, two.file.name));
   const fresh = [];
   const loose = grouped ? null : groups[0];
   for (const { file, folder } of taken) {

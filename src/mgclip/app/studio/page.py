@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
 from mgclip.app.studio.ask import ask_tab
@@ -23,7 +25,7 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
         head = area("about", about_html(model.about()))
         with gr.Tabs(overflow_behavior="wrap", elem_id="tabs"):
             with gr.Tab("Ask", id="ask"):
-                asked = ask_tab(model, limits)
+                asked, answers = ask_tab(model, limits)
             with gr.Tab("Teach", id="teach"):
                 taught = teach_tab(model, limits)
             with gr.Tab("Classes", id="classes") as listing:
@@ -36,6 +38,10 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
         def refresh() -> tuple[str, str]:
             return about_html(model.about()), versions_html(model)
 
+        # What was wrong when images were asked about may be right now. Answers say of which version they are.
+        ask_again = f"answers => ['', answers || {json.dumps(render('no_answers'))}]"
+        others = [taught.change, edited.change, went.change]
+        gr.on(others, None, [answers], [asked, answers], js=ask_again, api_name=False)
         changes = [page.load, asked.change, taught.change, edited.change, went.change]
         gr.on(changes, refresh, None, [head, versions], show_progress="hidden", api_name="refresh")
 

@@ -15,6 +15,7 @@ from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.training import Step
+from mgclip.names import tidy
 from mgclip.words import count
 from mgclip.workflows.cost import describe_time
 from mgclip.workflows.note import LearnNote
@@ -38,19 +39,24 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         return plan_html(planned, skipped), gr.Button(f"Teach {count(planned.images, 'image')}", visible=True), ""
 
     def teach(value: str, progress: Any = gr.Progress()) -> tuple[Any, Any, Any, str]:  # noqa: B008
+        def on_images(number: int, of: int) -> None:
+            progress(number / of, desc="encoding the images")
+
         def on_step(step: Step) -> None:
             share = ((step.epoch - 1) * step.steps + step.step) / (step.epochs * step.steps)
             progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
 
-        progress(0, desc="reading the images")
-        note, before = model.learn(by_class(uploads(value, limits)), on_step)
+        progress(None, desc="opening the images")
+        note, before = model.learn(by_class(uploads(value, limits)), on_step, on_images)
         return "", "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
 
-    # In the browser, because the server might answer after it has answered a click on the plan that followed the change.
-    forget_plan = f"value => [value ? {json.dumps(render('no_plan'))} : '', {{__type__: 'update', visible: false}}]"
+    # In the browser, because the server might answer after it has answered a click on the plan that followed the change. Images
+    # that were just learned leave the drop zone empty; what was learned then stays on the page.
+    no_plan, hide, stay = json.dumps(render("no_plan")), "{__type__: 'update', visible: false}", "{__type__: 'update'}"
+    forget_plan = f"value => value ? [{no_plan}, {hide}, ''] : ['', {hide}, {stay}]"
     hidden = gr.Button(visible=False)
-    dropped.change(None, [dropped], [plan, button], js=forget_plan, api_name=False)
-    planning.click(safely(show_plan, render("no_plan"), hidden), [dropped], [plan, button, done], api_name="plan")
+    dropped.change(None, [dropped], [plan, button, done], js=forget_plan, api_name=False)
+    planning.click(safely(show_plan, "", hidden), [dropped], [plan, button, done], api_name="plan")
     shown = [dropped, plan, button, done]
     button.click(safely(teach, gr.skip(), gr.skip(), gr.skip()), [dropped], shown, show_progress_on=[done], api_name="teach")
     return done
@@ -60,7 +66,7 @@ def by_class(dropped: Sequence[Upload]) -> dict[str, list[Path]]:
     """Files by class. Raises ``InputError`` if one has no class."""
     classes: dict[str, list[Path]] = {}
     for each in dropped:
-        classes.setdefault(" ".join(each.group.split()), []).append(each.file)
+        classes.setdefault(tidy(each.group), []).append(each.file)
     if nameless := classes.get(""):
         raise InputError(f"{count(len(nameless), 'image')} without a class: fill in the name of the class.")
     return {name: list(dict.fromkeys(files)) for name, files in classes.items()}

@@ -19,12 +19,13 @@ from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
-from mgclip.names import canonical, index_of
+from mgclip.names import canonical, index_of, not_among, tidy
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.saving.versions import Version, check_saved, history
 from mgclip.workflows.alike_names import choose_names, rename
 from mgclip.workflows.answers import Answer
+from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.correct import CorrectReport, correct_images
 from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
 from mgclip.workflows.held_out import measurable, read_held_out
@@ -73,6 +74,18 @@ class Map:
     texts: Any
     labels: Any
     names: tuple[str, ...]
+
+
+def _summed(on_images: Callable[[int, int], None], of: int) -> Callable[[int], None]:
+    """A function that is called with the images of each pass, and calls ``on_images`` with their sum so far, at most ``of``."""
+    so_far = 0
+
+    def add(number: int) -> None:
+        nonlocal so_far
+        so_far = min(so_far + number, of)
+        on_images(so_far, of)
+
+    return add
 
 
 class StudioModel:
@@ -179,12 +192,18 @@ class StudioModel:
         source = replace(source, train=rename(source.train, names), notes=tuple(united))
         return make_plan(model, source, share=0.0, seed=model.settings.seed, held_out=read_held_out(self.folder))
 
-    def learn(self, images: Mapping[str, Sequence[Path]], on_step: Callable[[Step], None]) -> tuple[LearnNote, float | None]:
+    def learn(
+        self,
+        images: Mapping[str, Sequence[Path]],
+        on_step: Callable[[Step], None],
+        on_images: Callable[[int, int], None] = lambda number, of: None,
+    ) -> tuple[LearnNote, float | None]:
         """Learn images of new or known classes, and save this as a new version.
 
         Args:
             images: Image files by class.
             on_step: Called after each training step.
+            on_images: Called with the number of images that were encoded so far, and that of all of them.
 
         Returns:
             The note of the version, and the leave-one-out accuracy before it.
@@ -199,8 +218,9 @@ class StudioModel:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._writing():
                 model = self._load()
-                before = None if model.solved is None else model.solved.calibration.accuracy
+                before = leave_one_out(model)
                 plan = self._plan(model, source)
+                model.encoder.on_images = _summed(on_images, plan.images)
                 note = learn_folder(model, self.folder, plan, origin="studio", skipped=skipped, on_step=on_step)
                 return note, before
 
@@ -213,11 +233,16 @@ class StudioModel:
         with self._lock:
             check_saved(self.folder)
             with self._writing():
-                return correct_images(self._load(), self.folder, right, origin="studio")
+                model = self._load()
+                if model.solved is not None and (new := not_among(right.values(), model.class_names)):
+                    raise InputError(
+                        f"The model has not learned the class {new[0]!r}: correct the name, or teach the class first."
+                    )
+                return correct_images(model, self.folder, right, origin="studio")
 
     def rename(self, name: str, new: str) -> None:
         """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``merge`` unites."""
-        new = " ".join(new.split())
+        new = tidy(new)
         with self._lock:
             if not new or len(new) > LONGEST_NAME:
                 raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(new)}.")
