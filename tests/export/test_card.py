@@ -16,6 +16,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.clip.backbone import hub_id
 from mgclip.export.card import model_card
 from mgclip.export.merged import CLASSES, export_clip
+from mgclip.names import tidy
 
 HOSTILE = (
     "</td></table><script>alert(1)</script>",
@@ -163,7 +164,7 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(**{**QUICK, "prompt": "a <b>{}</b> | `x`"}))
     model.learn(images, labels, HOSTILE)
     export_clip(model, tmp_path / "clip")
-    assert tuple(json.loads((tmp_path / "clip" / CLASSES).read_text(encoding="utf-8"))["names"]) == HOSTILE
+    assert tuple(json.loads((tmp_path / "clip" / CLASSES).read_text(encoding="utf-8"))["names"]) == tuple(map(tidy, HOSTILE))
     evaluation = {"data": HOSTILE[0], "accuracy": 0.5, "classes": dict.fromkeys(HOSTILE, 0.5)}
     card = model_card(model, [{"what": name, "classes": HOSTILE} for name in HOSTILE], evaluation)
     header, body = front(card)
