@@ -4,7 +4,15 @@ import io
 import json
 import tarfile
 
+import numpy as np
 from PIL import Image
+
+from mgclip.images import to_rgb
+
+IMAGES = [np.full((4, 6, 3), value, np.uint8) for value in (0, 50, 100, 150)]
+LABELS = ["cat", "dog", "cat", "owl"]
+EXPECTED = list(zip(LABELS, (0, 50, 100, 150), strict=True))
+"""What ``read`` returns for a shard of these images and labels."""
 
 
 def png(image):
@@ -48,3 +56,8 @@ def write_parquet(file, images, labels, names=None, **more):
     table = datasets.Dataset.from_dict({"image": stored, "label": list(labels), **more}, features=datasets.Features(kinds))
     table.to_parquet(str(file))
     return file
+
+
+def read(shard):
+    """The class and the first value of each image."""
+    return [(label, int(np.asarray(to_rgb(image))[0, 0, 0])) for image, label in shard]

@@ -1,7 +1,7 @@
 """Compare class names. This module has the only rule for when two names are equal.
 
-Unicode writes *é* as one character or as two. Names are compared in the composed form (NFC) and shown as they were first given,
-without extra spaces.
+Unicode writes *é* as one character or as two. Names are compared in the composed form (NFC) and shown in the form that was given
+first. Extra spaces are removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def visible_form(name: str) -> str:
     It has no compatibility characters, no invisible characters and no extra spaces.
     """
     shown = "".join(c for c in unicodedata.normalize("NFKC", name) if not _is_invisible(c))
-    return " ".join(unicodedata.normalize("NFC", shown).split())
+    return tidy(unicodedata.normalize("NFC", shown))
 
 
 def loose_form(name: str) -> str:

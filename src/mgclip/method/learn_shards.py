@@ -25,6 +25,7 @@ from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, trains_adapters
 from mgclip.method.sums import CHUNK
 from mgclip.names import check_distinguishable, indices_of, not_among
+from mgclip.words import count, were
 
 OPENED = 50
 """The most shards of which some images are read first, to choose the width of the kernel and the representation."""
@@ -76,6 +77,24 @@ class ShardsResult:
 
 class NoNewImage(InputError):
     """All images of the shards were learned before."""
+
+
+def check_new_image(learned: ShardSums) -> None:
+    """Check that there is something to learn.
+
+    Args:
+        learned: The sums over the shards, of all processes.
+
+    Raises:
+        InputError: If no image could be read; ``NoNewImage`` if all images were learned before.
+    """
+    if len(learned.images):
+        return
+    if learned.skipped and not learned.known:
+        what, why = learned.skipped[0]
+        raise InputError(f"No image of the shards can be read, such as {what} ({why}): replace the shards.")
+    known = f"{count(learned.known, 'image')} {were(learned.known)}"
+    raise NoNewImage(f"There is no new image in the shards: {known} learned before.")
 
 
 def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -> None:

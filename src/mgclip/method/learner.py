@@ -14,10 +14,9 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.errors import InputError
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
-from mgclip.method.learn_shards import NoNewImage, Reading, ShardsResult, check_one_pass, sum_shards, with_sums
+from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
@@ -28,7 +27,6 @@ from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.names import canonical, check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.words import count, were
 
 
 class MGCLIP(LearnedModel):
@@ -173,12 +171,7 @@ class MGCLIP(LearnedModel):
         own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)
-        if not len(learned.images):
-            if learned.skipped and not learned.known:
-                what, why = learned.skipped[0]
-                raise InputError(f"No image of the shards can be read, such as {what} ({why}): replace the shards.")
-            known = f"{count(learned.known, 'image')} {were(learned.known)}"
-            raise NoNewImage(f"There is no new image in the shards: {known} learned before.")
+        check_new_image(learned)
         places = indices_of(found, self.class_names)
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)
