@@ -232,7 +232,7 @@ def _digest(item: Any) -> bytes:
         content = item.data
     else:
         array = np.asarray(item)
-        content = b"" if array.dtype.hasobject else f"{array.shape} {array.dtype}".encode() + array.tobytes()
+        content = b"" if array.dtype.kind in "OUS" else f"{array.shape} {array.dtype}".encode() + array.tobytes()
     return hashlib.blake2b(content, digest_size=KEY).digest() if content else b""
 
 
