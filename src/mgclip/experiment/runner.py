@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from mgclip.clip import parallel
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
 from mgclip.disk import write_json
-from mgclip.errors import InputError
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.final_evaluation import write_final
@@ -79,7 +80,8 @@ def run(
         Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
     held_out = {name: part.data for name, part in opened.held_out.items()}
-    with closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
+    with warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
+        warnings.simplefilter("ignore", AlikeTexts)  # ``open_run`` has warned, once, of what the user can change
         return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
 
 
