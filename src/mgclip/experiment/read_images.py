@@ -49,6 +49,7 @@ class ReadImages:
         size = sum(map(len, self._places.values()))
         self.before = _earlier(folder, size)
         self.noted = np.zeros(size, dtype=bool)
+        parallel.wait()  # until every process has read what another one is about to write
         file = folder / DIGESTS.format(parallel.rank_and_world_size()[0])
         replace_file(file, self.before.tobytes())  # also replaces a link by a file, which is then written in place
         self._file, self._lock = os.open(file, os.O_WRONLY | getattr(os, "O_BINARY", 0)), Lock()
