@@ -133,7 +133,7 @@ class ShardJob:
             remove_task_checkpoints(self.model)
 
     def _progress(self, model: MGCLIP) -> Path:
-        """The folder for partial sums. It depends on the CLIP, the precision, the active version, the settings and the names."""
+        """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
         state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
