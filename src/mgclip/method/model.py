@@ -19,6 +19,7 @@ from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method import class_edits, model_files, stored_texts
+from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
@@ -273,8 +274,8 @@ class LearnedModel:
         candidates = candidate_texts(candidates, self.class_names)
         check_finite(features)
         logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
-        scores, scale = self.head_scores(features), float(self.backbone.logit_scale)
-        calibration = None if self.solved is None else self.solved.calibration
+        scale, calibration = float(self.backbone.logit_scale), self._calibration
+        scores = self.head_scores(features)
         return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, calibration)
 
     @in_ordinary_modes
@@ -282,6 +283,10 @@ class LearnedModel:
     def head_scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` of the image branch alone: cosines of the trained head, or those of the solved one."""
         return cosines(features, self.head) if self.solved is None else self.solved.scores(features)
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return None if self.solved is None else self.solved.calibration
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -296,5 +301,4 @@ class LearnedModel:
         from the branches the settings name (docs/method.md 7).
         """
         logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)[:, among]
-        calibration = None if self.solved is None else self.solved.calibration
-        return branch_probabilities(logits, self.head_scores(features)[:, among], self.settings, calibration)
+        return branch_probabilities(logits, self.head_scores(features)[:, among], self.settings, self._calibration)
