@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mgclip.method.learner import MGCLIP
 from mgclip.workflows.branches import better_alone
-from mgclip.workflows.note import LearnNote
+from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
 
@@ -30,3 +30,8 @@ def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
         )
     better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
     return [*sentences, *([better] if better else [])]
+
+
+def learn_report(model: MGCLIP, note: LearnNote, name: str) -> LearnReport:
+    """The note of a training run with what ``mgclip learn`` reports besides; the arguments are those of ``advice``."""
+    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": advice(model, note, name)}

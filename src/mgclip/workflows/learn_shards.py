@@ -23,7 +23,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count
-from mgclip.workflows.advice import advice
+from mgclip.workflows.advice import learn_report
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
@@ -37,14 +37,14 @@ LISTED = 100
 
 @dataclass(frozen=True)
 class NamedShard:
-    """A shard whose classes have other names than it says."""
+    """A shard whose classes get other names than those in it."""
 
     shard: Shard
     called: Naming
 
     @property
     def name(self) -> str:
-        """The name of the shard."""
+        """The name of the shard itself."""
         return self.shard.name
 
     def __iter__(self) -> Iterator[Item]:
@@ -63,7 +63,7 @@ class ShardJob:
         base: The CLIP of the model, or ``""`` for the default.
         given: The settings that were given.
         method: The method of a new model, or ``""`` for the default.
-        like: Another saved model; a new one then can be merged with it.
+        like: A saved model with which a new model can be merged later, or None.
         called: Other names of the classes, and what prompts call them.
         skip: Whether to leave out what cannot be read.
     """
@@ -80,7 +80,7 @@ class ShardJob:
 
     @cached_property
     def versions(self) -> list[ShardVersion]:
-        """What tells whether a shard has changed before the command resumes."""
+        """What shows whether a shard has changed before the command resumes."""
         return shard_versions(self.shards.train)
 
     def open(self) -> tuple[MGCLIP, list[str]]:
@@ -109,7 +109,7 @@ class ShardJob:
         begun, folder = time.perf_counter(), self.model
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards)
         progress, texts = self._progress(model), dict(self.called.values())
-        # The first process asks for all, so that copies of a file on several machines may differ in their times.
+        # The first process asks for all: copies of a file on several machines may differ in their times.
         versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
         try:
             learned = model.learn_shards(
@@ -124,11 +124,10 @@ class ShardJob:
         held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
         model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
         self._finish()
-        name, known = str(folder), len(model.class_names)
-        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
+        return learn_report(model, note, str(folder))
 
     def _finish(self) -> None:
-        """Remove the partial sums, which are of no further use."""
+        """Remove the partial sums, which are no longer needed."""
         parallel.wait()
         if parallel.is_main():
             remove_task_checkpoints(self.model)
@@ -144,7 +143,7 @@ class ShardJob:
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
-        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
+        """The note of the new version. ``branches`` are the accuracies on test shards; earlier classes are not measured."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
         if learned.known:
