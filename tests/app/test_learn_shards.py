@@ -105,6 +105,41 @@ def test_a_command_that_is_terminated_says_how_it_resumes(mgclip, place):
     assert code == 0 and "learned 3 classes from 24 images" in out
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_command_that_is_stopped_after_the_save_says_that_there_is_a_new_version(mgclip, place, monkeypatch, icons, folder):
+    from mgclip.saving import store
+
+    if folder:
+        for name in icons["class_names"][:2]:
+            (place / "photos" / str(name)).mkdir(parents=True)
+            Image.fromarray(icons["x_train"][0]).save(place / "photos" / str(name) / "0.png")
+
+    def stop(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "remove_states", stop)
+    words = ("learn", place / ("photos" if folder else "shards"), "--model", place / "model", "--base", "iconclip", "features=64")
+    code, _, err = mgclip(*words)
+    assert code == 1 and len(versions(place / "model")) == 1
+    assert f"Stopped after {place / 'model'} had its new version." in " ".join(err.split())
+
+
+def test_test_images_that_were_learned_are_counted(mgclip, place):
+    words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
+    code, out, _ = mgclip(*words, "--test", place / "shards" / "train-0.tar")
+    assert code == 0
+    assert "12 of 12 test images are also training images, so accuracy on them says little" in out
+    code, out, _ = mgclip("learn", place / "more.parquet", "--model", place / "model", "--test", place / "shards")
+    assert code == 0 and "accuracy" in out and "test images" in out
+    assert "also training images" not in out
+
+
+def test_shards_that_are_left_out_are_counted(mgclip, place, icons):
+    write_tar(place / "shards" / "extra.tar", members(icons["x_train"][:1], ["bell"]))
+    code, out, _ = mgclip("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "--dry-run")
+    assert (code, out.splitlines()[1:]) == (0, ["left out, with neither train nor test in their names: 1 shard"])
+
+
 def test_a_shard_that_has_changed_since_is_read_again(mgclip, place, icons):
     model, (first, second) = place / "model", [place / "shards" / f"train-{number}.tar" for number in range(2)]
     complete = second.read_bytes()
@@ -249,6 +284,7 @@ def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
     [
         (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
         (("--keep-features", "x"), "contains shards, and --keep-features is for folders of images: leave it out."),
+        (("--hold-out", "0.5"), "contains shards, and --hold-out is for folders of images: leave it out."),
         (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
         (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),

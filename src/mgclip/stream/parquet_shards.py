@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -39,19 +40,18 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
 
     disable_progress_bar()
     set_verbosity(CRITICAL)  # errors are raised; the library would also print them
-    features = datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True).features
+    path = name.removeprefix("file://")
+    # The library takes a path for a pattern: it would read 0.parquet for [01].parquet.
+    given: dict[str, Any] = {"data_files": [name if "://" in path else glob.escape(path)], "split": "train", "streaming": True}
+    features = datasets.load_dataset("parquet", **given).features
     image, label = _image_column(features, name), _label_column(features, name, label)
     names = getattr(features[label], "names", None)
-    rows = datasets.load_dataset(
-        "parquet", data_files=[name], split="train", streaming=True, columns=[image, label], batch_size=ROWS
-    )
+    rows = datasets.load_dataset("parquet", **given, columns=[image, label], batch_size=ROWS)
     if isinstance(features[image], datasets.Image):
         rows = rows.cast_column(image, datasets.Image(decode=False))
     number = -1
     for number, row in enumerate(rows):
-        data = _bytes_or_path(row[image])
-        if data is None:
-            raise _incomplete(f"row {number}", name, "image")
+        data = _bytes_or_path(row[image], f"row {number}", name)
         yield data, _class(row[label], names, name, f"row {number}"), f"row {number}"
     if number < 0:
         raise InputError(f"The shard {name} has no image: leave it out.")
@@ -81,13 +81,23 @@ def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
             yield group, row, _class(value, names, name, f"row {row} of row group {group}")
 
 
+def row_image(name: str, group: int, row: int) -> Any:
+    """The bytes or the path of an image of a Parquet shard on this machine: its row group, and its row there.
+
+    Raises:
+        InputError: If there is no image in this row.
+    """
+    return _bytes_or_path(_row_group(name, group)[row], f"row {row} of row group {group}", name)
+
+
 @lru_cache(maxsize=4)
-def row_group_images(name: str, group: int) -> list[Any]:
-    """The bytes or the path of each image in a row group of a Parquet shard on this machine."""
+def _row_group(name: str, group: int) -> list[Any]:
+    """The images of a row group, as they are stored."""
     import pyarrow.parquet as pq
 
     column = _image_column_of(name)
-    return [_bytes_or_path(each) for each in pq.ParquetFile(name).read_row_group(group, columns=[column])[column].to_pylist()]
+    rows: list[Any] = pq.ParquetFile(name).read_row_group(group, columns=[column])[column].to_pylist()
+    return rows
 
 
 @lru_cache(maxsize=1024)
@@ -97,13 +107,16 @@ def _image_column_of(name: str) -> str:
 
 def forget_row_groups() -> None:
     """Read Parquet shards again when their images are needed, because they may have changed."""
-    row_group_images.cache_clear()
+    _row_group.cache_clear()
     _image_column_of.cache_clear()
 
 
-def _bytes_or_path(stored: Any) -> Any:
-    """The bytes of a stored image or, if there are none, its path."""
-    return (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
+def _bytes_or_path(stored: Any, row: str, shard: str) -> Any:
+    """The bytes of a stored image or, if there are none, its path. Raises ``InputError`` if there is neither."""
+    found = (stored.get("bytes") or stored.get("path")) if isinstance(stored, dict) else stored
+    if found is None:
+        raise _incomplete(row, shard, "image")
+    return found
 
 
 def _features(name: str) -> Any:

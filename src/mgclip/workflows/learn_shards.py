@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mgclip.clip import parallel
 from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
@@ -20,7 +21,7 @@ from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.method.shard_reader import ShardReader
 from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
+from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count
 from mgclip.workflows.advice import advice
@@ -107,7 +108,7 @@ class ShardJob:
         If this is interrupted or fails, the active version stays, and the same command resumes after the last complete shards.
         """
         begun, folder = time.perf_counter(), self.model
-        train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards)
+        train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
         progress, texts = self._progress(model), dict(self.called.values())
         # The first process asks for all, so that copies of a file on several machines may differ in their times.
         versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
@@ -118,7 +119,10 @@ class ShardJob:
         except NoNewImage:
             self._finish()
             raise
-        branches, not_measured = measured(model, tests, skip=self.skip)
+        branches, not_measured, copies = measured(model, tests, skip=self.skip)
+        if copies:
+            of = f"{copies:,} of {count(branches['images'], 'test image')}"
+            notes = [*notes, f"{of} are also training images, so accuracy on them says little"]
         learned = replace(learned, skipped=(*learned.skipped, *not_measured))
         note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
         held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
@@ -135,7 +139,7 @@ class ShardJob:
 
     def _progress(self, model: MGCLIP) -> Path:
         """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
-        state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
+        state = active_state(self.model)
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
         facts = *clip, state, settings, sorted(self.called.items())
@@ -204,7 +208,7 @@ def read_shard_job(
     return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
 
 
-def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]]]:
+def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]], int]:
     """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
 
     Args:
@@ -213,10 +217,12 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
         skip: Whether to leave out what cannot be read, instead of raising an error.
 
     Returns:
-        The accuracies, and what was left out and why.
+        The accuracies, what was left out and why, and how many of the images the model has learned.
     """
     rank, processes = parallel.rank_and_world_size()
-    right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
+    assert model.solved is not None
+    marks, head = model.solved.learned.marks, model.settings.uses_head
+    right = np.zeros(5, dtype=np.int64)  # images; of them, right by model, text and head; and learned
     left_out: list[tuple[str, str]] = []
     for shard in shards[rank::processes]:
         reader, before = ShardReader(model.encoder, skip), int(right[0])
@@ -227,9 +233,10 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
             if len(rows):
                 answers = model.classify(images.features[rows])
                 best = answers.labels, answers.text_probabilities.argmax(1), answers.head_scores.argmax(1)
-                right += [len(rows), *(int((each == truth).sum()) for each in best)]
+                learned = int(torch.isin(images.marks[rows], marks).sum())
+                right += [len(rows), *(int((each == truth).sum()) for each in best), learned]
         left_out += reader.left_out(int(right[0]) - before, "measured")
-    images_in_all, *sums = np.sum(parallel.gather_items([right]), axis=0).tolist()
+    images_in_all, *sums, copies = np.sum(parallel.gather_items([right]), axis=0).tolist()
     by_model, by_text, by_head = (each / images_in_all if images_in_all else None for each in sums)
     accuracies: BranchAccuracies = {
         "images": images_in_all,
@@ -237,4 +244,4 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
         "text": by_text,
         "head": by_head if head else None,
     }
-    return accuracies, parallel.gather_items(left_out)
+    return accuracies, parallel.gather_items(left_out), copies
