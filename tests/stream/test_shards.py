@@ -95,8 +95,8 @@ def test_of_joined_archives_not_only_the_first_is_read(tmp_path, packed):
 @pytest.mark.parametrize("address", ["", "file://"])
 def test_a_shard_is_read_from_the_file_of_its_name_and_no_other(tmp_path, name, ending, address):
     """Readers of patterns and of chained addresses would read another one."""
-    if "::" in name and ending == "parquet":
-        pytest.skip("datasets has no way to escape it; it is an error")
+    if ("::" in name and ending == "parquet") or (name == "?" and address):
+        pytest.skip("datasets does not read it, which is an error; in an address, ? begins a query")
     for other in ("0", "ab", "a 1", "b"):
         (tmp_path / f"{other}.{ending}").write_bytes(b"")
     file = tmp_path / f"{name}.{ending}"
@@ -235,11 +235,11 @@ def test_a_shard_that_does_not_exist_is_named(tmp_path):
 def test_the_name_of_the_place_says_nothing_about_the_part_however_it_is_written(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     Path("training").mkdir()
-    names = ("0-a.tar", "1-b.tar") if "{" in place else ("train-0.tar", "val-0.tar")
-    for name in names:
+    given = ("0-a.tar", "1-b.tar") if "{" in place else ("train-0.tar", "val-0.tar")
+    for name in given:
         Path("training", name).touch()
     parts = names(find_shards(place))
-    assert parts == ([[*names], []] if "{" in place else [["train-0.tar"], ["val-0.tar"]])
+    assert parts == ([[*given], []] if "{" in place else [["train-0.tar"], ["val-0.tar"]])
 
 
 @pytest.mark.parametrize("pattern", ["data/*/*.tar", "data/**/*.tar", "./data/*/{0..1}.tar", "memory://data/*/*.tar"])
@@ -270,7 +270,7 @@ def test_shards_of_any_file_system_are_read():
     memory.pipe({f"/bucket/a-{number:03}.tar": data.getvalue() for number in range(3)})
     memory.pipe({"/bucket/classes.txt": b"cat\ndog\nowl\n"})
     for pattern in ("memory://bucket/*.tar", "memory://bucket/a-{000..002}.tar"):
-        train, _ = find_shards(pattern)
+        train = find_shards(pattern).train
         assert [shard.name.rpartition("/")[2] for shard in train] == ["a-000.tar", "a-001.tar", "a-002.tar"]
         assert [read(shard) for shard in train] == [EXPECTED] * 3
     with pytest.raises(InputError, match=r"The shard nowhere://a/b\.tar cannot be read at all"):
