@@ -134,6 +134,15 @@ def test_test_images_that_were_learned_are_counted(mgclip, place):
     assert "also training images" not in out
 
 
+def test_names_of_classes_that_are_not_in_the_shards_are_listed(mgclip, place, icons):
+    known = str(icons["class_names"][0])
+    words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
+    code, out, _ = mgclip(*words, "--names", f"{known}=first,n0001=tench")
+    assert code == 0
+    assert "in the table of class names, but not in the shards: tench" in out
+    assert "first" in MGCLIP.from_pretrained(place / "model").class_names
+
+
 def test_shards_that_are_left_out_are_counted(mgclip, place, icons):
     write_tar(place / "shards" / "extra.tar", members(icons["x_train"][:1], ["bell"]))
     code, out, _ = mgclip("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "--dry-run")

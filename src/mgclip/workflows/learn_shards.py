@@ -23,7 +23,7 @@ from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
-from mgclip.words import count
+from mgclip.words import count, listed
 from mgclip.workflows.advice import advice
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, read_held_out
@@ -151,6 +151,8 @@ class ShardJob:
         """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
+        if unused := sorted({canonical(name) for name, _ in self.called.values()} - {*model.class_names}):
+            remarks.append(f"in the table of class names, but not in the shards: {listed(unused)}")
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
         if learned.repeated:
