@@ -13,6 +13,7 @@ from mgclip import MGCLIP
 from mgclip.stream.shards import READERS, find_shards
 from mgclip.stream.tar_shards import tar_items
 from mgclip.workflows import learn_shards
+from mgclip.workflows.held_out import read_held_out
 
 
 @pytest.fixture
@@ -132,6 +133,25 @@ def test_test_images_that_were_learned_are_counted(mgclip, place):
     code, out, _ = mgclip("learn", place / "more.parquet", "--model", place / "model", "--test", place / "shards")
     assert code == 0 and "accuracy" in out and "test images" in out
     assert "also training images" not in out
+
+
+def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, place, icons):
+    names = [str(name) for name in icons["class_names"][:2]]
+    for row in range(24):
+        (place / "march" / names[row // 12]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(icons["x_train"][row]).save(place / "march" / names[row // 12] / f"{row}.png")
+    model = place / "model"
+    assert mgclip("learn", place / "march", "--model", model, "--base", "iconclip", "features=64")[0] == 0
+    held = [image.path for own in read_held_out(model).values() for image in own]
+    assert len(held) == 4
+    gone = held.pop()
+    gone.unlink()
+    rows = [int(path.stem) for path in held]
+    write_tar(place / "may.tar", members(icons["x_train"][rows], [names[row // 12] for row in rows]))
+    code, out, _ = mgclip("learn", place / "may.tar", "--model", model)
+    assert code == 0
+    assert "no longer held out, because the model has learned them or they cannot be read: 3 images" in " ".join(out.split())
+    assert [image.path for own in read_held_out(model).values() for image in own] == [gone]
 
 
 def test_names_of_classes_that_are_not_in_the_shards_are_listed(mgclip, place, icons):

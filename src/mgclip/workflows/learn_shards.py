@@ -26,7 +26,7 @@ from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versio
 from mgclip.words import count, listed
 from mgclip.workflows.advice import advice
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
-from mgclip.workflows.held_out import as_json, joined, read_held_out
+from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
 from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
@@ -124,9 +124,14 @@ class ShardJob:
             of = f"{copies:,} of {count(branches['images'], 'test image')}"
             notes = [*notes, f"{of} are also training images, so accuracy on them says little"]
         learned = replace(learned, skipped=(*learned.skipped, *not_measured))
+        # Only the first process saves the list.
+        earlier = joined(model.class_names, read_held_out(folder)) if parallel.is_main() else {}
+        held_out = not_learned(model, earlier)
+        if lost := sum(map(len, earlier.values())) - sum(map(len, held_out.values())):
+            why = "because the model has learned them or they cannot be read"
+            notes = [*notes, f"no longer held out, {why}: {count(lost, 'image')}"]
         note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
-        held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
-        model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
         name, known = str(folder), len(model.class_names)
         return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
