@@ -10,7 +10,8 @@ from small_clip import make_small_clip
 
 # Threads only slow down tensors this small. PyTorch reads this when it is imported, here and in the commands that tests run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["MGCLIP_CACHE"] = str(Path(tempfile.mkdtemp(prefix="mgclip-tests-")))  # where the choice of precision is stored
+CACHE = tempfile.TemporaryDirectory(prefix="mgclip-tests-")  # for the choice of precision; removed when the tests end
+os.environ["MGCLIP_CACHE"] = CACHE.name
 pytest_plugins = ["layouts", "learned"]
 
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -52,6 +53,20 @@ def test_several_sets_share_one_memory_budget(counted):
             assert shown(pixels, 3, 0, 1, 2) == [10 * number + grey for grey in (3, 0, 1, 2)]
     assert len(transformed) == 12 + (12 - 7)
     assert room.left == 0
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_several_threads_open_only_images_that_take_long(quick, monkeypatch):
+    monkeypatch.setenv("MGCLIP_THREADS", "3")
+    monkeypatch.setattr("mgclip.clip.pixels.QUICK", 60.0 if quick else 0.0)
+    caller, threads = threading.get_ident(), set()
+
+    def transform(images):
+        threads.add(threading.get_ident())
+        return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
+
+    assert shown(PreparedImages(greys(40), transform), *range(40)) == list(range(40))
+    assert (threads == {caller}) == quick
 
 
 def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):

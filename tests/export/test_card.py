@@ -209,8 +209,13 @@ SOLVED_BRANCHES = [("solved", branches, "calibrated", 4.0) for branches in ("bot
 SOLVED_BRANCHES += [(name, "both", "calibrated", 4.0) for name in ("relu", "pooled", "joined")]
 
 
+def of_one_branch_slow(cards):
+    return [pytest.param(*card, marks=[pytest.mark.slow] * (card[1] != "both")) for card in cards]
+
+
 @pytest.mark.parametrize(
-    ("name", "branches", "fusion", "weight"), [*(("iconclip", *each) for each in BRANCHES), *SOLVED_BRANCHES]
+    ("name", "branches", "fusion", "weight"),
+    of_one_branch_slow([*(("iconclip", *each) for each in BRANCHES), *SOLVED_BRANCHES]),
 )
 def test_the_programs_of_the_card_run(onnx, shared, icons, tmp_path, monkeypatch, name, branches, fusion, weight):
     model, folder, exported, *_ = shared(name, branches, fusion, weight)

@@ -59,7 +59,7 @@ needs_mount = pytest.mark.skipif(not may_mount(), reason="a small file system ca
 
 @needs_mount
 def test_a_full_disk_destroys_nothing_and_the_command_can_be_repeated(tmp_path):
-    found = full_disk(tmp_path, stride=60)
+    found = full_disk(tmp_path, stride=120)
     assert min(found.values()) >= 1
     assert len(found) == 20
 

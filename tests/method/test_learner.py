@@ -189,8 +189,11 @@ def test_epochs_reported_are_epochs_trained(tiny_clip, quick, icons, memory):
         assert (learned.epochs == 2) == (len(classes) > 1 or (memory > 0 and classes != [0]))
 
 
-def test_texts_that_the_clip_cannot_tell_apart_are_a_warning(tiny_clip, icons):
-    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=0))
+@pytest.mark.parametrize("templates", ["a photo of a {}.", ["a {}.", "a good photo of a {}."]])
+@pytest.mark.parametrize("part", [3, 1000])
+def test_texts_that_the_clip_cannot_tell_apart_are_a_warning(tiny_clip, icons, templates, part, monkeypatch):
+    monkeypatch.setattr("mgclip.method.alike_texts.PART", part)  # the padding of a text depends on its part
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(epochs=0, prompt=templates))
     with pytest.warns(AlikeTexts, match="The texts 'star' and 'STAR' are the same to this CLIP") as found:
         model.learn(*task(icons, [0, 1])[:2], ["a", "b"], class_texts=["star", "STAR"])
     assert found[0].filename == __file__
@@ -198,4 +201,6 @@ def test_texts_that_the_clip_cannot_tell_apart_are_a_warning(tiny_clip, icons):
         model.learn(*task(icons, [2])[:2], ["c"], class_texts=["Star"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.learn(*task(icons, [3])[:2], ["d"], class_texts=["tree"])
+        model.learn(*task(icons, [3])[:2], ["d"], class_texts=["the tree of a star"])
+    with pytest.warns(AlikeTexts, match="The texts 'star' and 'stAR'"):
+        model.learn(*task(icons, [4])[:2], ["e"], class_texts=["stAR"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,9 @@ Loaded = TypeVar("Loaded")
 
 GROUP = 4
 """Images that a thread opens and transforms per task."""
+
+QUICK = 0.001
+"""Seconds. Images that take less are prepared on one thread: several would spend more time on waiting for Python's lock."""
 
 KEY = 16
 """Bytes of the key of an image."""
@@ -146,10 +150,12 @@ class PreparedImages:
         self._used += len(rows)
 
     def _prepare(self, positions: Sequence[int]) -> Tensor:
-        """Open and transform images on several threads; Pillow releases Python's lock. A thread opens one image at a time,
-        because photographs take more memory before they are transformed.
+        """Open and transform images, on several threads if that is faster: Pillow releases Python's lock. A thread opens one
+        image at a time, because photographs take more memory before they are transformed.
         """
+        start = time.perf_counter()
         first = self._prepare_one(positions[0])
+        quick = time.perf_counter() - start < QUICK
         batch = first.new_empty((len(positions), *first.shape))
         rows = batch.numpy()  # PyTorch would copy each image on several threads, which takes longer
         rows[0] = first.numpy()
@@ -159,7 +165,7 @@ class PreparedImages:
                 rows[place] = self._prepare_one(positions[place]).numpy()
 
         groups = [range(start, min(start + GROUP, len(positions))) for start in range(1, len(positions), GROUP)]
-        each = map if len(groups) < 2 or thread_count() < 2 else _pool().map
+        each = map if quick or len(groups) < 2 or thread_count() < 2 else _pool().map
         deque(each(prepare, groups), maxlen=0)  # waits, and raises what a thread raised
         return batch
 
