@@ -154,6 +154,13 @@ def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, plac
     assert [image.path for own in read_held_out(model).values() for image in own] == [gone]
 
 
+def test_without_anything_to_measure_on_no_option_is_advised_that_shards_refuse(mgclip, place, icons):
+    write_tar(place / "few.tar", members(icons["x_train"][[0, 12]], ["bell", "cat"]))
+    code, out, _ = mgclip("learn", place / "few.tar", "--model", place / "model", "--base", "iconclip", "features=64")
+    assert code == 0
+    assert "accuracy: not measured, because no image was held out: give test images with --test" in " ".join(out.split())
+
+
 def test_names_of_classes_that_are_not_in_the_shards_are_listed(mgclip, place, icons):
     known = str(icons["class_names"][0])
     words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")

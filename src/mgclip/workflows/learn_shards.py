@@ -134,7 +134,7 @@ class ShardJob:
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
         name, known = str(folder), len(model.class_names)
-        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
+        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name, may_hold_out=False)}
 
     def _finish(self) -> None:
         """Remove the partial sums, which are of no further use."""
