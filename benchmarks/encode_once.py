@@ -1,12 +1,12 @@
-"""Time runs on features of an unchanged CLIP, for which encoding should be the only cost.
+"""Time runs with an unchanged CLIP, in which encoding should be nearly the only cost.
 
     python benchmarks/encode_once.py run
     python benchmarks/encode_once.py run --shape vit-b-16 --frozen train_per_class=20 test_per_class=4
     python benchmarks/encode_once.py methods
 
-``run`` times icons100 with mg-clip-analytic from end to end, as ``mgclip run`` does, next to opening and encoding each of its images
-once, and without ``--frozen`` to the published method with E = 10 and E = 1. ``methods`` times ten methods that leave CLIP
-unchanged: ten runs of one method each, then one run of all ten with ``--keep-features``, and compares their records.
+``run`` times icons100 with mg-clip-analytic from end to end, as ``mgclip run`` does, and opening and encoding each image once for
+comparison; without ``--frozen``, also the published method with E = 10 and E = 1. ``methods`` times ten methods that leave CLIP
+unchanged: ten runs of one method each, then one run of all ten with ``--keep-features``. It also compares their records.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FROZEN = [
 
 
 class Nearest(FeatureClassifier):
-    """The class of the learned image with the largest cosine."""
+    """Classify an image as the learned image with the largest cosine."""
 
     learned = ("images", "labels")
 
@@ -79,7 +79,7 @@ def run(recipe: Recipe, folder: Path, kept: Path | None = None) -> None:
 
 
 def with_shape(changes: list[str], folder: Path, shape: str) -> list[str]:
-    """The changes to the recipe, with a CLIP of this shape, which is stored in the folder."""
+    """Store a CLIP of this shape in the folder. Returns the changes to the recipe, with this CLIP."""
     if shape == "iconclip":
         return changes
     backbone = make_backbone(shape)
@@ -89,12 +89,10 @@ def with_shape(changes: list[str], folder: Path, shape: str) -> list[str]:
 
 
 def compare_run(changes: list[str], folder: Path, *, frozen: bool) -> None:
-    """One run next to one pass, and to the published method."""
-    plain = load_recipe("icons100", ["retention={}", *changes])
-    encode_once(
-        load_recipe("icons100", ["retention={}", *changes, "tasks=1", "train_per_class=1", "test_per_class=1"])
-    )  # imports
-    found = {"encoding once": seconds(encode_once, plain)}
+    """Time encoding once, the analytic method and, unless ``frozen``, the published one."""
+    few = load_recipe("icons100", ["retention={}", *changes, "tasks=1", "train_per_class=1", "test_per_class=1"])
+    encode_once(few)  # imports everything
+    found = {"encoding once": seconds(encode_once, load_recipe("icons100", ["retention={}", *changes]))}
     variants = {"analytic": ["methods=mg-clip-analytic"]}
     if not frozen:
         variants |= {"E = 1": ["epochs=1"], "E = 10": ["epochs=10"]}
@@ -108,10 +106,10 @@ def compare_run(changes: list[str], folder: Path, *, frozen: bool) -> None:
 
 
 def compare_methods(changes: list[str], folder: Path) -> None:
-    """Ten runs of one method each, next to one run of ten methods."""
+    """Time ten runs of one method each, and one run of all ten."""
     register_method("nearest", Method(about="the nearest image", source="this benchmark", classifier=Nearest))
     changes = ["retention={}", *changes]
-    load_backbone(load_recipe("icons100", changes).clip)  # imports
+    load_backbone(load_recipe("icons100", changes).clip)  # imports everything
     alone: dict[str, float] = {}
     for method in FROZEN:
         alone[method] = seconds(run, load_recipe("icons100", [*changes, f"methods={method}"]), folder / method)

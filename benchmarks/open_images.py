@@ -4,9 +4,8 @@
     python benchmarks/open_images.py --images 20 --size 4032x3024 --jpeg-draft --shape vit-b-16
 
 The script opens, converts, resizes and crops an image and makes an array of it. Both give the same pixels, which is checked first.
-With ``--jpeg-draft`` the setting of this name is timed instead, against opening images completely, and the pixels and the features
-of a CLIP are compared. Without a folder, photographs are generated. Processor time is measured, on one thread, so that other
-programs disturb it little.
+With ``--jpeg-draft``, the setting ``jpeg_draft`` is compared with complete decoding instead: rates, pixels and the features of a CLIP.
+Without a folder, photographs are generated. The processor time of one thread is measured, so that other programs disturb it little.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ def main() -> None:
 
 
 def against_pillow(files: Sequence[Path], rounds: int) -> dict[str, float]:
+    """Compare the rate of this package with that of plain Pillow, after checking that both give the same pixels."""
     if not np.array_equal(np.stack(plain(files[:20])), ours(files[:20]).permute(0, 2, 3, 1).numpy()):
         raise SystemExit("The pixels differ from those of plain Pillow.")
     plain_rate, our_rate, ratio = rates(plain, ours, files, rounds)
@@ -65,6 +65,7 @@ def against_pillow(files: Sequence[Path], rounds: int) -> dict[str, float]:
 
 
 def draft(files: Sequence[Path], shape: str | None, rounds: int) -> dict[str, float]:
+    """Compare ``jpeg_draft`` with complete decoding: rates, pixels and, if there is a ``shape``, features."""
     backbone = make_backbone(shape) if shape else None  # without one, the transform is that of ViT-B/16
     transform = backbone.transform if backbone else TRANSFORM
     full, reduced = (partial(ours, transform=replace(transform, jpeg_draft=on)) for on in (False, True))

@@ -49,7 +49,8 @@ def main() -> None:
             for answer in predict_files(model, files, top=3):
                 json.dumps(answer.as_json(branches=True))
 
-        works, times = {"encode": encode, "predict": predict}, {"encode": [0.0] * 0, "predict": [0.0] * 0}
+        works = {"encode": encode, "predict": predict}
+        times: dict[str, list[float]] = {name: [] for name in works}
         for name in list(works) + list(works) * args.rounds:
             start = time.perf_counter()
             works[name]()

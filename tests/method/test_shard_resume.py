@@ -1,6 +1,7 @@
 """Sums over shards are resumed if reading all shards now would give them again, and only then."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -88,23 +89,12 @@ def test_a_shard_that_was_damaged_may_be_replaced_if_its_first_images_stay(tiny_
     assert [len(part.read) for part in now] == [2, 2, 2, 2 + len(now[3].items), 2 + len(now[4].items)]
 
 
-@pytest.mark.parametrize("other", ["seed", "features", "skip", "known"])
+@pytest.mark.parametrize("other", ["seed", "features", "known"])
 def test_sums_of_another_model_are_not_resumed(tiny_clip, icons, tmp_path, other):
-    """Nor those that miss an image that could not be read, unless such are skipped again."""
     parts = shards(icons)
     parts[3].opened, parts[3].breaks_after = 1, 2
-    parts[1].items[2] = (MemberImage(b"none", "2.png"), parts[1].items[2][1]) if other == "skip" else parts[1].items[2]
-    parts[3].items[1] = (MemberImage(b"none", "1.png"), parts[3].items[1][1]) if other == "skip" else parts[3].items[1]
-    before = new(tiny_clip, gamma=2.0)
-    if other == "skip":
-        dying = [*parts[:2], Dying(parts[2].name, parts[2].items)]
-        with pytest.raises(KeyboardInterrupt):
-            before.learn_shards(dying, progress=tmp_path, skip_unreadable=True)
-        with pytest.raises(UnreadableImage, match=r"2\.png cannot be read"):
-            new(tiny_clip, gamma=2.0).learn_shards(parts[:3], progress=tmp_path)
-        return
     with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
-        before.learn_shards(parts, progress=tmp_path)
+        new(tiny_clip, gamma=2.0).learn_shards(parts, progress=tmp_path)
     settings = {"seed": {"seed": 5}, "features": {"features": 32}, "known": {}}[other]
     model, expected = (new(tiny_clip, gamma=2.0, **settings) for _ in range(2))
     for each in (model, expected):
@@ -113,6 +103,27 @@ def test_sums_of_another_model_are_not_resumed(tiny_clip, icons, tmp_path, other
     expected.learn_shards(shards(icons))
     model.learn_shards(shards(icons), progress=tmp_path)
     assert torch.equal(model.solved.weights, expected.solved.weights)
+
+
+def test_sums_without_an_unreadable_image_are_resumed_only_if_such_images_are_skipped_again(tiny_clip, icons, tmp_path):
+    parts = shards(icons)
+    parts[1].items[2] = (MemberImage(b"none", "2.png"), parts[1].items[2][1])
+    expected = new(tiny_clip, gamma=2.0).learn_shards(parts, skip_unreadable=True)
+    dying = [*parts[:2], Dying(parts[2].name, parts[2].items)]
+    with pytest.raises(KeyboardInterrupt):
+        new(tiny_clip, gamma=2.0).learn_shards(dying, progress=tmp_path / "one", skip_unreadable=True)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    with pytest.raises(UnreadableImage, match=r"2\.png cannot be read"):
+        new(tiny_clip, gamma=2.0).learn_shards(parts, progress=tmp_path / "one")
+    again = [*(Unread(part.name, part.items) for part in parts[:2]), *parts[2:]]
+    assert new(tiny_clip, gamma=2.0).learn_shards(again, progress=tmp_path / "other", skip_unreadable=True) == expected
+
+
+class Unread(Shard):
+    """A shard that must not be read again."""
+
+    def __iter__(self):
+        raise AssertionError
 
 
 class Dying(Shard):

@@ -54,6 +54,15 @@ def test_the_images_of_all_shards_are_one_data_set(place):
     assert (len(tested.train.labels), len(tested.test.labels)) == (0, 6)
 
 
+def test_names_with_other_spaces_or_another_unicode_form_are_one_class(tmp_path):
+    write(tmp_path, "tar", "train", IMAGES[:3], ["cafe\u0301", "t  shirt", "t shirt"])
+    write(tmp_path, "parquet", "test", IMAGES[3:6], ["t   shirt", "caf\u00e9", "cafe\u0301"])
+    data = load_dataset("folder", path=str(tmp_path))
+    assert data.class_names == ("caf\u00e9", "t shirt")
+    assert [data.class_names[label] for label in data.train.labels] == ["caf\u00e9", "t shirt", "t shirt"]
+    assert [data.class_names[label] for label in data.test.labels] == ["t shirt", "caf\u00e9", "caf\u00e9"]
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
     def now():
@@ -93,6 +102,7 @@ def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
         ),
         (lambda place: (place / "train-9.tar").write_bytes(b"none" * 400), r"The shard .*train-9\.tar cannot be read to its end"),
         (lambda place: write(place, "tar", "train-9", IMAGES[:1], ["emu"]), r"The class 'emu' of shards has no test image"),
+        (lambda place: write(place, "tar", "train-9", IMAGES[:1], ["ｏｗｌ"]), r"The class names 'owl' and .* look alike"),
     ],
 )
 def test_what_is_wrong_with_shards_is_said(place, change, why):

@@ -1,7 +1,7 @@
-"""``precision: auto``: float32 or bfloat16, whichever this machine encodes images faster in.
+"""``precision: auto``: float32 or bfloat16, whichever encodes images faster on this machine.
 
 Processors and GPUs with matrix units for bfloat16 multiply several times faster in it than in float32. Others are no faster, or
-slower, and their names do not tell, so it is measured.
+slower. The name of a processor does not show which kind it is, so both precisions are measured.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CACHE = "MGCLIP_CACHE"
 FASTER = 1.3
 """bfloat16 is chosen if it is faster by this factor."""
 PAYS = 120.0
-"""Compilation takes up to half a minute, so it pays from this many seconds of encoding."""
+"""Seconds of encoding from which compilation pays, which takes up to a minute."""
 MULTIPLICATIONS = 6
-"""How often matrices are multiplied in each precision. The fastest product counts."""
+"""How often matrices are multiplied in each precision. The shortest time counts."""
 IMAGES = {"cpu": 4, "cuda": 64}
-"""Images of a measured pass. A GPU needs many: with a few, it measures how fast kernels start."""
+"""Images of a measured pass. A GPU needs many, because with a few, starting the kernels takes most of the time."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class Choice:
 
     Attributes:
         precision: The precision for encoding images.
-        unit: What was counted: ``multiplications`` of matrices or, if these are faster in bfloat16, ``images``.
-        float32: How many per second in float32.
-        bfloat16: How many per second in bfloat16.
+        unit: What the rates count: ``multiplications`` of matrices or, if these are faster in bfloat16, ``images``.
+        float32: The rate per second in float32.
+        bfloat16: The rate per second in bfloat16.
     """
 
     precision: Precision
@@ -65,10 +65,9 @@ _chosen: dict[str, Choice] = {}
 
 
 def choose_precision(model: Any) -> Choice:
-    """Return the precision for encoding images with a CLIP, from an earlier measurement on this machine or from one that is made
-    now.
+    """Return the precision for encoding images with a CLIP. It is measured now, unless it was measured on this machine before.
 
-    Several processes that work together use float32, because they must not differ.
+    Processes that work together use float32, because their choices must not differ.
     """
     if parallel.is_distributed():
         return Choice("float32", "multiplications", 0.0, 0.0)
@@ -95,7 +94,7 @@ def _is_faster(rates: tuple[float, float]) -> bool:
 
 
 def multiplication_rates(model: Any) -> tuple[float, float]:
-    """Products per second, in float32 and in bfloat16, of matrices as in the MLP of the image tower for a few images."""
+    """Products per second, in float32 and in bfloat16, of matrices as large as those in the MLP of the image tower."""
     config, device = model.config.vision_config, _device(model)
     tokens = IMAGES[device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
     tensors = {}
@@ -124,7 +123,7 @@ def image_rates(model: Any) -> tuple[float, float]:
 def _rates(one: Callable[[], object], two: Callable[[], object], device: torch.device, times: int) -> tuple[float, float]:
     """The highest number of calls per second of each of two functions. They take turns, so that other work slows down both."""
     best = [float("inf"), float("inf")]
-    for _ in range(1 + times):  # the first time is slower than the best
+    for _ in range(1 + times):  # one more, because the first call is slow
         for place, work in enumerate((one, two)):
             start = time.perf_counter()
             work()
@@ -140,7 +139,7 @@ def _device(model: Any) -> torch.device:
 
 
 def _key(model: Any) -> str:
-    """What the choice depends on: the processor or the GPU, the number of threads, PyTorch, and the shape of the image tower."""
+    """A digest of what the choice depends on: the machine, its processor and threads or its GPU, PyTorch, and the image tower."""
     device = _device(model)
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
@@ -152,7 +151,7 @@ def _key(model: Any) -> str:
 
 
 def _processor() -> str:
-    """The processor with its instructions: virtual machines that report the same name may differ in these."""
+    """The name of the processor and its instructions, in which virtual machines with the same name may differ."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):

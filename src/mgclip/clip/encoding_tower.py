@@ -1,7 +1,7 @@
-"""The image tower as it encodes fastest on matrix units: a copy with merged adapters and bfloat16 weights, compiled if that pays.
+"""A copy of the image tower that encodes fast on matrix units: with merged adapters and bfloat16 weights, compiled if that pays.
 
-Only products of matrices are in bfloat16. Normalisations and the sums of the layers stay in float32, as under autocast, which
-would convert the weights at every use. With these sums in bfloat16 too, several times as many answers change.
+Only products of matrices are in bfloat16. Normalisations and the sums between layers stay in float32, as under autocast, which
+converts the weights at every use. If the sums were in bfloat16 too, several times as many answers would change.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class EncodingTower:
         self.autocast = Compute("bfloat16").autocast
         self.projection = family.projections(model)[0]
         self.compiled: Any = None
-        self.batch = 0  # that it was compiled for, or tried to be
+        self.batch = 0  # the batch size of the latest attempt to compile it
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs after the projection ``(b, d)`` and before it ``(b, w)`` for images ``(b, 3, size, size)``."""
         number = len(values)
         tower = self.tower
-        # The compiled tower takes batches of one size. Small ones are not filled up: memory may have run out with a full one.
+        # The compiled tower takes batches of one size. A small batch is not padded: memory may have run out with a full one.
         if self.compiled is not None and self.batch // 2 <= number <= self.batch:
             tower = self.compiled
             values = torch.cat([values, values.new_zeros(self.batch - number, *values.shape[1:])])
@@ -60,8 +60,8 @@ class EncodingTower:
         return self.projection(pooled), pooled
 
     def compile(self, batch: int, size: int) -> None:
-        """Compile the tower for batches of images of a size; without a compiler it stays as it is."""
-        self.compiled, self.batch = None, batch  # so that what failed is not tried again
+        """Compile the tower for batches of ``batch`` images with sides of ``size`` pixels. If that fails, it stays uncompiled."""
+        self.compiled, self.batch = None, batch  # a failed attempt is not repeated
         device = next(self.tower.parameters()).device
         compiled = torch.compile(self.tower, options={"freezing": True})
         try:

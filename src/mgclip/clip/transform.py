@@ -14,8 +14,9 @@ from torch import Tensor
 from mgclip.rgb import REDUCED
 
 DRAFT = 2
-"""A JPEG that is decoded at reduced size keeps this many times the pixels of a side that are needed. Its pixels are then averages
-of few pixels of the photograph, and resizing, which weighs more of them, decides what the result looks like."""
+"""A JPEG decoded at reduced size keeps at least this many times the pixels that each side needs. Each of its pixels then averages
+few pixels of the photograph, so that the result depends mostly on the resizing that follows, as it does for complete decoding.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Transform:
 
     @property
     def least_side(self) -> int | None:
-        """The length that no side of a JPEG may fall below when it is decoded at reduced size; None: decode it completely."""
+        """The length that each side of a JPEG keeps at least when it is decoded at reduced size; None decodes it completely."""
         needed = self.shorter if self.exact is None else max(self.exact)
         return DRAFT * needed if self.jpeg_draft and needed is not None else None
 
@@ -75,7 +76,7 @@ class Transform:
             return image.resize((width, height), self.resample, box)
         left, top, right, bottom = crop_box((width, height), self.crop)
         if box is None and left > 0:
-            # Pillow changes the width first, then the height. Between the two, columns outside the crop can go: the same pixels.
+            # Pillow resizes the width first, then the height. Removing columns outside the crop in between changes no pixel.
             image = image.resize((width, image.height), self.resample).crop((left, 0, right, image.height))
             left, width, right = 0, right - left, right - left
         return image.resize((width, height), self.resample, box).crop((left, top, right, bottom))

@@ -1,9 +1,9 @@
-"""Calibrated fusion: one probability from the solved head and the text branch, meant to be read (docs/method.md 11).
+"""Calibrated fusion of the solved head and the text branch, so that a probability is the chance to be right (docs/method.md 11).
 
     log p(c | x) = a s_c / sd + b z_c - log-sum
 
-with the head's scores s, the text logits z, and sd the standard deviation of the head's leave-one-out scores. a and b are fitted
-to learned images as if each had not been learned, around a prior that decides if there is little evidence.
+s are the head's scores, z the text logits, and sd is the standard deviation of the head's leave-one-out scores. a and b are
+fitted to learned images as if each had not been learned. A prior decides if there is little evidence.
 """
 
 from __future__ import annotations
@@ -21,25 +21,29 @@ PRIOR = (1.5, 0.3)
 """Weights of head and texts before any evidence."""
 
 PRIOR_WEIGHT = 0.01
-"""Weight of the prior: mean log-likelihood of an image for one squared unit of a weight's logarithm.
+"""Weight of the prior: what it costs, in mean log-likelihood per image, if the logarithm of a weight differs from the prior by 1.
 
-It does not fade with more images, because learned images may be easier than those to come, however many there are.
+It does not fade with more images, because learned images may be easier than future ones, however many there are.
 """
 
 TOGETHER = 0.7
-"""Weight of the text branch next to the head, as a share of its weight alone: both err on the same images."""
+"""Weight of the text branch next to the head, as a share of its weight alone. It is less than 1, because both err on the same
+images.
+"""
 
 FITTED = 2**24
-"""Scores, images times classes, that the weights are fitted to: all of 4,096 images with up to 4,096 classes, fewer with more."""
+"""Scores (images times classes) that the weights are fitted to: those of 4,096 images with up to 4,096 classes, of fewer images
+with more classes.
+"""
 
 BLOCK = 2**22
 """Scores that are computed at a time."""
 
 FIT_BLOCK = 2**20
-"""Scores that a step of the fit handles at a time. It makes several copies of them, which fit into the cache of a processor."""
+"""Scores that the fit handles at a time. It makes several copies of them, which should fit into the cache of a processor."""
 
 SHARES = (99, 95, 90)
-"""Percentages of images for which a likeness is stored."""
+"""Percentages of images. For each, the likeness that this share of the images reaches is stored."""
 
 
 class Scores(Protocol):

@@ -28,7 +28,7 @@ from mgclip.names import check_distinguishable, indices_of, not_among
 from mgclip.words import count, were
 
 OPENED = 50
-"""The most shards of which some images are read first, to choose the width of the kernel and the representation."""
+"""The most shards from whose first images the width of the kernel and the representation are chosen."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reading:
     """How shards are read.
 
     Attributes:
-        progress: The folder of the partial sums; without it, nothing is saved before the end.
+        progress: The folder for partial sums; None saves none.
         skip: Whether to leave out what cannot be read, instead of raising an error.
         versions: For each shard, by name, a text that differs if it has changed.
     """
@@ -46,7 +46,7 @@ class Reading:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def version(self, shard: ImageShard) -> str:
-        """What identifies the content of a shard in partial sums."""
+        """What identifies a shard and its content in partial sums."""
         return f"{shard.name}\0{self.versions.get(shard.name, '')}"
 
 
@@ -76,7 +76,7 @@ class ShardsResult:
 
 
 class NoNewImage(InputError):
-    """All images of the shards were learned before."""
+    """The model has learned all images of the shards before."""
 
 
 def check_new_image(learned: ShardSums) -> None:
@@ -140,37 +140,33 @@ def sum_shards(
         class_names: Its classes.
         encoder: The CLIP.
         settings: The settings of the model.
-        reading: How the shards are read. Sums in its folder are resumed, also by another number of processes, if this gives
-            what reading all shards now would give.
+        reading: How the shards are read. Sums in its folder are resumed, even by another number of processes, if reading all
+            shards now would give the same.
 
     Returns:
         The sums of this process.
 
     Raises:
-        InputError: If an image or a shard cannot be read, unless such are skipped; or if two names of classes look alike.
+        InputError: If an image or a shard cannot be read, unless such are skipped; or if two class names look alike.
     """
     rank, processes = parallel.rank_and_world_size()
-    model = identity(head, class_names, encoder, settings)
-    versions = [reading.version(shard) for shard in shards]
-    done = resumable(reading.progress, model, versions, encoder.backbone.device, skip=reading.skip)
-    chosen_from = [] if head is not None else [reading.version(shard) for shard in _first_opened(shards, settings)]
+    model, device = identity(head, class_names, encoder, settings), encoder.backbone.device
+    done = resumable(reading.progress, model, [reading.version(shard) for shard in shards], device, skip=reading.skip)
+    some = [] if head is not None else _shards_to_choose_from(shards, settings)
+    chosen_from = [reading.version(shard) for shard in some]
     if head is not None:
         fourier = head.fourier
     elif done and all(part.chosen_from == chosen_from for part in done):
         fourier = _features_of(done[0], encoder, settings)
     else:
-        fourier = _choose_features(shards, encoder, settings, reading)
+        fourier = _choose_features(some, encoder, settings, reading)
     done = [part for part in done if (part.gamma, part.representation) == (fourier.gamma, fourier.representation)]
-    own = ShardSums.empty(model, fourier, chosen_from, encoder.backbone.device)
+    own = ShardSums.empty(model, fourier, chosen_from, device)
     for part in done[rank::processes]:
         own.plus(part)
     finished = {version for part in done for version in part.shards}
-    if reading.progress is not None:  # the files of a different number of processes would be read twice
-        parallel.wait()
-        own.save(reading.progress)
-        parallel.wait()
-        if parallel.is_main():
-            remove_parts(reading.progress, processes)
+    if reading.progress is not None:
+        _replace_parts(own, reading.progress)
     known = None if head is None else head.learned.marks
     left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
     for number, shard in enumerate(left, start=1):
@@ -183,6 +179,18 @@ def sum_shards(
         if reading.progress is not None:
             own.save(reading.progress)
     return own
+
+
+def _replace_parts(own: ShardSums, folder: Path) -> None:
+    """Save the sums that this process resumes, and remove the files of processes that no longer exist: another process resumes
+    their sums.
+    """
+    parallel.wait()  # until all processes have read all files
+    own.save(folder)
+    parallel.wait()
+    if parallel.is_main():
+        _, processes = parallel.rank_and_world_size()
+        remove_parts(folder, processes)
 
 
 def with_sums(
@@ -212,43 +220,42 @@ def with_sums(
 
 
 def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
-    """The random features of a new model, of the representation that the encoder uses."""
+    """The random features of a new model, for the representation that the encoder uses."""
     dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
     return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
 
 
 def _features_of(sums: ShardSums, encoder: Encoder, settings: Settings) -> RandomFeatures:
-    """The random features over which there are sums."""
+    """The random features of these sums. The encoder uses their representation from now on."""
     encoder.representation = sums.representation
     return _random_features(encoder, settings, sums.gamma)
 
 
-def _first_opened(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:
-    """The shards from whose first images a new model chooses what the settings leave open, evenly spaced."""
-    chosen = settings.gamma is None or settings.representation == "auto"
-    return shards[:: -(-len(shards) // OPENED)] if chosen and shards else []
+def _shards_to_choose_from(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:
+    """The shards, evenly spaced, from which a new model chooses what the settings leave open; none if they leave nothing open."""
+    is_open = settings.gamma is None or settings.representation == "auto"
+    return shards[:: -(-len(shards) // OPENED)] if is_open and shards else []
 
 
-def _choose_features(shards: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
+def _choose_features(some: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
     """The random features of a new model. What the settings leave open, the width of the kernel and the representation, is chosen
-    from the first images of some shards, which the first process reads.
+    from the first images of ``some`` shards, which the first process reads.
     """
     encoder.representation = settings.encoded
     if settings.gamma is not None and settings.representation != "auto":
         return _random_features(encoder, settings, settings.gamma)
-    some = _first_opened(shards, settings)
     parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
     names: list[str] = []
     if parallel.is_main():
         for shard in some:
-            for images, own in ShardReader(encoder, reading.skip).encoded(shard, most=-(-SAMPLE // len(some))):
+            for images, labels in ShardReader(encoder, reading.skip).encoded(shard, most=-(-SAMPLE // len(some))):
                 parts.append(images.features)
-                names += own
+                names += labels
     features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
     if settings.representation == "auto":
-        labels = torch.tensor(indices_of(names, dict.fromkeys(names)), dtype=torch.long, device=features.device)
+        classes = torch.tensor(indices_of(names, dict.fromkeys(names)), dtype=torch.long, device=features.device)
         dim = encoder.backbone.feature_dim
-        encoder.representation = choose_representation(features, labels, dim) if names else "projected"
+        encoder.representation = choose_representation(features, classes, dim) if names else "projected"
         features = part_of_both(features, encoder.representation, dim)
     return _random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
 
@@ -271,7 +278,7 @@ def _add_shard(
 
 
 def _add(own: ShardSums, fourier: RandomFeatures, waiting: Sequence[tuple[Images, Sequence[str]]]) -> None:
-    """Add encoded images, each part with the name of the class of each image."""
+    """Add encoded images. Each part comes with the class names of its images."""
     named = [name for _, names in waiting for name in names]
     if not named:
         return

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count as numbers
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Protocol
 
 import torch
@@ -21,14 +20,14 @@ from mgclip.words import count, were
 
 
 class ImageShard(Protocol):
-    """A shard: its name, and its images with the names of their classes, in order."""
+    """A shard: a name, and images with the names of their classes, in order."""
 
     @property
     def name(self) -> str:
         """What errors and checkpoints call it."""
 
     def __iter__(self) -> Iterator[tuple[Any, str]]:
-        """Its images. Raises ``DamagedShard`` if it cannot be read to its end, which may be skipped."""
+        """Its images. Raises ``DamagedShard`` if it cannot be read to its end."""
 
 
 @dataclass
@@ -38,9 +37,9 @@ class ShardReader:
     Attributes:
         encoder: The CLIP.
         skip: Whether to leave out what cannot be read, instead of raising an error.
-        read: How many images were encoded so far.
-        skipped: The images that were left out so far, and why.
-        damage: Why the shard was not read to its end.
+        read: The number of images encoded so far.
+        skipped: The images left out so far, and why.
+        damage: The error that ended the shard before its end, if it was skipped.
     """
 
     encoder: Encoder
@@ -50,33 +49,37 @@ class ShardReader:
     damage: DamagedShard | None = None
 
     def left_out(self, used: int, how: str) -> list[tuple[str, str]]:
-        """What was left out, an image or the rest of the shard, and why. ``used`` of its images were ``how``: *learned*."""
+        """List what was left out, images or the rest of the shard, and why.
+
+        Args:
+            used: The number of its images that were used.
+            how: What was done with them, such as *learned*.
+        """
         if self.damage is None:
             return self.skipped
         what = f"{count(used, 'image')} of it {were(used)} {how}, and the rest" if self.read else "it"
         return [*self.skipped, (self.damage.shard, f"{what} cannot be read: {self.damage.reason}")]
 
     def encoded(self, shard: ImageShard, most: int | None = None) -> Iterator[tuple[Images, list[str]]]:
-        """Yield the images of a shard, a batch at a time, and the names of their classes. The next batch is read and opened while
-        one is encoded.
+        """Encode the images of a shard in batches. The next batch is read and opened while one is encoded.
 
         Args:
             shard: The shard.
             most: Stop after this number of images; None reads all.
 
         Yields:
-            Fingerprints and features of some images, with labels that mean nothing; and the name of the class of each.
+            The fingerprints and features of a batch, with 0 as the label of each image; and the names of their classes.
 
         Raises:
-            InputError: If an image or the shard cannot be read, unless such are skipped.
+            InputError: If an image or the shard cannot be read and is not to be skipped.
         """
         items = islice(self._items(shard), most)
 
-        def load(_: int) -> tuple[Tensor, Tensor, list[str]] | None:  # runs in a thread
+        def load(_: None) -> tuple[Tensor, Tensor, list[str]] | None:  # runs in a thread
             batch = list(islice(items, self.encoder.batch_size))
             return self._opened([image for image, _ in batch], [canonical(label) for _, label in batch]) if batch else None
 
-        for _, loaded in prefetch(load, numbers()):
+        for _, loaded in prefetch(load, repeat(None)):
             if loaded is None:
                 return
             pixels, marks, names = loaded
@@ -88,7 +91,7 @@ class ShardReader:
                 yield Images(marks, torch.zeros_like(marks), features), names
 
     def _items(self, shard: ImageShard) -> Iterator[tuple[Any, str]]:
-        """The images of a shard; if it is damaged and that is skipped, those before the damage."""
+        """The images of a shard, or those before the damage if it is damaged and that is skipped."""
         try:
             yield from shard
         except DamagedShard as error:
@@ -97,15 +100,15 @@ class ShardReader:
             self.damage = error
 
     def _opened(self, images: list[Any], names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
-        """The transformed images, their fingerprints, and the names of their classes."""
+        """The transformed images, their fingerprints and the names of their classes, without what is skipped."""
         try:
             pixels = self.encoder.pixels(images, keep_bytes=0)
             marks = pixels.record_marks()
             return pixels.batch(torch.arange(len(images))), marks, names
         except UnreadableImage:
-            if not self.skip:
+            bad = find_unreadable_images(images) if self.skip else {}
+            if not bad:
                 raise
-        bad = find_unreadable_images(images)
         self.skipped.extend((str(getattr(images[place], "name", images[place])), reason) for place, reason in bad.items())
         good = [place for place in range(len(images)) if place not in bad]
         return self._opened([images[place] for place in good], [names[place] for place in good])

@@ -1,4 +1,4 @@
-"""Which partial sums of an interrupted run are resumed: those that reading all shards now would give again."""
+"""Resume an interrupted run from its partial sums, if reading all shards now would give the same sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mgclip.saving.checked_file import checksum
 
 
 def identity(head: SolvedHead | None, class_names: Sequence[str], encoder: Encoder, settings: Settings) -> str:
-    """A digest of everything besides the shards that decides sums over them.
+    """A digest of everything but the shards that decides the sums over them.
 
     Args:
         head: The head of the model so far; None for a new model.
@@ -25,29 +25,29 @@ def identity(head: SolvedHead | None, class_names: Sequence[str], encoder: Encod
         settings: The settings of the model.
     """
     backbone = encoder.backbone
-    computed = backbone.fingerprint, backbone.image_precision, settings.model_dump_json(exclude=RUNTIME_SETTINGS)
+    facts = backbone.fingerprint, backbone.image_precision, settings.model_dump_json(exclude=RUNTIME_SETTINGS)
     tensors = adapter_state(backbone) if adapters_have_effect(backbone) else {}
     if head is not None:
         tensors["known"] = head.learned.marks
-    return checksum(repr((*computed, *class_names)), {name: tensor.cpu() for name, tensor in tensors.items()})
+    return checksum(repr((*facts, *class_names)), {name: tensor.cpu() for name, tensor in tensors.items()})
 
 
 def resumable(folder: Path | None, model: str, versions: Collection[str], device: torch.device, *, skip: bool) -> list[ShardSums]:
-    """Read the partial sums of an earlier run, of all its processes.
+    """Read the partial sums of an earlier run, from all its processes, and drop those that cannot be resumed.
 
     Args:
-        folder: Their folder; None has none.
-        model: What identifies the model. Sums of another one are dropped.
-        versions: What identifies the shards. Sums over another shard, one that has changed or was left out, are dropped.
+        folder: Their folder; None if there is none.
+        model: What identifies the model. Sums of another model are dropped.
+        versions: What identifies the shards. Sums over any other shard, such as one that has changed, are dropped.
         device: The device for the sums.
-        skip: Whether to leave out what cannot be read. Otherwise sums that miss something are dropped.
+        skip: Whether to leave out what cannot be read. Otherwise sums without something unreadable are dropped.
     """
     files = sorted(folder.glob(PARTS)) if folder is not None else []
     read = [sums for file in files if (sums := read_sums(file, device)) is not None]
     valid = [sums for sums in read if sums.model == model and {*sums.shards} <= {*versions} and (skip or not sums.skipped)]
     kept: list[ShardSums] = []
     for part in sorted(valid, key=lambda sums: -len(sums.shards)):
-        # If a run with fewer processes stopped while it started, one of its files holds the sums of another one too.
+        # A run with fewer processes that stopped while it started may have left a file whose sums another file includes.
         if part.shards and not {*part.shards} & {version for other in kept for version in other.shards}:
             kept.append(part)
     return kept

@@ -1,5 +1,5 @@
-"""What one process has learned from shards so far: sums over their images, saved after each shard, so that a failure loses only
-the current shard.
+"""What one process has learned from shards so far: sums over their images. They are saved after each shard, so that a failure
+loses only the current shard.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mgclip.method.sums import Sums
 from mgclip.saving.checked_file import read_checked, write_checked
 
 PARTS = "part-*.safetensors"
-"""The files of partial sums, one of each process."""
+"""The files of partial sums, one for each process."""
 ABOUT = ("model", "gamma", "representation", "chosen_from", "names", "shards", "skipped", "known")
 """The fields of sums besides their tensors."""
 
@@ -37,9 +37,9 @@ class ShardSums:
         sample: The images with the smallest fingerprints, with their features.
         chosen_from: What identifies the shards from whose first images ``gamma`` and ``representation`` were chosen.
         names: The classes, in the order in which they came.
-        shards: What identifies the shards that were read completely.
+        shards: What identifies the shards that are in the sums.
         skipped: What could not be read, an image or the rest of a shard, and why.
-        known: How many images were left out because the model has learned them before.
+        known: The number of images left out because the model had learned them before.
     """
 
     model: str
@@ -68,7 +68,7 @@ class ShardSums:
         return len(self.images) + self.known
 
     def copies(self) -> tuple[int, int]:
-        """How many images have the pixels of another one, and how many different images are in several classes."""
+        """The number of images that repeat the pixels of another one, and the number of different images in several classes."""
         marks = self.images.marks.unique()
         of_classes = torch.stack([self.images.marks, self.images.labels], dim=1).unique(dim=0)[:, 0]
         in_several = int((of_classes.unique(return_counts=True)[1] > 1).sum())
@@ -82,56 +82,54 @@ class ShardSums:
             images: The images; their labels are positions in ``names``.
             names: The names of their classes.
         """
-        place = {name: position for position, name in enumerate(self.names)}
+        places = {name: place for place, name in enumerate(self.names)}
         for name in names:
-            place.setdefault(name, len(place))
-        self.names = list(place)
-        labels = torch.tensor([place[name] for name in names], dtype=torch.long, device=phi.device)[images.labels]
-        self.sums = self.sums.padded(len(place))
+            places.setdefault(name, len(places))
+        self.names = list(places)
+        labels = torch.tensor([places[name] for name in names], dtype=torch.long, device=phi.device)[images.labels]
+        self.sums = self.sums.padded(len(places))
         self.sums.add(phi, labels)
-        placed = replace(images, labels=labels)
-        self.images = self.images.plus(placed.without_features())
-        self.sample = self.sample.plus(placed).sampled()
+        labelled = replace(images, labels=labels)
+        self.images = self.images.plus(labelled.without_features())
+        self.sample = self.sample.plus(labelled).sampled()
 
     def plus(self, other: ShardSums) -> None:
         """Add the sums over other shards."""
-        names = [*self.names, *(name for name in other.names if name not in set(self.names))]
-        self._place(names)
-        placed = ShardSums(**vars(other))
-        placed._place(names)
-        self.sums = self.sums.merged(placed.sums, range(len(names)))
-        self.images, self.sample = self.images.plus(placed.images), self.sample.plus(placed.sample).sampled()
+        names = list(dict.fromkeys([*self.names, *other.names]))
+        own, more = self._placed(names), other._placed(names)
+        self.names, self.sums = names, own.sums.merged(more.sums, range(len(names)))
+        self.images, self.sample = own.images.plus(more.images), own.sample.plus(more.sample).sampled()
         self.shards, self.skipped = [*self.shards, *other.shards], [*self.skipped, *other.skipped]
         self.known += other.known
 
-    def _place(self, names: Sequence[str]) -> None:
-        """Give the classes other positions: those they have in ``names``, which has all of them."""
+    def _placed(self, names: Sequence[str]) -> ShardSums:
+        """These sums with each class at its position in ``names``, which has all of them."""
         places = {name: place for place, name in enumerate(names)}
         index = [places[name] for name in self.names]
         device = self.sums.gram.device
-        self.sums = Sums.empty(len(self.sums.gram), device).merged(self.sums, index).padded(len(names))
+        sums = Sums.empty(len(self.sums.gram), device).merged(self.sums, index).padded(len(names))
         positions = torch.tensor(index, dtype=torch.long, device=device)
-        self.images, self.sample = (replace(part, labels=positions[part.labels]) for part in (self.images, self.sample))
-        self.names = list(names)
+        images, sample = (replace(part, labels=positions[part.labels]) for part in (self.images, self.sample))
+        return replace(self, sums=sums, images=images, sample=sample, names=list(names))
 
     def all_processes(self, names: Sequence[str]) -> ShardSums:
-        """The sums over the shards of all processes, which all processes get; the classes have their positions in ``names``."""
-        placed = ShardSums(**vars(self))
-        placed._place(names)
-        sums = placed.sums
-        gram, targets, counts = parallel.summed_over_processes((sums.gram, sums.targets, sums.counts))
-        marks, labels = parallel.gather_rows(torch.stack([placed.images.marks, placed.images.labels], dim=1)).unbind(1)
-        images = Images(marks, labels, placed.images.features.new_empty(len(marks), 0))
-        parts = placed.sample.marks, placed.sample.labels, placed.sample.features
-        sample = Images(*map(parallel.gather_rows, parts)).sampled()
-        shards, skipped = parallel.gather_items(self.shards), parallel.gather_items(self.skipped)
-        known = sum(parallel.gather_items([self.known]))
-        sums = replace(sums, gram=gram, targets=targets, counts=counts)
-        kind = self.model, self.gamma, self.representation
-        return ShardSums(*kind, sums, images, sample, self.chosen_from, list(names), shards, skipped, known)
+        """The sums over the shards of all processes, the same in each, with each class at its position in ``names``."""
+        own = self._placed(names)
+        gram, targets, counts = parallel.summed_over_processes((own.sums.gram, own.sums.targets, own.sums.counts))
+        marks, labels = parallel.gather_rows(torch.stack([own.images.marks, own.images.labels], dim=1)).unbind(1)
+        parts = own.sample.marks, own.sample.labels, own.sample.features
+        return replace(
+            own,
+            sums=replace(own.sums, gram=gram, targets=targets, counts=counts),
+            images=Images(marks, labels, own.images.features.new_empty(len(marks), 0)),
+            sample=Images(*map(parallel.gather_rows, parts)).sampled(),
+            shards=parallel.gather_items(self.shards),
+            skipped=parallel.gather_items(self.skipped),
+            known=sum(parallel.gather_items([self.known])),
+        )
 
     def save(self, folder: Path) -> None:
-        """Write these sums as those of this process, atomically, into a folder that is created if there is none."""
+        """Write these sums atomically, as those of this process, into a folder, which is created if it does not exist."""
         folder.mkdir(parents=True, exist_ok=True)
         rank, _ = parallel.rank_and_world_size()
         write_checked(folder / part_of(rank), {key: getattr(self, key) for key in ABOUT}, self._tensors())
@@ -162,9 +160,10 @@ def read_sums(file: Path, device: torch.device) -> ShardSums | None:
         return None
     about, named = read
     try:
-        on = {name: tensor.to(device) for name, tensor in named.items()}
-        images = Images(on["marks"], on["labels"], torch.empty(len(on["marks"]), 0, device=device))
-        sample = Images(on["sample_marks"], on["sample_labels"], on["sample_features"])
-        return ShardSums(sums=Sums(on["gram"], on["targets"], on["counts"]), images=images, sample=sample, **about)
+        part = {name: tensor.to(device) for name, tensor in named.items()}
+        images = Images(part["marks"], part["labels"], torch.empty(len(part["marks"]), 0, device=device))
+        sample = Images(part["sample_marks"], part["sample_labels"], part["sample_features"])
+        about["skipped"] = list(map(tuple, about["skipped"]))  # JSON has lists only
+        return ShardSums(sums=Sums(part["gram"], part["targets"], part["counts"]), images=images, sample=sample, **about)
     except (KeyError, TypeError):
         return None

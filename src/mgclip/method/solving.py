@@ -58,8 +58,8 @@ def start_task(
 ) -> Start:
     """Encode the images of a task before its adapter phase, and decide with ``adapt: auto`` whether the adapters stay.
 
-    If they do not, they are removed, and the head is the one that has never seen them. A task whose images cannot be compared
-    decides nothing, and adapters without any evidence for them are not trained.
+    If they do not stay, they are removed, and the head becomes one that has never seen them. A task whose images cannot be
+    compared decides nothing. Adapters without any evidence for them are not trained further.
 
     Args:
         head: The head after the previous task; None for the first one.

@@ -93,6 +93,12 @@ def _colours(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.
             return ink, paper
 
 
+@lru_cache(maxsize=1024)
+def _mask(glyph: Glyph) -> Image.Image:
+    """A glyph as ``render`` draws it, from which many images of its class are made."""
+    return render(glyph, CANVAS)
+
+
 def vary(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Turn a glyph mask into a random picture: an RGB image of the mask's size.
 
@@ -106,17 +112,18 @@ def vary(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
     x, y = middle + shift[0], middle + shift[1]
     inverse = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
     moved = mask.transform((side, side), Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC)
-    cover = np.asarray(moved, dtype=np.float32)[..., None] / 255
-    ink, paper = _colours(rng)
-    background = np.broadcast_to(paper, (side, side, 3)).astype(np.float32)
+    cover = np.asarray(moved, dtype=np.float32) / 255
+    # Arrays of (3, side, side), because NumPy is slow on rows of three values.
+    ink, paper = (colour[:, None, None] for colour in _colours(rng))
+    background = np.broadcast_to(paper, (3, side, side)).astype(np.float32)
     if rng.random() < 0.5:
         ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
         direction = rng.uniform(0, 2 * np.pi)
         slope = ramp[:, None] * np.sin(direction) + ramp[None, :] * np.cos(direction)
-        background = background + slope[..., None] * rng.uniform(-0.3, 0.3, size=3)
-    picture = background * (1 - cover) + ink * cover
-    picture = picture + rng.normal(0, rng.uniform(0, 0.08), size=picture.shape)
-    return Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+        background = background + slope * rng.uniform(-0.3, 0.3, size=(3, 1, 1))
+    picture = rng.normal(0, rng.uniform(0, 0.08), size=(side, side, 3))
+    picture += (background * (1 - cover) + ink * cover).transpose(1, 2, 0)
+    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ class IconImages(Sequence[Image.Image]):
         label, copy = divmod(range(len(self))[index], self.per_class)
         drawings = self.glyphs[list(self.glyphs)[label]]
         rng = np.random.default_rng([VARIATION_SEED, self.split, label, copy])
-        image = vary(render(drawings[copy % len(drawings)], CANVAS), rng)
+        image = vary(_mask(drawings[copy % len(drawings)]), rng)
         return image if self.filter == "none" else image.filter(ImageFilter.FIND_EDGES)
 
 

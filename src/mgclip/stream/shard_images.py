@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mgclip.errors import DamagedShard, InputError, first_line
 from mgclip.images import MemberImage
+from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
 from mgclip.stream.parquet_shards import forget_row_groups, parquet_places, row_image
@@ -74,8 +75,8 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
         The data set, with its classes in alphabetical order; None if the folder has no shards.
 
     Raises:
-        InputError: If there is no part to train or to test on, a shard is damaged, compressed or elsewhere, or a class to test on
-            is not one to learn.
+        InputError: If there is no part to train or to test on, a shard is damaged, compressed or elsewhere, two class names look
+            alike, or a class to test on is not one to learn.
     """
     forget_row_groups()
     found = find_shards(str(path))
@@ -91,6 +92,7 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
         parts = [found.train, found.test]
     (train, train_names), (test, test_names) = map(_indexed, parts)
     names = sorted({*train_names} or {*test_names})
+    check_distinguishable(names)
     if unknown := sorted({*test_names} - {*names}):
         raise InputError(
             f"The class {unknown[0]!r} is in the test shards of {path} but not in the training shards: add training "
@@ -108,11 +110,11 @@ def _indexed(shards: Sequence[Shard]) -> tuple[ShardImages, list[str]]:
     """The images of shards, and their classes."""
     rows: list[tuple[int, int, int]] = []
     labels: list[str] = []
-    kept: dict[str, str] = {}  # so that the images of a class share one text
+    names: dict[str, str] = {}  # the images of a class share one text
     for number, shard in enumerate(shards):
         for start, length, label in _places(shard):
             rows.append((number, start, length))
-            labels.append(kept.setdefault(label, label))
+            labels.append(names.setdefault(label, canonical(label)))
     return ShardImages([shard.name for shard in shards], np.array(rows, dtype=np.int64).reshape(-1, 3)), labels
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mgclip.method.learner import MGCLIP
 from mgclip.workflows.branches import better_alone
-from mgclip.workflows.note import LearnNote
+from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
 
@@ -29,3 +29,9 @@ def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = Tr
         sentences.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")
     better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
     return [*sentences, *([better] if better else [])]
+
+
+def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True) -> LearnReport:
+    """The note of a training run with what ``mgclip learn`` reports besides; the arguments are those of ``advice``."""
+    sentences = advice(model, note, name, may_hold_out=may_hold_out)
+    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": sentences}

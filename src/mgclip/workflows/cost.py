@@ -23,25 +23,25 @@ from mgclip.words import duration
 TRAINING_COST = 2.3
 """Cost of the forward and backward pass of an image, relative to encoding it (docs/performance.md)."""
 TYPICAL_EPOCHS = 3
-"""Epochs assumed until the probe has found their number. With those of the probe they are 7; from 1 to 10 it is 3 to 20."""
+"""Epochs assumed until the probe has found their number. With the epochs of the probe itself, 3 make 7; 1 to 10 make 3 to 20."""
 ENOUGH_SECONDS = 0.5
-"""Images are encoded for the estimate until this much time has passed, or all of the sample are encoded."""
+"""If encoding the first images took less time than this, more are encoded for the estimate."""
 FIRST, MOST = 16, 128
-"""Images of the sample that are encoded at first, and if that was quick, in a second try."""
+"""Images that are encoded for the estimate at first, and if that was quick."""
 SOLVED_SIDE = 1024
-"""Size of the matrix that is inverted for the estimate. The time grows with the third power."""
+"""Size of the matrix that is inverted for the estimate. The time grows with its third power."""
 RIDGES_TRIED = 4
-"""Ridges whose errors the search for the best one computes, typically."""
+"""The typical number of ridges whose errors the search for the best one computes."""
 MATRICES = 10
-"""Matrices as large as that of the solved head which exist at once while it is solved."""
+"""Matrices of the size of the solved head's that exist at once while it is solved."""
 CALIBRATION_SECONDS = 1e-6
-"""Time to weigh both branches, per image of the sample and class."""
+"""Time to fit the weights of both branches, per image of the sample and per class."""
 HEAD_STEP_SECONDS = 1.5e-3
 """Time of one step that trains the head."""
 SAVING_SECONDS = 0.5
 """Time to save a version."""
 VALUES_PER_WIDTH = 12
-"""Values per token that encoding keeps at once, in units of the width of the tower."""
+"""Values per token that encoding keeps in memory, in units of the width of the tower."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Cost:
 
     Attributes:
         seconds: Time from the plan to the saved version.
-        memory: Bytes of memory at the peak.
+        memory: Peak memory in bytes.
         per_image: Seconds to open and encode one image.
         after_training: The part of ``seconds`` after the adapters are trained.
         trains: Whether adapters are trained.
@@ -100,7 +100,7 @@ def estimate(model: MGCLIP, sample: Sequence[Path], texts: Sequence[str], amount
 
     Args:
         model: The model that will learn.
-        sample: The images to learn, of which some are encoded, evenly spread.
+        sample: The images to learn, of which some are encoded, evenly spaced.
         texts: What prompts call the classes to learn.
         amounts: How much is learned and measured.
 
@@ -147,7 +147,7 @@ def _probed(model: MGCLIP, epochs: int) -> tuple[int, int]:
 
 
 def _extra_passes(model: MGCLIP) -> int:
-    """How many more times the images are encoded, for stored features that follow the adapters and to decide about adapters."""
+    """How many more times the images are encoded, to move stored features with the adapters and to decide about the adapters."""
     head = model.solved
     undecided = model.settings.adapt == "auto" if head is None else head.frozen is not None
     return (head is not None and head.bank is not None) + undecided
@@ -197,7 +197,7 @@ def _solving_seconds(model: MGCLIP, amounts: Amounts) -> float:
 
 
 def _memory(model: MGCLIP, amounts: Amounts, each_bytes: int, epochs: int) -> float:
-    """The memory that the process has now, and what is added: images that are kept, activations, and the solved head."""
+    """The memory that the process uses now, and what learning adds: kept images, activations and the solved head."""
     settings, vision = model.settings, model.backbone.model.config.vision_config
     others = amounts.tests + amounts.old + amounts.retention
     kept = sum(min(KEEP_BYTES, count * each_bytes) for count in (amounts.train, others))
@@ -214,7 +214,7 @@ def _memory(model: MGCLIP, amounts: Amounts, each_bytes: int, epochs: int) -> fl
 
 
 def _memory_now(model: MGCLIP) -> float:
-    """Resident bytes of this process; without Linux's files, the weights and what PyTorch takes."""
+    """Resident bytes of this process; without ``/proc``, those of the weights and a guess for PyTorch."""
     status = Path("/proc/self/status")
     if status.is_file():
         lines = status.read_text(encoding="utf-8").splitlines()

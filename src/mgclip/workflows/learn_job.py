@@ -17,7 +17,7 @@ from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved, read_manifest
-from mgclip.workflows.advice import advice
+from mgclip.workflows.advice import learn_report
 from mgclip.workflows.alike_names import AlikeNames
 from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
@@ -42,13 +42,13 @@ class LearnJob:
         base: The CLIP of the model, or ``""`` for the default.
         given: The settings that were given.
         method: The method of a new model, or ``""`` for the default.
-        like: Another saved model; a new one then can be merged with it.
+        like: A saved model with which a new model can be merged later, or None.
         source: Images and names of the classes.
         hold_out: The share of each class to measure on.
         retention: Images of classes never trained on.
         skipped: Images that cannot be read, and why.
-        photos: Where held-out images are now, if they have moved.
-        kept: Where features of images are kept, if anywhere.
+        photos: The folder to which held-out images have moved, or None.
+        kept: Where features of images are kept, or None.
     """
 
     folder: Path
@@ -110,8 +110,7 @@ class LearnJob:
             skipped=self.skipped,
             **callbacks,
         )
-        name, known = str(self.model), len(model.class_names)
-        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name)}
+        return learn_report(model, note, str(self.model))
 
 
 def open_model(folder: Path, base: str, given: Mapping[str, Any], method: str, like: Path | None) -> tuple[MGCLIP, list[str]]:
@@ -122,7 +121,7 @@ def open_model(folder: Path, base: str, given: Mapping[str, Any], method: str, l
         base: The CLIP of the model, or ``""`` for the default.
         given: The settings that were given.
         method: The method of a new model, or ``""`` for the default.
-        like: Another saved model, like which a new one is made.
+        like: A saved model with which a new model can be merged later, or None.
 
     Returns:
         The model, and sentences on settings that have no effect.
@@ -180,7 +179,7 @@ def read_job(
 ) -> LearnJob:
     """Read the images and settings of ``mgclip learn``; the arguments are its options.
 
-    ``ask`` is called if names of classes are alike and not to be merged; if it returns True, they are merged.
+    ``ask`` is called if class names are alike and ``merge_names`` is false. If it returns True, they are merged.
 
     Raises:
         InputError: If a setting is wrong, or a folder or its images cannot be used.

@@ -24,7 +24,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count, listed
-from mgclip.workflows.advice import advice
+from mgclip.workflows.advice import learn_report
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
@@ -38,14 +38,14 @@ LISTED = 100
 
 @dataclass(frozen=True)
 class NamedShard:
-    """A shard whose classes have other names than it says."""
+    """A shard whose classes get other names than those in it."""
 
     shard: Shard
     called: Naming
 
     @property
     def name(self) -> str:
-        """The name of the shard."""
+        """The name of the shard itself."""
         return self.shard.name
 
     def __iter__(self) -> Iterator[Item]:
@@ -64,7 +64,7 @@ class ShardJob:
         base: The CLIP of the model, or ``""`` for the default.
         given: The settings that were given.
         method: The method of a new model, or ``""`` for the default.
-        like: Another saved model; a new one then can be merged with it.
+        like: A saved model with which a new model can be merged later, or None.
         called: Other names of the classes, and what prompts call them.
         skip: Whether to leave out what cannot be read.
     """
@@ -81,7 +81,7 @@ class ShardJob:
 
     @cached_property
     def versions(self) -> list[ShardVersion]:
-        """What tells whether a shard has changed before the command resumes."""
+        """What shows whether a shard has changed before the command resumes."""
         return shard_versions(self.shards.train)
 
     def open(self) -> tuple[MGCLIP, list[str]]:
@@ -110,7 +110,7 @@ class ShardJob:
         begun, folder = time.perf_counter(), self.model
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
         progress, texts = self._progress(model), dict(self.called.values())
-        # The first process asks for all, so that copies of a file on several machines may differ in their times.
+        # The first process asks for all: copies of a file on several machines may differ in their times.
         versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
         try:
             learned = model.learn_shards(
@@ -133,11 +133,10 @@ class ShardJob:
         note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
-        name, known = str(folder), len(model.class_names)
-        return {"model": name, **note, "classes_in_all": known, "advice": advice(model, note, name, may_hold_out=False)}
+        return learn_report(model, note, str(folder), may_hold_out=False)
 
     def _finish(self) -> None:
-        """Remove the partial sums, which are of no further use."""
+        """Remove the partial sums, which are no longer needed."""
         parallel.wait()
         if parallel.is_main():
             remove_task_checkpoints(self.model)
@@ -153,7 +152,7 @@ class ShardJob:
     def _note(
         self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
-        """The note of the new version. ``branches`` are the accuracies on test shards; nothing is known about earlier classes."""
+        """The note of the new version. ``branches`` are the accuracies on test shards; earlier classes are not measured."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
         if unused := sorted({canonical(name) for name, _ in self.called.values()} - {*model.class_names}):

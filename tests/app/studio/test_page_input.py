@@ -1,9 +1,11 @@
 """What a person gives to the studio in a real browser: corrections, wrong input, folders, and the attempts of a hostile visitor."""
 
 import io
+import re
 import urllib.parse
 
 import pandas as pd
+from PIL import Image
 from studio_pages import HOSTILE, LONG, WAIT, back_to_the_first, choose, expect, fits, needs_chromium, open_tab, shows, versions
 
 from mgclip import MGCLIP
@@ -88,6 +90,37 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
         shows(page, "classes-message", sentence)
     assert versions(place) == before
     assert sorted(place.iterdir()) == outside
+
+
+def test_images_that_are_dropped_while_others_are_uploaded_are_all_kept(visit, place):
+    page = visit()
+    open_tab(page, "Teach")
+    held = []
+    page.route(re.compile("gradio_api/upload"), lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request(re.compile("gradio_api/upload")):
+        page.locator("#teach-images input[multiple]").set_input_files([place / "loose-0.png"])
+    with page.expect_response(re.compile("gradio_api/upload")):
+        page.locator("#teach-images input[multiple]").set_input_files([place / "loose-1.png"])
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "The images are still being uploaded: wait a moment.")
+    held[0].continue_()
+    expect(page.locator("#teach-images .drop.busy")).to_have_count(0, timeout=WAIT)
+    expect(page.locator("#teach-images .drop-group")).to_have_count(2)
+    page.locator("#plan-button").click()
+    shows(page, "teach-message", "2 images without a class")
+
+
+def test_folders_that_programs_hide_are_no_classes(visit, tmp_path):
+    page = visit()
+    open_tab(page, "Teach")
+    for name in ("march/car/a.png", "march/.cache/car/b.png", "march/car/.c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    choose(page, "teach-images", tmp_path / "march", folder=True)
+    heads = page.locator("#teach-images .drop-head")
+    expect(heads).to_have_count(1)
+    expect(heads).to_contain_text("1 image")
+    assert heads.locator("input").input_value() == "car"
 
 
 def test_a_dropped_folder_is_read_with_its_classes(visit, place):

@@ -1,5 +1,5 @@
-// The drop zone. Images and folders are listed at once and then uploaded. The value of the component is a JSON list of
-// {path, group}: the uploaded file, and the name of its class if classes are asked for.
+// The drop zone. Images and folders are listed at once and then uploaded. The value of the component is "uploading" until all are
+// uploaded, then a JSON list of {path, group}: the uploaded file, and the name of its class if the zone groups images by class.
 const zone = element.querySelector(".drop");
 const list = element.querySelector(".drop-groups");
 const note = element.querySelector(".drop-note");
@@ -7,11 +7,17 @@ const grouped = zone.dataset.grouped === "yes";
 const extensions = new Set(zone.dataset.extensions.split(" "));
 const most = Number(zone.dataset.most);
 const megabytes = Number(zone.dataset.megabytes);
-let groups = []; // {name, files: [{file, path}], node}
+let groups = []; // {name, entries, node}
+// An entry has a file and its place, the path from the outermost folder that was dropped; after the upload, the path of the
+// uploaded file, or failed: true.
+let uploading = 0; // drops of which not all files are uploaded
 
 const plural = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const isImage = (name) => extensions.has(name.slice(name.lastIndexOf(".")).toLowerCase());
-const total = () => groups.reduce((sum, group) => sum + group.files.length, 0);
+const isHidden = ({ file, place }) => file.name.startsWith(".") || place.includes("/.");
+const folderOf = (place) => place.split("/").at(-2) ?? "";
+const isLarge = ({ file }) => file.size > megabytes * 1024 * 1024;
+const compare = (one, two) => (one < two ? -1 : one > two ? 1 : 0);
 
 function say(text, wrong) {
   note.textContent = text;
@@ -19,9 +25,8 @@ function say(text, wrong) {
 }
 
 function publish() {
-  props.value = JSON.stringify(
-    groups.flatMap((group) => group.files.filter((each) => each.path).map((each) => ({ path: each.path, group: group.name })))
-  );
+  const uploaded = groups.flatMap((group) => group.entries.map(({ path }) => ({ path, group: group.name })));
+  props.value = uploading ? "uploading" : JSON.stringify(uploaded);
 }
 
 function button(text, label, act) {
@@ -62,7 +67,7 @@ function show(group) {
     head.append(field);
   }
   const number = document.createElement("span");
-  number.textContent = plural(group.files.length, "image");
+  number.textContent = plural(group.entries.length, "image");
   head.append(number, button("Remove", `Remove ${group.name || "these images"}`, () => remove(group)));
   group.node.replaceChildren(head);
   if (grouped) group.node.append(strip(group));
@@ -71,7 +76,7 @@ function show(group) {
 function strip(group) {
   const made = document.createElement("div");
   made.className = "strip";
-  for (const each of group.files.slice(0, 8)) {
+  for (const each of group.entries.slice(0, 8)) {
     const picture = document.createElement("img");
     each.shown ??= URL.createObjectURL(each.file);
     picture.src = each.shown;
@@ -89,67 +94,85 @@ function strip(group) {
 }
 
 async function add(found) {
-  // found: [{file, folder}]; loose images form a group without a name, or join the one list if classes are not asked for
-  const wrong = [];
-  let taken = found.filter(({ file, folder }) => !file.name.startsWith(".") && (!folder || isImage(file.name)));
-  const notes = [];
-  if (taken.length < found.length) notes.push(`Left out: ${plural(found.length - taken.length, "file")} that ${found.length - taken.length === 1 ? "is not an image" : "are not images"}`);
-  const large = taken.filter(({ file }) => file.size > megabytes * 1024 * 1024);
-  if (large.length) wrong.push(`${large[0].file.name} is larger than ${megabytes} MB: choose a smaller image`);
-  taken = taken.filter((each) => !large.includes(each));
-  if (total() + taken.length > most) {
-    wrong.push(`At most ${plural(most, "image")} at a time; found ${(total() + taken.length).toLocaleString("en")}`);
-    taken = [];
-  }
-  // As the command line does: classes and their images by name. Browsers list folders in any order.
-  const by = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-  if (grouped) taken.sort((one, two) => by(one.folder, two.folder) || by(one.file.name, two.file.name));
-  const fresh = [];
-  const loose = grouped ? null : groups[0];
-  for (const { file, folder } of taken) {
-    const name = grouped ? folder : "";
-    let group = fresh.find((each) => each.name === name) ?? (name ? groups.find((each) => each.name === name) : loose);
-    if (!group) groups.push((group = { name, files: [] }));
-    if (!fresh.includes(group)) fresh.push(group);
-    group.files.push({ file });
-  }
-  fresh.forEach(show);
-  await uploadAll(fresh.flatMap((group) => group.files).filter((each) => !each.path), wrong, notes);
-}
-
-async function uploadAll(waiting, wrong, notes) {
-  let done = 0;
-  const next = async () => {
-    for (let each = waiting.shift(); each; each = waiting.shift()) {
-      try {
-        each.path = (await upload(each.file)).path;
-      } catch (error) {
-        wrong.push(`${each.file.name} could not be uploaded: drop it again`);
-      }
-      say(`Uploading: ${++done} of ${done + waiting.length}`);
-    }
-  };
+  const { entries, wrong, notes } = accepted(found);
+  joinGroups(entries).forEach(show);
+  uploading += 1;
   zone.classList.add("busy");
-  props.value = "uploading";
-  await Promise.all([next(), next(), next()]);
-  zone.classList.remove("busy");
-  groups.forEach((group) => (group.files = group.files.filter((each) => each.path)));
-  groups.filter((group) => !group.files.length).forEach((group) => group.node.remove());
-  groups = groups.filter((group) => group.files.length);
-  groups.forEach(show);
+  publish();
+  await uploadAll(entries);
+  uploading -= 1;
+  zone.classList.toggle("busy", uploading > 0);
+  const failed = entries.filter((entry) => entry.failed);
+  wrong.push(...failed.map(({ file }) => `${file.name} could not be uploaded: drop it again`));
+  withdraw(failed);
   say([...wrong, ...notes].map((each) => `${each}.`).join(" "), wrong.length);
   publish();
 }
 
-function parent(path) {
-  const parts = path.split("/").filter(Boolean);
-  return parts.length > 1 ? parts[parts.length - 2] : "";
+// The entries to upload, in the order of the command line: by class, then by name. Browsers list folders in any order.
+function accepted(found) {
+  const wrong = [];
+  const notes = [];
+  const images = found.filter((each) => !isHidden(each) && (!folderOf(each.place) || isImage(each.file.name)));
+  const others = found.length - images.length;
+  if (others) notes.push(`Left out: ${plural(others, "file")} that ${others === 1 ? "is not an image" : "are not images"}`);
+  const entries = images.filter((each) => !isLarge(each));
+  const large = images.find(isLarge);
+  if (large) wrong.push(`${large.file.name} is larger than ${megabytes} MB: choose a smaller image`);
+  const total = groups.reduce((sum, group) => sum + group.entries.length, entries.length);
+  if (total > most) {
+    wrong.push(`At most ${plural(most, "image")} at a time; found ${total.toLocaleString("en")}`);
+    return { entries: [], wrong, notes };
+  }
+  if (grouped)
+    entries.sort((a, b) => compare(folderOf(a.place), folderOf(b.place)) || compare(a.file.name, b.file.name));
+  return { entries, wrong, notes };
+}
+
+// Adds entries to the groups of their folders, and returns these groups. Entries without a folder form a new group in each drop. A
+// zone that is not grouped has one group only.
+function joinGroups(entries) {
+  const joined = new Set();
+  let loose = grouped ? undefined : groups[0];
+  for (const entry of entries) {
+    const name = grouped ? folderOf(entry.place) : "";
+    let group = name ? groups.find((other) => other.name === name) : loose;
+    if (!group) groups.push((group = { name, entries: [] }));
+    if (!name) loose = group;
+    group.entries.push(entry);
+    joined.add(group);
+  }
+  return joined;
+}
+
+async function uploadAll(entries) {
+  const waiting = [...entries];
+  let done = 0;
+  const next = async () => {
+    for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
+      try {
+        entry.path = (await upload(entry.file)).path;
+      } catch {
+        entry.failed = true;
+      }
+      say(`Uploading: ${++done} of ${entries.length}`);
+    }
+  };
+  await Promise.all([next(), next(), next()]);
+}
+
+function withdraw(entries) {
+  for (const group of groups.filter((each) => each.entries.some((entry) => entries.includes(entry)))) {
+    group.entries = group.entries.filter((entry) => !entries.includes(entry));
+    if (group.entries.length) show(group);
+    else remove(group);
+  }
 }
 
 async function inside(entry, found) {
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ file, folder: parent(entry.fullPath) });
+    found.push({ file, place: entry.fullPath.slice(1) });
     return;
   }
   const reader = entry.createReader();
@@ -171,11 +194,11 @@ zone.addEventListener("drop", async (event) => {
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const found = [];
   for (const entry of entries) await inside(entry, found);
-  await add(entries.length ? found : [...event.dataTransfer.files].map((file) => ({ file, folder: "" })));
+  await add(entries.length ? found : [...event.dataTransfer.files].map((file) => ({ file, place: file.name })));
 });
 for (const field of element.querySelectorAll("input[type=file]"))
   field.addEventListener("change", async () => {
-    const found = [...field.files].map((file) => ({ file, folder: parent(file.webkitRelativePath || "") }));
+    const found = [...field.files].map((file) => ({ file, place: file.webkitRelativePath || file.name }));
     field.value = "";
     await add(found);
   });
