@@ -1,16 +1,14 @@
 """Shards are found by path, pattern or address, and read in order; what is wrong with one is said in a sentence that names it."""
 
-import functools
 import gzip
-import http.server
 import io
 import os
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
 from shards import EXPECTED, IMAGES, LABELS, members, png, read, write_parquet, write_tar
+from web import serve
 
 from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.images import UnreadableImage
@@ -292,16 +290,12 @@ def test_shards_are_read_from_the_web(tmp_path):
     for number in range(2):
         write_tar(tmp_path / f"a-{number:03}.tar", members(IMAGES, LABELS))
         write_parquet(tmp_path / f"b-{number:03}.parquet", IMAGES, LABELS)
-    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = f"http://127.0.0.1:{server.server_port}"
+    with serve(tmp_path) as (place, _):
         for pattern in ("a-{000..001}.tar", "b-{000..001}.parquet"):
-            train, _ = find_shards(f"{place}/{pattern}")
+            train = find_shards(f"{place}/{pattern}").train
             assert [read(shard) for shard in train] == [EXPECTED, EXPECTED]
         with pytest.raises(DamagedShard, match=r"absent\.tar cannot be read at all"):
             read(Shard(f"{place}/absent.tar"))
-        server.shutdown()
 
 
 def test_a_changed_shard_has_another_version(tmp_path):

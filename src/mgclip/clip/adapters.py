@@ -118,6 +118,13 @@ def adapters_have_effect(backbone: Backbone) -> bool:
     return any(bool(weight.any()) for name, weight in adapter_weights(backbone) if name.endswith(".B"))
 
 
+def adapters_agree(one: Backbone, other: Backbone) -> bool:
+    """Whether the adapters of two copies of a CLIP are the same, or none of them has an effect."""
+    first, second = (dict(adapter_weights(each)) for each in (one, other))
+    same = first.keys() == second.keys() and all(torch.equal(first[name].cpu(), second[name].cpu()) for name in first)
+    return same or not (adapters_have_effect(one) or adapters_have_effect(other))
+
+
 @contextlib.contextmanager
 def without_adapters(backbone: Backbone) -> Iterator[None]:
     """Disable the adapters in a ``with`` block, so that the backbone computes the features of the pre-trained CLIP."""

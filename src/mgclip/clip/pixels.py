@@ -11,14 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.images import UnrotatedPath, in_home, open_image, thread_count, to_rgb
+from mgclip.images import MemberImage, UnrotatedPath, in_home, open_image, thread_count, to_rgb
 
 KEEP_BYTES = 2 << 30
 """Memory for the transformed images of a set. Images that do not fit are transformed at every use."""
@@ -49,6 +49,16 @@ class MemoryBudget:
         return fitting
 
 
+class Observer(Protocol):
+    """Is shown the content of images when they are read, by several threads."""
+
+    def expects(self, position: int) -> bool:
+        """Whether the content of an image is of interest."""
+
+    def observe(self, position: int, digest: bytes) -> None:
+        """Take the digest of an image that could be read."""
+
+
 class PreparedImages:
     """The images of one set, transformed when a batch needs them and kept in memory if they fit.
 
@@ -56,6 +66,9 @@ class PreparedImages:
         images: A sequence of anything that ``to_rgb`` takes, read item by item.
         transform: Turns RGB images into ``(n, 3, size, size)`` uint8.
         keep_bytes: Memory for the transformed images, or a budget shared with other sets.
+
+    Attributes:
+        observer: Is shown the images that are read, unless it is None.
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class PreparedImages:
         self._used = 0
         self._row = torch.full((len(images),), -1)  # the row of each image in _kept, or -1
         self._lock = Lock()
+        self.observer: Observer | None = None
         self.marks: Tensor | None = None
         self._keys: NDArray[np.bytes_] | None = None
 
@@ -113,7 +127,7 @@ class PreparedImages:
         wanted = indices.numpy()
         new = wanted[self._keys[wanted] == b""]
         if len(new) and isinstance(self.images[0], str | os.PathLike):
-            self._keys[new] = list(_pool().map(lambda position: _content(self.images[position])[1], new))
+            self._keys[new] = list(_pool().map(self._key_of_file, new.tolist()))
             new = new[self._keys[new] == b""]
         if len(new):
             self.batch(torch.from_numpy(new))  # an image that cannot be read raises its error here
@@ -170,9 +184,7 @@ class PreparedImages:
         return batch
 
     def _prepare_one(self, position: int) -> Tensor:
-        item, content, key = self.images[position], None, b""
-        if self._keys is not None:  # the key must be that of the bytes that are decoded
-            content, key = _content(item)
+        item, content, key = self._read(position)
         least_side = getattr(self.transform, "least_side", None)
         opened = to_rgb(item, least_side=least_side) if content is None else open_image(item, content, least_side=least_side)
         image = self.transform([opened])[0]
@@ -180,7 +192,25 @@ class PreparedImages:
             self.marks[position] = _mark(image)
         if self._keys is not None:
             self._keys[position] = key or _pixel_key(image)
+        self._show(position, item, key)
         return image
+
+    def _read(self, position: int) -> tuple[Any, bytes | None, bytes]:
+        """An image; and if its content matters, the bytes of its file, which must be those that are decoded, and their key."""
+        item = self.images[position]
+        wanted = self._keys is not None or (self.observer is not None and self.observer.expects(position))
+        return item, *(_content(item) if wanted else (None, b""))
+
+    def _key_of_file(self, position: int) -> bytes:
+        item, _, key = self._read(position)
+        if key:  # otherwise it is prepared, which raises its error
+            self._show(position, item, key)
+        return key
+
+    def _show(self, position: int, item: Any, key: bytes) -> None:
+        """Show the observer an image that was read."""
+        if self.observer is not None and self.observer.expects(position) and (digest := key or _digest(item)):
+            self.observer.observe(position, digest)
 
 
 def _mark(pixels: Tensor) -> int:
@@ -192,6 +222,18 @@ def _mark(pixels: Tensor) -> int:
 def _pixel_key(pixels: Tensor) -> bytes:
     """The key of an image that is not a file."""
     return hashlib.blake2b(pixels.numpy().tobytes(), digest_size=KEY, person=b"pixels").digest()
+
+
+def _digest(item: Any) -> bytes:
+    """A digest of an image that is not a file, as it is stored; empty if it cannot be told."""
+    if isinstance(item, MemberImage):
+        if isinstance(item.data, str):
+            return _content(item.data)[1]
+        content = item.data
+    else:
+        array = np.asarray(item)
+        content = b"" if array.dtype.kind in "OUS" else f"{array.shape} {array.dtype}".encode() + array.tobytes()
+    return hashlib.blake2b(content, digest_size=KEY).digest() if content else b""
 
 
 def _content(item: Any) -> tuple[bytes | None, bytes]:

@@ -13,6 +13,7 @@ from mgclip.clip.load import load_backbone
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
+from mgclip.experiment.alike_classes import warn_of_alike_classes
 from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
@@ -172,6 +173,9 @@ def open_run(
 
     Raises:
         InputError: If data or CLIP cannot be loaded, the folder is used, or its run has another recipe. Nothing was written.
+
+    Warns:
+        AlikeTexts: If the CLIP cannot tell apart the texts of two classes, and the user can change that.
     """
     check_loggers(recipe.log_with)
     kept = None if keep_features is None else KeptFeatures(keep_features)
@@ -199,6 +203,8 @@ def open_run(
     encoder = opened.learner("mg-clip").encoder  # also checks the settings of the adapters
     keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often
     opened = replace(opened, held_out=prepare_held_out(sets, encoder, keep_bytes=keep_bytes))
+    if parallel.is_main():
+        warn_of_alike_classes(recipe, stream, opened.backbone)
     parallel.wait()  # until every process has checked the folder
     if parallel.is_main() and resume:
         run_folder.check_code(folder, recipe.methods, resumes=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgclip.clip import parallel
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages
 from mgclip.disk import write_json
-from mgclip.errors import InputError
+from mgclip.errors import AlikeTexts, InputError
 from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.loggers import Log
 from mgclip.experiment.measured_images import MeasuredImages, prepare_test_images
 from mgclip.experiment.open_run import OpenRun
+from mgclip.experiment.read_images import ReadImages
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
 from mgclip.experiment.task_record import evaluate, shots, trained
@@ -36,9 +39,10 @@ OnTask = Callable[[str, int, int, Record], None]
 
 @dataclass(frozen=True)
 class _Images:
-    """The test images of each task, and its training images if methods share them."""
+    """The test images of each task, its training images if methods share them, and what is known of images that were read."""
 
     tests: Sequence[MeasuredImages]
+    read: ReadImages
     train: Sequence[PreparedImages] = ()
 
 
@@ -75,12 +79,21 @@ def run(
     Raises:
         Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
-    callbacks = _Callbacks(on_step, on_task, checkpoint_every, stop)
-    images = _Images(prepare_test_images(opened.backbone, opened.stream, KEEP_BYTES), _shared_training_images(opened))
+    held_out = {name: part.data for name, part in opened.held_out.items()}
+    with warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
+        warnings.simplefilter("ignore", AlikeTexts)  # ``open_run`` has warned, once, of what the user can change
+        return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
+
+
+def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> dict[str, Summary]:
+    """Run every method that has not finished; returns the summaries of all."""
+    images = _Images(_test_images(opened, opened.stream, KEEP_BYTES, read), read, _shared_training_images(opened, read))
     finished = {method: read_run_file(Summary, opened.folder / method / run_folder.SUMMARY) for method in opened.recipe.methods}
     untuned, summaries = {}, {}
     if not all(finished.values()):
         zero_shot = opened.learner("zero-shot")
+        for name, part in opened.held_out.items():
+            read.watch(f"retention {name}", part.images.pixels)
         untuned = {name: zero_shot_accuracy(zero_shot, part) for name, part in opened.held_out.items()}
     for method in opened.recipe.methods:
         summaries[method] = finished[method] or _run_method(opened, method, images, untuned, callbacks)
@@ -100,9 +113,9 @@ def _run_method(
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
-        images = _Images(prepare_test_images(opened.backbone, stream, 0))  # they are used only once
+        images = _Images(_test_images(opened, stream, 0, images.read), images.read)  # they are used only once
     elif not leaves_clip_unchanged(method, opened.recipe.settings()):
-        images = _Images(images.tests)  # training takes the memory for transformed images for one task at a time
+        images = _Images(images.tests, images.read)  # training takes the memory for transformed images for one task at a time
     learner, done = _resume(opened, method, folder)
     checkpoints = TaskCheckpoints(folder, callbacks.checkpoint_every, callbacks.stop)
     parallel.wait()  # until every process has read what one of them is about to write
@@ -117,11 +130,12 @@ def _run_method(
 
     answers = None
     for task in stream[len(done) :]:
-        train = images.train[task.index] if images.train else task.train.images
         labels, classes = trained_classes(stream, task)
         names, texts = list(classes), list(classes.values())
         started = time.monotonic()
-        learned = learner.learn(train, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
+        learned = learner.learn(
+            _training_images(opened, images, task), labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints
+        )
         learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, images.tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}
@@ -163,7 +177,22 @@ def _add_optional(
         record["skipped"] = opened.skipped_in(method, task)
 
 
-def _shared_training_images(opened: OpenRun) -> list[PreparedImages]:
+def _test_images(opened: OpenRun, stream: Sequence[Task], keep_bytes: int, read: ReadImages) -> list[MeasuredImages]:
+    """The test images of each task, at most ``keep_bytes`` of them in memory."""
+    tests = prepare_test_images(opened.backbone, stream, keep_bytes)
+    for each in tests:
+        read.watch("test", each.pixels)
+    return tests
+
+
+def _training_images(opened: OpenRun, images: _Images, task: Task) -> PreparedImages:
+    """The training images of a task."""
+    if images.train:
+        return images.train[task.index]
+    return images.read.watch("train", PreparedImages(task.train.images, opened.backbone.transform))
+
+
+def _shared_training_images(opened: OpenRun, read: ReadImages) -> list[PreparedImages]:
     """The training images of each task, for all methods that leave the CLIP unchanged, so that each image is identified once.
 
     Without kept features there are none.
@@ -171,7 +200,8 @@ def _shared_training_images(opened: OpenRun) -> list[PreparedImages]:
     if opened.kept is None:
         return []
     room = MemoryBudget(KEEP_BYTES)
-    return [PreparedImages(task.train.images, opened.backbone.transform, room) for task in opened.stream]
+    prepared = [PreparedImages(task.train.images, opened.backbone.transform, room) for task in opened.stream]
+    return [read.watch("train", pixels) for pixels in prepared]
 
 
 def _log(opened: OpenRun, method: str, tasks: int) -> Log:

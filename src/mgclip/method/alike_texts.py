@@ -3,30 +3,87 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import compress
+from typing import NamedTuple
 
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import AlikeTexts
 from mgclip.method.settings import Settings
 from mgclip.names import ALIKE, canonical, loose_form
+from mgclip.words import count
 
 PART = 1000
 """Texts tokenised at a time."""
 
 
-def warn_of_alike_texts(backbone: Backbone, settings: Settings, known: Sequence[str], new: Sequence[str]) -> None:
-    """Warn of each text in ``new`` that becomes the same tokens as another one, in ``known`` or in ``new``."""
+Pair = tuple[int, int]
+"""The positions of two texts or names."""
+
+
+class AlikeTextPairs(NamedTuple):
+    """Pairs of texts that become the same tokens: in any prompt, or because the prompt leaves no room for their difference."""
+
+    same: list[Pair]
+    cut: list[Pair]
+
+
+def find_alike_texts(backbone: Backbone, templates: Sequence[str], texts: Sequence[str], first_new: int = 0) -> AlikeTextPairs:
+    """Find each text from ``first_new`` on that becomes the same tokens as another one; pairs it with the first of them."""
+    pairs = [pair for pair in _repeated(_tokens(backbone, templates, texts)) if pair[1] >= first_new]
+    alone = [list(_tokens(backbone, ["{}"], [texts[place] for place in places])) for places in zip(*pairs, strict=True)]
+    same = [one == other for one, other in zip(*alone, strict=True)]
+    return AlikeTextPairs(list(compress(pairs, same)), [pair for pair, alike in zip(pairs, same, strict=True) if not alike])
+
+
+def warn_of_alike_texts(
+    backbone: Backbone,
+    settings: Settings,
+    known: Sequence[str],
+    new: Sequence[str],
+    advice: str = "give one of the classes another text",
+) -> None:
+    """Warn, once, if texts in ``new`` become the same tokens as others, in ``known`` or ``new``; ``advice`` says what to do."""
     texts = [*known, *new]
-    first: dict[tuple[tuple[int, ...], ...], int] = {}
-    for position, tokens in enumerate(_tokens(backbone, settings.templates, texts)):
-        earlier = first.setdefault(tokens, position)
-        if position >= len(known) and earlier != position:
-            warnings.warn(
-                f"The texts {texts[earlier]!r} and {texts[position]!r} are the same to this CLIP, which ignores case and cuts "
-                "long texts: give one of the classes another text.",
-                AlikeTexts,
-                stacklevel=4,
-            )
+    same, cut = find_alike_texts(backbone, settings.templates, texts, len(known))
+    if found := [*cut, *same]:
+        _warn(
+            f"The texts {_named(texts, found[0])} are the same to this CLIP, which ignores case and cuts long texts"
+            f"{and_others(found)}: {'shorten the prompt' if cut else advice}."
+        )
+
+
+def warn_of_alike_names(known: Sequence[str], new: Sequence[str], advice: str = "use one name for it") -> None:
+    """Warn, once, if names in ``new`` differ from others, in ``known`` or in ``new``, only in their form."""
+    names, added = [*known, *new], set(new)
+    pairs = _repeated(map(loose_form, names))
+    found = [(a, b) for a, b in pairs if names[b] in added and canonical(names[a]) != canonical(names[b])]
+    if found:
+        _warn(
+            f"The class names {_named(names, found[0])} are probably those of one class ({ALIKE}){and_others(found)}: {advice}."
+        )
+
+
+def and_others(pairs: Sequence[Pair]) -> str:
+    """The end of a sentence about what the first of these pairs are: the others are too."""
+    others = len(pairs) - 1
+    return f", and so {'is' if others == 1 else 'are'} {count(others, 'other pair')}" if others else ""
+
+
+def _named(texts: Sequence[str], pair: Pair) -> str:
+    return " and ".join(repr(texts[place]) for place in pair)
+
+
+def _warn(sentence: str) -> None:
+    """Give a warning to the caller of the model, which is four calls away."""
+    warnings.warn(sentence, AlikeTexts, stacklevel=5)
+
+
+def _repeated(items: Iterable[Hashable]) -> list[Pair]:
+    """The positions of each item that is equal to an earlier one, and of the first of these."""
+    first: dict[Hashable, int] = {}
+    pairs = [(first.setdefault(item, position), position) for position, item in enumerate(items)]
+    return [(earlier, position) for earlier, position in pairs if earlier != position]
 
 
 def _tokens(backbone: Backbone, templates: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[tuple[int, ...], ...]]:
@@ -43,17 +100,3 @@ def _without_end(row: list[int], token: int | None) -> list[int]:
     while row and row[-1] == token:
         row.pop()
     return row
-
-
-def warn_of_alike_names(known: Sequence[str], new: Sequence[str]) -> None:
-    """Warn of each name in ``new`` that differs from another one, in ``known`` or in ``new``, only in its form."""
-    added = set(new)
-    first: dict[str, str] = {}
-    for name in (*known, *new):
-        other = first.setdefault(loose_form(name), name)
-        if name in added and canonical(other) != canonical(name):
-            warnings.warn(
-                f"The class names {other!r} and {name!r} are probably those of one class ({ALIKE}): use one name for it.",
-                AlikeTexts,
-                stacklevel=4,
-            )

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from mgclip.clip import parallel
-from mgclip.clip.adapters import adapter_state, adapters_have_effect, set_adapter_state
+from mgclip.clip.adapters import adapters_agree, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
@@ -232,16 +232,11 @@ class LearnedModel:
             class_edits.solved_head_of(model._state(), "merge")
         if other is self:
             raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")
-        if other.backbone.fingerprint != self.backbone.fingerprint:
-            raise InputError(
-                "The models have different CLIPs, so they cannot be merged: start the second one with --like and the first one."
-            )
-        one, two = adapter_state(self.backbone), adapter_state(other.backbone)
-        same = one.keys() == two.keys() and all(torch.equal(one[name].cpu(), two[name].cpu()) for name in one)
-        if not same and (adapters_have_effect(self.backbone) or adapters_have_effect(other.backbone)):
-            raise InputError(
-                "The adapters of the models differ, so they cannot be merged: start the second one with --like and the first one."
-            )
+        different = "" if other.backbone.fingerprint == self.backbone.fingerprint else "models have different CLIPs"
+        if not different and not adapters_agree(self.backbone, other.backbone):
+            different = "adapters of the models differ"
+        if different:
+            raise InputError(f"The {different}, so they cannot be merged: start the second one with --like and the first one.")
         self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")
@@ -274,9 +269,8 @@ class LearnedModel:
         candidates = candidate_texts(candidates, self.class_names)
         check_finite(features)
         logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
-        scale, calibration = float(self.backbone.logit_scale), self._calibration
-        scores = self.head_scores(features)
-        return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, calibration)
+        scores, scale = self.head_scores(features), float(self.backbone.logit_scale)
+        return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, self._calibration)
 
     @in_ordinary_modes
     @torch.no_grad()

@@ -10,20 +10,20 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from mgclip.errors import DamagedShard, InputError, MGCLIPError, first_line
-from mgclip.images import MemberImage, is_system_error
+from mgclip.images import MemberImage
 from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
 from mgclip.stream.metadata import fold
 from mgclip.stream.parquet_shards import parquet_items
+from mgclip.stream.remote import about, ask, failure, is_address
 from mgclip.stream.tar_shards import class_list, forget_class_lists, tar_items
 from mgclip.stream.walk import is_image_name, walk
-from mgclip.words import count
+from mgclip.words import count, listed
 
 READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
 """The reader of files with an ending. It takes a name and where the classes are, and yields bytes or path, class and name of each
@@ -36,9 +36,6 @@ RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 FACTS = ("size", "etag", "mtime", "lastmodified", "updated", "created", "generation", "contentmd5", "md5hash", "digest", "blobid")
 """What file systems call the facts by which a changed file is recognised, in lower case and without hyphens and underscores."""
-
-REQUESTS = 16
-"""Shards that are asked about at the same time."""
 
 
 class Item(NamedTuple):
@@ -73,15 +70,15 @@ class Shard:
             for data, label, member in READERS[ending(self.name)](self.name, self.label):
                 yield Item(MemberImage(data, f"{self.name}: {member}"), label)
                 last = member
-        except InputError:
+        except MGCLIPError:
             raise
         except ImportError as error:
-            raise InputError(f"Reading {self.name} needs another package ({first_line(error)}): install it.") from None
+            raise _needs_package(self.name, error) from None
         except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
-            read, why = f"after {last}" if last else "at all", first_line(error)
-            if is_system_error(error) or isinstance(error, ConnectionError | TimeoutError):
+            read = f"after {last}" if last else "at all"
+            if why := failure(error, self.name):
                 raise MGCLIPError(f"The shard {self.name} cannot be read {read} ({why}): run the command again later.") from error
-            raise DamagedShard(self.name, read, why) from None
+            raise DamagedShard(self.name, read, first_line(error)) from None
 
 
 class Shards(NamedTuple):
@@ -111,8 +108,9 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         images.
 
     Raises:
-        InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard on this machine cannot be
+        InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard does not exist or cannot be
             opened, or some shards are called test and none is called train.
+        MGCLIPError: If a server cannot be reached.
     """
     forget_class_lists()
     names = _names(place)
@@ -128,13 +126,14 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         )
     # Shards that are all called test are learned, because they were asked for.
     found = Shards(parts["train"], parts["test"], parts[""]) if parts["train"] else Shards([*parts[""], *parts["test"]], [])
-    _check_opens([*found.train, *found.test])
+    are_listed = is_address(place.removeprefix("file://")) and _is_pattern(place)
+    _check_opens([] if are_listed else [shard.name for shard in (*found.train, *found.test)])
     return found
 
 
 def _names(place: str) -> list[str]:
     """The names of all shards at a place, sorted."""
-    if "://" in place or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
+    if is_address(place) or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
         names = sorted({name for each in _expanded(place) for name in _matching(each)})
         if not names:
             raise InputError(f"No shard matches {place}: expected files that end with {', '.join(READERS)}.")
@@ -154,19 +153,19 @@ def _names(place: str) -> list[str]:
     return sorted(entry.path for entry in files if ending(entry.name))
 
 
-def _check_opens(shards: Sequence[Shard]) -> None:
-    """Check that the shards on this machine can be opened, because reading those before a missing one may take hours."""
-    failed = [(shard.name, why) for shard in shards if (why := _why_closed(shard.name))]
+def _check_opens(names: Sequence[str]) -> None:
+    """Check that shards can be opened, because reading those before a missing one may take hours."""
+    failed = [(name, why) for name, why in zip(names, ask(_why_closed, names), strict=True) if why]
     if failed:
-        name, why = failed[0]
-        others = f", and neither can {count(len(failed) - 1, 'other')}" if len(failed) > 1 else ""
-        raise InputError(f"The shard {name} cannot be opened ({why}){others}: restore it, or leave it out of what you learn.")
+        (name, why), others = failed[0], [name for name, _ in failed[1:]]
+        more = f", and neither can {count(len(others), 'other')} ({listed(others)})" if others else ""
+        raise InputError(f"The shard {name} cannot be opened ({why}){more}: restore it, or leave it out of what you learn.")
 
 
 def _why_closed(name: str) -> str:
-    """Why a file on this machine cannot be opened; empty if it can, or if it is elsewhere."""
-    if "://" in (name := name.removeprefix("file://")):
-        return ""
+    """Why a shard cannot be opened; empty if it can. Raises ``MGCLIPError`` if its server cannot be reached."""
+    if is_address(name := name.removeprefix("file://")):
+        return _why_absent(name)
     path = Path(name)
     try:
         if path.exists() and not path.is_file():
@@ -177,11 +176,27 @@ def _why_closed(name: str) -> str:
     return ""
 
 
+def _why_absent(address: str) -> str:
+    """Why there is no shard at an address; empty if there is one."""
+    try:
+        return "" if about(address).get("type") != "directory" else "it is a folder"
+    except ImportError as error:
+        raise _needs_package(address, error) from None
+    except Exception as error:  # file systems raise network and login errors of their own
+        if why := failure(error):
+            raise MGCLIPError(f"The shard {address} cannot be reached ({why}): run the command again later.") from error
+        return "it does not exist" if isinstance(error, FileNotFoundError) else first_line(error)
+
+
+def _needs_package(name: str, error: ImportError) -> InputError:
+    return InputError(f"Reading {name} needs another package ({first_line(error)}): install it.")
+
+
 def _matching(pattern: str) -> list[str]:
     """The shards that match a pattern of names on this machine or elsewhere. A web address without ``*`` matches itself."""
-    if not glob.has_magic(pattern.split("?")[0] if "://" in pattern else pattern):
+    if not _is_pattern(pattern):
         return [pattern] if ending(pattern) else []
-    if "://" not in pattern:
+    if not is_address(pattern):
         return [name for name in glob.glob(pattern, recursive=True) if ending(name)]  # noqa: PTH207  (the pattern may be absolute)
     import fsspec
 
@@ -190,6 +205,11 @@ def _matching(pattern: str) -> list[str]:
         return [system.unstrip_protocol(name) for name in system.glob(path) if ending(name)]
     except Exception as error:  # file systems raise network and login errors of their own
         raise InputError(f"{pattern} cannot be listed ({first_line(error)}): check the address and the network.") from None
+
+
+def _is_pattern(place: str) -> bool:
+    """Whether the shards at a place must be listed. In an address, a question mark begins a query."""
+    return glob.has_magic(place.split("?")[0] if is_address(place) else place)
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -235,8 +255,7 @@ class ShardVersion(NamedTuple):
 def shard_versions(shards: Sequence[Shard]) -> list[ShardVersion]:
     """Ask for the size of each shard, and when it was written or a digest of it. Storage that cannot be asked gives no facts."""
     forget_class_lists()
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        return list(pool.map(_version, shards))
+    return ask(_version, shards)
 
 
 def _version(shard: Shard) -> ShardVersion:
@@ -253,15 +272,12 @@ def _digest_of_classes(name: str) -> str:
 
 
 def _facts(name: str) -> tuple[tuple[str, str], ...]:
-    import fsspec
-
     try:
-        if "://" not in name:
-            about = Path(name).stat()
-            times = ("mtime", str(about.st_mtime_ns)), ("ctime", str(about.st_ctime_ns))  # copying can restore the first one
-            return ("size", str(about.st_size)), *times
-        system, path = fsspec.core.url_to_fs(name)
-        found = {re.sub(r"[-_]", "", key).lower(): value for key, value in system.info(path).items()}
+        if not is_address(name):
+            of_file = Path(name).stat()
+            times = ("mtime", str(of_file.st_mtime_ns)), ("ctime", str(of_file.st_ctime_ns))  # copying can restore the first one
+            return ("size", str(of_file.st_size)), *times
+        found = {re.sub(r"[-_]", "", key).lower(): value for key, value in about(name).items()}
     except Exception:  # file systems raise network and login errors of their own, and reading raises them again
         return ()
     return tuple((key, str(found[key])) for key in FACTS if found.get(key) is not None)

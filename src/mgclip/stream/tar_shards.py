@@ -6,11 +6,13 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.image_formats import file_extensions
+from mgclip.stream.remote import ABSENT, failure, is_address, status_of
 from mgclip.stream.shard_labels import LABELS, class_name
 from mgclip.words import listed
 
@@ -245,8 +247,13 @@ def _named(value: str, shard: str, image: str) -> str:
 
 
 def class_list(shard: str) -> list[str]:
-    """The class names listed next to a shard; none without a list. Raises ``InputError`` if the list cannot be used."""
-    return _class_list(shard.rpartition("/")[0] if "://" in shard else str(Path(shard).parent))
+    """The class names listed next to a shard; none without a list.
+
+    Raises:
+        InputError: If the list cannot be used.
+        MGCLIPError: If it cannot be reached.
+    """
+    return _class_list(shard.rpartition("/")[0] if is_address(shard) else str(Path(shard).parent))
 
 
 def forget_class_lists() -> None:
@@ -265,11 +272,23 @@ def _class_list(folder: str) -> list[str]:
                 names = [line.strip() for line in opened.read().rstrip().splitlines()]
         except UnicodeDecodeError as error:
             raise InputError(f"{file} next to the shards is not text in UTF-8 ({first_line(error)}): save it as UTF-8.") from None
-        except (OSError, ValueError):
-            continue
+        except Exception as error:  # file systems raise network and login errors of their own
+            if _is_absent(error):
+                continue
+            raise MGCLIPError(
+                f"{folder}/{file}, which may list the class names, cannot be read ({failure(error) or first_line(error)}): run "
+                "the command again later."
+            ) from error
         if "" in names:
             raise InputError(
                 f"Line {names.index('') + 1} of {file} next to the shards is empty: write the name of its class there."
             )
         return names
     return []
+
+
+def _is_absent(error: Exception) -> bool:
+    """Whether there is no such list. Object stores also forbid what does not exist if a reader may not list their content."""
+    if status_of(error) in (HTTPStatus.FORBIDDEN, *ABSENT):
+        return True
+    return isinstance(error, FileNotFoundError | NotADirectoryError) and not failure(error)
