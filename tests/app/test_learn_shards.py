@@ -13,6 +13,7 @@ from mgclip import MGCLIP
 from mgclip.stream.shards import READERS, find_shards
 from mgclip.stream.tar_shards import tar_items
 from mgclip.workflows import learn_shards
+from mgclip.workflows.held_out import read_held_out
 
 
 @pytest.fixture
@@ -103,6 +104,76 @@ def test_a_command_that_is_terminated_says_how_it_resumes(mgclip, place):
     assert versions(model) == [] and len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
     code, out, _ = mgclip(*words)
     assert code == 0 and "learned 3 classes from 24 images" in out
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_command_that_is_stopped_after_the_save_says_that_there_is_a_new_version(mgclip, place, monkeypatch, icons, folder):
+    from mgclip.saving import store
+
+    if folder:
+        for name in icons["class_names"][:2]:
+            (place / "photos" / str(name)).mkdir(parents=True)
+            Image.fromarray(icons["x_train"][0]).save(place / "photos" / str(name) / "0.png")
+
+    def stop(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "remove_states", stop)
+    words = ("learn", place / ("photos" if folder else "shards"), "--model", place / "model", "--base", "iconclip", "features=64")
+    code, _, err = mgclip(*words)
+    assert code == 1 and len(versions(place / "model")) == 1
+    assert f"Stopped after {place / 'model'} had its new version." in " ".join(err.split())
+
+
+def test_test_images_that_were_learned_are_counted(mgclip, place):
+    words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
+    code, out, _ = mgclip(*words, "--test", place / "shards" / "train-0.tar")
+    assert code == 0
+    assert "12 of 12 test images are also training images, so accuracy on them says little" in out
+    code, out, _ = mgclip("learn", place / "more.parquet", "--model", place / "model", "--test", place / "shards")
+    assert code == 0 and "accuracy" in out and "test images" in out
+    assert "also training images" not in out
+
+
+def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, place, icons):
+    names = [str(name) for name in icons["class_names"][:2]]
+    for row in range(24):
+        (place / "march" / names[row // 12]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(icons["x_train"][row]).save(place / "march" / names[row // 12] / f"{row}.png")
+    model = place / "model"
+    assert mgclip("learn", place / "march", "--model", model, "--base", "iconclip", "features=64")[0] == 0
+    held = [image.path for own in read_held_out(model).values() for image in own]
+    assert len(held) == 4
+    gone = held.pop()
+    gone.unlink()
+    rows = [int(path.stem) for path in held]
+    write_tar(place / "may.tar", members(icons["x_train"][rows], [names[row // 12] for row in rows]))
+    code, out, _ = mgclip("learn", place / "may.tar", "--model", model)
+    assert code == 0
+    assert "no longer held out, because the model has learned them or they cannot be read: 3 images" in " ".join(out.split())
+    assert [image.path for own in read_held_out(model).values() for image in own] == [gone]
+
+
+def test_without_anything_to_measure_on_no_option_is_advised_that_shards_refuse(mgclip, place, icons):
+    write_tar(place / "few.tar", members(icons["x_train"][[0, 12]], ["bell", "cat"]))
+    code, out, _ = mgclip("learn", place / "few.tar", "--model", place / "model", "--base", "iconclip", "features=64")
+    assert code == 0
+    assert "accuracy: not measured, because no image was held out: give test images with --test" in " ".join(out.split())
+
+
+def test_names_of_classes_that_are_not_in_the_shards_are_listed(mgclip, place, icons):
+    known = str(icons["class_names"][0])
+    words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
+    code, out, _ = mgclip(*words, "--names", f"{known}=first,n0001=tench")
+    assert code == 0
+    assert "in the table of class names, but not in the shards: tench" in out
+    assert "first" in MGCLIP.from_pretrained(place / "model").class_names
+
+
+def test_shards_that_are_left_out_are_counted(mgclip, place, icons):
+    write_tar(place / "shards" / "extra.tar", members(icons["x_train"][:1], ["bell"]))
+    code, out, _ = mgclip("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "--dry-run")
+    assert (code, out.splitlines()[1:]) == (0, ["left out, with neither train nor test in their names: 1 shard"])
 
 
 def test_a_shard_that_has_changed_since_is_read_again(mgclip, place, icons):
@@ -249,6 +320,7 @@ def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
     [
         (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
         (("--keep-features", "x"), "contains shards, and --keep-features is for folders of images: leave it out."),
+        (("--hold-out", "0.5"), "contains shards, and --hold-out is for folders of images: leave it out."),
         (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
         (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),

@@ -155,7 +155,7 @@ def test_a_rejected_run_leaves_no_folder(small, tmp_path):
             open_run.open_run(small.model_copy(update=changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"file/run cannot be written: no write permission in .*file"):
+    with pytest.raises(InputError, match=r"file/run cannot be written: .*file is not a folder"):
         open_run.open_run(small, tmp_path / "file" / "run")
 
 

@@ -1,5 +1,6 @@
 """Kept features are those that would be computed, and are served only for the same image, CLIP, transform and precision."""
 
+import errno
 import multiprocessing
 import os
 import warnings
@@ -260,6 +261,45 @@ def test_a_damaged_file_is_reported_and_its_images_are_encoded_again(tiny_clip, 
     assert sum(encoded) == 1
 
 
+def test_a_file_that_the_machine_cannot_read_at_the_moment_stays(tiny_clip, files, tmp_path, monkeypatch):
+    import safetensors
+
+    wanted = features_of(open_model(tiny_clip, tmp_path / "features"), files)
+    (shard,) = (tmp_path / "features").iterdir()
+    content = shard.read_bytes()
+
+    def fails(*given, **more):
+        raise OSError("Cannot allocate memory (os error 12)")
+
+    monkeypatch.setattr(safetensors, "safe_open", fails)
+    with pytest.warns(DamagedFeatures, match=rf"The features in .*{shard.name} cannot be read"):
+        assert torch.equal(features_of(open_model(tiny_clip, tmp_path / "features"), files), wanted)
+    assert shard.read_bytes() == content
+
+
+def test_a_full_disk_is_that_of_the_features(mgclip, tiny_clip, tmp_path, monkeypatch):
+    """Another one than that of the run, perhaps."""
+
+    def full(file, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("mgclip.saving.kept_features.replace_file", full)
+    changes = ["icons100", f"clip={tiny_clip}", "tasks=1", "classes_per_task=2", "train_per_class=3", "test_per_class=2"]
+    words = (
+        "run",
+        *changes,
+        "methods=simplecil",
+        "retention={}",
+        "--keep-features",
+        tmp_path / "kept",
+        "--out",
+        tmp_path / "run",
+    )
+    code, _, err = mgclip(*words)
+    assert code == 1
+    assert f"Features cannot be written to {tmp_path / 'kept'} (No space left on device): free space there" in err
+
+
 def test_adapted_features_are_neither_kept_nor_served(tiny_clip, files, tmp_path):
     model, plain = (open_model(tiny_clip, folder) for folder in (tmp_path / "features", None))
     pretrained = features_of(model, files)
@@ -332,5 +372,5 @@ def test_commands_keep_features_in_the_folder_that_they_are_given(mgclip, tiny_c
         assert mgclip("run", *changes, "methods=simplecil", "retention={}", *kept, "--out", tmp_path / name)[0] == 0
     assert sum(encoded) == 1
     code, _, error = mgclip("run", *changes, "--keep-features", files[0], "--out", tmp_path / "three")
-    assert (code, "cannot be written" in error) == (2, True)
+    assert (code, f"{files[0]} is not a folder; give another folder" in error) == (2, True)
     assert not (tmp_path / "three").exists()

@@ -19,13 +19,13 @@ def test_parquet_classes_are_matched_by_name(tmp_path):
     ours = metadata.class_names("oxford_pet_classes.tsv")
     theirs = [name.replace("_", " ").title() for name in reversed(ours)]
     for part in ("train", "test"):
-        make_parquet(tmp_path / "data", part, "image", "label", theirs, list(range(37)))
+        make_parquet(tmp_path / "data [1]", part, "image", "label", theirs, list(range(37)))
     data = load_dataset("oxford-pets", path=str(tmp_path))
     assert data.class_names == ours
     assert data.train.labels.tolist() == list(range(36, -1, -1))
     assert data.test.images[5].getpixel((0, 0)) == (5, 0, 0)
     for part in ("train", "test"):
-        make_parquet(tmp_path / "data", part, "image", "label", ["Cow", *theirs[1:]], list(range(37)))
+        make_parquet(tmp_path / "data [1]", part, "image", "label", ["Cow", *theirs[1:]], list(range(37)))
     with pytest.raises(InputError, match=r"The class names in .* do not match: 'yorkshire_terrier' is missing"):
         load_dataset("oxford-pets", path=str(tmp_path))
 

@@ -1,11 +1,14 @@
 """The class of an image in a shard is found, or the error says where it was expected."""
 
+import re
 from pathlib import Path
 
 import pytest
 from shards import EXPECTED, IMAGES, LABELS, members, png, read, write_parquet, write_tar
 
 from mgclip.errors import DamagedShard, InputError
+from mgclip.images import UnreadableImage
+from mgclip.stream.parquet_shards import row_image
 from mgclip.stream.shard_images import PLACES
 from mgclip.stream.shards import Shard
 
@@ -191,6 +194,42 @@ def test_columns_of_lists_and_structures_are_no_classes_and_no_images(tmp_path):
     pq.write_table(pa.table({"image": stored, "mask": stored, "label": ["cat"]}), tmp_path / "c.parquet")
     with pytest.raises(InputError, match=r"found 2 among the columns image, mask: remove the others"):
         read(Shard(str(tmp_path / "c.parquet")))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        [None],
+        [{"bytes": None}],
+        [{"bytes": None, "path": None}],
+        [{"bytes": b""}],
+    ],
+)
+def test_a_row_without_an_image_is_named(tmp_path, stored):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = {"bytes": png(IMAGES[0])} if isinstance(stored[0], dict) else png(IMAGES[0])
+    pq.write_table(pa.table({"image": [first, *stored], "label": ["cat", "dog"]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        InputError, match=r"Row 1 of the shard .*a\.parquet has no image in its columns: complete it or remove it"
+    ):
+        read(Shard(str(tmp_path / "a.parquet")))
+    with pytest.raises(InputError, match=r"Row 1 of row group 0 of the shard .*a\.parquet has no image in its columns"):
+        row_image(str(tmp_path / "a.parquet"), 0, 1)
+
+
+def test_an_image_file_that_a_parquet_file_names_and_that_is_missing_is_an_unreadable_image(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    missing = tmp_path / "absent.png"
+    stored = pa.array([{"bytes": None, "path": str(missing)}])
+    pq.write_table(pa.table({"image": stored, "label": ["cat"]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        UnreadableImage, match=rf"a\.parquet: row 0 cannot be read \(there is no file {re.escape(str(missing))}\)"
+    ):
+        read(Shard(str(tmp_path / "a.parquet")))
 
 
 def test_a_parquet_file_without_the_columns_is_refused(tmp_path):

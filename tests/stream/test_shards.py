@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from web import serve
 from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.images import UnreadableImage
 from mgclip.stream.shards import READERS, Shard, find_shards, shard_versions
+from mgclip.stream.tar_shards import tar_places
 
 
 def test_a_shard_is_read_up_to_its_damage(tmp_path):
@@ -53,6 +55,66 @@ def test_a_class_is_not_taken_from_the_members_before_the_damage(tmp_path, packe
         assert [label for _, label in seen] == ["cat"]
 
 
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+@pytest.mark.parametrize("name", ["4.png", "4.cls"])
+def test_a_link_in_a_tar_file_is_not_left_out_silently(tmp_path, kind, name):
+    file = write_tar(tmp_path / "a.tar", [*members(IMAGES, LABELS), ("4.png", png(IMAGES[0])), ("4.txt", "a caption")])
+    link = tarfile.TarInfo(name)
+    link.type, link.linkname = kind, "0.png"
+    with tarfile.open(file, "a") as archive:
+        archive.addfile(link)
+    for read_all in (lambda: read(Shard(str(file))), lambda: list(tar_places(str(file), ""))):
+        with pytest.raises(
+            InputError, match=rf"The member {name} of the shard .*a\.tar is a link to 0\.png, .* --hard-dereference"
+        ):
+            read_all()
+
+
+def test_two_images_with_one_name_are_refused_also_one_after_the_other(tmp_path):
+    file = write_tar(tmp_path / "a.tar", [*members(IMAGES[:1], LABELS[:1]), *members(IMAGES[1:2], LABELS[1:2])])
+    for read_all in (lambda: read(Shard(str(file))), lambda: list(tar_places(str(file), ""))):
+        with pytest.raises(InputError, match=r"The shard .*a\.tar has two members 0\.png: give each image its own name"):
+            read_all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_joined_archives_not_only_the_first_is_read(tmp_path, packed):
+    one = write_tar(tmp_path / "1.tar", members(IMAGES, LABELS)).read_bytes()
+    name = tmp_path / ("a.tar.gz" if packed else "a.tar")
+    name.write_bytes(gzip.compress(one + one) if packed else one + one)
+    with pytest.raises(InputError, match=r"The shard .*a\.tar\S* continues after the end of its archive, .* as separate files"):
+        read(Shard(str(name)))
+    name.write_bytes(gzip.compress(one + bytes(1 << 21)) if packed else one + bytes(1 << 21))
+    assert read(Shard(str(name))) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["[01]", "a*", "a [1]", "a::b", "?"])
+@pytest.mark.parametrize("ending", ["parquet", "tar"])
+@pytest.mark.parametrize("address", ["", "file://"])
+def test_a_shard_is_read_from_the_file_of_its_name_and_no_other(tmp_path, name, ending, address):
+    """Readers of patterns and of chained addresses would read another one."""
+    if name == "?" and address:
+        pytest.skip("in an address, ? begins a query")
+    for other in ("0", "ab", "a 1", "b"):
+        (tmp_path / f"{other}.{ending}").write_bytes(b"")
+    file = tmp_path / f"{name}.{ending}"
+    if ending == "tar":
+        write_tar(file, members(IMAGES, LABELS))
+    else:
+        write_parquet(tmp_path / "new", IMAGES, LABELS).rename(file)
+    assert read(Shard(f"{address}{file}")) == EXPECTED
+
+
+def test_a_parquet_file_on_this_machine_is_read_without_a_cache(tmp_path, monkeypatch):
+    """Home folders of clusters and containers may be read-only, and thousands of shards would leave as many files there."""
+    import datasets
+
+    write_parquet(tmp_path / "a.parquet", IMAGES, LABELS)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED
+
+
 def iter_into(seen, shard):
     for item in shard:
         seen.append(item)
@@ -80,7 +142,7 @@ def test_a_member_that_is_no_image_is_named_with_its_shard(tmp_path):
 
 
 def names(found):
-    return [[shard.name.rpartition("/")[2] for shard in part] for part in found]
+    return [[shard.name.rpartition("/")[2] for shard in part] for part in (found.train, found.test)]
 
 
 def test_shards_are_found_by_file_folder_and_pattern(tmp_path):
@@ -124,8 +186,8 @@ def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
     for name in ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-00000-of-00001.parquet"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    train, test = find_shards(str(tmp_path))
-    assert (len(train), len(test)) == (2, 1)
+    train, test, unused = find_shards(str(tmp_path))
+    assert (len(train), len(test), len(unused)) == (2, 1, 0)
     other = tmp_path / "other"
     for name in ("train/0.tar", "val/0.tar"):
         (other / name).parent.mkdir(parents=True)
@@ -133,7 +195,46 @@ def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
     assert [[shard.name for shard in part] for part in find_shards(str(other))] == [
         [f"{other}/train/0.tar"],
         [f"{other}/val/0.tar"],
+        [],
     ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["imagenet-train-0.tar", "imagenet-val-0.tar"],
+        ["train (1).parquet", "test (1).parquet"],
+        ["my_train_set.tar", "my_valid_set.tar"],
+        ["train/deep/below/0.tar", "x-test/0.tar"],
+    ],
+)
+def test_test_shards_are_not_learned_wherever_the_word_is_in_their_names(tmp_path, given):
+    for name in (*given, "train2.tar", "extra.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    train, test, unused = ([Path(shard.name).relative_to(tmp_path).as_posix() for shard in p] for p in find_shards(str(tmp_path)))
+    assert (train, test, unused) == (sorted([given[0], "train2.tar"]), [given[1]], ["extra.tar"])
+
+
+def test_without_training_shards_it_is_not_guessed_what_to_learn(tmp_path):
+    for name in ("a-0.tar", "val-0.tar"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"has shards to test on, such as .*val-0\.tar, but no shard with the word train"):
+        find_shards(str(tmp_path))
+    assert names(find_shards(f"{tmp_path}/val-*.tar")) == [["val-0.tar"], []]
+
+
+def test_a_folder_has_shards_at_any_depth_and_each_once(tmp_path):
+    for name in ("a.tar", "b/c/d/e.tar", ".cache/f/g.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "again").symlink_to(tmp_path / "b")
+    assert [Path(shard.name).name for shard in find_shards(str(tmp_path)).train] == ["a.tar", "e.tar"]
+
+
+def test_a_shard_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"There is no shard .*a\.tar: give a file, a folder, or a pattern"):
+        find_shards(str(tmp_path / "a.tar"))
 
 
 @pytest.mark.parametrize(
@@ -142,11 +243,11 @@ def test_parts_are_found_by_the_names_of_files_and_folders(tmp_path):
 def test_the_name_of_the_place_says_nothing_about_the_part_however_it_is_written(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     Path("training").mkdir()
-    names = ("0-a.tar", "1-b.tar") if "{" in place else ("train-0.tar", "val-0.tar")
-    for name in names:
+    given = ("0-a.tar", "1-b.tar") if "{" in place else ("train-0.tar", "val-0.tar")
+    for name in given:
         Path("training", name).touch()
-    parts = [[Path(shard.name).name for shard in part] for part in find_shards(place)]
-    assert parts == ([[*names], []] if "{" in place else [["train-0.tar"], ["val-0.tar"]])
+    parts = names(find_shards(place))
+    assert parts == ([[*given], []] if "{" in place else [["train-0.tar"], ["val-0.tar"]])
 
 
 @pytest.mark.parametrize("pattern", ["data/*/*.tar", "data/**/*.tar", "./data/*/{0..1}.tar", "memory://data/*/*.tar"])
@@ -158,7 +259,7 @@ def test_the_folders_that_a_pattern_matches_are_parts(tmp_path, monkeypatch, pat
         Path(name).parent.mkdir(parents=True)
         Path(name).touch()
         fsspec.filesystem("memory").pipe(f"/{name}", b"")
-    assert [[Path(shard.name).parent.name for shard in part] for part in find_shards(pattern)] == [["train"], ["val"]]
+    assert [[Path(shard.name).parent.name for shard in part] for part in find_shards(pattern)] == [["train"], ["val"], []]
 
 
 def test_an_archive_next_to_images_is_not_a_data_set(tmp_path):
@@ -177,7 +278,7 @@ def test_shards_of_any_file_system_are_read():
     memory.pipe({f"/bucket/a-{number:03}.tar": data.getvalue() for number in range(3)})
     memory.pipe({"/bucket/classes.txt": b"cat\ndog\nowl\n"})
     for pattern in ("memory://bucket/*.tar", "memory://bucket/a-{000..002}.tar"):
-        train, _ = find_shards(pattern)
+        train = find_shards(pattern).train
         assert [shard.name.rpartition("/")[2] for shard in train] == ["a-000.tar", "a-001.tar", "a-002.tar"]
         assert [read(shard) for shard in train] == [EXPECTED] * 3
     with pytest.raises(InputError, match=r"The shard nowhere://a/b\.tar cannot be read at all"):
@@ -191,7 +292,7 @@ def test_shards_are_read_from_the_web(tmp_path):
         write_parquet(tmp_path / f"b-{number:03}.parquet", IMAGES, LABELS)
     with serve(tmp_path) as (place, _):
         for pattern in ("a-{000..001}.tar", "b-{000..001}.parquet"):
-            train, _ = find_shards(f"{place}/{pattern}")
+            train = find_shards(f"{place}/{pattern}").train
             assert [read(shard) for shard in train] == [EXPECTED, EXPECTED]
         with pytest.raises(DamagedShard, match=r"absent\.tar cannot be read at all"):
             read(Shard(f"{place}/absent.tar"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from icon_tasks import month_folders
 from PIL import Image
+from shards import members, write_tar
 
 from mgclip import MGCLIP
 from mgclip.errors import AlikeTexts, InputError
@@ -105,6 +106,15 @@ def test_a_model_like_one_with_trained_adapters_has_the_same_adapters(mgclip, pl
     assert mgclip("learn", "march", "--model", "adapted", *words)[0] == 0
     assert mgclip("learn", "april", "--model", "second", "--like", "adapted", "--quiet")[0] == 0
     assert mgclip("merge", "adapted", "second", "--to", "both")[0] == 0
+
+
+def test_a_model_like_one_whose_adapters_keep_learning_says_why_it_refuses_shards(mgclip, place, tiny_clip, icons):
+    words = ("--base", tiny_clip, "features=64", "adapt=always", "epochs=1", "--quiet")
+    assert mgclip("learn", "march", "--model", "adapted", *words)[0] == 0
+    write_tar(place / "april.tar", members(icons["x_train"][24:26], ["cat", "owl"]))
+    code, _, err = mgclip("learn", "april.tar", "--model", "second", "--like", "adapted")
+    assert code == 2
+    assert "A model whose adapters were trained, or one like it, keeps features of its images, and of shards it would" in err
 
 
 def test_models_with_two_spellings_of_a_class_are_refused(mgclip, place, icons):

@@ -107,6 +107,7 @@ def learn_command(
         "skip_unreadable": on_bad_image == "skip",
     }
     for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
+    for_folders["--hold-out"] = hold_out not in (0, 0.2)  # of shards nothing is held out, which the default need not say
     if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
         learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         return
@@ -153,8 +154,9 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
     from mgclip.app.learn_output import print_plan
     from mgclip.app.learn_progress import LearnProgress
     from mgclip.app.signals import stop_on_signal
+    from mgclip.saving.store import active_state
 
-    trains = False
+    trains, before = False, active_state(job.model)
     try:
         with ExitStack() as opening:
             opened = opening.enter_context(opening_images(quiet=quiet))
@@ -172,14 +174,18 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                     learner.encoder.on_images = on_images
                     return job.learn(learner, plan, checkpoint_every=checkpoint_every, on_step=progress.on_step, stop=stop)
     except KeyboardInterrupt:
-        screen.print(_after_stopping(job.model, trains=trains))
+        screen.print(_after_stopping(job.model, before, trains=trains))
         raise typer.Exit(1) from None
 
 
-def _after_stopping(model: Path, *, trains: bool) -> str:
-    """What is left of a command that was stopped. Without training there is nothing to resume."""
-    from mgclip.saving.store import PROGRESS, is_saved
+def _after_stopping(model: Path, before: str, *, trains: bool) -> str:
+    """What is left of a command that was stopped, and what the active state was before. Without training there is nothing to
+    resume.
+    """
+    from mgclip.saving.store import PROGRESS, active_state, is_saved
 
+    if active_state(model) != before:
+        return f"Stopped after {model} had its new version."
     left = f"{model} is unchanged" if is_saved(model) else "nothing was saved"
     resumed = " to resume from the last checkpoint" if trains and any(model.glob(f"{PROGRESS}*")) else ""
     return f"Stopped; {left}. Run the same command again{resumed}."

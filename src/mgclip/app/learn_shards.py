@@ -47,7 +47,7 @@ def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[s
     found = find_shards(test, label=label)
     if found is None:
         raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
-    return Shards(shards.train, [*found.train, *found.test])
+    return Shards(shards.train, found.test or found.train, shards.unused)
 
 
 def learn_shards(
@@ -58,15 +58,18 @@ def learn_shards(
     from mgclip.app.learn_output import print_changes, print_skipped
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
+    from mgclip.saving.store import active_state
     from mgclip.workflows.learn_shards import read_shard_job
 
     job = read_shard_job(place, shards, model, **given)
     quiet = quiet or not is_main()
-    plan = {"shards": len(shards.train), "test_shards": len(shards.test)}
+    plan = {"shards": len(shards.train), "test_shards": len(shards.test), "unused_shards": len(shards.unused)}
     if dry_run and as_json and is_main():
         print_json(plan)
     elif not (quiet or as_json):
         out.print(f"to learn: {count(plan['shards'], 'shard')}; to measure on: {count(plan['test_shards'], 'shard')}")
+        if plan["unused_shards"]:
+            out.print(f"left out, with neither train nor test in their names: {count(plan['unused_shards'], 'shard')}")
         if unknown := sum(not version.is_known for version in job.versions):
             out.print(
                 f"a change would not be noticed if this command is interrupted and resumed, because only the name or the size is "
@@ -75,10 +78,13 @@ def learn_shards(
     if dry_run:
         job.open()  # reports what would stop the command
         return
+    before = active_state(model)
     try:
         done = _learned(job, wait=wait, quiet=quiet)
     except KeyboardInterrupt:
-        if is_main():
+        if is_main() and active_state(model) != before:
+            screen.print(f"Stopped after {model} had its new version.")
+        elif is_main():
             screen.print(
                 f"Stopped; {model} has no new version. Run the same command again to resume after the last complete shard."
             )

@@ -113,12 +113,15 @@ def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -
             "A trained head needs each image several times, and shards are read once: start a new model with the default method, "
             "or unpack the shards into one folder of images for each class."
         )
-    follows_adapters = head is not None and (head.bank is not None or head.frozen is not None)
-    if follows_adapters or (trains_adapters(settings, head, tasks=tasks) and settings.epochs != 0):
-        raise InputError(
-            f"With adapt: {settings.adapt} adapters are trained, which needs each image several times, and shards are read once: "
-            "start a new model with adapt=never, or unpack the shards into one folder of images for each class."
+    if trains_adapters(settings, head, tasks=tasks) and settings.epochs != 0:
+        why = f"With adapt: {settings.adapt} adapters are trained, which needs each image several times, and shards are read once"
+    elif head is not None and (head.bank is not None or head.frozen is not None):
+        why = (
+            "A model whose adapters were trained, or one like it, keeps features of its images, and of shards it would keep sums"
         )
+    else:
+        return
+    raise InputError(f"{why}: start a new model with adapt=never, or unpack the shards into one folder of images for each class.")
 
 
 def sum_shards(

@@ -27,7 +27,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEY, PreparedImages, prefetch
 from mgclip.disk import replace_file
 from mgclip.environment import version_of
-from mgclip.errors import DamagedFeatures, first_line
+from mgclip.errors import DamagedFeatures, MGCLIPError, first_line
 from mgclip.saving.store import check_writable
 
 FORMAT = 1
@@ -131,8 +131,14 @@ class KeptFeatures:
         rows = Rows(keys, torch.cat([part.marks for part in parts]), torch.cat([part.features for part in parts]))
         as_bytes = torch.from_numpy(keys.view(np.uint8).reshape(-1, KEY))
         content = save({"keys": as_bytes, "marks": rows.marks, "features": rows.features}, {"of": about, "digest": digest(rows)})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self.folder / f"{PREFIX}{uuid.uuid4().hex}.safetensors", content)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self.folder / f"{PREFIX}{uuid.uuid4().hex}.safetensors", content)
+        except OSError as error:
+            raise MGCLIPError(
+                f"Features cannot be written to {self.folder} ({error.strerror}): free space there, or keep them in another "
+                "folder, and run the command again."
+            ) from error
 
 
 def description(backbone: Backbone) -> str:
@@ -167,10 +173,10 @@ def find(stored: Sequence[Rows], keys: NDArray[np.bytes_], width: int) -> tuple[
 def read_rows(file: Path, about: str) -> Rows | None:
     """Read a file of features; None if it has those of something else, or if another process has removed it.
 
-    A damaged file is removed.
+    A damaged file is removed. One that the machine cannot read at the moment stays.
 
     Warns:
-        DamagedFeatures: If the file is damaged.
+        DamagedFeatures: If the file is damaged or cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -186,14 +192,19 @@ def read_rows(file: Path, about: str) -> Rows | None:
         reason = "its content has changed"
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        _warn(f"The features in {file} cannot be read ({first_line(error)})")
+        return None
+    except (SafetensorError, ValueError) as error:
         reason = first_line(error)
-    warnings.warn(
-        f"The features in {file} are damaged ({reason}), so their images are encoded again.", DamagedFeatures, stacklevel=2
-    )
+    _warn(f"The features in {file} are damaged ({reason})")
     with contextlib.suppress(OSError):
         file.unlink()
     return None
+
+
+def _warn(what: str) -> None:
+    warnings.warn(f"{what}, so their images are encoded again.", DamagedFeatures, stacklevel=3)
 
 
 def digest(rows: Rows) -> str:

@@ -91,7 +91,9 @@ def _foreign(entry: Path) -> bool:
 def check_writable(folder: Path) -> None:
     """Check, without writing, that a folder can be created or written into. Raises ``InputError`` if it cannot."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    if not there.is_dir():
+        raise InputError(f"{folder} cannot be written: {there} is not a folder; give another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
 
 
@@ -210,6 +212,11 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
     if not _own_state(manifest.get("state")) or state.is_symlink() or version not in (None, state.name):
         raise damaged(file, f"state {manifest.get('state')!r}")
     return manifest, state
+
+
+def active_state(folder: Path) -> str:
+    """The name of the active state of a model folder; empty if there is no saved model."""
+    return read_manifest(folder)[1].name if is_saved(folder) else ""
 
 
 def damaged(file: Path, reason: str) -> InputError:

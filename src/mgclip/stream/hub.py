@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,9 @@ def _tables(hub: HubSource, parquet: dict[str, list[str]] | None, test_only: boo
 
     disable_progress_bar()
     if parquet is not None:
-        tables = load_dataset("parquet", data_files=parquet)
+        # The library takes a path for a pattern: it would read 0.parquet for [01].parquet.
+        escaped = {split: [glob.escape(file) for file in files] for split, files in parquet.items()}
+        tables = load_dataset("parquet", data_files=escaped)
     elif test_only:  # the files of one split: ImageNet's training part is 20 times its test part
         files = {hub.test: f"**/{hub.test}*.parquet"}
         tables = load_dataset(hub.id, data_files=files, verification_mode="no_checks")

@@ -1,9 +1,11 @@
-"""Parquet shards, streamed by the library ``datasets``: a column of images, and one with the class names."""
+"""Parquet shards: a column of images, and one with the class names. Those elsewhere are streamed by the library ``datasets``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
@@ -34,27 +36,56 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
         InputError: If the columns of images and classes cannot be told apart, or an image or a class is missing. If the shard is
             damaged, the libraries raise many other types.
     """
+    features = _features(name)
+    image, label = _image_column(features, name), _label_column(features, name, label)
+    names = getattr(features[label], "names", None)
+    number = -1
+    for number, row in enumerate(_rows(name, features, [image, label])):
+        data = _bytes_or_path(row[image], f"row {number}", name)
+        yield data, _class(row[label], names, name, f"row {number}"), f"row {number}"
+    if number < 0:
+        raise InputError(f"The shard {name} has no image: leave it out.")
+
+
+def _local(name: str) -> str:
+    """The path of a Parquet file on this machine; empty if it is elsewhere."""
+    path = name.removeprefix("file://")
+    return "" if "://" in path else path
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """Open a Parquet file. pyarrow would take some paths for addresses, and refuse those that are not valid UTF-8."""
+    import pyarrow.parquet as pq
+
+    with Path(path).open("rb") as file:
+        yield pq.ParquetFile(file)
+
+
+def _rows(name: str, features: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, with these columns."""
+    if path := _local(name):
+        with _opened(path) as file:
+            for batch in file.iter_batches(ROWS, columns=columns):
+                yield from batch.to_pylist()
+        return
+    import datasets
+
+    rows = _streamed(name, columns=columns, batch_size=ROWS)
+    for column in columns:
+        if isinstance(features[column], datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    yield from rows
+
+
+def _streamed(name: str, **options: Any) -> Any:
+    """A Parquet file elsewhere, as a stream of rows; a broken connection is opened again."""
     import datasets
     from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
     disable_progress_bar()
     set_verbosity(CRITICAL)  # errors are raised; the library would also print them
-    features = datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True).features
-    image, label = _image_column(features, name), _label_column(features, name, label)
-    names = getattr(features[label], "names", None)
-    rows = datasets.load_dataset(
-        "parquet", data_files=[name], split="train", streaming=True, columns=[image, label], batch_size=ROWS
-    )
-    if isinstance(features[image], datasets.Image):
-        rows = rows.cast_column(image, datasets.Image(decode=False))
-    number = -1
-    for number, row in enumerate(rows):
-        data = _bytes_or_path(row[image])
-        if data is None:
-            raise _incomplete(f"row {number}", name, "image")
-        yield data, _class(row[label], names, name, f"row {number}"), f"row {number}"
-    if number < 0:
-        raise InputError(f"The shard {name} has no image: leave it out.")
+    return datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True, **options)
 
 
 def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
@@ -70,24 +101,32 @@ def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
     Raises:
         InputError: As ``parquet_items`` does.
     """
-    import pyarrow.parquet as pq
-
-    features, file = _features(name), pq.ParquetFile(name)
+    features = _features(name)
     _image_column(features, name)  # an error is due now, not when an image is read
     label = _label_column(features, name, label)
     names = getattr(features[label], "names", None)
-    for group in range(file.num_row_groups):
-        for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
-            yield group, row, _class(value, names, name, f"row {row} of row group {group}")
+    with _opened(name) as file:
+        for group in range(file.num_row_groups):
+            for row, value in enumerate(file.read_row_group(group, columns=[label])[label].to_pylist()):
+                yield group, row, _class(value, names, name, f"row {row} of row group {group}")
+
+
+def row_image(name: str, group: int, row: int) -> Any:
+    """The bytes or the path of an image of a Parquet shard on this machine: its row group, and its row there.
+
+    Raises:
+        InputError: If there is no image in this row.
+    """
+    return _bytes_or_path(_row_group(name, group)[row], f"row {row} of row group {group}", name)
 
 
 @lru_cache(maxsize=4)
-def row_group_images(name: str, group: int) -> list[Any]:
-    """The bytes or the path of each image in a row group of a Parquet shard on this machine."""
-    import pyarrow.parquet as pq
-
+def _row_group(name: str, group: int) -> list[Any]:
+    """The images of a row group, as they are stored."""
     column = _image_column_of(name)
-    return [_bytes_or_path(each) for each in pq.ParquetFile(name).read_row_group(group, columns=[column])[column].to_pylist()]
+    with _opened(name) as file:
+        rows: list[Any] = file.read_row_group(group, columns=[column])[column].to_pylist()
+    return rows
 
 
 @lru_cache(maxsize=1024)
@@ -97,21 +136,26 @@ def _image_column_of(name: str) -> str:
 
 def forget_row_groups() -> None:
     """Read Parquet shards again when their images are needed, because they may have changed."""
-    row_group_images.cache_clear()
+    _row_group.cache_clear()
     _image_column_of.cache_clear()
 
 
-def _bytes_or_path(stored: Any) -> Any:
-    """The bytes of a stored image or, if there are none, its path."""
-    return (stored["bytes"] or stored["path"]) if isinstance(stored, dict) else stored
+def _bytes_or_path(stored: Any, row: str, shard: str) -> Any:
+    """The bytes of a stored image or, if there are none, its path. Raises ``InputError`` if there is neither."""
+    found = (stored.get("bytes") or stored.get("path")) if isinstance(stored, dict) else stored
+    if found is None:
+        raise _incomplete(row, shard, "image")
+    return found
 
 
 def _features(name: str) -> Any:
     """The columns of a Parquet file and their types."""
+    if not (path := _local(name)):
+        return _streamed(name).features
     import datasets
-    import pyarrow.parquet as pq
 
-    return datasets.Features.from_arrow_schema(pq.read_schema(name))
+    with _opened(path) as file:
+        return datasets.Features.from_arrow_schema(file.schema_arrow)
 
 
 def _class(value: Any, names: list[str] | None, shard: str, row: str) -> str:

@@ -18,7 +18,7 @@ from mgclip.images import MemberImage
 from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
-from mgclip.stream.parquet_shards import forget_row_groups, parquet_places, row_group_images
+from mgclip.stream.parquet_shards import forget_row_groups, parquet_places, row_image
 from mgclip.stream.shards import Shard, ending, find_shards
 from mgclip.stream.tar_shards import tar_places
 
@@ -52,7 +52,7 @@ class ShardImages(Sequence[MemberImage]):
         number, start, length = self.places[index].tolist()
         shard = self.shards[number]
         if shard.lower().endswith(".parquet"):
-            return MemberImage(row_group_images(shard, start)[length], f"{shard}: row {length} of row group {start}")
+            return MemberImage(row_image(shard, start, length), f"{shard}: row {length} of row group {start}")
         with Path(shard).open("rb") as file:
             file.seek(start)
             return MemberImage(file.read(length), f"{shard}: byte {start}")
@@ -85,7 +85,9 @@ def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:
     if test_only:
         parts = [[], found.test or found.train]
     elif not found.test:
-        raise InputError(f"{path} contains no test shards: expected files or folders whose names begin with train and with test.")
+        raise InputError(
+            f"{path} contains no test shards: expected files or folders with the words train and test in their names."
+        )
     else:
         parts = [found.train, found.test]
     (train, train_names), (test, test_names) = map(_indexed, parts)

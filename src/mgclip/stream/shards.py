@@ -82,15 +82,16 @@ class Shard:
 
 
 class Shards(NamedTuple):
-    """The shards to learn from, and those to measure on."""
+    """The shards to learn from, those to measure on, and those that are left out."""
 
     train: list[Shard]
     test: list[Shard]
+    unused: Sequence[Shard] = ()
 
 
 def ending(name: str) -> str:
     """The ending of a shard; empty if this is the name of something else."""
-    path = name.split("?")[0].lower()
+    path = (name.split("?")[0] if "://" in name else name).lower()
     return next((end for end in READERS if path.endswith(end)), "")
 
 
@@ -102,12 +103,13 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         label: The column, member or key with the class of an image, if it is not found by itself.
 
     Returns:
-        The shards, sorted by name. If folders or names begin with *train*, these are learned, and those that begin with *test*,
-        *val* or a similar word are measured on; others are left out. None if there is no shard, but maybe a folder of images.
+        The shards, sorted by name. If *train* is a word in names of files or folders, these shards are learned, and those with
+        *test*, *val* or a similar word are measured on; others are left out. None if there is no shard, but maybe a folder of
+        images.
 
     Raises:
-        InputError: If no shard matches a pattern or an address, the address cannot be listed, or a shard does not exist or cannot
-            be opened.
+        InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard does not exist or cannot be
+            opened, or some shards are called test and none is called train.
         MGCLIPError: If a server cannot be reached.
     """
     forget_class_lists()
@@ -117,9 +119,15 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
     parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
     for name in names:
         parts[_part(name, place)].append(Shard(name, label))
-    found = Shards(parts["train"], parts["test"]) if parts["train"] else Shards([Shard(name, label) for name in names], [])
+    if parts["test"] and parts[""] and not parts["train"]:
+        raise InputError(
+            f"{place} has shards to test on, such as {parts['test'][0].name}, but no shard with the word train in its name: "
+            "rename the others, or give a pattern that matches only the shards to learn."
+        )
+    # Shards that are all called test are learned, because they were asked for.
+    found = Shards(parts["train"], parts["test"], parts[""]) if parts["train"] else Shards([*parts[""], *parts["test"]], [])
     are_listed = is_address(place.removeprefix("file://")) and _is_pattern(place)
-    _check_opens([] if are_listed else [shard.name for part in found for shard in part])
+    _check_opens([] if are_listed else [shard.name for shard in (*found.train, *found.test)])
     return found
 
 
@@ -131,12 +139,18 @@ def _names(place: str) -> list[str]:
             raise InputError(f"No shard matches {place}: expected files that end with {', '.join(READERS)}.")
         return names
     path = Path(place)
+    if ending(place) and not path.exists():
+        raise InputError(
+            f"There is no shard {place}: give a file, a folder, or a pattern such as data-*.tar or {{000..127}}.tar."
+        )
     if path.is_file():
         return [place] if ending(place) else []
-    found = [entry for level in ("*", "*/*") for entry in path.glob(level) if ending(entry.name) and entry.is_file()]
-    if not found or any(is_image_name(entry.name) for entry in walk(path)):
+    if not any(ending(entry.name) for level in ("*", "*/*") for entry in path.glob(level)):
+        return []  # without a walk through a folder of a million images
+    files = walk(path)
+    if any(is_image_name(entry.name) for entry in files):
         return []  # archives next to images are not what is meant
-    return sorted(str(file) for file in found if not file.name.startswith("."))
+    return sorted(entry.path for entry in files if ending(entry.name))
 
 
 def _check_opens(names: Sequence[str]) -> None:
@@ -209,14 +223,14 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _part(name: str, place: str) -> str:
-    """Which part of a data set a shard belongs to, by the beginning of its name or of a folder below the place; for a pattern,
-    below its fixed beginning.
+    """Which part of a data set a shard belongs to, by the words in its name or in that of a folder below the place; for a
+    pattern, below its fixed beginning.
     """
     path, above = PurePath(name), PurePath(place)  # both are written in one way, without ./ and double slashes
     if not Path(place).exists():
         above = PurePath(*takewhile(lambda part: not (glob.has_magic(part) or RANGE.search(part)), above.parts))
     below = path.relative_to(above).parts if path.is_relative_to(above) else path.parts[-1:]
-    words = {fold(re.split(r"[-_.\d]", word)[0]) for word in below}
+    words = {fold(word) for part in below for word in re.split(r"[\W\d_]+", part)}
     if words & {*TRAIN_NAMES}:
         return "train"
     return "test" if words & {*TEST_NAMES} else ""

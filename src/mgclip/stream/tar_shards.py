@@ -20,6 +20,10 @@ CLASSES = ("classes.txt", "classnames.txt")
 """Files next to the shards that may list the class names, one on each line, if the members hold numbers."""
 
 
+BLOCK = 1 << 20
+"""Bytes that are read at a time after the end of an archive."""
+
+
 class _Watched:
     """A file that notes whether it was read to its end. Readers of a complete archive stop at a mark before that."""
 
@@ -48,7 +52,9 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     """
     import fsspec
 
-    with fsspec.open(name, "rb") as file:
+    path = name.removeprefix("file://")
+    # fsspec would take :: in a path for two addresses.
+    with fsspec.open(name, "rb") if "://" in path else Path(path).open("rb") as file:
         yield from _items(name, label, file, "r|*", _read)
 
 
@@ -78,17 +84,28 @@ def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.
     """What was read of each image in an archive, its class and its name."""
     found, watched = False, _Watched(file)
     with tarfile.open(fileobj=watched, mode=mode) as archive:  # type: ignore[call-overload]
-        for members in _groups(archive, read):
+        for members in _groups(name, archive, read):
             if watched.ended:  # more members of this last image may be missing, such as the preferred one with its class
                 break
             item = _item(name, members, label)
             if item is not None:
                 found = True
                 yield item
-    if watched.ended:
-        raise EOFError("the archive ends too early")
+        if watched.ended:
+            raise EOFError("the archive ends too early")
+        _check_end(name, archive.fileobj)
     if not found:
         raise InputError(f"The shard {name} has no image: leave it out.")
+
+
+def _check_end(shard: str, file: Any) -> None:
+    """Check that only zeros follow the end of an archive. A second archive there would be ignored."""
+    while rest := file.read(BLOCK):
+        if any(rest):
+            raise InputError(
+                f"The shard {shard} continues after the end of its archive, as if several archives were joined with cat: keep "
+                "them as separate files."
+            )
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -100,16 +117,27 @@ def _is_image(name: str) -> bool:
     return f".{name.rpartition('.')[2].lower()}" in file_extensions()
 
 
-def _groups(archive: tarfile.TarFile, read: Callable[[tarfile.TarFile, tarfile.TarInfo], Any]) -> Iterator[dict[str, Any]]:
+def _groups(
+    shard: str, archive: tarfile.TarFile, read: Callable[[tarfile.TarFile, tarfile.TarInfo], Any]
+) -> Iterator[dict[str, Any]]:
     """What was read of the members of each image, by full name, in the order of the archive."""
     group: dict[str, Any] = {}
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps all of them
-        if not member.isreg() or member.name.rpartition("/")[2].startswith("."):
+        if member.name.rpartition("/")[2].startswith("."):
+            continue
+        if member.islnk() or member.issym():
+            raise InputError(
+                f"The member {member.name} of the shard {shard} is a link to {member.linkname}, and links are not followed: pack "
+                "the file itself (`tar --dereference --hard-dereference`)."
+            )
+        if not member.isreg():
             continue
         if group and _key(member.name) != _key(next(iter(group))):
             yield group
             group = {}
+        if member.name in group:
+            raise InputError(f"The shard {shard} has two members {member.name}: give each image its own name.")
         group[member.name] = read(archive, member)
     if group:
         yield group

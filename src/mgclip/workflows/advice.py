@@ -8,13 +8,14 @@ from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
 
-def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
+def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True) -> list[str]:
     """Sentences about a training run.
 
     Args:
         model: The model after learning.
         note: The note of the version.
         name: The model's name in commands.
+        may_hold_out: Whether images could have been held out, as from class folders.
     """
     measured, left_out, settings = note["branches"], note["left_out"], model.settings
     sentences = []
@@ -24,14 +25,13 @@ def advice(model: MGCLIP, note: LearnNote, name: str) -> list[str]:
     if len(model.class_names) == 1:
         sentences.append("accuracy: not measured, because with a single class every answer is that class")
     elif not measured["images"] and left_out is None:
-        sentences.append(
-            "accuracy: not measured, because no image was held out: hold some out (--hold-out, of classes with "
-            f"{MIN_IMAGES} images or more), or give test images with --test"
-        )
+        hold_out = f"hold some out (--hold-out, of classes with {MIN_IMAGES} images or more), or " if may_hold_out else ""
+        sentences.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")
     better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
     return [*sentences, *([better] if better else [])]
 
 
-def learn_report(model: MGCLIP, note: LearnNote, name: str) -> LearnReport:
+def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True) -> LearnReport:
     """The note of a training run with what ``mgclip learn`` reports besides; the arguments are those of ``advice``."""
-    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": advice(model, note, name)}
+    sentences = advice(model, note, name, may_hold_out=may_hold_out)
+    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": sentences}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mgclip.images import find_unreadable_images
+from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical
 from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
 from mgclip.stream.folder import image_files
@@ -190,6 +192,19 @@ def joined(classes: Sequence[str], *lists: Mapping[str, Sequence[HeldOutImage]])
             if (known := called.get(canonical(name))) is not None:
                 images.setdefault(known, {}).update({image.path: image for image in own})
     return {name: list(own.values()) for name, own in images.items()}
+
+
+def not_learned(model: MGCLIP, listed: Mapping[str, Sequence[HeldOutImage]]) -> HeldOut:
+    """The held-out images that the model has not learned in the meantime, and those that are missing now."""
+    there = [image for own in listed.values() for image in own if image.path.is_file()]
+    if not there:
+        return {name: list(own) for name, own in listed.items()}
+    unreadable = find_unreadable_images([image.path for image in there])
+    readable = [image for place, image in enumerate(there) if place not in unreadable]
+    learned = model.learned_as([image.path for image in readable])
+    left_out = {there[place].path for place in unreadable}
+    left_out |= {image.path for image, classes in zip(readable, learned, strict=True) if classes}
+    return {name: [image for image in own if image.path not in left_out] for name, own in listed.items()}
 
 
 def as_json(images: Mapping[str, Sequence[HeldOutImage]], model: Path) -> dict[str, Any]:

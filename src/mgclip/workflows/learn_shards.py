@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mgclip.clip import parallel
 from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
@@ -20,12 +21,12 @@ from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.method.shard_reader import ShardReader
 from mgclip.names import canonical, indices_of
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, check_place, is_saved, read_manifest
+from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
-from mgclip.words import count
+from mgclip.words import count, listed
 from mgclip.workflows.advice import learn_report
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
-from mgclip.workflows.held_out import as_json, joined, read_held_out
+from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
 from mgclip.workflows.naming import Naming, read_naming
 from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
@@ -107,7 +108,7 @@ class ShardJob:
         If this is interrupted or fails, the active version stays, and the same command resumes after the last complete shards.
         """
         begun, folder = time.perf_counter(), self.model
-        train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards)
+        train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
         progress, texts = self._progress(model), dict(self.called.values())
         # The first process asks for all: copies of a file on several machines may differ in their times.
         versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
@@ -118,13 +119,21 @@ class ShardJob:
         except NoNewImage:
             self._finish()
             raise
-        branches, not_measured = measured(model, tests, skip=self.skip)
+        branches, not_measured, copies = measured(model, tests, skip=self.skip)
+        if copies:
+            of = f"{copies:,} of {count(branches['images'], 'test image')}"
+            notes = [*notes, f"{of} are also training images, so accuracy on them says little"]
         learned = replace(learned, skipped=(*learned.skipped, *not_measured))
+        # Only the first process saves the list.
+        earlier = joined(model.class_names, read_held_out(folder)) if parallel.is_main() else {}
+        held_out = not_learned(model, earlier)
+        if lost := sum(map(len, earlier.values())) - sum(map(len, held_out.values())):
+            why = "because the model has learned them or they cannot be read"
+            notes = [*notes, f"no longer held out, {why}: {count(lost, 'image')}"]
         note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
-        held_out = as_json(joined(model.class_names, read_held_out(folder)), folder)
-        model.save_pretrained(folder, note=note, files={HELD_OUT: held_out})
+        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
-        return learn_report(model, note, str(folder))
+        return learn_report(model, note, str(folder), may_hold_out=False)
 
     def _finish(self) -> None:
         """Remove the partial sums, which are no longer needed."""
@@ -134,7 +143,7 @@ class ShardJob:
 
     def _progress(self, model: MGCLIP) -> Path:
         """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
-        state = read_manifest(self.model)[1].name if is_saved(self.model) else ""
+        state = active_state(self.model)
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
         facts = *clip, state, settings, sorted(self.called.items())
@@ -146,6 +155,8 @@ class ShardJob:
         """The note of the new version. ``branches`` are the accuracies on test shards; earlier classes are not measured."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
+        if unused := sorted({canonical(name) for name, _ in self.called.values()} - {*model.class_names}):
+            remarks.append(f"in the table of class names, but not in the shards: {listed(unused)}")
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")
         if learned.repeated:
@@ -203,7 +214,7 @@ def read_shard_job(
     return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
 
 
-def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]]]:
+def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]], int]:
     """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
 
     Args:
@@ -212,10 +223,12 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
         skip: Whether to leave out what cannot be read, instead of raising an error.
 
     Returns:
-        The accuracies, and what was left out and why.
+        The accuracies, what was left out and why, and how many of the images the model has learned.
     """
     rank, processes = parallel.rank_and_world_size()
-    right, head = np.zeros(4, dtype=np.int64), model.settings.uses_head  # images; and of them, right by model, text and head
+    assert model.solved is not None
+    marks, head = model.solved.learned.marks, model.settings.uses_head
+    right = np.zeros(5, dtype=np.int64)  # images; of them, right by model, text and head; and learned
     left_out: list[tuple[str, str]] = []
     for shard in shards[rank::processes]:
         reader, before = ShardReader(model.encoder, skip), int(right[0])
@@ -226,9 +239,10 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
             if len(rows):
                 answers = model.classify(images.features[rows])
                 best = answers.labels, answers.text_probabilities.argmax(1), answers.head_scores.argmax(1)
-                right += [len(rows), *(int((each == truth).sum()) for each in best)]
+                learned = int(torch.isin(images.marks[rows], marks).sum())
+                right += [len(rows), *(int((each == truth).sum()) for each in best), learned]
         left_out += reader.left_out(int(right[0]) - before, "measured")
-    images_in_all, *sums = np.sum(parallel.gather_items([right]), axis=0).tolist()
+    images_in_all, *sums, copies = np.sum(parallel.gather_items([right]), axis=0).tolist()
     by_model, by_text, by_head = (each / images_in_all if images_in_all else None for each in sums)
     accuracies: BranchAccuracies = {
         "images": images_in_all,
@@ -236,4 +250,4 @@ def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tupl
         "text": by_text,
         "head": by_head if head else None,
     }
-    return accuracies, parallel.gather_items(left_out)
+    return accuracies, parallel.gather_items(left_out), copies

@@ -10,7 +10,6 @@ from typing_extensions import NotRequired, TypedDict
 
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.errors import InputError
-from mgclip.images import find_unreadable_images
 from mgclip.method.class_edits import solved_head_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import read
@@ -21,7 +20,7 @@ from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
 from mgclip.saving.versions import check_saved
 from mgclip.words import count
 from mgclip.workflows.branches import leave_one_out
-from mgclip.workflows.held_out import HeldOutImage, as_json, is_there, joined, read_held_out
+from mgclip.workflows.held_out import as_json, is_there, joined, not_learned, read_held_out
 
 
 class MergeReport(TypedDict):
@@ -83,7 +82,8 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     model.merge(other)
     assert model.solved is not None
     held_out = joined(model.class_names, read_held_out(first), read_held_out(second))
-    held_out = {name: _not_learned(model, images) for name, images in held_out.items()}
+    # The other model may have learned what one held out.
+    held_out = not_learned(model, {name: list(filter(is_there, images)) for name, images in held_out.items()})
     what = f"merged {first.name} and {second.name}"
     report: MergeReport = {
         "model": str(to),
@@ -113,15 +113,6 @@ def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequen
                 f"The class {name!a} of {second} is probably the same as {own!a} of {first} ({ALIKE}): rename one of them with "
                 "`mgclip relabel`."
             )
-
-
-def _not_learned(model: MGCLIP, images: Sequence[HeldOutImage]) -> list[HeldOutImage]:
-    """The images that exist and were not learned: the other model may have learned what one held out."""
-    existing = [image for image in images if is_there(image)]
-    unreadable = find_unreadable_images([image.path for image in existing])
-    readable = [image for index, image in enumerate(existing) if index not in unreadable]
-    learned = model.learned_as([image.path for image in readable])
-    return [image for image, was in zip(readable, learned, strict=True) if not was]
 
 
 def _shared_images(model: MGCLIP, other: MGCLIP) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.saving.store import PROGRESS, is_saved, read_manifest
+from mgclip.saving.store import PROGRESS, active_state
 
 
 def open_task_checkpoints(
@@ -36,7 +36,7 @@ def open_task_checkpoints(
         every: Steps between checkpoints.
         stop: Called after each step; if it returns True, the step is saved and ``Stopped`` raised.
     """
-    state = read_manifest(folder)[1].name if is_saved(folder) else ""
+    state = active_state(folder)
     clip, settings = model.backbone, model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
     digest = hashlib.sha256(f"{clip.fingerprint}\0{clip.image_precision}\0{state}\0{settings}".encode())
     for (name, files), text in zip(train.items(), texts, strict=True):
