@@ -95,11 +95,11 @@ def compare_run(changes: list[str], folder: Path, *, frozen: bool) -> None:
     found = {"encoding once": seconds(encode_once, load_recipe("icons100", ["retention={}", *changes]))}
     variants = {"analytic": ["methods=mg-clip-analytic"]}
     if not frozen:
-        variants |= {"E = 1": ["epochs=1"], "E = 10": ["epochs=10"]}
+        variants |= {f"E = {number}": ["methods=mg-clip", f"epochs={number}"] for number in (1, 10)}
     for name, own in variants.items():
         recipe = load_recipe("icons100", ["retention={}", *changes, *own])
         found[name] = seconds(run, recipe, folder / name)
-        print(json.dumps({name: round(found[name], 2)}), flush=True)
+        print(json.dumps({name: round(found[name], 2), "methods": recipe.methods}), flush=True)
     ratios = {"analytic / encoding once": found["analytic"] / found["encoding once"]}
     ratios |= {f"{name} / analytic": found[name] / found["analytic"] for name in variants if name != "analytic"}
     print(json.dumps({**found, **ratios, "threads": torch.get_num_threads()}))

@@ -37,8 +37,10 @@ def test_streaming(kind):
 @pytest.mark.slow
 def test_encode_once():
     small = ("tasks=2", "train_per_class=4", "test_per_class=1")
-    found = json.loads(run("encode_once.py", "run", "--frozen", *small)[-1])
+    *timed, found = map(json.loads, run("encode_once.py", "run", *small))
+    assert [line["methods"] for line in timed] == [["mg-clip-analytic"], ["mg-clip"], ["mg-clip"]]
     assert found["analytic / encoding once"] == found["analytic"] / found["encoding once"] > 1
+    assert found["E = 10 / analytic"] == found["E = 10"] / found["analytic"]
     found = json.loads(run("encode_once.py", "methods", "--shape", "iconclip", *small, "ranpac_width=200")[-1])
     assert found["equal records"]
     assert max(found["again"], found["ten methods"]) < found["ten runs"]
