@@ -132,7 +132,7 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
         with open_undecoded(source) as image:
             return displayed(image, upright=upright, keep=False, least_side=least_side)
     except FileNotFoundError:
-        if isinstance(source, str) and source != name:  # the image of a shard
+        if isinstance(source, str) and source != str(in_home(name)):  # the image of a shard
             raise UnreadableImage(name, f"there is no file {source}") from None
         raise InputError(f"There is no image file {name}.") from None
     except IsADirectoryError:
