@@ -40,6 +40,7 @@ def several(tiny_clip, folders):
         methods=["mg-clip", "mg-clip-analytic"],
         epochs=1,
         head_epochs=1,
+        features=64,
     )
 
 
