@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
-FIRST = ("app", "bench", "docs", "faults", "formats", "report", "saving", "stories")
+FIRST = ("app", "bench", "docs", "faults", "formats", "saving", "stories")
 """Folders of tests that take half of the time; the second process runs all others."""
 
 
