@@ -133,9 +133,8 @@ def _run_method(
         labels, classes = trained_classes(stream, task)
         names, texts = list(classes), list(classes.values())
         started = time.monotonic()
-        learned = learner.learn(
-            _training_images(opened, images, task), labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints
-        )
+        train = _training_images(opened, images, task)
+        learned = learner.learn(train, labels, names, class_texts=texts, on_step=on_step, checkpoints=checkpoints)
         learned_at = time.monotonic()
         measured, answers = evaluate(learner, stream, task, images.tests, task_known=opened.recipe.task_known)
         seconds: Seconds = {"learn": learned_at - started, "evaluate": time.monotonic() - learned_at}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
+from mgclip.stream.remote import is_address
 from mgclip.stream.shard_labels import LABELS, class_name
 from mgclip.words import listed
 
@@ -50,7 +51,7 @@ def parquet_items(name: str, label: str) -> Iterator[tuple[bytes | str, str, str
 def _local(name: str) -> str:
     """The path of a Parquet file on this machine; empty if it is elsewhere."""
     path = name.removeprefix("file://")
-    return "" if "://" in path else path
+    return "" if is_address(path) else path
 
 
 @contextmanager

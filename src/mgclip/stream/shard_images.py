@@ -19,6 +19,7 @@ from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset
 from mgclip.stream.parquet_shards import forget_row_groups, parquet_places, row_image
+from mgclip.stream.remote import is_address
 from mgclip.stream.shards import Shard, ending, find_shards
 from mgclip.stream.tar_shards import tar_places
 
@@ -121,7 +122,7 @@ def _indexed(shards: Sequence[Shard]) -> tuple[ShardImages, list[str]]:
 def _places(shard: Shard) -> Iterator[Place]:
     """The places of the images in a shard."""
     kind = ending(shard.name)
-    if kind not in PLACES or "://" in shard.name:
+    if kind not in PLACES or is_address(shard.name):
         raise InputError(
             f"A run reads images several times, which {shard.name} does not allow: put the shards on this machine, as .tar or "
             ".parquet without further compression."

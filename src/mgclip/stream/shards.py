@@ -91,7 +91,7 @@ class Shards(NamedTuple):
 
 def ending(name: str) -> str:
     """The ending of a shard; empty if this is the name of something else."""
-    path = (name.split("?")[0] if "://" in name else name).lower()
+    path = (name.split("?")[0] if is_address(name) else name).lower()
     return next((end for end in READERS if path.endswith(end)), "")
 
 

@@ -54,7 +54,7 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
 
     path = name.removeprefix("file://")
     # fsspec would take :: in a path for two addresses.
-    with fsspec.open(name, "rb") if "://" in path else Path(path).open("rb") as file:
+    with fsspec.open(name, "rb") if is_address(path) else Path(path).open("rb") as file:
         yield from _items(name, label, file, "r|*", _read)
 
 
