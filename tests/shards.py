@@ -24,8 +24,9 @@ def png(image):
 def write_tar(file, members):
     """An archive of members, given as their names and bytes, texts or objects for JSON."""
     given = {"fileobj": file} if isinstance(file, io.BytesIO) else {"name": file}
-    packed = not isinstance(file, io.BytesIO) and file.name.endswith("gz")
-    with tarfile.open(**given, mode="w:gz" if packed else "w") as archive:
+    kinds = () if isinstance(file, io.BytesIO) else ("gz", "bz2", "xz")
+    packed = next((kind for kind in kinds if file.name.endswith(kind)), "")
+    with tarfile.open(**given, mode=f"w:{packed}") as archive:
         for name, content in members:
             data = (
                 content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()

@@ -135,3 +135,11 @@ def test_an_archive_next_to_images_is_not_a_data_set(tmp_path):
     (tmp_path / "cat" / "1.png").touch()
     (tmp_path / "backup.tar").touch()
     assert find_shards(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("place", ["", "*", "b.tar.zst"])
+def test_a_shard_that_cannot_be_decompressed_is_not_left_out_silently(tmp_path, place):
+    for name in ("a.tar", "b.tar.zst"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"The shard .*b\.tar\.zst is compressed with zstd, .* decompress it"):
+        find_shards(str(tmp_path / place))

@@ -10,11 +10,11 @@ from mgclip.errors import DamagedShard, InputError
 from mgclip.images import UnreadableImage
 from mgclip.stream.parquet_shards import row_image
 from mgclip.stream.shard_images import PLACES
-from mgclip.stream.shards import Shard
+from mgclip.stream.shards import TAR, Shard
 
 
 def test_the_images_of_a_tar_file_have_the_classes_of_the_members_of_their_name(tmp_path):
-    for name in ("a.tar", "a.tar.gz", "a.tgz"):
+    for name in map("a{}".format, TAR):
         assert read(Shard(str(write_tar(tmp_path / name, members(IMAGES, LABELS))))) == EXPECTED
     image, _ = next(iter(Shard(str(tmp_path / "a.tar"))))
     assert image.name == f"{tmp_path / 'a.tar'}: 0.png"

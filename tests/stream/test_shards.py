@@ -1,7 +1,9 @@
 """Shards are read in order, here or elsewhere; an error is one sentence that names the shard."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import tarfile
 
@@ -28,14 +30,19 @@ def test_a_shard_is_read_up_to_its_damage(tmp_path):
             seen.extend(iter_into(seen, Shard(str(cut))))
         assert len(seen) >= found - 1
         assert str(error.value).endswith("replace it or leave it out.")
-    (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(whole)[:-40])
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+    for kind, compress in packed.items():
+        (tmp_path / f"cut.tar.{kind}").write_bytes(compress(whole)[:-80])  # of xz, more than the index at the end
+        (tmp_path / f"text.tar.{kind}").write_bytes(b"not an archive" * 100)
+        (tmp_path / f"changed.tar.{kind}").write_bytes(compress(whole)[:80] + bytes(200))
     (tmp_path / "none.tar").write_bytes(b"")
     (tmp_path / "text.tar").write_bytes(b"not an archive" * 100)
     (tmp_path / "text.parquet").write_bytes(b"not an archive" * 100)
     parquet = bytearray(write_parquet(tmp_path / "a.parquet", IMAGES, LABELS).read_bytes())
     parquet[4:40] = bytes(36)
     (tmp_path / "a.parquet").write_bytes(parquet)
-    for name in ("cut.tar.gz", "none.tar", "text.tar", "text.parquet", "a.parquet", "absent.tar", "absent.parquet"):
+    names = [f"{name}.tar.{kind}" for kind in packed for name in ("cut", "text", "changed")]
+    for name in (*names, "none.tar", "text.tar", "text.parquet", "a.parquet", "absent.tar", "absent.parquet"):
         with pytest.raises(DamagedShard, match=f"The shard .*{name} cannot be read"):
             read(Shard(str(tmp_path / name)))
 

@@ -25,10 +25,16 @@ from mgclip.stream.tar_shards import class_list, forget_class_lists, tar_items
 from mgclip.stream.walk import is_image_name, walk
 from mgclip.words import count, listed
 
-READERS = {".parquet": parquet_items, ".tar": tar_items, ".tar.gz": tar_items, ".tgz": tar_items}
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""The endings of tar files."""
+
+READERS = {".parquet": parquet_items, **dict.fromkeys(TAR, tar_items)}
 """The reader of files with an ending. It takes a name and where the classes are, and yields bytes or path, class and name of each
 image.
 """
+
+UNSUPPORTED = (".tar.zst", ".tzst")
+"""The endings of shards that cannot be read. They are refused, because the others would be learned without them."""
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 """A range of numbers in a pattern, such as ``{000..127}``."""
@@ -92,7 +98,7 @@ class Shards(NamedTuple):
 def ending(name: str) -> str:
     """The ending of a shard; empty if this is the name of something else."""
     path = (name.split("?")[0] if is_address(name) else name).lower()
-    return next((end for end in READERS if path.endswith(end)), "")
+    return next((end for end in (*READERS, *UNSUPPORTED) if path.endswith(end)), "")
 
 
 def find_shards(place: str, *, label: str = "") -> Shards | None:
@@ -108,14 +114,18 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         images.
 
     Raises:
-        InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard does not exist or cannot be
-            opened, or some shards are called test and none is called train.
+        InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard does not exist, cannot be
+            opened or is compressed with zstd, or some shards are called test and none is called train.
         MGCLIPError: If a server cannot be reached.
     """
     forget_class_lists()
     names = _names(place)
     if not names:
         return None
+    if zstd := [name for name in names if ending(name) in UNSUPPORTED]:
+        raise InputError(
+            f"The shard {zstd[0]} is compressed with zstd, which is not supported: decompress it with `zstd -d`, or leave it out."
+        )
     parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
     for name in names:
         parts[_part(name, place)].append(Shard(name, label))
