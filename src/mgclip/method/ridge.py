@@ -24,6 +24,9 @@ START = 3
 EQUAL = 1e-3
 """Errors that differ by less than this share count as equal."""
 
+BLOCK = 256
+"""Columns of the inverse of a factor that are computed at a time."""
+
 WITHOUT_EVIDENCE = 1.0
 """The ridge if every class has a single image, so that none can be left out."""
 
@@ -101,15 +104,31 @@ def traces_of(matrix: Tensor, ridge: float, right: Tensor, *, outer: bool) -> Tr
     shifted = matrix.clone()
     shifted.diagonal().add_(ridge)
     factor = torch.linalg.cholesky(shifted)
-    inverse = torch.cholesky_inverse(factor)
     if outer:
+        inverse = torch.cholesky_inverse(factor)
         product = inverse @ right
         own, squares, norms = product.trace(), (product * product.T).sum(), (product * inverse).sum()
+        trace = inverse.trace()
     else:
         weights = torch.cholesky_solve(right, factor)
         product = right.T @ weights
         own, squares, norms = product.trace(), product.square().sum(), weights.square().sum()
-    return Traces((len(matrix) - ridge * inverse.trace()).item(), own.item(), squares.item(), (own - ridge * norms).item())
+        trace = trace_of_inverse(factor)
+    return Traces((len(matrix) - ridge * trace).item(), own.item(), squares.item(), (own - ridge * norms).item())
+
+
+def trace_of_inverse(factor: Tensor) -> Tensor:
+    """The trace of the inverse of a matrix with the Cholesky factor L ``(m, m)``. It is the sum of the squares of L^-1.
+
+    L^-1 is zero above its diagonal. Its columns are computed ``BLOCK`` at a time, from the diagonal on, which takes half the time
+    of the inverse.
+    """
+    traces = []
+    for start in range(0, len(factor), BLOCK):
+        below = factor[start:, start:]
+        columns = torch.eye(len(below), min(BLOCK, len(below)), dtype=factor.dtype, device=factor.device)
+        traces.append(torch.linalg.solve_triangular(below, columns, upper=False).square().sum())
+    return torch.stack(traces).sum()
 
 
 def left_out_error(traces: Traces, counts: Tensor, images: float) -> float:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.random_features import RandomFeatures
-from mgclip.method.ridge import EQUAL, RIDGES, WITHOUT_EVIDENCE, left_out_error, ridge_of, traces_of, valley
+from mgclip.method.ridge import (
+    BLOCK,
+    EQUAL,
+    RIDGES,
+    WITHOUT_EVIDENCE,
+    left_out_error,
+    ridge_of,
+    trace_of_inverse,
+    traces_of,
+    valley,
+)
 from mgclip.method.sums import Sums
 
 DIM, WIDTH = 8, 40
@@ -121,6 +131,14 @@ def test_the_traces_of_a_ridge_are_those_of_its_definition(per_class, ridge):
     exact = ((normal @ inverse).trace(), own.trace(), own.square().sum(), (right.T @ inverse @ normal @ inverse @ right).trace())
     for found in (traces_of(normal, ridge, right, outer=False), traces_of(normal, ridge, outer, outer=True)):
         assert (found.freedom, found.own, found.squares, found.fitted) == pytest.approx([x.item() for x in exact], rel=1e-7)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 40])
+def test_the_trace_of_an_inverse_is_that_of_its_columns_in_blocks(size):
+    rows = torch.randn(2 * size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix = rows.T @ rows + torch.eye(size)
+    found = trace_of_inverse(torch.linalg.cholesky(matrix))
+    assert found.item() == pytest.approx(torch.linalg.inv(matrix).trace().item(), rel=1e-12)
 
 
 @given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=13), st.integers(0, 13))
