@@ -1,5 +1,6 @@
 """``precision: auto`` takes bfloat16 only if it is measured to be faster, remembers that, and says so."""
 
+import copy
 import json
 import logging
 
@@ -10,7 +11,7 @@ from mgclip import MGCLIP
 from mgclip.clip import auto_precision
 from mgclip.clip.adapters import adapter_weights, without_adapters
 from mgclip.clip.auto_precision import choose_precision, measure
-from mgclip.clip.encoding_tower import EncodingTower
+from mgclip.clip.encoding_tower import EncodingTower, merge_quick_gelu
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
 from mgclip.method.baselines.table import settings_of_new_model
@@ -118,6 +119,16 @@ def test_the_tower_in_bfloat16_is_as_exact_as_autocast(tiny_clip, icons, speeds)
     speeds(BFLOAT16, BFLOAT16)
     auto, autocast, exact = (features_with(tiny_clip, icons, each)[0] for each in ("auto", "bfloat16", "float32"))
     assert (auto - exact).norm() < 1.05 * (autocast - exact).norm()
+
+
+def test_quick_gelu_in_one_operation_is_the_same_function(backbone):
+    values = torch.randn(4, 3, backbone.image_size, backbone.image_size)
+    tower = copy.deepcopy(backbone.model.vision_model)
+    merge_quick_gelu(tower)
+    assert {type(layer.mlp.activation_fn) for layer in tower.encoder.layers} == {torch.nn.SiLU}
+    with torch.no_grad():
+        found, wanted = (each(pixel_values=values).pooler_output for each in (tower, backbone.model.vision_model))
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
 
 
 def test_the_tower_in_bfloat16_follows_the_adapters(tiny_clip, icons, speeds):

@@ -1,7 +1,7 @@
 """A copy of the image tower that encodes fast on matrix units: with merged adapters and bfloat16 weights, compiled if that pays.
 
-Only products of matrices are in bfloat16. Normalisations and the sums between layers stay in float32, as under autocast, which
-converts the weights at every use. If the sums were in bfloat16 too, several times as many answers would change.
+Only products of matrices and activations are in bfloat16. Normalisations and the sums between layers stay in float32, as under
+autocast, which converts the weights at every use. If the sums were in bfloat16 too, several times as many answers would change.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class EncodingTower:
                     module.merge()
                 parent, _, own = name.rpartition(".")
                 setattr(tower.get_submodule(parent), own, module.get_base_layer())
+        merge_quick_gelu(tower)
         for module in tower.modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
                 module.bfloat16()
@@ -73,3 +74,17 @@ class EncodingTower:
             return
         log.info("The image tower is compiled for batches of %d images.", batch)
         self.compiled = compiled
+
+
+def merge_quick_gelu(tower: Any) -> None:
+    """Replace the three operations of ``x * sigmoid(1.702 * x)``, a sixth of the time of ViT-B/16 in bfloat16, by one: SiLU.
+
+    The function equals ``silu(1.702 * x) / 1.702``, and the linear layers around it absorb the two factors.
+    """
+    from transformers.activations import QuickGELUActivation
+
+    for module in tower.modules():
+        if isinstance(getattr(module, "activation_fn", None), QuickGELUActivation):
+            module.activation_fn = torch.nn.SiLU(inplace=True)
+            for values, factor in ((module.fc1.weight, 1.702), (module.fc1.bias, 1.702), (module.fc2.weight, 1 / 1.702)):
+                values.data.mul_(factor)
