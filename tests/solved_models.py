@@ -20,7 +20,9 @@ def some(icons, rows):
 
 def state(model):
     head = model.solved
-    tensors = [] if head is None else [head.sums.gram, head.sums.targets, head.weights, head.learned.marks, head.learned.labels]
+    tensors = [] if head is None else [head.sums.targets, head.weights, head.learned.marks, head.learned.labels]
+    if head is not None:
+        tensors.append(head.sums.gram.tril())  # files keep one triangle; some processors round the other one differently
     about = (
         model.class_names,
         model.class_texts,

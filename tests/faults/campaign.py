@@ -63,7 +63,7 @@ def outcome(run: Path) -> dict[str, object]:
         result[f"{method.name} manifest"] = manifest
         for file in sorted(state.rglob("*.safetensors")):
             result[f"{method.name} {file.relative_to(state)}"] = file.read_bytes()
-        result[f"{method.name} final"] = (method / "final.json").read_text()
+        result[f"{method.name} final"] = json.loads((method / "final.json").read_text())
         result[f"{method.name} leftovers"] = sorted(p.name for p in method.glob("*progress*"))
     return result
 

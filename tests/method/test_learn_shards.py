@@ -75,7 +75,7 @@ def test_images_that_occur_again_are_learned_again_and_counted(tiny_clip, icons)
     assert (result.images, result.repeated, result.in_several) == (len(items) + 6, 6, 2)
     everything = [*items, *repeated, *moved]
     whole.learn([image for image, _ in everything], [name for _, name in everything], names)
-    same(model, whole)
+    same(model, whole, within=1e-5)  # some processors round the features of three images differently from those of thirty
     result = new(tiny_clip).learn_shards(shards(icons))
     assert (result.repeated, result.in_several) == (0, 0)
 

@@ -1,6 +1,5 @@
 """Which image feature a solved head classifies: chosen on the first task, kept with the model."""
 
-import numpy as np
 import pytest
 import torch
 from icon_tasks import task
@@ -63,7 +62,8 @@ def test_a_model_that_chose_a_representation_is_the_one_that_was_given_it(make, 
     found.save_pretrained(tmp_path / "model")
     loaded = MGCLIP.from_pretrained(tmp_path / "model")
     assert loaded.solved.fourier == found.solved.fourier
-    assert np.array_equal(loaded.predict(seen).confidence, found.predict(seen).confidence)
+    # Some processors round the features of a text differently with other texts in its batch.
+    assert loaded.predict(seen).confidence == pytest.approx(found.predict(seen).confidence, rel=1e-5)
     assert f"| `representation` | {chosen} |" in model_card(loaded, [])
 
 

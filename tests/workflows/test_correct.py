@@ -45,7 +45,8 @@ def test_corrections_equal_learning_from_the_right_folders(mgclip, place, icons,
         x += [icons["x_train"][12 * label + number] for number in numbers]
         labels += [label] * len(numbers)
     right.learn(x, labels, [a, b, c])
-    assert corrected.solved.weights.numpy() == pytest.approx(right.solved.weights.numpy(), rel=1e-6, abs=1e-8)
+    # Some processors round the features of one image differently from those of many.
+    assert corrected.solved.weights.numpy() == pytest.approx(right.solved.weights.numpy(), rel=1e-5, abs=1e-6)
     note = history("shop")[-1].note
     assert (note["what"], note["moved"], note["images"]) == ("corrected 2 images", {b: 1}, 2)
     code, out, _ = mgclip("correct", "shop", "answers.csv", "--json")
