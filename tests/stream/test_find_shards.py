@@ -130,6 +130,13 @@ def test_the_folders_that_a_pattern_matches_are_parts(tmp_path, monkeypatch, pat
     assert [[Path(shard.name).parent.name for shard in part] for part in find_shards(pattern)] == [["train"], ["val"], []]
 
 
+@pytest.mark.parametrize("name", ["{1..2}", "[1]", "a*"])
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "0.tar").touch()
+    assert [shard.name for shard in find_shards(str(tmp_path / name)).train] == [str(tmp_path / name / "0.tar")]
+
+
 def test_an_archive_next_to_images_is_not_a_data_set(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").touch()

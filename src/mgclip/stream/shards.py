@@ -143,7 +143,7 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
 
 def _names(place: str) -> list[str]:
     """The names of all shards at a place, sorted."""
-    if is_address(place) or RANGE.search(place) or (glob.has_magic(place) and not Path(place).exists()):
+    if is_address(place) or ((RANGE.search(place) or glob.has_magic(place)) and not Path(place).exists()):
         names = sorted({name for each in _expanded(place) for name in _matching(each)})
         if not names:
             raise InputError(f"No shard matches {place}: expected files that end with {', '.join(READERS)}.")
