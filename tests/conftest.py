@@ -15,6 +15,14 @@ os.environ["MGCLIP_CACHE"] = CACHE.name
 pytest_plugins = ["layouts", "learned"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once():
+    from loaded_once import clips_loaded_once
+
+    with clips_loaded_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     folder = os.environ.get("MGCLIP_GOLDEN")

@@ -57,7 +57,7 @@ def test_a_model_that_chose_a_representation_is_the_one_that_was_given_it(make, 
         results = [model.learn(*task(icons, classes)) for classes in ([0, 1, 2], [3, 4])]
         assert [each.representation for each in results] == [chosen if model is found else None, None]
     assert found.solved.fourier.representation == found.encoder.representation == chosen
-    assert (found.solved.weights - given.solved.weights).abs().max() < 1e-6 * given.solved.weights.abs().max()
+    assert (found.solved.weights - given.solved.weights).abs().max() < 1e-4 * given.solved.weights.abs().max()
     seen = list(icons["x_test"])
     found.save_pretrained(tmp_path / "model")
     loaded = MGCLIP.from_pretrained(tmp_path / "model")

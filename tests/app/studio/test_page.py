@@ -32,7 +32,7 @@ def test_the_message_of_a_long_list_comes_into_view(visit):
     expect(page.locator("#classes-message")).to_be_in_viewport(timeout=5000)
 
 
-@pytest.mark.parametrize("width", [360, pytest.param(820, marks=pytest.mark.slow), 1920])
+@pytest.mark.parametrize("width", [360, *(pytest.param(width, marks=pytest.mark.slow) for width in (820, 1920))])
 def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     page = visit(width)
     for name in TABS:
