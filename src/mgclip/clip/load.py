@@ -22,6 +22,8 @@ from mgclip.errors import InputError, first_line
 from mgclip.untrusted import read_json
 
 EMBEDDED = "iconclip"
+ALIGNMENT = 64
+"""Bytes of a cache line and of the widest registers of a processor; PyTorch places new tensors at multiples of it."""
 
 
 def load_backbone(reference: str | Path, device: str | torch.device | None = None) -> Backbone:
@@ -61,7 +63,17 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
     digest = fingerprint(model)
     compute_class_token_only_in_last_layer(model)
     model.to(device or local_device())
+    _align(model)
     return check_usable(Backbone(model, tokenizer, processor, name, digest))
+
+
+def _align(model: Any) -> None:
+    """Copy the weights that do not start at a multiple of ``ALIGNMENT`` bytes, as in most files. On some processors the place decides
+    how products are rounded, so the same weights in another file would give other digits.
+    """
+    for weight in model.parameters():
+        if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT:
+            weight.data = weight.data.clone()
 
 
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
