@@ -5,7 +5,7 @@ import torch
 from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip import compute
+from mgclip.clip import auto_precision, backbone, compute
 from mgclip.clip.adapters import adapter_state
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder
@@ -102,10 +102,29 @@ def test_memory_that_runs_out_halves_what_is_encoded_together(tower, tiny_clip, 
 
 def test_the_micro_batch_is_estimated_from_the_shape():
     class ViT:
-        image_size, patch_size, hidden_size, num_hidden_layers = 224, 16, 768, 12
+        image_size, patch_size, hidden_size, intermediate_size, num_hidden_layers = 224, 16, 768, 3072, 12
 
     assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=False) == 8
     assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=True) == 57
+    assert [compute.images_per_pass(ViT, torch.device("cpu"), each) for each in ("float32", "bfloat16")] == [13, 27]
+    assert compute.images_per_pass(ViT, torch.device("cuda"), "float32") > 1e6
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+@torch.no_grad()
+def test_a_processor_encodes_few_images_in_a_pass(tiny_clip, icons, monkeypatch, precision):
+    monkeypatch.setattr(backbone, "choose_precision", lambda model: auto_precision.Choice("bfloat16", "images", 1.0, 2.0))
+    model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(precision=precision))
+    pixels = model.encoder.pixels(list(icons["x_test"][:11]))
+    together, sizes = [model.encoder.images(pixels), model.backbone.both_features(pixels.batch(torch.arange(11)))], []
+    monkeypatch.setattr(compute, "CPU_BLOCK_BYTES", 4 * 17 * 64 * (4 if precision == "float32" else 2))  # of four images
+    tower = model.backbone._encoding_tower().tower if precision == "auto" else model.backbone.model.vision_model
+    real = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda pixel_values: sizes.append(len(pixel_values)) or real(pixel_values=pixel_values))
+    found = [model.encoder.images(pixels), model.backbone.both_features(pixels.batch(torch.arange(11)))]
+    assert sizes == [4, 4, 3] * 2
+    for pair in zip(found, together, strict=True):
+        torch.testing.assert_close(*pair, atol=1e-5 if precision == "float32" else 1e-2, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mgclip.clip import family
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
-from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, retry_halving
+from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, images_per_pass, retry_halving
 from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
@@ -159,6 +159,17 @@ class Backbone:
 
     def _projected_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The output of the image tower after its projection ``(b, d)`` and before it ``(b, w)``, in float32."""
+        if torch.is_grad_enabled() or len(pixels) <= self.images_per_pass:
+            return self._in_one_pass(pixels)
+        projected, pooled = zip(*map(self._in_one_pass, pixels.split(self.images_per_pass)), strict=True)
+        return torch.cat(projected), torch.cat(pooled)
+
+    @property
+    def images_per_pass(self) -> int:
+        """The most images that the tower encodes at a time without gradients."""
+        return images_per_pass(self.model.config.vision_config, self.device, self.image_precision)
+
+    def _in_one_pass(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self._mean_std
         values = (pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
         if self.uses_encoding_tower and not torch.is_grad_enabled():
@@ -181,7 +192,7 @@ class Backbone:
         """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""
         if self.choice is None or not self.uses_encoding_tower or images < PAYS * self.choice.bfloat16:
             return
-        tower = self._encoding_tower()
+        tower, batch = self._encoding_tower(), min(batch, self.images_per_pass)
         if tower.batch != batch:
             tower.compile(batch, self.image_size)
 

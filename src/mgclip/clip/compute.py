@@ -21,6 +21,10 @@ CPU_ACTIVATION_BYTES = 7 << 27
 """Bytes that the activations of one micro-batch may take on a CPU. Small micro-batches are faster there: ViT-B/16 trains in
 0.40 s per image with 8 of them, in 0.57 s with 14 (docs/performance.md). And a process that runs out of CPU memory is killed.
 """
+CPU_BLOCK_BYTES = 1 << 25
+"""Bytes that the widest values of one pass without gradients may take on a CPU. The C library gives larger blocks back to the
+system each time, and getting their pages again takes up to a quarter of the time of a pass.
+"""
 GPU_SHARE = 0.6
 """Share of a GPU's free memory that they may take. If that is too much, the micro-batch is halved."""
 SAVED_PER_WIDTH = 15
@@ -45,6 +49,15 @@ class Compute:
     def no_tf32_convolutions(self, device: torch.device) -> Any:
         """Return the context in which cuDNN computes convolutions in float32; otherwise it rounds to 10 bits."""
         return EXACT_FLOAT32 if device.type == "cuda" and self.precision == "float32" else nullcontext()
+
+
+def images_per_pass(vision_config: Any, device: torch.device, precision: Precision) -> int:
+    """The most images that are encoded in one pass without gradients: on a CPU, smaller passes are faster than large ones."""
+    if device.type != "cpu":
+        return 1 << 30
+    tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
+    widest = tokens * vision_config.intermediate_size * DTYPES[precision].itemsize
+    return int(max(1, CPU_BLOCK_BYTES // widest))
 
 
 def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
