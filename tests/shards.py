@@ -24,8 +24,8 @@ def png(image):
 def write_tar(file, members):
     """An archive of members, given as their names and bytes, texts or objects for JSON."""
     given = {"fileobj": file} if isinstance(file, io.BytesIO) else {"name": file}
-    kinds = () if isinstance(file, io.BytesIO) else ("gz", "bz2", "xz")
-    packed = next((kind for kind in kinds if file.name.endswith(kind)), "")
+    kinds = {"gz": "gz", "bz2": "bz2", "bz": "bz2", "b2": "bz2", "xz": "xz"}
+    packed = "" if isinstance(file, io.BytesIO) else next((kinds[end] for end in kinds if file.name.endswith(end)), "")
     with tarfile.open(**given, mode=f"w:{packed}") as archive:
         for name, content in members:
             data = (

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP
-from mgclip.clip import auto_precision
+from mgclip.clip import auto_precision, compute
 from mgclip.clip.adapters import adapter_weights, without_adapters
 from mgclip.clip.auto_precision import choose_precision, measure
 from mgclip.clip.encoding_tower import EncodingTower, merge_quick_gelu
@@ -181,6 +181,20 @@ def test_long_work_is_compiled_and_falls_back_to_the_plain_tower(tiny_clip, icon
     model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
     torch.testing.assert_close(model.encoder.images(many), compiled, atol=2e-2, rtol=0)
     assert "The image tower is not compiled: no compiler." in caplog.text
+
+
+def test_the_tower_is_compiled_for_the_images_of_a_pass(tiny_clip, icons, speeds, monkeypatch):
+    speeds(BFLOAT16, (0.01, 0.1))
+    monkeypatch.setattr(compute, "CPU_TENSOR_BYTES", 2 * 17 * 64 * 6)  # of six images
+    asked = []
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda tower, options: lambda pixel_values: asked.append(len(pixel_values)) or tower(pixel_values=pixel_values),
+    )
+    model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
+    model.encoder.images(model.encoder.pixels(list(icons["x_test"][:19])))
+    assert asked == [6, 6, 6, 6, 6], "one to compile; sixteen images in passes of 6, 6 and 4, and three images"
 
 
 def test_only_images_that_are_encoded_are_a_reason_to_compile(tiny_clip, icons, speeds, monkeypatch, tmp_path):

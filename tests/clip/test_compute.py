@@ -106,8 +106,14 @@ def test_the_micro_batch_is_estimated_from_the_shape():
 
     assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=False) == 8
     assert compute.fitting_micro_batch(ViT, torch.device("cpu"), checkpointing=True) == 57
-    assert [compute.images_per_pass(ViT, torch.device("cpu"), each) for each in ("float32", "bfloat16")] == [13, 27]
-    assert compute.images_per_pass(ViT, torch.device("cuda"), "float32") > 1e6
+    cpu = torch.device("cpu")
+    found = [
+        compute.images_per_pass(*given)
+        for given in ((128, ViT, cpu, "float32"), (128, ViT, cpu, "bfloat16"), (16, ViT, cpu, "float32"))
+    ]
+    assert found == [13, 26, 8], "at most 13 and 27, and passes of equal size"
+    assert [compute.images_per_pass(number, ViT, cpu, "float32") for number in (0, 1, 13)] == [0, 1, 13]
+    assert compute.images_per_pass(128, ViT, torch.device("cuda"), "float32") == 128
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
@@ -117,7 +123,7 @@ def test_a_processor_encodes_few_images_in_a_pass(tiny_clip, icons, monkeypatch,
     model = MGCLIP.from_pretrained(tiny_clip, settings=Settings(precision=precision))
     pixels = model.encoder.pixels(list(icons["x_test"][:11]))
     together, sizes = [model.encoder.images(pixels), model.backbone.both_features(pixels.batch(torch.arange(11)))], []
-    monkeypatch.setattr(compute, "CPU_BLOCK_BYTES", 4 * 17 * 64 * (4 if precision == "float32" else 2))  # of four images
+    monkeypatch.setattr(compute, "CPU_TENSOR_BYTES", 4 * 17 * 64 * (4 if precision == "float32" else 2))  # of four images
     tower = model.backbone._encoding_tower().tower if precision == "auto" else model.backbone.model.vision_model
     real = tower.forward
     monkeypatch.setattr(tower, "forward", lambda pixel_values: sizes.append(len(pixel_values)) or real(pixel_values=pixel_values))

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 from small_clip import ICONCLIP
 
+from mgclip.clip import load
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
 
@@ -84,3 +86,19 @@ def test_an_openclip_folder_must_state_activation_and_heads(tiny_clip, tmp_path)
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"The open_clip_config.json of .* has no model_cfg"):
         load_backbone(folder)
+
+
+def test_rounding_does_not_depend_on_where_the_weights_start_in_their_file(tiny_clip, monkeypatch):
+    really, expected = load._from_folder, load_backbone(tiny_clip, "cpu").model.state_dict()
+
+    def as_in_a_file(folder, name):
+        model, *others = really(folder, name)
+        for weight in model.parameters():
+            weight.data = torch.empty(weight.numel() + 1)[1:].view_as(weight).copy_(weight)
+            assert weight.numel() == 0 or weight.data_ptr() % 64 == 4
+        return model, *others
+
+    monkeypatch.setattr(load, "_from_folder", as_in_a_file)
+    found = load_backbone(tiny_clip, "cpu").model
+    assert all(weight.data_ptr() % 64 == 0 for weight in found.parameters())
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())

@@ -4,14 +4,15 @@
 
 Every trial starts an icons100 run in a process of its own, kills it with SIGKILL and resumes it to the end. Half of the trials are
 killed at a seeded random time, the others at a random step of one training phase after the other. All models must then be equal
-byte for byte, and all records except for their times. The script prints the phase in which each trial was killed, and exits with 1
-if a trial differs.
+byte for byte, and all records within rounding, except for their times. The script prints the phase in which each trial was killed,
+and exits with 1 if a trial differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -66,6 +67,19 @@ def outcome(run: Path) -> dict[str, object]:
         result[f"{method.name} final"] = json.loads((method / "final.json").read_text())
         result[f"{method.name} leftovers"] = sorted(p.name for p in method.glob("*progress*"))
     return result
+
+
+def equal(found: object, expected: object) -> bool:
+    """Whether two results are equal, with numbers in JSON within rounding: some processors round the features of a text differently
+    with other texts in its batch, and a resumed run encodes the texts of all finished tasks together.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(equal(found[key], expected[key]) for key in found)
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(equal, found, expected))
+    if isinstance(found, float) and isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-7)
+    return found == expected
 
 
 def where(run: Path) -> str:
@@ -142,7 +156,7 @@ def campaign(kills: int, seed: int, place: Path, recipe: tuple[str, ...] = RECIP
         again = ("--resume", run.name) if (run / "recipe.yaml").is_file() else (*recipe, "--out", run.name)
         finished(start(run, *again))
         found = outcome(run)
-        if differing := {key for key in expected.keys() | found.keys() if found.get(key) != expected.get(key)}:
+        if differing := {key for key in expected.keys() | found.keys() if not equal(found.get(key), expected.get(key))}:
             raise SystemExit(f"trial {number}, killed at {hit}: {sorted(differing)} differ")
         shutil.rmtree(run)
         return hit

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import io
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from campaign import outcome
+from campaign import equal, outcome
 from small_clip import make_small_clip
 
 PAGE = 4096
@@ -73,19 +72,6 @@ def check_run(place: Path) -> object:
         if (method / "model" / "mgclip.json").is_file():
             MGCLIP.from_pretrained(method / "model")
     return "readable"
-
-
-def equal(found: object, expected: object) -> bool:
-    """Whether two results are equal, with numbers in JSON within rounding: some processors round the features of a text differently
-    with other texts in its batch, and a resumed run encodes the texts of all finished tasks together.
-    """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(equal(found[key], expected[key]) for key in found)
-    if isinstance(found, list) and isinstance(expected, list):
-        return len(found) == len(expected) and all(map(equal, found, expected))
-    if isinstance(found, float) and isinstance(expected, float):
-        return math.isclose(found, expected, rel_tol=1e-5)
-    return found == expected
 
 
 def operations(clip: Path) -> list[Operation]:

@@ -6,7 +6,7 @@ import time
 import forked
 import numpy as np
 import pytest
-from campaign import SMALL, campaign, finished, outcome, start
+from campaign import SMALL, campaign, equal, finished, outcome, start
 from crowd import crowd
 from full_disk import full_disk, may_mount
 from icon_tasks import month_folders
@@ -94,7 +94,7 @@ def test_a_signal_lets_the_step_end_and_the_message_says_how_to_resume(tmp_path,
     assert "mgclip run --resume run" in output
     assert "Traceback" not in output
     finished(start(tmp_path / "run", "--resume", "run"))
-    assert outcome(tmp_path / "run") == uninterrupted
+    assert equal(outcome(tmp_path / "run"), uninterrupted)
 
 
 def test_an_interrupted_learn_leaves_the_active_version_unchanged(icons, tmp_path):

@@ -67,7 +67,7 @@ FAINT = """
 """
 
 
-@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "print"])
+@pytest.mark.parametrize("look", [pytest.param(look, marks=pytest.mark.slow) if look == "dark" else look for look in LOOKS])
 def test_nothing_runs_and_everything_is_shown(visit, report, look):
     page = visit(report, **LOOKS[look])
     page.wait_for_timeout(100)

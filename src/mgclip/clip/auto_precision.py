@@ -1,7 +1,7 @@
 """``precision: auto``: float32 or bfloat16, whichever encodes images faster on this machine.
 
-Processors and GPUs with matrix units for bfloat16 multiply several times faster in it than in float32. Others are no faster, or
-slower. The name of a processor does not show which kind it is, so both precisions are measured.
+GPUs and some processors multiply several times as fast in bfloat16 as in float32. Others are no faster, or slower. The name of a
+processor does not show which kind it is, so both precisions are measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mgclip.clip import parallel
-from mgclip.clip.compute import Compute, Precision
+from mgclip.clip.compute import Compute, Precision, tokens_of
 from mgclip.disk import write_json
 
 CACHE = "MGCLIP_CACHE"
@@ -96,7 +96,7 @@ def _is_faster(rates: tuple[float, float]) -> bool:
 def multiplication_rates(model: Any) -> tuple[float, float]:
     """Products per second, in float32 and in bfloat16, of matrices as large as those in the MLP of the image tower."""
     config, device = model.config.vision_config, _device(model)
-    tokens = IMAGES[device.type] * ((config.image_size // config.patch_size) ** 2 + 1)
+    tokens = IMAGES[device.type] * tokens_of(config)
     tensors = {}
     for kind in (torch.float32, torch.bfloat16):
         wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=device)

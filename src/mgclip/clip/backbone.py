@@ -159,15 +159,15 @@ class Backbone:
 
     def _projected_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The output of the image tower after its projection ``(b, d)`` and before it ``(b, w)``, in float32."""
-        if torch.is_grad_enabled() or len(pixels) <= self.images_per_pass:
+        size = len(pixels) if torch.is_grad_enabled() else self.images_per_pass(len(pixels))
+        if size == len(pixels):
             return self._in_one_pass(pixels)
-        projected, pooled = zip(*map(self._in_one_pass, pixels.split(self.images_per_pass)), strict=True)
+        projected, pooled = zip(*map(self._in_one_pass, pixels.split(size)), strict=True)
         return torch.cat(projected), torch.cat(pooled)
 
-    @property
-    def images_per_pass(self) -> int:
-        """The most images that the tower encodes at a time without gradients."""
-        return images_per_pass(self.model.config.vision_config, self.device, self.image_precision)
+    def images_per_pass(self, images: int) -> int:
+        """How many of a batch of images the tower encodes at a time without gradients."""
+        return images_per_pass(images, self.model.config.vision_config, self.device, self.image_precision)
 
     def _in_one_pass(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self._mean_std
@@ -192,7 +192,7 @@ class Backbone:
         """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""
         if self.choice is None or not self.uses_encoding_tower or images < PAYS * self.choice.bfloat16:
             return
-        tower, batch = self._encoding_tower(), min(batch, self.images_per_pass)
+        tower, batch = self._encoding_tower(), self.images_per_pass(batch)
         if tower.batch != batch:
             tower.compile(batch, self.image_size)
 

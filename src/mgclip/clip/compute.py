@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ CPU_ACTIVATION_BYTES = 7 << 27
 """Bytes that the activations of one micro-batch may take on a CPU. Small micro-batches are faster there: ViT-B/16 trains in
 0.40 s per image with 8 of them, in 0.57 s with 14 (docs/performance.md). And a process that runs out of CPU memory is killed.
 """
-CPU_BLOCK_BYTES = 1 << 25
-"""Bytes that the widest values of one pass without gradients may take on a CPU. The C library gives larger blocks back to the
-system each time, and getting their pages again takes up to a quarter of the time of a pass.
+CPU_TENSOR_BYTES = 1 << 25
+"""Bytes that the largest tensor of one pass without gradients may take on a CPU. glibc gives larger blocks back to the system
+each time, and getting their pages again takes up to a quarter of the time of a pass.
 """
 GPU_SHARE = 0.6
 """Share of a GPU's free memory that they may take. If that is too much, the micro-batch is halved."""
@@ -51,13 +52,19 @@ class Compute:
         return EXACT_FLOAT32 if device.type == "cuda" and self.precision == "float32" else nullcontext()
 
 
-def images_per_pass(vision_config: Any, device: torch.device, precision: Precision) -> int:
-    """The most images that are encoded in one pass without gradients: on a CPU, smaller passes are faster than large ones."""
+def tokens_of(vision_config: Any) -> int:
+    """Tokens of an image: its patches and the class token."""
+    side: int = vision_config.image_size // vision_config.patch_size
+    return side**2 + 1
+
+
+def images_per_pass(images: int, vision_config: Any, device: torch.device, precision: Precision) -> int:
+    """How many of these images are encoded in one pass without gradients. On a CPU, small passes of equal size are faster."""
     if device.type != "cpu":
-        return 1 << 30
-    tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
-    widest = tokens * vision_config.intermediate_size * DTYPES[precision].itemsize
-    return int(max(1, CPU_BLOCK_BYTES // widest))
+        return images
+    widest: int = tokens_of(vision_config) * vision_config.intermediate_size * DTYPES[precision].itemsize
+    passes = math.ceil(images / max(1, CPU_TENSOR_BYTES // widest))
+    return math.ceil(images / max(1, passes))
 
 
 def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointing: bool) -> int:
@@ -72,8 +79,7 @@ def fitting_micro_batch(vision_config: Any, device: torch.device, *, checkpointi
     if device.type == "cuda":
         torch.cuda.empty_cache()  # memory that PyTorch caches is also free
         available = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
-    tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
-    layer = tokens * vision_config.hidden_size * 4
+    layer = tokens_of(vision_config) * vision_config.hidden_size * 4
     # With checkpointing every layer keeps its input, and only one layer at a time keeps everything.
     layers = vision_config.num_hidden_layers
     kept = layers + SAVED_PER_WIDTH if checkpointing else layers * SAVED_PER_WIDTH

@@ -32,7 +32,7 @@ class Encoder:
     Args:
         backbone: The CLIP.
         prompt: Template of a class text; ``{}`` stands for the class. With several, a class has the mean of their features.
-        batch_size: Images or texts per pass.
+        batch_size: Images or texts per batch.
         normalise: L2-normalise image features. Text features are always normalised.
         representation: What the feature of an image is.
 
@@ -126,7 +126,7 @@ class Encoder:
                 yield represent(projected, pooled, self.representation) if self.normalise else projected
 
     def batch(self, pixels: Tensor) -> Tensor:
-        """Return features ``(b, d)`` of transformed images ``(b, 3, size, size)`` uint8, in one pass."""
+        """Return features ``(b, d)`` of a batch of transformed images ``(b, 3, size, size)`` uint8."""
         return self.backbone.image_features(pixels, normalise=self.normalise, representation=self.representation)
 
     @torch.no_grad()

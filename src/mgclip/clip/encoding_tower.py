@@ -1,4 +1,4 @@
-"""A copy of the image tower that encodes fast on matrix units: with merged adapters and bfloat16 weights, compiled if that pays.
+"""A copy of the image tower that encodes in bfloat16: with merged adapters and bfloat16 weights, compiled if that pays.
 
 Only products of matrices and activations are in bfloat16. Normalisations and the sums between layers stay in float32, as under
 autocast, which converts the weights at every use. If the sums were in bfloat16 too, several times as many answers would change.

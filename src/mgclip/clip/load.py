@@ -68,8 +68,8 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
 
 
 def _align(model: Any) -> None:
-    """Copy the weights that do not start at a multiple of ``ALIGNMENT`` bytes, as in most files. On some processors the place
-    decides how products are rounded, so the same weights in another file would give other digits.
+    """Copy the weights that do not start at a multiple of ``ALIGNMENT`` bytes. A file decides where they start, and on some
+    processors this decides how products are rounded: the same weights in another file would give other digits.
     """
     for weight in model.parameters():
         if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT:

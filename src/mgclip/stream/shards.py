@@ -25,7 +25,7 @@ from mgclip.stream.tar_shards import class_list, forget_class_lists, tar_items
 from mgclip.stream.walk import is_image_name, walk
 from mgclip.words import count, listed
 
-TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tb2", ".tar.xz", ".txz", ".tar.lzma", ".tlz")
 """The endings of tar files."""
 
 READERS = {".parquet": parquet_items, **dict.fromkeys(TAR, tar_items)}
@@ -33,7 +33,7 @@ READERS = {".parquet": parquet_items, **dict.fromkeys(TAR, tar_items)}
 image.
 """
 
-UNSUPPORTED = (".tar.zst", ".tzst")
+UNSUPPORTED = (".tar.zst", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzo", ".tar.br", ".tar.z", ".taz")
 """The endings of shards that cannot be read. They are refused, because the others would be learned without them."""
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -115,16 +115,17 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
 
     Raises:
         InputError: If no shard matches a pattern or an address, the address cannot be listed, a shard does not exist, cannot be
-            opened or is compressed with zstd, or some shards are called test and none is called train.
+            opened or is compressed in another way, or some shards are called test and none is called train.
         MGCLIPError: If a server cannot be reached.
     """
     forget_class_lists()
     names = _names(place)
     if not names:
         return None
-    if zstd := [name for name in names if ending(name) in UNSUPPORTED]:
+    if unsupported := [name for name in names if ending(name) in UNSUPPORTED]:
         raise InputError(
-            f"The shard {zstd[0]} is compressed with zstd, which is not supported: decompress it with `zstd -d`, or leave it out."
+            f"The shard {unsupported[0]} is compressed in a way that is not supported (not by gzip, bzip2 or xz): decompress it, "
+            "or leave it out."
         )
     parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
     for name in names:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -20,8 +23,16 @@ CLASSES = ("classes.txt", "classnames.txt")
 """Files next to the shards that may list the class names, one on each line, if the members hold numbers."""
 
 
-BLOCK = 1 << 20
+REST = 1 << 20
 """Bytes that are read at a time after the end of an archive."""
+
+COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"\x5d\x00\x00": lzma.open,
+}
+"""The first bytes of a compressed file -> what opens it."""
 
 
 class _Watched:
@@ -29,12 +40,41 @@ class _Watched:
 
     def __init__(self, file: Any) -> None:
         self.file, self.ended = file, False
-        self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> Any:
-        data = self.file.read(size)
+        # One step at a time: of a larger read, what comes before the damage would be lost.
+        data = self.file.read1(size) if hasattr(self.file, "read1") else self.file.read(size)
         self.ended |= not data
         return data
+
+    def seek(self, place: int, whence: int = 0) -> Any:
+        return self.file.seek(place, whence)
+
+    def tell(self) -> Any:
+        return self.file.tell()
+
+
+class _FromStart:
+    """A file of which the first bytes were read already. Not all files elsewhere can go back."""
+
+    def __init__(self, start: bytes, file: Any) -> None:
+        self.start, self.file = start, file
+
+    def read(self, size: int = -1) -> Any:
+        if not self.start:
+            return self.file.read(size)
+        end = len(self.start) if size < 0 else size
+        data, self.start = self.start[:end], self.start[end:]
+        return data if size >= 0 else data + self.file.read()
+
+
+def _decompressed(file: Any) -> Any:
+    """The decompressed content of a file, compressed or not. tarfile would read only the first of several compressed streams."""
+    start = file.read(max(map(len, COMPRESSIONS)))
+    for first, opened in COMPRESSIONS.items():
+        if start.startswith(first):
+            return opened(_FromStart(start, file))
+    return _FromStart(start, file)
 
 
 def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
@@ -55,7 +95,7 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     path = name.removeprefix("file://")
     # fsspec would take :: in a path for two addresses.
     with fsspec.open(name, "rb") if is_address(path) else Path(path).open("rb") as file:
-        yield from _items(name, label, file, "r|*", _read)
+        yield from _items(name, label, _decompressed(file), "r|", _read)
 
 
 def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
@@ -100,7 +140,7 @@ def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.
 
 def _check_end(shard: str, file: Any) -> None:
     """Check that only zeros follow the end of an archive. A second archive there would be ignored."""
-    while rest := file.read(BLOCK):
+    while rest := file.read(REST):
         if any(rest):
             raise InputError(
                 f"The shard {shard} continues after the end of its archive, as if several archives were joined with cat: keep "

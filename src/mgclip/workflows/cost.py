@@ -11,7 +11,7 @@ import torch
 
 from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.clip.compute import SAVED_PER_WIDTH
+from mgclip.clip.compute import SAVED_PER_WIDTH, tokens_of
 from mgclip.clip.pixels import KEEP_BYTES
 from mgclip.method.learned_images import SAMPLE
 from mgclip.method.learner import MGCLIP
@@ -201,8 +201,8 @@ def _memory(model: MGCLIP, amounts: Amounts, each_bytes: int, epochs: int) -> fl
     settings, vision = model.settings, model.backbone.model.config.vision_config
     others = amounts.tests + amounts.old + amounts.retention
     kept = sum(min(KEEP_BYTES, count * each_bytes) for count in (amounts.train, others))
-    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-    activations = settings.encode_batch_size * tokens * vision.hidden_size * 4 * VALUES_PER_WIDTH
+    tokens = tokens_of(vision)
+    activations = model.backbone.images_per_pass(settings.encode_batch_size) * tokens * vision.hidden_size * 4 * VALUES_PER_WIDTH
     if epochs:
         each = tokens * vision.hidden_size * 4 * vision.num_hidden_layers * SAVED_PER_WIDTH
         activations = max(activations, each * min(settings.adapter_batch_size, model.backbone.compute.micro_batch))
