@@ -83,6 +83,12 @@ def test_two_images_with_one_name_are_refused_also_one_after_the_other(tmp_path)
             read_all()
 
 
+@pytest.mark.parametrize("name", ["BZh9.png", "].png", "\x1f.png"])
+def test_an_archive_whose_first_name_begins_like_a_compressed_file_is_not_one(tmp_path, name):
+    file = write_tar(tmp_path / "a.tar", [(name, png(IMAGES[0])), (name.replace("png", "cls"), "cat")])
+    assert read(Shard(str(file))) == [("cat", 0)]
+
+
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_of_joined_archives_not_only_the_first_is_read(tmp_path, compress):
     one = write_tar(tmp_path / "1.tar", members(IMAGES, LABELS)).read_bytes()

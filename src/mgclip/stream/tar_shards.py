@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -27,12 +28,14 @@ REST = 1 << 20
 """Bytes that are read at a time after the end of an archive."""
 
 COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-    b"\x5d\x00\x00": lzma.open,
+    rb"\x1f\x8b\x08": gzip.open,
+    rb"BZh[1-9]1AY&SY": bz2.open,
+    rb"\xfd7zXZ\x00|\x5d\x00\x00\x80": lzma.open,
 }
-"""The first bytes of a compressed file -> what opens it."""
+"""A pattern of the first bytes of a compressed file -> what opens it. An archive that is not compressed begins with a name."""
+
+START = 10
+"""Bytes that decide whether a file is compressed."""
 
 
 class _Watched:
@@ -42,8 +45,7 @@ class _Watched:
         self.file, self.ended = file, False
 
     def read(self, size: int = -1) -> Any:
-        # One step at a time: of a larger read, what comes before the damage would be lost.
-        data = self.file.read1(size) if hasattr(self.file, "read1") else self.file.read(size)
+        data = self.file.read(size)
         self.ended |= not data
         return data
 
@@ -68,12 +70,19 @@ class _FromStart:
         return data if size >= 0 else data + self.file.read()
 
 
+class _InSteps:
+    """A compressed file that gives what one step decompresses. Of a larger read, what comes before the damage would be lost."""
+
+    def __init__(self, file: Any) -> None:
+        self.read = file.read1
+
+
 def _decompressed(file: Any) -> Any:
     """The decompressed content of a file, compressed or not. tarfile would read only the first of several compressed streams."""
-    start = file.read(max(map(len, COMPRESSIONS)))
+    start = file.read(START)
     for first, opened in COMPRESSIONS.items():
-        if start.startswith(first):
-            return opened(_FromStart(start, file))
+        if re.match(first, start):
+            return _InSteps(opened(_FromStart(start, file)))
     return _FromStart(start, file)
 
 
