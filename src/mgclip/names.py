@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from mgclip.errors import InputError
 
@@ -16,6 +17,9 @@ SEPARATORS = re.compile(r"(?<![0-9])(?!^-[0-9])[\s_-]+|[\s_-]+(?![0-9])")
 """Spaces, underscores and hyphens, except between two digits and as a sign: *1-2* is not *12*, and *-1* not *1*."""
 ALIKE = "they differ only in case, spaces, hyphens, underscores or the form of a letter"
 """What names with the same loose form have in common."""
+
+REMEMBERED = 1 << 18
+"""Names whose forms are remembered: each task compares the names of all classes."""
 
 
 def tidy(name: str) -> str:
@@ -28,6 +32,7 @@ def canonical(name: str) -> str:
     return unicodedata.normalize("NFC", tidy(name))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def visible_form(name: str) -> str:
     """Return a form that is equal for names that look alike, such as the ligature in *ﬁsh* and the two letters in *fish*.
 
@@ -37,6 +42,7 @@ def visible_form(name: str) -> str:
     return tidy(unicodedata.normalize("NFC", shown))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def loose_form(name: str) -> str:
     """Return a form that is equal for names that differ only in case, spaces, hyphens, underscores or the form of a letter."""
     return SEPARATORS.sub("", visible_form(name).casefold())

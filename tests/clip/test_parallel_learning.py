@@ -133,11 +133,11 @@ from mgclip.clip import parallel
 from mgclip.method.sums import Sums
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.stream import icons
-real, added = Sums.plus, []
+real, added = Sums.add, []
 def counted(self, phi, labels, **options):
     added.append(len(labels))
     return real(self, phi, labels, **options)
-Sums.plus = counted
+Sums.add = counted
 clip, folder, adapt = sys.argv[1:]
 settings = {**ANALYTIC, "features": 48, "adapt": adapt, "epochs": 1, "encode_batch_size": 4, "adapter_batch_size": 8, "gamma": 0.5}
 model = MGCLIP.from_pretrained(clip, settings=Settings(**settings))

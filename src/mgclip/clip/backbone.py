@@ -59,6 +59,7 @@ class Backbone:
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
         jpeg_draft: Whether JPEG files are decoded at reduced size.
+        token_digests: Digests of the tokens of texts, by templates and text, so that each text becomes tokens for them only once.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -73,6 +74,7 @@ class Backbone:
     weights_number: int = 0
     adapters_enabled: bool = True
     jpeg_draft: bool = False
+    token_digests: dict[tuple[str, ...], dict[str, int]] = field(default_factory=dict, init=False, repr=False)
     _choice: Choice | None = field(default=None, init=False, repr=False)
     _encoding: tuple[int, int, EncodingTower] | None = field(default=None, init=False, repr=False)
 

@@ -30,7 +30,7 @@ class AlikeTextPairs(NamedTuple):
 
 def find_alike_texts(backbone: Backbone, templates: Sequence[str], texts: Sequence[str], first_new: int = 0) -> AlikeTextPairs:
     """Find each text from ``first_new`` on that becomes the same tokens as another one; pairs it with the first of them."""
-    pairs = [pair for pair in _repeated(_tokens(backbone, templates, texts)) if pair[1] >= first_new]
+    pairs = [pair for pair in _repeated(_digests(backbone, templates, texts)) if pair[1] >= first_new]
     alone = [list(_tokens(backbone, ["{}"], [texts[place] for place in places])) for places in zip(*pairs, strict=True)]
     same = [one == other for one, other in zip(*alone, strict=True)]
     return AlikeTextPairs(list(compress(pairs, same)), [pair for pair, alike in zip(pairs, same, strict=True) if not alike])
@@ -84,6 +84,14 @@ def _repeated(items: Iterable[Hashable]) -> list[Pair]:
     first: dict[Hashable, int] = {}
     pairs = [(first.setdefault(item, position), position) for position, item in enumerate(items)]
     return [(earlier, position) for earlier, position in pairs if earlier != position]
+
+
+def _digests(backbone: Backbone, templates: Sequence[str], texts: Sequence[str]) -> list[int]:
+    """A digest of the tokens of each text. Those of earlier texts are remembered: each task compares the texts of all classes."""
+    known = backbone.token_digests.setdefault(tuple(templates), {})
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known.update(zip(new, map(hash, _tokens(backbone, templates, new)), strict=True))
+    return [known[text] for text in texts]
 
 
 def _tokens(backbone: Backbone, templates: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[tuple[int, ...], ...]]:
