@@ -110,7 +110,7 @@ class Settings(CheckedSettings):
     """Decode a JPEG file at a half, a quarter or an eighth of its size if twice the size that CLIP needs is left. This is faster,
     and pixels differ slightly."""
     encode_batch_size: Positive = 128
-    """Images per batch when nothing is trained; a CPU takes fewer in a pass. Changes results by rounding only."""
+    """Images per batch when nothing is trained; a CPU may split it into smaller passes. Changes results by rounding only."""
     micro_batch_size: Positive | None = None
     """Images per pass in training; null: as many as should fit, fewer when memory runs out. Changes results by rounding only."""
     activation_checkpointing: bool = False

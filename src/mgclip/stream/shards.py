@@ -124,8 +124,8 @@ def find_shards(place: str, *, label: str = "") -> Shards | None:
         return None
     if unsupported := [name for name in names if ending(name) in UNSUPPORTED]:
         raise InputError(
-            f"The shard {unsupported[0]} is compressed in a way that is not supported (not by gzip, bzip2 or xz): decompress it, "
-            "or leave it out."
+            f"The shard {unsupported[0]} is compressed in a way that is not supported (only gzip, bzip2 and xz are): decompress "
+            "it, or leave it out."
         )
     parts: dict[str, list[Shard]] = {"train": [], "test": [], "": []}
     for name in names:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
-import lzma
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -16,6 +12,7 @@ from typing import Any
 
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.image_formats import file_extensions
+from mgclip.stream.decompressed import decompressed
 from mgclip.stream.remote import ABSENT, failure, is_address, status_of
 from mgclip.stream.shard_labels import LABELS, class_name
 from mgclip.words import listed
@@ -26,16 +23,6 @@ CLASSES = ("classes.txt", "classnames.txt")
 
 REST = 1 << 20
 """Bytes that are read at a time after the end of an archive."""
-
-COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
-    rb"\x1f\x8b\x08": gzip.open,
-    rb"BZh[1-9]1AY&SY": bz2.open,
-    rb"\xfd7zXZ\x00|\x5d\x00\x00\x80": lzma.open,
-}
-"""A pattern of the first bytes of a compressed file -> what opens it. An archive that is not compressed begins with a name."""
-
-START = 10
-"""Bytes that decide whether a file is compressed."""
 
 
 class _Watched:
@@ -56,36 +43,6 @@ class _Watched:
         return self.file.tell()
 
 
-class _FromStart:
-    """A file of which the first bytes were read already. Not all files elsewhere can go back."""
-
-    def __init__(self, start: bytes, file: Any) -> None:
-        self.start, self.file = start, file
-
-    def read(self, size: int = -1) -> Any:
-        if not self.start:
-            return self.file.read(size)
-        end = len(self.start) if size < 0 else size
-        data, self.start = self.start[:end], self.start[end:]
-        return data if size >= 0 else data + self.file.read()
-
-
-class _InSteps:
-    """A compressed file that gives what one step decompresses. Of a larger read, what comes before the damage would be lost."""
-
-    def __init__(self, file: Any) -> None:
-        self.read = file.read1
-
-
-def _decompressed(file: Any) -> Any:
-    """The decompressed content of a file, compressed or not. tarfile would read only the first of several compressed streams."""
-    start = file.read(START)
-    for first, opened in COMPRESSIONS.items():
-        if re.match(first, start):
-            return _InSteps(opened(_FromStart(start, file)))
-    return _FromStart(start, file)
-
-
 def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     """Read the images of a tar shard.
 
@@ -104,7 +61,7 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     path = name.removeprefix("file://")
     # fsspec would take :: in a path for two addresses.
     with fsspec.open(name, "rb") if is_address(path) else Path(path).open("rb") as file:
-        yield from _items(name, label, _decompressed(file), "r|", _read)
+        yield from _items(name, label, decompressed(file), "r|", _read)
 
 
 def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
