@@ -39,6 +39,7 @@ def shows(page, area, text):
 
 
 def choose(page, area, files, *, folder=False):
+    expect(page.locator(f"#{area} .drop[data-ready]")).to_have_count(1, timeout=WAIT)  # its script listens to the inputs now
     page.locator(f"#{area} input[{'webkitdirectory' if folder else 'multiple'}]").set_input_files(files)
     expect(page.locator(f"#{area} .drop.busy")).to_have_count(0, timeout=WAIT)
 

@@ -208,3 +208,4 @@ watch("value", () => {
   list.replaceChildren();
   say("");
 });
+zone.dataset.ready = "yes";
