@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from mgclip.app.paths import refuse_empty
 from mgclip.app.streams import end_on_closed_pipe
 from mgclip.errors import InputError
 
@@ -70,10 +71,14 @@ class Command(TyperCommand):
             return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Replace old option names, then parse as usual."""
+        """Replace old option names, then parse as usual. Refuse empty paths."""
         options = args[: args.index("--")] if "--" in args else args
         renamed = ["=".join([OLD_NAMES.get(name, name), *value]) for name, *value in (a.split("=", 1) for a in options)]
-        return list(super().parse_args(ctx, [*renamed, *args[len(options) :]]))
+        args = [*renamed, *args[len(options) :]]
+        rest = list(super().parse_args(ctx, [*args]))
+        given, *_ = self.make_parser(ctx).parse_args([*args])
+        refuse_empty(self.params, ctx.params, given)
+        return rest
 
 
 def with_device(command: Callable[..., Any]) -> Callable[..., Any]:
