@@ -7,12 +7,15 @@ import lzma
 import os
 import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from shards import EXPECTED, IMAGES, LABELS, members, png, read, write_parquet, write_tar
 from web import serve
 
 from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.images import UnreadableImage
+from mgclip.stream.parquet_shards import parquet_places
 from mgclip.stream.shards import READERS, Shard, find_shards, shard_versions
 from mgclip.stream.tar_shards import tar_places
 
@@ -121,6 +124,14 @@ def test_a_shard_is_read_from_the_file_of_its_name_and_no_other(tmp_path, name, 
     else:
         write_parquet(tmp_path / "new", IMAGES, LABELS).rename(file)
     assert read(Shard(f"{address}{file}")) == EXPECTED
+
+
+@pytest.mark.parametrize("kinds", [("binary", "string"), ("large_binary", "large_string"), ("binary_view", "string_view")])
+def test_columns_of_bytes_and_text_may_have_any_type_that_arrow_has_for_them(tmp_path, kinds):
+    stored = pa.array([png(image) for image in IMAGES], getattr(pa, kinds[0])())
+    pq.write_table(pa.table([stored, pa.array(LABELS, getattr(pa, kinds[1])())], ["image", "label"]), tmp_path / "a.parquet")
+    assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED
+    assert [place[2] for place in parquet_places(str(tmp_path / "a.parquet"), "")] == LABELS
 
 
 def test_a_parquet_file_on_this_machine_is_read_without_a_cache(tmp_path, monkeypatch):

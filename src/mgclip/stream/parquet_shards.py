@@ -16,8 +16,11 @@ from mgclip.words import listed
 IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
 """Columns of bytes that hold the image, if none has the type of images."""
 
-TEXTS = ("string", "large_string")
+TEXTS = ("string", "large_string", "string_view")
 """Types of columns of text."""
+
+BYTES = ("binary", "large_binary", "binary_view")
+"""Types of columns of bytes."""
 
 ROWS = 256
 """Rows read at a time."""
@@ -179,7 +182,7 @@ def _image_column(features: Any, shard: str) -> str:
     found: list[str]
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     found = found or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
-    found = found or [name for name in IMAGES if _dtype(features.get(name)) in ("binary", "large_binary")]
+    found = found or [name for name in IMAGES if _dtype(features.get(name)) in BYTES]
     if len(found) != 1:
         what = "remove the others" if found else "give it the type Image"
         columns = listed(found or [*features])
