@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="photographs in a folder for each class")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
+    os.environ["MGCLIP_DEVICE"] = "cpu"  # also where there is a GPU
     if args.answers:
         answers(args.photos, compiled=not args.no_compile)
     else:
