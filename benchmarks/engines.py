@@ -27,7 +27,7 @@ from torch import Tensor
 from mgclip import MGCLIP
 from mgclip.bench.flops import image_flops
 from mgclip.bench.shapes import make_backbone
-from mgclip.clip.compute import Compute, Precision
+from mgclip.clip.compute import Compute, Precision, images_per_pass
 from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.pixels import PreparedImages
 from mgclip.experiment.open_run import build_stream
@@ -53,10 +53,15 @@ def engines(model: MGCLIP, batch: int, folder: Path, *, compiled: bool) -> dict[
                 pooled = backbone.model.vision_model(pixel_values=values).pooler_output
             return torch.nn.functional.normalize(backbone.model.visual_projection(pooled.float()), dim=-1)
 
-        return encode
+        return in_passes(encode, precision)
 
     def copied(tower: EncodingTower) -> Encode:
-        return lambda values: torch.nn.functional.normalize(tower(values)[0], dim=-1)
+        return in_passes(lambda values: torch.nn.functional.normalize(tower(values)[0], dim=-1), "bfloat16")
+
+    def in_passes(encode: Encode, precision: Precision) -> Encode:
+        """Split a batch as the package does."""
+        size = images_per_pass(batch, backbone.model.config.vision_config, backbone.device, precision)
+        return lambda values: torch.cat([encode(part) for part in values.split(size)])
 
     found = {
         "float32": plain("float32"),

@@ -44,7 +44,7 @@ def test_predictions_are_timed_with_the_code_that_models_run(monkeypatch):
 def test_an_estimate_needs_no_measurement(mgclip):
     code, out, _ = mgclip("bench", "--shape", "vit-l-14", "--estimate", "--classes", 10_000)
     assert code == 0
-    assert "8 GPUs" in out
+    assert "8 H100" in out
 
 
 def test_an_unknown_shape_is_refused_with_the_known_ones(mgclip):
