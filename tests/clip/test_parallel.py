@@ -81,6 +81,25 @@ def test_a_run_resumes_with_another_number_of_processes(tiny_clip, tmp_path):
         assert found == [r["accuracy_per_task"] for r in records(tmp_path / "complete", method)]
 
 
+LEAVING = """
+import atexit, sys, torch
+from pathlib import Path
+atexit.register(lambda: Path(sys.argv[1], str(rank)).write_text(str(torch.distributed.is_initialized())))  # the last of all
+from mgclip.clip import parallel
+rank, _ = parallel.rank_and_world_size()
+parallel.gather_items([rank])
+"""
+
+
+def test_processes_disconnect_before_python_ends(tmp_path):
+    """Otherwise a thread of gloo that holds a tensor ends its process with SIGABRT, most often if both share a core."""
+    (tmp_path / "program.py").write_text(LEAVING)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*start, tmp_path / "program.py", tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["False", "False"]
+
+
 ENVIRONMENTS = (
     {"WORLD_SIZE": ""},
     {"WORLD_SIZE": "auto", "RANK": "x", "LOCAL_RANK": ""},

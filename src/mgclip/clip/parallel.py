@@ -7,6 +7,7 @@ states stay equal.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -46,6 +47,8 @@ def _state() -> Any:
     from accelerate import PartialState
 
     on_cpu = local_device().type == "cpu"
+    if not torch.distributed.is_initialized():
+        atexit.register(_disconnect)
     state = PartialState(cpu=on_cpu, timeout=TIMEOUT, backend="gloo" if not on_cpu and _needs_gloo() else None)
     if state.num_processes != _number("WORLD_SIZE", 1):
         raise MGCLIPError(
@@ -53,6 +56,16 @@ def _state() -> Any:
             "them with `torchrun` or `accelerate launch`, or unset WORLD_SIZE."
         )
     return state
+
+
+def _disconnect() -> None:
+    """Disconnect this process from the others before Python ends.
+
+    The threads of gloo may still hold tensors of the last exchange. To drop them they need Python, and if it is ending, they end
+    the process with SIGABRT, after its work was done.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _needs_gloo() -> bool:
