@@ -8,7 +8,7 @@
 The shards are links to a few files with different images, so a million images need little disk. Time and memory are those of the
 process that learns, noted after each shard. Memory is the slope of a line through the resident memory from a tenth of the images
 on, in bytes per image; time compares the seconds per image of the last half with those before. The fingerprint and the class of
-an image take 16 bytes, and nothing else grows.
+an image take 16 bytes of it.
 
 ``--processes`` learns the same shards with one process and with two, each on a core of its own, and prints the ratio of the times
 of encoding.
