@@ -8,6 +8,7 @@ import functools
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -140,6 +141,7 @@ class Running:
 def _child(what, words, cwd, environment, files, encoding, output, core):
     import torch
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without it
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

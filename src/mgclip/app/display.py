@@ -40,7 +40,7 @@ class _OneLineConsole(Console):
 
     def on_broken_pipe(self) -> None:
         """Print nothing more if the reader has closed the pipe. The command itself continues its work."""
-        discard_output()
+        discard_output(self.file)
 
     def print(self, *objects: Any, **options: Any) -> None:
         for table in objects:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 WINDOWS = os.name == "nt"
 
@@ -46,10 +46,10 @@ def show_log(*, shown: bool) -> None:
     log.setLevel(logging.INFO if shown else logging.NOTSET)
 
 
-def discard_output() -> None:
-    """Discard further output, because the reader of the pipe is gone."""
+def discard_output(stream: IO[str]) -> None:
+    """Discard further output of a stream, because the reader of its pipe is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -63,7 +63,7 @@ def end_on_closed_pipe() -> Iterator[None]:
         closed = error.errno == errno.EINVAL and WINDOWS  # what Windows says of a closed pipe
         if not (isinstance(error, BrokenPipeError) or closed):
             raise
-        discard_output()
+        discard_output(sys.stdout)
 
 
 def print_json(value: Any) -> None:

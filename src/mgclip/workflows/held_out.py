@@ -168,14 +168,19 @@ def measurable(listed: HeldOut, classes: Sequence[str]) -> tuple[dict[str, list[
         At most ``MAX_IMAGES`` images by class, and the number of listed images that no longer exist. Only images to measure on
         are read.
     """
-    called = {canonical(name): name for name in classes}
-    own = {called[canonical(n)]: images for n, images in listed.items() if canonical(n) in called}
+    own = of_classes(listed, classes)
     existing = {name: [image for image in images if has_its_size(image)] for name, images in own.items()}
     gone = sum(map(len, own.values())) - sum(map(len, existing.values()))
     share = share_of(existing)
     chosen = {name: [image for image in images[:share] if is_there(image)] for name, images in existing.items()}
     gone += sum(len(images[:share]) - len(chosen[name]) for name, images in existing.items())
     return paths({name: images for name, images in chosen.items() if images}), gone
+
+
+def of_classes(listed: HeldOut, classes: Sequence[str]) -> HeldOut:
+    """The held-out images of these classes, under their names."""
+    called = {canonical(name): name for name in classes}
+    return {called[canonical(name)]: images for name, images in listed.items() if canonical(name) in called}
 
 
 def share_of(classes: Mapping[str, object]) -> int:

@@ -64,10 +64,10 @@ def classes_html(model: StudioModel, text: str = "") -> str:
     about, wanted = model.about(), (text or "").strip().casefold()
     found = [each for each in about.classes if wanted in each.name.casefold()]
     listed = found[:SHOWN]
-    held_out = model.examples([each.name for each in listed])
+    held_out = model.examples([each.name for each in listed], PICTURES + 2)
     cards: list[dict[str, Any]] = []
     for each in listed:
-        files = held_out.get(each.name, [])
-        pictures = [picture for file in files[: PICTURES + 2] if (picture := thumbnail(file)) is not None]
-        cards.append({"class": each, "held_out": len(files), "pictures": pictures[:PICTURES]})
+        files, number = held_out.get(each.name, ([], 0))
+        pictures = [picture for file in files if (picture := thumbnail(file)) is not None]
+        cards.append({"class": each, "held_out": number, "pictures": pictures[:PICTURES]})
     return render("classes", about=about, cards=cards, found=len(found), text=wanted)

@@ -95,8 +95,8 @@ def _uploaded(file: Path) -> Path:
 
 
 def files_of(dropped: Sequence[Upload]) -> list[Path]:
-    """The files of uploads."""
-    return [each.file for each in dropped]
+    """The files of uploads; one that was dropped twice has one path, and counts once."""
+    return list(dict.fromkeys(each.file for each in dropped))
 
 
 def without_upload_folder(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,7 +29,7 @@ from mgclip.workflows.answers import Answer
 from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.correct import CorrectReport, correct_images
 from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
-from mgclip.workflows.held_out import measurable, read_held_out
+from mgclip.workflows.held_out import has_its_size, is_there, of_classes, read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan, make_plan
@@ -265,9 +266,17 @@ class StudioModel:
         with self._lock:
             return forget_class(self.folder, name, base=self.base)
 
-    def examples(self, names: Sequence[str]) -> dict[str, list[Path]]:
-        """Held-out images of classes that still exist. A model stores no images, so there are no others to show."""
-        return measurable(read_held_out(self.folder), names)[0]
+    def examples(self, names: Sequence[str], most: int) -> dict[str, tuple[list[Path], int]]:
+        """At most ``most`` held-out images of each class, and how many there are. A model stores no images, so there are no
+        others to show.
+        """
+        existing = {
+            name: list(filter(has_its_size, images)) for name, images in of_classes(read_held_out(self.folder), names).items()
+        }
+        return {
+            name: ([image.path for image in islice(filter(is_there, images), most)], len(images))
+            for name, images in existing.items()
+        }
 
     def undo(self, to: int | None) -> Version:
         """Activate a version, the previous one by default, and return it."""
