@@ -6,6 +6,7 @@ VENV ?= .venv
 PINS = -c constraints.txt
 PIP = $(VENV)/bin/pip
 
+.NOTPARALLEL:
 .PHONY: demo test test-all test-gpu lint docs clean
 
 demo: $(VENV)/with-icons

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mgclip.disk import replace_file, write_json, write_output, write_text
+from mgclip.disk import give_usual_permissions, replace_file, write_json, write_output, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch):
@@ -37,3 +37,25 @@ def test_json_refuses_nan_and_escapes_invalid_file_names(tmp_path):
     assert not list(tmp_path.iterdir())
     write_text(tmp_path / "x.txt", "\udcff.png")
     assert (tmp_path / "x.txt").read_text() == "\\udcff.png"
+
+
+def test_a_text_is_written_into_a_pipe_behind_a_link(tmp_path):
+    read, written = os.pipe()
+    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{written}")  # as /dev/stdout is, whose target has no path
+    write_output(tmp_path / "stdout", "through the pipe")
+    os.close(written)
+    with os.fdopen(read) as opened:
+        assert opened.read() == "through the pipe"
+
+
+@pytest.mark.parametrize(("umask", "of_folder", "of_file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600), (0o002, 0o755, 0o644)])
+def test_a_temporary_folder_gets_the_permissions_that_the_umask_leaves(tmp_path, umask, of_folder, of_file):
+    (tmp_path / "new" / "inner").mkdir(parents=True, mode=0o700)
+    (tmp_path / "new" / "inner" / "file").touch(mode=0o600)
+    before = os.umask(umask)
+    try:
+        give_usual_permissions(tmp_path / "new")
+    finally:
+        os.umask(before)
+    modes = {part.name: part.stat().st_mode & 0o777 for part in (tmp_path / "new", *(tmp_path / "new").rglob("*"))}
+    assert modes == {"new": of_folder, "inner": of_folder, "file": of_file}

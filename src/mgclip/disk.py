@@ -22,7 +22,7 @@ def replace_file(file: Path, content: bytes) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         temporary.replace(file)
-    except OSError:  # the disk may be full, so the partial file must not stay
+    except BaseException:  # the disk may be full, so the partial file must not stay
         temporary.unlink(missing_ok=True)
         raise
     flush_to_disk(file.parent)
@@ -40,16 +40,27 @@ def write_text(file: Path, text: str) -> None:
 
 def write_output(file: Path, text: str) -> None:
     """Write a text to a path that the user chose: follow a link, and write into a device or pipe instead of replacing it."""
-    target = file.resolve()
-    if target.exists() and not target.is_file() and not target.is_dir():
-        target.write_bytes(text.encode("utf-8", "backslashreplace"))
+    if file.exists() and not file.is_file() and not file.is_dir():  # not resolved: a pipe behind a link has no path of its own
+        file.write_bytes(text.encode("utf-8", "backslashreplace"))
     else:
-        write_text(target, text)
+        write_text(file.resolve(), text)
 
 
 def write_json(file: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def give_usual_permissions(folder: Path) -> None:
+    """Give a temporary folder, which only its owner may open, and everything in it the permissions of new folders and files:
+    755 and 644, without what the umask takes away.
+    """
+    probe = folder / ".permissions"
+    probe.mkdir(0o755)
+    mode = probe.stat().st_mode & 0o755
+    probe.rmdir()
+    for part in (folder, *folder.rglob("*")):
+        part.chmod(mode if part.is_dir() else mode & 0o644)
 
 
 def flush_to_disk(path: Path) -> None:

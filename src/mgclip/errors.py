@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 BIDI_CONTROLS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of the text after them."""
@@ -53,6 +54,10 @@ class DamagedShard(InputError):
         super().__init__(f"The shard {shard} cannot be read {read} ({reason}): replace it or leave it out.")
         self.shard, self.read, self.reason = shard, read, reason
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes it from the same arguments."""
+        return type(self), (self.shard, self.read, self.reason)
+
 
 class AlikeTexts(UserWarning):
     """Two class texts become the same tokens, so a CLIP cannot tell their classes apart by text; or two class names differ only
@@ -73,3 +78,8 @@ class MissingExtra(InputError):
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"This needs {what}, which is not installed: run `pip install 'mg-clip[{extra}]'`.")
+        self.extra, self.what = extra, what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes it from the same arguments."""
+        return type(self), (self.extra, self.what)

@@ -1,8 +1,11 @@
-"""Words of sentences that depend on numbers, and suggestions for unknown words."""
+"""Words of sentences that depend on numbers, suggestions for unknown words, and commands to type."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable, Sequence
 
 from mgclip.names import visible_form
@@ -14,7 +17,7 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def were(number: int) -> str:
-    """The verb of so many things in the past."""
+    """``was`` or ``were``, to agree with a number of things."""
     return "was" if number == 1 else "were"
 
 
@@ -48,6 +51,11 @@ def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     forms = {visible_form(other).casefold(): other for other in known}
     close = difflib.get_close_matches(visible_form(word).casefold(), forms, n=1, cutoff=cutoff)
     return forms[close[0]] if close else None
+
+
+def command_line(words: Iterable[str]) -> str:
+    """The words as one line to type: what needs quotes gets those of the shell of this system."""
+    return subprocess.list2cmdline(list(words)) if os.name == "nt" else shlex.join(words)
 
 
 def ended(message: str) -> str:

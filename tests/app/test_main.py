@@ -71,7 +71,7 @@ def test_the_help_shows_the_new_names_of_options_only(mgclip):
             "In the settings: balanced fine-tuning needs a memory: set memory",
         ),
         (["run", "icons100", "epoch=1"], "there is no key epoch: did you mean epochs"),
-        (["run", "icons100", "cifar100"], "One recipe at a time; found icons100 and cifar100."),
+        (["run", "icons100", "cifar100"], "A run has one recipe; found icons100 and cifar100: give one of them."),
         (["run", "--out", "a", "--resume", "b"], "not both"),
         (["run", "folder"], "The data set folder needs data_path"),
         (["run", "icons100", "clip=nowhere"], "There is no CLIP at nowhere"),
@@ -104,3 +104,10 @@ def test_unexpected_errors_are_one_line_and_exit_1(mgclip, monkeypatch, tmp_path
 
 def test_version(mgclip):
     assert mgclip("--version")[1] == f"mgclip {__version__}\n"
+
+
+def test_a_recipe_file_may_have_an_equals_sign_in_its_path(mgclip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1.yaml").write_text("extends: icons100\nclip: nowhere\n")
+    code, _, err = mgclip("run", "lr=0.1.yaml")
+    assert (code, "There is no CLIP at nowhere" in err) == (2, True)

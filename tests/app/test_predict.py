@@ -89,3 +89,8 @@ def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(m
     assert "`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE." in err
     monkeypatch.delenv("WORLD_SIZE")
     assert len(mgclip("predict", shop / "m", shop / "photos", "--quiet")[1].splitlines()) == 6
+
+
+def test_a_comma_after_the_last_candidate_adds_none(shop, mgclip):
+    words = ("predict", shop / "m", shop / "photos", "--quiet", "--candidates")
+    assert mgclip(*words, "a zebra, a lion,") == mgclip(*words, "a zebra,a lion")

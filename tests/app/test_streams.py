@@ -9,6 +9,7 @@ from pathlib import Path
 import forked
 import pytest
 
+from mgclip.app.display import _OneLineConsole
 from mgclip.app.streams import prepare_streams
 
 NAMES = ("čaj", "猫", "crème")
@@ -76,3 +77,12 @@ def test_a_closed_stream_accepts_any_file_name(monkeypatch):
         print(os.fsdecode(b"b\xe9.png"), file=stream, flush=True)
         stream.close()
     sys.stdin.close()
+
+
+def test_a_closed_pipe_for_notes_does_not_end_the_output(capfd):
+    read, written = os.pipe()
+    os.close(read)
+    with os.fdopen(written, "w", buffering=1) as notes:
+        _OneLineConsole(file=notes).print("a note that nobody reads")
+        print("an answer")
+    assert capfd.readouterr().out == "an answer\n"

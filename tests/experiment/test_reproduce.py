@@ -192,14 +192,14 @@ def test_a_recipe_in_place_of_a_table_is_recognised(tmp_path):
 
 def test_no_name_breaks_a_table(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=1, twin=False)
-    rows = collect(cells, [{"a|b_c%": {**SUMMARY, "last": None}}])
+    rows = collect(cells, [{"a|b_c%*d*<i>": {**SUMMARY, "last": None}}])
     assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables
     text = markdown(frame(rows))
-    assert "| a\\|b_c% |" in text
+    assert r"| a\|b_c%\*d\*\<i\> |" in text
     assert "50.0" in text
     written = write_tables(rows, (), per_seed(cells, [{"a|b_c%": SUMMARY}]), {}, tmp_path, "t")
     assert [file.name for file in written] == ["t.md", "t.csv", "t-seeds.csv", "t.tex"]
-    assert "a|b\\_c\\%" in (tmp_path / "t.tex").read_text()
+    assert r"a\textbar{}b\_c\%" in (tmp_path / "t.tex").read_text()
 
 
 def test_seeds_count_from_the_given_one(tmp_path):

@@ -5,10 +5,12 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import mgclip as package
+import mgclip.words as words_module
 from mgclip.app import image_arguments, streams
 from mgclip.clip.load import is_hub_id
 from mgclip.errors import InputError
@@ -61,7 +63,7 @@ def test_rows_of_answers_end_with_one_line_end_on_windows(monkeypatch, tmp_path)
 
 def test_a_closed_pipe_ends_a_command_quietly_on_windows_too(monkeypatch):
     ended = []
-    monkeypatch.setattr(streams, "discard_output", lambda: ended.append(True))
+    monkeypatch.setattr(streams, "discard_output", ended.append)
     for windows, quiet in ((True, True), (False, False)):
         monkeypatch.setattr(streams, "WINDOWS", windows)
         try:
@@ -69,7 +71,7 @@ def test_a_closed_pipe_ends_a_command_quietly_on_windows_too(monkeypatch):
                 raise OSError(22, "Invalid argument")
         except OSError:
             assert not quiet
-    assert ended == [True]
+    assert ended == [sys.stdout]
 
 
 def test_a_path_with_a_drive_is_not_the_name_of_a_repository():
@@ -81,3 +83,10 @@ def test_a_list_that_is_not_utf_8_is_named_where_file_names_are_text(monkeypatch
     monkeypatch.setattr(image_arguments.os, "fsdecode", lambda name: name.decode("utf-8"))
     with pytest.raises(InputError, match="Line 2 of the list on standard input is not UTF-8"):
         list(image_arguments._names(io.BytesIO(b"a.png\nh\xfct.png\n")))
+
+
+def test_a_command_to_type_has_the_quotes_of_the_system(monkeypatch):
+    words = ["mgclip", "run", "--resume", "runs\\my run", "runs\\x"]
+    assert words_module.command_line(words) == "mgclip run --resume 'runs\\my run' 'runs\\x'"
+    monkeypatch.setattr(words_module, "os", SimpleNamespace(name="nt"))
+    assert words_module.command_line(words) == 'mgclip run --resume "runs\\my run" runs\\x'

@@ -2,7 +2,9 @@
 
 from xml.etree import ElementTree
 
+from mgclip.experiment.reproduce import TableResult
 from mgclip.report.figures import JOINT_STYLE, Label, Line, curve_style, draw, paint_lines, save_figure
+from mgclip.report.file_figures import change_figure
 
 CURVES = [
     Line([90.0, 80.0, 70.0], curve_style(0), name="first"),
@@ -60,3 +62,24 @@ def test_ids_in_a_page_are_unique_to_their_figure():
         ids.append({element.get("id") for element in root.iter() if element.get("id")})
     assert ids[0]
     assert not ids[0] & ids[1]
+
+
+def test_dollar_signs_in_a_title_are_text(tmp_path):
+    save_figure(paint, tmp_path / "a.svg", "cash$_{x$")
+    assert "cash$_{x$" in (tmp_path / "a.svg").read_text()
+
+
+def test_the_figure_of_a_setting_shows_the_accuracies_that_were_measured(tmp_path):
+    for values, shown in (({"Avg": (0.5, None), "Last": (0.4, None)}, ["Avg", "Last"]), ({"Last": (0.4, None)}, ["Last"])):
+        rows = [TableResult("x", f"rank={rank}", "mg-clip", 1, values, (1,), 1.0, ()) for rank in (4, 8)]
+        change_figure(rows, tmp_path / "a.svg")
+        text = (tmp_path / "a.svg").read_text()
+        assert [name for name in ("Transfer", "Average", "Avg", "Last") if f">{name}<" in text] == shown
+
+
+def test_the_figure_of_two_settings_names_both(tmp_path):
+    values = {"Avg": (0.5, None), "Last": (0.4, None)}
+    rows = [TableResult("x", change, "mg-clip", 1, values, (1,), 1.0, ()) for change in ("rank=4", "alpha=0.2", "alpha=null")]
+    change_figure(rows, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert all(f">{word}<" in text for word in ("rank=4", "alpha=0.2", "alpha=null", "rank and alpha"))

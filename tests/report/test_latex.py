@@ -23,6 +23,7 @@ def test_no_text_breaks_a_table():
     assert (
         escape(r"50% & a_b #1 {x} ~ ^ \ $") == r"50\% \& a\_b \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$"
     )
+    assert escape("a<b>|c") == r"a\textless{}b\textgreater{}\textbar{}c"
     assert escape("83.2 ± 1.3") == r"83.2 $\pm$ 1.3"
     assert escape("-1.5 to +2.0") == "$-$1.5 to $+$2.0"
     assert escape("icons100-5x10") == "icons100-5x10"

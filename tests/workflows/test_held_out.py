@@ -87,7 +87,14 @@ def test_the_photographs_of_an_old_model_that_moved_are_not_learned_when_their_f
 
 
 @pytest.mark.parametrize(
-    "content", [b"[]", b'{"folders": [], "images": {"a": [[3, "x", ""]]}}', b'{"folders": 3, "images": {}}', b"{"]
+    "content",
+    [
+        b"[]",
+        b'{"folders": [], "images": {"a": [[3, "x", ""]]}}',
+        b'{"folders": 3, "images": {}}',
+        b"{",
+        b'{"folders": [["x", "x"]], "images": {"a": [[0, "x", "zz-1"]]}}',
+    ],
 )
 def test_a_damaged_list_is_no_list(place, content):
     next((place / "shop").glob("*/held-out.json")).write_bytes(content)

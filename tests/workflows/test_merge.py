@@ -1,12 +1,14 @@
 """Two models of one CLIP: the second one starts like the first, and both add up."""
 
+import shutil
+
 import pytest
 import torch
 from icon_tasks import month_folders
 from PIL import Image
 from shards import members, write_tar
 
-from mgclip import MGCLIP
+from mgclip import MGCLIP, history
 from mgclip.errors import AlikeTexts, InputError
 from mgclip.workflows.held_out import paths, read_held_out
 
@@ -144,3 +146,14 @@ def test_classes_that_one_model_knows_apart_stay_apart(mgclip, place, icons):
     model.save_pretrained("b", note={"what": "renamed"})
     assert mgclip("merge", "a", "b", "--to", "c")[0] == 0
     assert {name, name.upper()} < set(MGCLIP.from_pretrained("c").class_names)
+
+
+def test_a_model_that_appears_while_others_are_merged_is_not_changed(mgclip, place, monkeypatch):
+    def joined(*lists):
+        shutil.copytree(place / "a", place / "c")  # another process was faster
+        return {}
+
+    monkeypatch.setattr("mgclip.workflows.merge.joined", joined)
+    code, _, err = mgclip("merge", "a", "b", "--to", "c")
+    assert (code, "c exists already" in err) == (2, True)
+    assert history(place / "c") == history(place / "a")

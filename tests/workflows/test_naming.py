@@ -52,3 +52,8 @@ def test_wrong_tables_are_refused_with_their_line(tmp_path, table, sentence):
 def test_wrong_names_on_the_command_line_are_refused(tmp_path, names):
     with pytest.raises(InputError, match="--names"):
         read_naming(tmp_path, names)
+
+
+def test_a_table_with_its_ending_in_capitals_is_a_table(tmp_path):
+    (tmp_path / "CLASSES.CSV").write_text("folder,name\nn01,tench\n")
+    assert read_naming(tmp_path, str(tmp_path / "CLASSES.CSV")) == {"n01": ("tench", "tench")}

@@ -31,7 +31,7 @@ def correct_command(
         return
     out.print(describe_corrections(report))
     if report["unchanged"] == report["images"]:
-        out.print(f"nothing to correct: {model} has no new version")
+        out.print("all images are in their right classes already")
 
 
 def merge_command(

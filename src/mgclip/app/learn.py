@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mgclip.app.options import (
+    CHECKPOINT_EVERY,
     Architecture,
     Changes,
     CheckpointEvery,
@@ -84,7 +85,7 @@ def learn_command(
     photos: Photos = None,
     retention: Retention = None,
     on_bad_image: OnBadImage = "error",
-    checkpoint_every: CheckpointEvery = 100,
+    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     keep_features: KeepFeatures = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes the model.")] = 0.0,
@@ -107,6 +108,7 @@ def learn_command(
         "skip_unreadable": on_bad_image == "skip",
     }
     for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
+    for_folders["--checkpoint-every"] = checkpoint_every != CHECKPOINT_EVERY
     for_folders["--hold-out"] = hold_out not in (0, 0.2)  # of shards nothing is held out, which the default need not say
     if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
         learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)

@@ -102,8 +102,8 @@ def _print_changes(done: LearnReport) -> None:
     if done["epochs"] and (moved := gap_moved(done)) is not None:
         out.print(f"modality gap: the similarity of non-matching pairs changed by {round(100 * moved, 1) + 0.0:+.1f} %")
     if before["retention"] is not None and after["retention"] is not None:
-        drop = f"{100 * (before['retention'] - after['retention']):.2f}"
-        out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, a drop of {drop} points")
+        change = round(100 * (after["retention"] - before["retention"]), 2) + 0.0  # not -0.00
+        out.print(f"zero-shot accuracy on classes never trained on: {_percent(after['retention'])}, {change:+.2f} points")
     for sentence in done["advice"]:
         out.print(sentence)
 

@@ -72,8 +72,8 @@ def learn_shards(
             out.print(f"left out, with neither train nor test in their names: {count(plan['unused_shards'], 'shard')}")
         if unknown := sum(not version.is_known for version in job.versions):
             out.print(
-                f"a change would not be noticed if this command is interrupted and resumed, because only the name or the size is "
-                f"known: {count(unknown, 'shard')}"
+                f"if this command is interrupted and resumed, it cannot detect changes in {count(unknown, 'shard')}, of which "
+                "only the name or the size is known"
             )
     if dry_run:
         job.open()  # reports what would stop the command

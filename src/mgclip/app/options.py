@@ -32,6 +32,7 @@ Names = Annotated[str, typer.Option(help="Class names: a CSV file (folder,name,t
 OnBadImage = Annotated[
     Literal["error", "skip"], typer.Option(help="Stop at an image that cannot be read, or skip and list such images.")
 ]
+CHECKPOINT_EVERY = 100
 CheckpointEvery = Annotated[
     int,
     typer.Option(min=1, help="Steps between checkpoints within a task. A stopped command resumes from the latest one."),

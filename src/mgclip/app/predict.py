@@ -21,7 +21,7 @@ UnknownBelow = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Answer 'unknown' if the largest head score is below this threshold; `evaluate` suggests one. 0: never. "
+        help="Answer 'unknown' if the likeness is below this threshold; `evaluate` suggests one. 0: never. "
         "Default: what `mgclip set MODEL unknown_below=...` stored, or 0.",
     ),
 ]
@@ -60,7 +60,7 @@ def predict_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.method.baselines.make import load_learner
-    from mgclip.workflows.predict import predict_files
+    from mgclip.workflows.predict import predict_files, split_candidates
 
     if not is_main():
         screen.print("`mgclip predict` runs in one process, the one with RANK=0; to run it in this one, unset WORLD_SIZE.")
@@ -77,7 +77,7 @@ def predict_command(
         learner,
         files,
         top=top,
-        candidates=[text.strip() for text in candidates.split(",")] if candidates else [],
+        candidates=split_candidates(candidates),
         threshold=unknown_below,
         on_bad=skip if on_bad_image == "skip" else None,
         batch=batch,

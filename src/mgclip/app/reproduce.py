@@ -62,7 +62,8 @@ def reproduce_command(
     try:
         summaries = [_run(run, keep_features, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
-        screen.print("Stopped. Finished runs and tasks are saved: run the same command again to resume.")
+        if is_main():
+            screen.print("Stopped. Finished runs and tasks are saved: run the same command again to resume.")
         raise typer.Exit(1) from None
     if not is_main():
         return

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import CheckpointEvery, Json, KeepFeatures, Quiet
+from mgclip.app.options import CHECKPOINT_EVERY, CheckpointEvery, Json, KeepFeatures, Quiet
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError, MGCLIPError
-from mgclip.words import count
+from mgclip.words import command_line, count
 
 if TYPE_CHECKING:
     from mgclip.experiment.open_run import OpenRun
@@ -31,7 +30,7 @@ def run_command(
         Path | None, typer.Option(help="Folder of the run; default: runs/RECIPE, or the first unused runs/RECIPE-N.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    checkpoint_every: CheckpointEvery = 100,
+    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
     keep_features: KeepFeatures = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -40,9 +39,10 @@ def run_command(
     from mgclip.app.display import opening_images, screen
 
     words = arguments or []
-    names, changes = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    names = [word for word in words if "=" not in word or Path(word).is_file()]
+    changes = [word for word in words if word not in names]
     if len(names) > 1:
-        raise InputError(f"One recipe at a time; found {' and '.join(names)}.")
+        raise InputError(f"A run has one recipe; found {' and '.join(names)}: give one of them.")
     if resume is not None and out is not None:
         raise InputError("Give --out for a new run or --resume for an old one, not both.")
     recipe, folder = _recipe_and_folder("".join(names), changes, out=out, resume=resume)
@@ -58,7 +58,7 @@ def run_command(
     if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
         screen.print(note)
     kept = [] if keep_features is None else ["--keep-features", str(keep_features)]
-    again = shlex.join(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else []), *kept])
+    again = command_line(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else []), *kept])
     summaries = _run(opened, again, checkpoint_every=checkpoint_every, quiet=quiet)
     if not is_main():
         return
@@ -80,7 +80,7 @@ def _recipe_and_folder(name: str, changes: Sequence[str], *, out: Path | None, r
         return recipe, out or unused_folder(recipe.name)
     started = read_recipe(resume)
     if name and load_recipe(name).name != started.name:
-        raise InputError(f"{resume} is a run of {started.name}, not of {name}.")
+        raise InputError(f"{resume} is a run of {started.name}, not of {name}: leave the recipe out.")
     return change_recipe(started, changes, source=str(resume)), resume
 
 
@@ -97,6 +97,7 @@ def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> 
     """Run with progress bars; if the run is stopped or fails, print the command ``again`` that resumes it."""
     from mgclip.app.display import RunDisplay, screen
     from mgclip.app.signals import stop_on_signal
+    from mgclip.clip.parallel import is_main
     from mgclip.experiment.runner import run
     from mgclip.saving.checkpoints import Stopped
 
@@ -112,11 +113,12 @@ def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> 
             )
     except KeyboardInterrupt as stopped:
         saved = "Progress" if isinstance(stopped, Stopped) else "Progress up to the last checkpoint"
-        screen.print(f"Stopped. {saved} is saved; resume with: `{again}`")
+        if is_main():
+            screen.print(f"Stopped. {saved} is saved; resume with: `{again}`")
         raise typer.Exit(1) from None
     except MGCLIPError:
         raise
-    except Exception:
+    except Exception:  # of any process: the others may be waiting for it
         screen.print(f"Progress up to the last checkpoint is saved; resume with: `{again}`")
         raise
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mgclip.app.options import Base, Json, SavedModel
-from mgclip.words import count
+from mgclip.words import command_line, count
 
 WIDE = 100
 """Columns of a terminal from which a date and its time are on one line."""
@@ -106,7 +105,7 @@ def set_command(
     if as_json:
         print_json({"model": str(model), "changed": changed})
     else:
-        out.print("; ".join(changed) if changed else f"nothing to change: {model} has no new version")
+        out.print("; ".join(changed) if changed else "all settings have these values already")
 
 
 def relabel_command(
@@ -160,5 +159,5 @@ def forget_command(
         out.print("What the adapters learned from its images cannot be removed.")
     out.print(
         f"Other versions ({', '.join(map(str, done.versions))}) may still contain it; "
-        f"to delete them: `mgclip history {shlex.quote(str(model))} --keep 1`"
+        f"to delete them: `mgclip history {command_line([str(model)])} --keep 1`"
     )

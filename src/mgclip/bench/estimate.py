@@ -15,7 +15,7 @@ from mgclip.method.stored_texts import MANY
 class Machine:
     """Equal processors.
 
-    ``flops``: operations per second that each sustains on these towers; ``link``: bytes per second between two of them.
+    ``flops``: operations per second that each sustains on the towers of a CLIP; ``link``: bytes per second between two of them.
     """
 
     name: str

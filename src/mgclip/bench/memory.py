@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
 
 
 class Peak(TypedDict):
@@ -26,6 +26,7 @@ def training_peak(shape: str, batch: int) -> Peak:
 
     Raises:
         InputError: If the system does not say how much memory a process has had.
+        MGCLIPError: If the process fails.
     """
     if find_spec("resource") is None:
         raise InputError("--memory needs Linux or macOS: leave it out on this system.")
@@ -37,6 +38,9 @@ def training_peak(shape: str, batch: int) -> Peak:
     try:
         peak, micro_batch = receive.recv()
     except EOFError:
+        process.join()
+        if (process.exitcode or 0) > 0:
+            raise MGCLIPError("The process that measures memory has failed: its own message says why.") from None
         peak, micro_batch = float("nan"), 0
     process.join()
     return {"batch": batch, "micro_batch": micro_batch, "peak": peak}
@@ -60,7 +64,7 @@ def _train(shape: str, batch: int, send: Connection) -> None:
     task = TaskData(0, pixels, torch.arange(batch) % 10, names, names)
     objective = task_objective(backbone, task, settings)
     train_adapters(model.backbone, objective, adapter_phase(settings, 0, 1), on_step=lambda step: None)
-    peak = torch.cuda.max_memory_allocated() if backbone.device.type == "cuda" else resident_peak()
+    peak = torch.cuda.max_memory_allocated(backbone.device) if backbone.device.type == "cuda" else resident_peak()
     send.send((float(peak), min(backbone.compute.micro_batch, batch)))
 
 

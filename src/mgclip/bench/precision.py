@@ -84,10 +84,11 @@ def precision_speeds(shape: str, precisions: Sequence[Precision], *, rounds: int
 
 def allocated(work: Work, own: torch.nn.Module, other: torch.nn.Module) -> int:
     """The bytes on the GPU at the peak of a call, without those of another model; 0 on a CPU."""
-    if next(own.parameters()).device.type != "cuda":
+    device = next(own.parameters()).device
+    if device.type != "cuda":
         return 0
     wait_for_gpu()
-    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_peak_memory_stats(device)
     work()
     wait_for_gpu()
-    return torch.cuda.max_memory_allocated() - sum(weight.numel() * weight.element_size() for weight in other.parameters())
+    return torch.cuda.max_memory_allocated(device) - sum(weight.numel() * weight.element_size() for weight in other.parameters())

@@ -24,8 +24,8 @@ def seconds(work: Work) -> float:
 
 def wait_for_gpu() -> None:
     """Wait until the GPU, if this process uses one, has finished its work."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    if torch.cuda.is_initialized() and (device := local_device()).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:

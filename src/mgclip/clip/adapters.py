@@ -152,7 +152,7 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
     """Read adapter matrices from a safetensors file, which names them as ``adapter_weights`` or as peft does.
 
     Raises:
-        InputError: If the file does not exist, cannot be read, or contains NaN or infinite values.
+        InputError: If the file does not exist, cannot be read, or contains a value that is not a finite floating-point number.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -164,7 +164,9 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"The adapter file {file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     if not all(weight.is_floating_point() and bool(weight.isfinite().all()) for weight in state.values()):
-        raise InputError(f"The adapter file {file} contains NaN or infinite values: restore it from a backup.")
+        raise InputError(
+            f"The adapter file {file} contains values that are not finite floating-point numbers: restore it from a backup."
+        )
     return {_short_name(name): weight for name, weight in state.items()}
 
 

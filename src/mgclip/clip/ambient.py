@@ -86,7 +86,8 @@ EXACT_FLOAT32 = _WhileInside(_exact_float32)
 
 @contextlib.contextmanager
 def ordinary_modes() -> Iterator[None]:
-    """Enable gradients, disable inference mode and autocast, and use exact float32, the CPU and NumPy's default error state.
+    """Enable gradients, disable inference mode and autocast, multiply in exact float32, make float32 and the CPU the
+    defaults, and use NumPy's default error state.
 
     The modes of the caller are restored afterwards.
     """

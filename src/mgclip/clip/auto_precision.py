@@ -30,7 +30,7 @@ FASTER = 1.3
 PAYS = 120.0
 """Seconds of encoding from which compilation pays, which takes up to a minute."""
 MULTIPLICATIONS = 6
-"""How often matrices are multiplied in each precision. The shortest time counts."""
+"""How often each product of matrices is timed, after one that is not. The shortest time counts."""
 IMAGES = {"cpu": 4, "cuda": 64}
 """Images of a measured pass. A GPU needs many, because with a few, starting the kernels takes most of the time."""
 

@@ -27,20 +27,26 @@ CPU_TENSOR_BYTES = 1 << 25
 each time, and getting their pages again takes up to a quarter of the time of a pass.
 """
 GPU_SHARE = 0.6
-"""Share of a GPU's free memory that they may take. If that is too much, the micro-batch is halved."""
+"""Share of a GPU's free memory that the activations of a micro-batch may take. If that is too much, the micro-batch is halved."""
 SAVED_PER_WIDTH = 15
 """Values that a layer keeps per token for the backward pass, in units of its width; 14 were measured on ViT-B/16."""
 
 
 @dataclass
 class Compute:
-    """Precision and the most images of a pass, halved when memory runs out: with a backward pass, or without (and of texts)."""
+    """The precision of the towers, and the sizes of their passes, which are halved when memory runs out.
+
+    Attributes:
+        precision: The precision of both towers.
+        micro_batch: The most images of a pass with gradients.
+        encode_batch: The most images or texts of a pass without.
+        auto: Whether the image tower runs in the precision that is fastest on this machine instead.
+    """
 
     precision: Precision = "float32"
     micro_batch: int = 1 << 30
     encode_batch: int = 1 << 30
     auto: bool = False
-    """Whether the image tower runs in the precision that is fastest on this machine; the text tower runs in ``precision``."""
 
     def autocast(self, device: torch.device, precision: Precision | None = None) -> Any:
         """Return the context in which the towers run, or the image tower if it has another ``precision``."""

@@ -148,6 +148,8 @@ class Encoder:
             part = new[start : start + classes]
             tokens = self.backbone.class_tokens(self.templates, part)
             self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
+        if not names:
+            return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
         self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
         return self._latest[1]
 

@@ -70,7 +70,7 @@ class EncodingTower:
                 warnings.simplefilter("ignore")
                 compiled(pixel_values=torch.zeros(batch, 3, size, size, device=device))
         except Exception as error:  # compilers and their absence raise many types
-            log.info("The image tower is not compiled: %s.", first_line(error))
+            log.info("The image tower runs uncompiled, because compiling it failed: %s.", first_line(error))
             return
         log.info("The image tower is compiled for batches of %d images.", batch)
         self.compiled = compiled

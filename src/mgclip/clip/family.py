@@ -18,13 +18,13 @@ class Family:
         model: Its class in transformers.
         tokenizer: The class of its tokenizer.
         processor: The class of its image processor.
-        projected: The output of each tower passes a linear projection to become a feature.
-        class_token: The image feature is the first token. Otherwise a pooling head reads all tokens, so that the last layer
-            cannot be shortened.
-        causal: The text tower is causal and read at the end-of-text token, so padding changes nothing and may be cut. Otherwise
-            texts are padded to the full length, as in training.
-        lower_case: It was trained on texts in lower case.
-        sigmoid: It was trained with a sigmoid loss, so that cosines of other pairs are near zero.
+        projected: Whether a linear projection turns the output of each tower into a feature.
+        class_token: Whether the image feature is the first token. Otherwise a pooling head reads all tokens, so that the last
+            layer cannot be shortened.
+        causal: Whether the text tower is causal and read at the end-of-text token, so that padding changes nothing and may be
+            cut. Otherwise texts are padded to the full length, as in training.
+        lower_case: Whether it was trained on texts in lower case.
+        sigmoid: Whether it was trained with a sigmoid loss, so that cosines of other pairs are near zero.
     """
 
     title: str

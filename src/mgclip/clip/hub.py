@@ -24,9 +24,13 @@ ADVICE = "or use iconclip, which comes with the package (--base iconclip)"
 def cached_folder(name: str) -> Path | None:
     """Return the folder of a repository in the hub's cache on this machine, which may be incomplete, or None."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     found = (try_to_load_from_cache(name, file) for file in ("config.json", OPEN_CLIP))
-    return next((Path(file).parent for file in found if isinstance(file, str)), None)
+    try:
+        return next((Path(file).parent for file in found if isinstance(file, str)), None)
+    except HFValidationError:  # no repository can have this name
+        return None
 
 
 def is_openclip(files: Collection[str]) -> bool:

@@ -79,7 +79,7 @@ def _align(model: Any) -> None:
 def load_base(folder: Path, base: str | Path, reference: str, device: str | torch.device | None) -> Backbone:
     """Load the CLIP that a saved model was trained on, from its current path ``base`` or, if that is empty, from the
     ``reference`` stored with the model. A checkpoint that has moved keeps the name of its configuration. Raises ``InputError``
-    if it cannot be loaded, or with another configuration: the same weights would give other features.
+    if it cannot be loaded, or if ``base`` names another configuration, with which the same weights would give other features.
     """
     kept, given = split_reference(reference)[1], split_reference(str(base))[1]
     if kept and given and kept != given:
@@ -150,10 +150,10 @@ def _check_folder(path: Path, name: str) -> None:
             check_archive(file)
         except (ValueError, OSError) as error:
             raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
-    for need, what in (("tokenizer", "tokenizer.json"), ("preprocessor", "preprocessor_config.json")):
-        other = "vocab.json" if need == "tokenizer" and kind == "clip" else "processor_config.json"
-        if not any((path / file).is_file() for file in (what, other)):
-            raise InputError(f"{name} has no {need}: expected {what} next to its config.json.")
+    tokenizers = ("tokenizer.json", "vocab.json") if kind == "clip" else ("tokenizer.json",)
+    for need, which in (("tokenizer", tokenizers), ("preprocessor", ("preprocessor_config.json", "processor_config.json"))):
+        if not any((path / file).is_file() for file in which):
+            raise InputError(f"{name} has no {need}: expected {which[0]} next to its config.json.")
 
 
 def _shards(index: Path) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgclip.clip.check import Size, Three, Width, check_config
+from mgclip.clip.compute import out_of_memory
 from mgclip.clip.hub import OPEN_CLIP, OPEN_CLIP_WEIGHTS
 from mgclip.clip.openai import build_clip, convert, openai_tokenizer, read_state
 from mgclip.clip.openclip_models import model_config
@@ -157,7 +158,9 @@ def _load(file: Path, model: _Model, preprocess: _Preprocess) -> tuple[Any, Any,
     check_config(config.to_dict(), f"The configuration of {file}", file.stat().st_size)
     try:
         converted = convert(state)
-    except (ValueError, IndexError, AttributeError, KeyError, RuntimeError):
+    except (ValueError, IndexError, AttributeError, KeyError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"{file} is not a CLIP in OpenCLIP's layout: its tensors have unexpected shapes.") from None
     return build_clip(config, converted, f"{file} does not fit its configuration"), tokenizer, _processor(model, preprocess)
 

@@ -63,6 +63,6 @@ OPENAI_FILES = {
 
 def same_clip(given: str, published: str) -> bool:
     """Whether ``given`` names the CLIP with the hub id ``published``: by that id, or by a path that ends as the id does or in the
-    name of OpenAI's file. `mgclip backbones --json` fetches a CLIP into a folder of this name.
+    name of OpenAI's file.
     """
     return given == published or Path(given).name in (Path(published).name, OPENAI_FILES.get(published))

@@ -40,7 +40,7 @@ METRICS = (
     Metric("last", "Last", "%", max, "Accuracy over all classes after the last task."),
     Metric(
         *("forgetting", "forgetting", "", min),
-        meaning="Mean over earlier tasks of the best accuracy so far minus the last one; less is better.",
+        meaning="Mean over earlier tasks of the best accuracy so far minus the last one; lower is better.",
     ),
     Metric(
         *("backward_transfer", "BWT", "", max),

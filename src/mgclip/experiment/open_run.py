@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from mgclip.stream.unreadable import (
     stream_parts,
     without_skipped,
 )
+from mgclip.words import command_line
 
 
 def build_stream(recipe: Recipe) -> list[Task]:
@@ -220,7 +220,7 @@ def _check_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
         run_folder.check_own(folder, recipe.methods)
     elif not run_folder.is_unused(folder):
         is_run = (folder / run_folder.RECIPE).is_file()
-        advice = f"resume its run with --resume {shlex.quote(str(folder))}, or " if is_run else ""
+        advice = f"resume its run with --resume {command_line([str(folder)])}, or " if is_run else ""
         raise InputError(f"{folder} is already used: {advice}give another --out.")
     else:
         check_writable(folder)

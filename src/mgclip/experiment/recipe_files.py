@@ -60,7 +60,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """The settings in a YAML file. Raises ``InputError`` if it cannot be read, is not YAML, or contains something else."""
     try:
         values = parse_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): make it readable.") from None
+    except ValueError as error:
         raise InputError(f"{file} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{file} must contain settings, one key: value per line; found {type(values).__name__}.")

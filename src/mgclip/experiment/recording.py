@@ -116,10 +116,16 @@ def read_recording(folder: Path) -> Recording:
     dataset = _read_photos(folder)
     config = trace.config
     if sorted(config.class_order) != list(range(len(dataset.class_names))):
-        raise InputError(f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once.")
+        raise InputError(
+            f"The class_order in {folder / 'trace.json'} does not list every class of photos.npz exactly once: restore it from a "
+            "backup."
+        )
     sizes = task_sizes(len(config.class_order), initial=config.initial_classes, increment=config.classes_per_task)
     if len(sizes) != len(trace.tasks):
-        raise InputError(f"{folder / 'trace.json'} records {count(len(trace.tasks), 'task')}; its settings make {len(sizes)}.")
+        raise InputError(
+            f"{folder / 'trace.json'} records {count(len(trace.tasks), 'task')}; its settings make {len(sizes)}: restore it from "
+            "a backup."
+        )
     try:
         final = load_file(folder / "final.safetensors")
     except (OSError, SafetensorError) as error:

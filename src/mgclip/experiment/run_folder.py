@@ -121,7 +121,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings in the recipe of a run, not checked. Raises ``InputError`` if the folder is not a run."""
     file = folder / RECIPE
     if not file.is_file():
-        raise InputError(f"{folder} is not a run: it has no {RECIPE}.")
+        raise InputError(f"{folder} is not a run, because it has no {RECIPE}: give the folder of a run.")
     return read_yaml(file)
 
 
@@ -209,7 +209,7 @@ def kept_records(folder: Path, tasks: int) -> list[Record]:
         checked(Record, record, f"Line {number} of {folder / RECORDS}")
     if len(records) < tasks:
         has = f"{count(len(records), 'record')} but a checkpoint after {count(tasks, 'task')}"
-        raise InputError(f"{folder} has {has}: restart this method.")
+        raise InputError(f"{folder} has {has}: remove it to start this method again.")
     return records
 
 

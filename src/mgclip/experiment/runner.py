@@ -214,5 +214,7 @@ def _resume(opened: OpenRun, method: str, folder: Path) -> tuple[Learner, list[R
     learner = opened.learner(method, folder / MODEL)
     names = [name for task in opened.stream for name in task.names]
     if list(map(canonical, learner.class_names)) != list(map(canonical, names[: len(learner.class_names)])):
-        raise InputError(f"The data has changed since {folder} was started: its classes are different now. Start a new run.")
+        raise InputError(
+            f"The classes of the data have changed since {folder} was started: restore the data, or start a new run."
+        )
     return learner, run_folder.kept_records(folder, len(learner.task_sizes))

@@ -256,7 +256,9 @@ def read_run_file(kind: type[Kind], file: Path) -> Kind | None:
         return checked(kind, untrusted.read_json(file), str(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): make it readable.") from None
+    except ValueError:
         raise InputError(f"{file} is not JSON: restore it from a backup.") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.family import family_of
 from mgclip.export.int8 import FASTER, SAME, Int8
 from mgclip.export.merged import check_learned, likeness_shares
+from mgclip.markdown import as_markdown
 from mgclip.method.decision import describe_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -27,14 +27,6 @@ from mgclip.words import count
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
 HIDDEN_SETTINGS = {"adapter_init", *RUNTIME_SETTINGS}
 """Settings that change only speed and memory, or name a file on the machine that trained the model."""
-
-MARKUP = re.compile(
-    r"[\\`*\[\]<>|~$]"  # wherever they are
-    r"|(?<!\w)_|_(?!\w)"  # emphasis, which does not begin or end inside a word
-    r"|&(?=#?\w+;)|:(?=[a-z_]\w*:)"  # character references, and names of emoji
-    r"|:(?=//)|(?<=www)\.|@(?=\w)"  # what becomes a link without brackets
-)
-"""Characters that Markdown or HTML could interpret. A backslash before each keeps the card readable as plain text."""
 
 
 class NoteAccuracy(TypedDict, total=False):
@@ -103,7 +95,7 @@ def model_card(
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters.update(count=count, escape=escape, percent=_percent)
+    environment.filters.update(count=count, escape=as_markdown, percent=_percent)
     template = environment.from_string((files("mgclip") / "export" / "card.md.j2").read_text(encoding="utf-8"))
     evaluation, names = evaluation or {}, iter(model.class_names)
     measured = any(share is not None for note in notes for share in _accuracies(note))
@@ -147,12 +139,6 @@ def version_notes(folder: Path) -> list[CardNote]:
     return notes
 
 
-def escape(value: object) -> str:
-    """Any value as one line without markup."""
-    text = "".join(char if char.isprintable() else " " for char in str(value))
-    return MARKUP.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
-
-
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
@@ -174,11 +160,11 @@ def _cells(note: CardNote) -> list[str]:
     """A version in the table of the card; a dash for what its note does not contain."""
     classes, images = note.get("classes"), note.get("images")
     return [
-        *(escape(note.get(key, "–")) for key in ("version", "time", "what")),
+        *(as_markdown(note.get(key, "–")) for key in ("version", "time", "what")),
         "–" if classes is None else str(len(classes)),
-        escape("–" if images is None else images),
+        as_markdown("–" if images is None else images),
         f"{images / len(classes):.3g}" if images is not None and classes else "–",
-        escape(note.get("epochs", "–")),
+        as_markdown(note.get("epochs", "–")),
         *map(_percent, _accuracies(note)),
     ]
 

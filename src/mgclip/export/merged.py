@@ -34,9 +34,9 @@ class Base(TypedDict):
 class Metadata(TypedDict):
     """The content of ``classes.json``: the classes, and what a prediction needs in addition to the tensors.
 
-    A solved head is weighed by ``head_weight``, and its text logits by ``text_weight``; ``kernel`` is the kind of its random
-    features, and ``representation`` what they are features of. ``likeness`` has the values that 99, 95 and 90 % of its images
-    reached when they were left out.
+    The scores of a solved head are multiplied by ``head_weight``, its text logits by ``text_weight``; ``kernel`` is the kind of
+    its random features, and ``representation`` what they are features of. ``likeness`` has the values that 99,
+    95 and 90 % of its images reached when they were left out.
     """
 
     format: int

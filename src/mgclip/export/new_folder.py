@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mgclip.disk import give_usual_permissions
 from mgclip.errors import InputError
 from mgclip.saving.store import check_writable
 
@@ -34,9 +35,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-new-", dir=target.parent))
     try:
         yield temporary
-        for part in (temporary, *temporary.rglob("*")):  # mkdtemp allows its owner only
-            part.chmod(0o755 if part.is_dir() else 0o644)
+        give_usual_permissions(temporary)
         try:
+            if target.exists():  # Windows does not rename onto an empty folder
+                target.rmdir()
             temporary.rename(target)
         except OSError as error:
             raise InputError(f"{folder} cannot be created ({error.strerror}): give a folder that does not exist yet.") from None

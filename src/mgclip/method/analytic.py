@@ -67,7 +67,7 @@ def weights_dtype(classes: int) -> torch.dtype:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Scores that images would get if each had not been learned itself. A row is computed when it is used.
+    """Scores that images would get if each had been left out when the head was solved. A row is computed when it is used.
 
     The scores of an image are f^T weights for some features f, except that the score of its own class is lower by ``shift``.
 
@@ -103,8 +103,8 @@ class LeftOut:
 
 
 def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
-    """The scores ``(n, c)`` that images would get if each had not been learned itself. The factor C / n of ``Sums.matrices`` is
-    the one with all images.
+    """The scores that images would get if each had been left out when the head was solved. The factor C / n of
+    ``Sums.matrices`` is the one with all images.
 
     Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
     n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,

@@ -3,7 +3,7 @@
     log p(c | x) = a s_c / sd + b z_c - log-sum
 
 s are the head's scores, z the text logits, and sd is the standard deviation of the head's leave-one-out scores. a and b are
-fitted to learned images as if each had not been learned. A prior decides if there is little evidence.
+fitted to learned images, each left out in turn. A prior decides if there is little evidence.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Evidence:
         """
         if len(labels) > IMAGES:
             order = labels.argsort(stable=True)  # an equal share of every class
-            some = order[torch.linspace(0, len(order) - 1, IMAGES).long().to(order.device)]
+            some = order[torch.linspace(0, len(order) - 1, IMAGES).long().clamp(max=len(order) - 1).to(order.device)]
             frozen, adapted, labels = frozen[some], adapted[some], labels[some]
         _, labels, counts = labels.unique(return_inverse=True, return_counts=True)
         used = counts[labels] > 1  # without its only image, a class would be unknown

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
+from mgclip.clip.encoder import check_finite
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, task_rows
+from mgclip.method.labels import texts_by_name
 from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
@@ -25,7 +27,7 @@ from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import canonical, check_distinguishable, indices_of
+from mgclip.names import check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -117,12 +119,14 @@ class MGCLIP(LearnedModel):
             start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
             result = replace(self._preserve(task, start.adapts, on_step, checkpoints), adapters=start.decision)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
+            head, counts, solved = self.head, self.counts, self.solved
             if self.settings.compensation == "analytic":
-                self.solved = solve_task(start, self.encoder, task, names, texts, self.settings)
+                solved = solve_task(start, self.encoder, task, names, texts, self.settings)
                 if start.head is None and self.settings.representation == "auto":
-                    result = replace(result, representation=self.solved.fourier.representation)
+                    result = replace(result, representation=solved.fourier.representation)
             else:
-                self.head, self.counts = self._compensate(task, names, memory, on_step, checkpoints)
+                head, counts = self._compensate(task, names, memory, on_step, checkpoints)
+        self.head, self.counts, self.solved = head, counts, solved
         if result.probe is not None:
             self.epochs = result.probe.epochs
         self.memory, self.class_names, self.class_texts = memory, names, texts
@@ -147,7 +151,8 @@ class MGCLIP(LearnedModel):
         Args:
             shards: Each has a ``name`` and yields its images with the names of their classes, such as those of
                 ``mgclip.stream.shards.find_shards``. The new classes are in alphabetical order.
-            class_texts: What prompts call classes that are not called by their names.
+            class_texts: What prompts call classes that are not called by their names. It may have classes that are not in the
+                shards.
             progress: Folder for the sums so far, which are saved after each shard and resumed by the next call with the same
                 model. The caller removes it once the model is saved.
             versions: A text for each shard, by name, that differs if the shard has changed: sums over its earlier content are
@@ -176,15 +181,17 @@ class MGCLIP(LearnedModel):
         new = [name for name, place in zip(found, places, strict=True) if place is None]
         check_distinguishable(new, self.class_names)
         warn_of_alike_names(self.class_names, new)
-        called = {canonical(name): text for name, text in (class_texts or {}).items()}
-        names, texts = (*self.class_names, *new), (*self.class_texts, *(called.get(canonical(name), name) for name in new))
+        names = *self.class_names, *new
+        given = class_texts or {}
+        texts = *self.class_texts, *texts_by_name(given, tuple(new), (*names, *given))
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         index = [place for place in indices_of(found, names) if place is not None]
-        self.solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
+        solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
         grown = tuple(self.class_names[place] for place in places if place is not None)
         left_out = tuple(learned.skipped), learned.known
         result = ShardsResult(len(self.task_sizes), tuple(new), grown, len(learned.images), *left_out, *learned.copies())
-        self.class_names, self.class_texts, self.task_sizes = names, texts, (*self.task_sizes, len(new))
+        self.solved, self.class_names, self.class_texts = solved, names, texts
+        self.task_sizes += (len(new),)
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
@@ -233,6 +240,8 @@ class MGCLIP(LearnedModel):
 
         def add_rows() -> Tensor:
             features = self.encoder.images(task.pixels, shared=True) if settings.uses_head else None
+            if features is not None:
+                check_finite(features)
             rows = task_rows(features, task, settings, on_step, self.head)
             return place_rows(self.head, self.counts, rows, more, places)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,9 +227,10 @@ class LearnedModel:
         """Add what another model of the same CLIP has learned, as if this one had learned its images too.
 
         Raises ``InputError`` if a head is not a solved one, if the models differ in their CLIP, their adapters, or the random
-        features of their heads, or if both are this one.
+        features of their heads, or if ``other`` is this model.
         """
         for model in (self, other):
+            model.encoder.require_own_adapters()
             class_edits.solved_head_of(model._state(), "merge")
         if other is self:
             raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")
@@ -237,7 +239,10 @@ class LearnedModel:
             different = "adapters of the models differ"
         if different:
             raise InputError(f"The {different}, so they cannot be merged: start the second one with --like and the first one.")
-        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
+        theirs = other._state()
+        if theirs.solved is not None:
+            theirs = replace(theirs, solved=theirs.solved.to(self.backbone.device))
+        self._load_state(class_edits.merge(self._state(), theirs, logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")
     @in_ordinary_modes

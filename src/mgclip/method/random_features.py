@@ -78,7 +78,7 @@ def median_gamma(features: Tensor) -> float:
     if len(features) > SAMPLE:
         direction = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         order = (features.double() @ direction.to(features.device)).argsort(stable=True)
-        features = features[order[torch.linspace(0, len(order) - 1, SAMPLE).long().to(order.device)]]
+        features = features[order[torch.linspace(0, len(order) - 1, SAMPLE).long().clamp(max=len(order) - 1).to(order.device)]]
     distances = torch.pdist(features.double()).square()
     distances = distances[distances > 0]
     return 2 / distances.median().item() if len(distances) else 1.0

@@ -15,7 +15,7 @@ TENSORS = ("matrix", "shift", "weights", "constant")
 
 @dataclass(frozen=True)
 class Scorer:
-    """A solved head as predictions use it, in single precision: scores = scale cos(u matrix + shift) weights + constant.
+    """The tensors of a solved head: scores = scale cos(u matrix + shift) weights + constant.
 
     Attributes:
         matrix: R of the random features, ``(d, width)``.

@@ -34,7 +34,7 @@ class Start:
     Attributes:
         head: The head after the previous task; None for the first one, which decides the width of the kernel.
         adapts: Whether the adapters are trained on this task.
-        adapted: Features of the task's images before that, if a bank of old features must follow the adapters.
+        adapted: Features of the task's images before its adapter phase, if a bank of old features must follow the adapters.
         frozen: Their features with the pre-trained CLIP, while it is undecided whether the adapters stay.
         decision: What was decided about the adapters, if there was anything to decide.
     """

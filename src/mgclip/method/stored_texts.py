@@ -24,7 +24,7 @@ ROWS = 1024
 
 
 def save(state: Path, encoder: Encoder, texts: Sequence[str]) -> None:
-    """Store the text features of these classes in a folder if there are many, unless they would have to be encoded for that."""
+    """Store the text features of these classes in a folder if there are many and all are cached already."""
     from safetensors.torch import save_file
 
     features = encoder.known_texts(texts) if len(texts) >= MANY else None

@@ -39,6 +39,7 @@ FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
 """What matplotlib writes for every text. The style sheet of the page contains it once instead."""
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "mgclip",
     "pdf.fonttype": 42,
     "font.size": 10,

@@ -58,11 +58,12 @@ def curves_figure(rows: Sequence[TableResult], file: Path) -> None:
 
 
 def change_figure(rows: Sequence[TableResult], file: Path) -> None:
-    """Write a figure of Avg and Last of each method of one recipe against the changed setting, with spread over runs."""
+    """Write a figure of the accuracies of each method of one recipe against the changed setting, with spread over runs."""
     changes = list(dict.fromkeys(row.change for row in rows))
-    key = changes[0].split("=")[0]
+    keys = list(dict.fromkeys(change.partition("=")[0] for change in changes))
     methods = dict.fromkeys(row.method for row in rows)
-    shown = [(method, name) for method in methods for name in ("Avg", "Last")]
+    headings = [name for name in ("Transfer", "Average", "Avg", "Last") if any(name in row.values for row in rows)]
+    shown = [(method, name) for method in methods for name in headings]
 
     def paint(axes: Axes) -> None:
         for number, (method, name) in enumerate(shown):
@@ -78,11 +79,11 @@ def change_figure(rows: Sequence[TableResult], file: Path) -> None:
                 label=f"{method}, {name}" if len(methods) > 1 else name,
                 capsize=3,
             )
-        values = [change.partition("=")[2].strip('"') for change in changes]
+        values = [change.partition("=")[2].strip('"') for change in changes] if len(keys) == 1 else changes
         axes.set_xticks(range(len(changes)), ["none" if value == "null" else value for value in values])
-        axes.set(xlabel=key, ylabel="accuracy, %")
+        axes.set(xlabel=" and ".join(keys), ylabel="accuracy, %")
 
-    title = f"{rows[0].recipe}: accuracy against {key}"
+    title = f"{rows[0].recipe}: accuracy against {' and '.join(keys)}"
     save_figure(paint, file, title, legend_columns=len(shown) if len(shown) < 4 else 2, legend_below=True)
 
 

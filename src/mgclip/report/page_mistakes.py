@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mgclip.report.figures import Label
 from mgclip.report.page_figures import confusion_figure
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.thumbnails import thumbnail
+from mgclip.words import command_line
 
 MAX_NAMED, MAX_DRAWN = 30, 1500
 """Classes of a confusion matrix with names and counts; a larger one is a figure, and none is drawn of more than MAX_DRAWN."""
@@ -84,7 +84,7 @@ def mistakes_of(images: Sequence[JudgedImage], classes: Sequence[str], model: st
         [_mistake(each) for each in wrong[:MAX_PICTURES]],
         f"data:text/csv;charset=utf-8,{quote(_table(listed), errors='replace')}",
         len(listed),
-        f"mgclip correct {shlex.quote(model)} answers.csv",
+        command_line(["mgclip", "correct", model, "answers.csv"]),
     )
 
 

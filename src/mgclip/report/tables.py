@@ -12,6 +12,7 @@ from mgclip.experiment.paired import Pair
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import SEEDS, PublishedResult, TableResult
+from mgclip.markdown import as_markdown
 from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
 
 Pairs = Mapping[tuple[str, str], Sequence[Pair]]
@@ -68,7 +69,7 @@ def _stated(entry: PublishedResult | None) -> dict[str, str]:
 def markdown(table: pd.DataFrame) -> str:
     """A Markdown table with numbers aligned to the right."""
     lines = [" | ".join(table.columns), " | ".join("---" if name in TEXT_COLUMNS else "---:" for name in table.columns)]
-    lines += [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in table.itertuples(index=False)]
+    lines += [" | ".join(map(as_markdown, line)) for line in table.itertuples(index=False)]
     return "".join(f"| {line} |\n" for line in lines)
 
 

@@ -18,7 +18,7 @@ OWNER = f"{LOCK}-owner"
 
 @contextlib.contextmanager
 def only_writer(folder: Path, *, wait: float = 0.0, advice: str = "try again when it is done") -> Iterator[None]:
-    """Hold the lock of a folder; the process that holds it already may enter again.
+    """Hold the lock of a folder; the thread that holds it already may enter again.
 
     Args:
         folder: The folder, created if it does not exist.

@@ -22,7 +22,7 @@ from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import EMBEDDED
 from mgclip.clip.openclip_models import split_reference
-from mgclip.disk import flush_to_disk, write_json
+from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
 from mgclip.errors import InputError, first_line
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
@@ -118,8 +118,8 @@ def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path]
             versions = [*versions, next_version(folder, versions, state.name, note or {"what": "saved"})]
         try:
             fill(state)
+            give_usual_permissions(state)
             for part in (state, *state.rglob("*")):
-                part.chmod(0o755 if part.is_dir() else 0o644)
                 flush_to_disk(part)
             complete = {"format": FORMAT, "mgclip": __version__, "state": state.name, **manifest}
             write_json(state / MANIFEST, complete)

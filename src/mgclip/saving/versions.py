@@ -142,7 +142,7 @@ def prune(folder: str | Path, keep: int) -> list[int]:
         The numbers of the deleted versions.
 
     Raises:
-        InputError: If there is no saved model, or nothing may be written.
+        InputError: If there is no saved model, or the folder cannot be written.
     """
     folder = Path(folder).expanduser()
     check_saved(folder)

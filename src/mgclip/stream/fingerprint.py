@@ -26,7 +26,7 @@ PIXELS_CHECKED = 8
 
 class DataPart(TypedDict):
     """The number of images of one part of a task, a digest of their labels and of files in the folder of the data; and for other
-    images one of what they are: of the pixels of some, or of the names and sizes of files.
+    images a digest of the pixels of some, or of the names and sizes of their files.
     """
 
     images: Annotated[int, Field(ge=0)]

@@ -50,6 +50,8 @@ def find_cars(name: str, classes: Sequence[str] | None, path: Path, test_only: b
         if place is None:
             raise InputError(f"{root} lacks {file}, the labels of cars_{part}/: download it and put it into devkit/.")
         rows = _matlab(place, "annotations")
+        if "class" not in (rows.dtype.names or ()):
+            raise InputError(f"{place} has no classes of the images: download {file}, which has them.")
         found = [
             (labels.get(int(number)), f"cars_{part}/{image}") for image, number in zip(rows["fname"], rows["class"], strict=True)
         ]

@@ -7,6 +7,7 @@ X-TAIL uses the splits of CoOp. Class folders in ``train/`` and ``test/`` are re
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,7 @@ def _idx(root: Path, name: str, kind: int) -> NDArray[np.uint8]:
         raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         magic, *sizes = np.frombuffer(raw, ">u4", 1 + kind % 256)
         values = np.frombuffer(raw, np.uint8, offset=4 * (1 + len(sizes))).reshape([int(size) for size in sizes])
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{file} cannot be read ({first_line(error)}): download it again.") from None
     if magic != kind:
         raise InputError(f"{file} must begin with {kind}; found {magic}: download it again.")

@@ -34,7 +34,7 @@ image.
 """
 
 UNSUPPORTED = (".tar.zst", ".tzst", ".tar.lz4", ".tar.lz", ".tar.lzo", ".tar.br", ".tar.z", ".taz")
-"""The endings of shards that cannot be read. They are refused, because the others would be learned without them."""
+"""The endings of shards that cannot be read. They are refused, because without them only some images would be learned."""
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 """A range of numbers in a pattern, such as ``{000..127}``."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.image_formats import file_extensions
@@ -267,14 +268,22 @@ def forget_class_lists() -> None:
     _class_list.cache_clear()
 
 
+def _opened(place: str) -> AbstractContextManager[IO[str]]:
+    """Open a text file. A local path does not go through fsspec, to which ``::`` in it would mean something else."""
+    import fsspec
+
+    if is_address(place):
+        opened: AbstractContextManager[IO[str]] = fsspec.open(place, "rt", encoding="utf-8-sig")
+        return opened
+    return Path(place).open(encoding="utf-8-sig")
+
+
 @lru_cache(maxsize=16)
 def _class_list(folder: str) -> list[str]:
     """The class names listed in a folder of shards."""
-    import fsspec
-
     for file in CLASSES:
         try:
-            with fsspec.open(f"{folder}/{file}", "rt", encoding="utf-8-sig") as opened:
+            with _opened(f"{folder}/{file}") as opened:
                 names = [line.strip() for line in opened.read().rstrip().splitlines()]
         except UnicodeDecodeError as error:
             raise InputError(f"{file} next to the shards is not text in UTF-8 ({first_line(error)}): save it as UTF-8.") from None

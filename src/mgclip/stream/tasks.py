@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,12 +151,12 @@ def _join(splits: Sequence[Split]) -> Split:
 
 def unique_names(names: Sequence[str]) -> list[str]:
     """Make names unique. ImageNet-1K has two classes *missile* and two *sunglasses*: the second becomes ``missile #2``."""
-    seen: Counter[str] = Counter()
+    used: set[str] = set()
     unique = []
     for name in names:
-        seen[canonical(name)] += 1
-        number = seen[canonical(name)]
-        unique.append(name if number == 1 else f"{name} #{number}")
+        numbered = (f"{name} #{number}" for number in itertools.count(2))
+        unique.append(next(each for each in itertools.chain([name], numbered) if canonical(each) not in used))
+        used.add(canonical(unique[-1]))
     return unique
 
 

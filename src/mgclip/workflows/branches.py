@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from typing_extensions import TypedDict
 
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
+from mgclip.words import command_line
 from mgclip.workflows.measure import accuracy
 
 CLEARLY_MORE = 0.01
@@ -92,5 +92,5 @@ def better_alone(model: MGCLIP, found: BranchAccuracies, name: str) -> str | Non
         return None
     return (
         f"the {branch} branch alone is more accurate ({100 * best:.2f} %) than both branches together "
-        f"({100 * found['model']:.2f} %): `mgclip set {shlex.quote(name)} branches={branch}` uses it alone"
+        f"({100 * found['model']:.2f} %): `mgclip set {command_line([name])} branches={branch}` uses it alone"
     )

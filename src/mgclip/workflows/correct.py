@@ -152,5 +152,5 @@ def describe_corrections(report: CorrectReport) -> str:
     if report["added"]:
         parts.append(f"{count(report['added'], 'image')} added that {were(report['added'])} not learned before")
     if report["unchanged"]:
-        parts.append(f"{count(report['unchanged'], 'image')} learned in the right class already")
+        parts.append(f"{count(report['unchanged'], 'image')} already learned in the right class")
     return "; ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,9 +74,16 @@ def _parsed(content: Any, model: Path) -> HeldOut:
         return {str(name): [_at(Path(str(file))) for file in files] for name, files in content.items()}
     folders = [_existing_folder(Path(str(stored)), model / str(relative)) for stored, relative in content["folders"]]
     return {
-        str(name): [HeldOutImage(folders[place], str(file), str(fingerprint)) for place, file, fingerprint in images]
+        str(name): [_image(folders[place], str(file), str(fingerprint)) for place, file, fingerprint in images]
         for name, images in content["images"].items()
     }
+
+
+def _image(folder: Path, name: str, fingerprint: str) -> HeldOutImage:
+    """An image of the list. Raises ``ValueError`` if it has no such fingerprint."""
+    if not re.fullmatch("([0-9a-f]+-[0-9a-f]+)?", fingerprint):
+        raise ValueError(fingerprint)
+    return HeldOutImage(folder, name, fingerprint)
 
 
 def _existing_folder(stored: Path, relative: Path) -> Path:

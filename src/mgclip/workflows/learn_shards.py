@@ -19,7 +19,7 @@ from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.method.shard_reader import ShardReader
-from mgclip.names import canonical, indices_of
+from mgclip.names import canonical, indices_of, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
@@ -155,7 +155,7 @@ class ShardJob:
         """The note of the new version. ``branches`` are the accuracies on test shards; earlier classes are not measured."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
-        if unused := sorted({canonical(name) for name, _ in self.called.values()} - {*model.class_names}):
+        if unused := sorted({*not_among((name for name, _ in self.called.values()), model.class_names)}):
             remarks.append(f"in the table of class names, but not in the shards: {listed(unused)}")
         if learned.known:
             remarks.append(f"left out, because the model has learned the same pixels before: {count(learned.known, 'image')}")

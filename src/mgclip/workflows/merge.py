@@ -72,8 +72,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
         solved_head_of(read(folder).state, "merge")
     if first.resolve() == second.resolve():
         raise InputError(f"{first} and {second} are the same model: give two.")
-    if is_saved(to):
-        raise InputError(f"{to} exists already: give a new folder for the merged model.")
+    _check_new(to)
     check_place(to)
     model, other = (MGCLIP.from_pretrained(folder, base=base or None) for folder in (first, second))
     _check_names(first, model.class_names, second, other.class_names)
@@ -94,6 +93,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     if precisions[0] != precisions[1]:
         report["precisions"] = [*precisions]
     with only_writer(to, wait=WAIT):
+        _check_new(to)  # another process may have created it meanwhile
         note = {
             "what": what,
             "classes": list(model.class_names),
@@ -102,6 +102,11 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
         }
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
+
+
+def _check_new(folder: Path) -> None:
+    if is_saved(folder):
+        raise InputError(f"{folder} exists already: give a new folder for the merged model.")
 
 
 def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ def read_naming(folder: Path, names: str) -> Naming:
     Raises:
         InputError: If there is no such table, its columns are wrong, it lists a folder twice, or a name is missing.
     """
-    if names and not names.endswith(".csv"):
+    if names and Path(names).suffix.lower() != ".csv":
         return _parse_pairs(names)
     table = Path(names) if names else folder / TABLE
     if not table.is_file():

@@ -60,6 +60,11 @@ def predict_files(
     return _predict_chunks(model, _chunks(files, batch or model.settings.encode_batch_size), top, candidates, threshold, on_bad)
 
 
+def split_candidates(text: str) -> list[str]:
+    """The candidate classes in a text that separates them by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def check_unknown(model: Learner, candidates: Sequence[str] = ()) -> None:
     """Check that the model can detect unknown images, and that no class has the name of that answer."""
     if not model.settings.uses_head:

@@ -138,6 +138,7 @@ def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
         (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
         (("--keep-features", "x"), "contains shards, and --keep-features is for folders of images: leave it out."),
         (("--hold-out", "0.5"), "contains shards, and --hold-out is for folders of images: leave it out."),
+        (("--checkpoint-every", "5"), "contains shards, and --checkpoint-every is for folders of images: leave it out."),
         (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
         (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),

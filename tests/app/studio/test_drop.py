@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip.app.studio.drop import Limits, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import Limits, files_of, safely, uploads, without_upload_folder
 from mgclip.app.studio.teach import by_class
 from mgclip.errors import InputError
 
@@ -42,7 +42,7 @@ def test_uploads_are_read_with_their_classes(folder):
         ('["a"]', "The list of images is damaged"),
         ("[" * 100_000, "The list of images is damaged"),
         ('{"path": "a"}', "The list of images is damaged"),
-        (value(*[("a", "")] * 4), "At most 3 images at a time; found 4."),
+        (value(*[("a", "")] * 4), "At most 3 images at a time; found 4: drop fewer."),
         (value(("/etc/passwd", "")), "passwd was not uploaded: drop it again."),
         (value(("x" * 10_000, "")), "drop it again"),
         (value(("a\0b", "")), "drop it again"),
@@ -97,3 +97,8 @@ def test_a_fault_of_the_machine_and_a_bug_are_a_sentence_on_the_page(capsys, err
 def test_images_without_a_class_are_counted(folder):
     with pytest.raises(InputError, match="1 image without a class: fill in the name of the class"):
         by_class(uploads(value((folder / "a.png", " "), (folder / "b.png", "hat")), LIMITS))
+
+
+def test_an_image_that_is_dropped_twice_counts_once(folder):
+    found = uploads(value(*[(folder / name, "") for name in ("a.png", "b.png", "a.png")]), LIMITS)
+    assert files_of(found) == [folder / "a.png", folder / "b.png"]

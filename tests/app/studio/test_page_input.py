@@ -58,7 +58,7 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
     shows(page, "answers", "1 answer")
     fits(page, "refused")
     choose(page, "ask-images", [place / f"loose-{i}.png" for i in range(8)] * 4)
-    shows(page, "ask-images", "At most 30 images at a time; found 35.")
+    shows(page, "ask-images", "At most 30 images at a time; found 35: drop fewer.")
     open_tab(page, "Teach")
     page.locator("#plan-button").click()
     shows(page, "teach-message", "There is no image: drop some first.")

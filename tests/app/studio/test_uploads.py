@@ -119,7 +119,7 @@ def test_more_images_than_the_limit_are_refused(place, address):
     ):
         event, output = call(address, function, data)
         assert event == "complete"
-        assert "At most 10 images at a time; found 11." in output
+        assert "At most 10 images at a time; found 11: drop fewer." in output
     assert len(history(place / "shop")) == 1
 
 

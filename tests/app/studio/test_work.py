@@ -100,7 +100,7 @@ def test_unreadable_images_are_left_out_and_a_refusal_creates_nothing(photos, ti
     assert "0-0.png cannot be read" in plan_html(plan, skipped)
     note, _ = learn(model, images)
     assert note["images"] == 5
-    assert "Left out: 0-0.png cannot be read" in change_html(note, None, 2)
+    assert "Skipped: 0-0.png cannot be read" in change_html(note, None, 2)
 
 
 def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, tiny_clip, quick, tmp_path):
@@ -123,7 +123,7 @@ def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, 
         model.correct({files[0]: "class 1"})
     note, before = learn(model, {"class 2": photos["class 2"], "class 3": photos["class 3"]})
     assert (before, note["leave_one_out"]) == (None, None)
-    assert "No accuracy was measured" in change_html(note, before, 4)
+    assert "To measure accuracy, run mgclip evaluate" in change_html(note, before, 4)
     model.forget("class 3")
     assert model.about().names == ["class 0", "class 1", "class 2"]
 
@@ -137,6 +137,8 @@ def test_classes_show_held_out_images_that_still_exist(photos, tiny_clip, tmp_pa
     assert mgclip("learn", tmp_path / "photos", *words)[0] == 0
     model = StudioModel(tmp_path / "shop", base="")
     assert classes_html(model).count("<img") == 6
+    assert [(len(files), number) for files, number in model.examples(["class 0", "class 1"], 2).values()] == [(2, 3), (2, 3)]
+    assert classes_html(model).count("3 held out") == 2
     shutil.rmtree(tmp_path / "photos" / "class 1")
     page = classes_html(model)
     assert page.count("<img") == 3

@@ -23,7 +23,14 @@ PICTURES = 4
 def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
     """Build the tab; returns the output whose change says that classes changed, the list of classes, and the search field."""
     search = gr.Textbox(
-        "", placeholder="Find a class", show_label=False, container=False, elem_id="find-class", max_lines=1, visible=False
+        "",
+        label="Find a class",
+        placeholder="Find a class",
+        show_label=False,
+        container=False,
+        elem_id="find-class",
+        max_lines=1,
+        visible=False,
     )
     done = area("classes-message", kind="outcome")
     shown = area("classes", message("Reading the classes …"), forms=True)
@@ -43,7 +50,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
 
     edited = shown.submit(safely(edit), None, [done], api_name="edit")
     edited.then(None, js=scroll_to("classes-message"), api_name=False)
-    search.change(lambda text: classes_html(model, text), [search], [shown], show_progress="hidden", api_name=False)
+    search.change(safely(lambda text: classes_html(model, text)), [search], [shown], show_progress="hidden", api_name=False)
     return done, shown, search
 
 
@@ -51,7 +58,7 @@ def _forgotten(name: str, left: Forgotten) -> str:
     sentences = [f"{name} was removed; earlier versions still contain it."]
     if left.traces:
         sentences.append(
-            "The scatter of its images remains in sums over all images. To remove that too, go back to the version before it and "
+            "The scatter of its images remains in sums over all images. To remove that too, go back to the previous version and "
             "run mgclip forget with --images."
         )
     if left.adapted:

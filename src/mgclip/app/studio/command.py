@@ -28,7 +28,7 @@ def studio_command(
 ) -> None:
     """Serve a local web page for a model: ask about images, teach classes, edit them, go back to a version, see the gap."""
     from mgclip.app.display import out, require_single_process
-    from mgclip.saving.store import check_place, is_saved
+    from mgclip.saving.store import check_place
 
     require_single_process("studio")
     check_place(model)
@@ -43,9 +43,8 @@ def studio_command(
     from mgclip.app.studio.look import STYLE, text_of, theme
     from mgclip.app.studio.page import build
     from mgclip.app.studio.work import StudioModel
-    from mgclip.workflows.learn_job import DEFAULT_CLIP
 
-    studio = StudioModel(model, base=base or ("" if is_saved(model) else DEFAULT_CLIP))
+    studio = StudioModel(model, base=base)
     page = build(studio, Limits(max_mb, max_images))  # a model that cannot be loaded is reported before the page is served
     page.queue(default_concurrency_limit=1, max_size=32)
     check_address(host, port)  # again, because loading took a while

@@ -38,9 +38,15 @@ function button(text, label, act) {
   return made;
 }
 
+// Frees the memory of the pictures shown of entries.
+function release(entries) {
+  for (const entry of entries) if (entry.shown) URL.revokeObjectURL(entry.shown);
+}
+
 function remove(group) {
   groups = groups.filter((other) => other !== group);
   group.node.remove();
+  release(group.entries);
   say("");
   publish();
 }
@@ -93,8 +99,10 @@ function strip(group) {
   return made;
 }
 
-async function add(found) {
+async function add(found, unread = []) {
+  if (zone.dataset.locked) return say("Wait until the model has learned these images, then drop more.", true);
   const { entries, wrong, notes } = accepted(found);
+  wrong.push(...unread.map((name) => `${name} cannot be read: check that it can be opened, then drop it again`));
   joinGroups(entries).forEach(show);
   uploading += 1;
   zone.classList.add("busy");
@@ -121,7 +129,12 @@ function accepted(found) {
   if (large) wrong.push(`${large.file.name} is larger than ${megabytes} MB: choose a smaller image`);
   const total = groups.reduce((sum, group) => sum + group.entries.length, entries.length);
   if (total > most) {
-    wrong.push(`At most ${plural(most, "image")} at a time; found ${total.toLocaleString("en")}`);
+    wrong.push(`At most ${plural(most, "image")} at a time; found ${total.toLocaleString("en")}: drop fewer`);
+    return { entries: [], wrong, notes };
+  }
+  const parts = new Set(entries.map(({ place }) => place.split("/").at(-3)));
+  if (grouped && parts.has("train") && ["test", "val"].some((part) => parts.has(part))) {
+    wrong.push("These folders have training and test images, and all images that are dropped are learned: drop the folder train");
     return { entries: [], wrong, notes };
   }
   if (grouped)
@@ -164,22 +177,28 @@ async function uploadAll(entries) {
 function withdraw(entries) {
   for (const group of groups.filter((each) => each.entries.some((entry) => entries.includes(entry)))) {
     group.entries = group.entries.filter((entry) => !entries.includes(entry));
+    release(entries);
     if (group.entries.length) show(group);
     else remove(group);
   }
 }
 
-async function inside(entry, found) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ file, place: entry.fullPath.slice(1) });
-    return;
-  }
-  const reader = entry.createReader();
-  for (;;) {
-    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!batch.length) return;
-    for (const each of batch) if (!each.name.startsWith(".")) await inside(each, found);
+// Adds the files of an entry to `found`, and the names of files and folders that cannot be read to `unread`.
+async function inside(entry, found, unread) {
+  try {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      found.push({ file, place: entry.fullPath.slice(1) });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!batch.length) return;
+      for (const each of batch) if (!each.name.startsWith(".")) await inside(each, found, unread);
+    }
+  } catch {
+    unread.push(entry.name);
   }
 }
 
@@ -193,8 +212,9 @@ zone.addEventListener("drop", async (event) => {
   zone.classList.remove("over");
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const found = [];
-  for (const entry of entries) await inside(entry, found);
-  await add(entries.length ? found : [...event.dataTransfer.files].map((file) => ({ file, place: file.name })));
+  const unread = [];
+  for (const entry of entries) await inside(entry, found, unread);
+  await add(entries.length ? found : [...event.dataTransfer.files].map((file) => ({ file, place: file.name })), unread);
 });
 for (const field of element.querySelectorAll("input[type=file]"))
   field.addEventListener("change", async () => {
@@ -204,6 +224,7 @@ for (const field of element.querySelectorAll("input[type=file]"))
   });
 watch("value", () => {
   if (props.value || !groups.length) return;
+  groups.forEach((group) => release(group.entries));
   groups = [];
   list.replaceChildren();
   say("");

@@ -51,7 +51,7 @@ def drop_zone(name: str, limits: Limits, *, grouped: bool = False) -> gr.HTML:
     endings = sorted({*file_extensions(), *PHONE_EXTENSIONS})  # without a plugin too: the error then names it
     return gr.HTML(
         "",
-        html_template=render("drop", grouped=grouped, limits=limits, extensions=endings, name=name),
+        html_template=render("drop", grouped=grouped, limits=limits, extensions=endings),
         elem_id=name,
         elem_classes="area",
         apply_default_css=False,
@@ -79,7 +79,7 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
     if not found:
         raise InputError("There is no image: drop some first.")
     if len(found) > limits.images:
-        raise InputError(f"At most {count(limits.images, 'image')} at a time; found {len(found):,}.")
+        raise InputError(f"At most {count(limits.images, 'image')} at a time; found {len(found):,}: drop fewer.")
     return [Upload(_uploaded(file), group) for file, group in found]
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from mgclip.app.studio.ask import ask_tab
 from mgclip.app.studio.classes import classes_html, classes_tab
-from mgclip.app.studio.drop import Limits
+from mgclip.app.studio.drop import Limits, safely
 from mgclip.app.studio.gap import gap_tab
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.teach import teach_tab
@@ -43,14 +43,13 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
         others = [taught.change, edited.change, went.change]
         gr.on(others, None, [answers], [asked, answers], js=ask_again, api_name=False)
         changes = [page.load, asked.change, taught.change, edited.change, went.change]
-        gr.on(changes, refresh, None, [head, versions], show_progress="hidden", api_name="refresh")
+        gr.on(changes, safely(refresh, gr.skip()), None, [head, versions], show_progress="hidden", api_name="refresh")
 
-        def refresh_classes(text: str) -> tuple[str, gr.Textbox]:  # only if they are in view: their pictures take time
-            return classes_html(model, text), gr.Textbox(visible=len(model.about().classes) > FEW)
+        def refresh_classes(text: str) -> tuple[gr.Textbox, str]:  # only if they are in view: their pictures take time
+            return gr.Textbox(visible=len(model.about().classes) > FEW), classes_html(model, text)
 
-        gr.on(
-            [listing.select, edited.change], refresh_classes, [search], [classes, search], show_progress="hidden", api_name=False
-        )
+        shown = safely(refresh_classes, gr.skip())
+        gr.on([listing.select, edited.change], shown, [search], [search, classes], show_progress="hidden", api_name=False)
     return page
 
 

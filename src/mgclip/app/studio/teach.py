@@ -21,6 +21,9 @@ from mgclip.workflows.cost import describe_time
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan
 
+ZONE = "document.querySelector('#teach-images .drop')"
+"""The drop zone, in the browser."""
+
 
 def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
     """Build the tab; returns the output whose change says that the model was taught."""
@@ -58,7 +61,16 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
     dropped.change(None, [dropped], [plan, button, done], js=forget_plan, api_name=False)
     planning.click(safely(show_plan, "", hidden), [dropped], [plan, button, done], api_name="plan")
     shown = [dropped, plan, button, done]
-    button.click(safely(teach, gr.skip(), gr.skip(), gr.skip()), [dropped], shown, show_progress_on=[done], api_name="teach")
+    # While the model learns, the drop zone takes no more images: it is emptied afterwards.
+    teaching = button.click(
+        safely(teach, gr.skip(), gr.skip(), gr.skip()),
+        [dropped],
+        shown,
+        show_progress_on=[done],
+        api_name="teach",
+        js=f"value => {{ {ZONE}.dataset.locked = 'yes'; return value }}",
+    )
+    teaching.then(None, js=f"() => {{ delete {ZONE}.dataset.locked }}", api_name=False)
     return done
 
 

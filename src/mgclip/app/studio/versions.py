@@ -22,7 +22,7 @@ def versions_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML]:
     def go(event: gr.EventData) -> str:
         number = str(event.form.get("version", ""))
         if not number.isdecimal() or len(number) > 9:
-            raise InputError(f"A version has a number; found {number[:20]!r}.")
+            raise InputError(f"A version has a number; found {number[:20]!r}: reload the page.")
         return message(f"Version {model.undo(int(number)).number} is active.")
 
     went = listed.submit(safely(go), None, [done], api_name="go")

@@ -31,9 +31,10 @@ from mgclip.workflows.correct import CorrectReport, correct_images
 from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
 from mgclip.workflows.held_out import has_its_size, is_there, of_classes, read_held_out
 from mgclip.workflows.learn import learn_folder
+from mgclip.workflows.learn_job import DEFAULT_CLIP
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan, make_plan
-from mgclip.workflows.predict import predict_files
+from mgclip.workflows.predict import predict_files, split_candidates
 from mgclip.workflows.source import Source, readable
 
 LONGEST_NAME = 200
@@ -94,10 +95,11 @@ class StudioModel:
 
     Args:
         folder: The folder of the model, which may not exist yet.
-        base: The CLIP that a new model starts from, or the path of a saved model's CLIP if it has moved.
+        base: The CLIP that a new model starts from, or the path of a saved model's CLIP if it has moved; ``""`` for the default
+            one, or the one that the model names.
     """
 
-    def __init__(self, folder: Path, *, base: str) -> None:
+    def __init__(self, folder: Path, *, base: str = "") -> None:
         self.folder, self.base = folder, base
         self._lock = Lock()
         self._model: MGCLIP | None = None
@@ -107,7 +109,7 @@ class StudioModel:
         """The model of the active version; a new one if nothing is saved. The lock must be held."""
         if not is_saved(self.folder):
             if self._model is None or self._model.class_names:
-                self._model = MGCLIP.from_pretrained(self.base, settings=settings_of_new_model("", {}))
+                self._model = MGCLIP.from_pretrained(self.base or DEFAULT_CLIP, settings=settings_of_new_model("", {}))
             return self._model
         state = read_manifest(self.folder)[1].name
         if self._model is None or state != self._state:
@@ -164,7 +166,7 @@ class StudioModel:
                     self._ready(),
                     files,
                     top=top,
-                    candidates=[text.strip() for text in candidates.split(",") if text.strip()],
+                    candidates=split_candidates(candidates),
                     threshold=threshold,
                     on_bad=lambda file, reason: bad.append((file, reason)),
                 )
@@ -216,7 +218,6 @@ class StudioModel:
         with self._lock:
             if not is_saved(self.folder):
                 self._plan(self._load(), source)  # errors come before the folder is created
-            self.folder.mkdir(parents=True, exist_ok=True)
             with self._writing():
                 model = self._load()
                 before = leave_one_out(model)

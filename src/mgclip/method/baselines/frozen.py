@@ -17,7 +17,7 @@ from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
-from mgclip.clip.encoder import Encoder
+from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
@@ -31,7 +31,7 @@ from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
+from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, expanded, read_manifest, read_tensors, write_state
 from mgclip.words import described_classes
 
 STATE = "baseline.safetensors"
@@ -47,6 +47,7 @@ class FrozenLearner:
     The adapters stay as they are, unless the classifier trains them or ``adapts_first``.
     """
 
+    @in_ordinary_modes
     def __init__(
         self,
         name: str,
@@ -67,6 +68,7 @@ class FrozenLearner:
         """The method, its CLIP, and its classes."""
         return f"<{self.name} of {self.backbone.reference}, {described_classes(self.class_names)}>"
 
+    @in_ordinary_modes
     def learn(
         self,
         images: Sequence[Any] | PreparedImages,
@@ -82,6 +84,8 @@ class FrozenLearner:
         index, known = len(self.task_sizes), self.class_names
         pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
+        if parallel.is_distributed():
+            parallel.check_same_in_all_processes("task", task.facts())
         new = [place for place, position in enumerate(indices_of(task.names, known)) if position is None]
         names, added = (*known, *(task.names[place] for place in new)), tuple(task.texts[place] for place in new)
         place = torch.tensor(indices_of(task.names, names))
@@ -90,18 +94,19 @@ class FrozenLearner:
             if self.classifier.adapts_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
                 result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
-            features, class_texts = self.encoder.images(task.pixels, shared=True), (*self.class_texts, *added)
+            features, all_texts = self.encoder.images(task.pixels, shared=True), (*self.class_texts, *added)
+            check_finite(features)
             self.encoder.texts(added)
-            texts = self.encoder.texts(class_texts)
+            texts = self.encoder.texts(all_texts)
             own = place[task.labels].to(features.device)
-            learned = FeatureTask(index, len(known), features, own, texts, class_texts, task.pixels)
+            learned = FeatureTask(index, len(known), features, own, texts, all_texts, task.pixels)
             before = adapter_state(self.backbone)
             with self._unchanged_on_failure(), METHODS.naming_errors(self.name, f"learned task {index + 1}"):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
         self.epochs = result.epochs or self.epochs
-        self.class_names, self.class_texts = names, class_texts
+        self.class_names, self.class_texts = names, all_texts
         self.task_sizes += (len(new),)
         return result
 
@@ -184,8 +189,9 @@ class FrozenLearner:
             "class_texts": list(self.class_texts),
         }
         if parallel.is_main():
-            write_state(Path(folder), manifest, lambda state: save_file(cpu, state / STATE))
+            write_state(Path(expanded(folder)), manifest, lambda state: save_file(cpu, state / STATE))
 
+    @in_ordinary_modes
     def restore(self, folder: Path) -> None:
         """Resume from what ``save_pretrained`` wrote. Raises ``InputError`` if it is damaged or of another method."""
         manifest, state = read_manifest(folder)
@@ -194,6 +200,8 @@ class FrozenLearner:
                 raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
             check_base(folder, self.backbone, **manifest["base"])
             sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))
+            if not sum(sizes) == len(names) == len(texts):
+                raise ValueError(f"{sum(sizes)} classes in the tasks, {len(names)} names and {len(texts)} texts")
             epochs = int(manifest["epochs"])
             tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
             adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}

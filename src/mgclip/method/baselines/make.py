@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_base
+from mgclip.clip.parallel import checked_device
 from mgclip.errors import InputError, first_line
 from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
@@ -25,6 +27,7 @@ Learner = MGCLIP | FrozenLearner
 """What the runner works with."""
 
 
+@in_ordinary_modes
 def make_learner(
     method: str,
     backbone: Backbone,
@@ -78,6 +81,7 @@ def classifier_of(method: str) -> type[FeatureClassifier]:
     return kind
 
 
+@in_ordinary_modes
 def load_learner(folder: str | Path, *, base: str | Path | None = None, device: str | torch.device | None = None) -> Learner:
     """A saved model of any method, also of another package: an ``MGCLIP``, or a learner with the same ``predict`` and ``learn``.
 
@@ -87,10 +91,11 @@ def load_learner(folder: str | Path, *, base: str | Path | None = None, device: 
         device: Device to compute on; a GPU by default, if there is one.
 
     Raises:
-        InputError: If there is no saved model, it cannot be loaded, or its method is not installed.
+        InputError: If there is no saved model, it cannot be loaded, its method is not installed, or there is no such device.
     """
     folder = Path(expanded(folder))
     check_saved(folder)
+    device = None if device is None else checked_device(device)
     manifest = read_manifest(folder)[0]
     if BASELINE not in manifest:
         return MGCLIP.from_pretrained(folder, base=base, device=device)

@@ -68,7 +68,7 @@ class RanPAC(FeatureClassifier):
         """
         cut = int(0.8 * len(features))
         if cut == 0 or cut == len(features):
-            return 1.0
+            return max(1.0, least)
         fit, rest = features[:cut], features[cut:]
         target = labels[:cut]
         few = cut <= self.gram.shape[0]
