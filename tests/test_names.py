@@ -238,3 +238,9 @@ def test_the_text_of_a_class_in_shards_is_found_in_any_form(tiny_clip, icons):
     shards = [ShardOfOne(str(n), Image.fromarray(icons["x_train"][12 * n]), name) for n, name in enumerate((TWO, "tea"))]
     model.learn_shards(shards, class_texts={TWO: "a bar", "tea ": "a drink"})
     assert dict(zip(model.class_names, model.class_texts, strict=True)) == {ONE: "a bar", "tea": "a drink"}
+
+
+def test_a_name_that_cannot_be_stored_is_refused():
+    check_distinguishable(["猫", "🦓"])
+    with pytest.raises(InputError, match=r"The class name 'x\\udcff' is not valid UTF-8: correct it"):
+        check_distinguishable(["cat", "x\udcff"])

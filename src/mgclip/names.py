@@ -80,12 +80,24 @@ def not_among(names: Iterable[str], others: Iterable[str]) -> list[str]:
     return [name for name in names if canonical(name) not in known]
 
 
+def has_surrogate(text: str) -> bool:
+    """Whether a text has a lone surrogate: it was decoded from bytes that are not UTF-8, and cannot be stored."""
+    return not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def check_encodable(name: str) -> None:
+    """Check that the name of a class can be stored. Raises ``InputError`` if it was not valid UTF-8."""
+    if has_surrogate(name):
+        raise InputError(f"The class name {name!a} is not valid UTF-8: correct it.")
+
+
 def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
-    """Check that readers can tell new names from one another and from the known ones. Raises ``InputError`` if two different
-    names look alike.
+    """Check that new names can be stored, and that readers can tell them from one another and from the known ones. Raises
+    ``InputError`` if one was not valid UTF-8, or two different names look alike.
     """
     seen = {visible_form(name): name for name in known}
     for name in new:
+        check_encodable(name)
         other = seen.setdefault(visible_form(name), name)
         if other != name:
             raise InputError(

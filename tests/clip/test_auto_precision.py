@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from forked import programs
 
 from mgclip import MGCLIP
 from mgclip.clip import auto_precision, compute
@@ -73,7 +74,10 @@ def test_a_choice_is_measured_once_per_machine_and_shape(backbone, speeds, remem
     assert len(json.loads(remembered.read_text())) == 3
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"precision": "float8"}}', "\udcff"])
+NO_RATES = '{"a": {"precision": "float32", "unit": "images", "float32": null, "bfloat16": "fast"}}'
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"precision": "float8"}}', NO_RATES, "\udcff"])
 def test_a_damaged_store_of_choices_is_measured_again(backbone, speeds, remembered, content):
     remembered.parent.mkdir()
     remembered.write_bytes(content.encode(errors="surrogateescape"))
@@ -180,7 +184,7 @@ def test_long_work_is_compiled_and_falls_back_to_the_plain_tower(tiny_clip, icon
     asked[:] = ["broken"]
     model = MGCLIP.from_pretrained(tiny_clip, settings={"epochs": 0, "precision": "auto", "encode_batch_size": 16})
     torch.testing.assert_close(model.encoder.images(many), compiled, atol=2e-2, rtol=0)
-    assert "The image tower is not compiled: no compiler." in caplog.text
+    assert "The image tower runs uncompiled, because compiling it failed: no compiler." in caplog.text
 
 
 def test_the_tower_is_compiled_for_the_images_of_a_pass(tiny_clip, icons, speeds, monkeypatch):
@@ -287,3 +291,22 @@ def test_the_precision_of_a_model_can_be_set(learned, tmp_path):
 
 def test_a_loaded_clip_has_no_choice(tiny_clip):
     assert load_backbone(tiny_clip).choice is None
+
+
+AGREED = """
+import sys
+from mgclip import MGCLIP
+from mgclip.clip import auto_precision, parallel
+rank, _ = parallel.rank_and_world_size()
+auto_precision.measure = lambda model: auto_precision.Choice(("bfloat16", "float32")[rank], "images", 1.0, 2.0)
+auto_precision._remembered = dict
+auto_precision._remember = lambda choices: None
+model = MGCLIP.from_pretrained(sys.argv[1], settings={"precision": "auto", "epochs": 0})
+model.backbone.agree_on_precision()
+print(model.backbone.image_precision)
+"""
+
+
+def test_processes_take_the_choice_of_the_first_one(tiny_clip):
+    done = programs(2, AGREED, tiny_clip)
+    assert [each.stdout for each in done] == ["bfloat16\n"] * 2, done[1].stderr[-3000:]

@@ -86,7 +86,7 @@ def test_the_card_states_what_is_unknown(tiny):
 
 def test_the_card_of_a_solved_head_says_how_it_was_made_and_how_to_read_it(solved):
     _, body = front(model_card(solved, []))
-    assert "solved from sums over 60 images, in which every class weighs the same (compensation: analytic)" in body
+    assert "solved from sums over 60 images, with equal weight for every class (compensation: analytic)" in body
     fit = solved.solved.calibration
     assert (
         f"Of 60 learned images, each classified as if it had not been learned (leave-one-out), {fit.accuracy:.1%}".replace(
@@ -107,7 +107,7 @@ def test_the_card_of_a_solved_head_says_how_it_was_made_and_how_to_read_it(solve
 
 def test_the_card_of_an_ablation_says_what_differs(relu):
     _, body = front(model_card(relu, []))
-    assert "in which every image weighs the same" in body
+    assert "with equal weight for every image" in body
     found, _ = cells(body)
     assert found[found.index("kernel") + 1] == "relu"
 

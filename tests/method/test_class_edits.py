@@ -47,3 +47,9 @@ def test_a_model_without_classes_learns_again(tiny_clip, quick, icons):
         model.forget(name)
     model.learn(*task(icons, [2, 3]))
     assert len(model.class_names) == 2
+
+
+def test_a_class_is_not_given_a_name_that_cannot_be_stored(shop):
+    model = MGCLIP.from_pretrained(shop)
+    with pytest.raises(InputError, match="is not valid UTF-8"):
+        model.relabel(model.class_names[0], "x\udcff")

@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,16 +173,15 @@ print(json.dumps([part.name for part in parts if part.read]))
 """
 
 
+def words_of(clip, place):
+    here = Path(__file__)
+    return ":".join([str(here.parent), *(path for path in sys.path if path.startswith(str(here.parents[2])))]), clip, place
+
+
 @pytest.mark.parametrize("then", [2, 1, 3])
 def test_a_killed_process_loses_the_shard_in_hand_only(tiny_clip, icons, expected, tmp_path, then):
     """Whatever the number of processes that resume."""
-    import sys
-    from pathlib import Path
-
-    where = ":".join(
-        [str(Path(__file__).parent), *(path for path in sys.path if path.startswith(str(Path(__file__).parents[2])))]
-    )
-    words = where, tiny_clip, tmp_path
+    words = words_of(tiny_clip, tmp_path)
     killed = programs(2, PROGRAM, *words, "shard 5")  # the third one of process 1
     assert killed[1].returncode == -signal.SIGKILL
     assert not (tmp_path / "model").exists()
@@ -190,3 +191,23 @@ def test_a_killed_process_loses_the_shard_in_hand_only(tiny_clip, icons, expecte
     read = {name for each in done for name in json.loads(each.stdout)}
     assert not read & {"shard 1", "shard 3"}
     assert "shard 5" in read
+
+
+@pytest.mark.parametrize("step", ["shard_sums.write_checked", "learn_shards.remove_parts"])
+def test_a_process_that_is_killed_while_it_resumes_loses_no_sums(tiny_clip, icons, expected, tmp_path, monkeypatch, step):
+    """It is stopped when it saves the sums of two processes together, or when it has saved them."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    programs(2, PROGRAM, *words_of(tiny_clip, tmp_path), "shard 5")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mgclip.method.{step}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            new(tiny_clip).learn_shards(shards(icons, 7), progress=tmp_path / "progress")
+    model, parts = new(tiny_clip), shards(icons, 7)
+    model.learn_shards(parts, progress=tmp_path / "progress")
+    read = {part.name for part in parts if part.read}
+    assert not read & {"shard 1", "shard 3"}
+    assert len(list((tmp_path / "progress").iterdir())) == 1
+    same(model, expected)

@@ -202,6 +202,7 @@ def test_columns_of_lists_and_structures_are_no_classes_and_no_images(tmp_path):
         [None],
         [{"bytes": None}],
         [{"bytes": None, "path": None}],
+        [{"bytes": b"", "path": ""}],
         [{"bytes": b""}],
     ],
 )
@@ -246,3 +247,44 @@ def test_a_parquet_file_without_the_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"image": stored, "label": ["cat", None, "cat", "owl"]}), tmp_path / "hole.parquet")
     with pytest.raises(InputError, match=r"Row 1 of the shard .*hole\.parquet has no class"):
         read(Shard(str(tmp_path / "hole.parquet")))
+
+
+def test_empty_bytes_are_an_unreadable_image_even_if_there_is_a_file_of_its_name(tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "0.png").write_bytes(png(IMAGES[0]))  # the image of something else
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"image": [{"bytes": b"", "path": "0.png"}], "label": ["cat"]}), tmp_path / "a.parquet")
+    with pytest.raises(UnreadableImage, match="row 0"):
+        read(Shard(str(tmp_path / "a.parquet")))
+
+
+def test_a_column_of_another_type_does_not_matter(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = pa.array([[("a", 1)]] * len(IMAGES), pa.map_(pa.string(), pa.int64()))
+    images = [{"bytes": png(image)} for image in IMAGES]
+    pq.write_table(pa.table({"image": images, "label": LABELS, "about": about}), tmp_path / "a.parquet")
+    assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED
+
+
+def test_a_list_that_names_a_class_twice_is_refused(tmp_path):
+    shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES[:1], ["0"]))))
+    (tmp_path / "classes.txt").write_text("crane\nheron\n crane \n")
+    with pytest.raises(InputError, match=r"Lines 1 and 3 of classes\.txt next to the shards both name the class 'crane'"):
+        read(shard)
+
+
+def test_a_class_that_cannot_be_stored_is_named_with_its_member(tmp_path):
+    shard = write_tar(tmp_path / "a.tar", [("0.png", png(IMAGES[0])), ("0.json", b'{"label": "\\ud800x"}')])
+    with pytest.raises(InputError, match=r"The class in the member 0\.json of the shard .*a\.tar is not valid UTF-8"):
+        read(Shard(str(shard)))
+
+
+def test_a_class_number_of_thousands_of_digits_is_a_wrong_number(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\n")
+    shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES[:1], ["1" * 5000]))))
+    with pytest.raises(InputError, match=r"has the class number 1{80}, which is not among the 1 of classes\.txt"):
+        read(shard)

@@ -275,3 +275,12 @@ def test_a_shard_of_which_nothing_is_known_says_so(monkeypatch, answer):
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", info)
     found = shard_versions([Shard("memory://bucket/a.tar"), Shard("nowhere://a/b.tar")])
     assert [version.is_known for version in found] == [False, False]
+
+
+def test_members_of_one_image_at_two_places_are_refused(tmp_path):
+    """As `tar -r` adds them; `tar -x` would keep the last ones."""
+    first, second = members(IMAGES[:2], LABELS[:2]), members(IMAGES[2:3], LABELS[2:3])
+    file = write_tar(tmp_path / "a.tar", [*first, *second])
+    for read_all in (lambda: read(Shard(str(file))), lambda: list(tar_places(str(file), ""))):
+        with pytest.raises(InputError, match=r"a\.tar has members of the image /0 at two places, such as 0\.png: pack it again"):
+            read_all()

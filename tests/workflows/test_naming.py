@@ -54,6 +54,11 @@ def test_wrong_names_on_the_command_line_are_refused(tmp_path, names):
         read_naming(tmp_path, names)
 
 
+def test_a_name_on_the_command_line_that_is_not_utf_8_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is not valid UTF-8"):
+        read_naming(tmp_path, "n01=x\udcff")
+
+
 def test_a_table_with_its_ending_in_capitals_is_a_table(tmp_path):
     (tmp_path / "CLASSES.CSV").write_text("folder,name\nn01,tench\n")
     assert read_naming(tmp_path, str(tmp_path / "CLASSES.CSV")) == {"n01": ("tench", "tench")}

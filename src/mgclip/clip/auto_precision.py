@@ -7,7 +7,6 @@ processor does not show which kind it is, so both precisions are measured.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
-from mgclip.clip import parallel
 from mgclip.clip.compute import Compute, Precision, tokens_of
 from mgclip.disk import write_json
 
@@ -60,17 +59,13 @@ class Choice:
         )
 
 
+_CHOICES = TypeAdapter(dict[str, Choice])
 _chosen: dict[str, Choice] = {}
 """The choices of this process, by ``_key``."""
 
 
 def choose_precision(model: Any) -> Choice:
-    """Return the precision for encoding images with a CLIP. It is measured now, unless it was measured on this machine before.
-
-    Processes that work together use float32, because their choices must not differ.
-    """
-    if parallel.is_distributed():
-        return Choice("float32", "multiplications", 0.0, 0.0)
+    """Return the precision for encoding images with a CLIP. It is measured now, unless it was measured on this machine before."""
     key = _key(model)
     if key not in _chosen:
         known = _remembered()
@@ -139,12 +134,11 @@ def _device(model: Any) -> torch.device:
 
 
 def _key(model: Any) -> str:
-    """A digest of what the choice depends on: the machine, its processor and threads or its GPU, PyTorch, and the image tower."""
+    """A digest of what the choice depends on: the machine, its processor or GPU, PyTorch, and the image tower. The number of
+    threads is not part of it, so that one process chooses what several do.
+    """
     device = _device(model)
-    if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
-    else:
-        machine = f"{_processor()} {torch.get_num_threads()} threads"
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     shape = model.config.vision_config.to_json_string(use_diff=False)
     parts = platform.node(), machine, torch.__version__, shape
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -166,9 +160,8 @@ def _file() -> Path:
 
 def _remembered() -> dict[str, Choice]:
     try:
-        stored = dict(json.loads(_file().read_text(encoding="utf-8")))
-        return {key: Choice(**value) for key, value in stored.items() if value["precision"] in ("float32", "bfloat16")}
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return _CHOICES.validate_json(_file().read_bytes())
+    except (OSError, RuntimeError, ValueError):
         return {}
 
 

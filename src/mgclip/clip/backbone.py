@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from mgclip.clip import family
+from mgclip.clip import family, parallel
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
 from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, images_per_pass, retry_halving
 from mgclip.clip.encoding_tower import EncodingTower
@@ -76,6 +76,7 @@ class Backbone:
     jpeg_draft: bool = False
     token_digests: dict[tuple[str, ...], dict[str, int]] = field(default_factory=dict, init=False, repr=False)
     _choice: Choice | None = field(default=None, init=False, repr=False)
+    _agreed: bool = field(default=False, init=False, repr=False)
     _encoding: tuple[int, int, EncodingTower] | None = field(default=None, init=False, repr=False)
 
     def weights_changed(self) -> None:
@@ -132,6 +133,12 @@ class Backbone:
         if self._choice is None and self.compute.auto:
             self._choice = choose_precision(self.model)
         return self._choice if self.compute.auto else None
+
+    def agree_on_precision(self) -> None:
+        """With ``precision: auto``, give all processes the choice of the first one. All of them must call this."""
+        if self.compute.auto and not self._agreed and parallel.is_distributed():
+            own = [self.choice] if parallel.is_main() else []
+            self._choice, self._agreed = parallel.gather_items(own)[0], True
 
     @property
     def image_precision(self) -> Precision:

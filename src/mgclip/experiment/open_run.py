@@ -126,6 +126,7 @@ class OpenRun:
     def learner(self, method: str, saved: Path | None = None) -> Learner:
         """A learner of a method of this run, new or loaded from ``saved``."""
         learner = make_learner(method, self.backbone, self.recipe.settings(), self.recipe.own, saved)
+        learner.backbone.agree_on_precision()
         learner.encoder.kept = self.kept
         return learner
 

@@ -21,7 +21,7 @@ from mgclip.markdown import as_markdown
 from mgclip.method.decision import describe_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
-from mgclip.saving.versions import history, shown
+from mgclip.saving.versions import lineage, shown
 from mgclip.words import count
 
 TAGS = ["mg-clip", "clip", "continual-learning", "class-incremental-learning"]
@@ -130,13 +130,7 @@ def version_notes(folder: Path) -> list[CardNote]:
     """The notes of the versions that led to the active one of a saved model, oldest first. Raises ``InputError`` if ``folder``
     is not a saved model.
     """
-    known = {version.number: version for version in history(folder)}
-    version = next((each for each in known.values() if each.active), None)
-    notes: list[CardNote] = []
-    while version is not None:
-        notes.insert(0, cast("CardNote", {**shown(version.note), "version": version.number, "time": version.time}))
-        version = None if version.parent is None else known.get(version.parent)
-    return notes
+    return [cast("CardNote", {**shown(each.note), "version": each.number, "time": each.time}) for each in lineage(folder)]
 
 
 def _percent(share: float | None) -> str:

@@ -15,7 +15,17 @@ from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
 from mgclip.method.solved_head import LogitsOver, SolvedHead
-from mgclip.names import ALIKE, check_distinguishable, find_alike, index_of, indices_of, loose_form, not_among, tidy
+from mgclip.names import (
+    ALIKE,
+    check_distinguishable,
+    check_encodable,
+    find_alike,
+    index_of,
+    indices_of,
+    loose_form,
+    not_among,
+    tidy,
+)
 from mgclip.words import closest, count
 
 
@@ -24,6 +34,7 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     position, new = position_of(learned.class_names, old), tidy(new)
     if not new:
         raise InputError(f"The class {old!r} needs a name: give a new one that is not empty.")
+    check_encodable(new)
     if text is not None and not text.strip():
         raise InputError(f"The text of the class {old!r} must be words for a prompt; found {text!r}.")
     others = [name for other, name in enumerate(learned.class_names) if other != position]

@@ -19,8 +19,8 @@ from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
 from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.shard_reader import ImageShard, ShardReader
-from mgclip.method.shard_resume import identity, remove_parts, resumable
-from mgclip.method.shard_sums import ShardSums
+from mgclip.method.shard_resume import identity, resumable
+from mgclip.method.shard_sums import ShardSums, remove_parts, unused_number
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import logits_over, trains_adapters
 from mgclip.method.sums import CHUNK
@@ -165,32 +165,32 @@ def sum_shards(
     for part in done[rank::processes]:
         own.plus(part)
     finished = {version for part in done for version in part.shards}
-    if reading.progress is not None:
-        _replace_parts(own, reading.progress)
+    number = 0 if reading.progress is None else _replace_parts(own, reading.progress)
     known = None if head is None else head.learned.marks
     left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
-    for number, shard in enumerate(left, start=1):
+    for place, shard in enumerate(left, start=1):
         before = own.encoded
         _add_shard(own, shard, fourier, encoder, known, reading)
         # How many images there are is unknown before they are read, but shards of one data set are about equally large.
-        encoder.backbone.expect((own.encoded - before) * (len(left) - number), batch=encoder.batch_size)
+        encoder.backbone.expect((own.encoded - before) * (len(left) - place), batch=encoder.batch_size)
         check_distinguishable(not_among(own.names, class_names), class_names)
         own.shards.append(reading.version(shard))
         if reading.progress is not None:
-            own.save(reading.progress)
+            own.save(reading.progress, number)
     return own
 
 
-def _replace_parts(own: ShardSums, folder: Path) -> None:
-    """Save the sums that this process resumes, and remove the files of processes that no longer exist: another process resumes
-    their sums.
+def _replace_parts(own: ShardSums, folder: Path) -> int:
+    """Save the sums that this process resumes as a new part, and return its number. The parts that were resumed are removed only
+    when all processes have saved, so that nothing is lost if one is killed.
     """
-    parallel.wait()  # until all processes have read all files
-    own.save(folder)
+    first, (rank, _) = unused_number(folder), parallel.rank_and_world_size()
+    parallel.wait()  # until all processes have read all parts
+    own.save(folder, first + rank)
     parallel.wait()
     if parallel.is_main():
-        _, processes = parallel.rank_and_world_size()
-        remove_parts(folder, processes)
+        remove_parts(folder, below=first)
+    return first + rank
 
 
 def with_sums(

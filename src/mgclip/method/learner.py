@@ -169,6 +169,7 @@ class MGCLIP(LearnedModel):
             AlikeTexts: As ``learn`` does.
         """
         self.encoder.require_own_adapters()
+        self.backbone.agree_on_precision()
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         if parallel.is_distributed():
             parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
@@ -197,6 +198,7 @@ class MGCLIP(LearnedModel):
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
         """The next task, checked before anything is trained."""
         self.encoder.require_own_adapters()
+        self.backbone.agree_on_precision()
         index, known = len(self.task_sizes), self.class_names
         grows = self.settings.grows and not (self.settings.means and bool((self.counts == 0).any()))
         pixels = self.encoder.pixels(images)

@@ -10,7 +10,7 @@ import torch
 from mgclip.clip.adapters import adapter_state, adapters_have_effect
 from mgclip.clip.encoder import Encoder
 from mgclip.method.settings import RUNTIME_SETTINGS, Settings
-from mgclip.method.shard_sums import PARTS, ShardSums, part_of, read_sums
+from mgclip.method.shard_sums import PARTS, ShardSums, read_sums
 from mgclip.method.solved_head import SolvedHead
 from mgclip.saving.checked_file import checksum
 
@@ -47,15 +47,7 @@ def resumable(folder: Path | None, model: str, versions: Collection[str], device
     valid = [sums for sums in read if sums.model == model and {*sums.shards} <= {*versions} and (skip or not sums.skipped)]
     kept: list[ShardSums] = []
     for part in sorted(valid, key=lambda sums: -len(sums.shards)):
-        # A run with fewer processes that stopped while it started may have left a file whose sums another file includes.
+        # A command that stopped while it started may have left files whose sums another file includes.
         if part.shards and not {*part.shards} & {version for other in kept for version in other.shards}:
             kept.append(part)
     return kept
-
-
-def remove_parts(folder: Path, processes: int) -> None:
-    """Remove the files of processes that no longer exist."""
-    kept = {part_of(rank) for rank in range(processes)}
-    for file in folder.glob(PARTS):
-        if file.name not in kept:
-            file.unlink()

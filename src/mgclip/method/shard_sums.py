@@ -19,7 +19,7 @@ from mgclip.method.sums import Sums
 from mgclip.saving.checked_file import read_checked, write_checked
 
 PARTS = "part-*.safetensors"
-"""The files of partial sums, one for each process."""
+"""The files of partial sums, one for each process. Their numbers grow when another command resumes them."""
 ABOUT = ("model", "gamma", "representation", "chosen_from", "names", "shards", "skipped", "known")
 """The fields of sums besides their tensors."""
 
@@ -128,11 +128,10 @@ class ShardSums:
             known=sum(parallel.gather_items([self.known])),
         )
 
-    def save(self, folder: Path) -> None:
-        """Write these sums atomically, as those of this process, into a folder, which is created if it does not exist."""
+    def save(self, folder: Path, number: int) -> None:
+        """Write these sums atomically, as the part with this number, into a folder, which is created if it does not exist."""
         folder.mkdir(parents=True, exist_ok=True)
-        rank, _ = parallel.rank_and_world_size()
-        write_checked(folder / part_of(rank), {key: getattr(self, key) for key in ABOUT}, self._tensors())
+        write_checked(folder / PARTS.replace("*", str(number)), {key: getattr(self, key) for key in ABOUT}, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
         images, sample = self.images, self.sample
@@ -148,9 +147,21 @@ class ShardSums:
         }
 
 
-def part_of(rank: int) -> str:
-    """The name of the file with the sums of a process."""
-    return PARTS.replace("*", str(rank))
+def unused_number(folder: Path) -> int:
+    """The first number that is larger than those of all parts in a folder."""
+    return 1 + max(map(_number, folder.glob(PARTS)), default=-1)
+
+
+def remove_parts(folder: Path, below: int) -> None:
+    """Remove the parts with numbers below this one."""
+    for file in folder.glob(PARTS):
+        if _number(file) < below:
+            file.unlink()
+
+
+def _number(file: Path) -> int:
+    number = file.name.removeprefix("part-").removesuffix(".safetensors")
+    return int(number) if number.isdecimal() else -1
 
 
 def read_sums(file: Path, device: torch.device) -> ShardSums | None:

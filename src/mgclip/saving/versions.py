@@ -87,6 +87,17 @@ def history(folder: str | Path) -> list[Version]:
     return [Version(v.number, v.parent, v.time, v.note, v.state == active) for v in known_versions(folder)]
 
 
+def lineage(folder: str | Path) -> list[Version]:
+    """The versions that led to the active one, oldest first, and that one. Raises ``InputError`` if there is no saved model."""
+    known = {version.number: version for version in history(folder)}
+    version = next((each for each in known.values() if each.active), None)
+    found: list[Version] = []
+    while version is not None:
+        found.insert(0, version)
+        version = None if version.parent is None else known.get(version.parent)
+    return found
+
+
 def activate_version(folder: str | Path, to: int | None, *, check: Callable[[Path, Mapping[str, Any], Path], object]) -> Version:
     """Activate version ``to`` of a saved model, or the one before the active version if it is None. No version is deleted.
 

@@ -56,9 +56,12 @@ def are_files(images: Sequence[Any]) -> bool:
 
 
 def image_name(images: Sequence[Any], position: int, part: str) -> str:
-    """The name of an image for messages: its path, or its number in the data set if it is not a file."""
+    """The name of an image for messages: its path, its place in a shard, or its number in the data set."""
     if are_files(images):
         return str(images[position])
+    items, place = (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
+    if (name_of := getattr(items, "name_of", None)) is not None:  # an image in a shard
+        return str(name_of(place))
     if isinstance(images, Subset) and isinstance(images.items, Joined):
         return f"image {image_id(images, position)} of {part}"
     return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"

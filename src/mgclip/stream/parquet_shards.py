@@ -145,8 +145,14 @@ def forget_row_groups() -> None:
 
 
 def _bytes_or_path(stored: Any, row: str, shard: str) -> Any:
-    """The bytes of a stored image or, if there are none, its path. Raises ``InputError`` if there is neither."""
-    found = (stored.get("bytes") or stored.get("path")) if isinstance(stored, dict) else stored
+    """The bytes of a stored image or, if there are none, its path. Raises ``InputError`` if there is neither.
+
+    Empty bytes next to a path are an image that was not stored completely: the path is then its name only.
+    """
+    found = stored
+    if isinstance(stored, dict):
+        path = stored.get("path") or None
+        found = path if stored.get("bytes") is None else stored["bytes"] or (b"" if path else None)
     if found is None:
         raise _incomplete(row, shard, "image")
     return found
@@ -156,10 +162,30 @@ def _features(name: str) -> Any:
     """The columns of a Parquet file and their types."""
     if not (path := _local(name)):
         return _streamed(name).features
-    import datasets
+    import pyarrow as pa
 
     with _opened(path) as file:
-        return datasets.Features.from_arrow_schema(file.schema_arrow)
+        schema = file.schema_arrow
+    known = [column for column in schema if _is_known(column)]
+    return _types(pa.schema(known, metadata=schema.metadata))
+
+
+def _types(schema: Any) -> Any:
+    """The types of the library ``datasets`` for the columns of a schema."""
+    import datasets
+
+    return datasets.Features.from_arrow_schema(schema)
+
+
+def _is_known(column: Any) -> bool:
+    """Whether the library has a type for a column. A column of another type has neither images nor classes, and is not read."""
+    import pyarrow as pa
+
+    try:
+        _types(pa.schema([column]))
+    except (ValueError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _class(value: Any, names: list[str] | None, shard: str, row: str) -> str:

@@ -52,17 +52,27 @@ class ShardImages(Sequence[MemberImage]):
     def __getitem__(self, index: Any) -> Any:
         number, start, length = self.places[index].tolist()
         shard = self.shards[number]
-        if shard.lower().endswith(".parquet"):
-            return MemberImage(row_image(shard, start, length), f"{shard}: row {length} of row group {start}")
+        if _is_parquet(shard):
+            return MemberImage(row_image(shard, start, length), self.name_of(index))
         with Path(shard).open("rb") as file:
             file.seek(start)
-            return MemberImage(file.read(length), f"{shard}: byte {start}")
+            return MemberImage(file.read(length), self.name_of(index))
+
+    def name_of(self, index: Any) -> str:
+        """The name of an image for messages: its shard, and its place there. It is not read."""
+        number, start, length = self.places[index].tolist()
+        shard = self.shards[number]
+        return f"{shard}: row {length} of row group {start}" if _is_parquet(shard) else f"{shard}: byte {start}"
 
     def digest(self, positions: Any) -> str:
         """A digest of the images at ``positions`` (an index of an array): their places, and the names and sizes of all shards."""
         shards = [f"{Path(shard).name}:{Path(shard).stat().st_size}" for shard in self.shards]
         content = "\0".join(shards).encode("utf-8", "surrogatepass") + self.places[positions].tobytes()
         return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _is_parquet(shard: str) -> bool:
+    return shard.lower().endswith(".parquet")
 
 
 def find_shard_dataset(path: Path, *, test_only: bool) -> FoundDataset | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.image_formats import file_extensions
+from mgclip.names import canonical
 from mgclip.stream.decompressed import decompressed
 from mgclip.stream.remote import ABSENT, failure, is_address, status_of
 from mgclip.stream.shard_labels import LABELS, class_name
@@ -129,6 +130,7 @@ def _groups(
 ) -> Iterator[dict[str, Any]]:
     """What was read of the members of each image, by full name, in the order of the archive."""
     group: dict[str, Any] = {}
+    seen: set[int] = set()  # hashes, which take less memory than names
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps all of them
         if member.name.rpartition("/")[2].startswith("."):
@@ -145,6 +147,13 @@ def _groups(
             group = {}
         if member.name in group:
             raise InputError(f"The shard {shard} has two members {member.name}: give each image its own name.")
+        if not group:
+            if (key := hash(_key(member.name))) in seen:
+                raise InputError(
+                    f"The shard {shard} has members of the image {_key(member.name)} at two places, such as {member.name}: pack "
+                    "it again, with the members of each image together."
+                )
+            seen.add(key)
         group[member.name] = read(archive, member)
     if group:
         yield group
@@ -244,12 +253,12 @@ def _named(value: str, shard: str, image: str) -> str:
     if not value.removeprefix("-").isdecimal():
         return value
     names = class_list(shard)
-    if 0 <= int(value) < len(names):
+    if len(value) < 10 and 0 <= int(value) < len(names):  # Python refuses to read a number of thousands of digits
         return names[int(value)]
     expected = f"which is not among the {len(names)} of {CLASSES[0]}" if names else "and there is no list of names"
     raise InputError(
-        f"The image {image} in {shard} has the class number {value}, {expected}: put {CLASSES[0]} next to the shards, with one "
-        "class name on each line, the one of class 0 first."
+        f"The image {image} in {shard} has the class number {value[:80]}, {expected}: put {CLASSES[0]} next to the shards, with "
+        "one class name on each line, the one of class 0 first."
     )
 
 
@@ -278,6 +287,14 @@ def _opened(place: str) -> AbstractContextManager[IO[str]]:
     return Path(place).open(encoding="utf-8-sig")
 
 
+def _check_once(names: Sequence[str], file: str) -> None:
+    """Check that a list names each class once. Raises ``InputError`` if two lines have the same name."""
+    lines: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if name and (first := lines.setdefault(canonical(name), number)) != number:
+            raise InputError(f"Lines {first} and {number} of {file} next to the shards both name the class {name!r}: rename one.")
+
+
 @lru_cache(maxsize=16)
 def _class_list(folder: str) -> list[str]:
     """The class names listed in a folder of shards."""
@@ -294,6 +311,7 @@ def _class_list(folder: str) -> list[str]:
                 f"{folder}/{file}, which may list the class names, cannot be read ({failure(error) or first_line(error)}): run "
                 "the command again later."
             ) from error
+        _check_once(names, file)
         if "" in names:
             raise InputError(
                 f"Line {names.index('') + 1} of {file} next to the shards is empty: write the name of its class there."

@@ -8,7 +8,7 @@ from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
 
-def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True) -> list[str]:
+def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> list[str]:
     """Sentences about a training run.
 
     Args:
@@ -16,6 +16,7 @@ def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = Tr
         note: The note of the version.
         name: The model's name in commands.
         may_hold_out: Whether images could have been held out, as from class folders.
+        tested: Whether test images were given.
     """
     measured, left_out, settings = note["branches"], note["left_out"], model.settings
     sentences = []
@@ -24,6 +25,8 @@ def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = Tr
         sentences.append("no adapters were trained, because there is no second class to distinguish this one from")
     if len(model.class_names) == 1:
         sentences.append("accuracy: not measured, because with a single class every answer is that class")
+    elif not measured["images"] and left_out is None and tested:
+        sentences.append("accuracy: not measured, because no test image that can be read is of a class that the model knows")
     elif not measured["images"] and left_out is None:
         hold_out = f"hold some out (--hold-out, of classes with {MIN_IMAGES} images or more), or " if may_hold_out else ""
         sentences.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")
@@ -31,7 +34,7 @@ def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = Tr
     return [*sentences, *([better] if better else [])]
 
 
-def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True) -> LearnReport:
+def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> LearnReport:
     """The note of a training run with what ``mgclip learn`` reports besides; the arguments are those of ``advice``."""
-    sentences = advice(model, note, name, may_hold_out=may_hold_out)
+    sentences = advice(model, note, name, may_hold_out=may_hold_out, tested=tested)
     return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": sentences}

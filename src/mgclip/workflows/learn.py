@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.adapters import adapters_have_effect, without_adapters
-from mgclip.clip.auto_precision import Choice
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import AdapterDecision, SkippedImage
 from mgclip.experiment.task_record import adapter_decision
@@ -77,7 +76,7 @@ def learn_folder(
         "origin": origin,
         "classes": list(plan.train),
         "images": plan.images,
-        **_remarks(plan, skipped, adapter_decision(learned), model.backbone.choice),
+        **_remarks(plan, skipped, adapter_decision(learned), model.backbone.image_precision),
         "epochs": learned.epochs,
         **_measured(model, images, features, before),
         "untuned": untuned,
@@ -123,12 +122,12 @@ def _images(model: MGCLIP, earlier: HeldOut, plan: Plan, retention: Mapping[str,
     return _Images(new, old, kept, gone + unreadable)
 
 
-def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecision | None, choice: Choice | None) -> Remarks:
-    remarks: Remarks = {"grown": list(plan.grown)} if plan.grown else {}
+def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecision | None, precision: str) -> Remarks:
+    remarks: Remarks = {"precision": precision}
+    if plan.grown:
+        remarks["grown"] = list(plan.grown)
     if adapters is not None:
         remarks["adapters"] = adapters
-    if choice is not None:
-        remarks["precision"] = choice.precision
     if skipped:
         remarks["skipped"] = list(skipped)
     if plan.notes:

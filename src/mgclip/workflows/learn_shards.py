@@ -11,23 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from mgclip.clip import parallel
 from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
-from mgclip.method.shard_reader import ShardReader
-from mgclip.names import canonical, indices_of, not_among
+from mgclip.names import canonical, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count, listed
 from mgclip.workflows.advice import learn_report
-from mgclip.workflows.branches import BranchAccuracies, left_out_branches
+from mgclip.workflows.branches import left_out_branches
 from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
+from mgclip.workflows.measure_shards import ShardAccuracies, measure_shards
 from mgclip.workflows.naming import Naming, read_naming
 from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
@@ -88,6 +85,7 @@ class ShardJob:
         """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
         model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
         check_one_pass(model.settings, model.solved, tasks=len(model.task_sizes))
+        model.backbone.agree_on_precision()
         return model, notes
 
     @contextmanager
@@ -119,21 +117,19 @@ class ShardJob:
         except NoNewImage:
             self._finish()
             raise
-        branches, not_measured, copies = measured(model, tests, skip=self.skip)
-        if copies:
-            of = f"{copies:,} of {count(branches['images'], 'test image')}"
-            notes = [*notes, f"{of} are also training images, so accuracy on them says little"]
-        learned = replace(learned, skipped=(*learned.skipped, *not_measured))
+        found = measure_shards(model, tests, {*learned.new, *learned.grown}, skip=self.skip)
+        learned = replace(learned, skipped=(*learned.skipped, *found.skipped))
+        notes = [*notes, *_not_measured(found)]
         # Only the first process saves the list.
         earlier = joined(model.class_names, read_held_out(folder)) if parallel.is_main() else {}
         held_out = not_learned(model, earlier)
         if lost := sum(map(len, earlier.values())) - sum(map(len, held_out.values())):
             why = "because the model has learned them or they cannot be read"
             notes = [*notes, f"no longer held out, {why}: {count(lost, 'image')}"]
-        note = self._note(model, learned, branches, notes, time.perf_counter() - begun)
+        note = self._note(model, learned, found, notes, time.perf_counter() - begun)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
-        return learn_report(model, note, str(folder), may_hold_out=False)
+        return learn_report(model, note, str(folder), may_hold_out=False, tested=bool(tests))
 
     def _finish(self) -> None:
         """Remove the partial sums, which are no longer needed."""
@@ -150,9 +146,9 @@ class ShardJob:
         return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
-        self, model: MGCLIP, learned: ShardsResult, branches: BranchAccuracies, notes: Sequence[str], seconds: float
+        self, model: MGCLIP, learned: ShardsResult, found: ShardAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
-        """The note of the new version. ``branches`` are the accuracies on test shards; earlier classes are not measured."""
+        """The note of the new version. ``found`` was measured on test shards."""
         left_out, grown = left_out_branches(model), learned.grown
         remarks = [*notes]
         if unused := sorted({*not_among((name for name, _ in self.called.values()), model.class_names)}):
@@ -174,24 +170,33 @@ class ShardJob:
             "classes": [*grown, *learned.new],
             "images": learned.images,
             "epochs": 0,
-            "test_images": {"new": branches["images"], "old": 0, "gone": 0},
-            "accuracy": {"new": branches["model"], "old": None, "old_before": None, "all": branches["model"]},
-            "branches": branches,
+            "test_images": found.images,
+            "accuracy": found.accuracy,
+            "branches": found.branches,
             "leave_one_out": None if left_out is None else left_out["model"],
             "left_out": left_out,
-            "untuned": {"gap": None, "by_text": branches["text"], "retention": None},
-            "tuned": {"gap": None, "by_text": branches["text"], "retention": None},
+            "untuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
+            "tuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
             "seconds": round(seconds, 1),
+            "precision": model.backbone.image_precision,
         }
         if grown:
             note["grown"] = list(grown)
-        if model.backbone.choice is not None:
-            note["precision"] = model.backbone.choice.precision
         if learned.skipped:
             note["skipped"] = [{"image": image, "reason": reason} for image, reason in learned.skipped[:LISTED]]
         if remarks:
             note["notes"] = remarks
         return note
+
+
+def _not_measured(found: ShardAccuracies) -> Iterator[str]:
+    """Sentences about test images that are not measured, or say little."""
+    if found.copies:
+        of = f"{found.copies:,} of {count(found.branches['images'], 'test image')}"
+        yield f"{of} are also training images, so accuracy on them says little"
+    if found.unknown:
+        images = count(found.unknown.total(), "test image")
+        yield f"not measured, because the model does not know their classes ({listed(sorted(found.unknown))}): {images}"
 
 
 def read_shard_job(
@@ -212,42 +217,3 @@ def read_shard_job(
     given = given_settings(model, changes, prompt, method, like)
     called = read_naming(Path(place), names) if names or Path(place).is_dir() else {}
     return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
-
-
-def measured(model: MGCLIP, shards: Sequence[NamedShard], *, skip: bool) -> tuple[BranchAccuracies, list[tuple[str, str]], int]:
-    """Measure the accuracies on the images of shards whose classes the model knows. Each process reads its share.
-
-    Args:
-        model: The model.
-        shards: The shards, the same in all processes.
-        skip: Whether to leave out what cannot be read, instead of raising an error.
-
-    Returns:
-        The accuracies, what was left out and why, and how many of the images the model has learned.
-    """
-    rank, processes = parallel.rank_and_world_size()
-    assert model.solved is not None
-    marks, head = model.solved.learned.marks, model.settings.uses_head
-    right = np.zeros(5, dtype=np.int64)  # images; of them, right by model, text and head; and learned
-    left_out: list[tuple[str, str]] = []
-    for shard in shards[rank::processes]:
-        reader, before = ShardReader(model.encoder, skip), int(right[0])
-        for images, names in reader.encoded(shard):
-            found = indices_of(names, model.class_names)
-            rows = [row for row, place in enumerate(found) if place is not None]
-            truth = np.array([found[row] for row in rows], dtype=np.int64)
-            if len(rows):
-                answers = model.classify(images.features[rows])
-                best = answers.labels, answers.text_probabilities.argmax(1), answers.head_scores.argmax(1)
-                learned = int(torch.isin(images.marks[rows], marks).sum())
-                right += [len(rows), *(int((each == truth).sum()) for each in best), learned]
-        left_out += reader.left_out(int(right[0]) - before, "measured")
-    images_in_all, *sums, copies = np.sum(parallel.gather_items([right]), axis=0).tolist()
-    by_model, by_text, by_head = (each / images_in_all if images_in_all else None for each in sums)
-    accuracies: BranchAccuracies = {
-        "images": images_in_all,
-        "model": by_model,
-        "text": by_text,
-        "head": by_head if head else None,
-    }
-    return accuracies, parallel.gather_items(left_out), copies

@@ -17,15 +17,18 @@ from mgclip.method.settings import Settings
 from mgclip.names import ALIKE, loose_form, not_among
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT, check_place, is_saved
-from mgclip.saving.versions import check_saved
+from mgclip.saving.versions import check_saved, lineage
 from mgclip.words import count
 from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import as_json, is_there, joined, not_learned, read_held_out
 
+AND = " and "
+"""What joins several precisions in a note."""
+
 
 class MergeReport(TypedDict):
     """The merged model: its classes, its images, and the images that both models had learned, which count twice. Also the
-    precisions of both, if they differ; the merged model has the first one.
+    precisions in which the images of both were encoded, if they differ.
     """
 
     model: str
@@ -76,7 +79,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     check_place(to)
     model, other = (MGCLIP.from_pretrained(folder, base=base or None) for folder in (first, second))
     _check_names(first, model.class_names, second, other.class_names)
-    precisions = [model.settings.precision, other.settings.precision]
+    encoded = [_encoded_in(folder, own) for folder, own in ((first, model), (second, other))]
     shared = _shared_images(model, other)
     model.merge(other)
     assert model.solved is not None
@@ -90,8 +93,8 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
         "images": len(model.solved.learned),
         "shared": shared,
     }
-    if precisions[0] != precisions[1]:
-        report["precisions"] = [*precisions]
+    if encoded[0] != encoded[1]:
+        report["precisions"] = list(map(AND.join, encoded))
     with only_writer(to, wait=WAIT):
         _check_new(to)  # another process may have created it meanwhile
         note = {
@@ -99,9 +102,16 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
             "classes": list(model.class_names),
             "images": report["images"],
             "leave_one_out": leave_one_out(model),
+            "precision": AND.join(sorted({*encoded[0], *encoded[1]})),
         }
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
+
+
+def _encoded_in(folder: Path, model: MGCLIP) -> list[str]:
+    """The precisions in which the images of a model were encoded: those in the notes of its versions, otherwise its setting."""
+    noted = {each for version in lineage(folder) for each in str(version.note.get("precision", "")).split(AND)} - {""}
+    return sorted(noted) or [model.settings.precision]
 
 
 def _check_new(folder: Path) -> None:
@@ -134,5 +144,5 @@ def describe_merge(report: MergeReport) -> list[str]:
         lines.append(f"learned by both models, so counted twice: {count(report['shared'], 'image')}")
     if "precisions" in report:
         one, two = report["precisions"]
-        lines.append(f"precision: {one} as in the first model; the second one has {two}, which may round features differently")
+        lines.append(f"images of the first model were encoded in {one}, those of the second in {two}, which round differently")
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mgclip.errors import InputError
-from mgclip.names import canonical, tidy
+from mgclip.names import canonical, check_encodable, tidy
 from mgclip.workflows.table import read_table
 
 TABLE = "classes.csv"
@@ -54,6 +54,7 @@ def _parse_pairs(names: str) -> Naming:
             raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
         if canonical(class_folder) in called:
             raise InputError(f"--names names the folder {class_folder!r} twice: give each folder one name.")
+        check_encodable(name)
         called[canonical(class_folder)] = tidy(name), tidy(name)
     return called
 

@@ -41,7 +41,7 @@ class TextMeasures(TypedDict):
 
 class Remarks(TypedDict, total=False):
     """Known classes that learned more images, images that were left out, what is not used or not measured, what was decided about
-    the adapters, and the precision of the image tower if it was chosen by measuring.
+    the adapters, and the precision in which images were encoded.
     """
 
     adapters: AdapterDecision

@@ -11,7 +11,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.image_formats import missing_plugin
 from mgclip.images import find_unreadable_images
-from mgclip.names import canonical, check_distinguishable, tidy
+from mgclip.names import canonical, check_distinguishable, has_surrogate, tidy
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
 from mgclip.words import count
@@ -62,7 +62,7 @@ def read_source(
     if parts.train is None:
         raise InputError(f"{folder} has no part to train on: expected {SPLIT_LAYOUT}.")
     train, called = read_classes(parts.train, check=False), read_naming(folder, names)
-    if undecodable := [name for name in train if not name.isprintable() and _surrogate(name)]:
+    if undecodable := [name for name in train if has_surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
     if unknown := sorted(called.keys() - set(map(canonical, train))):
         raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names.")
@@ -144,11 +144,6 @@ def _not_read(folder: Path) -> list[str]:
     if outside:
         notes.append(f"not learned: {count(len(outside), 'image')} outside the class folders, such as {folder / outside[0]}")
     return notes
-
-
-def _surrogate(name: str) -> bool:
-    """Whether a file name was decoded from bytes that are not UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _named(classes: Mapping[str, list[Path]], called: Naming, where: Path, *, merge: bool = False) -> dict[str, list[Path]]:

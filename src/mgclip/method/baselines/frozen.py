@@ -81,6 +81,7 @@ class FrozenLearner:
     ) -> LearnResult:
         """Learn one task, as ``MGCLIP.learn`` does; ``checkpoints`` are of the training of the adapters, if any."""
         self.encoder.require_own_adapters()
+        self.backbone.agree_on_precision()
         index, known = len(self.task_sizes), self.class_names
         pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
