@@ -190,3 +190,13 @@ def test_a_tokenizer_in_another_format_is_refused(siglip, tmp_path):
     (folder / "tokenizer.json").rename(folder / "spiece.model")
     with pytest.raises(InputError, match=r"has no tokenizer: expected tokenizer\.json"):
         load_backbone(folder)
+
+
+def test_siglip_needs_its_own_tokenizer(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    make_small_family(folder, "siglip")
+    (folder / "tokenizer.json").unlink()
+    (folder / "processor_config.json").write_text("{}")  # says nothing about texts
+    with pytest.raises(InputError, match=r"has no tokenizer: expected tokenizer\.json"):
+        load_backbone(folder)

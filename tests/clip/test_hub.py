@@ -223,3 +223,8 @@ def test_what_is_not_a_clip_of_the_hub_is_not_fetched(hub, mgclip, tmp_path):
     code, _, err = mgclip("fetch", "me/clip", "--to", tmp_path / "fetched")
     assert code == 2 and "holds a model of type blip" in err
     assert not (tmp_path / "fetched").exists()
+
+
+def test_a_name_that_no_repository_can_have_is_no_clip():
+    with pytest.raises(InputError, match="my clips/vit"):
+        load_backbone("my clips/vit")

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from icon_shards import new, shards
 from icon_tasks import task
 from PIL import Image
 
-from mgclip import MGCLIP
-from mgclip.errors import AlikeTexts, InputError
+from mgclip import MGCLIP, Settings
+from mgclip.clip.load import load_backbone
+from mgclip.errors import AlikeTexts, InputError, MGCLIPError
 from mgclip.method.baselines.table import ANALYTIC
 
 
@@ -62,3 +64,22 @@ def test_messages_name_texts_of_numpy_as_texts(learned, icons):
         with pytest.raises(InputError) as error:
             call()
         assert "np." not in str(error.value)
+
+
+def test_models_are_merged_only_with_their_own_adapters(tiny_clip, icons):
+    backbone = load_backbone(tiny_clip)
+    settings = Settings(**{**ANALYTIC, "features": 16, "adapt": "first", "epochs": 1})
+    first = MGCLIP(backbone, settings)
+    first.learn(*task(icons, [0, 1]))
+    second = MGCLIP(backbone, settings)
+    second.learn(*task(icons, [2, 3]))
+    with pytest.raises(MGCLIPError, match="now carries the adapters of another model"):
+        second.merge(first)
+    assert len(second.class_names) == 2
+
+
+def test_class_texts_of_shards_are_checked(tiny_clip, icons):
+    model = new(tiny_clip)
+    with pytest.raises(InputError, match="text of the class"):
+        model.learn_shards(shards(icons), class_texts={str(icons["class_names"][0]): " "})
+    assert model.class_names == ()

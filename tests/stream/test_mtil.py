@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from layouts import OFFICIAL_CARS, TEXTURES, make_cars_devkit, make_coop, make_dtd, make_flowers, make_mnist, split_folder
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from mgclip.errors import InputError
 from mgclip.stream import metadata
@@ -138,9 +138,11 @@ def test_damaged_files_of_mnist_are_refused(tmp_path):
     labels.write_bytes(labels.read_bytes().replace(b"\x09", b"\x0a"))
     with pytest.raises(InputError, match="must contain a label from 0 to 9 for each image of t10k"):
         load_dataset("mnist", path=str(tmp_path))
-    (place / f"{train.name}.gz").write_bytes(b"\x1f\x8b cut off")
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be read"):
-        load_dataset("mnist", path=str(tmp_path))
+    packed = (place / f"{train.name}.gz").read_bytes()
+    for damaged in (b"\x1f\x8b cut off", packed[:12] + bytes([packed[12] ^ 255]) + packed[13:]):
+        (place / f"{train.name}.gz").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be read"):
+            load_dataset("mnist", path=str(tmp_path))
     (place / f"{train.name}.gz").unlink()
     with pytest.raises(InputError, match=r"lacks train-images-idx3-ubyte: download it\."):
         load_dataset("mnist", path=str(tmp_path))
@@ -201,3 +203,14 @@ def test_missing_images_of_a_list_are_reported(tmp_path, mgclip):
     assert "wrong count: train: 46 images; published are 1,880" in out
     code, out, _ = mgclip("data", "check", "flowers102", tmp_path, "--quick")
     assert "missing file: image_00001.jpg is in the published list" in out
+
+
+def test_the_labels_of_cars_without_classes_are_refused(tmp_path):
+    make_cars_devkit(tmp_path)
+    place = tmp_path / "stanford_cars"
+    rows = np.zeros((1, 3), dtype=[("bbox_x1", object), ("fname", object)])  # those published without the classes
+    for i in range(3):
+        rows[0, i] = (1, f"{i + 1:05}.jpg")
+    savemat(place / "cars_test_annos_withlabels.mat", {"annotations": rows})
+    with pytest.raises(InputError, match=r"has no classes of the images: download cars_test_annos_withlabels\.mat"):
+        load_dataset("stanford-cars", path=str(tmp_path))

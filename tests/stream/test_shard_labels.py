@@ -288,3 +288,10 @@ def test_a_class_number_of_thousands_of_digits_is_a_wrong_number(tmp_path):
     shard = Shard(str(write_tar(tmp_path / "a.tar", members(IMAGES[:1], ["1" * 5000]))))
     with pytest.raises(InputError, match=r"has the class number 1{80}, which is not among the 1 of classes\.txt"):
         read(shard)
+
+
+def test_a_folder_with_colons_in_its_name_has_its_own_list(tmp_path):
+    folder = tmp_path / "a::b"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("cat\n")
+    assert read(Shard(str(write_tar(folder / "a.tar", members(IMAGES[:1], ["0"]))))) == [("cat", 0)]

@@ -9,7 +9,7 @@ from layouts import split_folder
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.folder import find_folder
-from mgclip.stream.tasks import make_tasks, task_sizes
+from mgclip.stream.tasks import make_tasks, task_sizes, unique_names
 
 
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 30))
@@ -60,3 +60,13 @@ def test_a_task_needs_a_test_image(tmp_path):
     assert len(make_tasks(dataset, [0, 1, 2], [1, 2])) == 2
     with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image\."):
         make_tasks(dataset, [0, 1, 2], [1, 1, 1])
+
+
+def test_repeated_names_become_unique_whatever_the_others_are():
+    assert unique_names(["missile", "missile", "cat"]) == ["missile", "missile #2", "cat"]
+    assert unique_names(["missile", "missile", "missile #2", "missile"]) == [
+        "missile",
+        "missile #2",
+        "missile #2 #2",
+        "missile #3",
+    ]

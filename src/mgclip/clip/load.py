@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone, fingerprint
 from mgclip.clip.check import check_config, check_usable
 from mgclip.clip.family import FAMILIES, load_processor, load_tokenizer, model_class
@@ -26,6 +27,7 @@ ALIGNMENT = 64
 """Bytes of a cache line and of the widest registers of a processor; PyTorch places new tensors at multiples of it."""
 
 
+@in_ordinary_modes
 def load_backbone(reference: str | Path, device: str | torch.device | None = None) -> Backbone:
     """Load a CLIP in float32 and freeze it.
 
