@@ -19,6 +19,8 @@ from mgclip import MGCLIP
 
 pytestmark = needs_chromium
 
+ZONE = "document.querySelector('#teach-images .drop')"
+
 
 def test_the_message_of_a_long_list_comes_into_view(visit):
     page = visit(360)
@@ -81,8 +83,11 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     name.fill("new thing")
     page.locator("#plan-button").click()
     shows(page, "plan", "18 images of 3 classes")
+    assert page.evaluate(f"{ZONE}.dataset.locked") is None
     page.locator("#teach-button").click()
+    page.wait_for_function(f"{ZONE}.dataset.locked === 'yes'")
     shows(page, "teach-message", "Done: learned 3 classes")
+    page.wait_for_function(f"!{ZONE}.dataset.locked")
     shows(page, "teach-message", "Leave-one-out accuracy")
     shows(page, "about", "6 classes")
     expect(page.locator("#plan")).not_to_contain_text("No plan yet")

@@ -143,3 +143,27 @@ def test_a_dropped_folder_is_read_with_its_classes(visit, place):
     heads = page.locator("#teach-images .drop-head")
     assert [each.locator("input").input_value() for each in heads.all()] == ["boat", "car"]
     expect(heads.nth(1)).to_contain_text("2 images")
+
+
+def test_a_folder_of_training_and_test_images_is_not_learned_as_a_whole(visit, tmp_path):
+    page = visit(360)
+    open_tab(page, "Teach")
+    for name in ("photos/train/car/a.png", "photos/train/bus/b.png", "photos/test/car/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    choose(page, "teach-images", tmp_path / "photos", folder=True)
+    shows(page, "teach-images", "These folders have training and test images")
+    expect(page.locator("#teach-images .drop-head")).to_have_count(0)
+    choose(page, "teach-images", tmp_path / "photos" / "train", folder=True)
+    expect(page.locator("#teach-images .drop-head")).to_have_count(2)
+    fits(page, "two folders")
+
+
+def test_images_wait_while_the_model_learns(visit, place):
+    page = visit()
+    open_tab(page, "Teach")
+    expect(page.locator("#teach-images .drop[data-ready]")).to_have_count(1, timeout=WAIT)
+    page.evaluate("document.querySelector('#teach-images .drop').dataset.locked = 'yes'")
+    choose(page, "teach-images", [place / "loose-0.png"])
+    shows(page, "teach-images", "Wait until the model has learned these images, then drop more.")
+    expect(page.locator("#teach-images .drop-head")).to_have_count(0)
