@@ -78,10 +78,10 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
     open_tab(page, "Classes")
     first = page.locator("#classes .card").first
     for act, given, sentence in (
-        ("Rename", LONG, "already: choose another name, or merge the two classes."),
+        ("Rename", LONG, "already: choose another name, or unite the two classes."),
         ("Rename", " ", "A class needs a name of 1 to 200 characters; found 0."),
-        ("Merge", HOSTILE, "A class cannot be merged with itself"),
-        ("Merge", "no such class", "no such class"),
+        ("Unite", HOSTILE, "A class cannot be united with itself"),
+        ("Unite", "no such class", "no such class"),
     ):
         if not first.locator("details[open] summary", has_text=act).count():
             first.locator("summary", has_text=act).click()

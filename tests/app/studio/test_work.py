@@ -70,7 +70,7 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert model.correct({photos["class 2"][0]: "class 1"})["added"] == 1
     model.rename("class 1", "  one   thing ")
     assert model.about().names == ["class 0", "one thing"]
-    model.merge("one thing", "class 0")
+    model.unite("one thing", "class 0")
     assert [(each.name, each.images) for each in model.about().classes] == [("class 0", 7)]
     assert [version.number for version in history(tmp_path / "shop")] == [1, 2, 3, 4]
     assert model.undo(1).number == 1
@@ -113,7 +113,7 @@ def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, 
     assert (about.solved, [each.images for each in about.classes]) == (False, [None, None])
     page = classes_html(model)
     assert "images learned" not in page
-    assert "Merge" not in page
+    assert "Unite" not in page
     assert "Rename" in page
     answers, _ = model.predict(files)
     assert "This is a" not in answers_html(answers, files, about)

@@ -1,4 +1,4 @@
-"""The tab *Classes*: example pictures and counts; rename, merge and forget a class."""
+"""The tab *Classes*: example pictures and counts; rename, unite and forget classes."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
         if act == "rename":
             model.rename(name, to)
             return message(f"Renamed {name} to {tidy(to)}.")
-        if act == "merge":
-            model.merge(name, to)
+        if act == "unite":
+            model.unite(name, to)
             return message(f"United {name} with {to}.")
         if act == "forget":
             return message(_forgotten(name, model.forget(name)))
-        raise InputError(f"Expected rename, merge or forget; found {act!r}.")
+        raise InputError(f"Expected rename, unite or forget; found {act!r}.")
 
     edited = shown.submit(safely(edit), None, [done], api_name="edit")
     edited.then(None, js=scroll_to("classes-message"), api_name=False)

@@ -53,7 +53,7 @@ class Class:
 class About:
     """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
 
-    ``solved``: whether the head is a solved one, so that answers can be corrected and classes merged.
+    ``solved``: whether the head is a solved one, so that answers can be corrected and classes united.
     """
 
     folder: Path
@@ -243,23 +243,23 @@ class StudioModel:
                 return correct_images(model, self.folder, right, origin="studio")
 
     def rename(self, name: str, new: str) -> None:
-        """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``merge`` unites."""
+        """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``unite`` is for."""
         new = tidy(new)
         with self._lock:
             if not new or len(new) > LONGEST_NAME:
                 raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(new)}.")
             known = index_of(new, self._load().class_names)
             if known is not None and canonical(new) != canonical(name):
-                raise InputError(f"There is a class {new!r} already: choose another name, or merge the two classes.")
+                raise InputError(f"There is a class {new!r} already: choose another name, or unite the two classes.")
             relabel_class(self.folder, name, new, base=self.base)
 
-    def merge(self, name: str, into: str) -> None:
+    def unite(self, name: str, into: str) -> None:
         """Unite a class with another one. Raises ``InputError`` if one of them was not learned or they are the same."""
         with self._lock:
             names = self._load().class_names
             own, other = names[position_of(names, name)], names[position_of(names, into)]
             if own == other:
-                raise InputError(f"A class cannot be merged with itself: choose another class for {own!r}.")
+                raise InputError(f"A class cannot be united with itself: choose another class for {own!r}.")
             relabel_class(self.folder, own, other, base=self.base)
 
     def forget(self, name: str) -> Forgotten:
