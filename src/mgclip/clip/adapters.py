@@ -96,13 +96,18 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """
     weights = dict(adapter_weights(backbone))
     if missing := sorted(weights.keys() - state.keys()):
-        raise InputError(f"The adapter lacks {missing[0]} ({len(missing)} of {len(weights)} matrices are missing).")
+        raise InputError(
+            f"The adapter lacks {missing[0]} ({len(missing)} of {len(weights)} matrices are missing): use an adapter of this "
+            "CLIP."
+        )
     if unknown := sorted(state.keys() - weights.keys()):
-        raise InputError(f"The adapter has {unknown[0]}, which does not exist in this CLIP.")
+        raise InputError(f"The adapter has {unknown[0]}, which does not exist in this CLIP: use an adapter of this CLIP.")
     for name, weight in weights.items():
         if state[name].shape != weight.shape:
             expected, found = tuple(weight.shape), tuple(state[name].shape)
-            raise InputError(f"The adapter's {name} must have shape {expected} for this CLIP; found {found}.")
+            raise InputError(
+                f"The adapter's {name} must have shape {expected} for this CLIP; found {found}: use an adapter of this CLIP."
+            )
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(state[name])

@@ -217,7 +217,7 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
             warnings.simplefilter("ignore")
             config = model_class(family).config_class.from_pretrained(folder)
             if not hasattr(config.vision_config, "patch_size"):
-                raise InputError(f"{name} is not a CLIP with a Vision Transformer.")
+                raise InputError(f"{name} is not a CLIP with a Vision Transformer: choose another CLIP.")
             check_config(config.to_dict(), f"The config.json of {name}", stored)
             model, info = model_class(family).from_pretrained(
                 folder, config=config, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
@@ -230,5 +230,8 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:
         first = missing[0] if missing else sorted(map(str, info["mismatched_keys"]))[0]
-        raise InputError(f"The weights of {name} do not fit its config.json: {first} is missing or has a different shape.")
+        raise InputError(
+            f"The weights of {name} do not fit its config.json: {first} is missing or has a different shape: restore the folder "
+            "from a backup."
+        )
     return model, tokenizer, processor

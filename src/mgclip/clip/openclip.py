@@ -123,12 +123,17 @@ def _parsed(config: dict[str, Any], preprocess: Any, source: str) -> tuple[_Mode
         for key, what in UNSUPPORTED.items():
             if value := settings.get(key):
                 raise InputError(
-                    f"{source} has {what} ({value}); only OpenCLIP's own Vision Transformer and text tower are supported."
+                    f"{source} has {what} ({value}); only OpenCLIP's own Vision Transformer and text tower are supported: choose "
+                    "another CLIP."
                 )
     if isinstance(towers["vision_cfg"].get("layers"), list):
-        raise InputError(f"{source} has a ResNet; only OpenCLIP's own Vision Transformer and text tower are supported.")
+        raise InputError(
+            f"{source} has a ResNet; only OpenCLIP's own Vision Transformer and text tower are supported: choose another CLIP."
+        )
     if tokenizer := towers["text_cfg"].get("hf_tokenizer_name"):
-        raise InputError(f"{source} has the tokenizer {tokenizer}; only CLIP's own tokenizer is supported for OpenCLIP.")
+        raise InputError(
+            f"{source} has the tokenizer {tokenizer}; only CLIP's own tokenizer is supported for OpenCLIP: choose another CLIP."
+        )
     try:
         model, transform = _Model.model_validate(config), _Preprocess.model_validate(preprocess)
     except ValidationError as error:
@@ -152,7 +157,10 @@ def _require_defaults(settings: Mapping[str, Any], part: str, source: str) -> No
 def _load(file: Path, model: _Model, preprocess: _Preprocess) -> tuple[Any, Any, Any]:
     state = {name.removeprefix("text."): value for name, value in read_state(file, "OpenCLIP").items()}
     if "logit_bias" in state:
-        raise InputError(f"{file} was trained with a sigmoid loss (it has a logit_bias), which is not supported for OpenCLIP.")
+        raise InputError(
+            f"{file} was trained with a sigmoid loss (it has a logit_bias), which is not supported for OpenCLIP: choose another "
+            "CLIP."
+        )
     tokenizer = openai_tokenizer(length=model.text_cfg.context_length)
     config = _clip_config(model, tokenizer)
     check_config(config.to_dict(), f"The configuration of {file}", file.stat().st_size)

@@ -195,7 +195,10 @@ def open_model(
     check_base(folder, backbone, reference=found.reference, fingerprint=found.fingerprint)
     representation = "projected" if found.state.solved is None else found.state.solved.fourier.representation
     if (rows := found.state.head.shape[1]) != (width := backbone.image_dim(representation)):
-        raise InputError(f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}.")
+        raise InputError(
+            f"The head in {reference} has rows of length {rows}; this CLIP's features have length {width}: give the CLIP that it "
+            "was trained on."
+        )
     return backbone, found.state.settings.changed(runtime or {}), found
 
 
@@ -242,7 +245,7 @@ def _read_head(file: Path, *, rows: int) -> tuple[Tensor, Tensor | None]:
         raise InputError(f"{file} contains NaN or infinite values: {RESTORE}")
     if weight is None or weight.ndim != 2 or weight.shape[0] != rows:
         found = None if weight is None else tuple(weight.shape)
-        raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all.")
+        raise InputError(f"{file} has shape {found}; expected one row for each class, {rows} in all: {RESTORE}")
     if counts is not None and (counts.dtype != torch.long or counts.shape != (rows,) or bool((counts < 1).any())):
         raise InputError(f"{file} has wrong numbers of images: {RESTORE}")
     return weight.float(), counts

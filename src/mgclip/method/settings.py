@@ -161,7 +161,7 @@ class Settings(CheckedSettings):
     def changed(self, runtime: Mapping[str, Any]) -> Settings:
         """A copy with other settings of memory and speed. Raises ``InputError`` for any other, or a value out of range."""
         if others := sorted(runtime.keys() - RUNTIME_SETTINGS):
-            raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}.")
+            raise InputError(f"Only {', '.join(sorted(RUNTIME_SETTINGS))} may change; found {others[0]}: leave it out.")
         return Settings(**{**self.model_dump(), **runtime})
 
     @property

@@ -88,7 +88,9 @@ def _limited(part: IO[bytes]) -> bytes:
 def _checked(names: tuple[str, ...], splits: dict[str, Split]) -> Dataset:
     for split, part in splits.items():
         if len(part.images) != len(part.labels):
-            raise InputError(f"CIFAR-100's {split} part has {len(part.images)} images and {len(part.labels)} labels.")
+            raise InputError(
+                f"CIFAR-100's {split} part has {len(part.images)} images and {len(part.labels)} labels: download it again."
+            )
         if len(part.labels) and not 0 <= part.labels.min() <= part.labels.max() < len(names):
-            raise InputError(f"CIFAR-100's {split} part has a label outside its {len(names)} class names.")
+            raise InputError(f"CIFAR-100's {split} part has a label outside its {len(names)} class names: download it again.")
     return Dataset("cifar100", names, splits["train"], splits["test"])

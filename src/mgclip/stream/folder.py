@@ -155,7 +155,9 @@ def load_folder(path: Path) -> Dataset:
             others = [name.partition("/")[2] for name in found.extra] if part == test else []
             raise InputError(f"The class {empty[0]!r} has no image in {part}: {why_empty(part, empty[0], others)}.")
     if found.extra:
-        raise InputError(f"The class {found.extra[0].partition('/')[2]!r} is in {test} and not in {train}.")
+        raise InputError(
+            f"The class {found.extra[0].partition('/')[2]!r} is in {test} and not in {train}: add it to both or to neither."
+        )
     return dataset
 
 

@@ -113,14 +113,17 @@ def _positions(theirs: Sequence[str], names: Sequence[str], hub: HubSource, sour
         positions = {metadata.fold(each): position for position, each in enumerate(theirs)}
         for label, name in enumerate(names):
             if metadata.fold(name) not in positions:
-                raise InputError(f"The class names in {source} do not match: {name!r} is missing.")
+                raise InputError(
+                    f"The class names in {source} do not match: {name!r} is missing; give a copy of the published data set."
+                )
             ours[positions[metadata.fold(name)]] = label
         return ours
     # Two names of one class nearly always share a word (96 in 100; not "rooster" and "cock"), names of two classes seldom do.
     agreeing = sum(not _words(a).isdisjoint(_words(b)) for a, b in zip(theirs, names, strict=False))
     if len(theirs) < len(names) or agreeing < 0.75 * len(names):
         raise InputError(
-            f"The class names in {source} do not match: {agreeing} of their {len(theirs)} agree with the {len(names)} expected."
+            f"The class names in {source} do not match: {agreeing} of their {len(theirs)} agree with the {len(names)} expected; "
+            "give a copy of the published data set."
         )
     ours[: len(names)] = np.arange(len(names))
     return ours
@@ -132,7 +135,9 @@ def _words(name: str) -> set[str]:
 
 def _split(name: str, part: str, images: ColumnImages, labels: NDArray[np.int64], ours: NDArray[np.int64]) -> Split:
     if len(images) != len(labels) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(ours)):
-        raise InputError(f"The {part} part of {name} has an image without a label among its {len(ours)} class names.")
+        raise InputError(
+            f"The {part} part of {name} has an image without a label among its {len(ours)} class names: download it again."
+        )
     split = Split(images, ours[labels])
     return split if (split.labels >= 0).all() else split.take(np.flatnonzero(split.labels >= 0))
 

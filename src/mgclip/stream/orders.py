@@ -53,7 +53,10 @@ def class_order(order: Order, *, dataset: str, names: Sequence[str], seed: int) 
         found = published_orders().get(dataset.replace("-", "_"))
         if found is None:
             known = ", ".join(name.replace("_", "-") for name in published_orders())
-            raise InputError(f"No class order was published for {dataset}: there are orders for {known}.")
+            raise InputError(
+                f"No class order was published for {dataset}: choose dataset, shuffled or a number (orders were published for "
+                f"{known})."
+            )
         order = list(found)
     if isinstance(order, str):
         raise InputError(f"class_order must be dataset, published, shuffled, a number, a list or a file; found {order}.")

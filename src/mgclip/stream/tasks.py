@@ -90,9 +90,9 @@ def make_tasks(
         train, test = _select(dataset.train, classes), _select(dataset.test, classes)
         for name, images in zip(own, np.bincount(train.labels, minlength=size), strict=True):
             if images == 0:
-                raise InputError(f"The class {name!r} of {dataset.name} has no training image.")
+                raise InputError(f"The class {name!r} of {dataset.name} has no training image: add some, or leave the class out.")
         if len(test.labels) == 0:
-            raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(own[:3])}) has no test image.")
+            raise InputError(f"Task {index + 1} of {dataset.name} ({', '.join(own[:3])}) has no test image: add some.")
         tasks.append(Task(index, first, own, texts, train, test, tuple(sources[c] for c in classes) if sources else ()))
         first += size
     return tasks
