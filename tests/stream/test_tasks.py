@@ -58,7 +58,7 @@ def test_a_task_needs_a_test_image(tmp_path):
     split_folder(tmp_path, {"cat": 1, "dog": 1, "emu": 1}, {"cat": 1, "dog": 1})
     dataset = find_folder(tmp_path).dataset
     assert len(make_tasks(dataset, [0, 1, 2], [1, 2])) == 2
-    with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image\."):
+    with pytest.raises(InputError, match=r"Task 3 of .* \(emu\) has no test image: add some\."):
         make_tasks(dataset, [0, 1, 2], [1, 1, 1])
 
 
