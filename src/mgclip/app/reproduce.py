@@ -45,6 +45,7 @@ def reproduce_command(
     table. A recipe is a table of itself.
     """
     from mgclip.app.display import screen
+    from mgclip.experiment.recipe import parse_change
     from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
     from mgclip.saving.store import check_writable
 
@@ -63,6 +64,8 @@ def reproduce_command(
     from mgclip.clip.parallel import is_main
 
     quiet = quiet or not is_main()
+    for sentence in [] if quiet else _unused(runs, [*known.changes, *(parse_change(change)[0] for change in changes or ())]):
+        screen.print(sentence)
     try:
         summaries = [_run(run, keep_features, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
@@ -98,6 +101,18 @@ def numbers(text: str) -> list[int]:
             raise InputError(f"--class-orders must be at most {MOST:,} numbers; found {text!r}: give fewer.")
         found += range(first, last + 1)
     return found
+
+
+def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
+    """What methods of the runs do not use of the changes, those of all runs and the one of each; every sentence once."""
+    from mgclip.experiment.recipe import parse_change
+    from mgclip.experiment.unused_settings import unused_settings
+
+    found: dict[str, None] = {}
+    for run in runs:
+        own = [parse_change(run.change)[0]] if run.change else []
+        found |= dict.fromkeys(unused_settings(run.recipe, [*changed, *own]))
+    return list(found)
 
 
 def _run(planned: TableRun, keep_features: Path | None, *, quiet: bool) -> dict[str, Summary]:
