@@ -24,7 +24,7 @@ from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, parse_change
 from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
 from mgclip.experiment.schemas import Summary, read_run_file
-from mgclip.validation import problems
+from mgclip.validation import TrueNumbers, problems
 from mgclip.words import ended, nearest
 
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
@@ -35,7 +35,7 @@ SEEDS, CLASS_ORDERS = "seeds", "class orders"
 Scalar = str | int | float | bool | None
 
 
-class PublishedResult(BaseModel):
+class PublishedResult(TrueNumbers):
     """A published result of a method in a recipe, to compare with: Avg and Last in percent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
