@@ -105,7 +105,7 @@ def test_a_used_folder_is_refused(small, tmp_path):
     with pytest.raises(InputError, match=r"run is already used: give another --out"):
         run(small, tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes"]
-    with pytest.raises(InputError, match=r"run is not a run: it has no recipe\.yaml"):
+    with pytest.raises(InputError, match=r"run is not a run, because it has no recipe\.yaml"):
         run(small, tmp_path / "run", resume=True)
 
 
