@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from own_packages import forget_registered
 
 from mgclip import Dataset, DatasetEntry, Split, register_dataset
 from mgclip.errors import MGCLIPError
-from mgclip.stream.datasets import DATASETS, load_dataset
+from mgclip.stream.datasets import load_dataset
 from mgclip.stream.layout import FoundDataset
 
 IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(4)]
@@ -25,7 +26,7 @@ def load(request, tmp_path):
         return load_dataset("mine", path=str(tmp_path))
 
     yield call
-    del DATASETS["mine"]
+    forget_registered()
 
 
 @pytest.mark.parametrize(
@@ -80,4 +81,4 @@ def test_what_find_returns_must_be_a_found_data_set(tmp_path):
         with pytest.raises(MGCLIPError, match="expected a FoundDataset or None; found Dataset"):
             load_dataset("mine", path=str(tmp_path))
     finally:
-        del DATASETS["mine"]
+        forget_registered()
