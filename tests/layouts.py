@@ -322,6 +322,6 @@ def as_small(monkeypatch):
 
     def small(name):
         _, train, test = SIZES[name]
-        monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], train=Published(train), test=Published(test)))
+        monkeypatch.setitem(DATASETS._entries, name, replace(DATASETS[name], train=Published(train), test=Published(test)))
 
     return small

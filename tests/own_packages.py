@@ -40,7 +40,7 @@ def forget_registered():
 
     for registry in (METHODS, DATASETS):
         for name in registry._entries.keys() - registry._built_in:
-            del registry[name]
+            del registry._entries[name], registry._packages[name]
 
 
 def forget(place):

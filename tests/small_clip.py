@@ -6,8 +6,8 @@ from pathlib import Path
 ICONCLIP = Path(str(files("mgclip") / "assets" / "iconclip"))
 
 
-def make_small_clip(folder: Path) -> Path:
-    """Write the CLIP into an existing folder."""
+def make_small_clip(folder: Path, dim: int = 24) -> Path:
+    """Write the CLIP into an existing folder. Its projected features have ``dim`` numbers, those of its towers 32."""
     import torch
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
@@ -18,14 +18,14 @@ def make_small_clip(folder: Path) -> Path:
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "projection_dim": 24,
+        "projection_dim": dim,
     }
     vision = {**tower, "image_size": 32, "patch_size": 8, "hidden_act": "quick_gelu"}
     text = {
         **tower, "vocab_size": len(tokenizer), "max_position_embeddings": 24, "hidden_act": "gelu",
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
-    model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=24))
+    model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:

@@ -120,6 +120,21 @@ def test_a_setting_of_memory_and_speed_is_explained_in_the_same_words(tiny_clip)
     assert str(error.value) == "In the settings: micro_batch_size must be at least 1; found 0."
 
 
+@pytest.mark.parametrize(
+    "key", ["tasks", "epochs", "rank", "alpha", "vision_weight", "images_per_class", "rapf_epochs", "acil_ridge"]
+)
+def test_true_and_false_are_no_numbers(key):
+    with pytest.raises(InputError, match=f"^In recipe mine: {key} must be a number; found True\\.$"):
+        build_recipe({"name": "mine", key: True}, source="mine")
+    with pytest.raises(InputError, match=f"^In recipe mine: {key} must be a number; found False\\.$"):
+        build_recipe({"name": "mine", key: False}, source="mine")
+
+
+def test_true_and_false_are_no_numbers_in_the_data_sets_of_a_stream():
+    with pytest.raises(InputError, match=r"^In recipe mine: datasets.0.classes_per_task must be a number; found True\.$"):
+        build_recipe({"name": "mine", "datasets": [{"data": "icons100", "classes_per_task": True}]}, source="mine")
+
+
 def test_all_wrong_values_are_in_one_sentence():
     with pytest.raises(InputError) as error:
         build_recipe({"name": "mine", "rank": 0, "epochs": "many", "data": "cifar"}, source="mine")

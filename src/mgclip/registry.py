@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -21,7 +21,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 """Names are also names of folders, and the beginning of settings in recipes."""
 
 
-class Registry(MutableMapping[str, Entry], Generic[Entry]):
+class Registry(Mapping[str, Entry], Generic[Entry]):
     """Entries of one kind by name: those of this package first, in their order.
 
     Args:
@@ -122,13 +122,6 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._offered()
-
-    def __setitem__(self, name: str, entry: Entry) -> None:
-        self._entries[name] = entry
-        self._packages.setdefault(name, OWN_PACKAGE)
-
-    def __delitem__(self, name: str) -> None:
-        del self._entries[name], self._packages[name]
 
     def _offered(self) -> dict[str, list[EntryPoint]]:
         """The entry points of installed packages by name."""

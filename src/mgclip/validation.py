@@ -1,13 +1,13 @@
-"""What is wrong with values that pydantic refuses, in plain sentences."""
+"""What is wrong with values that pydantic refuses, in plain sentences; and a model that refuses booleans as numbers."""
 
 from __future__ import annotations
 
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from mgclip.words import nearest
 
@@ -39,6 +39,23 @@ UNION_BRANCH = re.compile(r"str|int|float|bool|(literal|list|constrained|functio
 SHORT = reprlib.Repr()
 """Shows as much of a value as fits into a sentence."""
 SHORT.maxstring = SHORT.maxother = 200
+
+
+class TrueNumbers(BaseModel):
+    """A model that refuses true and false where it needs a number: Python, and with it pydantic, counts them as 1 and 0."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, about: ValidationInfo) -> Any:
+        if isinstance(value, bool) and about.field_name and _is_number(cls.model_fields[about.field_name].annotation):
+            raise ValueError("must be a number")
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a type is one of numbers, or has one among its alternatives and no boolean."""
+    kinds = {annotation, *(kind for part in get_args(annotation) for kind in (part, *get_args(part)))}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 def problems(error: ValidationError, known: Iterable[str] = ()) -> list[str]:

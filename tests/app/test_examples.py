@@ -5,7 +5,8 @@ import importlib
 
 import pytest
 
-MODULES = ["mgclip.experiment.conformance", "mgclip.experiment.recipe", "mgclip.workflows.edit_model"]
+MODULES = ["mgclip.experiment.conformance", "mgclip.experiment.recipe", "mgclip.experiment.unused_settings"]
+MODULES += ["mgclip.workflows.edit_model"]
 
 
 def examples(name):

@@ -47,6 +47,26 @@ def test_run_prints_table_and_json(mgclip, tiny_clip, tmp_path):
         assert sentence in err
 
 
+def test_given_settings_that_a_method_does_not_use_are_printed_once(mgclip, tiny_clip, tmp_path):
+    words = ("icons100", f"clip={tiny_clip}", *QUICK, "methods=simplecil,mg-clip")
+    for command in (("run", *words), ("reproduce", *words, "--seeds", 2)):
+        code, _, err = mgclip(*command, "--out", tmp_path / command[0])
+        assert code == 0, err
+        assert err.count("does not use") == 1
+        assert err.startswith("simplecil does not use epochs=1: it has epochs=0\n")
+        code, _, err = mgclip(*command, "--out", tmp_path / f"quiet-{command[0]}", "--quiet")
+        assert (code, err) == (0, "")
+
+
+def test_the_settings_that_a_table_changes_and_varies_are_given_too(mgclip, tiny_clip, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("about: mine\nrecipes: [icons100]\nchanges: {features: 64}\nvary: {epochs: [1, 2]}\n")
+    few = [word for word in QUICK if not word.startswith("epochs")]
+    code, _, err = mgclip("reproduce", file, f"clip={tiny_clip}", *few, "methods=zero-shot", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert err.splitlines()[:2] == [f"zero-shot does not use features=64, epochs={epochs}: it has epochs=0" for epochs in (1, 2)]
+
+
 def test_published_results_are_printed_next_to_the_measured_ones(mgclip, tiny_clip, tmp_path, monkeypatch):
     results = {
         method: PublishedResult(recipe="icons100", method=method, avg=92.04, last=last)

@@ -52,6 +52,18 @@ def test_predictions_agree_with_the_records_and_the_model(small, tmp_path):
     assert gaps[gaps["images"] == "test"]["positive"].tolist() == pytest.approx([r["gap"]["positive"] for r in records])
 
 
+@pytest.mark.parametrize("part", ["predictions", "predictions/task-0002.parquet"])
+def test_pandas_compares_the_classes_of_a_file_and_of_a_folder(small, tmp_path, part):
+    run(small.model_copy(update={"methods": ["mg-clip"], "epochs": 1}), tmp_path / "run")
+    found = pd.read_parquet(tmp_path / "run" / "mg-clip" / part)
+    columns = ["class", "answer", "text_answer", "head_answer"]
+    assert {found[column].dtype.name for column in columns} == {"category"}
+    assert ((found["class"] == found["answer"]) == found["right"]).all()
+    for column in columns[1:]:
+        expected = found["class"].astype(str) == found[column].astype(str)
+        assert (found["class"] == found[column]).tolist() == expected.tolist()
+
+
 @pytest.fixture(scope="module")
 def probed(small):
     """A recipe whose probe stops, so that both phases of the adapters train."""

@@ -186,6 +186,13 @@ def test_a_recipe_can_be_a_file(tmp_path):
         load_recipe(str(file))
 
 
+def test_a_table_in_place_of_a_recipe_is_recognised(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("about: mine\nrecipes: [icons100]\n")
+    with pytest.raises(InputError, match=r"mine\.yaml is a table, not a recipe: run it with `mgclip reproduce .*mine\.yaml`\."):
+        load_recipe(str(file))
+
+
 def test_the_settings_of_each_method():
     plain = Settings(epochs=4)
     assert method_settings("mg-clip", plain) == plain

@@ -293,10 +293,3 @@ def test_a_recipe_is_a_table_of_itself():
     assert load_table("icons100").methods  # a table has precedence over the recipe of its name
     with pytest.raises(InputError, match="There is no table icons100-ltt: did you mean icons100-lt"):
         load_table("icons100-ltt")
-
-
-@pytest.mark.parametrize("text", ["1993-", "-3", "b", "5-3", "1.5"])
-def test_wrong_class_orders_are_refused(mgclip, text):
-    code, printed, err = mgclip("reproduce", "icons100", f"--class-orders={text}")
-    assert (code, printed) == (2, "")
-    assert "--class-orders must be numbers such as 1993-1997 or 1993,1995; found" in err

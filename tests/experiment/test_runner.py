@@ -55,6 +55,14 @@ def test_a_run_writes_its_records_and_summary(small, tmp_path):
     assert json.loads((model / "mgclip.json").read_text())["task_sizes"] == [2, 2, 2]
 
 
+def test_the_accuracy_on_the_next_task_is_the_exact_share(small, tmp_path):
+    recipe = small.model_copy(update={"methods": ["zero-shot"], "test_per_class": 5, "clip": "iconclip"})
+    run(recipe, tmp_path / "run")
+    *lines, _ = read(tmp_path / "run", "zero-shot")[0]
+    right = [10 * line["next_task_text_accuracy"] for line in lines]  # of ten images: as single numbers, most shares are inexact
+    assert right == list(map(round, right)) != [10, 10]
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(small, complete, tmp_path):
     stop_after(2, small, tmp_path / "part", method="mg-clip")
     with (tmp_path / "part" / "mg-clip" / "records.jsonl").open("a") as file:
@@ -97,7 +105,7 @@ def test_a_used_folder_is_refused(small, tmp_path):
     with pytest.raises(InputError, match=r"run is already used: give another --out"):
         run(small, tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes"]
-    with pytest.raises(InputError, match=r"run is not a run: it has no recipe\.yaml"):
+    with pytest.raises(InputError, match=r"run is not a run, because it has no recipe\.yaml"):
         run(small, tmp_path / "run", resume=True)
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, TOGETHER, Calibration, calibrate, fit_weights
+from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, TOGETHER, Calibration, fit, fit_weights, measured
+
+
+def calibrate(*images):
+    """The calibration that is fitted to images, with what they say about the model."""
+    return measured(fit(*images), *images)
 
 
 def sample(images, *, head, text, seed=0):

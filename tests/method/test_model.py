@@ -8,7 +8,7 @@ from icon_shards import new, shards
 from icon_tasks import task
 from PIL import Image
 
-from mgclip import MGCLIP, Settings
+from mgclip import MGCLIP, Settings, load_learner
 from mgclip.clip.load import load_backbone
 from mgclip.errors import AlikeTexts, InputError, MGCLIPError
 from mgclip.method.baselines.table import ANALYTIC
@@ -31,6 +31,21 @@ def test_a_reference_that_is_nothing_names_saved_models_too(tmp_path, monkeypatc
         MGCLIP.from_pretrained("shopp")
     with pytest.raises(InputError, match="photos is neither a saved model nor a CLIP: it has neither a config"):
         MGCLIP.from_pretrained(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("reference", [None, 3, b"shop", ["shop"]])
+def test_a_reference_or_a_folder_is_a_text_or_a_path(learned, reference):
+    calls = (
+        lambda: MGCLIP.from_pretrained(reference),
+        lambda: load_learner(reference),
+        lambda: learned.save_pretrained(reference),
+    )
+    for call in calls:
+        kind = type(reference).__name__
+        with pytest.raises(
+            InputError, match=f"^Expected a path or the name of a CLIP; found {kind}: give it as text or as a Path"
+        ):
+            call()
 
 
 def test_another_spelling_of_a_name_is_a_warning(learned, icons):

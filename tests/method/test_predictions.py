@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mgclip import Predictions, Settings
+from mgclip.errors import InputError
 from mgclip.method import predictions as module
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.calibration import Calibration
@@ -95,3 +96,12 @@ def test_only_the_values_that_are_read_are_computed(monkeypatch):
     monkeypatch.setattr(np, "argsort", None)
     assert len(found.names) == len(found) == 30
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()
+
+
+@pytest.mark.parametrize("k", [-1, 1.5, True, None, "3"])
+def test_the_number_of_best_classes_is_a_whole_number(k):
+    found, *_ = made()
+    for best in (found.top, found.order):
+        with pytest.raises(InputError, match="The number of best classes must be a whole number of at least 0; found"):
+            best(k)
+    assert list(found.top(np.int64(2))) == list(found.top(2))

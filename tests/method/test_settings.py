@@ -25,6 +25,8 @@ def test_a_prompt_has_one_place_for_the_class(prompt):
         (lambda: Settings().changed({"micro_batch_size": 0}), "micro_batch_size must be at least 1; found 0."),
         (lambda: Settings(features=0), "features must be at least 1; found 0."),
         (lambda: Settings(features=2.5), "features must be a whole number; found 2.5."),
+        (lambda: Settings(seed=2**63), "seed must be at most 9223372036854775807; found 9223372036854775808."),
+        (lambda: Recipe(name="mine", seed=2**64), "seed must be at most 9223372036854775807; found 18446744073709551616."),
         (lambda: Settings(gamma=0), "gamma must be more than 0; found 0."),
         (lambda: Settings(gamma=float("nan")), "gamma must be a finite number; found nan."),
         (lambda: Settings(gamma=float("inf")), "gamma must be a finite number; found inf."),

@@ -291,7 +291,7 @@ def test_the_command_writes_the_page(mgclip, tmp_path):
     assert read(tmp_path / "new" / "page.html").text.startswith("Mine")
     code, _, err = mgclip("report", tmp_path)
     assert code == 2
-    assert "is not a run: it has no recipe.yaml" in err
+    assert "is not a run, because it has no recipe.yaml" in err
 
 
 def test_a_report_does_not_import_torch(tmp_path):

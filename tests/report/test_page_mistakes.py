@@ -141,4 +141,4 @@ def test_the_csv_has_a_row_for_each_image_that_correct_reads(tmp_path, mgclip, t
     assert np.mean([row["answer"] == row["class"] for row in rows]) > 0.5
     code, out, _ = mgclip("correct", tmp_path / "shop", tmp_path / "out.csv")
     assert code == 0
-    assert "8 images learned in the right class already" in out
+    assert "8 images already learned in the right class" in out

@@ -48,7 +48,7 @@ def test_a_folder_that_is_not_a_run_is_rejected(tmp_path):
     empty = make_run(tmp_path / "empty", done={"zero-shot": 0, "mg-clip": 0})
     with pytest.raises(InputError, match="has no finished task yet"):
         write_report([empty], tmp_path / "page.html")
-    with pytest.raises(InputError, match=r"is not a run: it has no recipe.yaml"):
+    with pytest.raises(InputError, match=r"is not a run, because it has no recipe.yaml"):
         write_report([tmp_path], tmp_path / "page.html")
     with pytest.raises(InputError, match="A report needs at least one run"):
         write_report([], tmp_path / "page.html")

@@ -151,7 +151,7 @@ def test_the_check_reads_icons_and_parquet_files(tmp_path, mgclip):
 def test_the_check_reads_cifar_100(tmp_path, monkeypatch, mgclip):
     make_cifar(tmp_path)
     small = Published(100, (1, 1))
-    monkeypatch.setitem(DATASETS, "cifar100", replace(DATASETS["cifar100"], train=small, test=small))
+    monkeypatch.setitem(DATASETS._entries, "cifar100", replace(DATASETS["cifar100"], train=small, test=small))
     code, output, _ = mgclip("data", "check", "cifar100", tmp_path, "--json")
     assert code == 0
     report = json.loads(output)

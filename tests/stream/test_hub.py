@@ -56,24 +56,24 @@ def test_parquet_classes_are_matched_by_index(imagenet_parquet):
 def test_data_sets_are_loaded_from_the_hub(imagenet_parquet, tmp_path, monkeypatch):
     # The library accepts a folder instead of an id and loads both in the same way.
     hub = replace(DATASETS["imagenet100"].hub, id=str(imagenet_parquet))
-    monkeypatch.setitem(DATASETS, "imagenet100", replace(DATASETS["imagenet100"], hub=hub))
+    monkeypatch.setitem(DATASETS._entries, "imagenet100", replace(DATASETS["imagenet100"], hub=hub))
     data = load_dataset("imagenet100", path=None, test_only=True)
     assert data.test.labels.tolist() == [0, *range(100), 1]
     names = metadata.class_names("oxford_pet_classes.tsv")
     for part in ("train", "test"):
         make_parquet(tmp_path / "pets", part, "image", "label", names, list(range(37)))
     pets = replace(DATASETS["oxford-pets"], hub=HubSource(str(tmp_path / "pets")))
-    monkeypatch.setitem(DATASETS, "oxford-pets", pets)
+    monkeypatch.setitem(DATASETS._entries, "oxford-pets", pets)
     assert load_dataset("oxford-pets", path=None).train.labels.tolist() == list(range(37))
     for gated, advice in (
         (False, "check the network, or give the folder"),
         (True, "accept its terms at https://hugging"),
     ):
         missing = replace(pets, hub=HubSource(str(tmp_path / "none"), gated=gated))
-        monkeypatch.setitem(DATASETS, "oxford-pets", missing)
+        monkeypatch.setitem(DATASETS._entries, "oxford-pets", missing)
         with pytest.raises(InputError, match=f"oxford-pets cannot be loaded from .*none .*: {advice}"):
             load_dataset("oxford-pets", path=None)
-    monkeypatch.setitem(DATASETS, "oxford-pets", replace(pets, hub=HubSource("x/y", image="picture")))
+    monkeypatch.setitem(DATASETS._entries, "oxford-pets", replace(pets, hub=HubSource("x/y", image="picture")))
     with pytest.raises(InputError, match="expected the columns picture and label, the latter with class names"):
         load_dataset("oxford-pets", path=str(tmp_path / "pets"))
 

@@ -39,7 +39,10 @@ def test_a_list_names_classes_by_position_or_by_name():
 @pytest.mark.parametrize(
     ("order", "sentence"),
     [
-        ("published", "No class order was published for icons100: choose dataset, shuffled or a number .orders were published for cifar100"),
+        (
+            "published",
+            "No class order was published for icons100: choose dataset, shuffled or a number .orders were published for cifar100",
+        ),
         ([0, 2], "must name each of the 4 classes once, by name or by a number from 0 to 3; found 2 entries"),
         (["cat", "dog", "owl", "dog"], "found dog twice"),
         (["cat", "dog", "owl", "cafes"], "names 'cafes', which is not a class of the data: did you mean caf"),

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mgclip.report.tables import TableContent
 
 
+MOST = 1000
+"""The largest number of seeds or class orders."""
+
+
 def reproduce_command(
     table: Annotated[
         str | None, typer.Argument(help="Name or file of a table, or name of a recipe; without one, list the tables.")
@@ -27,7 +31,7 @@ def reproduce_command(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to all recipes of the table.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting with the recipe's own.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST, help="Number of seeds, starting with the recipe's own.")] = 1,
     class_orders: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Numbered class orders instead of seeds: 1993-1997, or 1993,1995.")
     ] = "",
@@ -41,6 +45,7 @@ def reproduce_command(
     table. A recipe is a table of itself.
     """
     from mgclip.app.display import screen
+    from mgclip.experiment.recipe import parse_change
     from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
     from mgclip.saving.store import check_writable
 
@@ -59,6 +64,8 @@ def reproduce_command(
     from mgclip.clip.parallel import is_main
 
     quiet = quiet or not is_main()
+    for sentence in [] if quiet else _unused(runs, [*known.changes, *(parse_change(change)[0] for change in changes or ())]):
+        screen.print(sentence)
     try:
         summaries = [_run(run, keep_features, quiet=quiet) for run in runs]
     except KeyboardInterrupt:
@@ -83,15 +90,29 @@ def reproduce_command(
 
 
 def numbers(text: str) -> list[int]:
-    """The numbers in a list such as ``1993-1997`` or ``1993,1995``. Raises ``InputError`` if it is something else."""
+    """The numbers in a list such as ``1993-1997`` or ``1993,1995``. Raises ``InputError`` if it is not one, or too long."""
     found: list[int] = []
     for part in filter(None, map(str.strip, text.split(","))):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part, re.ASCII)  # larger numbers are no class orders
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if last < first:
             raise InputError(f"--class-orders must be numbers such as 1993-1997 or 1993,1995; found {part!r}.")
+        if len(found) + last + 1 - first > MOST:
+            raise InputError(f"--class-orders must be at most {MOST:,} numbers; found {text!r}: give fewer.")
         found += range(first, last + 1)
     return found
+
+
+def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
+    """What methods of the runs do not use of the changes, those of all runs and the one of each; every sentence once."""
+    from mgclip.experiment.recipe import parse_change
+    from mgclip.experiment.unused_settings import unused_settings
+
+    found: dict[str, None] = {}
+    for run in runs:
+        own = [parse_change(run.change)[0]] if run.change else []
+        found |= dict.fromkeys(unused_settings(run.recipe, [*changed, *own]))
+    return list(found)
 
 
 def _run(planned: TableRun, keep_features: Path | None, *, quiet: bool) -> dict[str, Summary]:

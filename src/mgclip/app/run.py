@@ -49,6 +49,8 @@ def run_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.experiment.open_run import open_run
+    from mgclip.experiment.recipe import parse_change
+    from mgclip.experiment.unused_settings import unused_settings
     from mgclip.report.page import write_report
     from mgclip.stream.folder import find_parts
 
@@ -57,6 +59,8 @@ def run_command(
         opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images, keep_features=keep_features)
     if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
         screen.print(note)
+    for sentence in () if quiet else unused_settings(recipe, [parse_change(change)[0] for change in changes]):
+        screen.print(sentence)
     kept = [] if keep_features is None else ["--keep-features", str(keep_features)]
     again = command_line(["mgclip", "run", "--resume", str(folder), *(changes if resume is not None else []), *kept])
     summaries = _run(opened, again, checkpoint_every=checkpoint_every, quiet=quiet)

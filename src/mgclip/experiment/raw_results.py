@@ -42,7 +42,9 @@ COLUMNS: Mapping[Kind, set[str]] = {
     "gaps": {"task", "epoch", "images", "positive", "negative"},
 }
 """Columns that are needed to read a file."""
-TEXT = {"class", "answer", "text_answer", "head_answer", "phase"}
+CLASSES = ("class", "answer", "text_answer", "head_answer")
+"""Columns of class names. They share one dictionary, so that pandas compares them as categories."""
+TEXT = {*CLASSES, "phase"}
 """Columns of few different texts, each of which is stored once."""
 
 
@@ -177,14 +179,24 @@ def _write(folder: Path, kind: Kind, task: int, columns: Mapping[str, Any]) -> N
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(pa.table({name: _array(name, values) for name, values in columns.items()}), buffer, compression="zstd")
+    names = pa.array(sorted({_text(value) for name in CLASSES for value in columns.get(name, ())}))
+    table = pa.table({name: _array(name, values, names) for name, values in columns.items()})
+    pq.write_table(table, buffer, compression="zstd")
     (folder / kind).mkdir(parents=True, exist_ok=True)
     replace_file(folder / kind / _name(task), buffer.getvalue())
 
 
-def _array(name: str, values: Any) -> Any:
+def _array(column: str, values: Any, names: Any) -> Any:
+    """A column of a file; ``names`` are those in all of its columns of classes."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    if name in TEXT or name == "image":  # the name of a file need not be UTF-8
-        values = [str(value).encode("utf-8", "replace").decode() for value in values]
-    return pa.array(values).dictionary_encode() if name in TEXT else pa.array(values)
+    texts = pa.array(map(_text, values)) if column in TEXT or column == "image" else pa.array(values)
+    if column in CLASSES:
+        return pa.DictionaryArray.from_arrays(pc.index_in(texts, names), names)
+    return texts.dictionary_encode() if column in TEXT else texts
+
+
+def _text(value: Any) -> str:
+    """A text as Parquet can store it: the name of a file, and so that of a class, need not be UTF-8."""
+    return str(value).encode("utf-8", "replace").decode()

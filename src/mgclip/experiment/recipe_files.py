@@ -31,7 +31,8 @@ def _family(file: Path) -> dict[str, dict[str, Any]]:
 def recipe_values(reference: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings of a recipe, given by the name of a shipped one or by its file, and those that it inherits.
 
-    ``chain``: the recipes that inherit from it. Raises ``InputError`` if there is no such recipe, or it inherits from itself.
+    ``chain``: the recipes that inherit from it. Raises ``InputError`` if there is no such recipe, it is a table, or it inherits
+    from itself.
     """
     recipes = shipped_recipes()
     file = recipes.get(reference, Path(reference))
@@ -41,6 +42,8 @@ def recipe_values(reference: str, chain: tuple[str, ...] = ()) -> dict[str, Any]
         raise InputError(f"The recipe {reference} extends itself: {' -> '.join((*chain, reference))}.")
     together = reference in recipes and file.parent.name == "families"
     values, name = (_family(file)[reference], reference) if together else (read_yaml(file), file.stem)
+    if "recipes" in values:
+        raise InputError(f"{file} is a table, not a recipe: run it with `mgclip reproduce {file}`.")
     inherited: dict[str, Any] = {}
     if "extends" in values:
         other = values["extends"]

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.paired import Pair, compare_all
-from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe
+from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, parse_change
 from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
 from mgclip.experiment.schemas import Summary, read_run_file
-from mgclip.validation import problems
+from mgclip.validation import TrueNumbers, problems
 from mgclip.words import ended, nearest
 
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
@@ -35,7 +35,7 @@ SEEDS, CLASS_ORDERS = "seeds", "class orders"
 Scalar = str | int | float | bool | None
 
 
-class PublishedResult(BaseModel):
+class PublishedResult(TrueNumbers):
     """A published result of a method in a recipe, to compare with: Avg and Last in percent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +64,13 @@ class TableSpec(BaseModel):
     class_orders: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     """Numbered class orders, one run each, instead of seeds."""
     published: list[PublishedResult] = Field(default_factory=list)
+
+    @field_validator("vary")
+    @classmethod
+    def _without_seed(cls, vary: dict[str, list[Scalar]]) -> dict[str, list[Scalar]]:
+        if "seed" in vary:
+            raise ValueError("must have keys other than seed; found seed: use --seeds")
+        return vary
 
 
 @dataclass(frozen=True)
@@ -147,24 +154,49 @@ def table_runs(
         class_orders: Numbered class orders to run instead of several seeds; by default those of the table.
 
     Raises:
-        InputError: If a recipe has no twin, a change is not valid, or both several seeds and class orders are asked for.
+        InputError: If a recipe has no twin, a change is not valid or has no effect, both several seeds and class orders are
+            asked for, two runs have the same folder, or a published result belongs to no recipe of the table.
     """
     orders = list(dict.fromkeys(class_orders or table.class_orders))
     if orders and seeds > 1:
         raise InputError("Several seeds and class orders cannot be combined: leave --seeds or the class orders out.")
+    _check_keys(table, changes, ordered=bool(orders))
+    _check_published(table)
     sources = list(dict.fromkeys(_twin(name) if twin else name for name in table.recipes))
-    varied = [f"{key}={json.dumps(value)}" for key, values in table.vary.items() for value in values] or [""]
+    varied = list(dict.fromkeys(f"{key}={json.dumps(value)}" for key, values in table.vary.items() for value in values)) or [""]
     own = [f"methods={','.join(table.methods)}"] if table.methods else []
     own += [f"{key}={json.dumps(value)}" for key, value in table.changes.items()]
-    runs = []
+    runs: dict[Path, TableRun] = {}
     for number in orders or range(seeds):
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)
             for change in varied:
                 key, value = ("class_order", number) if orders else ("seed", base.seed + number)
                 recipe = change_recipe(base, [*([change] if change else []), f"{key}={value}"], source=source)
-                runs.append(TableRun(recipe, change, _folder_of(recipe, change, folder) / f"{key.replace('_', '-')}-{value}"))
-    return runs
+                place = _folder_of(recipe, change, folder) / f"{key.replace('_', '-')}-{value}"
+                if place in runs:
+                    raise InputError(
+                        f"Two runs of the table have the folder {place}: give the recipe {source} another name with a line "
+                        "`name: ...`, or leave one value of vary out."
+                    )
+                runs[place] = TableRun(recipe, change, place)
+    return list(runs.values())
+
+
+def _check_keys(table: TableSpec, changes: Sequence[str], *, ordered: bool) -> None:
+    """Check that no change is replaced by a value that the table varies, or by a class order if the runs differ in it."""
+    changed = {*table.changes, *(parse_change(change)[0] for change in changes)}
+    if len(table.vary) == 1 and (both := changed & table.vary.keys()):  # with more keys, the others' runs have the changed value
+        raise InputError(f"The table varies {min(both)} in all its runs, so it cannot be changed too: leave that change out.")
+    if ordered and "class_order" in changed | table.vary.keys():
+        raise InputError("The runs differ in their class orders, so class_order cannot be changed or varied: leave it out.")
+
+
+def _check_published(table: TableSpec) -> None:
+    """Check that each published result belongs to a recipe of the table."""
+    names = [load_recipe(source).name for source in table.recipes] if table.published else []
+    if wrong := [entry.recipe for entry in table.published if entry.recipe not in names]:
+        raise InputError(ended(f"A published result of the table names the recipe {wrong[0]}{nearest(wrong[0], names)}"))
 
 
 def _folder_of(recipe: Recipe, change: str, folder: Path) -> Path:

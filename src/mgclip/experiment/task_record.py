@@ -64,7 +64,7 @@ def evaluate(
         next_task = float(np.mean(later[0].text_labels == following[0].test.labels + following[0].first))
     elif following:
         encoded, labels = features(following[0])
-        next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).float().mean())
+        next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).double().mean())
     measured: Measured = {
         "task": task.index,
         "classes": list(task.names),

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 
 from mgclip.errors import InputError
-from mgclip.validation import problems
+from mgclip.validation import TrueNumbers, problems
 from mgclip.words import ended
 
 SOURCE = "In the settings"
 """How errors begin if the settings come from no file."""
 
 
-class CheckedSettings(BaseModel):
+class CheckedSettings(TrueNumbers):
     """Settings given by name, fixed once created. Unknown names and wrong values raise ``InputError``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

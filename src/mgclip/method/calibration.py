@@ -93,13 +93,6 @@ class Calibration:
         return weighted if text_logits is None else weighted.add_(text_logits.to(scores), alpha=self.text)
 
 
-def calibrate(
-    scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None
-) -> Calibration:
-    """Fit the calibration to learned images, and measure it on them: ``fit``, then ``measured``."""
-    return measured(fit(scores, text_logits, labels, counts, text_weight=text_weight), scores, text_logits, labels, counts)
-
-
 def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None) -> Calibration:
     """Fit the weights of both branches to learned images.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mgclip.errors import InputError
 from mgclip.method import solved_head
+from mgclip.method.labels import class_text
 from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
@@ -35,8 +36,7 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     if not new:
         raise InputError(f"The class {old!r} needs a name: give a new one that is not empty.")
     check_encodable(new)
-    if text is not None and not text.strip():
-        raise InputError(f"The text of the class {old!r} must be words for a prompt; found {text!r}.")
+    text = None if text is None else class_text(text, old)
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:
         return _united(learned, position, position_of(learned.class_names, new), text, logits_over)

@@ -63,7 +63,7 @@ def text_list(texts: Any, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(listed) != len(names):
         raise InputError(f"Each class needs a text: found {len(names)} class_names and {len(listed)} class_texts.")
     _check_column(texts, names)
-    return tuple(_text(text, name) for text, name in zip(listed, names, strict=True))
+    return tuple(class_text(text, name) for text, name in zip(listed, names, strict=True))
 
 
 def _check_column(texts: Any, names: tuple[str, ...]) -> None:
@@ -93,7 +93,7 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
         raise InputError(f"class_texts has the key {unknown[0]!r}, which is not a class name: {hint}")
     if twice := [key for key, count in keys.items() if count > 1]:
         raise InputError(f"class_texts has two keys for the class {twice[0]!r}: keep one of them.")
-    given = {canonical(str(key)): _text(text, str(key)) for key, text in texts.items()}
+    given = {canonical(str(key)): class_text(text, str(key)) for key, text in texts.items()}
     return tuple(given.get(canonical(name), name) for name in names)
 
 
@@ -173,7 +173,8 @@ def _listed(values: Any, what: str) -> list[Any]:
     return list(values)
 
 
-def _text(text: Any, name: str) -> str:
+def class_text(text: Any, name: str) -> str:
+    """The text of a class, what prompts call it. Raises ``InputError`` if it is not a text with words."""
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"The text of the class {name!r} must be words for a prompt; found {text!r}.")
     return str(text)

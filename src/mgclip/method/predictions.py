@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -159,7 +160,10 @@ class Predictions:
         return np.asarray(self.head_scores.max(1), dtype=np.float32)
 
     def order(self, k: int) -> NDArray[np.int64]:
-        """Positions of the ``k`` best classes of each image, ``(n, k)``: largest confidence first, stable for ties."""
+        """Positions of the ``k`` best classes of each image, ``(n, k)``: largest confidence first, stable for ties. Raises
+        ``InputError`` if ``k`` is not a whole number of at least 0.
+        """
+        _check_number(k)
         if k == 1:
             return self.labels[:, None]
         return np.concatenate([part._order(k) for part in self._parts()])
@@ -178,10 +182,20 @@ class Predictions:
         return best
 
     def top(self, k: int) -> Iterator[list[tuple[str, float]]]:
-        """Name of and confidence in the ``k`` best classes of each image, best first."""
-        for part in self._parts():
-            for row, best in zip(part.confidence, part.order(k), strict=True):
-                yield [(self.classes[label], float(row[label])) for label in best]
+        """Name of and confidence in the ``k`` best classes of each image, best first. Raises ``InputError`` if ``k`` is not a
+        whole number of at least 0.
+        """
+        _check_number(k)
+        return (
+            [(self.classes[label], float(row[label])) for label in best]
+            for part in self._parts()
+            for row, best in zip(part.confidence, part.order(k), strict=True)
+        )
+
+
+def _check_number(k: int) -> None:
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 0:
+        raise InputError(f"The number of best classes must be a whole number of at least 0; found {k!r}.")
 
 
 def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[str, ...]:

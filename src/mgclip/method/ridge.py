@@ -6,7 +6,7 @@ Source: Golub, Heath and Wahba, *Generalized Cross-Validation as a Method for Ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mgclip.method.sums import Sums
 
-RIDGES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
-"""Ridges that cross-validation chooses from. Smaller ones fit no better, and amplify rounding."""
+RIDGES: tuple[float, ...] = tuple(10.0 ** (power / 2) for power in range(-8, 5))
+"""Ridges that cross-validation chooses from, ascending. Smaller ones fit no better, and amplify rounding."""
 
 START = 3
 """Position of the ridge whose error is computed first. The choice does not depend on it, only the time of the search."""
@@ -31,20 +31,17 @@ WITHOUT_EVIDENCE = 1.0
 """The ridge if every class has a single image, so that none can be left out."""
 
 
-def ridge_of(
-    sums: Sums, counts: Tensor, *, ridges: Sequence[float] = RIDGES, matrices: tuple[Tensor, Tensor] | None = None
-) -> float:
-    """The ridge with the least error of images that are left out, from the sums alone.
+def ridge_of(sums: Sums, counts: Tensor, *, matrices: tuple[Tensor, Tensor] | None = None) -> float:
+    """The ridge with the least error of images that are left out, from the sums alone. Of those within ``EQUAL`` of the least
+    error the largest is taken, which rounding does not change.
 
     Args:
         sums: The sums over all images.
         counts: Independent images of each class ``(c,)``. The only image of a class tells nothing.
-        ridges: The ridges to choose from, ascending. Of those within ``EQUAL`` of the least error the largest is taken, which
-            rounding does not change.
         matrices: What ``sums.matrices`` returns, if it was computed already.
 
     Returns:
-        One of ``ridges``; ``WITHOUT_EVIDENCE`` if no image can be left out.
+        One of ``RIDGES``; ``WITHOUT_EVIDENCE`` if no image can be left out.
     """
     if sums.class_balance and not bool((counts > 1).any()):
         return WITHOUT_EVIDENCE
@@ -56,10 +53,10 @@ def ridge_of(
 
     @cache
     def error(place: int) -> float:
-        traces = traces_of(matrix, ridges[place], right, outer=many)
+        traces = traces_of(matrix, RIDGES[place], right, outer=many)
         return error_of(traces, counts, images)
 
-    return ridges[valley(error, len(ridges))]
+    return RIDGES[valley(error, len(RIDGES))]
 
 
 def valley(error: Callable[[int], float], number: int) -> int:

@@ -103,7 +103,8 @@ class Settings(CheckedSettings):
     balanced_epochs: Positive = 1
     """Epochs of balanced fine-tuning, of the adapters and of the head each."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """The largest one is what PyTorch accepts."""
     shuffle: bool = True
     """False: train on images in the order given, as in recorded runs."""
     jpeg_draft: bool = False

@@ -57,26 +57,25 @@ class Sums:
         gram, targets, counts = self.gram.to(device), self.targets.to(device), self.counts.to(device)
         return replace(self, gram=gram, targets=targets, counts=counts)
 
-    def plus(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> Sums:
-        """The sums with more images, or without them if ``sign`` is -1.
+    def plus(self, phi: Tensor, labels: Tensor) -> Sums:
+        """The sums with more images.
 
         Args:
             phi: Features of the images ``(n, m)``.
             labels: Their classes ``(n,)``; a class that is new follows the known ones.
-            sign: 1 adds the images, -1 takes them out again.
         """
         if len(labels) == 0:
             return self
         grown = self.padded(int(labels.max()) + 1)
         grown = replace(grown, gram=grown.gram.clone(), targets=grown.targets.clone(), counts=grown.counts.clone())
-        grown.add(phi, labels, sign=sign)
+        grown.add(phi, labels)
         return grown
 
-    def add(self, phi: Tensor, labels: Tensor, *, sign: float = 1.0) -> None:
+    def add(self, phi: Tensor, labels: Tensor) -> None:
         """Add images of known classes to these sums in place; ``plus`` adds them to a copy, and has the same arguments."""
-        self.gram.addmm_(phi.T, phi, alpha=sign)
-        self.targets.index_add_(1, labels, phi.T, alpha=sign)
-        self.counts.add_(labels.bincount(minlength=len(self.counts)), alpha=sign)
+        self.gram.addmm_(phi.T, phi)
+        self.targets.index_add_(1, labels, phi.T)
+        self.counts.add_(labels.bincount(minlength=len(self.counts)))
 
     def padded(self, classes: int) -> Sums:
         """The sums over at least this number of classes; those that are added have no image."""

@@ -67,7 +67,9 @@ _VERSIONS = TypeAdapter(list[VersionEntry])
 
 
 def expanded(path: str | Path) -> str | Path:
-    """A path with ``~`` replaced by the home folder; a hub id stays unchanged."""
+    """A path with ``~`` replaced by the home folder; a hub id stays unchanged. Raises ``InputError`` if it is something else."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"Expected a path or the name of a CLIP; found {type(path).__name__}: give it as text or as a Path.")
     return Path(path).expanduser() if str(path).startswith("~") else path
 
 

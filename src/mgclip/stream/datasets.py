@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mgclip.errors import InputError
 from mgclip.images import UnrotatedPath
 from mgclip.registry import Registry, caller_package
 from mgclip.stream import classfolders, lists, metadata
+from mgclip.stream.checked_parts import checked_parts
 from mgclip.stream.cifar import find_cifar100
 from mgclip.stream.data import Dataset, Filter, Split
 from mgclip.stream.entry import DatasetEntry, Finder, Published
@@ -202,15 +204,15 @@ def find_dataset(
 
 def _found(name: str, find: Finder, root: Path, test_only: bool) -> FoundDataset | None:
     with DATASETS.naming_errors(name, "looked for its files"):
-        return find(root, test_only)
+        found = find(root, test_only)
+        if found is not None and not isinstance(found, FoundDataset):
+            raise TypeError(f"expected a FoundDataset or None; found {type(found).__name__}")
+        return None if found is None else replace(found, dataset=checked_parts(found.dataset))
 
 
 def _made(name: str, make: Callable[[bool], Dataset], test_only: bool) -> Dataset:
     with DATASETS.naming_errors(name, "made its images"):
-        dataset = make(test_only)
-        if not isinstance(dataset, Dataset):
-            raise TypeError(f"expected a Dataset; found {type(dataset).__name__}")
-        return dataset
+        return checked_parts(make(test_only))
 
 
 def _given(name: str, path: str | None) -> Path:

@@ -8,14 +8,15 @@ from itertools import groupby
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mgclip.names import visible_form
 from mgclip.stream.data import Dataset, Filter, Joined, Split
 from mgclip.stream.tasks import Task, unique_names
+from mgclip.validation import TrueNumbers
 
 
-class DomainData(BaseModel):
+class DomainData(TrueNumbers):
     """A data set of a stream of several, as a recipe lists it. Its name alone means all its classes in one task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -16,7 +16,7 @@ from mgclip.stream.files import ClassFiles, folders_in, images_in
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, empty_classes
 from mgclip.stream.metadata import fold
 from mgclip.stream.walk import is_image_name, subfolders, walk
-from mgclip.words import count
+from mgclip.words import count, listed
 
 TRAIN_NAMES = ("train", "training", "trainset", "trainingset", "trainval")
 TEST_NAMES = ("test", "testing", "testset", "eval", "evaluation", "val", "valid", "validation", "valset", "dev")
@@ -69,7 +69,7 @@ def read_classes(folder: Path, *, check: bool = True) -> dict[str, list[Path]]:
     if all(_holds_folders_only(folder / name) for name in names):
         inside = ", ".join(folders_in(folder / names[0])[:3])
         raise InputError(
-            f"{folder} contains folders of folders ({_listed(names)}; {names[0]}/ contains {inside}): "
+            f"{folder} contains folders of folders ({listed(names)}; {names[0]}/ contains {inside}): "
             "expected one folder of images for each class, so use one of these folders."
         )
     if check:
@@ -94,7 +94,7 @@ def find_parts(folder: Path) -> Parts:
     mixed = [name for name in names if folded[name] in (*TRAIN_NAMES, *TEST_NAMES) and _holds_both(folder / name)]
     if mixed and len(parts) + len(mixed) > 1:
         raise InputError(
-            f"{folder / mixed[0]} contains class folders ({_listed(folders_in(folder / mixed[0]))}) and images next to them: "
+            f"{folder / mixed[0]} contains class folders ({listed(folders_in(folder / mixed[0]))}) and images next to them: "
             "move these images into a class folder, or out of this folder."
         )
     if not parts:
@@ -107,8 +107,8 @@ def find_parts(folder: Path) -> Parts:
     unexpected = [name for name in unused if folded[name] not in (*TEST_NAMES, *OTHER_NAMES)]
     if len(used) < 2 and unexpected:
         raise InputError(
-            f"{folder} contains {used[0]}/ with class folders in it ({_listed(folders_in(folder / used[0]))}) and "
-            f"{_listed(unexpected)}: expected {SPLIT_LAYOUT}, or one folder of images for each class."
+            f"{folder} contains {used[0]}/ with class folders in it ({listed(folders_in(folder / used[0]))}) and "
+            f"{listed(unexpected)}: expected {SPLIT_LAYOUT}, or one folder of images for each class."
         )
     return Parts(folder / train[0] if train else None, folder / tests[0] if tests else None, unused)
 
@@ -117,14 +117,14 @@ def _check_classes_called_like_parts(folder: Path, folded: Mapping[str, str]) ->
     """Reject a folder whose classes are all named like parts: these are parts without class folders."""
     keys = set(folded.values())
     if keys & {*TRAIN_NAMES} and keys & {*TEST_NAMES} and keys <= {*TRAIN_NAMES, *TEST_NAMES, *OTHER_NAMES}:
-        raise InputError(f"{folder} contains {_listed(list(folded))} without class folders in them: expected {SPLIT_LAYOUT}.")
+        raise InputError(f"{folder} contains {listed(list(folded))} without class folders in them: expected {SPLIT_LAYOUT}.")
 
 
 def both_parts(path: Path) -> tuple[Path, Path]:
     """The training part and the test part of a folder. Raises ``InputError`` if one is missing."""
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
-        raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {_listed(folders_in(path)) or 'no folder'}.")
+        raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {listed(folders_in(path)) or 'no folder'}.")
     return parts.train, parts.test
 
 
@@ -215,10 +215,6 @@ def _holds_folders_only(folder: Path) -> bool:
 
 def _holds_both(folder: Path) -> bool:
     return bool(folders_in(folder)) and bool(images_in(folder))
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _files(root: Path, folders: Sequence[str], found: Mapping[str, Sequence[Path]]) -> ClassFiles:

@@ -74,7 +74,7 @@ def test_known_classes_grow_and_shrink_by_addition():
     half = torch.arange(len(labels)) % 2 == 0
     grown = empty.plus(phi[half], labels[half]).plus(phi[~half], labels[~half])
     close(solve(grown).weights, solve(empty.plus(phi, labels)).weights)
-    shrunk = grown.plus(phi[~half], labels[~half], sign=-1)
+    shrunk = grown.merged(empty.plus(phi[~half], labels[~half]).negative(), [0, 1, 2])
     close(solve(shrunk).weights, solve(empty.plus(phi[half], labels[half])).weights)
 
 
@@ -185,7 +185,8 @@ def test_an_image_is_left_out_by_the_feature_that_stands_for_it(balance):
     sums = empty.plus(standing, labels)
     found = leave_one_out(solve(sums, ridge), phi, labels, standing).scores
     for image in range(len(labels)):
-        without = replace(sums.plus(standing[image : image + 1], labels[image : image + 1], sign=-1), forgotten=1)
+        alone = empty.plus(standing[image : image + 1], torch.zeros(1, dtype=torch.long))
+        without = replace(sums.merged(alone.negative(), [int(labels[image])]), forgotten=1)
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
     assert (
         leave_one_out(solve(sums, ridge), standing, labels, standing).scores

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from own_packages import EXAMPLES, NAMES, entry_points, put_package
+from own_packages import EXAMPLES, NAMES, entry_points, forget_registered, put_package
 from PIL import Image
 from pydantic import BaseModel
 from runs import run, stop_after
@@ -163,7 +163,7 @@ class Failing(FeatureClassifier):
 @pytest.fixture
 def failing():
     yield lambda about, **more: register_method("failing", Method(about, "here", **({"classifier": Failing} | more)))
-    METHODS.pop("failing", None)
+    forget_registered()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_setting_with_the_name_of_a_setting_of_recipes_is_refused():
         with pytest.raises(InputError, match="the setting train_per_class of a method has the name of a setting of recipes"):
             Recipe(name="x", methods=["train"])
     finally:
-        del METHODS["train"]
+        forget_registered()
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_data_set_that_fails_is_named_with_its_package():
         with pytest.raises(InputError, match="The class 'b' of mine has no training image"):
             load_dataset("mine", path=None)
     finally:
-        del DATASETS["mine"]
+        forget_registered()
 
 
 @pytest.mark.slow

@@ -7,10 +7,13 @@ import pytest
 import torch
 from icon_tasks import task
 from runs import read, run, stop_after
+from small_clip import make_small_clip
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
+from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
+from mgclip.experiment.recipe import Recipe
 from mgclip.method.baselines.make import make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 
@@ -38,6 +41,32 @@ def test_the_alignment_loss_is_one_minus_the_cosine_of_own_pairs(tiny_clip, icon
     before = adapter_state(model.backbone)
     model.learn(*task(icons, [3]))  # a single class has a text to be pulled to
     assert any(not torch.equal(before[name], weight) for name, weight in adapter_state(model.backbone).items())
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_clip, tmp_path_factory):
+    """CLIPs by the length of a projected feature; with 32, it has the width of the image tower."""
+    return {24: tiny_clip, 32: make_small_clip(tmp_path_factory.mktemp("square-clip"), dim=32)}
+
+
+@pytest.mark.parametrize("dim", [24, 32])
+@pytest.mark.parametrize("representation", ["pre-projection", "both", "auto"])
+@pytest.mark.parametrize("method", METHODS)
+def test_only_a_solved_head_has_another_representation(clips, icons, method, representation, dim):
+    quick = {"epochs": 1, "features": 64, "rapf_epochs": 1, "ranpac_width": 30, "acil_width": 30}
+    learned = {}
+    for chosen in ("projected", representation):
+        recipe = Recipe(name="", methods=[method], representation=chosen, **quick)
+        learner = make_learner(method, load_backbone(clips[dim]), recipe.settings(), recipe.own)
+        for classes in ([0, 1, 2], [3, 4]):
+            learner.learn(*task(icons, classes))
+        learned[chosen] = learner, learner.predict(list(icons["x_test"][:20])).probabilities
+    (_, expected), (learner, found) = learned["projected"], learned[representation]
+    if METHODS[method].changes.get("compensation") == "analytic":
+        assert learner.settings.representation == representation
+    else:
+        assert learner.settings.representation == "projected"
+        np.testing.assert_array_equal(found, expected)
 
 
 RETENTION = {"icons-concepts": None}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-Positive = Annotated[int, Field(ge=1)]
+from mgclip.method.settings import Positive
+from mgclip.validation import TrueNumbers
 
 
-class RAPFSettings(BaseModel):
+class RAPFSettings(TrueNumbers):
     """In a recipe each name begins with ``rapf_``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,7 @@ class RAPFSettings(BaseModel):
     """The adapter before the first task: a linear layer's default initialisation, as published, or the identity."""
 
 
-class RanPACSettings(BaseModel):
+class RanPACSettings(TrueNumbers):
     """In a recipe each name begins with ``ranpac_``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +42,7 @@ class RanPACSettings(BaseModel):
     """Adapt CLIP on the first task before the projection."""
 
 
-class ACILSettings(BaseModel):
+class ACILSettings(TrueNumbers):
     """In a recipe each name begins with ``acil_``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -214,14 +214,15 @@ def method_settings(method: str, settings: Settings) -> Settings:
     Args:
         method: Its name.
         settings: The settings of the recipe. Its memory, or one of ``MEMORY`` images if it has none, is only for the method
-            that replays.
+            that replays, and its representation only for methods with a solved head.
 
     Returns:
         The settings with the changes of this method.
     """
     found = METHODS[method]
     memory = {"memory": settings.memory or MEMORY} if found.replays else {"memory": 0, "balanced": False}
-    return settings.model_copy(update={**memory, **found.changes})
+    own = settings.model_copy(update={**memory, **found.changes})
+    return own if own.compensation == "analytic" else own.model_copy(update={"representation": "projected"})
 
 
 def leaves_clip_unchanged(method: str, settings: Settings) -> bool:

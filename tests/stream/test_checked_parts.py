@@ -1,0 +1,84 @@
+"""Data sets of other packages: labels that do not fit the images are refused, and lists and tensors are converted."""
+
+import numpy as np
+import pytest
+import torch
+from own_packages import forget_registered
+
+from mgclip import Dataset, DatasetEntry, Split, register_dataset
+from mgclip.errors import MGCLIPError
+from mgclip.stream.datasets import load_dataset
+from mgclip.stream.layout import FoundDataset
+
+IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(4)]
+RIGHT = Split(IMAGES, np.array([0, 0, 1, 1]))
+
+
+@pytest.fixture(params=["make", "find"])
+def load(request, tmp_path):
+    """Load a data set that a registered function made, or found."""
+
+    def call(dataset):
+        if request.param == "make":
+            register_dataset("mine", DatasetEntry("mine", "here", make=lambda test_only: dataset))
+            return load_dataset("mine", path=None)
+        register_dataset("mine", DatasetEntry("mine", "here", find=lambda root, test_only: FoundDataset(dataset, str(root))))
+        return load_dataset("mine", path=str(tmp_path))
+
+    yield call
+    forget_registered()
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1], (0, 0, 1, 1), torch.tensor([0, 0, 1, 1]), np.array([0, 0, 1, 1], np.uint8)], ids=repr
+)
+def test_labels_may_be_a_list_a_tensor_or_any_whole_numbers(load, labels):
+    found = load(Dataset("mine", ["a", "b"], Split(IMAGES, labels), RIGHT))
+    assert found.class_names == ("a", "b")
+    assert (found.train.labels.dtype, found.train.labels.tolist()) == (np.int64, [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1], "ValueError: expected one label for each image of train; found 4 images, 2 labels"),
+        ([], "ValueError: expected one label for each image of train; found 4 images, 0 labels"),
+        ([0, 0, 1, 1, 1], "ValueError: expected one label for each image of train; found 4 images, 5 labels"),
+        ([0, 0, 1, 2], "ValueError: expected labels of train from 0 to 1; found 2"),
+        ([0, 0, 1, -1], "ValueError: expected labels of train from 0 to 1; found -1"),
+        ([0.0, 0.0, 1.0, 1.0], r"expected whole numbers in one dimension as labels of train; found float64 in the shape \(4,\)"),
+        ([True, False, True, False], "expected whole numbers in one dimension as labels of train; found bool"),
+        (["a", "a", "b", "b"], "expected whole numbers in one dimension as labels of train; found <U1"),
+        ([[0], [0], [1], [1]], r"expected whole numbers in one dimension as labels of train; found int64 in the shape \(4, 1\)"),
+        (None, r"expected whole numbers in one dimension as labels of train; found object in the shape \(\)"),
+    ],
+    ids=repr,
+)
+def test_labels_that_do_not_fit_the_images_are_refused(load, labels, sentence):
+    with pytest.raises(MGCLIPError, match=rf"^The data set mine of the package tests failed when it .* \(.*{sentence}"):
+        load(Dataset("mine", ("a", "b"), Split(IMAGES, labels), RIGHT))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        (Dataset("mine", (1, 2), RIGHT, RIGHT), r"expected a tuple of texts as class_names; found \(1, 2\)"),
+        (Dataset("mine", "ab", RIGHT, RIGHT), "expected a tuple of texts as class_names; found 'ab'"),
+        (Dataset("mine", ("a", "b"), RIGHT, IMAGES), "expected a Split as test; found list"),
+        (Dataset("mine", (), RIGHT, RIGHT), r"expected a tuple of texts as class_names; found \(\)"),
+        (RIGHT, "expected a Dataset; found Split"),
+    ],
+    ids=["numbers", "one text", "no split", "no class", "no data set"],
+)
+def test_parts_of_another_type_are_refused(load, dataset, sentence):
+    with pytest.raises(MGCLIPError, match=rf"^The data set mine of the package tests failed when it .* \(.*{sentence}"):
+        load(dataset)
+
+
+def test_what_find_returns_must_be_a_found_data_set(tmp_path):
+    register_dataset("mine", DatasetEntry("mine", "here", find=lambda root, test_only: Dataset("mine", ("a",), RIGHT, RIGHT)))
+    try:
+        with pytest.raises(MGCLIPError, match="expected a FoundDataset or None; found Dataset"):
+            load_dataset("mine", path=str(tmp_path))
+    finally:
+        forget_registered()
