@@ -91,7 +91,7 @@ def predict_command(
 
 def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
     """A function that prints an answer as JSON, as CSV (whose header is printed now) or as a line of text."""
-    from mgclip.app.streams import print_json
+    from mgclip.app.streams import print_json, writing
     from mgclip.errors import one_line
     from mgclip.workflows.answers import BRANCHES, COLUMNS
 
@@ -102,13 +102,15 @@ def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
         table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
 
         def print_rows(answer: Answer) -> None:
-            table.writerows(answer.as_table(branches=branches))
-            sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
+            with writing(sys.stdout):
+                table.writerows(answer.as_table(branches=branches))
+                sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
 
         return print_rows
 
     def print_line(answer: Answer) -> None:
         file = one_line(str(answer.file)) if sys.stdout.isatty() else str(answer.file)
-        print("\t".join([file, *map(one_line, answer.as_words(branches=branches))]), flush=True)
+        with writing(sys.stdout):
+            print("\t".join([file, *map(one_line, answer.as_words(branches=branches))]), flush=True)
 
     return print_line
