@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -72,8 +71,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
         return replace(left, head=head, memory=_without(learned.memory, position), counts=kept)
     if images is not None:
-        images = _without_copies(learned.solved, position, images)
-        _check_all_images(learned.solved, position, images, name)
+        images = _as_often_as_learned(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
 
 
@@ -208,28 +206,19 @@ def solved_head_of(learned: ModelState, act: str) -> SolvedHead:
     return learned.solved
 
 
-def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
-    """Images of a class. Of images with the same pixels, as many as were learned."""
-    left = Counter(head.learned.take(head.learned.labels == label).marks.tolist())
-    surplus = Counter(images.marks.tolist())
-    surplus.subtract(left)
-    kept = []
-    for row, mark in enumerate(images.marks.tolist()):
-        if mark in left and surplus[mark] > 0:
-            surplus[mark] -= 1
-        else:
-            kept.append(row)
-    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+def _as_often_as_learned(head: SolvedHead, label: int, images: Images, name: str) -> Images:
+    """The images of a class, each as often as the class was learned from it, however often it is given.
 
-
-def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
-    """Check that these are exactly the images that the class was learned from."""
-    own = head.learned.take(head.learned.labels == label).marks.sort().values
-    if not torch.equal(own.cpu(), images.marks.sort().values.cpu()):
+    Raises ``InputError`` if one is missing, or the class was not learned from one.
+    """
+    learned = head.learned.take(head.learned.labels == label).marks.tolist()
+    row_of = {mark: row for row, mark in enumerate(images.marks.tolist())}
+    if row_of.keys() != set(learned):
         raise InputError(
-            f"These are not the images from which {name!r} was learned (learned: {len(own)}, given: {len(images)}): "
+            f"These are not the images from which {name!r} was learned (learned: {len(set(learned))}, given: {len(row_of)}): "
             "give exactly those, or none."
         )
+    return images.take(torch.tensor([row_of[mark] for mark in learned], dtype=torch.long, device=images.labels.device))
 
 
 def _without_class(learned: ModelState, position: int) -> ModelState:
