@@ -9,6 +9,7 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.images import find_unreadable_images
 from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
@@ -74,7 +75,7 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
 
 
 def _find(name: str, table: Path, number: int) -> Path:
-    path = Path(name).expanduser()
+    path = Path(in_home(name))
     for file in (table.parent / path, path):
         if file.is_file():
             return file.resolve()
