@@ -1,14 +1,17 @@
 """Corrected answers: a table gives images their right classes, exactly as if they had been learned in them."""
 
 import json
+import os
 import shutil
 
+import forked
 import pytest
 from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, history
 from mgclip.method.baselines.table import ANALYTIC
+from mgclip.workflows.correct import read_corrections
 from mgclip.workflows.held_out import paths, read_held_out
 
 
@@ -69,6 +72,34 @@ def test_paths_are_relative_to_the_table_or_to_the_current_folder(mgclip, place,
     code, out, _ = mgclip("correct", "shop", name, "--json")
     assert code == 0
     assert json.loads(out)["moved"] == {b: 1}
+
+
+ODD = [b"line\rend.png", b"two\r\nlines.png", b" space.png", b'"quoted", comma.png', b"caf\xe9.png"]
+"""Names of files that a table must quote, or that are not UTF-8."""
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_table_gives_back_the_image_of_any_file_name(mgclip, place, icons, command):
+    a = str(icons["class_names"][0])
+    (place / "odd" / a).mkdir(parents=True)
+    for i, name in enumerate(ODD):
+        Image.fromarray(icons["x_train"][4 + i]).save(place / "odd" / a / os.fsdecode(name), "png")
+    if command == "predict":
+        running = forked.start("predict", "shop", "odd", "--csv", "--quiet", cwd=place, log=place / "answers.csv")
+        running.process.join(100)
+    else:
+        assert mgclip("evaluate", "shop", "odd", "--csv", "answers.csv")[0] == 0
+    assert {os.fsencode(file.name) for file in read_corrections(place / "answers.csv")} == set(ODD)
+
+
+def test_a_table_that_is_not_utf8_is_refused(mgclip, place, icons):
+    a = str(icons["class_names"][0])
+    for line, number in ((f"march/{a}/1.png,crème", 2), (f"crème.png,{a}", 2), ("x,klassé", 1)):
+        head = "image,klassé" if number == 1 else "image,class"
+        (place / "answers.csv").write_bytes(f"{head}\n{line}\n".encode("cp1252"))
+        code, _, err = mgclip("correct", "shop", "answers.csv")
+        sentence = f"Line {number} of the table of answers answers.csv is not UTF-8: save it as CSV in UTF-8."
+        assert (code, sentence in err) == (2, True), err
 
 
 def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons, tiny_clip):

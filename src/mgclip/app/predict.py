@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,15 +97,15 @@ def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
     if form == "json":
         return lambda answer: print_json(answer.as_json(branches=branches))
     if form == "csv":
-        table = csv.writer(sys.stdout, lineterminator="\n")  # Windows makes its own line ends of this one
-        table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
+        from mgclip.csv_text import csv_text
 
-        def print_rows(answer: Answer) -> None:
+        def print_rows(rows: Sequence[Sequence[object]]) -> None:
             with writing(sys.stdout):
-                table.writerows(answer.as_table(branches=branches))
+                sys.stdout.write(csv_text(rows))
                 sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
 
-        return print_rows
+        print_rows([[*COLUMNS, *(BRANCHES if branches else ())]])
+        return lambda answer: print_rows(answer.as_table(branches=branches))
 
     def print_line(answer: Answer) -> None:
         file = one_line(str(answer.file)) if sys.stdout.isatty() else str(answer.file)

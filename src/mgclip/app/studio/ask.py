@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import gradio as gr
 from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import About, StudioModel
+from mgclip.csv_text import csv_text
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
 from mgclip.words import count
@@ -100,9 +99,5 @@ def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About)
 
 def answers_csv(answers: Sequence[Answer]) -> str:
     """The table of `mgclip predict --csv --branches`, with the names of the files."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow([*COLUMNS, *BRANCHES])
-    for each in answers:
-        table.writerows([[each.file.name, *row[1:]] for row in each.as_table(branches=True)])
-    return text.getvalue()
+    rows = [[each.file.name, *row[1:]] for each in answers for row in each.as_table(branches=True)]
+    return csv_text([[*COLUMNS, *BRANCHES], *rows])
