@@ -39,12 +39,16 @@ def evaluate_command(
 ) -> None:
     """Measure accuracy, per-class recall, confusions and calibration on a labelled folder."""
     from mgclip.app.streams import print_json
+    from mgclip.errors import InputError
     from mgclip.saving.versions import check_saved
     from mgclip.stream.folder import find_parts
     from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
     if folder is None:
+        of_folders = {"--names": names, "--known-only": known_only, "--on-bad-image skip": on_bad_image == "skip"}
+        if unused := [option for option, given in of_folders.items() if given]:
+            raise InputError(f"{unused[0]} applies to the images of a folder only: give a folder, or leave {unused[0]} out.")
         _evaluate_learned(model, base, as_json=as_json, files=[file for file in (csv_file, page) if file is not None])
         return
     _check_outputs([file for file in (csv_file, page) if file is not None])
