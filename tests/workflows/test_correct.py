@@ -133,7 +133,7 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
         (
             ["march/{a}/1.png,{a}", "copy.png,{b}"],
             "image,class",
-            "Images 1 and 2 have the same pixels but different classes",
+            "copy.png have the same pixels but different classes",
         ),
         (["cut.png,{a}"], "image,class", "Line 2 of answers.csv: "),
     ],
@@ -161,6 +161,14 @@ def test_a_missing_table_and_a_trained_head_are_refused(mgclip, place, icons, ti
     for rows in ([f"march/{a}/1.png,zebra"], ["none.png,zebra"], []):  # no table would do
         assert "A model with a trained head cannot correct" in mgclip("correct", "trained", table(place, *rows))[2]
     assert "A model with a trained head cannot correct" in mgclip("correct", "trained", "none.csv")[2]
+
+
+def test_files_with_the_same_pixels_and_two_classes_are_named(mgclip, place, icons):
+    a, b = (str(name) for name in icons["class_names"][:2])
+    files = [shutil.copy(f"march/{a}/{source}.png", f"{name}.png") for name, source in (("x", 1), ("y", 2), ("z", 2))]
+    rows = f"2,{files[0]},{b}", f"1,{files[1]},{a}", f"1,{files[2]},{b}"
+    code, _, err = mgclip("correct", "shop", table(place, *rows, head="rank,image,class"))
+    assert (code, f"{place / 'y.png'} and {place / 'z.png'} have the same pixels but different classes" in err) == (2, True)
 
 
 def test_copies_of_one_image_are_corrected_once(mgclip, place, icons):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -85,7 +86,7 @@ def check_forget(learned: ModelState, name: str, *, with_images: bool) -> int:
 
 
 def correct(
-    learned: ModelState, images: Images, names: Sequence[str], logits_over: LogitsOver
+    learned: ModelState, images: Images, names: Sequence[str], logits_over: LogitsOver, given: Sequence[object]
 ) -> tuple[ModelState, list[str | None]]:
     """Give images their right classes.
 
@@ -94,6 +95,7 @@ def correct(
         images: The images; their labels are not used.
         names: The right class of each image.
         logits_over: The text branch.
+        given: The images as they were given; errors name their files.
 
     Returns:
         What the model has learned then, and for each image the first other class under which it was learned before; if there is
@@ -104,7 +106,7 @@ def correct(
     """
     head, right = check_correct(learned, names)
     known = head.learned.labels_of(images.marks)
-    once = _distinct(images, right, names)
+    once = _distinct(images, right, names, given)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
     labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
     solved = solved_head.correct(head, labelled.take(torch.tensor(once)), logits_over(learned.class_texts))
@@ -124,15 +126,18 @@ def check_correct(learned: ModelState, names: Sequence[str]) -> tuple[SolvedHead
     return head, [position_of(learned.class_names, name) for name in names]
 
 
-def _distinct(images: Images, right: Sequence[int], names: Sequence[str]) -> list[int]:
+def _distinct(images: Images, right: Sequence[int], names: Sequence[str], given: Sequence[object]) -> list[int]:
     """The positions of images without those that were given before. Raises ``InputError`` if one is given two classes."""
     first: dict[int, int] = {}
     for row, mark in enumerate(images.marks.tolist()):
         earlier = first.setdefault(mark, row)
         if right[earlier] != right[row]:
+            one, other = given[earlier], given[row]
+            files = isinstance(one, str | os.PathLike) and isinstance(other, str | os.PathLike)
+            both = f"{one} and {other}" if files else f"Images {earlier + 1} and {row + 1}"
             raise InputError(
-                f"Images {earlier + 1} and {row + 1} have the same pixels but different classes, {names[earlier]!r} and "
-                f"{names[row]!r}: give every image one class."
+                f"{both} have the same pixels but different classes, {names[earlier]!r} and {names[row]!r}: give every image one "
+                "class."
             )
     return list(first.values())
 

@@ -210,7 +210,8 @@ class LearnedModel:
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {count(len(pixels), 'image')} and {count(len(named), 'name')}.")
         marked = self._marked(pixels, named)
-        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder, self.settings))
+        logits = logits_over(self.encoder, self.settings)
+        state, before = class_edits.correct(self._state(), marked, named, logits, pixels.images)
         self._load_state(state)
         return before
 
