@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, form_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import About, StudioModel
 from mgclip.csv_text import csv_text
@@ -58,7 +58,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
         return ask(value, texts, least) if value and value != "[]" else (empty, "")
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
-        right = corrections(files_of(uploads(value, limits)), event.form)
+        right = corrections(files_of(uploads(value, limits)), form_of(event))
         corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
         return ask(value, texts, least)[0], corrected
 
