@@ -190,6 +190,9 @@ def read_job(
     check_place(model)
     if photos is not None and not photos.is_dir():
         raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
+    for place in (folder, model):
+        if kept is not None and kept.folder.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"The folder for kept features {kept.folder} is in {place}: keep features outside of it.")
     given = given_settings(model, changes, prompt, method, like)
     known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
     try:
