@@ -100,7 +100,7 @@ class Running:
     """A function in a forked process, with the methods of ``subprocess.Popen`` that the tests call.
 
     It gets a folder, words, standard input, the encoding of the streams, and more environment variables. ``output`` is ``file``
-    (it is returned), ``closed``, or ``broken pipe``. ``log`` is a file for both outputs, to be read while the process runs.
+    (it is returned), ``closed``, ``full`` or ``broken pipe``. ``log`` is a file for both outputs, to be read while the process runs.
     ``core`` is the processor core to stay on.
     """
 
@@ -153,6 +153,7 @@ def _child(what, words, cwd, environment, files, encoding, output, core):
             read, opened = os.pipe()
             os.close(read)
         else:
+            file = "/dev/full" if number == 1 and output == "full" else file
             opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)

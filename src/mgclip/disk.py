@@ -38,12 +38,13 @@ def write_text(file: Path, text: str) -> None:
     replace_file(file, text.encode("utf-8", "backslashreplace"))
 
 
-def write_output(file: Path, text: str) -> None:
-    """Write a text to a path that the user chose: follow a link, and write into a device or pipe instead of replacing it."""
+def write_output(file: Path, content: str | bytes) -> None:
+    """Write to a path that the user chose: follow a link, and write into a device or pipe instead of replacing it."""
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if file.exists() and not file.is_file() and not file.is_dir():  # not resolved: a pipe behind a link has no path of its own
-        file.write_bytes(text.encode("utf-8", "backslashreplace"))
+        file.write_bytes(content)
     else:
-        write_text(file.resolve(), text)
+        replace_file(file.resolve(), content)
 
 
 def write_json(file: Path, value: Any) -> None:

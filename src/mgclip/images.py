@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mgclip.errors import InputError, first_line
+from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.rgb import displayed, silence_exif_warnings
 
@@ -93,7 +94,7 @@ def open_image(file: str | os.PathLike[str], content: bytes | None = None, *, le
     """Open an image file in RGB, as a viewer displays it (``rgb.displayed``).
 
     Args:
-        file: The path; ``~/`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
+        file: The path; ``~`` is the home folder. The orientation tag is ignored if it is an ``UnrotatedPath``.
         content: The bytes of the file, if they were read before.
         least_side: Decode a JPEG at reduced size if no side becomes shorter than this.
 
@@ -102,11 +103,6 @@ def open_image(file: str | os.PathLike[str], content: bytes | None = None, *, le
     """
     source = in_home(file) if content is None else io.BytesIO(content)
     return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath), least_side=least_side)
-
-
-def in_home(file: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """Return the path of a file, with the home folder for ``~/``."""
-    return os.path.expanduser(file) if str(file).startswith("~/") else file  # noqa: PTH111
 
 
 def decode_unrotated(data: bytes, name: str) -> Image.Image:

@@ -4,10 +4,12 @@ import resource
 import subprocess
 import sys
 
+import forked
 import pytest
 from typer.main import get_command
 
 from mgclip import __version__
+from mgclip.__main__ import main as started
 from mgclip.app import main as command
 from mgclip.app.main import app
 from mgclip.app.options import OLD_NAMES
@@ -100,6 +102,33 @@ def test_unexpected_errors_are_one_line_and_exit_1(mgclip, monkeypatch, tmp_path
     monkeypatch.setattr(sys, "argv", ["mgclip", "--debug", "conform", str(tmp_path)])
     with pytest.raises(RuntimeError, match="out of"):
         command.main()
+
+
+def test_ctrl_c_ends_the_command_quietly_even_while_it_is_imported(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "main", interrupted)
+    with pytest.raises(SystemExit) as end:
+        started()
+    assert end.value.code == 130
+
+
+TERMINATED = """
+import os, signal, sys
+from mgclip.app.main import main
+from mgclip.export import new_folder
+
+new_folder.give_usual_permissions = lambda folder: os.kill(os.getpid(), signal.SIGTERM)
+sys.argv[0] = "mgclip"
+main()
+"""
+
+
+def test_a_command_that_is_terminated_leaves_no_partial_folder(shop, tmp_path):
+    done = forked.program(TERMINATED, "export", shop / "m", "--to", tmp_path / "clip")
+    assert (done.returncode, done.stderr) == (130, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_version(mgclip):

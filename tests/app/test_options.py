@@ -47,6 +47,38 @@ def test_the_device_is_an_option_of_every_command_that_loads_a_clip(mgclip, plac
     assert environment[DEVICE] == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("set", "shop", "unknown_below=0.1", "unknown_below=0.2"),
+            "The setting unknown_below is given more than once: give it once.",
+        ),
+        (("learn", "photos", "--model", "new", "seed=1", "seed = 2"), "The setting seed is given more than once: give it once."),
+        (("run", "icons100", "seed=1", "seed=1"), "The setting seed is given more than once: give it once."),
+        (("learn", "photos", "--model", "new", "--prompt", "a {}", "prompt=b {}"), "--prompt sets the prompt: use it instead of"),
+        (("learn", "photos", "--model", "new", "--test", "photos", "--hold-out", 0.5), "and photos has some: leave it out."),
+        (("gap", "iconclip", "photos", "--epochs", 2), "--epochs applies to --track only: add --track, or leave --epochs out."),
+        (("gap", "iconclip", "photos", "--points", 2), "--points applies to --track only: add --track, or leave --points out."),
+        (
+            ("evaluate", "shop", "--names", "a=b"),
+            "--names applies to the images of a folder only: give a folder, or leave --names out.",
+        ),
+        (("evaluate", "shop", "--known-only"), "--known-only applies to the images of a folder only"),
+        (("evaluate", "shop", "--on-bad-image", "skip"), "--on-bad-image skip applies to the images of a folder only"),
+        (("bench", "--estimate", "--rounds", 3), "--rounds applies to a measurement only: leave --rounds or --estimate out."),
+        (("bench", "--estimate", "--memory"), "--memory applies to a measurement only"),
+        (("bench", "--estimate", "--images", 3), "--images applies to a measurement only"),
+    ],
+)
+def test_an_option_without_effect_and_a_repeated_setting_are_refused(mgclip, place, monkeypatch, words, sentence):
+    monkeypatch.chdir(place)
+    before = sorted(place.rglob("*"))
+    code, out, err = mgclip(*words)
+    assert (code, out, sentence in err) == (2, "", True), err
+    assert sorted(place.rglob("*")) == before
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "mps", "gpu"])
 def test_a_device_that_this_machine_lacks_is_refused(mgclip, place, environment, device):
     code, _, err = mgclip("predict", place / "shop", place / "photos", "--device", device)

@@ -1,10 +1,14 @@
 """Paths given to commands: ``~`` in them, and empty ones."""
 
+import io
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from mgclip import MGCLIP
+from mgclip.home import in_home
 
 EMPTY = [
     ("learn", "", "--model", "new"),
@@ -76,6 +80,33 @@ def test_the_home_folder_is_expanded_in_every_path(shop, tiny_clip, tmp_path, mg
     assert "~/x" in MGCLIP.from_pretrained("~/shop").class_names
     MGCLIP.from_pretrained("~/shop").save_pretrained("~/again")
     assert (home / "again" / "mgclip.json").is_file()
+
+
+def test_a_name_that_begins_with_a_tilde_is_no_home_folder(shop, icons, tiny_clip, tmp_path, mgclip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shop / "photos", "~photos")
+    shutil.copytree(tiny_clip, "~clip")
+    picture = shutil.copy(next((tmp_path / "~photos").glob("*/*.png")), "~x.png")
+    table = tmp_path / "answers.csv"
+    table.write_text(f"image,class\n{picture},crème\n", encoding="utf-8")
+    for words in (
+        ("learn", "~photos", "--model", "~mod2", "--base", "~clip", "features=16", "--quiet"),
+        ("predict", "~mod2", picture, "--quiet"),
+        ("correct", "~mod2", table),
+        ("history", "~mod2"),
+        ("undo", "~mod2"),
+        ("gap", "~clip", "~photos", "--quiet"),
+        ("export", "~mod2", "--to", "~out", "--quiet"),
+    ):
+        code, _, err = mgclip(*words)
+        assert (code, err) == (0, ""), words
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(picture.encode()))))
+    assert mgclip("predict", "~mod2", "-", "--quiet")[0] == 0
+    MGCLIP.from_pretrained("~mod2").save_pretrained("~mod3")
+    assert {"~mod2", "~mod3", "~out"} <= {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "~").mkdir()
+    shutil.move(picture, tmp_path / "~")
+    assert Path(in_home("~/~x.png")).is_file(), "what exists comes before the home folder"
 
 
 @pytest.mark.parametrize("words", EMPTY, ids=" ".join)

@@ -50,6 +50,16 @@ def test_a_closed_pipe_or_output_causes_no_message(shop, words):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "words", [("undo", "m", "--to", "1"), ("undo", "m", "--to", "1", "--json"), ("predict", "m", "photos", "--csv")]
+)
+def test_an_output_that_cannot_be_written_is_one_sentence_that_says_what_may_be_done(shop, words):
+    done = forked.mgclip(*words, cwd=shop, output="full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("mgclip: The output cannot be written (No space left on device): the command may have done its")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_new_interpreter_opens_and_closes_its_streams_without_a_message(shop):
     """The tests above fork a process; here the interpreter itself finds the encoding, the closed pipe and the closed output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

@@ -1,14 +1,17 @@
 """Corrected answers: a table gives images their right classes, exactly as if they had been learned in them."""
 
 import json
+import os
 import shutil
 
+import forked
 import pytest
 from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, history
 from mgclip.method.baselines.table import ANALYTIC
+from mgclip.workflows.correct import read_corrections
 from mgclip.workflows.held_out import paths, read_held_out
 
 
@@ -71,6 +74,34 @@ def test_paths_are_relative_to_the_table_or_to_the_current_folder(mgclip, place,
     assert json.loads(out)["moved"] == {b: 1}
 
 
+ODD = [b"line\rend.png", b"two\r\nlines.png", b" space.png", b'"quoted", comma.png', b"caf\xe9.png"]
+"""Names of files that a table must quote, or that are not UTF-8."""
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_table_gives_back_the_image_of_any_file_name(mgclip, place, icons, command):
+    a = str(icons["class_names"][0])
+    (place / "odd" / a).mkdir(parents=True)
+    for i, name in enumerate(ODD):
+        Image.fromarray(icons["x_train"][4 + i]).save(place / "odd" / a / os.fsdecode(name), "png")
+    if command == "predict":
+        running = forked.start("predict", "shop", "odd", "--csv", "--quiet", cwd=place, log=place / "answers.csv")
+        running.process.join(100)
+    else:
+        assert mgclip("evaluate", "shop", "odd", "--csv", "answers.csv")[0] == 0
+    assert {os.fsencode(file.name) for file in read_corrections(place / "answers.csv")} == set(ODD)
+
+
+def test_a_table_that_is_not_utf8_is_refused(mgclip, place, icons):
+    a = str(icons["class_names"][0])
+    for line, number in ((f"march/{a}/1.png,crème", 2), (f"crème.png,{a}", 2), ("x,klassé", 1)):
+        head = "image,klassé" if number == 1 else "image,class"
+        (place / "answers.csv").write_bytes(f"{head}\n{line}\n".encode("cp1252"))
+        code, _, err = mgclip("correct", "shop", "answers.csv")
+        sentence = f"Line {number} of the table of answers answers.csv is not UTF-8: save it as CSV in UTF-8."
+        assert (code, sentence in err) == (2, True), err
+
+
 def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons, tiny_clip):
     a = str(icons["class_names"][0])
     (place / "new" / a).mkdir(parents=True)
@@ -102,7 +133,7 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
         (
             ["march/{a}/1.png,{a}", "copy.png,{b}"],
             "image,class",
-            "Images 1 and 2 have the same pixels but different classes",
+            "copy.png have the same pixels but different classes",
         ),
         (["cut.png,{a}"], "image,class", "Line 2 of answers.csv: "),
     ],
@@ -130,6 +161,14 @@ def test_a_missing_table_and_a_trained_head_are_refused(mgclip, place, icons, ti
     for rows in ([f"march/{a}/1.png,zebra"], ["none.png,zebra"], []):  # no table would do
         assert "A model with a trained head cannot correct" in mgclip("correct", "trained", table(place, *rows))[2]
     assert "A model with a trained head cannot correct" in mgclip("correct", "trained", "none.csv")[2]
+
+
+def test_files_with_the_same_pixels_and_two_classes_are_named(mgclip, place, icons):
+    a, b = (str(name) for name in icons["class_names"][:2])
+    files = [shutil.copy(f"march/{a}/{source}.png", f"{name}.png") for name, source in (("x", 1), ("y", 2), ("z", 2))]
+    rows = f"2,{files[0]},{b}", f"1,{files[1]},{a}", f"1,{files[2]},{b}"
+    code, _, err = mgclip("correct", "shop", table(place, *rows, head="rank,image,class"))
+    assert (code, f"{place / 'y.png'} and {place / 'z.png'} have the same pixels but different classes" in err) == (2, True)
 
 
 def test_copies_of_one_image_are_corrected_once(mgclip, place, icons):

@@ -91,6 +91,21 @@ def test_images_that_were_learned_are_counted(tmp_path, mgclip, tiny_clip, icons
     assert "the model has learned" not in mgclip("evaluate", shop, photos)[1]
 
 
+def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(tmp_path, mgclip, monkeypatch):
+    write_pictures(tmp_path, "d/cat/a.png", "d/dog/b.png")
+    words = ("--model", tmp_path / "m", "--base", "iconclip", "--hold-out", "0", "--quiet", "features=16")
+    assert mgclip("learn", tmp_path / "d", *words)[0] == 0
+    monkeypatch.setattr("mgclip.workflows.evaluate.evaluate_images", None)
+    (tmp_path / "link").symlink_to("x.csv")
+    for files, sentence in (
+        (("--csv", tmp_path), f"{tmp_path} cannot be written, because it is a folder: give another file."),
+        (("--page", tmp_path), f"{tmp_path} cannot be written, because it is a folder: give another file."),
+        (("--csv", tmp_path / "x.csv", "--page", tmp_path / "link"), "--csv and --page are the same file"),
+    ):
+        code, out, err = mgclip("evaluate", tmp_path / "m", tmp_path / "d", *files)
+        assert (code, out, sentence in err) == (2, "", True), err
+
+
 def test_without_a_folder_a_trained_head_and_files_are_refused(tmp_path, mgclip, tiny_clip, icons):
     for name, settings in (("trained", {"epochs": 0, "head_epochs": 0}), ("solved", {**ANALYTIC, "features": 16})):
         model = MGCLIP.from_pretrained(tiny_clip, settings=settings)

@@ -104,6 +104,36 @@ def test_an_image_learned_in_another_class_is_reported(mgclip, months, icons):
     assert f"wrong.png as {first}" in out
 
 
+def test_images_learned_or_held_out_are_reported_in_a_new_class_too(mgclip, months, icons, tiny_clip):
+    """A copied folder with a new name is probably the old class."""
+    shop, first = months / "held", names(icons)[0]
+    mgclip("learn", months / "march", "--model", shop, "--base", tiny_clip, *SMALL)
+    (held,) = paths(read_held_out(shop))[first]
+    shutil.copytree(months / "march" / first, months / "moved" / "disc")
+    for i in range(6, 12):
+        Image.fromarray(icons["x_train"][i]).save(months / "moved" / "disc" / f"new{i}.png")
+    code, out, _ = mgclip("learn", months / "moved", "--model", shop, "--dry-run")
+    assert code == 0
+    assert f"held out as another class, to measure on: 1 image ({months / 'moved' / 'disc' / held.name} as {first})" in out
+    assert "5 images of new classes were learned as another class before, and would count in both" in out
+    assert "`mgclip relabel` renames a class" in out
+    assert mgclip("learn", months / "moved", "--model", shop, "--hold-out", 0.9, "--quiet")[0] == 0
+    model, now = MGCLIP.from_pretrained(shop), paths(read_held_out(shop))
+    assert now[first] == [held] and len(now["disc"]) == 5, "images that were learned are not held out"
+    assert not any(model.learned_as([file for files in now.values() for file in files]))
+    shutil.copytree(months / "march" / first, months / "only" / "ring", ignore=lambda _, files: {*files} - {held.name})
+    code, _, err = mgclip("learn", months / "only", "--model", shop)
+    assert (code, "There is no new image: 1 image of known classes was learned before, or held out." in err) == (2, True)
+
+
+def test_a_trained_head_learns_no_held_out_image_in_a_new_class(mgclip, months, icons, tiny_clip):
+    words, first = ("--base", tiny_clip, "--method", "simplecil", "--quiet"), names(icons)[0]
+    assert mgclip("learn", months / "march", "--model", months / "trained", *words)[0] == 0
+    shutil.copytree(months / "march" / first, months / "moved" / "disc")
+    code, out, _ = mgclip("learn", months / "moved", "--model", months / "trained", "--dry-run")
+    assert (code, "held out as another class, to measure on: 1 image" in out) == (0, True)
+
+
 def test_a_trained_head_refuses_known_classes_and_names_the_ways_out(mgclip, months, tiny_clip):
     words = ("--base", tiny_clip, "--method", "mg-clip", "epochs=0", "head_epochs=0", "--quiet")
     assert mgclip("learn", months / "march", "--model", months / "trained", *words)[0] == 0

@@ -44,6 +44,18 @@ def test_a_merged_model_equals_one_that_learned_everything(mgclip, place):
     assert len(answers) == 24
 
 
+def test_a_class_whose_images_both_models_learned_is_forgotten_with_its_images(mgclip, place, icons):
+    shared = str(icons["class_names"][1])
+    words = ("--hold-out", 0, "--quiet")
+    assert mgclip("learn", place / "april", "--model", "twice", "--like", "b", *words)[0] == 0
+    assert mgclip("learn", place / "april", "--model", "again", "--like", "b", *words)[0] == 0
+    assert mgclip("merge", "twice", "again", "--to", "c")[0] == 0
+    code, out, err = mgclip("forget", "c", shared, "--images", place / "april" / shared)
+    assert (code, err) == (0, "")
+    assert "Removed 12 images of it from the sums" in out
+    assert MGCLIP.from_pretrained("c").solved.sums.forgotten == 0
+
+
 def test_models_of_two_precisions_can_be_merged_and_it_is_mentioned(mgclip, place):
     """Rounding changes no clear answer, and each image is recognised again, because fingerprints are of pixels."""
     assert mgclip("learn", "april", "--model", "rounded", "--like", "a", "--quiet")[0] == 0

@@ -51,6 +51,12 @@ def test_below_the_threshold_the_answer_is_unknown(model, pictures):
         assert answer.name is None or answer.name in words  # the threshold does not apply to candidates
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])
+def test_a_threshold_that_is_not_between_0_and_1_is_refused(model, pictures, threshold):
+    with pytest.raises(InputError, match=r"The threshold for unknown images is a number from 0 to 1; found "):
+        predict_files(model, pictures, threshold=threshold)
+
+
 def test_unreadable_files_stop_or_are_reported_and_skipped(model, pictures):
     pictures[3].write_bytes(b"no image")
     pictures[12].unlink()

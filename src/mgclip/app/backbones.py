@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mgclip.app.options import Json, Quiet
-from mgclip.app.streams import print_json
+from mgclip.app.signals import interrupted_by_sigterm
+from mgclip.app.streams import print_json, writing
 from mgclip.errors import InputError
 
 
@@ -33,6 +35,7 @@ def _fetch(name: str) -> str | None:
     return f"mgclip fetch {name} --to {Path(name).name}" if "/" in name else None
 
 
+@interrupted_by_sigterm()
 def fetch_command(
     model: Annotated[str, typer.Argument(help="Hub id of a CLIP, such as openai/clip-vit-base-patch16.")],
     to: Annotated[Path, typer.Option(help="New folder to write it to.")],
@@ -55,4 +58,5 @@ def fetch_command(
             shutil.copyfile(source / file, folder / file)
     if not quiet:
         size = sum((to / file).stat().st_size for file in files)
-        typer.echo(f"{to}: {len(files)} files, {size / 1e6:,.0f} MB; use it with --base {to}")
+        with writing(sys.stdout):
+            typer.echo(f"{to}: {len(files)} files, {size / 1e6:,.0f} MB; use it with --base {to}")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mgclip.bench.measure import BenchResult
     from mgclip.bench.stream import Stream
 
+ROUNDS = 5
+"""Rounds of a measurement by default."""
+
 
 def bench_command(
     shape: Annotated[
@@ -41,7 +44,7 @@ def bench_command(
             help="Precisions of the towers to compare: float32, bfloat16, float16; default: float32, on a GPU all three."
         ),
     ] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; their medians are reported.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds; their medians are reported.")] = ROUNDS,
     memory: Annotated[bool, typer.Option("--memory", help="Also measure the peak memory of training.")] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only estimate the time on larger machines; measure nothing.")
@@ -52,6 +55,9 @@ def bench_command(
     from mgclip.bench.stream import Stream
     from mgclip.clip.parallel import local_device
 
+    measured = {"--rounds": rounds != ROUNDS, "--memory": memory, "--images": images is not None, "--precision": precision}
+    if estimate and (unused := [option for option, given in measured.items() if given]):
+        raise InputError(f"{unused[0]} applies to a measurement only: leave {unused[0]} or --estimate out.")
     on_gpu = local_device().type == "cuda"
     shapes = _known("shape", shape or ("vit-b-16,vit-l-14" if on_gpu and not estimate else "iconclip"))
     precisions = _known("precision", precision or ("float32,bfloat16,float16" if on_gpu else "float32"))

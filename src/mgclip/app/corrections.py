@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Base, Json, SavedModel
+from mgclip.app.signals import interrupted_by_sigterm
 
 
+@interrupted_by_sigterm()
 def correct_command(
     model: SavedModel,
     answers: Annotated[
@@ -34,6 +36,7 @@ def correct_command(
         out.print("all images are in their right classes already")
 
 
+@interrupted_by_sigterm()
 def merge_command(
     first: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
     second: Annotated[Path, typer.Argument(help="Folder of another one, started with --like and the first one.")],

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from mgclip.app.streams import discard_output
+from mgclip.app.streams import discard_output, writing
 from mgclip.errors import one_line
 from mgclip.experiment.domain_metrics import metrics_of
 from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, uneven
@@ -46,7 +46,8 @@ class _OneLineConsole(Console):
         for table in objects:
             if isinstance(table, Table) and isinstance(table.title, str):
                 table.title = one_line(table.title)
-        super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
+        with writing(self.file):
+            super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 
 
 screen = _OneLineConsole(stderr=True, soft_wrap=True, markup=False, highlight=False)

@@ -39,18 +39,19 @@ def evaluate_command(
 ) -> None:
     """Measure accuracy, per-class recall, confusions and calibration on a labelled folder."""
     from mgclip.app.streams import print_json
-    from mgclip.saving.store import check_writable
+    from mgclip.errors import InputError
     from mgclip.saving.versions import check_saved
     from mgclip.stream.folder import find_parts
     from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
     if folder is None:
+        of_folders = {"--names": names, "--known-only": known_only, "--on-bad-image skip": on_bad_image == "skip"}
+        if unused := [option for option, given in of_folders.items() if given]:
+            raise InputError(f"{unused[0]} applies to the images of a folder only: give a folder, or leave {unused[0]} out.")
         _evaluate_learned(model, base, as_json=as_json, files=[file for file in (csv_file, page) if file is not None])
         return
-    for file in (csv_file, page):
-        if file is not None and (file.is_file() or not file.exists()):
-            check_writable(file.resolve().parent)
+    _check_outputs([file for file in (csv_file, page) if file is not None])
     images = read_images(folder, names=names)
     skipped: list[SkippedImage] = []
     if on_bad_image == "skip":
@@ -76,6 +77,21 @@ def evaluate_command(
     else:
         _print(found)
         _print_better_branch(learner, branches_of(found), model)
+
+
+def _check_outputs(files: Sequence[Path]) -> None:
+    """Raise ``InputError``, before anything is measured, if a file cannot be written or two are the same, except for devices."""
+    from mgclip.errors import InputError
+    from mgclip.saving.store import check_writable
+
+    ordinary = [file.resolve() for file in files if file.is_file() or not file.exists()]
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} cannot be written, because it is a folder: give another file.")
+    for target in ordinary:
+        check_writable(target.parent)
+    if len(set(ordinary)) < len(ordinary):
+        raise InputError(f"--csv and --page are the same file {files[0]}: give each its own.")
 
 
 def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
@@ -132,13 +148,16 @@ def _write(
 
 def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
     """Write a row for each image; ``mgclip correct`` reads the columns image and class."""
-    import pandas as pd
+    from dataclasses import astuple, fields
 
+    from mgclip.csv_text import csv_bytes
     from mgclip.disk import write_output
+    from mgclip.experiment.evaluation import JudgedImage
 
-    table = pd.DataFrame(images).rename(columns={"file": "image", "truth": "class"})
+    called = {"file": "image", "truth": "class"}
+    columns = [called.get(field.name, field.name) for field in fields(JudgedImage)]
     file.absolute().parent.mkdir(parents=True, exist_ok=True)
-    write_output(file, table.to_csv(index=False).encode("utf-8", "replace").decode())
+    write_output(file, csv_bytes([columns, *map(astuple, images)]))
 
 
 def _print(found: Evaluation) -> None:

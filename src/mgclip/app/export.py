@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgclip.app.options import Base, Json, Quiet, SavedModel
+from mgclip.app.signals import interrupted_by_sigterm
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError
 from mgclip.words import count
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mgclip.export.folder import Exported
 
 
+@interrupted_by_sigterm()
 def export_command(
     model: SavedModel,
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],

@@ -14,6 +14,9 @@ from mgclip.errors import InputError
 if TYPE_CHECKING:
     from mgclip.experiment.gap_study import Loss, Study, StudyRecord, StudyTrace
 
+EPOCHS, POINTS = 10, 20
+"""How ``--track`` trains and measures by default."""
+
 
 def gap_command(
     clip: Annotated[str, typer.Argument(help="A CLIP (hub id, folder, checkpoint file, iconclip), or a saved model.")],
@@ -24,8 +27,8 @@ def gap_command(
     classes: Annotated[int, typer.Option(min=0, help="Use the first N classes; 0 for all.")] = 10,
     per_class: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 50,
     track: Annotated[bool, typer.Option("--track", help="Also fine-tune with both losses and track every measure.")] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of --track.")] = 10,
-    points: Annotated[int, typer.Option(min=1, help="Approximate number of measurements of --track.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of --track.")] = EPOCHS,
+    points: Annotated[int, typer.Option(min=1, help="Approximate number of measurements of --track.")] = POINTS,
     out: Annotated[Path | None, typer.Option(help="Folder of the numbers and figures; default: runs/gap-CLIP-DATA.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -38,6 +41,9 @@ def gap_command(
     from mgclip.saving.store import check_writable, is_saved
 
     require_single_process("gap")
+    for option, given in (("--epochs", epochs != EPOCHS), ("--points", points != POINTS)):
+        if given and not track:
+            raise InputError(f"{option} applies to --track only: add --track, or leave {option} out.")
     clip = with_architecture(clip, arch)
     settings = build_settings(changes or [])
     if "epochs" in {change.partition("=")[0].strip() for change in changes or ()}:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 
 CHUNK = 1 << 16
 
@@ -72,4 +73,4 @@ def _path(name: str) -> Path:
     quoted = len(name) > 2 and name[0] == name[-1] and name[0] in "\"'"
     if quoted and not os.path.lexists(name.replace("\0", "")):
         name = name[1:-1]
-    return Path(name).expanduser()
+    return Path(in_home(name))

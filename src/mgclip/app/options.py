@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -72,14 +72,23 @@ class Command(TyperCommand):
             return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Replace old option names, then parse as usual. Refuse empty paths."""
+        """Replace old option names, then parse as usual. Refuse empty paths and repeated settings."""
         options = args[: args.index("--")] if "--" in args else args
         renamed = ["=".join([OLD_NAMES.get(name, name), *value]) for name, *value in (a.split("=", 1) for a in options)]
         args = [*renamed, *args[len(options) :]]
         rest = list(super().parse_args(ctx, [*args]))
         given, *_ = self.make_parser(ctx).parse_args([*args])
         refuse_empty(self.params, ctx.params, given)
+        for parameter in self.params:
+            if "KEY=VALUE" in (getattr(parameter, "metavar", None) or ""):
+                _refuse_repeated(ctx.params.get(parameter.name or "") or ())
         return rest
+
+
+def _refuse_repeated(changes: Sequence[str]) -> None:
+    keys = [change.partition("=")[0].strip() for change in changes if "=" in change and not Path(change).is_file()]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise InputError(f"The setting {repeated[0]} is given more than once: give it once.")
 
 
 def with_device(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,13 +4,13 @@ as an unset variable of a script gives, is refused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 
 MAY_BE_PATHS = frozenset({"images", "base", "clip", "data", "path", "names", "arguments", "table", "folder", "test"})
 """Parameters of type ``str`` that can be paths or other things, such as the name of a data set or recipe."""
@@ -31,7 +31,7 @@ def _expanded(value: Any, *, text: bool) -> Any:
         return type(value)(_expanded(each, text=text) for each in value)
     if isinstance(value, Path) or (text and isinstance(value, str)):
         home = str(value) == "~" or str(value).startswith(("~/", "~\\"))
-        return type(value)(os.path.expanduser(value)) if home else value  # noqa: PTH111
+        return type(value)(in_home(value)) if home else value
     return value
 
 

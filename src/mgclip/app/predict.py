@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,24 +90,26 @@ def predict_command(
 
 def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:
     """A function that prints an answer as JSON, as CSV (whose header is printed now) or as a line of text."""
-    from mgclip.app.streams import print_json
+    from mgclip.app.streams import print_json, writing
     from mgclip.errors import one_line
     from mgclip.workflows.answers import BRANCHES, COLUMNS
 
     if form == "json":
         return lambda answer: print_json(answer.as_json(branches=branches))
     if form == "csv":
-        table = csv.writer(sys.stdout, lineterminator="\n")  # Windows makes its own line ends of this one
-        table.writerow([*COLUMNS, *(BRANCHES if branches else ())])
+        from mgclip.csv_text import csv_text
 
-        def print_rows(answer: Answer) -> None:
-            table.writerows(answer.as_table(branches=branches))
-            sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
+        def print_rows(rows: Sequence[Sequence[object]]) -> None:
+            with writing(sys.stdout):
+                sys.stdout.write(csv_text(rows))
+                sys.stdout.flush()  # a closed pipe ends the command here; when the interpreter exits, it causes a message
 
-        return print_rows
+        print_rows([[*COLUMNS, *(BRANCHES if branches else ())]])
+        return lambda answer: print_rows(answer.as_table(branches=branches))
 
     def print_line(answer: Answer) -> None:
         file = one_line(str(answer.file)) if sys.stdout.isatty() else str(answer.file)
-        print("\t".join([file, *map(one_line, answer.as_words(branches=branches))]), flush=True)
+        with writing(sys.stdout):
+            print("\t".join([file, *map(one_line, answer.as_words(branches=branches))]), flush=True)
 
     return print_line

@@ -11,6 +11,7 @@ import typer
 from mgclip.app.options import CHECKPOINT_EVERY, CheckpointEvery, Json, KeepFeatures, Quiet
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError, MGCLIPError
+from mgclip.home import in_home
 from mgclip.words import command_line, count
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_command(
     quiet = quiet or not is_main()
     with opening_images(quiet=quiet) as on_images:
         opened = open_run(recipe, folder, resume=resume is not None, on_images=on_images, keep_features=keep_features)
-    if recipe.data == "folder" and not quiet and (note := find_parts(Path(recipe.data_path or "").expanduser()).about):
+    if recipe.data == "folder" and not quiet and (note := find_parts(Path(in_home(recipe.data_path or ""))).about):
         screen.print(note)
     for sentence in () if quiet else unused_settings(recipe, [parse_change(change)[0] for change in changes]):
         screen.print(sentence)

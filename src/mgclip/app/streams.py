@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from mgclip.errors import MGCLIPError
+
 WINDOWS = os.name == "nt"
 
 
@@ -54,19 +56,39 @@ def discard_output(stream: IO[str]) -> None:
 
 
 @contextmanager
+def writing(stream: IO[str]) -> Iterator[None]:
+    """Write to a stream. Raises ``MGCLIPError`` if that fails, as on a full disk; a closed pipe stays an ``OSError``."""
+    try:
+        yield
+    except OSError as error:
+        if _is_closed_pipe(error):
+            raise
+        discard_output(stream)  # what is left in its buffer would fail again when the interpreter exits
+        raise MGCLIPError(
+            f"The output cannot be written ({error.strerror}): the command may have done its work, so look at the model with "
+            "`mgclip history` before you run it again."
+        ) from error
+
+
+@contextmanager
 def end_on_closed_pipe() -> Iterator[None]:
     """End quietly and with success if the reader of the output closes its pipe, as ``head`` does."""
     try:
         yield
-        sys.stdout.flush()
+        with writing(sys.stdout):
+            sys.stdout.flush()
     except OSError as error:
-        closed = error.errno == errno.EINVAL and WINDOWS  # what Windows says of a closed pipe
-        if not (isinstance(error, BrokenPipeError) or closed):
+        if not _is_closed_pipe(error):
             raise
         discard_output(sys.stdout)
+
+
+def _is_closed_pipe(error: OSError) -> bool:
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.EINVAL and WINDOWS)  # what Windows says of one
 
 
 def print_json(value: Any) -> None:
     """Print one line of JSON. Characters outside ASCII are escaped unless the encoding of the output has all of them."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    print(json.dumps(value, ensure_ascii=not encoding.startswith("utf")), flush=True)
+    with writing(sys.stdout):
+        print(json.dumps(value, ensure_ascii=not encoding.startswith("utf")), flush=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgclip.app.options import Base, Json, SavedModel
+from mgclip.app.signals import interrupted_by_sigterm
 from mgclip.words import command_line, count
 
 WIDE = 100
@@ -86,6 +87,7 @@ def undo_command(
         out.print(f"version {version.number} of {model} is active: {describe(version.note)}")
 
 
+@interrupted_by_sigterm()
 def set_command(
     model: SavedModel,
     changes: Annotated[
@@ -108,6 +110,7 @@ def set_command(
         out.print("; ".join(changed) if changed else "all settings have these values already")
 
 
+@interrupted_by_sigterm()
 def relabel_command(
     model: SavedModel,
     old: Annotated[str, typer.Argument(help="A class that the model has learned.")],
@@ -125,6 +128,7 @@ def relabel_command(
     out.print(f"united {old} with {tidy(new)}" if united else f"renamed {old} to {tidy(new)}")
 
 
+@interrupted_by_sigterm()
 def forget_command(
     model: SavedModel,
     name: Annotated[str, typer.Argument(help="A class that the model has learned.")],

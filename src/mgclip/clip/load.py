@@ -20,6 +20,7 @@ from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
+from mgclip.home import in_home
 from mgclip.untrusted import read_json
 
 EMBEDDED = "iconclip"
@@ -41,12 +42,12 @@ def load_backbone(reference: str | Path, device: str | torch.device | None = Non
         InputError: If there is no such CLIP, or if it is not a CLIP with a ViT whose activation and heads are known.
     """
     name = str(reference)
-    path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(name).expanduser()
+    path = Path(str(files("mgclip") / "assets" / EMBEDDED)) if name == EMBEDDED else Path(in_home(name))
     file, architecture = split_reference(name)
     if architecture:
         from mgclip.clip.openclip import load_openclip_checkpoint
 
-        model, tokenizer, processor = load_openclip_checkpoint(Path(file).expanduser(), architecture)
+        model, tokenizer, processor = load_openclip_checkpoint(Path(in_home(file)), architecture)
     elif path.suffix == ".pt" or path.is_file():
         from mgclip.clip.openai import load_openai
 
@@ -86,7 +87,7 @@ def load_base(folder: Path, base: str | Path, reference: str, device: str | torc
     kept, given = split_reference(reference)[1], split_reference(str(base))[1]
     if kept and given and kept != given:
         raise InputError(f"{folder} was trained on a checkpoint with the configuration {kept}: leave {given} out.")
-    if kept and not given and Path(base).expanduser().is_file():
+    if kept and not given and Path(in_home(base)).is_file():
         base = f"{base}:{kept}"
     try:
         return load_backbone(base or reference, device)

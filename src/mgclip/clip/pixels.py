@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.images import MemberImage, UnrotatedPath, in_home, open_image, thread_count, to_rgb
+from mgclip.home import in_home
+from mgclip.images import MemberImage, UnrotatedPath, open_image, thread_count, to_rgb
 
 KEEP_BYTES = 2 << 30
 """Memory for the transformed images of a set. Images that do not fit are transformed at every use."""

@@ -17,6 +17,7 @@ from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
 from mgclip.experiment.schemas import SkippedImage
+from mgclip.home import in_home
 from mgclip.method.baselines.make import Learner, classifier_of, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
@@ -83,7 +84,7 @@ def _at_its_path(each: DomainData, root: str | None) -> DomainData:
     """A data set with its path: by default, the folder of its name in ``root``. Without one, it comes from the hub if it can."""
     if root is None or each.data_path is not None or each.data in ICON_SETS:
         return each
-    own = Path(root).expanduser() / each.name
+    own = Path(in_home(root)) / each.name
     by_default = dataset_entry(each.data)
     if not own.exists() and (by_default.hub is not None or by_default.make is not None):
         return each

@@ -12,6 +12,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler  # older ve
 from mgclip.clip.published import same_clip
 from mgclip.errors import InputError
 from mgclip.experiment.recipe_files import is_file, recipe_values, shipped_recipes
+from mgclip.home import in_home
 from mgclip.method.baselines import options
 from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD, can_grow
 from mgclip.method.build_settings import build
@@ -133,7 +134,7 @@ class Recipe(Settings):
     def _from_file(cls, order: str | int | list[int | str]) -> str | int | list[int | str]:
         """The order in a file is part of the recipe from then on, so that a run does not depend on the file."""
         if isinstance(order, str) and order not in KEYWORDS:
-            if not is_file(file := Path(order).expanduser()):
+            if not is_file(file := Path(in_home(order))):
                 raise ValueError(f"must be {', '.join(KEYWORDS)}, a number, a list or a file; found {order!r}")
             return read_order(file)
         return order

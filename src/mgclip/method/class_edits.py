@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -83,8 +83,7 @@ def forget(learned: ModelState, name: str, images: Images | None, logits_over: L
         kept = None if counts is None else torch.cat([counts[:position], counts[position + 1 :]])
         return replace(left, head=head, memory=_without(learned.memory, position), counts=kept)
     if images is not None:
-        images = _without_copies(learned.solved, position, images)
-        _check_all_images(learned.solved, position, images, name)
+        images = _as_often_as_learned(learned.solved, position, images, name)
     return replace(left, solved=solved_head.forget(learned.solved, position, images, logits_over(left.class_texts)))
 
 
@@ -98,7 +97,7 @@ def check_forget(learned: ModelState, name: str, *, with_images: bool) -> int:
 
 
 def correct(
-    learned: ModelState, images: Images, names: Sequence[str], logits_over: LogitsOver
+    learned: ModelState, images: Images, names: Sequence[str], logits_over: LogitsOver, given: Sequence[object]
 ) -> tuple[ModelState, list[str | None]]:
     """Give images their right classes.
 
@@ -107,6 +106,7 @@ def correct(
         images: The images; their labels are not used.
         names: The right class of each image.
         logits_over: The text branch.
+        given: The images as they were given; errors name their files.
 
     Returns:
         What the model has learned then, and for each image the first other class under which it was learned before; if there is
@@ -117,7 +117,7 @@ def correct(
     """
     head, right = check_correct(learned, names)
     known = head.learned.labels_of(images.marks)
-    once = _distinct(images, right, names)
+    once = _distinct(images, right, names, given)
     _check_none_emptied(learned, head, [(right[row], known[row]) for row in once])
     labelled = replace(images, labels=torch.tensor(right, dtype=torch.long, device=images.labels.device))
     solved = solved_head.correct(head, labelled.take(torch.tensor(once)), logits_over(learned.class_texts))
@@ -137,15 +137,18 @@ def check_correct(learned: ModelState, names: Sequence[str]) -> tuple[SolvedHead
     return head, [position_of(learned.class_names, name) for name in names]
 
 
-def _distinct(images: Images, right: Sequence[int], names: Sequence[str]) -> list[int]:
+def _distinct(images: Images, right: Sequence[int], names: Sequence[str], given: Sequence[object]) -> list[int]:
     """The positions of images without those that were given before. Raises ``InputError`` if one is given two classes."""
     first: dict[int, int] = {}
     for row, mark in enumerate(images.marks.tolist()):
         earlier = first.setdefault(mark, row)
         if right[earlier] != right[row]:
+            one, other = given[earlier], given[row]
+            files = isinstance(one, str | os.PathLike) and isinstance(other, str | os.PathLike)
+            both = f"{one} and {other}" if files else f"Images {earlier + 1} and {row + 1}"
             raise InputError(
-                f"Images {earlier + 1} and {row + 1} have the same pixels but different classes, {names[earlier]!r} and "
-                f"{names[row]!r}: give every image one class."
+                f"{both} have the same pixels but different classes, {names[earlier]!r} and {names[row]!r}: give every image one "
+                "class."
             )
     return list(first.values())
 
@@ -219,28 +222,19 @@ def solved_head_of(learned: ModelState, act: str) -> SolvedHead:
     return learned.solved
 
 
-def _without_copies(head: SolvedHead, label: int, images: Images) -> Images:
-    """Images of a class. Of images with the same pixels, as many as were learned."""
-    left = Counter(head.learned.take(head.learned.labels == label).marks.tolist())
-    surplus = Counter(images.marks.tolist())
-    surplus.subtract(left)
-    kept = []
-    for row, mark in enumerate(images.marks.tolist()):
-        if mark in left and surplus[mark] > 0:
-            surplus[mark] -= 1
-        else:
-            kept.append(row)
-    return images.take(torch.tensor(kept, dtype=torch.long, device=images.labels.device))
+def _as_often_as_learned(head: SolvedHead, label: int, images: Images, name: str) -> Images:
+    """The images of a class, each as often as the class was learned from it, however often it is given.
 
-
-def _check_all_images(head: SolvedHead, label: int, images: Images, name: str) -> None:
-    """Check that these are exactly the images that the class was learned from."""
-    own = head.learned.take(head.learned.labels == label).marks.sort().values
-    if not torch.equal(own.cpu(), images.marks.sort().values.cpu()):
+    Raises ``InputError`` if one is missing, or the class was not learned from one.
+    """
+    learned = head.learned.take(head.learned.labels == label).marks.tolist()
+    row_of = {mark: row for row, mark in enumerate(images.marks.tolist())}
+    if row_of.keys() != set(learned):
         raise InputError(
-            f"These are not the images from which {name!r} was learned (learned: {len(own)}, given: {len(images)}): "
+            f"These are not the images from which {name!r} was learned (learned: {len(set(learned))}, given: {len(row_of)}): "
             "give exactly those, or none."
         )
+    return images.take(torch.tensor([row_of[mark] for mark in learned], dtype=torch.long, device=images.labels.device))
 
 
 def _without_class(learned: ModelState, position: int) -> ModelState:

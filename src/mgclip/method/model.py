@@ -19,6 +19,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.method import class_edits, model_files, stored_texts
 from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
@@ -33,7 +34,7 @@ from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
 from mgclip.method.solving import frozen_features, logits_over, marked_images
 from mgclip.renamed import accepts_former_names
-from mgclip.saving.store import Note, expanded
+from mgclip.saving.store import Note
 from mgclip.words import count, described_classes
 
 
@@ -115,7 +116,7 @@ class LearnedModel:
         """
         self.encoder.require_own_adapters()
         if parallel.is_main():
-            model_files.save(Path(expanded(folder)), self.encoder, self._state(), note, files)
+            model_files.save(Path(in_home(folder)), self.encoder, self._state(), note, files)
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters."""
@@ -209,7 +210,8 @@ class LearnedModel:
         if len(pixels) != len(named):
             raise InputError(f"Each image needs a class: found {count(len(pixels), 'image')} and {count(len(named), 'name')}.")
         marked = self._marked(pixels, named)
-        state, before = class_edits.correct(self._state(), marked, named, logits_over(self.encoder, self.settings))
+        logits = logits_over(self.encoder, self.settings)
+        state, before = class_edits.correct(self._state(), marked, named, logits, pixels.images)
         self._load_state(state)
         return before
 

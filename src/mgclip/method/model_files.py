@@ -17,6 +17,7 @@ from mgclip.clip.load import load_backbone, load_base
 from mgclip.clip.parallel import checked_device, local_device
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
+from mgclip.home import in_home
 from mgclip.method import solved_files, stored_texts
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
@@ -28,7 +29,6 @@ from mgclip.saving.store import (
     base_entry,
     check_base,
     damaged,
-    expanded,
     is_saved,
     read_manifest,
     read_tensors,
@@ -178,7 +178,7 @@ def open_model(
     Returns:
         The CLIP, the settings, and the saved model unless a new one is made.
     """
-    reference, base = expanded(reference), base if isinstance(base, Backbone | None) else expanded(base)
+    reference, base = in_home(reference), base if isinstance(base, Backbone | None) else in_home(base)
     device = local_device() if device is None else checked_device(device)
     if not isinstance(runtime, Mapping | None):
         raise InputError(f"runtime must be a mapping of settings; found {type(runtime).__name__}.")

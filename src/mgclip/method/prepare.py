@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mgclip.clip.adapters import adapter_state, attach_adapters, read_adapter_file, set_adapter_state
 from mgclip.clip.backbone import Backbone
+from mgclip.home import in_home
 from mgclip.method.settings import Settings
 from mgclip.saving.checkpoints import TaskCheckpoints
 
@@ -24,7 +25,7 @@ def prepare(backbone: Backbone, settings: Settings) -> None:
         projections=settings.projections,
     )
     if settings.adapter_init is not None:
-        set_adapter_state(backbone, read_adapter_file(Path(settings.adapter_init).expanduser()))
+        set_adapter_state(backbone, read_adapter_file(Path(in_home(settings.adapter_init))))
     backbone.jpeg_draft = settings.jpeg_draft
     backbone.configure(
         precision=settings.precision,

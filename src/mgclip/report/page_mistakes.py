@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from mgclip.csv_text import csv_bytes
 from mgclip.experiment.evaluation import JudgedImage
 from mgclip.report.figures import Label
 from mgclip.report.page_figures import confusion_figure
@@ -82,7 +81,7 @@ def mistakes_of(images: Sequence[JudgedImage], classes: Sequence[str], model: st
         len(wrong),
         confusions(images, classes),
         [_mistake(each) for each in wrong[:MAX_PICTURES]],
-        f"data:text/csv;charset=utf-8,{quote(_table(listed), errors='replace')}",
+        f"data:text/csv;charset=utf-8,{quote(_table(listed))}",
         len(listed),
         command_line(["mgclip", "correct", model, "answers.csv"]),
     )
@@ -97,12 +96,9 @@ def _mistake(image: JudgedImage) -> Mistake:
     )
 
 
-def _table(images: Sequence[JudgedImage]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["image", "class", "answer", "confidence"])
-    writer.writerows([image.file.absolute(), image.truth, image.answer, f"{image.confidence:.4f}"] for image in images)
-    return text.getvalue()
+def _table(images: Sequence[JudgedImage]) -> bytes:
+    rows = ([image.file.absolute(), image.truth, image.answer, f"{image.confidence:.4f}"] for image in images)
+    return csv_bytes([["image", "class", "answer", "confidence"], *rows])
 
 
 def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> ConfusionMatrix | None:

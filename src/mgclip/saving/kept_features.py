@@ -27,7 +27,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEY, PreparedImages, prefetch
 from mgclip.disk import replace_file
 from mgclip.environment import version_of
-from mgclip.errors import DamagedFeatures, MGCLIPError, first_line
+from mgclip.errors import DamagedFeatures, InputError, MGCLIPError, first_line
 from mgclip.saving.store import check_writable
 
 FORMAT = 1
@@ -73,7 +73,7 @@ class KeptFeatures:
         folder: The folder. It can hold features of several CLIPs, and is created with the first file.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If the folder cannot be written, or has other files.
 
     Example:
         >>> from mgclip import MGCLIP
@@ -83,6 +83,9 @@ class KeptFeatures:
 
     def __init__(self, folder: Path) -> None:
         check_writable(folder)
+        names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+        if others := [name for name in names if not name.startswith((PREFIX, "."))]:
+            raise InputError(f"{folder} has other files, such as {min(others)}: keep features in a folder of their own.")
         self.folder = folder
         self._read: dict[tuple[str, str], Rows | None] = {}
 

@@ -24,6 +24,7 @@ from mgclip.clip.load import EMBEDDED
 from mgclip.clip.openclip_models import split_reference
 from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
 from mgclip.errors import InputError, first_line
+from mgclip.home import in_home
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
@@ -64,13 +65,6 @@ class VersionEntry(BaseModel):
 
 
 _VERSIONS = TypeAdapter(list[VersionEntry])
-
-
-def expanded(path: str | Path) -> str | Path:
-    """A path with ``~`` replaced by the home folder; a hub id stays unchanged. Raises ``InputError`` if it is something else."""
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"Expected a path or the name of a CLIP; found {type(path).__name__}: give it as text or as a Path.")
-    return Path(path).expanduser() if str(path).startswith("~") else path
 
 
 def is_saved(reference: str | Path) -> bool:
@@ -229,7 +223,7 @@ def damaged(file: Path, reason: str) -> InputError:
 def base_entry(backbone: Backbone) -> dict[str, str]:
     """How a manifest names the CLIP of a model. A path is made absolute, so that it works from any folder."""
     reference, architecture = split_reference(backbone.reference)
-    path = Path(reference).expanduser()
+    path = Path(in_home(reference))
     lasting = str(path.resolve()) if reference != EMBEDDED and path.exists() else reference
     return {"reference": f"{lasting}:{architecture}" if architecture else lasting, "fingerprint": backbone.fingerprint}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import (
     MANIFEST,
@@ -81,7 +82,7 @@ def history(folder: str | Path) -> list[Version]:
         >>> undo("shop").number
         1
     """
-    folder = Path(folder).expanduser()
+    folder = Path(in_home(folder))
     check_saved(folder)
     active = read_manifest(folder)[1].name
     return [Version(v.number, v.parent, v.time, v.note, v.state == active) for v in known_versions(folder)]
@@ -110,7 +111,7 @@ def activate_version(folder: str | Path, to: int | None, *, check: Callable[[Pat
     Raises:
         InputError: If there is no such version, or its files are missing or damaged.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(in_home(folder))
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):
@@ -155,7 +156,7 @@ def prune(folder: str | Path, keep: int) -> list[int]:
     Raises:
         InputError: If there is no saved model, or the folder cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(in_home(folder))
     check_saved(folder)
     check_writable(folder)
     with only_writer(folder, wait=WAIT):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import ICON_SETS, dataset_entry, find_dataset
 from mgclip.stream.duplicates import describe_duplicates
@@ -70,7 +71,7 @@ def check_dataset(
     test_only = test_only or entry.test_only
     if path is not None and name in ICON_SETS:
         raise InputError(f"{name} is generated from fonts and takes no path: leave {path} out.")
-    if path is not None and not Path(path).expanduser().exists():
+    if path is not None and not Path(in_home(path)).exists():
         raise InputError(f"There is no folder {path}.")
     try:
         found = find_dataset(name, path=path, test_only=test_only)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.images import UnrotatedPath
 from mgclip.registry import Registry, caller_package
 from mgclip.stream import classfolders, lists, metadata
@@ -194,7 +195,7 @@ def find_dataset(
         if entry.hub is None:
             raise InputError(f"{name} cannot be downloaded automatically: {_where(entry)}.")
         return FoundDataset(load_hub(name, entry.hub, class_names, parquet=None, test_only=test_only), entry.hub.id)
-    root = UnrotatedPath(Path(path).expanduser())
+    root = UnrotatedPath(Path(in_home(path)))
     if entry.find is not None and (found := _found(name, entry.find, root, test_only)) is not None:
         return found
     if entry.hub is not None and (parquet := parquet_files(root, entry.hub, test_only=test_only)):
@@ -218,7 +219,7 @@ def _made(name: str, make: Callable[[bool], Dataset], test_only: bool) -> Datase
 def _given(name: str, path: str | None) -> Path:
     if path is None:
         raise InputError(f"The data set {name} needs data_path: a folder with train/ and test/ (or val/).")
-    return Path(path).expanduser()
+    return Path(in_home(path))
 
 
 def _where(entry: DatasetEntry) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
+from mgclip.home import in_home
 from mgclip.stream.data import PARTS, Split, Subset, of_one_data_set
 from mgclip.stream.files import are_files
 from mgclip.stream.shard_images import ShardImages
@@ -102,7 +103,7 @@ def _content(images: Sequence[Any]) -> str | None:
     chosen = range(0, len(images), max(1, -(-len(images) // PIXELS_CHECKED)))
     sample = [_opened(images, index) for index in chosen]
     if sample and all(isinstance(image, str | os.PathLike) for image in sample):
-        entries: list[bytes | None] = list(_file_entries([Path(file).expanduser() for file in images]))
+        entries: list[bytes | None] = list(_file_entries([Path(in_home(file)) for file in images]))
     else:
         entries = [_pixels(image) for image in sample]
     return None if not entries or None in entries else hashlib.sha256(b"".join(filter(None, entries))).hexdigest()[:16]

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
+from mgclip.home import in_home
 from mgclip.image_lists import image_list
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.labels import is_missing, plain, texts_by_name
@@ -23,7 +24,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
 from mgclip.names import canonical
-from mgclip.saving.store import expanded, is_saved
+from mgclip.saving.store import is_saved
 from mgclip.workflows.growth import grows_classes
 
 FITTED = ("model_", "labels_", "classes_")
@@ -107,7 +108,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:
         """Load the fitted attributes of a saved model at their first use."""
-        if name not in FITTED or not is_saved(expanded(self.clip)):
+        if name not in FITTED or not is_saved(in_home(self.clip)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         model = self._open()
         labels = np.asarray(model.class_names, dtype=object)
@@ -115,7 +116,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.__dict__[name]
 
     def __sklearn_is_fitted__(self) -> bool:
-        return "model_" in vars(self) or is_saved(expanded(self.clip))
+        return "model_" in vars(self) or is_saved(in_home(self.clip))
 
     def fit(self, X: Any, y: ArrayLike) -> MGCLIPClassifier:
         """Learn all classes of ``y`` at once, starting from ``clip``.
@@ -236,7 +237,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.model_.predict(self._images(X))
 
     def _open(self) -> MGCLIP:
-        if is_saved(expanded(self.clip)):
+        if is_saved(in_home(self.clip)):
             for name, value in (("method", self.method), ("settings", self.settings)):
                 if value is not None:
                     raise InputError(f"{self.clip} is a saved model and keeps its own {name}: leave {name} out.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
+from mgclip.home import in_home
 from mgclip.images import find_unreadable_images
 from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
@@ -50,21 +51,24 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
     """
     if not table.is_file():
         raise InputError(f"There is no table of answers {table}.")
-    cells, rows = read_table(table, "table of answers")
+    cells, rows = read_table(table, "table of answers", errors="surrogateescape")  # names of files need not be UTF-8
+    _check_utf8(",".join(cells), table, 1)
     columns = [cell.casefold() for cell in cells]
     if len(set(columns)) < len(columns) or not {"image", "class"} <= set(columns):
         raise InputError(f"The first line of {table} must have the columns image and class; found {','.join(cells)[:80]!r}.")
     right: dict[Path, tuple[str, int]] = {}
     for number, row in rows:
-        found = {column: cell.strip() for column, cell in zip(columns, row, strict=False)}
-        if found.get("rank", "1") != "1":
+        found = dict(zip(columns, row, strict=False))
+        image, name = found.get("image", ""), found.get("class", "").strip()
+        if found.get("rank", "1").strip() != "1":
             continue
-        if not found.get("image") or not found.get("class"):
+        if not image.strip() or not name:
             raise InputError(f"Line {number} of {table} needs an image and its right class.")
-        file, name = _find(found["image"], table, number), found["class"]
+        _check_utf8(name, table, number)
+        file = _find(image, table, number)
         other = right.setdefault(file, (name, number))[0]
         if canonical(other) != canonical(name):
-            raise InputError(f"{table} gives {found['image']} two classes, {other!r} and {name!r}: keep one of them.")
+            raise InputError(f"{table} gives {image.strip()} two classes, {other!r} and {name!r}: keep one of them.")
     if not right:
         raise InputError(f"{table} lists no image: give each image and its right class one line.")
     files = list(right)
@@ -73,12 +77,20 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
     return right
 
 
-def _find(name: str, table: Path, number: int) -> Path:
-    path = Path(name).expanduser()
-    for file in (table.parent / path, path):
-        if file.is_file():
-            return file.resolve()
+def _find(cell: str, table: Path, number: int) -> Path:
+    """The image of a cell. Spaces around its name belong to it if there is such a file."""
+    name = cell.strip()
+    for given in (cell, name):
+        for file in (table.parent / given, Path(in_home(given))):
+            if file.is_file():
+                return file.resolve()
+    _check_utf8(name, table, number)
     raise InputError(f"Line {number} of {table}: there is no image {name}, neither in {table.parent} nor in the current folder.")
+
+
+def _check_utf8(text: str, table: Path, number: int) -> None:
+    if any("\udc80" <= letter <= "\udcff" for letter in text):  # the bytes of names of files only
+        raise InputError(f"Line {number} of the table of answers {table} is not UTF-8: save it as CSV in UTF-8.")
 
 
 def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport:

@@ -1,9 +1,9 @@
-"""Images for classes that the model knows already: those that it has learned or holds out are left out."""
+"""Images that the model knows already: those that it has learned in their class or holds out are left out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mgclip.errors import InputError
@@ -13,74 +13,110 @@ from mgclip.stream.duplicates import find_duplicates
 from mgclip.words import count, were
 from mgclip.workflows.source import Source
 
+FIRST = 10
+"""Images of a new class that are looked up before the others are."""
+
 
 def grows_classes(model: MGCLIP) -> bool:
     """Whether a known class of the model can learn more images."""
     return model.settings.compensation == "analytic"
 
 
-def leave_out_known_images(model: MGCLIP, source: Source, held_out: Mapping[str, Sequence[Path]]) -> tuple[Source, list[str]]:
-    """Leave out the images of known classes that the model has learned in the same class, or holds out.
+def leave_out_known_images(
+    model: MGCLIP, source: Source, held_out: Mapping[str, Sequence[Path]]
+) -> tuple[Source, list[str], frozenset[Path]]:
+    """Leave out the images that the model has learned in the same class, or holds out in any class.
 
     Images are compared by their pixels with those that were learned, and by the content of their files with those held out.
 
     Args:
-        model: The model. One with a trained head knows no images, and keeps the source as it is.
+        model: The model. One with a trained head knows no images, and keeps a source with known classes as it is.
         source: The folder to learn from.
         held_out: The held-out images by class.
 
     Returns:
-        The source, whose known classes have the names and texts of the model, and sentences on what was left out.
+        The source, whose known classes have the names and texts of the model; sentences on what was left out or is learned in
+        two classes; and the images that were learned as another class, which cannot be held out any more.
 
     Raises:
-        InputError: If no image is left, or an image of a known class cannot be read.
+        InputError: If no image is left, or an image cannot be read.
     """
     names = {canonical(name): name for name in model.class_names}
     known = {name: names[canonical(name)] for name in source.train if canonical(name) in names}
-    if not known or not grows_classes(model):
-        return source, []
-    held = {canonical(name): files for name, files in held_out.items()}
+    if not names or (known and not grows_classes(model)):
+        return source, [], frozenset()
+    class_of = {file: name for name, files in held_out.items() for file in files}
+    held = dict(find_duplicates(list(class_of), [file for files in source.train.values() for file in files]))
     train: dict[str, list[Path]] = {}
-    learned, kept_out = 0, 0
-    elsewhere: list[tuple[Path, str]] = []
+    old = _Old()
     for name, files in source.train.items():
-        if name not in known:
-            train[name] = files
-            continue
-        own = known[name]
-        out = {file for file, _ in find_duplicates(held.get(canonical(name), ()), files)}
-        left = [file for file in files if file not in out]
-        before = model.learned_as(left)
-        elsewhere += [(file, was[0]) for file, was in zip(left, before, strict=True) if was and own not in was]
+        own = known.get(name, name)
+        held_as = [(file, class_of[held[file]]) for file in files if file in held]
+        held_elsewhere = [(file, of) for file, of in held_as if canonical(of) != canonical(name)]
+        old.held += len(held_as) - len(held_elsewhere)
+        old.held_elsewhere += held_elsewhere
+        left = [file for file in files if file not in held]
+        before = model.learned_as(left) if name in known else _learned_as(model, left)
+        elsewhere = [(file, was[0]) for file, was in zip(left, before, strict=True) if was and own not in was]
+        (old.known_elsewhere if name in known else old.new_elsewhere).extend(elsewhere)
         new = [file for file, was in zip(left, before, strict=True) if own not in was]
-        kept_out += len(files) - len(left)
-        learned += len(left) - len(new)
+        old.learned += len(left) - len(new)
         if new:
             train[own] = new
     if not train:
-        old = learned + kept_out
+        number = old.learned + old.held + len(old.held_elsewhere)
         raise InputError(
-            f"There is no new image: {count(old, 'image')} of known classes {were(old)} learned before, or held out."
+            f"There is no new image: {count(number, 'image')} of known classes {were(number)} learned before, or held out."
         )
-    notes = _notes(learned, kept_out, elsewhere)
+    notes = old.notes()
     of_model = dict(zip(model.class_names, model.class_texts, strict=True))
     if other := [own for name, own in known.items() if source.texts.get(name, name) not in (name, of_model[own])]:
         notes.append(f"known classes keep their texts: {', '.join(other)}")
     texts = {**source.texts, **{own: of_model[own] for own in known.values()}}
     tests = source.tests and {names.get(canonical(name), name): files for name, files in source.tests.items()}
-    return replace(source, train=train, texts=texts, tests=tests), notes
+    learned = frozenset(file for file, _ in (*old.known_elsewhere, *old.new_elsewhere))
+    return replace(source, train=train, texts=texts, tests=tests), notes, learned
 
 
-def _notes(learned: int, kept_out: int, elsewhere: Sequence[tuple[Path, str]]) -> list[str]:
-    notes = []
-    if learned:
-        notes.append(f"left out, because the model has learned the same pixels in the same class: {count(learned, 'image')}")
-    if kept_out:
-        notes.append(f"still held out, to measure on: {count(kept_out, 'image')}")
-    if elsewhere:
-        file, was = elsewhere[0]
-        notes.append(
-            f"{count(len(elsewhere), 'image')} of known classes were learned as another class before, and would count in both "
-            f"({file} as {was}): `mgclip correct` gives an image its right class"
-        )
-    return notes
+def _learned_as(model: MGCLIP, files: Sequence[Path]) -> list[tuple[str, ...]]:
+    """The classes in which images of a new class were learned. All are opened only if one of the first was learned, as in a
+    folder that was copied or renamed, because opening takes time.
+    """
+    first = model.learned_as(files[:FIRST])
+    return [*first, *(model.learned_as(files[FIRST:]) if any(first) else [()] * len(files[FIRST:]))]
+
+
+@dataclass
+class _Old:
+    """Images that are not new to a model: the numbers of those learned and held out in the same class, and those held out or
+    learned in another class, with that class.
+    """
+
+    learned: int = 0
+    held: int = 0
+    held_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
+    known_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
+    new_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """Sentences on them."""
+        notes = []
+        if self.learned:
+            images = count(self.learned, "image")
+            notes.append(f"left out, because the model has learned the same pixels in the same class: {images}")
+        if self.held:
+            notes.append(f"still held out, to measure on: {count(self.held, 'image')}")
+        if self.held_elsewhere:
+            images, (file, name) = count(len(self.held_elsewhere), "image"), self.held_elsewhere[0]
+            notes.append(f"left out, because they are held out as another class, to measure on: {images} ({file} as {name})")
+        for kind, elsewhere, advice in (
+            ("known", self.known_elsewhere, "`mgclip correct` gives an image its right class"),
+            ("new", self.new_elsewhere, "`mgclip relabel` renames a class, `mgclip correct` gives an image its right class"),
+        ):
+            if elsewhere:
+                file, name = elsewhere[0]
+                notes.append(
+                    f"{count(len(elsewhere), 'image')} of {kind} classes were learned as another class before, and would count "
+                    f"in both ({file} as {name}): {advice}"
+                )
+        return notes

@@ -153,7 +153,10 @@ def open_model(folder: Path, base: str, given: Mapping[str, Any], method: str, l
 
 def given_settings(model: Path, changes: Iterable[str], prompt: Sequence[str], method: str, like: Path | None) -> dict[str, Any]:
     """The settings that were given for a model, checked before any image is read. Raises ``InputError`` if one is wrong."""
-    given = {**dict(map(parse_change, changes)), **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
+    changed = dict(map(parse_change, changes))
+    if prompt and "prompt" in changed:
+        raise InputError("--prompt sets the prompt: use it instead of prompt=.")
+    given = {**changed, **({"prompt": prompt[0] if len(prompt) == 1 else [*prompt]} if prompt else {})}
     build_settings(given if is_saved(model) or like else settings_of_new_model(method, given))
     return given
 
@@ -187,6 +190,9 @@ def read_job(
     check_place(model)
     if photos is not None and not photos.is_dir():
         raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
+    for place in (folder, model):
+        if kept is not None and kept.folder.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"The folder for kept features {kept.folder} is in {place}: keep features outside of it.")
     given = given_settings(model, changes, prompt, method, like)
     known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
     try:
@@ -195,6 +201,8 @@ def read_job(
         if not ask(alike):
             raise
         source = read_source(folder, names=names, test=test, known=known, merge_names=True)
+    if source.tests is not None and hold_out not in (0, 0.2):  # the default need not be given
+        raise InputError(f"--hold-out applies to a folder without test images only, and {test or folder} has some: leave it out.")
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []
     if skip_unreadable:

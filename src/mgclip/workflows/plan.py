@@ -92,15 +92,15 @@ def make_plan(
         InputError: If something cannot be learned, such as a known class if the head is a trained one; if a test folder is
             probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
-    source, left_out = leave_out_known_images(model, source, paths(held_out or {}))
+    _check_exist(flatten(source.train)[0])
+    source, left_out, learned = leave_out_known_images(model, source, paths(held_out or {}))
     if source.tests is None:
-        train, tests = hold_out(source.train, share=share, seed=seed)
+        train, tests = hold_out(source.train, share=share, seed=seed, never=learned)
         missing = _not_held_out(train, tests, model.class_names)
     else:
         train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests)
     (files, labels), (measured, _) = flatten(train), flatten(tests)
-    if gone := [file for file in (*files, *measured) if not file.exists()]:
-        raise InputError(f"The image {gone[0]} does not exist, or is a broken link: repair or remove it.")
+    _check_exist(measured)
     if source.tests and not tests:
         raise InputError(
             "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
@@ -118,6 +118,11 @@ def make_plan(
     spelling = _spelling([name for name in train if name not in grown], known)
     notes = tuple(note for note in (*source.notes, *spelling, *left_out, *missing, *about) if note)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out)
+
+
+def _check_exist(files: Iterable[Path]) -> None:
+    if gone := [file for file in files if not file.exists()]:
+        raise InputError(f"The image {gone[0]} does not exist, or is a broken link: repair or remove it.")
 
 
 def _not_held_out(train: Iterable[str], tests: Mapping[str, object], known: Sequence[str]) -> tuple[str, ...]:

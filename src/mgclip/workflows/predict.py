@@ -42,8 +42,8 @@ def predict_files(
         batch: Images per batch; default: the model's setting.
 
     Raises:
-        InputError: If a file is unreadable and there is no ``on_bad``; or, before any prediction, if there is a threshold and the
-            model has no head or has a class called *unknown*.
+        InputError: If a file is unreadable and there is no ``on_bad``; or, before any prediction, if the threshold is not between
+            0 and 1, or if there is one and the model has no head or has a class called *unknown*.
 
     Example:
         >>> from mgclip import MGCLIP
@@ -52,6 +52,8 @@ def predict_files(
         ['bar', 'minus']
     """
     threshold = model.settings.unknown_below if threshold is None else threshold
+    if not 0 <= threshold <= 1:
+        raise InputError(f"The threshold for unknown images is a number from 0 to 1; found {threshold}.")
     if threshold:
         check_unknown(model, candidates)
     if candidates:

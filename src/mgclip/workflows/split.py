@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 MIN_IMAGES = 5
@@ -11,7 +11,7 @@ MIN_IMAGES = 5
 
 
 def hold_out(
-    classes: Mapping[str, Sequence[Path]], *, share: float, seed: int
+    classes: Mapping[str, Sequence[Path]], *, share: float, seed: int, never: Collection[Path] = ()
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Split the images of each class at random.
 
@@ -21,6 +21,7 @@ def hold_out(
         classes: Image files by class.
         share: Share of each class to hold out, at least one image; 0 for none.
         seed: Seed of the choice.
+        never: Files to train on in any case.
 
     Returns:
         Images to train on and images held out, by class.
@@ -28,8 +29,9 @@ def hold_out(
     kept: dict[str, list[Path]] = {}
     held: dict[str, list[Path]] = {}
     for name, files in classes.items():
-        count = max(1, round(share * len(files))) if share and len(files) >= MIN_IMAGES else 0
-        out = set(sorted(files, key=lambda file: (_sort_key(seed, name, file), file))[:count])
+        free = [file for file in files if file not in never]
+        count = max(1, round(share * len(free))) if share and len(free) >= MIN_IMAGES else 0
+        out = set(sorted(free, key=lambda file: (_sort_key(seed, name, file), file))[:count])
         kept[name] = [file for file in files if file not in out]
         if out:
             held[name] = [file for file in files if file in out]

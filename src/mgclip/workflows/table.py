@@ -11,12 +11,13 @@ from mgclip.errors import InputError, first_line
 from mgclip.words import count
 
 
-def read_table(table: Path, what: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def read_table(table: Path, what: str, *, errors: str = "strict") -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Read a table.
 
     Args:
         table: The file.
         what: What it is, for error messages.
+        errors: How bytes are read that are not UTF-8.
 
     Returns:
         The cells of the first line, and the line number and cells of each further line that is not blank.
@@ -25,7 +26,7 @@ def read_table(table: Path, what: str) -> tuple[list[str], Iterator[tuple[int, l
         InputError: If the file cannot be read, or a line has more cells than the first one.
     """
     try:
-        content = table.read_bytes().decode("utf-8-sig")
+        content = table.read_bytes().decode("utf-8-sig", errors)
         spaced = ", " in content.lstrip().partition("\n")[0]  # this table has a space after each comma
         reader = csv.reader(io.StringIO(content, newline=""), strict=True, skipinitialspace=spaced)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]

@@ -135,6 +135,16 @@ def test_files_of_the_machine_are_not_uploads(place, address, path):
     assert len(history(place / "shop")) == 1
 
 
+def test_a_call_without_a_form_is_an_empty_form(place, address):
+    for function, sentence in (("edit", "Expected rename, merge or forget; found"), ("go", "A version has a number; found")):
+        assert sentence in call(address, function, [])[1]
+    sent = upload(address, "good.png", (place / "good.png").read_bytes()).json()
+    assert (
+        "There is no correction: give the right class of an image first." in call(address, "correct", [dropped(*sent), "", 0])[1]
+    )
+    assert "Traceback" not in (place / "log").read_text()
+
+
 def test_values_of_the_wrong_kind_are_errors_and_change_nothing(place, address):
     before = files_of(place)
     for function, data in (

@@ -201,3 +201,22 @@ def test_commands_keep_features_in_the_folder_that_they_are_given(mgclip, tiny_c
     code, _, error = mgclip("run", *changes, "--keep-features", files[0], "--out", tmp_path / "three")
     assert (code, f"{files[0]} is not a folder; give another folder" in error) == (2, True)
     assert not (tmp_path / "three").exists()
+
+
+def test_features_are_not_kept_among_other_files(mgclip, tiny_clip, tmp_path, files):
+    images = files[0].parent
+    images.rename(tmp_path / "cat")
+    (tmp_path / "april").mkdir()
+    (tmp_path / "cat").rename(tmp_path / "april" / "cat")
+    before = sorted(tmp_path.rglob("*"))
+    for folder, sentence in (
+        ("april", "april has other files, such as cat: keep features in a folder of their own."),
+        ("april/cat", "has other files, such as 0.png"),
+        ("april/new", "april/new is in"),
+        ("mod", "mod: keep features outside of it."),
+        ("mod/new", "mod: keep features outside of it."),
+    ):
+        words = ("--model", tmp_path / "mod", "--base", tiny_clip, "--keep-features", tmp_path / folder)
+        code, out, err = mgclip("learn", tmp_path / "april", *words)
+        assert (code, out, sentence in err) == (2, "", True), err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, safely, uploads
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, form_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import About, StudioModel
+from mgclip.csv_text import csv_text
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
 from mgclip.words import count
@@ -59,7 +58,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
         return ask(value, texts, least) if value and value != "[]" else (empty, "")
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
-        right = corrections(files_of(uploads(value, limits)), event.form)
+        right = corrections(files_of(uploads(value, limits)), form_of(event))
         corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
         return ask(value, texts, least)[0], corrected
 
@@ -100,9 +99,5 @@ def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About)
 
 def answers_csv(answers: Sequence[Answer]) -> str:
     """The table of `mgclip predict --csv --branches`, with the names of the files."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow([*COLUMNS, *BRANCHES])
-    for each in answers:
-        table.writerows([[each.file.name, *row[1:]] for row in each.as_table(branches=True)])
-    return text.getvalue()
+    rows = [[each.file.name, *row[1:]] for each in answers for row in each.as_table(branches=True)]
+    return csv_text([[*COLUMNS, *BRANCHES], *rows])

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import safely
+from mgclip.app.studio.drop import form_of, safely
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
@@ -36,7 +36,7 @@ def classes_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML, gr.Textbox]:
     shown = area("classes", message("Reading the classes …"), forms=True)
 
     def edit(event: gr.EventData) -> str:
-        form = event.form
+        form = form_of(event)
         act, name, to = (str(form.get(key, "")) for key in ("act", "name", "to"))
         if act == "rename":
             model.rename(name, to)

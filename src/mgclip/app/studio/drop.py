@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -97,6 +97,15 @@ def _uploaded(file: Path) -> Path:
 def files_of(dropped: Sequence[Upload]) -> list[Path]:
     """The files of uploads; one that was dropped twice has one path, and counts once."""
     return list(dict.fromkeys(each.file for each in dropped))
+
+
+def form_of(event: gr.EventData) -> Mapping[str, Any]:
+    """The fields of the form that was sent; none if a program calls the function without a form."""
+    try:
+        form = event.form
+    except (AttributeError, TypeError):
+        return {}
+    return form if isinstance(form, Mapping) else {}
 
 
 def without_upload_folder(text: str) -> str:

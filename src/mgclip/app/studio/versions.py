@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from mgclip.app.studio.drop import safely
+from mgclip.app.studio.drop import form_of, safely
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
@@ -20,7 +20,7 @@ def versions_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML]:
     listed = area("versions", forms=True)
 
     def go(event: gr.EventData) -> str:
-        number = str(event.form.get("version", ""))
+        number = str(form_of(event).get("version", ""))
         if not number.isdecimal() or len(number) > 9:
             raise InputError(f"A version has a number; found {number[:20]!r}: reload the page.")
         return message(f"Version {model.undo(int(number)).number} is active.")

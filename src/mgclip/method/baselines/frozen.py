@@ -20,6 +20,7 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError, MGCLIPError, first_line
+from mgclip.home import in_home
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
@@ -31,7 +32,7 @@ from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
-from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, expanded, read_manifest, read_tensors, write_state
+from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 from mgclip.words import described_classes
 
 STATE = "baseline.safetensors"
@@ -190,7 +191,7 @@ class FrozenLearner:
             "class_texts": list(self.class_texts),
         }
         if parallel.is_main():
-            write_state(Path(expanded(folder)), manifest, lambda state: save_file(cpu, state / STATE))
+            write_state(Path(in_home(folder)), manifest, lambda state: save_file(cpu, state / STATE))
 
     @in_ordinary_modes
     def restore(self, folder: Path) -> None:

@@ -14,13 +14,14 @@ from mgclip.clip.backbone import Backbone
 from mgclip.clip.load import load_base
 from mgclip.clip.parallel import checked_device
 from mgclip.errors import InputError, first_line
+from mgclip.home import in_home
 from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
 from mgclip.method.baselines.options import own_settings, prefix
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import Settings
-from mgclip.saving.store import MANIFEST, damaged, expanded, is_saved, read_manifest
+from mgclip.saving.store import MANIFEST, damaged, is_saved, read_manifest
 from mgclip.saving.versions import check_saved
 
 Learner = MGCLIP | FrozenLearner
@@ -93,7 +94,7 @@ def load_learner(folder: str | Path, *, base: str | Path | None = None, device: 
     Raises:
         InputError: If there is no saved model, it cannot be loaded, its method is not installed, or there is no such device.
     """
-    folder = Path(expanded(folder))
+    folder = Path(in_home(folder))
     check_saved(folder)
     device = None if device is None else checked_device(device)
     manifest = read_manifest(folder)[0]
