@@ -139,9 +139,9 @@ def test_a_table_is_run_resumed_and_written(reproduce, tmp_path):
     assert (out / "mine-icons100.pdf").read_bytes().startswith(b"%PDF")
     assert "Differences between methods" in (out / "report.html").read_text()
     assert (out / "mine-icons100.svg").read_text().startswith("<?xml")
-    code, _, err = reproduce(file, "--out", out, "epochs=2", retention="icons-concepts")
+    code, _, err = reproduce(file, "--out", out, "head_epochs=2", retention="icons-concepts")
     assert code == 2
-    assert "was started with epochs = 1, not 2: give another --out, or remove that folder" in err
+    assert "was started with head_epochs = 3, not 2: give another --out, or remove that folder" in err
 
 
 def test_a_changed_setting_gets_a_figure(reproduce, tmp_path):

@@ -38,7 +38,7 @@ def test_corrections_equal_learning_from_the_right_folders(mgclip, place, icons,
     rows = f"march/{b}/stray.png,{a}", f"new.png,{c}", f"march/{c}/0.png,{c}"
     code, out, _ = mgclip("correct", "shop", table(place, *rows))
     assert code == 0
-    assert f"1 image moved from {b}; 1 image added that was not learned before; 1 image learned in the right class" in out
+    assert f"1 image moved from {b}; 1 image added that was not learned before; 1 image already learned in the right class" in out
     corrected = MGCLIP.from_pretrained("shop")
     right = MGCLIP.from_pretrained(
         tiny_clip, settings={**corrected.settings.model_dump(), "gamma": corrected.solved.fourier.gamma}

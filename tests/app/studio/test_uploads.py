@@ -136,7 +136,7 @@ def test_files_of_the_machine_are_not_uploads(place, address, path):
 
 
 def test_a_call_without_a_form_is_an_empty_form(place, address):
-    for function, sentence in (("edit", "Expected rename, merge or forget; found"), ("go", "A version has a number; found")):
+    for function, sentence in (("edit", "Expected rename, unite or forget; found"), ("go", "A version has a number; found")):
         assert sentence in call(address, function, [])[1]
     sent = upload(address, "good.png", (place / "good.png").read_bytes()).json()
     assert (
