@@ -160,14 +160,3 @@ def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence)
         file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(InputError, match=sentence):
         open_image(file)
-
-
-def test_an_image_without_permission_is_one_that_cannot_be_read(tmp_path, monkeypatch, picture):
-    Image.fromarray(picture).save(tmp_path / "x.png")
-
-    def refused(source):
-        raise PermissionError(13, "Permission denied", str(source))
-
-    monkeypatch.setattr("mgclip.images.open_undecoded", refused)
-    with pytest.raises(InputError, match=r"\(there is no permission to read it\): give another file or leave it out\.$"):
-        open_image(tmp_path / "x.png")

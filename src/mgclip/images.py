@@ -132,8 +132,9 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
             raise UnreadableImage(name, f"there is no file {source}") from None
         raise InputError(f"There is no image file {name}.") from None
     except (IsADirectoryError, PermissionError):  # Windows gives no permission to open a folder
-        folder = isinstance(source, (str, os.PathLike)) and Path(source).is_dir()
-        raise UnreadableImage(name, "it is a folder" if folder else "there is no permission to read it") from None
+        if not (isinstance(source, (str, os.PathLike)) and os.path.isdir(source)):  # noqa: PTH112 (pathlib may raise it again)
+            raise
+        raise UnreadableImage(name, "it is a folder") from None
     except Exception as error:  # decoders of damaged files raise a dozen types
         if is_system_error(error):
             raise

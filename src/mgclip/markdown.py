@@ -13,6 +13,14 @@ MARKUP = re.compile(
 """Characters that Markdown or HTML could interpret. A backslash before each keeps the source readable as plain text."""
 
 
+ESCAPED = re.compile(r"\\([^\w\s]|_)")
+
+
+def as_read(line: str) -> str:
+    """A line of Markdown as a person reads it: without the backslashes of ``as_markdown``."""
+    return ESCAPED.sub(r"\1", line)
+
+
 def as_markdown(value: object) -> str:
     """Any value as one line that Markdown shows as it is."""
     text = "".join(char if char.isprintable() else " " for char in str(value))

@@ -140,3 +140,12 @@ def test_a_recipe_file_may_have_an_equals_sign_in_its_path(mgclip, tmp_path, mon
     (tmp_path / "lr=0.1.yaml").write_text("extends: icons100\nclip: nowhere\n")
     code, _, err = mgclip("run", "lr=0.1.yaml")
     assert (code, "There is no CLIP at nowhere" in err) == (2, True)
+
+
+def test_a_setting_may_be_longer_than_a_file_name(mgclip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    order = "class_order=[" + ",".join(map(str, range(100))) + "]"
+    code, _, err = mgclip("run", "icons100", order, "clip=nowhere")
+    assert (code, "There is no CLIP at nowhere" in err) == (2, True)
+    code, _, err = mgclip("run", "icons100", order, order)
+    assert (code, "The setting class_order is given more than once" in err) == (2, True)

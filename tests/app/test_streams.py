@@ -56,7 +56,7 @@ def test_a_closed_pipe_or_output_causes_no_message(shop, words):
 def test_an_output_that_cannot_be_written_is_one_sentence_that_says_what_may_be_done(shop, words):
     done = forked.mgclip(*words, cwd=shop, output="full")
     assert done.returncode == 1
-    assert done.stderr.startswith("mgclip: The output cannot be written (No space left on device): the command may have done its")
+    assert done.stderr.startswith("mgclip: The output cannot be written (No space left on device): free some space or write it")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -310,3 +310,10 @@ print(model.backbone.image_precision)
 def test_processes_take_the_choice_of_the_first_one(tiny_clip):
     done = programs(2, AGREED, tiny_clip)
     assert [each.stdout for each in done] == ["bfloat16\n"] * 2, done[1].stderr[-3000:]
+
+
+def test_the_speed_is_that_of_the_threads_of_this_process(monkeypatch):
+    choice, cpu = auto_precision.Choice("bfloat16", "images", 1.0, 8.0, threads=2), torch.device("cpu")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert (choice.speed(cpu), choice.speed(torch.device("cuda"))) == (16.0, 8.0)
+    assert auto_precision.Choice("bfloat16", "images", 1.0, 8.0).speed(cpu) == 8.0  # stored by an earlier version

@@ -12,6 +12,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import shipped_recipes
 from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
+from mgclip.markdown import as_read
 from mgclip.method.baselines.table import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 from mgclip.stream.datasets import load_dataset
@@ -196,6 +197,7 @@ def test_no_name_breaks_a_table(tmp_path):
     assert list(rows[0].values) == ["Avg", "FWT"]  # those that were measured, in the order of all tables
     text = markdown(frame(rows))
     assert r"| a\|b_c%\*d\*\<i\> |" in text
+    assert "| a|b_c%*d*<i> |" in "".join(map(as_read, text.splitlines(keepends=True)))
     assert "50.0" in text
     written = write_tables(rows, (), per_seed(cells, [{"a|b_c%": SUMMARY}]), {}, tmp_path, "t")
     assert [file.name for file in written] == ["t.md", "t.csv", "t-seeds.csv", "t.tex"]

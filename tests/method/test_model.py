@@ -94,7 +94,21 @@ def test_models_are_merged_only_with_their_own_adapters(tiny_clip, icons):
 
 
 def test_class_texts_of_shards_are_checked(tiny_clip, icons):
-    model = new(tiny_clip)
-    with pytest.raises(InputError, match="text of the class"):
-        model.learn_shards(shards(icons), class_texts={str(icons["class_names"][0]): " "})
-    assert model.class_names == ()
+    model, parts = new(tiny_clip), shards(icons)
+    for name, text in ((str(icons["class_names"][0]), " "), ("of no shard", None)):
+        with pytest.raises(InputError, match="text of the class"):
+            model.learn_shards(parts, class_texts={name: text})
+    assert (model.class_names, sum(part.opened for part in parts)) == ((), 0), "no shard was opened"
+    model.learn_shards(parts, class_texts={7: "of no shard"})
+
+
+def test_models_without_adapters_that_share_a_clip_are_merged(tiny_clip, icons):
+    backbone, settings = load_backbone(tiny_clip), Settings(**{**ANALYTIC, "features": 16, "gamma": 2.0})
+    first, second = MGCLIP(backbone, settings), MGCLIP(backbone, settings)
+    second.learn(*task(icons, [2, 3]))
+    other = MGCLIP.from_pretrained(tiny_clip, settings=settings)
+    other.learn(*task(icons, [0, 1]))
+    other.merge(second)
+    assert len(other.class_names) == 4
+    with pytest.raises(MGCLIPError, match="now carries the adapters of another model"):
+        first.merge(other)

@@ -172,3 +172,11 @@ def test_a_model_that_appears_while_others_are_merged_is_not_changed(mgclip, pla
     code, _, err = mgclip("merge", "a", "b", "--to", "c")
     assert (code, "c exists already" in err) == (2, True)
     assert history(place / "c") == history(place / "a")
+
+
+def test_a_precision_that_is_not_known_is_not_compared(mgclip, place, icons):
+    for name in ("a", "b"):
+        MGCLIP.from_pretrained(name).save_pretrained(f"{name}-of-a-program")  # without a note of what was learned
+    code, out, _ = mgclip("merge", "a-of-a-program", "b-of-a-program", "--to", "c")
+    assert (code, "encoded" in out) == (0, False)
+    assert "precision" not in history("c")[-1].note

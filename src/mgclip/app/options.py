@@ -85,8 +85,13 @@ class Command(TyperCommand):
         return rest
 
 
+def is_path(word: str) -> bool:
+    """Whether a word is the path of a file, which may contain ``=``, and not a setting."""
+    return os.path.isfile(word)  # noqa: PTH113 (pathlib raises an error if the word is too long)
+
+
 def _refuse_repeated(changes: Sequence[str]) -> None:
-    keys = [change.partition("=")[0].strip() for change in changes if "=" in change and not Path(change).is_file()]
+    keys = [change.partition("=")[0].strip() for change in changes if "=" in change and not is_path(change)]
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise InputError(f"The setting {repeated[0]} is given more than once: give it once.")
 

@@ -83,9 +83,10 @@ def reproduce_command(
         print_json({"folder": str(folder), "rows": [vars(row) for row in rows], "pairs": compared_as_json, "seeds": seeds_rows})
     elif not quiet:
         from mgclip.app.display import out as results
+        from mgclip.markdown import as_read
 
         for line in (folder / f"{name}.md").read_text(encoding="utf-8").split("\n"):
-            results.print(line)
+            results.print(as_read(line))
         results.print(f"wrote {', '.join(file.name for file in written)} in {folder}")
 
 

@@ -65,8 +65,8 @@ def writing(stream: IO[str]) -> Iterator[None]:
             raise
         discard_output(stream)  # what is left in its buffer would fail again when the interpreter exits
         raise MGCLIPError(
-            f"The output cannot be written ({error.strerror}): the command may have done its work, so look at the model with "
-            "`mgclip history` before you run it again."
+            f"The output cannot be written ({error.strerror}): free some space or write it elsewhere; if the command changes a "
+            "model, `mgclip history` shows whether it has."
         ) from error
 
 

@@ -45,12 +45,19 @@ class Choice:
         unit: What the rates count: ``multiplications`` of matrices or, if these are faster in bfloat16, ``images``.
         float32: The rate per second in float32.
         bfloat16: The rate per second in bfloat16.
+        threads: The number of threads that measured it; 0 if it was not stored.
     """
 
     precision: Precision
     unit: str
     float32: float
     bfloat16: float
+    threads: int = 0
+
+    def speed(self, device: torch.device) -> float:
+        """About how many units per second are computed in bfloat16 with the threads of this process."""
+        more = torch.get_num_threads() / self.threads if self.threads and device.type == "cpu" else 1.0
+        return more * self.bfloat16
 
     def __str__(self) -> str:
         return (
@@ -81,7 +88,7 @@ def measure(model: Any) -> Choice:
     unit, rates = "multiplications", multiplication_rates(model)
     if _is_faster(rates):
         unit, rates = "images", image_rates(model)
-    return Choice("bfloat16" if _is_faster(rates) else "float32", unit, *rates)
+    return Choice("bfloat16" if _is_faster(rates) else "float32", unit, *rates, torch.get_num_threads())
 
 
 def _is_faster(rates: tuple[float, float]) -> bool:

@@ -199,7 +199,7 @@ class Backbone:
 
     def expect(self, images: int, *, batch: int) -> None:
         """Prepare to encode many images in batches: if it takes long enough, the image tower is compiled for that first."""
-        if self.choice is None or not self.uses_encoding_tower or images < PAYS * self.choice.bfloat16:
+        if self.choice is None or not self.uses_encoding_tower or images < PAYS * self.choice.speed(self.device):
             return
         tower, batch = self._encoding_tower(), self.images_per_pass(batch)
         if tower.batch != batch:

@@ -170,6 +170,8 @@ class MGCLIP(LearnedModel):
         """
         self.encoder.require_own_adapters()
         self.backbone.agree_on_precision()
+        given = {str(name): text for name, text in (class_texts or {}).items()}
+        texts_by_name(given, (), given)  # texts that cannot be used are refused before the shards are read
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         if parallel.is_distributed():
             parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
@@ -183,7 +185,6 @@ class MGCLIP(LearnedModel):
         check_distinguishable(new, self.class_names)
         warn_of_alike_names(self.class_names, new)
         names = *self.class_names, *new
-        given = class_texts or {}
         texts = *self.class_texts, *texts_by_name(given, tuple(new), (*names, *given))
         warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
         index = [place for place in indices_of(found, names) if place is not None]

@@ -232,7 +232,8 @@ class LearnedModel:
         features of their heads, or if ``other`` is this model.
         """
         for model in (self, other):
-            model.encoder.require_own_adapters()
+            if model is self or (model.settings.adapt != "never" and model.settings.epochs != 0):
+                model.encoder.require_own_adapters()  # otherwise its adapters have no effect
             class_edits.solved_head_of(model._state(), "merge")
         if other is self:
             raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")

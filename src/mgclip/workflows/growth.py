@@ -49,6 +49,8 @@ def leave_out_known_images(
     held = dict(find_duplicates(list(class_of), [file for files in source.train.values() for file in files]))
     train: dict[str, list[Path]] = {}
     old = _Old()
+    first = [file for name, files in source.train.items() if name not in known for file in files[:FIRST]]
+    copied = {file for file, was in zip(first, model.learned_as(first), strict=True) if was}
     for name, files in source.train.items():
         own = known.get(name, name)
         held_as = [(file, class_of[held[file]]) for file in files if file in held]
@@ -56,15 +58,23 @@ def leave_out_known_images(
         old.held += len(held_as) - len(held_elsewhere)
         old.held_elsewhere += held_elsewhere
         left = [file for file in files if file not in held]
-        before = model.learned_as(left) if name in known else _learned_as(model, left)
+        # The images of a new class are opened only if one of the first was learned, as in a folder that was copied or renamed.
+        look = name in known or not copied.isdisjoint(files)
+        before = model.learned_as(left) if look else [()] * len(left)
         elsewhere = [(file, was[0]) for file, was in zip(left, before, strict=True) if was and own not in was]
         (old.known_elsewhere if name in known else old.new_elsewhere).extend(elsewhere)
         new = [file for file, was in zip(left, before, strict=True) if own not in was]
         old.learned += len(left) - len(new)
         if new:
             train[own] = new
+    if not train and old.held_elsewhere:
+        file, name = old.held_elsewhere[0]
+        raise InputError(
+            f"There is no new image: {file} is held out as {name}, and so are or were learned all others; rename that class with "
+            "`mgclip relabel`, or give other images."
+        )
     if not train:
-        number = old.learned + old.held + len(old.held_elsewhere)
+        number = old.learned + old.held
         raise InputError(
             f"There is no new image: {count(number, 'image')} of known classes {were(number)} learned before, or held out."
         )
@@ -76,14 +86,6 @@ def leave_out_known_images(
     tests = source.tests and {names.get(canonical(name), name): files for name, files in source.tests.items()}
     learned = frozenset(file for file, _ in (*old.known_elsewhere, *old.new_elsewhere))
     return replace(source, train=train, texts=texts, tests=tests), notes, learned
-
-
-def _learned_as(model: MGCLIP, files: Sequence[Path]) -> list[tuple[str, ...]]:
-    """The classes in which images of a new class were learned. All are opened only if one of the first was learned, as in a
-    folder that was copied or renamed, because opening takes time.
-    """
-    first = model.learned_as(files[:FIRST])
-    return [*first, *(model.learned_as(files[FIRST:]) if any(first) else [()] * len(files[FIRST:]))]
 
 
 @dataclass

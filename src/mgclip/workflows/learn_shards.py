@@ -85,7 +85,6 @@ class ShardJob:
         """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
         model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
         check_one_pass(model.settings, model.solved, tasks=len(model.task_sizes))
-        model.backbone.agree_on_precision()
         return model, notes
 
     @contextmanager
@@ -98,6 +97,7 @@ class ShardJob:
             parallel.wait()  # until the first process has the lock
             if opened is None or is_saved(self.model):  # another command may have written it in the meantime
                 opened = self.open()
+            opened[0].backbone.agree_on_precision()
             yield opened
 
     def learn(self, model: MGCLIP, notes: Sequence[str]) -> LearnReport:

@@ -93,7 +93,7 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
         "images": len(model.solved.learned),
         "shared": shared,
     }
-    if encoded[0] != encoded[1]:
+    if all(encoded) and encoded[0] != encoded[1]:
         report["precisions"] = list(map(AND.join, encoded))
     with only_writer(to, wait=WAIT):
         _check_new(to)  # another process may have created it meanwhile
@@ -102,16 +102,19 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
             "classes": list(model.class_names),
             "images": report["images"],
             "leave_one_out": leave_one_out(model),
-            "precision": AND.join(sorted({*encoded[0], *encoded[1]})),
         }
+        if all(encoded):
+            note["precision"] = AND.join(sorted({*encoded[0], *encoded[1]}))
         model.save_pretrained(to, note=note, files={HELD_OUT: as_json(held_out, to)})
     return report
 
 
 def _encoded_in(folder: Path, model: MGCLIP) -> list[str]:
-    """The precisions in which the images of a model were encoded: those in the notes of its versions, otherwise its setting."""
+    """The precisions in which the images of a model were encoded: those in the notes of its versions, otherwise its setting;
+    none if that is ``auto``, which does not say what was chosen.
+    """
     noted = {each for version in lineage(folder) for each in str(version.note.get("precision", "")).split(AND)} - {""}
-    return sorted(noted) or [model.settings.precision]
+    return sorted(noted or {model.settings.precision} - {"auto"})
 
 
 def _check_new(folder: Path) -> None:

@@ -63,3 +63,24 @@ def test_one_process_and_two_encode_in_the_same_precision(place, monkeypatch):
     notes = [history(place / name)[-1].note["precision"] for name in ("one", "two")]
     assert notes[0] == notes[1]
     same(MGCLIP.from_pretrained(place / "one"), MGCLIP.from_pretrained(place / "two"))
+
+
+APART = """
+import os, sys
+from mgclip.workflows import learn_shards
+real, asked = learn_shards.is_saved, []
+def is_saved(folder):
+    asked.append(folder)
+    return os.environ["RANK"] == "1" and len(asked) == 1 or real(folder)
+learn_shards.is_saved = is_saved
+from mgclip.app.main import main
+sys.argv[0] = "mgclip"
+main()
+"""
+
+
+def test_processes_that_see_a_first_save_at_different_times_do_not_wait_for_each_other(place):
+    words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64", "gamma=2.0", "--quiet")
+    done = programs(2, APART, *words)
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr[-3000:]
+    assert len(history(place / "model")) == 1

@@ -70,7 +70,8 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
         api_name="teach",
         js=f"value => {{ {ZONE}.dataset.locked = 'yes'; return value }}",
     )
-    teaching.then(None, js=f"() => {{ delete {ZONE}.dataset.locked }}", api_name=False)
+    for ended in (teaching.then, teaching.failure):  # the latter if the request itself fails
+        ended(None, js=f"() => {{ delete {ZONE}.dataset.locked }}", api_name=False)
     return done
 
 
