@@ -74,20 +74,27 @@ def reproduce_command(
         raise typer.Exit(1) from None
     if not is_main():
         return
-    rows, pairs, seeds_rows = collect(runs, summaries), compared(runs), per_seed(runs, summaries)
-    written = _write(name, folder, (rows, known.published, seeds_rows, pairs), [run.folder for run in runs])
+    content = collect(runs, summaries), known.published, per_seed(runs, summaries), compared(runs)
+    written = _write(name, folder, content, [run.folder for run in runs])
     if as_json:
-        compared_as_json = [
-            {"recipe": recipe, "change": change, **vars(pair)} for (recipe, change), own in pairs.items() for pair in own
-        ]
-        print_json({"folder": str(folder), "rows": [vars(row) for row in rows], "pairs": compared_as_json, "seeds": seeds_rows})
+        _print_as_json(folder, content)
     elif not quiet:
-        from mgclip.app.display import out as results
-        from mgclip.markdown import as_read
+        _print_table(folder / f"{name}.md", written)
 
-        for line in (folder / f"{name}.md").read_text(encoding="utf-8").split("\n"):
-            results.print(as_read(line))
-        results.print(f"wrote {', '.join(file.name for file in written)} in {folder}")
+
+def _print_as_json(folder: Path, content: TableContent) -> None:
+    rows, _, seeds, pairs = content
+    compared = [{"recipe": recipe, "change": change, **vars(pair)} for (recipe, change), own in pairs.items() for pair in own]
+    print_json({"folder": str(folder), "rows": [vars(row) for row in rows], "pairs": compared, "seeds": seeds})
+
+
+def _print_table(table: Path, written: Sequence[Path]) -> None:
+    from mgclip.app.display import out
+    from mgclip.markdown import as_read
+
+    for line in table.read_text(encoding="utf-8").split("\n"):
+        out.print(as_read(line))
+    out.print(f"wrote {', '.join(file.name for file in written)} in {table.parent}")
 
 
 def numbers(text: str) -> list[int]:

@@ -45,39 +45,9 @@ def leave_out_known_images(
     known = {name: names[canonical(name)] for name in source.train if canonical(name) in names}
     if not names or (known and not grows_classes(model)):
         return source, [], frozenset()
-    class_of = {file: name for name, files in held_out.items() for file in files}
-    held = dict(find_duplicates(list(class_of), [file for files in source.train.values() for file in files]))
-    train: dict[str, list[Path]] = {}
-    old = _Old()
-    first = [file for name, files in source.train.items() if name not in known for file in files[:FIRST]]
-    copied = {file for file, was in zip(first, model.learned_as(first), strict=True) if was}
-    for name, files in source.train.items():
-        own = known.get(name, name)
-        held_as = [(file, class_of[held[file]]) for file in files if file in held]
-        held_elsewhere = [(file, of) for file, of in held_as if canonical(of) != canonical(name)]
-        old.held += len(held_as) - len(held_elsewhere)
-        old.held_elsewhere += held_elsewhere
-        left = [file for file in files if file not in held]
-        # The images of a new class are opened only if one of the first was learned, as in a folder that was copied or renamed.
-        look = name in known or not copied.isdisjoint(files)
-        before = model.learned_as(left) if look else [()] * len(left)
-        elsewhere = [(file, was[0]) for file, was in zip(left, before, strict=True) if was and own not in was]
-        (old.known_elsewhere if name in known else old.new_elsewhere).extend(elsewhere)
-        new = [file for file, was in zip(left, before, strict=True) if own not in was]
-        old.learned += len(left) - len(new)
-        if new:
-            train[own] = new
-    if not train and old.held_elsewhere:
-        file, name = old.held_elsewhere[0]
-        raise InputError(
-            f"There is no new image: {file} is held out as {name}, and so are or were learned all others; rename that class with "
-            "`mgclip relabel`, or give other images."
-        )
+    train, old = _sorted(model, source.train, known, held_out)
     if not train:
-        number = old.learned + old.held
-        raise InputError(
-            f"There is no new image: {count(number, 'image')} of known classes {were(number)} learned before, or held out."
-        )
+        raise old.error()
     notes = old.notes()
     of_model = dict(zip(model.class_names, model.class_texts, strict=True))
     if other := [own for name, own in known.items() if source.texts.get(name, name) not in (name, of_model[own])]:
@@ -86,6 +56,35 @@ def leave_out_known_images(
     tests = source.tests and {names.get(canonical(name), name): files for name, files in source.tests.items()}
     learned = frozenset(file for file, _ in (*old.known_elsewhere, *old.new_elsewhere))
     return replace(source, train=train, texts=texts, tests=tests), notes, learned
+
+
+def _sorted(
+    model: MGCLIP, train: Mapping[str, Sequence[Path]], known: Mapping[str, str], held_out: Mapping[str, Sequence[Path]]
+) -> tuple[dict[str, list[Path]], _Old]:
+    """The new images by the name of their class in the model, and those that are not new. ``known`` are the names in the model of
+    the classes that it knows.
+    """
+    class_of = {file: name for name, files in held_out.items() for file in files}
+    held = dict(find_duplicates(list(class_of), [file for files in train.values() for file in files]))
+    first = [file for name, files in train.items() if name not in known for file in files[:FIRST]]
+    copied = {file for file, was in zip(first, model.learned_as(first), strict=True) if was}
+    new, old = {}, _Old()
+    for name, files in train.items():
+        own = known.get(name, name)
+        held_as = [(file, class_of[held[file]]) for file in files if file in held]
+        held_elsewhere = [(file, of) for file, of in held_as if canonical(of) != canonical(name)]
+        old.held += len(held_as) - len(held_elsewhere)
+        old.held_elsewhere += held_elsewhere
+        left = [file for file in files if file not in held]
+        # The images of a new class are opened only if one of the first was learned, as in a folder that was copied or renamed.
+        look = name in known or not copied.isdisjoint(files)
+        learned_as = list(zip(left, model.learned_as(left) if look else [()] * len(left), strict=True))
+        elsewhere = [(file, was[0]) for file, was in learned_as if was and own not in was]
+        (old.known_elsewhere if name in known else old.new_elsewhere).extend(elsewhere)
+        if kept := [file for file, was in learned_as if own not in was]:
+            new[own] = kept
+        old.learned += len(left) - len(kept)
+    return new, old
 
 
 @dataclass
@@ -99,6 +98,19 @@ class _Old:
     held_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
     known_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
     new_elsewhere: list[tuple[Path, str]] = field(default_factory=list)
+
+    def error(self) -> InputError:
+        """What to say if there is no other image."""
+        if self.held_elsewhere:
+            file, name = self.held_elsewhere[0]
+            return InputError(
+                f"There is no new image: {file} is held out as {name}, and all others were learned before or are held out too: "
+                "rename that class with `mgclip relabel`, or give other images."
+            )
+        number = self.learned + self.held
+        return InputError(
+            f"There is no new image: {count(number, 'image')} of known classes {were(number)} learned before, or held out."
+        )
 
     def notes(self) -> list[str]:
         """Sentences on them."""

@@ -127,6 +127,7 @@ def test_a_dropped_folder_is_read_with_its_classes(visit, place):
     """Chromium gives scripts no folder to drop, so the drop has an entry that reads like one."""
     page = visit()
     open_tab(page, "Teach")
+    expect(page.locator("#teach-images .drop[data-ready]")).to_have_count(1, timeout=WAIT)
     page.evaluate(
         """async () => {
           const blob = await (await fetch("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")).blob();

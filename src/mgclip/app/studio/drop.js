@@ -1,5 +1,6 @@
 // The drop zone. Images and folders are listed at once and then uploaded. The value of the component is "uploading" until all are
-// uploaded, then a JSON list of {path, group}: the uploaded file, and the name of its class if the zone groups images by class.
+// uploaded, then a JSON list of {path, group}: the uploaded file, and the name of its class if the zone groups images by class. The
+// server sets it to "learned" when the model has learned the images, which empties the zone.
 const zone = element.querySelector(".drop");
 const list = element.querySelector(".drop-groups");
 const note = element.querySelector(".drop-note");
@@ -223,10 +224,12 @@ for (const field of element.querySelectorAll("input[type=file]"))
     await add(found);
   });
 watch("value", () => {
-  if (props.value || !groups.length) return;
-  groups.forEach((group) => release(group.entries));
-  groups = [];
-  list.replaceChildren();
-  say("");
+  if (props.value === "learned") {
+    groups.forEach((group) => release(group.entries));
+    groups = [];
+    list.replaceChildren();
+    say("");
+    props.value = "";
+  } else if (!props.value && groups.length) publish(); // Gradio may reset the value just after it has shown the zone
 });
 zone.dataset.ready = "yes";

@@ -23,6 +23,9 @@ from mgclip.words import count
 UPLOADING = "uploading"
 """The value of a drop zone until all its images are uploaded."""
 
+LEARNED = "learned"
+"""The value that empties a drop zone, because the model has learned its images."""
+
 
 @dataclass(frozen=True)
 class Limits:

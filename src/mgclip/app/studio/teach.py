@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import Limits, Upload, drop_zone, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import LEARNED, Limits, Upload, drop_zone, safely, uploads, without_upload_folder
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
@@ -51,12 +51,12 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
         progress(None, desc="opening the images")
         note, before = model.learn(by_class(uploads(value, limits)), on_step, on_images)
-        return "", "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
+        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
 
     # In the browser, because the server might answer after it has answered a click on the plan that followed the change. Images
     # that were just learned leave the drop zone empty; what was learned then stays on the page.
     no_plan, hide, stay = json.dumps(render("no_plan")), "{__type__: 'update', visible: false}", "{__type__: 'update'}"
-    forget_plan = f"value => value ? [{no_plan}, {hide}, ''] : ['', {hide}, {stay}]"
+    forget_plan = f"value => value && value !== '{LEARNED}' ? [{no_plan}, {hide}, ''] : ['', {hide}, {stay}]"
     hidden = gr.Button(visible=False)
     dropped.change(None, [dropped], [plan, button, done], js=forget_plan, api_name=False)
     planning.click(safely(show_plan, "", hidden), [dropped], [plan, button, done], api_name="plan")
