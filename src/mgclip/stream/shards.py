@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 from mgclip.errors import DamagedShard, InputError, MGCLIPError, first_line
 from mgclip.images import MemberImage
+from mgclip.stream.class_list import class_list, forget_class_lists
 from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
 from mgclip.stream.metadata import fold
 from mgclip.stream.parquet_shards import parquet_items
 from mgclip.stream.remote import about, ask, failure, is_address
-from mgclip.stream.tar_shards import class_list, forget_class_lists, tar_items
+from mgclip.stream.tar_shards import tar_items
 from mgclip.stream.walk import is_image_name, walk
 from mgclip.words import count, listed
 
