@@ -8,6 +8,7 @@ from typing import Any
 from mgclip.bench.flops import image_flops, text_flops
 from mgclip.bench.stream import Stream, steps
 from mgclip.clip.family import FAMILIES, feature_dim
+from mgclip.method.settings import Settings
 from mgclip.method.stored_texts import MANY
 
 
@@ -75,7 +76,8 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
     }
 
 
-def adapter_count(config: Any, rank: int = 8, projections: int = 2) -> int:
-    """Number of adapter weights in both towers: A ``(rank, w)`` and B ``(w, rank)`` per projection and layer."""
-    towers = (config.vision_config, config.text_config)
-    return sum(tower.num_hidden_layers * projections * 2 * rank * tower.hidden_size for tower in towers)
+def adapter_count(config: Any) -> int:
+    """Number of adapter weights of the default settings: A ``(rank, w)`` and B ``(w, rank)`` per projection and layer."""
+    settings, towers = Settings(), (config.vision_config, config.text_config)
+    each = len(settings.projections) * 2 * settings.rank
+    return sum(tower.num_hidden_layers * each * tower.hidden_size for tower in towers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -65,21 +66,20 @@ class _Transform(BaseModel):
     crop_size: dict[str, Annotated[int, Field(ge=1, le=1 << 13)] | None]
 
 
-def check_config(config: Any, source: str, stored: int | None = None) -> None:
+def check_config(config: Mapping[str, Any], source: str, stored: int) -> None:
     """Check that the sizes in a configuration are plausible, before memory is allocated for them. ``source`` is what errors
-    call the configuration, ``stored`` the bytes of its weights on disk, if known. Raises ``InputError`` if it is not a valid
-    CLIP configuration.
+    call the configuration, ``stored`` the bytes of its weights on disk. Raises ``InputError`` if it is not a valid CLIP
+    configuration.
     """
     try:
-        projected = not isinstance(config, dict) or FAMILIES[config.get("model_type", "clip")].projected
-        sizes = (_Projected if projected else _Config).model_validate(config)
+        sizes = (_Projected if FAMILIES[config["model_type"]].projected else _Config).model_validate(config)
         vision, text = sizes.vision_config, sizes.text_config
         if (tokens := (vision.image_size // vision.patch_size) ** 2) > MAX_TOKENS:
             raise ValueError(f"it implies {tokens:,} tokens per image, more than the limit of {MAX_TOKENS:,}")
         parameters = _layer_parameters(vision) + _layer_parameters(text) + _embedding_parameters(vision, text)
         if parameters > MAX_PARAMETERS:
             raise ValueError(f"it implies {parameters:,} parameters, more than the limit of {MAX_PARAMETERS:,}")
-        if stored is not None and parameters > stored:
+        if parameters > stored:
             raise ValueError(f"it implies {parameters:,} parameters, but its weights have only {stored:,} bytes")
     except ValueError as error:
         reason = problems(error)[0] if isinstance(error, ValidationError) else error

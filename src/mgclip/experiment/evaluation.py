@@ -142,19 +142,19 @@ def confused(
     return [{"truth": names[a], "predicted": names[b], "count": count} for (a, b), count in ranked[:most]]
 
 
-def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_], bins: int = BINS) -> ReliabilityDiagram:
-    """Compare the confidence of each prediction, ``(n,)`` with at least one, with whether it is ``right``, ``(n,)``, in bins of
-    equal width.
+def calibration(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> ReliabilityDiagram:
+    """Compare the confidence of each prediction, ``(n,)`` with at least one, with whether it is ``right``, ``(n,)``, in
+    ``BINS`` bins of equal width.
 
     The expected calibration error is the mean distance of both over the bins, weighted by the number of predictions.
     """
     # scikit-learn's calibration_curve drops empty bins and returns no counts, which the error and the report need.
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    index = np.minimum((confidence * BINS).astype(int), BINS - 1)
     rows: list[CalibrationBin] = []
     error = 0.0
-    for number in range(bins):
+    for number in range(BINS):
         inside = index == number
-        count, low, high = int(inside.sum()), number / bins, (number + 1) / bins
+        count, low, high = int(inside.sum()), number / BINS, (number + 1) / BINS
         mean, accuracy = (float(confidence[inside].mean()), float(right[inside].mean())) if count else (None, None)
         rows.append({"low": low, "high": high, "count": count, "confidence": mean, "accuracy": accuracy})
         if mean is not None and accuracy is not None:

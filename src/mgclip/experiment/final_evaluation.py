@@ -57,7 +57,7 @@ def write_final(folder: Path, stream: Sequence[Task], answers: BranchAnswers) ->
     write_json(folder / FINAL, final)
 
 
-def _evenly_spread(which: NDArray[np.bool_], most: int = EXAMPLES) -> list[int]:
-    """Indices of at most ``most`` true values, evenly spread."""
+def _evenly_spread(which: NDArray[np.bool_]) -> list[int]:
+    """Indices of at most ``EXAMPLES`` true values, evenly spread."""
     indices = np.flatnonzero(which)
-    return [int(index) for index in indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]]
+    return [int(index) for index in indices[np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices))).astype(int)]]

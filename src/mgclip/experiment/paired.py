@@ -128,14 +128,14 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return 1.0 if only_first + only_second == 0 else float(binomtest(only_first, only_first + only_second).pvalue)
 
 
-def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
+def bootstrap(differences: NDArray[np.float64]) -> tuple[float, float, float]:
     """The 95 % interval of a mean over images ``(n,)``, and the two-sided p-value of a mean of zero.
 
     There are few different values, so a sample is drawn as the number of times that each of them occurs.
     """
     values, counts = np.unique(differences, return_counts=True)
     number = len(differences)
-    drawn = np.random.default_rng(seed).multinomial(number, counts / number, size=RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(number, counts / number, size=RESAMPLES)
     means = drawn @ values / number
     low, high = np.quantile(means, (0.025, 0.975))
     beyond = 1 + min((means <= 0).sum(), (means >= 0).sum())

@@ -53,14 +53,15 @@ def warn_of_alike_texts(
         )
 
 
-def warn_of_alike_names(known: Sequence[str], new: Sequence[str], advice: str = "use one name for it") -> None:
+def warn_of_alike_names(known: Sequence[str], new: Sequence[str]) -> None:
     """Warn, once, if names in ``new`` differ from others, in ``known`` or in ``new``, only in their form."""
     names, added = [*known, *new], set(new)
     pairs = _repeated(map(loose_form, names))
     found = [(a, b) for a, b in pairs if names[b] in added and canonical(names[a]) != canonical(names[b])]
     if found:
         _warn(
-            f"The class names {_named(names, found[0])} are probably those of one class ({ALIKE}){and_others(found)}: {advice}."
+            f"The class names {_named(names, found[0])} are probably those of one class ({ALIKE}){and_others(found)}: "
+            "use one name for it."
         )
 
 
