@@ -34,7 +34,7 @@ def branch_probabilities(
     """
     if settings.branches == "text" and text_logits is not None:
         return text_logits.softmax(-1)
-    if settings.branches == "image" or text_logits is None:
+    if settings.branches == "image":
         text_logits = None
     if calibration is not None:
         return calibration.logits(scores, text_logits).softmax(-1)

@@ -52,13 +52,17 @@ class RanPAC(FeatureClassifier):
         labels = F.one_hot(task.labels[order], classes).double()  # [n, c]
         gram = self.gram.clone()
         targets = F.pad(self.targets, (0, classes - self.targets.shape[1]))
+        self._add(features, labels, gram, targets)
+        ridge = self.choose_ridge(features, labels[:, labels.any(0)], least=least_ridge(gram))
+        self.weights = solve_ridge(gram, targets, ridge)
+        self.gram, self.targets = gram, targets
+
+    def _add(self, features: Tensor, labels: Tensor, gram: Tensor, targets: Tensor) -> None:
+        """Add images with labels ``(n, c)`` to both sums in place."""
         for part, own in zip(features.split(ROWS), labels.split(ROWS), strict=True):
             projected = self.project(part)
             gram += projected.T @ projected
             targets += projected.T @ own
-        ridge = self.choose_ridge(features, labels[:, labels.any(0)], least=least_ridge(gram))
-        self.weights = solve_ridge(gram, targets, ridge)
-        self.gram, self.targets = gram, targets
 
     def choose_ridge(self, features: Tensor, labels: Tensor, *, least: float = 0.0) -> float:
         """The ridge, not below ``least``, that fitted on the first 80 % of the samples has the least squared error on the rest.
@@ -78,10 +82,7 @@ class RanPAC(FeatureClassifier):
             right = vectors.T @ target  # [k, c]
         else:
             gram, cross = torch.zeros_like(self.gram), self.gram.new_zeros(len(self.gram), labels.shape[1])
-            for part, own in zip(fit.split(ROWS), target.split(ROWS), strict=True):
-                projected = self.project(part)
-                gram += projected.T @ projected
-                cross += projected.T @ own
+            self._add(fit, target, gram, cross)
             values, vectors = torch.linalg.eigh(gram)
             right = vectors.T @ cross
         ridges = [ridge for ridge in RIDGES if ridge >= min(least, RIDGES[-1])]
@@ -96,10 +97,6 @@ class RanPAC(FeatureClassifier):
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:
         """``(b, d)`` -> ``(b, c)``."""
         return self.project(features) @ self.weights
-
-    def adapt(self, features: Tensor) -> Tensor:
-        """It has no text branch."""
-        return features
 
 
 def least_ridge(gram: Tensor) -> float:
