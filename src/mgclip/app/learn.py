@@ -22,6 +22,7 @@ from mgclip.app.options import (
     Quiet,
     with_architecture,
 )
+from mgclip.workflows.split import HOLD_OUT
 
 if TYPE_CHECKING:
     from mgclip.workflows.alike_names import AlikeNames
@@ -80,7 +81,7 @@ def learn_command(
     label: Label = "",
     prompt: Prompt = None,
     test: TestFolder = "",
-    hold_out: HoldOut = 0.2,
+    hold_out: HoldOut = HOLD_OUT,
     merge_names: MergeNames = False,
     photos: Photos = None,
     retention: Retention = None,
@@ -109,7 +110,7 @@ def learn_command(
     }
     for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
     for_folders["--checkpoint-every"] = checkpoint_every != CHECKPOINT_EVERY
-    for_folders["--hold-out"] = hold_out not in (0, 0.2)  # of shards nothing is held out, which the default need not say
+    for_folders["--hold-out"] = hold_out not in (0, HOLD_OUT)  # of shards nothing is held out, which the default need not say
     if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
         learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         return

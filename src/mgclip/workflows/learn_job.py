@@ -25,6 +25,7 @@ from mgclip.workflows.merge import new_model_like
 from mgclip.workflows.note import LearnReport
 from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.source import Source, read_images, read_source, readable
+from mgclip.workflows.split import HOLD_OUT
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch16"
 """The CLIP that a new model starts from if none is given."""
@@ -172,7 +173,7 @@ def read_job(
     like: Path | None = None,
     names: str = "",
     test: Path | None = None,
-    hold_out: float = 0.2,
+    hold_out: float = HOLD_OUT,
     retention: Path | None = None,
     skip_unreadable: bool = False,
     merge_names: bool = False,
@@ -201,7 +202,7 @@ def read_job(
         if not ask(alike):
             raise
         source = read_source(folder, names=names, test=test, known=known, merge_names=True)
-    if source.tests is not None and hold_out not in (0, 0.2):  # the default need not be given
+    if source.tests is not None and hold_out not in (0, HOLD_OUT):  # the default need not be given
         raise InputError(f"--hold-out applies to a folder without test images only, and {test or folder} has some: leave it out.")
     retained = {} if retention is None else read_images(retention)
     skipped: list[SkippedImage] = []

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+HOLD_OUT = 0.2
+"""Share of the images of a class that is held out unless another one is given."""
 MIN_IMAGES = 5
 """A class with fewer images is trained on all of them."""
 
