@@ -14,7 +14,7 @@ from mgclip.images import find_unreadable_images
 from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import read
-from mgclip.names import canonical
+from mgclip.names import canonical, has_surrogate
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved
@@ -89,7 +89,7 @@ def _find(cell: str, table: Path, number: int) -> Path:
 
 
 def _check_utf8(text: str, table: Path, number: int) -> None:
-    if any("\udc80" <= letter <= "\udcff" for letter in text):  # the bytes of names of files only
+    if has_surrogate(text):  # the bytes of names of files only
         raise InputError(f"Line {number} of the table of answers {table} is not UTF-8: save it as CSV in UTF-8.")
 
 
