@@ -59,23 +59,26 @@ def image_name(images: Sequence[Any], position: int, part: str) -> str:
     """The name of an image for messages: its path, its place in a shard, or its number in the data set."""
     if are_files(images):
         return str(images[position])
-    items, place = (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
+    items, place = _of_data_set(images, position)
     if (name_of := getattr(items, "name_of", None)) is not None:  # an image in a shard
         return str(name_of(place))
-    if isinstance(images, Subset) and isinstance(images.items, Joined):
-        return f"image {image_id(images, position)} of {part}"
-    return f"image {images.positions[position] if isinstance(images, Subset) else position} of {part}"
+    return f"image {image_id(images, position)} of {part}"
 
 
 def image_id(images: Sequence[Any], position: int) -> str:
     """What identifies an image in its part of a data set: its path in the folder of the data, or its number. In a stream of
     several data sets, it begins with the name of its own.
     """
-    items, place = (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
+    items, place = _of_data_set(images, position)
     if isinstance(items, Joined):
         part, place = items.find(place)
         return f"{items.names[part]}/{image_id(items.parts[part], place)}"
     return items[place].relative_to(items.root).as_posix() if isinstance(items, ClassFiles) else str(place)
+
+
+def _of_data_set(images: Sequence[Any], position: int) -> tuple[Sequence[Any], int]:
+    """The images of the whole data set, and the position of an image among them."""
+    return (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)
 
 
 def folders_in(folder: Path) -> list[str]:
