@@ -16,8 +16,9 @@ from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.family import family_of
 from mgclip.export.int8 import FASTER, SAME, Int8
-from mgclip.export.merged import check_learned, likeness_shares
+from mgclip.export.merged import check_learned
 from mgclip.markdown import as_markdown
+from mgclip.method.calibration import by_share
 from mgclip.method.decision import describe_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
@@ -172,9 +173,8 @@ def _settings(model: MGCLIP) -> dict[str, object]:
 def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
     if (head := model.solved) is None:
         return None
-    counts, fit = head.sums.counts, head.calibration
-    tested = int((counts[head.sample.labels] > 1).sum())
-    return _SolvedFacts(round(counts.sum().item()), tested, fit.accuracy, likeness_shares(fit))
+    fit = head.calibration
+    return _SolvedFacts(round(head.sums.counts.sum().item()), head.left_out, fit.accuracy, by_share(fit.likeness))
 
 
 def _decided(model: MGCLIP) -> str:

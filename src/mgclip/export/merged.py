@@ -17,7 +17,7 @@ from mgclip.clip.family import family_of, model_class
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
-from mgclip.method.calibration import SHARES, Calibration
+from mgclip.method.calibration import by_share
 from mgclip.method.learner import MGCLIP
 
 FORMAT = 1
@@ -145,10 +145,5 @@ def metadata(model: MGCLIP) -> Metadata:
         fit = model.solved.calibration
         about["kernel"], about["representation"] = model.solved.fourier.kernel, model.solved.fourier.representation
         about["head_weight"], about["text_weight"] = fit.head / fit.deviation, fit.text
-        about["likeness"] = likeness_shares(fit)
+        about["likeness"] = by_share(fit.likeness)
     return about
-
-
-def likeness_shares(fit: Calibration) -> dict[str, float]:
-    """The likeness that a percentage of learned images reach if they are left out, by percentage; empty without evidence."""
-    return {str(share): value for share, value in zip(SHARES, fit.likeness, strict=False)}

@@ -8,7 +8,7 @@ fitted to learned images, each left out in turn. A prior decides if there is lit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -133,6 +133,11 @@ def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: T
     shares = torch.tensor([1 - share / 100 for share in SHARES], dtype=likeness[0].dtype, device=likeness[0].device)
     reached = tuple(torch.cat(likeness).quantile(shares).tolist())
     return replace(fitted, accuracy=both, likeness=reached, head_accuracy=of_head, text_accuracy=of_text)
+
+
+def by_share(likeness: Sequence[float]) -> dict[str, float]:
+    """The likeness that each of ``SHARES`` reaches, by percentage; empty without evidence."""
+    return dict(zip(map(str, SHARES), likeness, strict=False))
 
 
 def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:

@@ -116,6 +116,11 @@ class SolvedHead:
             frozen=self.frozen and self.frozen.to(device),
         )
 
+    @property
+    def left_out(self) -> int:
+        """How many images of the sample can be left out: those whose class has several images."""
+        return int((self.sums.counts[self.sample.labels] > 1).sum())
+
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
         return self.scorer.scores(features.float())

@@ -54,10 +54,9 @@ def left_out_branches(model: MGCLIP) -> BranchAccuracies | None:
     if model.solved is None or model.solved.calibration.accuracy is None:
         return None
     found, head = model.solved.calibration, model.solved
-    images = int((head.sums.counts[head.sample.labels] > 1).sum())
     text = None if model.settings.branches == "image" else found.text_accuracy  # without texts there are no logits of texts
     active = {"both": found.accuracy, "image": found.head_accuracy, "text": text}[model.settings.branches]
-    return {"images": images, "model": active, "text": text, "head": found.head_accuracy}
+    return {"images": head.left_out, "model": active, "text": text, "head": found.head_accuracy}
 
 
 def leave_one_out(model: MGCLIP) -> float | None:
