@@ -79,13 +79,13 @@ def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):
 def test_an_evaluation_keeps_no_pixels(learned, icons, monkeypatch, tmp_path):
     from icon_tasks import month_folders
 
-    from mgclip.workflows.evaluate import evaluate_folder
+    from mgclip.workflows.evaluate import evaluate_images
     from mgclip.workflows.source import read_images
 
     month_folders(icons, tmp_path, {"march": range(2)}, 3)
     taken = []
     monkeypatch.setattr(MemoryBudget, "take", lambda room, most, each: taken.append(min(most, room.left // each)) or 0)
-    evaluate_folder(learned, read_images(tmp_path / "march"), model_name="m", folder="march")
+    evaluate_images(learned, read_images(tmp_path / "march"), model_name="m", folder="march")
     assert taken == [0]
 
 

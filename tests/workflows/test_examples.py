@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mgclip.stream.check import check_dataset
-from mgclip.workflows.evaluate import evaluate_folder
+from mgclip.workflows.evaluate import evaluate_images
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.plan import make_plan
 from mgclip.workflows.predict import predict_files
@@ -23,7 +23,7 @@ def test_the_examples_of_the_commands_functions_run(tmp_path, monkeypatch):
         for number in range(4):
             Image.fromarray(picture).save(tmp_path / "march" / name / f"{number}.png")
     report = []
-    for function in (check_dataset, learn_folder, predict_files, evaluate_folder):
+    for function in (check_dataset, learn_folder, predict_files, evaluate_images):
         module = import_module(function.__module__)
         helpers = {each.__name__: each for each in (make_plan, read_source, read_images)}
         found = doctest.DocTestFinder(recurse=False).find(function, function.__name__, module, {**vars(module), **helpers})

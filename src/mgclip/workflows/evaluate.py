@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 from mgclip.clip import parallel
 from mgclip.errors import InputError
 from mgclip.experiment.evaluation import Evaluation, JudgedImage, UnknownShare, calibration, confused, per_class
-from mgclip.method.calibration import SHARES
+from mgclip.method.calibration import SHARES, by_share
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
-from mgclip.names import canonical
+from mgclip.names import canonical, not_among
 from mgclip.stream.folder import misspelling
 from mgclip.words import count
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
@@ -47,42 +47,27 @@ class LearnedEvidence(TypedDict):
     likeness_of: str
 
 
-def evaluate_folder(model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str) -> Evaluation:
-    """Measure everything that ``mgclip evaluate`` reports.
-
-    Args:
-        model: The model.
-        images: Image files by class.
-        model_name: Name of the model, for the report.
-        folder: Name of the folder, for messages and the report.
-
-    Raises:
-        InputError: If there are no images, or the model has not learned one of the classes.
-
-    Example:
-        >>> model = MGCLIP.from_pretrained("shop")
-        >>> evaluate_folder(model, read_images(Path("march")), model_name="shop", folder="march")["accuracy"]
-        1.0
-    """
-    return evaluate_images(model, images, model_name=model_name, folder=folder)[0]
-
-
 def evaluate_images(
     model: MGCLIP, images: Mapping[str, Sequence[Path]], *, model_name: str, folder: str
 ) -> tuple[Evaluation, list[JudgedImage]]:
-    """Measure what ``evaluate_folder`` measures, and judge each image too.
+    """Measure everything that ``mgclip evaluate`` reports, and judge each image.
 
     Args:
         model: The model.
         images: Image files by class.
         model_name: The name of the model in the evaluation.
-        folder: The name of the folder in the evaluation.
+        folder: The name of the folder in the evaluation and in messages.
 
     Returns:
         The evaluation, and the answer for each image.
 
     Raises:
-        InputError: If a class was not learned or an image cannot be read.
+        InputError: If there are no images, a class was not learned or an image cannot be read.
+
+    Example:
+        >>> model = MGCLIP.from_pretrained("shop")
+        >>> evaluate_images(model, read_images(Path("march")), model_name="shop", folder="march")[0]["accuracy"]
+        1.0
     """
     known = {canonical(name): label for label, name in enumerate(model.class_names)}
     if unknown := [name for name in images if canonical(name) not in known]:
@@ -154,8 +139,7 @@ def _judged(model: MGCLIP, files: Sequence[Path], truth: NDArray[Any], parts: Se
 
 def only_known(model: MGCLIP, images: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
     """The images of the classes that the model knows, and the names of the other classes."""
-    known = set(map(canonical, model.class_names))
-    others = [name for name in images if canonical(name) not in known]
+    others = not_among(images, model.class_names)
     return {name: files for name, files in images.items() if name not in others}, others
 
 
@@ -181,7 +165,7 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     return {
         "leave_one_out": left_out["model"],
         "left_out": left_out,
-        "likeness": _by_share(found.likeness),
+        "likeness": by_share(found.likeness),
         "likeness_of": LEFT_OUT,
     }
 
@@ -194,7 +178,7 @@ def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
         found = learned_evidence(model)
         return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
-    return {"leave_one_out": None, "likeness": _by_share(shares.tolist()), "likeness_of": MEASURED}
+    return {"leave_one_out": None, "likeness": by_share(shares.tolist()), "likeness_of": MEASURED}
 
 
 def _learned(model: MGCLIP, marks: Tensor) -> int | None:
@@ -209,7 +193,3 @@ def _learned(model: MGCLIP, marks: Tensor) -> int | None:
 def _unknown(below: float, likeness: NDArray[Any]) -> UnknownShare | None:
     """The share of images that ``predict`` answers with *unknown*, if the model stores a threshold."""
     return {"below": below, "share": float((likeness < below).mean())} if below else None
-
-
-def _by_share(likeness: Sequence[float]) -> dict[str, float]:
-    return {str(share): float(value) for share, value in zip(SHARES, likeness, strict=True)}
