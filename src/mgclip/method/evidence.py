@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import astuple, dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.method.analytic import leave_one_out, solve
 from mgclip.method.decision import DEVIATIONS, Decision
-from mgclip.method.random_features import RandomFeatures, median_gamma
+from mgclip.method.random_features import RandomFeatures, evenly_spread, median_gamma
 from mgclip.method.sums import Sums
 
 WIDTH = 512
@@ -51,8 +50,7 @@ class Evidence:
             labels: Their classes among those of the task ``(n,)``.
         """
         if len(labels) > IMAGES:
-            order = labels.argsort(stable=True)  # an equal share of every class
-            some = order[torch.linspace(0, len(order) - 1, IMAGES).long().clamp(max=len(order) - 1).to(order.device)]
+            some = evenly_spread(labels.argsort(stable=True), IMAGES)  # an equal share of every class
             frozen, adapted, labels = frozen[some], adapted[some], labels[some]
         _, labels, counts = labels.unique(return_inverse=True, return_counts=True)
         used = counts[labels] > 1  # without its only image, a class would be unknown

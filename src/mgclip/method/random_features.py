@@ -78,7 +78,13 @@ def median_gamma(features: Tensor) -> float:
     if len(features) > SAMPLE:
         direction = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         order = (features.double() @ direction.to(features.device)).argsort(stable=True)
-        features = features[order[torch.linspace(0, len(order) - 1, SAMPLE).long().clamp(max=len(order) - 1).to(order.device)]]
+        features = features[evenly_spread(order, SAMPLE)]
     distances = torch.pdist(features.double()).square()
     distances = distances[distances > 0]
     return 2 / distances.median().item() if len(distances) else 1.0
+
+
+def evenly_spread(order: Tensor, number: int) -> Tensor:
+    """``number`` of these positions ``(n,)``, evenly spread; the first and the last one are among them."""
+    last = len(order) - 1
+    return order[torch.linspace(0, last, number).long().clamp(max=last).to(order.device)]
