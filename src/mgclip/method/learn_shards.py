@@ -22,7 +22,7 @@ from mgclip.method.shard_reader import ImageShard, ShardReader
 from mgclip.method.shard_resume import identity, resumable
 from mgclip.method.shard_sums import ShardSums, remove_parts, unused_number
 from mgclip.method.solved_head import SolvedHead
-from mgclip.method.solving import logits_over, trains_adapters
+from mgclip.method.solving import logits_over, random_features, trains_adapters
 from mgclip.method.sums import CHUNK
 from mgclip.names import check_distinguishable, indices_of, not_among
 from mgclip.words import count, were
@@ -219,16 +219,10 @@ def with_sums(
     return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
 
 
-def _random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
-    """The random features of a new model, for the representation that the encoder uses."""
-    dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
-    return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
-
-
 def _features_of(sums: ShardSums, encoder: Encoder, settings: Settings) -> RandomFeatures:
     """The random features of these sums. The encoder uses their representation from now on."""
     encoder.representation = sums.representation
-    return _random_features(encoder, settings, sums.gamma)
+    return random_features(encoder, settings, sums.gamma)
 
 
 def _shards_to_choose_from(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:
@@ -243,7 +237,7 @@ def _choose_features(some: Sequence[ImageShard], encoder: Encoder, settings: Set
     """
     encoder.representation = settings.encoded
     if settings.gamma is not None and settings.representation != "auto":
-        return _random_features(encoder, settings, settings.gamma)
+        return random_features(encoder, settings, settings.gamma)
     parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
     names: list[str] = []
     if parallel.is_main():
@@ -257,7 +251,7 @@ def _choose_features(some: Sequence[ImageShard], encoder: Encoder, settings: Set
         dim = encoder.backbone.feature_dim
         encoder.representation = choose_representation(features, classes, dim) if names else "projected"
         features = part_of_both(features, encoder.representation, dim)
-    return _random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
+    return random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
 
 
 def _add_shard(

@@ -120,11 +120,9 @@ def solve_task(
             images = chosen_representation(images, encoder)
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        drawn = gamma, settings.seed, settings.kernel, encoder.representation
-        fourier = RandomFeatures(images.features.shape[1], settings.features, *drawn)
         per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
         head = SolvedHead.empty(
-            fourier,
+            random_features(encoder, settings, gamma),
             encoder.backbone.device,
             per_class=per_class,
             undecided=images.frozen is not None,
@@ -134,6 +132,12 @@ def solve_task(
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)
     return solved_head.add(head, images, logits_over(encoder, settings)(texts))
+
+
+def random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
+    """The random features of a new model, for the representation that the encoder uses."""
+    dim, drawn = encoder.backbone.image_dim(encoder.representation), (gamma, settings.seed, settings.kernel)
+    return RandomFeatures(dim, settings.features, *drawn, encoder.representation)
 
 
 def chosen_representation(images: Images, encoder: Encoder) -> Images:
