@@ -169,7 +169,8 @@ def _check_none_emptied(learned: ModelState, head: SolvedHead, changes: Sequence
 
 def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> ModelState:
     """Add what another model of the same CLIP has learned. Raises ``InputError`` if their heads cannot be added."""
-    head, added = solved_head_of(learned, "merge"), solved_head_of(other, "merge")
+    head = solved_head_of(learned, "merge")
+    added = solved_head_of(other, "merge").to(head.sums.gram.device)
     for what, one, two in (
         ("number of random features", head.fourier.width, added.fourier.width),
         ("kernel", head.fourier.kernel, added.fourier.kernel),

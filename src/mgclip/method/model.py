@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,10 +241,7 @@ class LearnedModel:
             different = "adapters of the models differ"
         if different:
             raise InputError(f"The {different}, so they cannot be merged: start the second one with --like and the first one.")
-        theirs = other._state()
-        if theirs.solved is not None:
-            theirs = replace(theirs, solved=theirs.solved.to(self.backbone.device))
-        self._load_state(class_edits.merge(self._state(), theirs, logits_over(self.encoder, self.settings)))
+        self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")
     @in_ordinary_modes
