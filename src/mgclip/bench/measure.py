@@ -18,12 +18,11 @@ from mgclip.bench.memory import Peak
 from mgclip.bench.passes import full_length_tokens, head_work, image_work, text_work
 from mgclip.bench.precision import PrecisionSpeed
 from mgclip.bench.prediction import PredictionTimes
-from mgclip.bench.shapes import make_backbone, make_config
+from mgclip.bench.shapes import make_both, make_config
 from mgclip.bench.stream import HEAD_BATCH, Comparison, Stream, Units, compose
 from mgclip.bench.timing import Work, alternate, matmul_peak
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.parallel import device_name, local_device
-from mgclip.method.prepare import prepare
 from mgclip.method.settings import Settings
 
 TEXTS = 100
@@ -61,9 +60,7 @@ def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> di
     Returns:
         For each unit the seconds in each round, by ``ours`` and ``plain``.
     """
-    backbone, naive = make_backbone(shape), make_backbone(shape, shortcut=False)
-    for each in (backbone, naive):
-        prepare(each, Settings())
+    backbone, naive = make_both(shape)
     prompts = [Settings().templates[0].format(f"class number {i}") for i in range(TEXTS)]
     trained = min(stream.classes, TEXTS)  # this package trains on the texts of one task only
     full = full_length_tokens(naive, prompts)

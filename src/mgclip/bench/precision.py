@@ -11,12 +11,10 @@ from typing_extensions import TypedDict
 
 from mgclip.bench.flops import image_flops
 from mgclip.bench.passes import image_work
-from mgclip.bench.shapes import make_backbone, make_config
+from mgclip.bench.shapes import make_both, make_config
 from mgclip.bench.timing import Work, alternate, matmul_peak, wait_for_gpu
 from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
 from mgclip.clip.parallel import local_device
-from mgclip.method.prepare import prepare
-from mgclip.method.settings import Settings
 
 LARGEST_BATCH = 128
 """Images per pass on a GPU by default, or as many as fit; a CPU passes ``CPU_BATCH`` at a time."""
@@ -57,9 +55,7 @@ def precision_speeds(shape: str, precisions: Sequence[Precision], *, rounds: int
     """Measure training and encoding of a shape of ``SHAPES`` at several precisions, in passes of ``images`` images that start in
     the memory of the CPU.
     """
-    backbone, naive = make_backbone(shape), make_backbone(shape, shortcut=False)
-    for each in (backbone, naive):
-        prepare(each, Settings())
+    backbone, naive = make_both(shape)
     config: Any = backbone.model.config
     found: list[PrecisionSpeed] = []
     for precision in precisions:

@@ -11,6 +11,8 @@ from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openai import openai_tokenizer
 from mgclip.clip.parallel import local_device
+from mgclip.method.prepare import prepare
+from mgclip.method.settings import Settings
 
 VIT = {
     # image width, layers, heads and patch; text width and heads; dimension of the features
@@ -45,6 +47,14 @@ def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:
         compute_class_token_only_in_last_layer(model)
     processor = SiglipImageProcessorPil() if shape in SIGLIP else CLIPImageProcessorPil()
     return Backbone(model, openai_tokenizer(), processor, shape, "random weights")
+
+
+def make_both(shape: str) -> tuple[Backbone, Backbone]:
+    """The CLIP of a shape as this package computes it and as the naive implementation does, both with new adapters."""
+    both = make_backbone(shape), make_backbone(shape, shortcut=False)
+    for each in both:
+        prepare(each, Settings())
+    return both
 
 
 def make_config(shape: str) -> Any:
