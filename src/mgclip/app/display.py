@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,11 +113,15 @@ class RunDisplay:
                 screen.print(f"{'':<21} {describe_decision(Decision(**record['adapters']))}")
 
 
+def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:
+    """A bar that is shown on a terminal only, and removed at its end."""
+    return Progress(*columns, console=screen, disable=quiet or not screen.is_terminal, transient=True)
+
+
 def with_progress_bar(items: Iterable[Item], total: int | None, *, quiet: bool) -> Iterator[Item]:
     """Yield the items while showing a progress bar on a terminal."""
     columns = SpinnerColumn(), TextColumn("{task.completed} images"), BarColumn(), _Speed(), TimeRemainingColumn()
-    hidden = quiet or not screen.is_terminal
-    with Progress(*columns, console=screen, disable=hidden, transient=True) as bar:
+    with progress_bar(*columns, quiet=quiet) as bar:
         row = bar.add_task("images", total=total, images=True)
         for item in items:
             yield item
@@ -128,8 +132,7 @@ def with_progress_bar(items: Iterable[Item], total: int | None, *, quiet: bool) 
 def opening_images(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A bar while images are opened before anything else. Yields a function that takes the number opened and the total."""
     columns = TextColumn("opening images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    hidden = quiet or not screen.is_terminal
-    with Progress(*columns, console=screen, disable=hidden, transient=True) as bar:
+    with progress_bar(*columns, quiet=quiet) as bar:
         row = bar.add_task("", total=None, visible=False)
         yield lambda done, total: bar.update(row, completed=done, total=total, visible=True)
 
@@ -152,19 +155,18 @@ def make_table(*columns: str, text: Iterable[str] = (), title: str | None = None
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """The final table of a run: one row per method, the columns of every table of methods."""
-    columns = [*metrics_of(summaries.values()), EPOCHS, SECONDS]
-    table = make_table("method", *(metric.column for metric in columns), title=title)
-    for method, summary in summaries.items():
-        table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
-    return table
+    return _metrics_table(title, [*metrics_of(summaries.values()), EPOCHS, SECONDS], summaries)
 
 
 def uneven_table(summaries: Mapping[str, Summary]) -> Table | None:
     """The accuracies that only long-tailed or blurry streams have; None for other streams."""
     columns = uneven(summaries.values())
-    if not columns:
-        return None
-    table = make_table("method", *(metric.column for metric in columns), title="accuracy on groups of classes")
+    return _metrics_table("accuracy on groups of classes", columns, summaries) if columns else None
+
+
+def _metrics_table(title: str, columns: Sequence[Metric], summaries: Mapping[str, Summary]) -> Table:
+    """A row for each method, and a column for each metric."""
+    table = make_table("method", *(metric.column for metric in columns), title=title)
     for method, summary in summaries.items():
         table.add_row(method, *(_cell(metric, metric.of(summary)) for metric in columns))
     return table

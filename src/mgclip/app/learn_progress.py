@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from mgclip.app.display import screen
+from mgclip.app.display import progress_bar
 from mgclip.workflows.cost import TRAINING_COST
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ class LearnProgress:
     def __init__(self, plan: Plan, *, quiet: bool) -> None:
         self._cost = plan.cost
         columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")
-        hidden = quiet or not screen.is_terminal
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=screen, disable=hidden, transient=True)
+        self._bar = progress_bar(*columns, TimeRemainingColumn(), quiet=quiet)
         self._row = self._bar.add_task("opening images", total=plan.cost.seconds)
         self._phase = ""
 

@@ -98,15 +98,14 @@ def learn_shards(
 
 
 def _learned(job: ShardJob, *, wait: float, quiet: bool) -> LearnReport:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from mgclip.app.display import screen
+    from mgclip.app.display import progress_bar
     from mgclip.app.signals import interrupted_by_sigterm
     from mgclip.clip.parallel import is_distributed
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,} images encoded"), TimeElapsedColumn()
-    hidden = quiet or not screen.is_terminal
-    progress = Progress(*columns, console=screen, disable=hidden, transient=True)
+    progress = progress_bar(*columns, quiet=quiet)
     # A process that waits for others cannot handle a signal, so that torchrun would have to wait until it kills it.
     stops = nullcontext() if is_distributed() else interrupted_by_sigterm()
     with stops, job.begin(wait=wait) as (model, notes), progress as bar:
