@@ -325,3 +325,8 @@ def as_small(monkeypatch):
         monkeypatch.setitem(DATASETS._entries, name, replace(DATASETS[name], train=Published(train), test=Published(test)))
 
     return small
+
+
+def labelled(part, names):
+    """The class, folder and file name of each image."""
+    return {(names[label], path.parent.name, path.name) for path, label in zip(part.images, part.labels, strict=True)}

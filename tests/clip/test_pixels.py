@@ -152,13 +152,8 @@ def test_a_batch_for_a_gpu_is_in_pinned_memory(counted, monkeypatch, uses_gpu):
     assert pinned == ([2, 1] if uses_gpu else [])
 
 
-def test_each_image_is_transformed_once_if_it_is_kept():
-    transformed = []
-
-    def transform(images):
-        transformed.extend(images)
-        return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in images])
-
+def test_each_image_is_transformed_once_if_it_is_kept(counted):
+    transform, transformed = counted
     images = [np.full((4, 4, 3), i, dtype=np.uint8) for i in range(6)]
     pixels = PreparedImages(images, transform)
     assert pixels.batch(torch.tensor([4, 1]))[:, 0, 0, 0].tolist() == [4, 1]

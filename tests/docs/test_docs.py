@@ -14,6 +14,7 @@ from threading import local
 import pytest
 from forked import cores, mgclip, programs
 from forked import program as run_program
+from icon_tasks import month_folders
 from PIL import Image
 from shards import members, write_tar
 from studio_server import studio
@@ -45,12 +46,7 @@ def workplace(icons, tmp_path, monkeypatch):
         folder = tmp_path / "stream" / part / str(icons["class_names"][c])
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(icons[f"x_{part}"][(12 if part == "train" else 4) * c + i]).save(folder / f"{i}.png")
-    for month, classes in (("march", [0, 1, 2]), ("april", [3, 4])):
-        for c in classes:
-            folder = tmp_path / "photos" / month / str(icons["class_names"][c])
-            folder.mkdir(parents=True)
-            for i in range(3):
-                Image.fromarray(icons["x_train"][12 * c + i]).save(folder / f"{i}.png")
+    month_folders(icons, tmp_path / "photos", {"march": [0, 1, 2], "april": [3, 4]}, 3)
     right = []
     for c, i in ((2, 3), (2, 4), (5, 0)):  # more images of a known class, and a new class
         folder = tmp_path / "photos" / "may" / str(icons["class_names"][c])

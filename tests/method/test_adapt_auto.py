@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from icon_tasks import task
+from solved_models import names_of, some
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state, adapters_have_effect
@@ -30,15 +31,6 @@ def make(tiny_clip):
 def decide(monkeypatch):
     """Make every later decision for or against adapters, whatever the evidence."""
     return lambda kept: monkeypatch.setattr(evidence, "DEVIATIONS", -1e9 if kept else 1e9)
-
-
-def names_of(icons, classes):
-    return [str(icons["class_names"][c]) for c in classes]
-
-
-def rows_of(icons, rows):
-    """Training drawings, twelve of each class, and the names of their classes."""
-    return list(icons["x_train"][rows]), names_of(icons, icons["y_train"][rows])
 
 
 def same(one, other, icons):
@@ -123,10 +115,10 @@ def test_a_saved_model_decides_and_continues_as_if_it_had_stayed(make, decide, i
 def edit(model, icons):
     """Every edit of a model that has learned the classes 0 to 4."""
     names = names_of(icons, range(5))
-    moved, right = rows_of(icons, np.array([0, 1, 61]))
+    moved, right = some(icons, np.array([0, 1, 61]))
     model.correct(moved, [names[1], names[1], right[2] if right[2] in names else names[4]])
     model.correct(moved[:1], [names[0]])
-    model.learn(*rows_of(icons, np.array([64, 65])), names_of(icons, [5]))  # a class of its own, which decides nothing
+    model.learn(*some(icons, np.array([64, 65])), names_of(icons, [5]))  # a class of its own, which decides nothing
     model.learn(list(icons["x_train"][66:68]), [names[4]] * 2, [names[4]])  # a known class grows
     model.forget(names[2])
     model.forget(names[3], images=list(icons["x_train"][36:48]))
@@ -194,7 +186,7 @@ def test_images_that_were_learned_before_are_no_evidence(make, decide, icons):
     model = make()
     model.learn(*task(icons, [0, 1, 2]))
     rows = np.array([*range(24), *range(36, 48), *range(48, 60)])
-    result = model.learn(*rows_of(icons, rows), names_of(icons, [0, 1, 3, 4]))
+    result = model.learn(*some(icons, rows), names_of(icons, [0, 1, 3, 4]))
     assert result.adapters.images == 24
 
 
@@ -203,7 +195,7 @@ def test_adapters_without_evidence_do_not_learn_and_stay(make, decide, icons):
     model, never = make(), make("never")
     model.learn(*task(icons, [0, 1, 2]))
     adapters = adapter_state(model.backbone)
-    single = (*rows_of(icons, np.array([36, 48])), names_of(icons, [3, 4]))  # one image of each class cannot be left out
+    single = (*some(icons, np.array([36, 48])), names_of(icons, [3, 4]))  # one image of each class cannot be left out
     result = model.learn(*single)
     assert (result.adapters, result.epochs) == (None, 0)
     assert all(torch.equal(adapters[name], weight) for name, weight in adapter_state(model.backbone).items())
@@ -218,7 +210,7 @@ def test_adapters_with_evidence_learn_from_images_that_cannot_be_compared(make, 
     model = make()
     for classes in ([0, 1, 2], [3, 4]):
         model.learn(*task(icons, classes))
-    result = model.learn(*rows_of(icons, np.array([60, 72])), names_of(icons, [5, 6]))
+    result = model.learn(*some(icons, np.array([60, 72])), names_of(icons, [5, 6]))
     assert (result.adapters, result.epochs) == (None, 1)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from icon_tasks import month_folders
 from made_runs import HOSTILE, evaluation
 from PIL import Image
 from report_pages import cells, read
@@ -118,10 +119,7 @@ def test_the_table_of_the_page_corrects_the_model(tmp_path, mgclip, tiny_clip, i
 
 
 def test_the_csv_has_a_row_for_each_image_that_correct_reads(tmp_path, mgclip, tiny_clip, icons):
-    for c in (0, 1):
-        (tmp_path / "photos" / str(icons["class_names"][c])).mkdir(parents=True)
-        for i in range(4):
-            Image.fromarray(icons["x_train"][12 * c + i]).save(tmp_path / "photos" / str(icons["class_names"][c]) / f"{i}.png")
+    month_folders(icons, tmp_path, {"photos": [0, 1]}, 4)
     words = ("--model", tmp_path / "shop", "--base", tiny_clip, "--hold-out", "0", "--quiet")
     assert mgclip("learn", tmp_path / "photos", *words)[0] == 0
     assert mgclip("evaluate", tmp_path / "shop", tmp_path / "photos", "--csv", tmp_path / "out.csv")[0] == 0

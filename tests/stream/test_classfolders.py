@@ -4,6 +4,7 @@ import pytest
 from layouts import (
     IMAGENET,
     IMAGENET_R,
+    labelled,
     make_imagenet,
     make_split_imagenet_r,
     make_vtab,
@@ -14,10 +15,6 @@ from layouts import (
 from mgclip.errors import InputError
 from mgclip.stream import datasets, metadata
 from mgclip.stream.datasets import load_dataset
-
-
-def labelled(part, names):
-    return {(names[label], path.parent.name, path.name) for path, label in zip(part.images, part.labels, strict=True)}
 
 
 def test_vtab_with_folders_named_by_class(tmp_path):

@@ -9,6 +9,7 @@ from layouts import (
     SIZES,
     VTAB,
     VTAB_FOLDERS,
+    labelled,
     make_imagenet_r,
     make_vtab,
     named_vtab,
@@ -46,10 +47,6 @@ def test_each_data_set_is_found_in_its_layout(copies, name, inside):
     held_out = load_dataset(name, path=str(place), test_only=True)
     assert (len(held_out.train.images), len(held_out.train.labels)) == (0, 0)
     assert list(held_out.test.images) == list(data.test.images)
-
-
-def labelled(part, names):
-    return {(names[label], path.parent.name, path.name) for path, label in zip(part.images, part.labels, strict=True)}
 
 
 def test_labels_are_those_of_the_folders_and_lists(copies):
