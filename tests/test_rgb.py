@@ -44,7 +44,7 @@ def test_sixteen_bits_are_scaled_by_their_type_whatever_the_brightest_pixel(tmp_
     assert_shows(image if name == "array" else tmp_path / name, deep >> 8)
 
 
-def test_sixteen_bits_are_read_in_either_byte_order(tmp_path):
+def test_sixteen_bits_are_read_in_either_byte_order():
     deep = GREY.astype(np.uint16) << 8
     assert_shows(Image.frombytes("I;16B", (40, 24), deep.astype(">u2").tobytes()), GREY)
     assert_shows(Image.frombytes("I;16L", (40, 24), deep.astype("<u2").tobytes()), GREY)

@@ -82,7 +82,7 @@ def test_the_home_folder_is_expanded_in_every_path(shop, tiny_clip, tmp_path, mg
     assert (home / "again" / "mgclip.json").is_file()
 
 
-def test_a_name_that_begins_with_a_tilde_is_no_home_folder(shop, icons, tiny_clip, tmp_path, mgclip, monkeypatch):
+def test_a_name_that_begins_with_a_tilde_is_no_home_folder(shop, tiny_clip, tmp_path, mgclip, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(shop / "photos", "~photos")
     shutil.copytree(tiny_clip, "~clip")

@@ -3,7 +3,7 @@
 import torch
 
 
-def test_the_last_layer_computes_the_class_token_only_and_nothing_changes(tiny_clip, icons):
+def test_the_last_layer_computes_the_class_token_only_and_nothing_changes(tiny_clip):
     """Features and every adapter's gradient, in double precision, against transformers' own forward."""
     from peft import LoraConfig, get_peft_model
     from transformers import CLIPModel

@@ -52,7 +52,7 @@ def drop_weight(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_clip_that_does_not_exist_is_refused(tmp_path, monkeypatch):
+def test_a_clip_that_does_not_exist_is_refused(monkeypatch):
     with pytest.raises(InputError, match=r"There is no CLIP at iconclop: give a hub id such as"):
         load_backbone("iconclop")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -70,7 +70,7 @@ def test_classes_that_do_not_compete_are_not_reported(several, tmp_path):
     assert warned(lambda: run(recipe, tmp_path / "run")) == []
 
 
-def test_a_shipped_stream_is_not_reported_unless_its_data_sets_are_changed(several, tiny_clip, tmp_path, monkeypatch):
+def test_a_shipped_stream_is_not_reported_unless_its_data_sets_are_changed(several, tiny_clip, monkeypatch):
     """In X-TAIL a name that occurs in two data sets means two classes."""
     shipped = load_recipe("x-tail")
     monkeypatch.setattr("mgclip.experiment.alike_classes.load_recipe", lambda name: several)

@@ -133,7 +133,7 @@ def test_a_replaced_image_is_noticed_with_kept_features(recipe, folder, tmp_path
 
 
 @pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
-def test_other_pixels_of_a_made_data_set_are_noticed(recipe, tmp_path, monkeypatch, icons, kind):
+def test_other_pixels_of_a_made_data_set_are_noticed(recipe, tmp_path, monkeypatch, kind):
     """The fingerprint compares some of the images only; here not this one."""
     recipe, real = recipe.model_copy(update={"methods": ["zero-shot"]}), open_run.load_dataset
 

@@ -21,10 +21,6 @@ from mgclip.stream.tasks import training_counts
 GROWING = ["zero-shot", "simplecil", "acil", "ranpac", "mg-clip-analytic-adapt", "joint"]
 
 
-def read_summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
 def test_by_shots_is_the_mean_over_classes():
     counts = np.array([101, 100, 20, 19, 500])
     truth, right = np.array([0, 0, 1, 2, 3, 3, 4]), np.array([True, False, True, False, True, True, True])

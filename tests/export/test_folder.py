@@ -182,7 +182,7 @@ def test_a_deviating_export_is_rejected(tiny, tmp_path, weight):
         check_export(tiny, tmp_path / "clip")
 
 
-def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, icons, tmp_path):
+def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, tmp_path):
     tiny.save_pretrained(tmp_path / "months")
     code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "clip", "--onnx", "--json")
     assert (code, err) == (0, "")

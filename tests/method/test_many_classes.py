@@ -79,7 +79,7 @@ def test_no_matrix_is_larger_than_the_sums(monkeypatch):
     assert largest.elements <= (WIDTH + 1) * max(MANY, len(head.sample))  # the sums, and the features of the sample
 
 
-def test_the_weights_of_many_classes_take_half_the_memory_and_give_the_same_answers(monkeypatch, tmp_path):
+def test_the_weights_of_many_classes_take_half_the_memory_and_give_the_same_answers(monkeypatch):
     own, probes = images(200), images(200, seed=9).features
     exact = learned(own, 200)
     monkeypatch.setattr(analytic, "MANY", 100)

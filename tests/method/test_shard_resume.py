@@ -79,7 +79,7 @@ def test_the_width_of_the_kernel_is_never_one_of_other_shards(tiny_clip, icons, 
     assert torch.equal(model.solved.weights, expected.solved.weights)
 
 
-def test_a_shard_that_was_damaged_may_be_replaced_if_its_first_images_stay(tiny_clip, icons, expected, tmp_path, monkeypatch):
+def test_a_shard_that_was_damaged_may_be_replaced_if_its_first_images_stay(tiny_clip, icons, tmp_path, monkeypatch):
     """The width of the kernel is then the same."""
     monkeypatch.setattr("mgclip.method.learn_shards.SAMPLE", 10)
     versions, parts = {f"shard {number}": "first" for number in range(5)}, shards(icons)
@@ -179,7 +179,7 @@ def words_of(clip, place):
 
 
 @pytest.mark.parametrize("then", [2, 1, 3])
-def test_a_killed_process_loses_the_shard_in_hand_only(tiny_clip, icons, expected, tmp_path, then):
+def test_a_killed_process_loses_the_shard_in_hand_only(tiny_clip, expected, tmp_path, then):
     """Whatever the number of processes that resume."""
     words = words_of(tiny_clip, tmp_path)
     killed = programs(2, PROGRAM, *words, "shard 5")  # the third one of process 1

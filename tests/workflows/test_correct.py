@@ -102,7 +102,7 @@ def test_a_table_that_is_not_utf8_is_refused(mgclip, place, icons):
         assert (code, sentence in err) == (2, True), err
 
 
-def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons, tiny_clip):
+def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons):
     a = str(icons["class_names"][0])
     (place / "new" / a).mkdir(parents=True)
     for i in range(5):

@@ -65,7 +65,7 @@ def test_nothing_new_changes_nothing(mgclip, months):
     assert (months / "shop" / "mgclip.json").read_bytes() == before
 
 
-def test_a_single_image_is_in_the_singular(mgclip, months, icons, tiny_clip, tmp_path):
+def test_a_single_image_is_in_the_singular(mgclip, months, tmp_path):
     picture = next((months / "march").rglob("*.png"))
     (tmp_path / "one" / picture.parent.name).mkdir(parents=True)
     shutil.copy(picture, tmp_path / "one" / picture.parent.name)

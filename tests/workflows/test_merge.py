@@ -174,7 +174,7 @@ def test_a_model_that_appears_while_others_are_merged_is_not_changed(mgclip, pla
     assert history(place / "c") == history(place / "a")
 
 
-def test_a_precision_that_is_not_known_is_not_compared(mgclip, place, icons):
+def test_a_precision_that_is_not_known_is_not_compared(mgclip, place):
     for name in ("a", "b"):
         MGCLIP.from_pretrained(name).save_pretrained(f"{name}-of-a-program")  # without a note of what was learned
     code, out, _ = mgclip("merge", "a-of-a-program", "b-of-a-program", "--to", "c")

@@ -188,7 +188,7 @@ def test_adapters_that_were_never_trained_may_have_any_shape(two, icons):
     equal(one, expected, icons)
 
 
-def test_models_of_different_clips_or_adapters_are_not_merged(two, learned, icons):
+def test_models_of_different_clips_or_adapters_are_not_merged(two, icons):
     one, other = two()
     before = state(one)
     with pytest.raises(InputError, match="A model cannot be merged with itself"):
