@@ -113,6 +113,25 @@ def test_the_page_is_never_wider_than_the_screen(visit, report, tmp_path, size):
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_names_above_a_confusion_matrix_stay_in_their_cells(visit, tmp_path, size):
+    names = ["a name without any break " + "x" * 120, *HOSTILE]
+    page = visit(write_evaluation(evaluation(names), tmp_path / "page.html", images=judged(tmp_path, names)), size)
+    inside = """each => [each.firstElementChild, each].map(part => part.getBoundingClientRect())"""
+    for heading in page.locator(".confusion thead th:not(:first-child)").all():
+        name, cell = heading.evaluate(inside)
+        assert name["top"] >= cell["top"]
+        assert name["bottom"] <= cell["bottom"]
+        assert name["height"] < 200
+    one_line = (
+        "[...document.querySelectorAll('.words thead th')].map(each => [each.textContent, each.scrollWidth > each.clientWidth])"
+    )
+    assert [text for text, cut in page.evaluate(one_line) if cut] == []
+    heads = page.locator(".words thead th", has_text="images")
+    assert heads.count() == 1
+    assert heads.evaluate("each => each.getBoundingClientRect().height") < 60, "no word is broken"
+
+
 def judged(folder, names):
     """An image for each class, each third of which got a wrong answer."""
     images = []

@@ -1,5 +1,6 @@
 """The one style of all figures."""
 
+import re
 from xml.etree import ElementTree
 
 from mgclip.experiment.reproduce import TableResult
@@ -83,3 +84,10 @@ def test_the_figure_of_two_settings_names_both(tmp_path):
     change_figure(rows, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     assert all(f">{word}<" in text for word in ("rank=4", "alpha=0.2", "alpha=null", "rank and alpha"))
+
+
+def test_a_title_that_is_wider_than_the_figure_gets_more_lines(tmp_path):
+    save_figure(paint, tmp_path / "a.svg", "photos/" + "x" * 90 + ": images and texts")
+    lines = re.findall(r">([^<>]*(?:x{9}|texts)[^<>]*)</", (tmp_path / "a.svg").read_text().partition("</metadata>")[2])
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 64

@@ -13,7 +13,7 @@ from report_pages import cells, read
 
 from mgclip.experiment.evaluation import JudgedImage
 from mgclip.report.page import write_evaluation
-from mgclip.report.page_mistakes import MAX_PICTURES, confusions, mistakes_of
+from mgclip.report.page_mistakes import MAX_PICTURES, confusions, mistakes_of, taken_for
 
 
 def judged(folder, pairs, names):
@@ -52,6 +52,13 @@ def test_a_matrix_of_a_hundred_classes_is_a_figure_with_the_numbers_of_the_table
     assert rows[5][:2] == ["class 4", "5"]
     assert rows[5][-1] == "class 5 (1)"
     assert rows[6][-1] == ""
+
+
+def test_an_answer_from_right_to_left_keeps_its_number(tmp_path):
+    images = judged(tmp_path, [(1, 0), (1, 0), (1, 2)], ["قطة", "cat", "<b>"])
+    assert taken_for(images)["cat"] == "<bdi>قطة</bdi> (2), <bdi>&lt;b&gt;</bdi> (1)"
+    file = write_evaluation(evaluation(["قطة", "cat", "<b>"]), tmp_path / "page.html", images=images)
+    assert "<td><bdi>قطة</bdi> (2), <bdi>&lt;b&gt;</bdi> (1)</td>" in file.read_text(encoding="utf-8")
 
 
 def test_no_matrix_is_drawn_of_thousands_of_classes(tmp_path):

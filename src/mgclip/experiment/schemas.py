@@ -39,6 +39,8 @@ class Setup(BaseModel):
     methods: Annotated[tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$")], ...], NotEmpty]
     clip: str
     data: str
+    data_path: str | None = None
+    filter: str = "none"
     datasets: tuple[dict[str, Any], ...] = ()
     task_known: bool = False
     initial_classes: Count

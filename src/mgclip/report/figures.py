@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -35,6 +36,8 @@ WIDE, NARROW, SQUARE, SHALLOW, LARGE = (5.6, 3.3), (3.5, 2.5), (4.8, 4.0), (5.6,
 """Sizes in inches: of a page's figures, of one among several, of a matrix, of a histogram, of a matrix of many classes."""
 FILE_SIZE = (7.0, 4.2)
 """Size of a figure in a file of its own, which has a title and a legend."""
+TITLE_WIDTH = 64
+"""Characters in a line of its title. A title may contain a path, and the file would cut what is wider than the figure."""
 FONT = "font-size: 10px; font-family: 'DejaVu Sans', sans-serif; "
 """What matplotlib writes for every text. The style sheet of the page contains it once instead."""
 RC: dict[Any, Any] = {
@@ -90,7 +93,7 @@ def save_figure(paint: Paint, file: Path, title: str, *, legend_columns: int = 1
 
     def paint_with_title(axes: Axes) -> None:
         paint(axes)
-        axes.set_title(title)
+        axes.set_title(fill(title, TITLE_WIDTH))
         if legend_below:
             axes.legend(ncols=legend_columns, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         else:

@@ -124,11 +124,13 @@ def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusi
     )
 
 
-def taken_for(images: Sequence[JudgedImage], most: int = 3) -> dict[str, str]:
-    """For each class with mistakes, the most frequent wrong answers in words: ``shirt (3), skirt (1)``."""
+def taken_for(images: Sequence[JudgedImage], most: int = 3) -> dict[str, Markup]:
+    """For each class with mistakes, the most frequent wrong answers in words: ``shirt (3), skirt (1)``. Each name is isolated, so
+    that one from right to left keeps its number.
+    """
     pairs = Counter((image.truth, image.answer) for image in images if image.answer != image.truth)
-    words: dict[str, list[str]] = {}
+    words: dict[str, list[Markup]] = {}
     for (truth, answer), number in pairs.most_common():
         if len(own := words.setdefault(truth, [])) < most:
-            own.append(f"{answer} ({number})")
-    return {truth: ", ".join(own) for truth, own in words.items()}
+            own.append(Markup("<bdi>{}</bdi> ({})").format(answer, number))
+    return {truth: Markup(", ").join(own) for truth, own in words.items()}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from mgclip.experiment import raw_results
 from mgclip.experiment.paired import Pair, Right, compare_answers, right_answers
 from mgclip.report.page_charts import Chart, ChartPlan, ChartSpec, Curve, make_chart
-from mgclip.report.page_tables import Cell, Row, Table, percent
-from mgclip.report.run_data import Result, Run, all_results, repeated
+from mgclip.report.page_tables import Cell, Row, Table, percent, points
+from mgclip.report.run_data import Result, Run, all_results, group_notes, repeated
 
 
 def branches_table(runs: Sequence[Run]) -> Table | None:
@@ -32,11 +32,11 @@ def pairs_table(runs: Sequence[Run]) -> Table | None:
     """Every two methods that all runs of one stream have finished, compared image by image; runs may differ in their seed or
     numbered class order.
     """
-    rows = []
-    for group in repeated(runs):
+    groups, rows = repeated(runs), []
+    for group, note in zip(groups, group_notes(groups), strict=True):
         methods = [result.method for result in group[0].results]
         pairs = compare_answers({method: [_right(run, method) for run in group] for method in methods})
-        rows += [_row(group, pair, several=len(runs) > len(group)) for pair in pairs]
+        rows += [_row(group, pair, note, several=len(groups) > 1) for pair in pairs]
     head = ["difference", "95 % interval", "p", "images", "runs"]
     return Table("Difference in accuracy after the last task, points", "methods", head, rows) if rows else None
 
@@ -46,11 +46,11 @@ def _right(run: Run, method: str) -> Right | None:
     return None if result is None else right_answers(result.folder, len(result.records))
 
 
-def _row(group: Sequence[Run], pair: Pair, *, several: bool) -> Row:
+def _row(group: Sequence[Run], pair: Pair, note: str, *, several: bool) -> Row:
     where = f"{group[0].setup.name}: " if several else ""
-    interval = f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}"
-    cells = [f"{100 * pair.difference:+.1f}", interval, f"{pair.p:.2g}", f"{pair.images:,}", str(pair.seeds)]
-    return Row(f"{where}{pair.first} − {pair.second}", [Cell(text) for text in cells])
+    interval = f"{points(pair.low)} to {points(pair.high)}"
+    cells = [points(pair.difference), interval, f"{pair.p:.2g}", f"{pair.images:,}", str(pair.seeds)]
+    return Row(f"{where}{pair.first} − {pair.second}", [Cell(text) for text in cells], note=note)
 
 
 def loss_charts(plan: ChartPlan) -> list[tuple[str, Chart]]:

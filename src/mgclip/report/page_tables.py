@@ -19,7 +19,7 @@ from mgclip.experiment.recipe import default_settings
 from mgclip.experiment.schemas import Setup
 from mgclip.report.figures import swatch
 from mgclip.report.page_charts import ChartPlan, Curve
-from mgclip.report.run_data import Result, Run, all_results, repeated
+from mgclip.report.run_data import Result, Run, all_results, group_notes, repeated
 from mgclip.words import count
 
 MAX_CHARACTERS = 300
@@ -62,6 +62,12 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign unless it is shown as zero."""
+    shown = round(100 * share, 1) + 0.0
+    return f"{shown:+.1f}" if shown else "0.0"
+
+
 def results_table(plan: ChartPlan) -> Table:
     """One row for each result. The best value of a column is marked among runs of the same data and tasks."""
     sets = list(dict.fromkeys(name for run in plan.runs for result in run.results for name in result.retention))
@@ -73,7 +79,7 @@ def results_table(plan: ChartPlan) -> Table:
         for metric in columns:
             value = result.value(metric)
             if metric.best and value is not None and result.finished and not result.joint:
-                group, rounded = (*_protocol(run.setup), metric.key), round(value, 4)
+                group, rounded = (*_protocol(run.setup), metric.key), _rounded(value, metric)
                 best[group] = metric.best(best.get(group, rounded), rounded)
 
     def cell(run: Run, result: Result, metric: Metric) -> Cell:
@@ -82,7 +88,7 @@ def results_table(plan: ChartPlan) -> Table:
             return Cell("–")
         text = f"{value:,.0f}" if metric in (EPOCHS, SECONDS) else percent(value, 2)
         compared = result.finished and not result.joint
-        return Cell(text, best=compared and round(value, 4) == best.get((*_protocol(run.setup), metric.key)))
+        return Cell(text, best=compared and _rounded(value, metric) == best.get((*_protocol(run.setup), metric.key)))
 
     rows = []
     for number, (run, result) in enumerate(results):
@@ -92,17 +98,22 @@ def results_table(plan: ChartPlan) -> Table:
     return Table("Accuracies, transfers and drops in percent", "method", [each.column for each in columns], rows)
 
 
+def _rounded(value: float, metric: Metric) -> float:
+    """A value as the table shows it, so that values that look equal are equal."""
+    return round(value) if metric == SECONDS else round(value, 4)
+
+
 def spread_table(runs: Sequence[Run]) -> Table | None:
     """Mean and standard deviation of the accuracies over runs that differ only in their seed or numbered class order."""
-    groups = [group for group in repeated(runs) if len(group) > 1]
+    groups = repeated(runs)
     columns, rows = shown_metrics(result.summary for result in all_results(runs)), []
-    for group in groups:
+    for group, note in zip(groups, group_notes(groups), strict=True):
         for method in group[0].setup.methods:
             found = [result for run in group for result in run.results if result.method == method and result.finished]
             if len(found) > 1:
                 values = [[value for each in found if (value := each.value(metric)) is not None] for metric in columns]
                 cells = [_mean_and_deviation(each) for each in values]
-                rows.append(Row(f"{group[0].setup.name}/{method}", [*map(Cell, cells), Cell(str(len(found)))]))
+                rows.append(Row(f"{group[0].setup.name}/{method}", [*map(Cell, cells), Cell(str(len(found)))], note=note))
     head = [*(metric.column for metric in columns), "runs"]
     return Table("Mean ± standard deviation over runs, %", "method", head, rows) if rows else None
 
@@ -128,9 +139,13 @@ def published_table(runs: Sequence[Run]) -> Table | None:
 
 
 def _protocol(setup: Setup) -> tuple[object, ...]:
-    uneven = setup.imbalance, setup.blurry
-    sets = setup.task_known, *((each.get("name"), each.get("classes_per_task")) for each in setup.datasets)
-    return setup.data, setup.initial_classes, setup.classes_per_task, setup.tasks, uneven, sets
+    """What runs that are compared have in common. Folders of the user are all called *folder*, so their path counts too."""
+    sets = [{"data": setup.data, "filter": setup.filter}, *setup.datasets]
+    data = [(each.get("data"), each.get("name"), each.get("classes_per_task"), each.get("filter", "none")) for each in sets]
+    paths = [each.get("data_path") for each in (*sets, {"data_path": setup.data_path})]
+    folders = paths if any(each.get("data") == "folder" for each in sets) else []
+    tasks = setup.initial_classes, setup.classes_per_task, setup.tasks, setup.task_known
+    return *tasks, setup.imbalance, setup.blurry, *data, *folders
 
 
 def full_name(curve: Curve) -> str:

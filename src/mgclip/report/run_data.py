@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from mgclip.experiment.schemas import (
     read_run_file,
 )
 from mgclip.method.baselines.table import METHODS
+from mgclip.words import listed
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,25 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def repeated(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups that differ in nothing but their seeds or numbered class orders."""
+    """The runs in groups that differ in nothing but their seeds or numbered class orders.
+
+    A run that differs in nothing at all from an earlier one says nothing about the spread: it is in a group of its own.
+    """
     groups: dict[str, list[Run]] = {}
+    seen: Counter[str] = Counter()
     for run in runs:
-        own = run.setup.model_dump(mode="json", exclude={"seed"})
-        if isinstance(own.get("class_order"), int):
-            del own["class_order"]
-        groups.setdefault(repr(sorted(own.items())), []).append(run)
+        own = run.setup.model_dump(mode="json")
+        free = {"seed", "class_order"} if isinstance(own.get("class_order"), int) else {"seed"}
+        same, fixed = (repr(sorted((key, own[key]) for key in keys)) for keys in (own.keys(), own.keys() - free))
+        groups.setdefault(f"{fixed} {seen[same]}", []).append(run)
+        seen[same] += 1
     return list(groups.values())
+
+
+def group_notes(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """The runs of each group, in words, if several groups have recipes of the same name."""
+    names = Counter(group[0].setup.name for group in groups)
+    return [listed([run.label for run in group], most=2) if names[group[0].setup.name] > 1 else "" for group in groups]
 
 
 def all_results(runs: Sequence[Run]) -> list[Result]:

@@ -14,6 +14,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.reproduce import SEEDS, PublishedResult, TableResult
 from mgclip.markdown import as_markdown
 from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
+from mgclip.report.page_tables import percent, points
 
 Pairs = Mapping[tuple[str, str], Sequence[Pair]]
 """Paired tests by recipe and change."""
@@ -27,7 +28,7 @@ def mean_and_spread(value: tuple[float, float | None] | None) -> str:
     if value is None:
         return "-"
     mean, spread = value
-    return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    return percent(mean) + (f" ± {percent(spread)}" if spread is not None else "")
 
 
 def published_values(rows: Sequence[TableResult], published: Sequence[PublishedResult]) -> dict[tuple[str, str], PublishedResult]:
@@ -96,8 +97,8 @@ def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
                 "recipe": recipe,
                 **({"change": change or "-"} if changed else {}),
                 "methods": f"{pair.first} − {pair.second}",
-                "difference": f"{100 * pair.difference:+.1f}",
-                "95 % interval": f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
+                "difference": points(pair.difference),
+                "95 % interval": f"{points(pair.low)} to {points(pair.high)}",
                 "p": f"{pair.p:.2g}",
                 "images": str(pair.images),
                 over: str(pair.seeds),
