@@ -163,6 +163,12 @@ def test_a_split_of_coop_names_the_images_and_the_classes(tmp_path, folder):
     assert [path.name for path in data.train.images] == ["cat_0.jpg", "cat_1.jpg", "dog_0.jpg", "dog_1.jpg"]
     assert [path.name for path in data.test.images] == ["cat_3.jpg", "dog_3.jpg"]
     assert data.train.labels.tolist() == [0, 0, 1, 1]
+    (tmp_path / folder / "cat_0.jpg").unlink()
+    assert [path.name for path in load_dataset("coop", path=str(tmp_path)).train.images] == [
+        "cat_1.jpg",
+        "dog_0.jpg",
+        "dog_1.jpg",
+    ]
 
 
 @pytest.mark.parametrize(
