@@ -27,6 +27,7 @@ def test_json_that_is_not_plain_is_refused(tmp_path, content, message):
         ("a: &a 1\nb: *a", r"aliases \(\*name\) are not allowed"),
         ("[" * 9_999, "nested too deeply"),
         ("a: !!python/name:os.system", "tag"),
+        ("a: 1\nb: 2\na: 3", "^line 3 has the key a again: leave one out$"),
     ],
 )
 def test_yaml_that_is_not_plain_is_refused(text, message):

@@ -22,23 +22,37 @@ def read_json(file: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse a YAML text. Raises ``ValueError`` if it is not YAML, contains an alias, or is nested too deeply."""
+    """Parse a YAML text. Raises ``ValueError`` if it is not YAML, contains an alias or a key twice, or is nested too
+    deeply.
+    """
     try:
-        return yaml.load(text, Loader=_LoaderWithoutAliases)
+        return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(" ".join(str(error).split()) or first_line(error)) from None
 
 
-class _LoaderWithoutAliases(yaml.SafeLoader):
-    """Refuses aliases: with aliases of aliases, a text of a few lines expands to more than fits in memory."""
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases: with aliases of aliases, a text of a few lines expands to more than fits in memory. It also refuses a key
+    that occurs twice, of which PyYAML would drop the first one.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed: write the value out", mark)
         return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                line = key.start_mark.line + 1
+                raise yaml.composer.ComposerError(problem=f"line {line} has the key {key.value} again: leave one out")
+            seen.add(str(key.value))
+        return node
 
 
 class RestrictedUnpickler(pickle._Unpickler):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_a_replaced_image_of_a_retention_set_is_noticed(recipe, folder, tmp_path
     replace(folder / "test" / "class 3" / "0.bmp")
     with pytest.raises(InputError, match=r"test/class 3/0\.bmp has other content"):
         run(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_retention_set_may_move(recipe, folder, tmp_path):
+    shutil.copytree(folder / "test", tmp_path / "before")
+    recipe = recipe.model_copy(update={"retention": {"folder": str(tmp_path / "before")}})
+    stop_after(1, recipe, tmp_path / "run")
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = recipe.model_copy(update={"retention": {"folder": str(tmp_path / "after")}})
+    assert run(moved, tmp_path / "run", resume=True)["mg-clip"]["retention"]["folder"]
 
 
 def test_another_number_of_retention_images_is_noticed(recipe, folder, tmp_path):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import multiprocessing
 import shutil
 
 import numpy as np
 import pytest
 from learned import SMALL_RUN
+from lock_holder import hold_lock
 from PIL import Image
 from runs import Stopped, read, run, stop_after, stop_at
 
@@ -107,6 +109,38 @@ def test_a_used_folder_is_refused(small, tmp_path):
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes"]
     with pytest.raises(InputError, match=r"run is not a run, because it has no recipe\.yaml"):
         run(small, tmp_path / "run", resume=True)
+
+
+def test_one_command_runs_in_a_folder_at_a_time(small, tmp_path):
+    recipe = small.model_copy(update={"methods": ["zero-shot"]})
+    opened = open_run.open_run(recipe, tmp_path / "run")
+    context = multiprocessing.get_context("spawn")
+    holding, enough = context.Event(), context.Event()
+    other = context.Process(target=hold_lock, args=(tmp_path / "run", holding, enough))
+    other.start()
+    assert holding.wait(60)
+    for start in (lambda: runner.run(opened), lambda: run(recipe, tmp_path / "run", resume=True)):
+        with pytest.raises(InputError, match=rf"run is being written by process {other.pid} on .*another --out"):
+            start()
+    assert not (tmp_path / "run" / "zero-shot").exists()
+    other.kill()
+    other.join()
+    assert list(runner.run(opened)) == ["zero-shot"]
+
+
+def test_a_run_that_began_in_the_meantime_stays(small, tmp_path, monkeypatch):
+    first, second = (small.model_copy(update={"methods": ["zero-shot"], "seed": seed}) for seed in (1, 2))
+    load = open_run.load_backbone
+
+    def begin_another(clip):
+        monkeypatch.setattr(open_run, "load_backbone", load)
+        run(first, tmp_path / "run")
+        return load(clip)
+
+    monkeypatch.setattr(open_run, "load_backbone", begin_another)
+    with pytest.raises(InputError, match=r"run is already used: resume its run with --resume .*run, or give another --out"):
+        open_run.open_run(second, tmp_path / "run")
+    assert read_recipe(tmp_path / "run").seed == 1
 
 
 def test_resuming_with_other_settings_is_refused(small, tmp_path):

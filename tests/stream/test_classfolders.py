@@ -61,6 +61,13 @@ def test_imagenet100_is_found_in_a_complete_imagenet(copies):
     assert not datasets.find_dataset("imagenet100", path=str(copies / "imagenet1k")).extra
 
 
+@pytest.mark.parametrize("name", ["imagenet-r", "imagenet-a", "tiny-imagenet"])
+def test_imagenet_is_not_taken_for_a_data_set_that_has_some_of_its_synsets(copies, name):
+    for test_only in (False, True):
+        with pytest.raises(InputError, match=rf"must contain the 200 classes of {name}; found 800 other folders, such as .*/n0"):
+            load_dataset(name, path=str(copies / "imagenet1k"), test_only=test_only)
+
+
 def test_imagenet_validation_alone_is_enough_to_test_on(tmp_path):
     make_imagenet(tmp_path / "imagenet")
     (tmp_path / "imagenet" / "train").rename(tmp_path / "elsewhere")

@@ -174,6 +174,8 @@ def test_the_parts_of_a_folder_are_found(tmp_path):
 def test_folders_without_classes_or_images_are_refused(tmp_path):
     with pytest.raises(InputError, match="There is no folder"):
         read_classes(tmp_path / "none")
+    with pytest.raises(InputError, match=r"There is no folder .*none\.$"):
+        load_folder(tmp_path / "none")
     with pytest.raises(InputError, match="has no class folder: expected one folder of images for each class"):
         read_classes(tmp_path)
     with pytest.raises(

@@ -93,6 +93,12 @@ def test_cifar100_is_read_from_parquet_files(tmp_path):
     assert dataset.train.images[6].getpixel((0, 0)) == (6, 0, 0)
 
 
+def test_the_crab_of_cifar100_has_its_published_name(tmp_path):
+    for split in ("train", "test"):
+        make_parquet(tmp_path, split, "img", "fine_label", ["couch", "cra", "crocodile"], [0, 1, 2])
+    assert load_dataset("cifar100", path=str(tmp_path)).class_names == ("couch", "crab", "crocodile")
+
+
 @pytest.mark.parametrize("kind", ["files", "parquet", "folder"])
 def test_published_images_ignore_orientation_tags_and_user_images_apply_them(tmp_path, kind):
     exif = Image.Exif()

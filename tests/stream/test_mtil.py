@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from layouts import OFFICIAL_CARS, TEXTURES, make_cars_devkit, make_coop, make_dtd, make_flowers, make_mnist, split_folder
+from layouts import MAKE, OFFICIAL_CARS, TEXTURES, make_cars_devkit, make_coop, make_dtd, make_flowers, make_mnist, split_folder
 from scipy.io import loadmat, savemat
 
 from mgclip.errors import InputError
@@ -39,6 +39,12 @@ def test_the_order_of_caltech_is_that_of_its_sorted_folders():
     assert list(folders) == sorted(folders)
     assert folders[:5] == ("Faces", "Faces_easy", "Leopards", "Motorbikes", "accordion")
     assert metadata.class_names(CALTECH)[:2] == ("off-center face", "centered face")
+
+
+@pytest.mark.parametrize("name", ["caltech101", "mtil-caltech101"])
+def test_caltech_is_found_in_the_folder_of_its_archive(tmp_path, name):
+    MAKE["mtil-caltech101"](tmp_path / "caltech-101")
+    assert len(load_dataset(name, path=str(tmp_path), test_only=True).class_names) == 101
 
 
 def test_dtd_and_flowers_leave_out_the_validation_part(copies):
@@ -157,6 +163,12 @@ def test_a_split_of_coop_names_the_images_and_the_classes(tmp_path, folder):
     assert [path.name for path in data.train.images] == ["cat_0.jpg", "cat_1.jpg", "dog_0.jpg", "dog_1.jpg"]
     assert [path.name for path in data.test.images] == ["cat_3.jpg", "dog_3.jpg"]
     assert data.train.labels.tolist() == [0, 0, 1, 1]
+    (tmp_path / folder / "cat_0.jpg").unlink()
+    assert [path.name for path in load_dataset("coop", path=str(tmp_path)).train.images] == [
+        "cat_1.jpg",
+        "dog_0.jpg",
+        "dog_1.jpg",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_class_folders_can_be_split_by_lists(tmp_path):
         write(place, *paths)
         write_lines(place / "train.txt", paths[::3] + paths[1::3])
         write_lines(place / "test.txt", paths[2::3])
+        (place / "test.txt").write_bytes(b"\xef\xbb\xbf" + (place / "test.txt").read_bytes())  # as some editors save UTF-8
         data = load_dataset(name, path=str(place))
         classes = TOOLBOX[name].classes
         assert data.train.labels.tolist() == [c for c in range(classes) for _ in range(2)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mgclip.method.baselines.make import Learner, classifier_of, make_learner
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.kept_features import KeptFeatures
+from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_writable
 from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, load_dataset
@@ -138,6 +140,16 @@ class OpenRun:
         return [{"image": each.image, "reason": each.reason} for each in own]
 
 
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold the lock of the folder of a run in the first process. Raises ``InputError`` if another command runs in it."""
+    if not parallel.is_main():
+        yield
+        return
+    with only_writer(folder, advice="try again when it is done, or start a new run with another --out"):
+        yield
+
+
 def _find_skipped(parts: Sequence[Part], on_images: OnImages) -> list[Skipped]:
     """The images that cannot be read. Each process opens its share of them, and all skip the same ones."""
     found = parallel.gather_items(find_unreadable(parts, on_images, share=parallel.rank_and_world_size()))
@@ -208,10 +220,13 @@ def open_run(
     if parallel.is_main():
         warn_of_alike_classes(recipe, stream, opened.backbone)
     parallel.wait()  # until every process has checked the folder
-    if parallel.is_main() and resume:
-        run_folder.check_code(folder, recipe.methods, resumes=True)
-    elif parallel.is_main():
-        run_folder.begin(folder, recipe, digest, skipped)
+    if parallel.is_main():
+        with only_run(folder):
+            _check_folder(recipe, folder, resume=resume)  # another command may have begun a run in it in the meantime
+            if resume:
+                run_folder.check_code(folder, recipe.methods, resumes=True)
+            else:
+                run_folder.begin(folder, recipe, digest, skipped)
     parallel.wait()
     return opened
 

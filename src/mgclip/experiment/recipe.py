@@ -251,7 +251,7 @@ def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -
         train, test = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
     own = {**options.check(methods, mine)[0], "train_per_class": train, "test_per_class": test}
     sets = [each.model_dump(exclude={"data_path"}) for each in recipe.datasets]  # data may move
-    return {**shared, **own, "memory": recipe.memory or MEMORY, "datasets": sets}
+    return {**shared, **own, "memory": recipe.memory or MEMORY, "datasets": sets, "retention": sorted(recipe.retention)}
 
 
 def default_settings(methods: Iterable[str]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from mgclip.method.baselines.options import owner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.registry import OWN_PACKAGE
+from mgclip.saving.lock import LOCK, OWNER
 from mgclip.stream.datasets import DATASETS, ICON_SETS
 from mgclip.stream.fingerprint import DataTask, difference
 from mgclip.stream.unreadable import Skipped
@@ -98,11 +99,11 @@ def is_unused(folder: Path) -> bool:
     if not folder.exists():
         return True
     files = (DATA, SKIPPED, ENVIRONMENT)
-    written = {*files, *map(temporary_name, (*files, RECIPE))}
+    written = {*files, *map(temporary_name, (*files, RECIPE)), LOCK, OWNER}
     if not folder.is_dir() or not (names := {entry.name for entry in folder.iterdir()}) <= written:
         return False
     try:  # only the first file, or its temporary copy, was written
-        return names <= {temporary_name(DATA)} or read_run_file(Data, folder / DATA) is not None
+        return names <= {temporary_name(DATA), LOCK, OWNER} or read_run_file(Data, folder / DATA) is not None
     except InputError:  # not a run folder of ours
         return False
 

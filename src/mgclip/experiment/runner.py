@@ -18,7 +18,7 @@ from mgclip.experiment.branch_answers import BranchAnswers
 from mgclip.experiment.final_evaluation import write_final
 from mgclip.experiment.loggers import Log
 from mgclip.experiment.measured_images import MeasuredImages, prepare_test_images
-from mgclip.experiment.open_run import OpenRun
+from mgclip.experiment.open_run import OpenRun, only_run
 from mgclip.experiment.read_images import ReadImages
 from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
@@ -77,10 +77,11 @@ def run(
         The summary of each method.
 
     Raises:
+        InputError: If another command runs in the folder.
         Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
     held_out = {name: part.data for name, part in opened.held_out.items()}
-    with warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
+    with only_run(opened.folder), warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
         warnings.simplefilter("ignore", AlikeTexts)  # ``open_run`` has warned, once, of what the user can change
         return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
 

@@ -16,6 +16,8 @@ from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
 
 IMAGENET = "imagenet1k_classes.tsv"
 IMAGENET_R = "imagenet_r_classes.tsv"
+CALTECH_101 = ("101_ObjectCategories", "caltech-101/101_ObjectCategories", "caltech101/101_ObjectCategories")
+"""Usual names of its folder: the archive is ``caltech-101.zip``, with another archive in it."""
 NO_CLASS = ("BACKGROUND_Google",)
 """Caltech-101's folder of images of no class."""
 
@@ -80,8 +82,7 @@ def find_caltech101(path: Path, test_only: bool) -> FoundDataset | None:
     """Caltech-101: ``101_ObjectCategories/accordion/*.jpg``. No split was published: all images are test images."""
     names = metadata.class_names("caltech101_classes.tsv")
     folded = {metadata.fold(name) for name in names}
-    usual = ("101_ObjectCategories", "caltech-101/101_ObjectCategories", "caltech101/101_ObjectCategories")
-    root = find_root(path, usual, lambda p: any(metadata.fold(folder) in folded for folder in folders_in(p)))
+    root = find_root(path, CALTECH_101, lambda p: any(metadata.fold(folder) in folded for folder in folders_in(p)))
     if root is None:
         return None
     return _found("caltech101", names, names, root, train=None, test="", known=NO_CLASS)

@@ -32,9 +32,9 @@ def find_coop(path: Path, test_only: bool) -> FoundDataset | None:
         names = [classes[label] for label in range(len(classes))]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{files[0]} is not a split file of CoOp ({first_line(error)}): download it again.") from None
-    first = next((image for lines in parts.values() for _, image, _ in lines), "")
     folders = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
-    images = next((folder for folder in folders if (folder / first).is_file()), path)
+    listed_images = (image for lines in parts.values() for _, image, _ in lines)  # some may be missing
+    images = next((folder for image in listed_images for folder in folders if (folder / image).is_file()), path)
     listed = {part: [(label, image) for label, image, _ in lines] for part, lines in parts.items()}
     return found_in_lists("coop", names, images, listed, test_only, None, images="")
 

@@ -47,7 +47,7 @@ BUILT_IN: dict[str, DatasetEntry] = {
         "small photographs", "https://www.cs.toronto.edu/~kriz/cifar.html",
         "cifar-100-python.tar.gz, or that archive unpacked",
         100, Published(50_000, (500, 500)), Published(10_000, (100, 100)), find_cifar100,
-        HubSource("uoft-cs/cifar100", image="img", label="fine_label"),
+        HubSource("uoft-cs/cifar100", image="img", label="fine_label", corrected={"cra": "crab"}),
     ),
     "imagenet-r": DatasetEntry(
         "renditions: art, cartoons, toys ...", "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",

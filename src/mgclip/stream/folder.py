@@ -122,6 +122,8 @@ def _check_classes_called_like_parts(folder: Path, folded: Mapping[str, str]) ->
 
 def both_parts(path: Path) -> tuple[Path, Path]:
     """The training part and the test part of a folder. Raises ``InputError`` if one is missing."""
+    if not path.is_dir():
+        raise InputError(f"There is no folder {path}.")
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
         raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {listed(folders_in(path)) or 'no folder'}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class HubSource:
     """The place of a data set on the hub, and the names of its columns and splits.
 
     ``by_index``: the hub spells the class names differently but has the same order; if it has more classes, ours come first.
+    ``corrected``: names that the hub misspells, with the published ones.
     """
 
     id: str
@@ -33,6 +34,7 @@ class HubSource:
     test: str = "test"
     gated: bool = False
     by_index: bool = False
+    corrected: Mapping[str, str] = field(default_factory=dict)
 
 
 class ColumnImages(Sequence[Any]):
@@ -78,7 +80,7 @@ def load_hub(
     source = hub.id if parquet is None else str(Path(next(iter(parquet.values()))[0]).parent)
     try:
         tables = _tables(hub, parquet, test_only)
-        theirs = [str(each) for each in tables[hub.test].features[hub.label].names]
+        theirs = [hub.corrected.get(each, str(each)) for each in tables[hub.test].features[hub.label].names]
         labels = {split: np.asarray(table.with_format("numpy")[hub.label][:], np.int64) for split, table in tables.items()}
         images = {split: ColumnImages(table, hub.image) for split, table in tables.items()}
     except Exception as error:  # many libraries raise network, cache and format errors of their own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -43,9 +43,15 @@ def empty_classes(dataset: Dataset, split: Split) -> list[int]:
 
 def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
     """The data set, if each class has an image in each part, or in the test part if ``test_only``. Raises ``InputError`` if a
-    class has none.
+    class has none, or most folders are not classes: ImageNet-1K has all synsets of ImageNet-R, -A and TinyImageNet.
     """
     dataset = found.dataset
+    extra = {PurePath(folder).name for folder in found.extra}
+    if len(extra) > len(dataset.class_names):
+        raise InputError(
+            f"{found.path} must contain the {len(dataset.class_names)} classes of {dataset.name}; found {len(extra)} other "
+            f"folders, such as {found.extra[0]}: give the folder of {dataset.name}."
+        )
     parts = {"test": dataset.test} if test_only else {"training": dataset.train, "test": dataset.test}
     for part, split in parts.items():
         lacking = empty_classes(dataset, split)

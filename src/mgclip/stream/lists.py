@@ -96,7 +96,7 @@ def _has_lists(root: Path, lists: Mapping[str, str]) -> bool:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+        return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip() and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read ({first_line(error)}): download it again.") from None
 

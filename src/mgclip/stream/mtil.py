@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mgclip.errors import InputError, first_line
 from mgclip.stream import lists, metadata
-from mgclip.stream.classfolders import NO_CLASS, part_in_folders
+from mgclip.stream.classfolders import CALTECH_101, NO_CLASS, part_in_folders
 from mgclip.stream.coop import find_coop
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.entry import DatasetEntry, Finder, Published
@@ -143,7 +143,7 @@ MTIL: dict[str, DatasetEntry] = {
         "objects: Caltech-101, split at random as in MTIL", "https://data.caltech.edu/records/mzrjq-6wc02",
         f"101_ObjectCategories/accordion/*.jpg{FOLDERS}",
         101, Published(6_941), Published(1_736),
-        _random("mtil-caltech101", CALTECH, "101_ObjectCategories", "caltech101/101_ObjectCategories"), table=CALTECH,
+        _random("mtil-caltech101", CALTECH, *CALTECH_101), table=CALTECH,
     ),
     "dtd": DatasetEntry(
         "textures, the first of ten splits", "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
