@@ -125,8 +125,11 @@ def compare_methods(changes: list[str], folder: Path) -> None:
 
 
 def records(folder: Path) -> list[dict[str, object]]:
-    """The records of a method without their times."""
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in run_folder.read_records(folder)]
+    """The records of a method without their times. A folder without records would be equal to any other one."""
+    found = run_folder.read_records(folder)
+    if not found:
+        raise SystemExit(f"There are no records in {folder}.")
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in found]
 
 
 def main() -> None:

@@ -50,6 +50,8 @@ def main() -> None:
     if args.read:
         learn(args)
         return
+    if args.processes and len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("Two processes on one core take as long as one: run this on at least two cores.")
     with tempfile.TemporaryDirectory() as folder:
         make_shards(Path(folder), args)
         print(json.dumps(compared(Path(folder), args) if args.processes else grown(measured(Path(folder), args, 1))))

@@ -24,6 +24,7 @@ def full() -> OSError:
         (MemoryError(), "Memory ran out"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out .*smaller micro_batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "Memory ran out"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer"), "Another of the processes .* has ended"),
         (KeyError("x\ny"), r"unexpected KeyError: 'x\\ny' \(run `mgclip --debug"),
     ],
 )  # fmt: skip

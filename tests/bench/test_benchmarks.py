@@ -1,6 +1,9 @@
 """The benchmarks run at a small size."""
 
 import json
+import os
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +26,28 @@ def test_many_classes():
     assert found["predict"]["accuracy"] > 0.9
     assert found["learn"]["left out"] > 0.9
     assert found["learn"].keys() >= {"seconds", "GiB"}
+
+
+def test_many_classes_can_miss_its_targets():
+    missed = runpy.run_path(str(BENCHMARKS / "many_classes.py"))["missed_targets"]
+    found = {"make": {"seconds": 900, "GiB": 9}, "learn": {"seconds": 43, "GiB": 5.8}, "predict": {"seconds": 2.4, "GiB": 3}}
+    assert missed(found) == []
+    found["learn"]["GiB"], found["predict"]["seconds"] = 6.2, 7
+    assert missed(found) == ["predict 7 instead of 5", "GiB 6.2 instead of 6"]
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs Linux")
+def test_two_processes_are_not_compared_with_one_on_a_single_core():
+    core = str(min(os.sched_getaffinity(0)))
+    words = ["taskset", "-c", core, sys.executable, BENCHMARKS / "streaming.py", "--processes"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "on at least two cores" in done.stderr) == (1, True)
+
+
+def test_records_that_are_missing_are_not_equal(tmp_path):
+    records = runpy.run_path(str(BENCHMARKS / "encode_once.py"))["records"]
+    with pytest.raises(SystemExit, match="There are no records"):
+        records(tmp_path)
 
 
 @pytest.mark.slow

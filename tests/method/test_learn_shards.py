@@ -80,6 +80,16 @@ def test_images_that_occur_again_are_learned_again_and_counted(tiny_clip, icons)
     assert (result.repeated, result.in_several) == (0, 0)
 
 
+def test_a_shard_is_learned_once(tiny_clip, icons):
+    """Of two shards with one name, sums that are resumed would not tell whether they have both."""
+    parts = shards(icons)
+    with pytest.raises(InputError, match=r"2 shards are called shard 0, .*: give each shard once"):
+        new(tiny_clip).learn_shards([*parts, Shard("shard 0", parts[1].items)])
+    with pytest.raises(InputError, match="There is no shard to learn"):
+        new(tiny_clip).learn_shards([])
+    assert not any(part.opened for part in parts)
+
+
 def test_the_images_of_the_other_shards_are_expected_to_be_as_many_as_those_of_one(tiny_clip, icons, monkeypatch):
     asked = []
     monkeypatch.setattr(Backbone, "expect", lambda backbone, images, batch: asked.append(images))

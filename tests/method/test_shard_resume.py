@@ -167,30 +167,40 @@ class Deadly(Shard):
             yield item
 
 model, parts = new(sys.argv[2]), [Deadly(part.name, part.items) for part in parts]
-model.learn_shards(parts, progress=f"{sys.argv[3]}/progress")
+folder = sys.argv[5].replace("RANK", os.environ.get("RANK", "0"))
+model.learn_shards(parts, progress=f"{sys.argv[3]}/{folder}")
 model.save_pretrained(f"{sys.argv[3]}/model")
 print(json.dumps([part.name for part in parts if part.read]))
 """
 
 
-def words_of(clip, place):
+def words_of(clip, place, dies_in="none", folder="progress"):
     here = Path(__file__)
-    return ":".join([str(here.parent), *(path for path in sys.path if path.startswith(str(here.parents[2])))]), clip, place
+    paths = ":".join([str(here.parent), *(path for path in sys.path if path.startswith(str(here.parents[2])))])
+    return paths, clip, place, dies_in, folder
 
 
 @pytest.mark.parametrize("then", [2, 1, 3])
 def test_a_killed_process_loses_the_shard_in_hand_only(tiny_clip, expected, tmp_path, then):
     """Whatever the number of processes that resume."""
-    words = words_of(tiny_clip, tmp_path)
-    killed = programs(2, PROGRAM, *words, "shard 5")  # the third one of process 1
+    killed = programs(2, PROGRAM, *words_of(tiny_clip, tmp_path, "shard 5"))  # the third one of process 1
     assert killed[1].returncode == -signal.SIGKILL
     assert not (tmp_path / "model").exists()
-    done = programs(then, PROGRAM, *words, "none")
+    done = programs(then, PROGRAM, *words_of(tiny_clip, tmp_path))
     assert [each.returncode for each in done] == [0] * then, done[0].stderr[-3000:]
     same(MGCLIP.from_pretrained(tmp_path / "model"), expected)
     read = {name for each in done for name in json.loads(each.stdout)}
     assert not read & {"shard 1", "shard 3"}
     assert "shard 5" in read
+
+
+def test_processes_that_see_different_sums_resume_none_of_them(tiny_clip, icons, expected, tmp_path):
+    """They are on two machines without a common folder. Each would leave out other shards, and read some that are in the sums."""
+    programs(2, PROGRAM, *words_of(tiny_clip, tmp_path, "shard 5", "progress-RANK"))
+    assert all(list((tmp_path / f"progress-{rank}").iterdir()) for rank in range(2))
+    done = programs(2, PROGRAM, *words_of(tiny_clip, tmp_path, "none", "progress-RANK"))
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr[-3000:]
+    same(MGCLIP.from_pretrained(tmp_path / "model"), expected)
 
 
 @pytest.mark.parametrize("step", ["shard_sums.write_checked", "learn_shards.remove_parts"])
@@ -200,7 +210,7 @@ def test_a_process_that_is_killed_while_it_resumes_loses_no_sums(tiny_clip, icon
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    programs(2, PROGRAM, *words_of(tiny_clip, tmp_path), "shard 5")
+    programs(2, PROGRAM, *words_of(tiny_clip, tmp_path, "shard 5"))
     with monkeypatch.context() as patch:
         patch.setattr(f"mgclip.method.{step}", stop)
         with pytest.raises(KeyboardInterrupt):

@@ -84,6 +84,21 @@ def test_another_task_or_one_without_a_folder_runs_every_phase(tmp_path):
     assert nowhere.run("adapter", lambda: "done", recall=refuse) == "done"
 
 
+@pytest.mark.parametrize("seen", ["both", "the older one", "none"])
+def test_processes_resume_from_a_checkpoint_that_all_of_them_have_read(tmp_path, monkeypatch, seen):
+    """One on another machine may not see the latest file yet."""
+    for phase in ("probe", "adapter"):
+        begun(tmp_path).run(phase, lambda: None, recall=lambda found: None)
+    numbers = {"both": (1, 2), "the older one": (1,), "none": ()}[seen]
+    monkeypatch.setattr(
+        "mgclip.clip.parallel.gather_items",
+        lambda own: [*own, [position for position in own[0] if position[0] in numbers]],
+    )
+    checkpoints = begun(tmp_path)
+    assert (checkpoints.found and checkpoints.found.number) == max(numbers, default=None)
+    assert checkpoints.notes == {}
+
+
 def test_a_failed_phase_runs_again(tmp_path):
     with pytest.raises(ZeroDivisionError):
         begun(tmp_path).run("adapter", lambda: 1 / 0, recall=refuse)

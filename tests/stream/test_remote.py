@@ -7,6 +7,7 @@ import time
 import types
 
 import fsspec
+import numpy as np
 import pytest
 from shards import EXPECTED, IMAGES, LABELS, members, read, write_parquet, write_tar
 from web import serve
@@ -232,6 +233,47 @@ def test_a_server_that_has_gone_is_not_a_damaged_shard(web, name):
         with pytest.raises(MGCLIPError, match=r"(?i)\(cannot connect to host 127\.0\.0\.1.*: run the command") as found:
             use(shard)
         assert not isinstance(found.value, InputError)
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A folder with shards that are larger than the part of a file for which a web server is asked at a time."""
+    pytest.importorskip("aiohttp")
+    noise = np.random.default_rng(0).integers(256, size=(1400, 1400, 3), dtype=np.uint8)
+    write_tar(tmp_path / "a.tar", members([noise, *IMAGES], ["noise", *LABELS]))
+    write_tar(tmp_path / "a.tar.gz", members([noise, *IMAGES], ["noise", *LABELS]))
+    write_parquet(tmp_path / "a.parquet", [noise, *IMAGES], ["noise", *LABELS])
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_tar_shard_is_read_from_a_server_that_gives_no_parts_of_it(large, name):
+    with serve(large) as (place, requests):
+        assert read(find_shards(f"{place}/{name}").train[0])[1:] == EXPECTED
+        assert ("GET", name) in requests
+
+
+def test_a_parquet_shard_on_a_server_that_gives_no_parts_of_it_is_not_damaged(large):
+    """Otherwise it would be skipped with ``--on-bad-image skip``."""
+    with serve(large) as (place, _):
+        with pytest.raises(InputError, match=r"The server of http.*/a\.parquet gives a file only from its beginning") as found:
+            read(Shard(f"{place}/a.parquet"))
+        assert not isinstance(found.value, DamagedShard)
+
+
+def test_a_shard_on_the_web_may_be_read_slowly(large, monkeypatch):
+    """The web library gives up a file of which the end is not read in time, by default after five minutes."""
+    import aiohttp
+    from fsspec.implementations.http import HTTPFileSystem
+
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    HTTPFileSystem.clear_instance_cache()
+    with serve(large) as (place, _):
+        images = iter(Shard(f"{place}/a.tar"))
+        next(images)
+        time.sleep(0.7)
+        assert len(list(images)) == len(EXPECTED)
+    HTTPFileSystem.clear_instance_cache()
 
 
 def test_a_list_of_classes_on_the_web_that_cannot_be_reached_is_not_a_missing_one(web):

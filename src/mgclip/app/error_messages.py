@@ -11,6 +11,10 @@ from mgclip.disk import FULL
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+OTHER_PROCESS = re.compile(r"\bgloo\b")
+"""What the errors of an exchange between processes contain."""
+
+
 def describe_error(error: BaseException, *, more: str = "run `mgclip --debug ...` for the traceback") -> str:
     """Describe an unexpected error in one sentence, more precisely if it came from the operating system.
 
@@ -32,6 +36,8 @@ def describe_error(error: BaseException, *, more: str = "run `mgclip --debug ...
         return "Too many files are open at once: raise the limit (ulimit -n) and run the command again."
     if _memory_ran_out(error):
         return f"Memory ran out ({what}): free some, or set a smaller micro_batch_size or encode_batch_size."
+    if OTHER_PROCESS.search(what):
+        return "Another of the processes that work together has ended or does not answer: see its own message."
     return f"unexpected {type(error).__name__}: {what} ({more})"
 
 

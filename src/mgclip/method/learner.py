@@ -23,7 +23,7 @@ from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.shard_reader import ImageShard
+from mgclip.method.shard_reader import ImageShard, check_shards
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
@@ -163,7 +163,8 @@ class MGCLIP(LearnedModel):
             The classes, the number of images, and what was left out.
 
         Raises:
-            InputError: If the model needs each image several times, an image or shard cannot be read, or there is no new image.
+            InputError: If the model needs each image several times, two shards have one name, an image or shard cannot be read,
+                or there is no new image.
 
         Warns:
             AlikeTexts: As ``learn`` does.
@@ -173,9 +174,8 @@ class MGCLIP(LearnedModel):
         given = {str(name): text for name, text in (class_texts or {}).items()}
         texts_by_name(given, (), given)  # texts that cannot be used are refused before the shards are read
         check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("shards", [shard.name for shard in shards])
         reading = Reading(None if progress is None else Path(progress), skip_unreadable, versions or {})
+        check_shards(shards, [reading.version(shard) for shard in shards])
         own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
         found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
         learned = own.all_processes(found)

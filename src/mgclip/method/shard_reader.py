@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import Any, Protocol
@@ -10,9 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mgclip.clip import parallel
 from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.clip.pixels import PreparedImages, prefetch
-from mgclip.errors import DamagedShard
+from mgclip.errors import DamagedShard, InputError
 from mgclip.images import UnreadableImage, find_unreadable_images
 from mgclip.method.learned_images import Images
 from mgclip.names import canonical
@@ -28,6 +30,25 @@ class ImageShard(Protocol):
 
     def __iter__(self) -> Iterator[tuple[Any, str]]:
         """Its images. Raises ``DamagedShard`` if it cannot be read to its end."""
+
+
+def check_shards(shards: Sequence[ImageShard], versions: Sequence[str]) -> None:
+    """Check that each shard is given once, and that all processes have the same shards.
+
+    Args:
+        shards: The shards.
+        versions: What identifies each of them and its content.
+
+    Raises:
+        InputError: If they are not, or there is none.
+    """
+    if not shards:
+        raise InputError("There is no shard to learn: give at least one.")
+    name, number = Counter(shard.name for shard in shards).most_common(1)[0]
+    if number > 1:
+        raise InputError(f"{number} shards are called {name}, so one could not be told from the other: give each shard once.")
+    if parallel.is_distributed():
+        parallel.check_same_in_all_processes("shards", list(versions))
 
 
 @dataclass

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from mgclip.clip import parallel
 from mgclip.clip.adapters import adapter_state, adapters_have_effect
 from mgclip.clip.encoder import Encoder
 from mgclip.method.settings import RUNTIME_SETTINGS, Settings
@@ -33,7 +35,8 @@ def identity(head: SolvedHead | None, class_names: Sequence[str], encoder: Encod
 
 
 def resumable(folder: Path | None, model: str, versions: Collection[str], device: torch.device, *, skip: bool) -> list[ShardSums]:
-    """Read the partial sums of an earlier run, from all its processes, and drop those that cannot be resumed.
+    """Read the partial sums of an earlier run, from all its processes, and drop those that cannot be resumed. All processes must
+    call this, and get the same sums.
 
     Args:
         folder: Their folder; None if there is none.
@@ -50,4 +53,17 @@ def resumable(folder: Path | None, model: str, versions: Collection[str], device
         # A command that stopped while it started may have left files whose sums another file includes.
         if part.shards and not {*part.shards} & {version for other in kept for version in other.shards}:
             kept.append(part)
-    return kept
+    return _read_by_all(kept)
+
+
+def _read_by_all(parts: Sequence[ShardSums]) -> list[ShardSums]:
+    """The sums that all processes have read, in one order. A process on another machine may see another folder, or not yet the
+    latest files; shards would be added twice or not at all if processes resumed different sums.
+    """
+    own = [_content(part) for part in parts]
+    first, *others = parallel.gather_items([own])
+    return [parts[own.index(content)] for content in first if all(content in each for each in others)]
+
+
+def _content(part: ShardSums) -> tuple[Any, ...]:
+    return part.shards, part.chosen_from, part.gamma, part.representation, len(part.images)

@@ -84,13 +84,21 @@ class TaskCheckpoints:
     _number: int = 0
 
     def begin_task(self, task: int, weights: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Start a task, or resume it if it has a checkpoint; ``weights`` returns the adapters, for the start of each phase."""
+        """Start a task, or resume it if it has a checkpoint that all processes have read. All of them must call this.
+
+        Args:
+            task: The index of the task.
+            weights: Returns the adapters, for the start of each phase.
+        """
         self._task, self._weights, self.notes, self.carried, self.found = task, weights, {}, {}, None
         if self.folder is None:
             return
         saved = [c for c in (read_checkpoint(self.folder / name) for name in FILES) if c is not None]
         self._number = max((c.number for c in saved), default=0)
-        self.found = max((c for c in saved if c.task == task), key=lambda c: c.number, default=None)
+        own = {(c.number, c.phase, c.epoch, c.step): c for c in saved if c.task == task}
+        # A process on another machine may not see the latest file yet, and would train other steps than the others.
+        common = set(own).intersection(*parallel.gather_items([list(own)]))
+        self.found = own[max(common)] if common else None
         if self.found is not None:
             self.notes = dict(self.found.notes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -20,6 +21,11 @@ ABSENT = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 """What servers answer if there is no such file."""
 NETWORK = re.compile("Connect|Timeout|Offline|Network|SSL|Payload|IncompleteRead|ProtocolError")
 """What the names of errors of the network contain. Each library has its own, and several of them may not be installed."""
+
+NO_PARTS = re.compile("range requests|Cannot seek streaming")
+"""What fsspec says if a web server gives a file only from its beginning."""
+SILENCE = 300
+"""Seconds without an answer after which a web server counts as lost."""
 
 File = TypeVar("File")
 Result = TypeVar("Result")
@@ -36,6 +42,49 @@ def about(address: str) -> dict[str, Any]:
 
     system, path = fsspec.core.url_to_fs(address)
     return dict(system.info(path))
+
+
+class StreamedFile:
+    """A file at an address that is read once, from its first byte to its last.
+
+    A web server is asked for one part after the other, because reading may pause for longer than it keeps a connection open. If
+    it gives no parts, as Python's own does, it is asked for the complete file.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address, self.opened = address, ExitStack()
+        self.file = self._open()
+
+    def __enter__(self) -> StreamedFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.opened.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most ``size`` bytes; all if it is negative."""
+        try:
+            data: bytes = self.file.read(size)
+        except ValueError as error:
+            if not NO_PARTS.search(str(error)):
+                raise
+            left = self.file.tell()
+            self.file = self._open(block_size=0)
+            while left and (skipped := self.file.read(left)):
+                left -= len(skipped)
+            data = self.file.read(size)
+        return data
+
+    def _open(self, **options: Any) -> Any:
+        import fsspec
+
+        if self.address.startswith(("http://", "https://")):
+            import aiohttp
+
+            # By default, a file of which the end is not read within five minutes is given up.
+            patient = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+            options["client_kwargs"] = {"timeout": patient}
+        return self.opened.enter_context(fsspec.open(self.address, "rb", **options))
 
 
 def status_of(error: BaseException) -> int | None:

@@ -21,7 +21,7 @@ from mgclip.stream.class_list import class_list, forget_class_lists
 from mgclip.stream.folder import TEST_NAMES, TRAIN_NAMES
 from mgclip.stream.metadata import fold
 from mgclip.stream.parquet_shards import parquet_items
-from mgclip.stream.remote import about, ask, failure, is_address
+from mgclip.stream.remote import NO_PARTS, about, ask, failure, is_address
 from mgclip.stream.tar_shards import tar_items
 from mgclip.stream.walk import is_image_name, walk
 from mgclip.words import count, listed
@@ -83,6 +83,11 @@ class Shard:
             raise _needs_package(self.name, error) from None
         except Exception as error:  # fsspec, pyarrow, tarfile and decompressors raise many types
             read = f"after {last}" if last else "at all"
+            if is_address(self.name) and NO_PARTS.search(str(error)):
+                raise InputError(
+                    f"The server of {self.name} gives a file only from its beginning, and Parquet is read in parts: download the "
+                    "shards, or give tar shards."
+                ) from None
             if why := failure(error, self.name):
                 raise MGCLIPError(f"The shard {self.name} cannot be read {read} ({why}): run the command again later.") from error
             raise DamagedShard(self.name, read, first_line(error)) from None

@@ -12,7 +12,7 @@ from mgclip.errors import InputError, first_line
 from mgclip.image_formats import file_extensions
 from mgclip.stream.class_list import CLASSES, class_list
 from mgclip.stream.decompressed import decompressed
-from mgclip.stream.remote import is_address
+from mgclip.stream.remote import StreamedFile, is_address
 from mgclip.stream.shard_labels import LABELS, class_name
 from mgclip.words import listed
 
@@ -51,11 +51,9 @@ def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
     Raises:
         InputError: If an image has no class, or there is no image. If the shard is damaged, tarfile raises many other types.
     """
-    import fsspec
-
     path = name.removeprefix("file://")
     # fsspec would take :: in a path for two addresses.
-    with fsspec.open(name, "rb") if is_address(path) else Path(path).open("rb") as file:
+    with StreamedFile(name) if is_address(path) else Path(path).open("rb") as file:
         yield from _items(name, label, decompressed(file), "r|", _read)
 
 
