@@ -72,7 +72,7 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
 @pytest.mark.parametrize("init", ["default", "identity"])
 def test_rapf_trains_as_defined(backbone, tau, beta, init):
     """A second training loop, written out, draws from the same generator."""
-    peers = RAPFSettings(epochs=6, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init)
+    peers = RAPFSettings(epochs=12, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
@@ -89,7 +89,7 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
             if (part.texts[i] - part.texts[j]).norm() < tau
         ]  # fmt: skip
         factors = [torch.linalg.cholesky(covs[c]) for c in range(part.first)]
-        for epoch in range(6):
+        for epoch in range(12):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * 0.1 ** sum(epoch >= m for m in (4, 10))
             walk = torch.randperm(part.first, generator=g).tolist()
