@@ -37,6 +37,8 @@ def test_the_metrics_agree_with_a_calculation_by_hand():
     assert summary["backward_transfer"] == metrics.backward_transfer(MATRIX)
     assert summary["forward_transfer"] == metrics.forward_transfer(MATRIX)
     assert metrics.forgetting(MATRIX) == pytest.approx(((0.9 - 0.6) + (0.8 - 0.9)) / 2)
+    best_later = np.array([[0.5, 0.1, np.nan], [0.7, 0.8, 0.2], [0.6, 0.9, 0.5]])
+    assert metrics.forgetting(best_later) == pytest.approx(((0.7 - 0.6) + (0.8 - 0.9)) / 2)
     assert metrics.backward_transfer(MATRIX) == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
     assert metrics.forward_transfer(MATRIX) == pytest.approx((0.3 + 0.2) / 2)
     single = np.array([[0.4]])

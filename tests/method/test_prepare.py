@@ -30,6 +30,15 @@ def test_adapters_start_without_effect_and_nothing_else_is_trained(tiny_clip, ic
     assert torch.equal(model.encoder.images(model.encoder.pixels(images)), bare.encoder.images(bare.encoder.pixels(images)))
 
 
+def test_adapters_are_drawn_from_the_seed(tiny_clip):
+    one, same, other = (
+        adapter_state(MGCLIP.from_pretrained(tiny_clip, settings=Settings(seed=seed)).backbone) for seed in (3, 3, 4)
+    )
+    for name, weight in one.items():
+        assert torch.equal(weight, same[name])
+        assert torch.equal(weight, other[name]) == name.endswith("B")
+
+
 def test_the_adapters_of_vit_b16_have_the_published_size():
     """491,520 parameters at rank 8, as published."""
     from transformers import CLIPConfig, CLIPModel

@@ -9,7 +9,8 @@ from reference import Adam, Reference, cosine, unit
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
 from mgclip.errors import InputError
-from mgclip.method.replay import remember
+from mgclip.method import replay
+from mgclip.method.replay import remember, replay_objective
 from mgclip.method.task import make_task
 
 CONFIG = {
@@ -137,6 +138,61 @@ def test_a_class_with_few_images_keeps_all_of_them(tiny_clip, icons):
     few = make_task(model.encoder.pixels(images[9:]), labels[9:], names, index=0, known=())
     memory = remember(None, few, first=0, limit=20, seed=0)
     assert torch.bincount(memory.labels).tolist() == [3, 10]
+
+
+def test_the_memory_chooses_at_random(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip)
+    images, labels, names = task(icons, [0, 1])
+    own = make_task(model.encoder.pixels(images), labels, names, index=0, known=())
+    kept = [memory_places(own, remember(None, own, first=0, limit=10, seed=seed)) for seed in (0, 0, 1, 2)]
+    assert kept[0] == kept[1]
+    assert len({*map(tuple, kept), (*range(5), *range(12, 17))}) == 4  # three seeds, and the first images of each class
+
+
+def memory_places(own, memory):
+    """The positions in a task of the images of a memory."""
+    every = own.pixels.batch(torch.arange(len(own.labels)))
+    return [int((every == pixels).flatten(1).all(1).nonzero()[0]) for pixels in memory.pixels]
+
+
+def test_old_images_of_a_batch_have_together_the_replay_weight(tiny_clip, icons):
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=6, replay_weight=0.6))
+    model.learn(*task(icons, [0, 1]))
+    new = make_task(model.encoder.pixels(task(icons, [2])[0]), [0] * 12, ["new"], index=1, known=model.class_names)
+    objective = replay_objective(model.backbone, new, model.memory, torch.empty(3, 0), 2, model.settings)
+    assert objective.count == 12 + 6
+    for picked, weights in (([0, 13, 5, 12, 17], [1 / 2, 0.2, 1 / 2, 0.2, 0.2]), ([3], [1.0]), ([14, 15], [0.3, 0.3])):
+        np.testing.assert_allclose(objective.weights(torch.tensor(picked)), weights, rtol=1e-6)
+
+
+def test_balanced_fine_tuning_of_the_adapters_ends_at_a_tenth_of_its_rate(tiny_clip, icons, monkeypatch):
+    phases, real = [], replay.train_adapters
+
+    def noted(backbone, objective, phase, **others):
+        phases.append(phase)
+        return real(backbone, objective, phase, **others)
+
+    monkeypatch.setattr(replay, "train_adapters", noted)
+    model = MGCLIP.from_pretrained(tiny_clip, settings=settings(memory=8, balanced=True))
+    for classes in ([0, 1], [2, 3]):
+        model.learn(*task(icons, classes))
+    assert [(phase.rate, phase.lowest, phase.epochs) for phase in phases] == [pytest.approx((2e-5, 2e-6, 3))]
+
+
+def test_a_probe_after_a_task_of_one_class_leaves_the_old_images_to_the_adapter_phase(tiny_clip, icons):
+    """The probe trains without them, so its adapters are not those of the adapter phase, even if it completes all epochs."""
+    probed, given = (
+        MGCLIP.from_pretrained(
+            tiny_clip, settings=Settings(epochs=epochs, max_epochs=1, alpha=None, memory=10, adapter_batch_size=10)
+        )
+        for epochs in ("auto", 1)
+    )
+    for model in (probed, given):
+        model.learn(*task(icons, [0]))
+        result = model.learn(*task(icons, [1, 2]))
+        assert (result.epochs, result.probe is None) == (1, model is given)
+    theirs = adapter_state(given.backbone)
+    assert all(torch.equal(theirs[name], weight) for name, weight in adapter_state(probed.backbone).items())
 
 
 def test_without_a_memory_the_result_is_the_plain_method_bit_for_bit(tiny_clip, icons):

@@ -68,11 +68,17 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
     assert torch.equal(RAPF(backbone, Settings(), RAPFSettings(init="identity")).adapter, torch.eye(backbone.feature_dim))
 
 
+def shrunk(covariance):
+    """A covariance plus the means of its diagonal and of its other values."""
+    other = ~torch.eye(len(covariance), dtype=torch.bool)
+    return covariance + torch.where(other, covariance[other].mean(), covariance.diagonal().mean())
+
+
 @pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
-@pytest.mark.parametrize("init", ["default", "identity"])
-def test_rapf_trains_as_defined(backbone, tau, beta, init):
+@pytest.mark.parametrize(("init", "shrinkage"), [("default", False), ("identity", True)])
+def test_rapf_trains_as_defined(backbone, tau, beta, init, shrinkage):
     """A second training loop, written out, draws from the same generator."""
-    peers = RAPFSettings(epochs=6, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init)
+    peers = RAPFSettings(epochs=12, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init, shrinkage=shrinkage)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
@@ -88,8 +94,8 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
             (i, j) for i in range(part.first) for j in range(part.first, len(part.texts))
             if (part.texts[i] - part.texts[j]).norm() < tau
         ]  # fmt: skip
-        factors = [torch.linalg.cholesky(covs[c]) for c in range(part.first)]
-        for epoch in range(6):
+        factors = [torch.linalg.cholesky(shrunk(covs[c]) if shrinkage else covs[c]) for c in range(part.first)]
+        for epoch in range(12):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * 0.1 ** sum(epoch >= m for m in (4, 10))
             walk = torch.randperm(part.first, generator=g).tolist()
