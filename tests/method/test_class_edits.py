@@ -1,5 +1,7 @@
 """Renaming and removing classes."""
 
+import math
+
 import pytest
 import torch
 from icon_tasks import task
@@ -27,6 +29,13 @@ def test_classes_are_renamed_and_removed(shop):
     assert same(MGCLIP.from_pretrained(shop), model)
     with pytest.raises(InputError, match="has not learned the class"):
         model.forget("none")
+
+
+@pytest.mark.parametrize("name", [None, math.nan, "", " "])
+def test_a_class_is_not_renamed_to_a_missing_name(shop, name):
+    model = MGCLIP.from_pretrained(shop)
+    with pytest.raises(InputError, match="needs a name: give a new one that is not empty"):
+        model.relabel(model.class_names[0], name)
 
 
 def test_a_removed_class_leaves_the_memory(tiny_clip, quick, icons):

@@ -1,6 +1,7 @@
 """What ``predict`` returns: the values of the method, computed on first access, and the best classes in a stable order."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from mgclip.errors import InputError
 from mgclip.method import predictions as module
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.calibration import Calibration
+from mgclip.method.predictions import candidate_texts
 
 
 def made(*, learned=40, candidates=0, images=30, levels=5, seed=0, calibration=None, **settings):
@@ -96,6 +98,12 @@ def test_only_the_values_that_are_read_are_computed(monkeypatch):
     monkeypatch.setattr(np, "argsort", None)
     assert len(found.names) == len(found) == 30
     assert found.order(1)[:, 0].tolist() == found.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, pd.Index, iter])
+@pytest.mark.parametrize("texts", [["zebra"], ["zebra", "ape"]])
+def test_candidates_may_be_an_array_or_a_column(kind, texts):
+    assert candidate_texts(kind(texts), ["cat"]) == tuple(texts)
 
 
 @pytest.mark.parametrize("k", [-1, 1.5, True, None, "3"])

@@ -1,8 +1,10 @@
 """The versions of a model folder: stored, listed, activated and pruned."""
 
 import json
+import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from icon_tasks import task
@@ -52,6 +54,28 @@ def test_a_model_has_no_versions_until_one_is_saved_with_a_note(tiny_clip, quick
     assert [v.note["what"] for v in history(tmp_path / "plain")] == ["saved", "month"]
     undo(tmp_path / "plain")
     assert len(MGCLIP.from_pretrained(tmp_path / "plain").class_names) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"note": "learned march"},
+            "note must be a mapping from texts, such as {'what': 'learned march'}; found 'learned march'",
+        ),
+        ({"note": {1: "march"}}, "note must be a mapping from texts, .*; found {1: 'march'}"),
+        ({"note": {"images": np.int64(3)}}, r"note must hold values that JSON can store: .* \(Object of type int64 is not JSON"),
+        ({"note": {"accuracy": math.nan}}, r"note must hold values that JSON can store: .* \(Out of range float values"),
+        ({"files": {"a.json": {3}}}, r"files must hold values that JSON can store: .* \(Object of type set is not JSON"),
+    ],
+)
+def test_a_note_that_cannot_be_stored_is_refused_before_anything_is_written(shop, tmp_path, given, sentence):
+    model = MGCLIP.from_pretrained(shop)
+    for folder in (shop, tmp_path / "new"):
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(InputError, match=sentence):
+            model.save_pretrained(folder, **given)
+        assert sorted(folder.rglob("*")) == before
 
 
 def test_prune_keeps_the_latest_versions_and_the_active_one(shop):

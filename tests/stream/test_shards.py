@@ -7,6 +7,7 @@ import lzma
 import os
 import tarfile
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -191,10 +192,12 @@ def test_shards_are_read_from_the_web(tmp_path):
     for number in range(2):
         write_tar(tmp_path / f"a-{number:03}.tar", members(IMAGES, LABELS))
         write_parquet(tmp_path / f"b-{number:03}.parquet", IMAGES, LABELS)
+    messages = datasets.logging.get_verbosity()
     with serve(tmp_path) as (place, _):
         for pattern in ("a-{000..001}.tar", "b-{000..001}.parquet"):
             train = find_shards(f"{place}/{pattern}").train
             assert [read(shard) for shard in train] == [EXPECTED, EXPECTED]
+            assert datasets.logging.get_verbosity() == messages
         with pytest.raises(DamagedShard, match=r"absent\.tar cannot be read at all"):
             read(Shard(f"{place}/absent.tar"))
 

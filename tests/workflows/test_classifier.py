@@ -70,8 +70,10 @@ def test_the_method_is_chosen_by_name(tiny_clip, icons):
     )
     with pytest.raises(InputError, match="ranpac runs on streams only"):
         MGCLIPClassifier(tiny_clip, method="ranpac").fit(x, y)
-    with pytest.warns(UserWarning, match="mg-clip-analytic does not use these settings, so they have no effect: head_lr"):
-        MGCLIPClassifier(tiny_clip, settings={**SMALL, "head_lr": 0.1}).fit(x, y)
+    unused = MGCLIPClassifier(tiny_clip, settings={**SMALL, "head_lr": 0.1})
+    with pytest.warns(UserWarning, match="does not use these settings, so they have no effect: head_lr") as found:
+        unused.fit(x, y)
+    assert (str(found[0].message).split()[0], found[0].filename) == ("mg-clip-analytic", __file__)
 
 
 def test_fit_starts_again_and_takes_pictures_and_paths(classifier, icons, tmp_path):

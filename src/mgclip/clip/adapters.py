@@ -46,7 +46,7 @@ def peft_model(model: Any, config: Any) -> Any:
     """Put the adapters of a configuration into a model. Returns peft's wrapper of it."""
     from peft import get_peft_model
 
-    with warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws weights that are then replaced
         warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
         return get_peft_model(model, config)
 

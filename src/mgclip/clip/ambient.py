@@ -6,11 +6,12 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+
+from mgclip.while_inside import WhileInside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,26 +20,6 @@ BACKENDS = ("cudnn", "cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", 
 """Parts of ``torch.backends`` with an ``fp32_precision`` of their own, since PyTorch 2.9. ``cudnn`` is the default of the next
 three, and ``torch.backends`` is the default of all.
 """
-
-
-class _WhileInside:
-    """A context that is entered once while any thread is inside, for modes that PyTorch has once for all threads."""
-
-    def __init__(self, context: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
-        self._make, self._lock, self._inside = context, Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._context = self._make()
-                self._context.__enter__()
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._context.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -80,8 +61,8 @@ def _readable(read: Callable[[], Any]) -> Any:
         return None
 
 
-_DEFAULT_FLOAT32 = _WhileInside(_default_float32)
-EXACT_FLOAT32 = _WhileInside(_exact_float32)
+_DEFAULT_FLOAT32 = WhileInside(_default_float32)
+EXACT_FLOAT32 = WhileInside(_exact_float32)
 
 
 @contextlib.contextmanager

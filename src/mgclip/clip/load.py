@@ -22,6 +22,7 @@ from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.untrusted import read_json
+from mgclip.while_inside import QUIET_TRANSFORMERS
 
 EMBEDDED = "iconclip"
 ALIGNMENT = 64
@@ -29,6 +30,7 @@ ALIGNMENT = 64
 
 
 @in_ordinary_modes
+@torch.random.fork_rng(devices=[])  # the libraries draw weights that are then replaced
 def load_backbone(reference: str | Path, device: str | torch.device | None = None) -> Backbone:
     """Load a CLIP in float32 and freeze it.
 
@@ -207,14 +209,10 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
-    from transformers.utils import logging
-
     family = FAMILIES[_check_config(folder, name)]
     stored = sum(file.stat().st_size for file in _weight_files(folder))
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with QUIET_TRANSFORMERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             config = model_class(family).config_class.from_pretrained(folder)
             if not hasattr(config.vision_config, "patch_size"):

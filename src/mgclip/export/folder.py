@@ -14,6 +14,7 @@ from mgclip.export.merged import check_learned, write_clip
 from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import check_onnx, export_onnx
 from mgclip.method.learner import MGCLIP
+from mgclip.while_inside import QUIET_TRANSFORMERS
 
 ONNX, INT8, CARD = "model.onnx", "model-int8.onnx", "README.md"
 
@@ -67,7 +68,7 @@ def export_folder(
     if onnx:
         check_onnx()
         images = compared(images)
-    with atomic_folder(folder) as target:
+    with QUIET_TRANSFORMERS, atomic_folder(folder) as target:
         write_clip(model, target)
         deviation = check_export(model, target)
         onnx_deviation = export_onnx(model, target / ONNX) if onnx else None

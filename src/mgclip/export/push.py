@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mgclip.errors import InputError, MGCLIPError, first_line
+from mgclip.while_inside import QUIET_TRANSFORMERS
 
 
 def check_repo(repo: str) -> None:
@@ -38,8 +39,9 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
     check_repo(repo)
     api = HfApi()
     try:
-        created = api.create_repo(repo, private=private or None, exist_ok=True)
-        api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
+        with QUIET_TRANSFORMERS:  # it decides about the bars of uploads too
+            created = api.create_repo(repo, private=private or None, exist_ok=True)
+            api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Export of MG-CLIP")
     except Exception as error:  # four libraries raise here: no token, no permission, no network, no answer
         raise MGCLIPError(
             f"{folder} was not pushed to {repo} ({first_line(error)}): {_advice(error, get_token() is not None)}"

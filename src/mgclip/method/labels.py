@@ -97,6 +97,17 @@ def texts_by_name(texts: Mapping[Any, Any], names: tuple[str, ...], known: Colle
     return tuple(given.get(canonical(name), name) for name in names)
 
 
+def check_same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
+    """Check that labels have one type: 1 and 1.0 are one label and two names. Raises ``InputError`` if they do not."""
+    kinds = {"O": "U", "u": "i"}  # texts and whole numbers, in any form
+    first, now = (kinds.get(labels.dtype.kind, labels.dtype.kind) for labels in (known, new))
+    if len(known) and first != now:
+        raise InputError(
+            f"All labels must have the same type: {plain(known[0])!r} was learned before, now found {plain(new[0])!r}: convert "
+            "the new labels."
+        )
+
+
 def positions(labels: Any, names: tuple[str, ...]) -> Tensor:
     """Positions ``(n,)`` in the class names, from names or positions. Labels are read as names if each of them is a name.
 

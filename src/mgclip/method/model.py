@@ -24,7 +24,7 @@ from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
-from mgclip.method.labels import name_list
+from mgclip.method.labels import is_missing, name_list
 from mgclip.method.learned_images import Images
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import prepare
@@ -105,12 +105,13 @@ class LearnedModel:
 
         Args:
             folder: Folder of the model; ``~`` is expanded.
-            note: What was done. With a note, or if the folder keeps versions, this is a new version (``saving/versions.py``);
-                otherwise it replaces the model in the folder.
+            note: What was done, as a mapping that JSON can store. With a note, or if the folder keeps versions, this is a new
+                version (``saving/versions.py``); otherwise it replaces the model in the folder.
             files: JSON files to store next to it, by name.
 
         Raises:
-            InputError: If something else is at ``folder``, or nothing may be written there.
+            InputError: If something else is at ``folder``, nothing may be written there, or JSON cannot store ``note`` or
+                ``files``.
             MGCLIPError: If the CLIP carries the adapters of another model.
         """
         self.encoder.require_own_adapters()
@@ -140,7 +141,8 @@ class LearnedModel:
         If ``new`` was learned too, a solved head unites both classes. Raises ``InputError`` if ``old`` was not learned, if
         ``new`` or ``text`` is empty, or if the head is a trained one and ``new`` was learned.
         """
-        self._load_state(class_edits.relabel(self._state(), str(old), str(new), text, logits_over(self.encoder, self.settings)))
+        new = "" if is_missing(new) else str(new)
+        self._load_state(class_edits.relabel(self._state(), str(old), new, text, logits_over(self.encoder, self.settings)))
 
     @in_ordinary_modes
     def change_settings(self, **given: Any) -> None:

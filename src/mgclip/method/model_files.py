@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,9 @@ def save(
     from safetensors.torch import save_file
 
     backbone = encoder.backbone
+    if note is not None:
+        check_storable("note", note)
+    check_storable("files", files or {})
 
     def fill(state: Path) -> None:
         # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
@@ -111,6 +115,19 @@ def save(
     if learned.solved is not None:
         manifest["solved"] = solved_files.entry(learned.solved)
     write_state(folder, manifest, fill, note)
+
+
+def check_storable(what: str, given: Any) -> None:
+    """Check that ``given`` is a mapping from texts, and that JSON can store it. Raises ``InputError`` if not."""
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise InputError(f"{what} must be a mapping from texts, such as {{'what': 'learned march'}}; found {given!r}.")
+    try:
+        json.dumps(dict(given), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what} must hold values that JSON can store: texts, numbers, lists and mappings ({first_line(error)}); convert the "
+            "others."
+        ) from None
 
 
 def read(folder: Path) -> LoadedModel:

@@ -202,8 +202,9 @@ def candidate_texts(candidates: Iterable[str], learned: Sequence[str]) -> tuple[
     """The texts of candidates, checked. Raises ``InputError`` if they cannot be used, or if nothing was learned."""
     if not learned:
         raise InputError("This model has learned no class yet: call learn first.")
-    texts = (candidates,) if isinstance(candidates, str) or not isinstance(candidates, Iterable) else tuple(candidates)
-    if texts == (candidates,) or not all(isinstance(text, str) for text in texts):
+    listed = isinstance(candidates, Iterable) and not isinstance(candidates, str)
+    texts = tuple(candidates) if listed else ()
+    if not listed or not all(isinstance(text, str) for text in texts):
         raise InputError(f"candidates must be a list of texts; found {candidates!r}.")
     texts = tuple(tidy(str(text)) for text in texts)  # a NumPy text prints with NumPy's name
     check_candidates(texts, learned)
@@ -229,4 +230,4 @@ def check_candidates(candidates: Sequence[str], learned: Sequence[str]) -> None:
 
 
 def _numpy(values: Tensor) -> Floats:
-    return np.asarray(values.cpu().numpy(), dtype=np.float32)
+    return np.asarray(values.float().cpu().numpy())  # NumPy has no bfloat16, in which a method may score

@@ -17,6 +17,7 @@ from mgclip.images import UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT
+from mgclip.while_inside import QUIET_DATASETS
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,17 @@ def load_hub(
 
 def _tables(hub: HubSource, parquet: dict[str, list[str]] | None, test_only: bool) -> dict[str, Any]:
     from datasets import load_dataset
-    from datasets.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    if parquet is not None:
-        # The library takes a path for a pattern: it would read 0.parquet for [01].parquet.
-        escaped = {split: [glob.escape(file) for file in files] for split, files in parquet.items()}
-        tables = load_dataset("parquet", data_files=escaped)
-    elif test_only:  # the files of one split: ImageNet's training part is 20 times its test part
-        files = {hub.test: f"**/{hub.test}*.parquet"}
-        tables = load_dataset(hub.id, data_files=files, verification_mode="no_checks")
-    else:
-        tables = load_dataset(hub.id)
+    with QUIET_DATASETS:
+        if parquet is not None:
+            # The library takes a path for a pattern: it would read 0.parquet for [01].parquet.
+            escaped = {split: [glob.escape(file) for file in files] for split, files in parquet.items()}
+            tables = load_dataset("parquet", data_files=escaped)
+        elif test_only:  # the files of one split: ImageNet's training part is 20 times its test part
+            files = {hub.test: f"**/{hub.test}*.parquet"}
+            tables = load_dataset(hub.id, data_files=files, verification_mode="no_checks")
+        else:
+            tables = load_dataset(hub.id)
     return {split: tables[split] for split in ([hub.test] if test_only else [hub.train, hub.test])}
 
 

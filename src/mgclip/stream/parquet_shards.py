@@ -11,6 +11,7 @@ from typing import Any
 from mgclip.errors import InputError
 from mgclip.stream.remote import is_address
 from mgclip.stream.shard_labels import LABELS, class_name
+from mgclip.while_inside import SILENT_DATASETS
 from mgclip.words import listed
 
 IMAGES = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
@@ -75,20 +76,18 @@ def _rows(name: str, features: Any, columns: list[str]) -> Iterator[dict[str, An
         return
     import datasets
 
-    rows = _streamed(name, columns=columns, batch_size=ROWS)
-    for column in columns:
-        if isinstance(features[column], datasets.Image):
-            rows = rows.cast_column(column, datasets.Image(decode=False))
-    yield from rows
+    with SILENT_DATASETS:
+        rows = _streamed(name, columns=columns, batch_size=ROWS)
+        for column in columns:
+            if isinstance(features[column], datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
+        yield from rows
 
 
 def _streamed(name: str, **options: Any) -> Any:
     """A Parquet file elsewhere, as a stream of rows; a broken connection is opened again."""
     import datasets
-    from datasets.utils.logging import CRITICAL, disable_progress_bar, set_verbosity
 
-    disable_progress_bar()
-    set_verbosity(CRITICAL)  # errors are raised; the library would also print them
     return datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True, **options)
 
 
@@ -161,7 +160,8 @@ def _bytes_or_path(stored: Any, row: str, shard: str) -> Any:
 def _features(name: str) -> Any:
     """The columns of a Parquet file and their types."""
     if not (path := _local(name)):
-        return _streamed(name).features
+        with SILENT_DATASETS:
+            return _streamed(name).features
     import pyarrow as pa
 
     with _opened(path) as file:

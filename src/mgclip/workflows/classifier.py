@@ -19,7 +19,7 @@ from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.home import in_home
 from mgclip.image_lists import image_list
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
-from mgclip.method.labels import is_missing, plain, texts_by_name
+from mgclip.method.labels import check_same_type, is_missing, plain, texts_by_name
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
@@ -27,8 +27,8 @@ from mgclip.names import canonical
 from mgclip.saving.store import is_saved
 from mgclip.workflows.growth import grows_classes
 
-FITTED = ("model_", "labels_", "classes_")
-"""Attributes of a fitted classifier."""
+FITTED = ("model_", "given_")
+"""Attributes of a fitted classifier: the model, and the label behind each name that the classifier gave it."""
 NESTED = "settings__"
 """The start of a parameter that is one of the settings."""
 
@@ -51,7 +51,9 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: Labels learned so far, sorted, ``(classes,)``.
-        model_: The model, an ``MGCLIP``.
+        labels_: The same labels in the order of the classes of the model.
+        model_: The model, an ``MGCLIP``. If you change it, such as with ``model_.forget``, the labels follow: a class that it
+            learned or renamed itself has its name as its label.
 
     Example:
         >>> import numpy as np
@@ -110,10 +112,23 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Load the fitted attributes of a saved model at their first use."""
         if name not in FITTED or not is_saved(in_home(self.clip)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        model = self._open()
-        labels = np.asarray(model.class_names, dtype=object)
-        self.model_, self.labels_, self.classes_ = model, labels, np.sort(labels)
+        self.model_ = self._open()
+        self.given_: dict[str, Any] = {}
         return self.__dict__[name]
+
+    @property
+    def labels_(self) -> NDArray[Any]:
+        """The label of each class of the model, in its order."""
+        names, given = self.model_.class_names, self.given_
+        labels = np.array([given.get(canonical(name), name) for name in names])
+        if own := [name for name in names if canonical(name) not in given]:
+            check_same_type(np.array(list(given.values())), np.array(own))
+        return labels
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels, sorted."""
+        return np.sort(self.labels_)
 
     def __sklearn_is_fitted__(self) -> bool:
         return "model_" in vars(self) or is_saved(in_home(self.clip))
@@ -162,9 +177,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None
         known = new[:0] if model is None else self.labels_
-        if len(known) and (new.dtype.kind in "OU") != (known.dtype.kind in "OU"):
-            first, now = plain(known[0]), plain(new[0])
-            raise InputError(f"All labels must have the same type: {first!r} was learned before, now found {now!r}.")
+        check_same_type(known, new)
         grows = model is not None and grows_classes(model)
         if not grows and len(again := np.intersect1d(new, known)):
             advice = (
@@ -177,9 +190,8 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts = self._texts(names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later)
         model = model or self._open()
         model.learn(images, list(map(str, labels)), names, class_texts=texts)
+        self.given_ = {canonical(str(label)): label for label in new} | (self.given_ if hasattr(self, "model_") else {})
         self.model_ = model
-        self.labels_ = np.concatenate([known, np.setdiff1d(new, known)]) if len(known) else new
-        self.classes_ = np.sort(self.labels_)
         return self
 
     def _texts(self, names: tuple[str, ...], known: list[str], later: bool) -> tuple[str, ...]:
@@ -247,7 +259,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if unused := without_effect(settings, given):
             warnings.warn(
                 f"{self.method or NEW_MODELS} does not use these settings, so they have no effect: {', '.join(unused)}.",
-                stacklevel=2,
+                stacklevel=4,  # the line that calls fit or partial_fit
             )
         return MGCLIP.from_pretrained(self.clip, settings=settings)
 

@@ -1,15 +1,20 @@
 """Learners of a frozen CLIP: what they adapt first, and which files they refuse."""
 
+import inspect
 import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from icon_tasks import task
+from own_packages import forget_registered
 from runs import run
 
+from mgclip import MGCLIP, FeatureClassifier, Method, register_method
 from mgclip.clip.adapters import adapter_state
 from mgclip.clip.load import load_backbone
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
+from mgclip.method.baselines.frozen import FrozenLearner
 from mgclip.method.baselines.make import load_learner, make_learner
 
 
@@ -102,3 +107,84 @@ def test_a_manifest_whose_parts_do_not_fit_is_damaged(small, icons, tmp_path, ke
         file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     with pytest.raises(InputError, match=r"mgclip\.json"):
         load_learner(tmp_path / "model", base=small.clip)
+
+
+class Sums(FeatureClassifier, torch.nn.Module):
+    """A module of PyTorch: the sums of each class are a parameter and the number of tasks is a buffer, both changed in place."""
+
+    learned = ("sums", "tasks")
+    fails = False
+
+    def __init__(self, backbone, settings, own):
+        torch.nn.Module.__init__(self)
+        super().__init__(backbone, settings, own)
+        self.sums = torch.nn.Parameter(torch.zeros(20, backbone.feature_dim))
+        self.register_buffer("tasks", torch.zeros(1))
+
+    def learn(self, task, on_step):
+        with torch.no_grad():
+            self.sums.index_add_(0, task.labels, F.normalize(task.features, dim=-1))
+        self.tasks += 1
+        if self.fails:
+            raise KeyboardInterrupt
+
+    def scores(self, features, texts):
+        return F.normalize(features, dim=-1) @ F.normalize(self.sums[: len(texts)], dim=-1).T
+
+
+@pytest.fixture
+def summing(small):
+    """Makes a learner of ``Sums``, or of a class with other attributes."""
+
+    def make(**attributes):
+        kind = type("Other", (Sums,), attributes)
+        register_method("sums", Method("sums", "here", classifier=kind))
+        return make_learner("sums", load_backbone(small.clip), small.settings())
+
+    yield make
+    forget_registered()
+
+
+def test_what_a_method_changed_in_place_is_as_before_if_it_is_stopped(summing, icons):
+    learner = summing()
+    learner.learn(*task(icons, [0, 1, 2]))
+    before, sums = learner.predict(list(icons["x_test"][:6])).head_scores, learner.classifier.sums
+    learner.classifier.fails = True
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            learner.learn(*task(icons, [3, 4]))
+    assert (learner.predict(list(icons["x_test"][:6])).head_scores == before).all()
+    assert learner.classifier.sums is sums
+    assert learner.classifier.tasks.tolist() == [1]
+
+
+def test_a_method_may_be_a_module_of_pytorch(summing, icons, tmp_path):
+    learner = summing()
+    learner.learn(*task(icons, [0, 1, 2]))
+    learner.save_pretrained(tmp_path / "model")
+    loaded = load_learner(tmp_path / "model", base=learner.backbone.reference)
+    assert [name for name, _ in loaded.classifier.named_parameters()] == ["sums"]
+    assert loaded.predict(list(icons["x_test"][:6])).names == learner.predict(list(icons["x_test"][:6])).names
+    loaded.learn(*task(icons, [3, 4]))
+    assert loaded.classifier.tasks.tolist() == [2]
+
+
+def test_an_attribute_that_cannot_be_set_is_an_error_of_the_method(summing, icons, tmp_path):
+    learner = summing(learned=("sums", "tasks", "double"), double=property(lambda self: 2 * self.sums))
+    learner.learn(*task(icons, [0, 1, 2]))
+    learner.save_pretrained(tmp_path / "model")
+    with pytest.raises(MGCLIPError, match="sums of the package tests failed when it was given what it had learned"):
+        load_learner(tmp_path / "model", base=learner.backbone.reference)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_scores_may_have_any_floating_point_type(summing, icons, dtype):
+    learner = summing(scores=lambda self, features, texts: Sums.scores(self, features, texts).to(dtype))
+    learner.learn(*task(icons, [0, 1, 2]))
+    found = learner.predict(list(icons["x_test"][:6]), candidates=["zebra"])
+    assert {str(values.dtype) for values in (found.confidence, found.head_scores, found.top_confidence)} == {"float32"}
+    assert found.confidence.sum(1) == pytest.approx(1, abs=0.02)
+
+
+def test_every_learner_learns_from_the_same_arguments():
+    assert inspect.get_annotations(FrozenLearner.learn) == inspect.get_annotations(MGCLIP.learn)

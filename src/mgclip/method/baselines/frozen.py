@@ -18,7 +18,6 @@ from mgclip.clip.adapters import adapter_state, set_adapter_state
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.encoder import Encoder, check_finite
-from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.home import in_home
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
@@ -72,11 +71,11 @@ class FrozenLearner:
     @in_ordinary_modes
     def learn(
         self,
-        images: Sequence[Any] | PreparedImages,
+        images: Any,
         labels: ArrayLike,
         class_names: Sequence[str],
         *,
-        class_texts: Sequence[str] | None = None,
+        class_texts: Sequence[str] | Mapping[str, str] | None = None,
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
@@ -116,10 +115,13 @@ class FrozenLearner:
     def _unchanged_on_failure(self) -> Iterator[None]:
         """Run the classifier's learning; if it fails, the classifier has what it had learned before."""
         before = {name: getattr(self.classifier, name, None) for name in self.classifier.learned}
+        copies = {name: value.detach().clone() for name, value in before.items() if isinstance(value, Tensor)}
         try:
             yield
         except BaseException:
             for name, value in before.items():
+                if isinstance(value, Tensor):
+                    value.data = copies[name]  # it may have been changed in place, such as by an optimizer
                 setattr(self.classifier, name, value)
             raise
 
@@ -208,10 +210,14 @@ class FrozenLearner:
             tensors = {n: t.to(self.backbone.device) for n, t in read_tensors(state / STATE, "baseline").items()}
             adapters = {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
             set_adapter_state(self.backbone, adapters)
-            for name in self.classifier.learned:
-                setattr(self.classifier, name, tensors[f"classifier.{name}"])
+            learned = {name: tensors[f"classifier.{name}"] for name in self.classifier.learned}
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, first_line(error)) from None
+        with METHODS.naming_errors(self.name, "was given what it had learned"):
+            for name, value in learned.items():
+                fresh = getattr(self.classifier, name, None)
+                kept = torch.nn.Parameter(value, fresh.requires_grad) if isinstance(fresh, torch.nn.Parameter) else value
+                setattr(self.classifier, name, kept)
         self.class_names, self.class_texts, self.task_sizes, self.epochs = names, texts, sizes, epochs
         # Encode them in the same groups as before, because a batch of another size rounds differently.
         for last, size in zip(np.cumsum(sizes), sizes, strict=True):

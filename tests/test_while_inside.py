@@ -1,0 +1,78 @@
+"""Settings of the whole process are those of the caller, before and after this package changes them."""
+
+import logging
+import shutil
+from threading import Barrier, Thread
+
+import huggingface_hub.utils as hub
+import pytest
+import torch
+from datasets.utils import logging as of_datasets
+from layouts import make_parquet
+from transformers.utils import logging as of_transformers
+
+from mgclip import MGCLIP
+from mgclip.stream import metadata
+from mgclip.stream.datasets import load_dataset
+from mgclip.while_inside import QUIET_TRANSFORMERS, SILENT_DATASETS
+
+
+def state():
+    """What a program may have set about messages and progress bars."""
+    libraries = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in (of_transformers, of_datasets)]
+    return [*libraries, hub.are_progress_bars_disabled()]
+
+
+@pytest.fixture(params=["as imported", "verbose", "quiet", "without the bars of downloads"])
+def set_by_the_caller(request):
+    """Each state that a program may have set."""
+    before, bars = [each.get_verbosity() for each in (of_transformers, of_datasets)], state()[-1]
+    for each in (of_transformers, of_datasets):
+        if request.param in ("verbose", "quiet"):
+            each.set_verbosity(logging.INFO if request.param == "verbose" else logging.CRITICAL)
+        if request.param == "quiet":
+            each.disable_progress_bar()
+    if request.param.startswith("without"):
+        hub.disable_progress_bars()
+    yield state()
+    for each, verbosity in zip((of_transformers, of_datasets), before, strict=True):
+        each.set_verbosity(verbosity)
+        each.enable_progress_bar()
+    if bars:
+        hub.disable_progress_bars()
+
+
+def test_loading_a_clip_keeps_what_a_program_has_set(set_by_the_caller, tiny_clip, tmp_path):
+    shutil.copytree(tiny_clip, tmp_path / "clip")
+    drawn = torch.get_rng_state()
+    MGCLIP.from_pretrained(tmp_path / "clip")
+    assert state() == set_by_the_caller
+    assert torch.equal(torch.get_rng_state(), drawn), "a program that draws random numbers gets others"
+
+
+def test_reading_a_data_set_keeps_what_a_program_has_set(set_by_the_caller, tmp_path):
+    names = metadata.class_names("oxford_pet_classes.tsv")
+    for part in ("train", "test"):
+        make_parquet(tmp_path / "data", part, "image", "label", names, list(range(37)))
+    assert len(load_dataset("oxford-pets", path=str(tmp_path)).class_names) == 37
+    assert state() == set_by_the_caller
+
+
+def test_what_a_program_has_set_is_back_when_the_last_thread_leaves():
+    before, both_inside, first_outside = state(), Barrier(2), Barrier(2)
+    inside = []
+
+    def second():
+        with QUIET_TRANSFORMERS:
+            both_inside.wait()
+            first_outside.wait()
+            inside.append(of_transformers.get_verbosity())
+
+    thread = Thread(target=second)
+    with QUIET_TRANSFORMERS, SILENT_DATASETS:
+        thread.start()
+        both_inside.wait()
+        assert (of_transformers.get_verbosity(), of_datasets.get_verbosity()) == (logging.ERROR, logging.CRITICAL)
+    first_outside.wait()
+    thread.join()
+    assert (inside, state()) == ([logging.ERROR], before)

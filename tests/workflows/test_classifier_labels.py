@@ -1,0 +1,64 @@
+"""The labels of the scikit-learn classifier: their types, and the classes of its model."""
+
+import numpy as np
+import pytest
+
+from mgclip import MGCLIPClassifier
+from mgclip.errors import InputError
+
+
+@pytest.fixture
+def classifier(tiny_clip):
+    return MGCLIPClassifier(str(tiny_clip), settings={"features": 64})
+
+
+def some(icons, classes):
+    picked = np.isin(icons["y_train"], classes)
+    return icons["x_train"][picked], np.array([str(icons["class_names"][label]) for label in icons["y_train"][picked]])
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "sentence"),
+    [
+        ([0, 1], [1.0, 2.0], "0 was learned before, now found 1.0"),
+        ([0.0, 1.0], [1, 2], "0.0 was learned before, now found 1"),
+        ([0, 1], [False, True], "0 was learned before, now found False"),
+        ([False, True], [1, 2], "False was learned before, now found 1"),
+        (["a", "b"], [1, 2], "'a' was learned before, now found 1"),
+    ],
+)
+def test_labels_of_another_type_are_refused(classifier, icons, first, later, sentence):
+    x, _ = some(icons, [0, 1])
+    classifier.partial_fit(x, np.repeat(first, 12))
+    with pytest.raises(InputError, match=sentence):
+        classifier.partial_fit(x, np.repeat(later, 12))
+    assert classifier.classes_.tolist() == first == classifier.labels_.tolist()
+    classifier.predict(x)
+
+
+def test_labels_follow_classes_that_the_model_forgets_renames_or_learns_itself(classifier, icons):
+    x, y = some(icons, [0, 1, 2])
+    classifier.fit(x, y)
+    first, second, third = classifier.labels_.tolist()
+    classifier.model_.forget(first)
+    assert classifier.classes_.tolist() == [second, third]
+    assert classifier.predict_proba(x).shape == (36, 2)
+    classifier.model_.relabel(second, "renamed")
+    later, labels = some(icons, [3])
+    classifier.model_.learn(later, labels, [labels[0]])
+    assert classifier.labels_.tolist() == [*classifier.model_.class_names] == ["renamed", third, labels[0]]
+    classifier.partial_fit(x[y == first], y[y == first])
+    truth = np.where(y == second, "renamed", y)
+    assert classifier.score(x, truth) == np.mean(np.array(classifier.model_.predict(x).names) == truth)
+    assert classifier.classes_[classifier.predict_proba(x).argmax(1)].tolist() == classifier.predict(x).tolist()
+
+
+def test_numbers_as_labels_follow_the_model_too_unless_it_has_a_name_that_is_none(classifier, icons):
+    x, y = some(icons, [0, 1, 2])
+    numbers = np.unique(y, return_inverse=True)[1] + 5
+    classifier.fit(x, numbers).model_.forget("5")
+    assert classifier.classes_.tolist() == [6, 7]
+    assert set(classifier.predict(x)) <= {6, 7}
+    classifier.model_.relabel("6", "cat")
+    with pytest.raises(InputError, match="5 was learned before, now found 'cat'"):
+        classifier.predict(x)
