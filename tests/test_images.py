@@ -47,6 +47,12 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
         open_image("~/y.png")
 
 
+@pytest.mark.parametrize("form", [str, Path])  # a path keeps one of the two slashes
+def test_an_address_is_not_an_image_file(form):
+    with pytest.raises(InputError, match=r"^https://shop\.example/a\.png is an address, not an image file: download the image"):
+        open_image(form("https://shop.example/a.png"))
+
+
 def test_a_folder_is_not_an_image(tmp_path):
     with pytest.raises(InputError, match=r"\(it is a folder\): give another file or leave it out\.$"):
         open_image(tmp_path)

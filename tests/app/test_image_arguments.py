@@ -56,6 +56,15 @@ def test_a_name_on_the_list_that_is_not_an_image_is_rejected_or_skipped(shop, tm
     server.close()
 
 
+def test_an_address_is_named_as_it_was_given(shop, mgclip, monkeypatch):
+    address = "https://shop.example/a.png"
+    code, _, err = mgclip("predict", shop / "m", address)
+    assert (code, address in err) == (2, True), err
+    monkeypatch.setattr(sys, "stdin", _Stdin(address.encode()))
+    code, _, err = mgclip("predict", shop / "m", "-", "--on-bad-image", "skip")
+    assert (code, f"{address} is an address" in err) == (0, True), err
+
+
 class _Stdin:
     """Standard input with these bytes, read line by line, so that a null character does not appear in its first bytes."""
 

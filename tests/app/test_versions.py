@@ -4,6 +4,7 @@ import pytest
 from icon_tasks import month_folders
 
 from mgclip import MGCLIP, history
+from mgclip.app.display import out as screen_out
 from mgclip.workflows.branches import left_out_branches
 
 HEADING = ("leave-", "one-out")
@@ -109,3 +110,11 @@ def test_every_edit_of_a_solved_head_records_its_leave_one_out_accuracy(mgclip, 
         left_out = left_out_branches(MGCLIP.from_pretrained(model))
         assert history(model)[-1].note["leave_one_out"] == left_out["model"] == left_out["head"]
     assert row(mgclip("history", model)[1], 5)[-1] == f"{100 * left_out['model']:.2f}"
+
+
+def test_a_table_is_complete_on_a_narrow_terminal(mgclip, saved, monkeypatch):
+    monkeypatch.setattr(screen_out, "_width", 40)
+    accuracy = {"new": 1.0, "old": 0.98765}
+    shown = mgclip("history", saved({"what": "learned hats", "images": 1234, "accuracy": accuracy, "leave_one_out": 0.87654}))[1]
+    assert "…" not in shown
+    assert all(part in shown for part in ("learned hats", "1234", "100.00", "98.77", "87.65")), shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+LEAST_TEXT = 12
+"""The least width of a column of text. A terminal that is too narrow for a table breaks its lines."""
+
 
 class _OneLineConsole(Console):
     """A console that prints a text or the title of a table, which may contain any name, as one visible line."""
@@ -46,8 +50,21 @@ class _OneLineConsole(Console):
         for table in objects:
             if isinstance(table, Table) and isinstance(table.title, str):
                 table.title = one_line(table.title)
+            if isinstance(table, Table):
+                self._keep_readable(table)
         with writing(self.file):
             super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
+
+    def _keep_readable(self, table: Table) -> None:
+        """Make a table wider than a narrow terminal: its numbers stay complete, and its texts are ``LEAST_TEXT`` wide."""
+        texts = [column for column in table.columns if not column.no_wrap]
+        for column in texts:
+            column.max_width = LEAST_TEXT
+        least = self.measure(table, options=self.options.update(max_width=sys.maxsize)).maximum
+        for column in texts:
+            column.max_width = None
+        if least > self.width:
+            table.width = least
 
 
 screen = _OneLineConsole(stderr=True, soft_wrap=True, markup=False, highlight=False)

@@ -11,6 +11,7 @@ from typing import IO
 
 from mgclip.errors import InputError
 from mgclip.home import in_home
+from mgclip.images import no_image_file
 
 CHUNK = 1 << 16
 
@@ -39,7 +40,7 @@ def _existing(places: Sequence[str]) -> list[Path]:
             raise InputError(f"{place} contains no image file.")
         files += found
     if missing := [file for file in files if not file.is_file()]:
-        raise InputError(f"There is no image file {missing[0]}.")
+        raise no_image_file(missing[0])
     return files
 
 

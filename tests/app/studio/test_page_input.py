@@ -168,3 +168,21 @@ def test_images_wait_while_the_model_learns(visit, place):
     choose(page, "teach-images", [place / "loose-0.png"])
     shows(page, "teach-images", "Wait until the model has learned these images, then drop more.")
     expect(page.locator("#teach-images .drop-head")).to_have_count(0)
+
+
+def test_a_page_shows_what_another_one_did(visit, place):
+    page, other = visit(), visit()
+    open_tab(other, "Classes")
+    card = other.locator("#classes .card").filter(has=other.get_by_role("heading", name=HOSTILE, exact=True))
+    card.locator("summary", has_text="Forget").click()
+    card.get_by_role("button", name="Forget it").click()
+    shows(other, "about", "2 classes")
+    page.bring_to_front()
+    open_tab(page, "Versions")
+    shows(page, "about", "2 classes")
+    expect(page.locator("#versions li")).to_have_count(len(versions(place)), timeout=WAIT)
+    back_to_the_first(page)
+    other.bring_to_front()
+    open_tab(other, "Ask")
+    choose(other, "ask-images", [place / "loose-0.png"])
+    shows(other, "about", "3 classes")

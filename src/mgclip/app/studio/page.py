@@ -30,7 +30,7 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
                 taught = teach_tab(model, limits)
             with gr.Tab("Classes", id="classes") as listing:
                 edited, classes, search = classes_tab(model)
-            with gr.Tab("Versions", id="versions"):
+            with gr.Tab("Versions", id="versions") as past:
                 went, versions = versions_tab(model)
             with gr.Tab("Gap", id="gap"):
                 gap_tab(model, limits)
@@ -43,6 +43,8 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
         others = [taught.change, edited.change, went.change]
         gr.on(others, None, [answers], [asked, answers], js=ask_again, api_name=False)
         changes = [page.load, asked.change, taught.change, edited.change, went.change]
+        # Another page or command may have changed the model in the meantime.
+        changes += [answers.change, listing.select, past.select]
         gr.on(changes, safely(refresh, gr.skip()), None, [head, versions], show_progress="hidden", api_name="refresh")
 
         def refresh_classes(text: str) -> tuple[gr.Textbox, str]:  # only if they are in view: their pictures take time
