@@ -125,6 +125,11 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
             "image,class",
             "Line 2 of answers.csv: The model has not learned the class 'zebra'",
         ),
+        (
+            ["march/{a}/1.png,unknown"],
+            "image,class",
+            "Line 2 of answers.csv: the image is unknown: give its class, or remove the line.",
+        ),
         (["march/{a}/1.png,"], "image,class", "Line 2 of answers.csv needs an image and its right class"),
         (["march/{a}/1.png,{a}"], "image,name", "must have the columns image and class; found 'image,name'"),
         ([], "image,class", "answers.csv lists no image"),

@@ -10,7 +10,7 @@ import pandas as pd
 from mgclip.experiment.domain_metrics import DOMAIN_METRICS
 from mgclip.experiment.metrics import METRICS, UNEVEN
 from mgclip.experiment.reproduce import TableResult
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import is_joint
 
 TEXT_COLUMNS = {"recipe", "change", "method", "methods"}
 """Columns of text; all others contain numbers."""
@@ -67,15 +67,11 @@ def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, st
             means = {
                 line: round(100 * row.values[heading][0], 1)
                 for line, row in enumerate(rows)
-                if row.recipe == recipe and heading in row.values and not _joint(row.method)
+                if row.recipe == recipe and heading in row.values and not is_joint(row.method)
             }
             if len(set(means.values())) > 1:
                 found |= {(line, f"{heading} %") for line, mean in means.items() if mean == choose(means.values())}
     return found
-
-
-def _joint(method: str) -> bool:
-    return method in METHODS and METHODS[method].joint
 
 
 def _latex(table: pd.DataFrame, caption: str, label: str, bold: set[tuple[int, str]]) -> str:

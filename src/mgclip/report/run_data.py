@@ -26,7 +26,7 @@ from mgclip.experiment.schemas import (
     checked,
     read_run_file,
 )
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.baselines.table import is_joint
 from mgclip.words import listed
 
 
@@ -50,7 +50,7 @@ class Result:
     @property
     def joint(self) -> bool:
         """Whether it learned all classes at once."""
-        return self.method in METHODS and METHODS[self.method].joint
+        return is_joint(self.method)
 
     @property
     def in_domains(self) -> bool:

@@ -19,6 +19,7 @@ from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
 from mgclip.saving.versions import check_saved
 from mgclip.words import count, were
+from mgclip.workflows.answers import UNKNOWN
 from mgclip.workflows.branches import leave_one_out
 from mgclip.workflows.held_out import as_json, read_held_out
 from mgclip.workflows.table import read_table
@@ -113,7 +114,8 @@ def correct_table(folder: Path, table: Path, *, base: str = "") -> CorrectReport
             try:
                 position_of(model.class_names, name)
             except InputError as error:
-                raise InputError(f"Line {number} of {table}: {error}") from None
+                why = "the image is unknown: give its class, or remove the line." if name == UNKNOWN else error
+                raise InputError(f"Line {number} of {table}: {why}") from None
         return correct_images(model, folder, {file: name for file, (name, _) in right.items()}, origin=str(table))
 
 

@@ -233,6 +233,11 @@ def leaves_clip_unchanged(method: str, settings: Settings) -> bool:
     return METHODS[method].frozen or own.adapt == "never" or own.epochs == 0
 
 
+def is_joint(method: str) -> bool:
+    """Whether a method learns all classes at once. A method whose package is not installed does not."""
+    return method in METHODS and METHODS[method].joint
+
+
 def can_grow(method: str, settings: Settings) -> bool:
     """Whether a method can learn more images of classes that it knows, or learns everything at once.
 
