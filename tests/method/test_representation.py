@@ -9,7 +9,7 @@ from mgclip import MGCLIP
 from mgclip.clip.representation import REPRESENTATIONS, represent
 from mgclip.errors import InputError
 from mgclip.export.card import model_card
-from mgclip.method import solving
+from mgclip.method import representation, solving
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.representation import choose_representation
 
@@ -41,6 +41,20 @@ def test_representations_that_are_equal_leave_the_projected_one():
     both, labels = images((0.3, 0.3), [30] * 6)
     projected = both[:, :DIM]
     assert choose_representation(represent(projected, projected, "both"), labels, DIM) == "projected"
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(0.91, "projected"), (0.89, "pre-projection")])
+def test_another_representation_must_lower_the_error_of_classes_with_several_images_by_a_tenth(monkeypatch, lower, expected):
+    """The only image of a class tells nothing, however large its error is."""
+    both, labels = images((0.3, 0.3), [5, 1, 7])
+    of_width = {DIM: 2.0, 9: 2.0 * lower, DIM + 9: 3.0}
+
+    def errors(part, own):
+        assert torch.equal(own, labels)
+        return torch.where(labels == 1, 1e3 / of_width[part.shape[1]], of_width[part.shape[1]])
+
+    monkeypatch.setattr(representation, "squared_errors", errors)
+    assert choose_representation(both, labels, DIM) == expected
 
 
 @pytest.fixture
