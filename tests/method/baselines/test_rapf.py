@@ -68,11 +68,11 @@ def test_rapf_starts_as_a_linear_layer_does_or_as_the_identity(backbone):
     assert torch.equal(RAPF(backbone, Settings(), RAPFSettings(init="identity")).adapter, torch.eye(backbone.feature_dim))
 
 
-@pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
+@pytest.mark.parametrize(("tau", "beta", "epochs", "bias"), [(0.0, 1, 6, 0.6), (1.5, 1, 12, 0.3), (1.5, 0.75, 6, 0.6)])
 @pytest.mark.parametrize("init", ["default", "identity"])
-def test_rapf_trains_as_defined(backbone, tau, beta, init):
-    """A second training loop, written out, draws from the same generator."""
-    peers = RAPFSettings(epochs=6, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init)
+def test_rapf_trains_as_defined(backbone, tau, beta, epochs, bias, init):
+    """A second training loop, written out, draws from the same generator. The rate falls after 4 and after 10 epochs."""
+    peers = RAPFSettings(epochs=epochs, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init, bias=bias, shrinkage=beta < 1)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
@@ -88,8 +88,8 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
             (i, j) for i in range(part.first) for j in range(part.first, len(part.texts))
             if (part.texts[i] - part.texts[j]).norm() < tau
         ]  # fmt: skip
-        factors = [torch.linalg.cholesky(covs[c]) for c in range(part.first)]
-        for epoch in range(6):
+        factors = [sampling_factor(covs[c], shrink=beta < 1) for c in range(part.first)]
+        for epoch in range(epochs):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * 0.1 ** sum(epoch >= m for m in (4, 10))
             walk = torch.randperm(part.first, generator=g).tolist()
@@ -117,7 +117,7 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init):
                 losses.append(loss.item())
         adapter = a.detach()
         if part.first:
-            adapter = fuse_adapters(before, adapter, bias=0.6)
+            adapter = fuse_adapters(before, adapter, bias=bias)
         for c in range(part.first, len(part.texts)):
             own = part.features[part.labels == c]
             means[c], covs[c] = own.mean(0), torch.cov(own.T) + 1e-4 * torch.eye(width)
