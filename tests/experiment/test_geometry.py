@@ -36,6 +36,21 @@ def test_separability_is_1_for_distant_modalities_and_near_half_for_mixed_ones()
     assert np.isnan(separability(units(9, 6, 0), units(3, 6, 1)))
 
 
+def test_separability_does_not_depend_on_the_number_of_images():
+    """Although there are ten times as many images as texts, both count as much."""
+    assert 0.4 < separability(units(600, 6, 2), units(60, 6, 3)) < 0.6
+    images, texts = units(800, 6, 4, 1.0), units(80, 6, 5)
+    assert separability(images, texts) == pytest.approx(separability(images[:80], texts), abs=0.06)
+    assert 0.6 < separability(images, texts) < 0.9
+
+
+def test_each_modality_has_the_same_weight_in_the_projection():
+    images, texts = units(12, 6, 6, 0.5), units(5, 6, 7)
+    once, often = projection(images, texts), projection(images.repeat(9, 1), texts)
+    for one, other in zip(once, (often[0][:12], often[1]), strict=True):
+        np.testing.assert_allclose(np.abs(one), np.abs(other), atol=1e-5)  # an axis may point in either direction
+
+
 def test_the_projection_shows_a_gap_and_keeps_distances_in_the_plane():
     images, texts = units(80, 6, 0, 6.0), units(8, 6, 1, -6.0)
     flat_images, flat_texts = projection(images, texts)

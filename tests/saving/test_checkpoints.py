@@ -76,6 +76,13 @@ def test_a_finished_phase_is_recalled_and_the_current_one_runs_without_another_c
     assert begun(tmp_path).is_past("head")
 
 
+def test_a_task_that_is_interrupted_again_resumes_from_its_last_checkpoint(tmp_path):
+    for step in range(1, 7):
+        begun(tmp_path).save("adapter", 1, step, {"a": torch.ones(step)})
+        found = begun(tmp_path).found
+        assert (found.step, found.number, found.tensors["a"].tolist()) == (step, step, [1.0] * step)
+
+
 def test_another_task_or_one_without_a_folder_runs_every_phase(tmp_path):
     begun(tmp_path).run("head", lambda: None, recall=refuse)
     assert begun(tmp_path, task=1).run("adapter", lambda: "done", recall=refuse) == "done"
