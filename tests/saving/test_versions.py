@@ -90,3 +90,15 @@ def test_a_description_tells_new_classes_from_known_ones():
         == "added images to 1 class: dress"
     )
     assert describe({"what": "mine", "classes": ["dress"], "grown": 3}) == "mine: dress"
+
+
+@pytest.mark.parametrize("numbers", [[(1, None), (2, 2)], [(1, 2), (2, 1)], [(1, None), (1, None)], [(2, None), (1, None)]])
+def test_versions_that_cannot_follow_each_other_are_damage(shop, numbers):
+    """A version that is its own ancestor would have no end of ancestors."""
+    manifest = json.loads((shop / "mgclip.json").read_text())
+    pairs = zip(manifest["versions"], numbers, strict=True)
+    versions = [{**version, "number": number, "parent": parent} for version, (number, parent) in pairs]
+    (shop / "mgclip.json").write_text(json.dumps({**manifest, "versions": versions}))
+    for read in (history, undo):
+        with pytest.raises(InputError, match="is damaged"):
+            read(shop)
