@@ -64,6 +64,8 @@ def test_prune_keeps_the_latest_versions_and_the_active_one(shop):
     assert len(list(shop.glob("mgclip-state-*"))) == 3
     assert same(MGCLIP.from_pretrained(shop), model)
     assert [v.number for v in history(shop) if v.active] == [2]
+    assert prune(shop, 9) == []
+    assert prune(shop, 0) == [4, 5]
 
 
 def test_a_version_with_missing_files_is_not_activated(shop):
