@@ -125,6 +125,14 @@ def test_every_copy_of_an_image_is_corrected():
     same(solved_head.correct(head, own.take(torch.tensor([0])), texts()), learned(copies))
 
 
+def test_of_equal_images_as_many_are_taken_out_as_are_given():
+    own = images([2, 2])
+    copies = own.take(torch.tensor([0, 0, 2, 0, 1]))
+    left = copies.minus(own.take(torch.tensor([0, 0, 3])))
+    assert left.marks.tolist() == own.marks[[2, 0, 1]].tolist()
+    assert left.labels.tolist() == [1, 0, 0]
+
+
 def test_a_correction_that_is_right_already_changes_nothing():
     own = images([5, 5, 5, 5])
     head = learned(own)
