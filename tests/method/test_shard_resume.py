@@ -49,6 +49,18 @@ def test_sums_over_a_changed_shard_are_not_resumed(tiny_clip, icons, expected, t
     same(model, expected)
 
 
+def test_sums_over_a_changed_shard_are_not_resumed_if_the_width_of_the_kernel_is_given(tiny_clip, icons, tmp_path):
+    versions = {f"shard {number}": "first" for number in range(5)}
+    old = [Shard(part.name, part.items[: 3 if number == 0 else None]) for number, part in enumerate(shards(icons))]
+    old[1].opened, old[1].breaks_after = 1, 2
+    with pytest.raises(InputError, match="The shard shard 1 cannot be read"):
+        new(tiny_clip, gamma=2.0).learn_shards(old, progress=tmp_path, versions=versions)
+    model, expected = new(tiny_clip, gamma=2.0), new(tiny_clip, gamma=2.0)
+    model.learn_shards(shards(icons), progress=tmp_path, versions={**versions, "shard 0": "second"})
+    expected.learn_shards(shards(icons))
+    same(model, expected)
+
+
 def test_a_shard_that_was_not_finished_may_change_or_be_left_out(tiny_clip, icons, tmp_path):
     versions = {f"shard {number}": "first" for number in range(5)}
     parts = shards(icons)
