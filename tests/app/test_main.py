@@ -48,10 +48,13 @@ def test_every_option_of_every_command_is_explained(mgclip, words, parameters):
 
 
 def test_the_list_of_commands_has_complete_sentences(mgclip):
-    for words in ((), ("data",)):
+    for words, sentence in (
+        ((), "Go back to the previous version, or with --to to any version, forwards too."),
+        (("data",), "Show the stream of a recipe: the classes and images of each task."),
+    ):
         listed = mgclip(*words, "--help")[1].partition("Commands:")[2]
         assert "..." not in listed
-        assert "Go back to the previous version, or with --to to any version, forwards too." in " ".join(listed.split()) or words
+        assert sentence in " ".join(listed.split())
 
 
 def test_the_help_shows_the_new_names_of_options_only(mgclip):

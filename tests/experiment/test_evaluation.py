@@ -21,6 +21,12 @@ def test_figures_and_confusions_agree_with_counts_by_hand():
     ]
 
 
+def test_equally_frequent_confusions_are_in_the_order_of_the_classes():
+    truth, found = np.array([2, 1, 1, 0, 0]), np.array([0, 2, 0, 2, 2])
+    pairs = [(each["truth"], each["predicted"], each["count"]) for each in confused(["a", "b", "c"], truth, found, most=3)]
+    assert pairs == [("a", "c", 2), ("b", "a", 1), ("b", "c", 1)]
+
+
 def test_undefined_figures_are_none():
     truth, predicted = np.array([2, 2]), np.array([2, 0])
     assert [(row["images"], row["recall"], row["precision"]) for row in per_class("abc", truth, predicted)] == [

@@ -40,6 +40,13 @@ def test_tracking_measures_and_restores_the_adapters(study):
     assert all(torch.equal(before[name], weight) for name, weight in adapter_state(study.model.backbone).items())
 
 
+def test_the_last_step_is_measured_whatever_the_interval(study):
+    study.model = MGCLIP(study.model.backbone, study.model.settings.model_copy(update={"adapter_batch_size": 150}))
+    trace = study.track("align", epochs=3, points=2)
+    assert (trace.steps, trace.steps_per_epoch) == ((0, 4, 8, 9), 3)
+    assert len(set(trace.points)) == 4
+
+
 def test_the_last_measurement_is_of_the_trained_adapters(study):
     """The same training by the learner ends at the same similarities."""
     trace = study.track("cross-entropy", epochs=2, points=2)

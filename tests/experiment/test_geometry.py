@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
 from mgclip.experiment.geometry import cone, geometry, projection, separability
 
@@ -34,6 +36,34 @@ def test_separability_is_1_for_distant_modalities_and_near_half_for_mixed_ones()
     assert separability(units(60, 6, 0, 8.0), units(20, 6, 1, -8.0)) == 1.0
     assert 0.3 < separability(units(400, 6, 2), units(200, 6, 3)) < 0.7
     assert np.isnan(separability(units(9, 6, 0), units(3, 6, 1)))
+
+
+def test_separability_does_not_depend_on_the_number_of_images():
+    """Although there are ten times as many images as texts, both count as much."""
+    assert 0.4 < separability(units(600, 6, 2), units(60, 6, 3)) < 0.6
+    images, texts = units(800, 6, 4, 1.0), units(80, 6, 5)
+    assert separability(images, texts) == pytest.approx(separability(images[:80], texts), abs=0.06)
+    assert 0.6 < separability(images, texts) < 0.9
+
+
+def test_separability_is_the_mean_of_the_shares_of_images_and_of_texts_that_are_recognised():
+    images, texts = units(90, 6, 8), units(20, 6, 9, 1.0)  # texts are close together, images are not
+    points, modality = torch.cat([images, texts]).numpy(), np.repeat([0, 1], [90, 20])
+    shares, accuracies = [], []
+    for fit, test in StratifiedKFold(5, shuffle=True, random_state=0).split(points, modality):
+        model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=2000).fit(points[fit], modality[fit])
+        right = model.predict(points[test]) == modality[test]
+        shares.append(np.mean([right[modality[test] == each].mean() for each in (0, 1)]))
+        accuracies.append(right.mean())
+    assert separability(images, texts) == pytest.approx(np.mean(shares))
+    assert abs(np.mean(shares) - np.mean(accuracies)) > 1e-3
+
+
+def test_each_modality_has_the_same_weight_in_the_projection():
+    images, texts = units(12, 6, 6, 0.5), units(5, 6, 7)
+    once, often = projection(images, texts), projection(images.repeat(9, 1), texts)
+    for one, other in zip(once, (often[0][:12], often[1]), strict=True):
+        np.testing.assert_allclose(np.abs(one), np.abs(other), atol=1e-5)  # an axis may point in either direction
 
 
 def test_the_projection_shows_a_gap_and_keeps_distances_in_the_plane():

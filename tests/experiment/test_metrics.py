@@ -45,6 +45,20 @@ def test_the_metrics_agree_with_a_calculation_by_hand():
     assert (metrics.forgetting(single), metrics.backward_transfer(single), metrics.forward_transfer(single)) == (None,) * 3
 
 
+def test_accuracies_before_a_task_is_learned_are_not_forgotten_and_images_weigh_the_same():
+    """The second and the third task are recognised better by the texts alone."""
+    matrix = np.array([[0.5, 0.95, np.nan, np.nan], [0.5, 0.8, 0.9, np.nan], [0.4, 0.7, 0.6, 0.1], [0.4, 0.6, 0.7, 0.8]])
+    assert metrics.accuracy_drops(matrix) == pytest.approx([0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.7])
+    assert metrics.forgetting(matrix) == pytest.approx(0.2 / 3)
+    assert metrics.backward_transfer(matrix) == pytest.approx((-0.1 - 0.2 + 0.1) / 3)
+    assert metrics.forward_transfer(matrix) == pytest.approx((0.95 + 0.9 + 0.1) / 3)
+    olds = [0.5, (0.4 * 10 + 0.7 * 30) / 40, (0.4 * 10 + 0.6 * 30 + 0.7 * 5) / 45]
+    assert metrics.old_accuracy(matrix, [10, 30, 5, 7]) == pytest.approx(np.mean(olds))
+    assert metrics.new_accuracy(matrix) == pytest.approx((0.8 + 0.6 + 0.8) / 3)
+    single = np.array([[0.4]])
+    assert (metrics.old_accuracy(single, [3]), metrics.new_accuracy(single)) == (None, None)
+
+
 @given(st.integers(2, 6), st.integers(0, 2**31))
 def test_the_metrics_are_consistent(tasks, seed):
     rng = np.random.default_rng(seed)

@@ -16,6 +16,7 @@ from mgclip.errors import InputError
 from mgclip.experiment import open_run, run_folder, runner
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
 from mgclip.experiment.run_folder import check_same, read_recipe
+from mgclip.method.baselines.make import load_learner
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -55,6 +56,43 @@ def test_a_run_writes_its_records_and_summary(small, tmp_path):
     assert packages["torch"].startswith("2.")
     model = tmp_path / "run" / "mg-clip" / "model"
     assert json.loads((model / "mgclip.json").read_text())["task_sizes"] == [2, 2, 2]
+
+
+def test_the_numbers_of_a_record_are_those_of_their_definitions(small, tmp_path):
+    """Every image weighs the same, also if tasks have different numbers of them."""
+    changes = {"clip": "iconclip", "filter": "edges", "initial_classes": 30, "classes_per_task": 15, "train_per_class": 1}
+    recipe = small.model_copy(update={"methods": ["zero-shot"], **changes})
+    stream, seen = open_run.build_stream(recipe), []
+    every_text = [text for task in stream for text in task.texts]
+
+    def by_hand(method, done, tasks, record):
+        model = load_learner(tmp_path / "run" / method / "model")
+
+        def asked(task):
+            images, labels = list(task.test.images), task.test.labels + task.first
+            return images, labels, model.encoder.images(model.encoder.pixels(images))
+
+        hits, own, others = [], [], []
+        for task in stream[:done]:
+            images, labels, features = asked(task)
+            hits.append(model.predict(images).labels == labels)
+            for logits, label in zip(model.text_logits(features, model.class_texts).numpy(), labels, strict=True):
+                own.append(logits[label])
+                others.append(np.delete(logits, label).mean())
+        assert record["accuracy_per_task"] == pytest.approx([each.mean() for each in hits])
+        assert record["accuracy"] == pytest.approx(np.concatenate(hits).mean())
+        gap = record["gap"]["positive"], record["gap"]["negative"]
+        assert gap == pytest.approx((np.mean(own), np.mean(others)), abs=1e-3)
+        if done < tasks:  # the next task among all classes of the run
+            _, labels, features = asked(stream[done])
+            found = model.text_logits(features, every_text).argmax(1).numpy()
+            assert record["next_task_text_accuracy"] == pytest.approx((found == labels).mean())
+            assert found.tolist() != labels.tolist() and record["next_task_text_accuracy"] > 0
+        seen.append(record["accuracy"] - np.mean(record["accuracy_per_task"]))
+
+    run(recipe, tmp_path / "run", on_task=by_hand)
+    assert len({len(task.names) for task in stream}) > 1
+    assert max(map(abs, seen)) > 1e-3
 
 
 def test_the_accuracy_on_the_next_task_is_the_exact_share(small, tmp_path):

@@ -75,6 +75,22 @@ def test_with_adapters_the_model_is_one_that_always_adapts(make, decide, icons):
     assert model.solved.evidence.images == 48
 
 
+def test_kept_features_follow_the_adapters(make, icons):
+    """They come closer to what the adapters make of the old images now."""
+    model, old = make("always", bank_per_class=12, features=256), task(icons, [0, 1, 2])
+    model.learn(*old)
+    before = model.encoder.images(model.encoder.pixels(old[0]))
+    places = (model.solved.sample.features @ before.T).argmax(1)
+    assert torch.equal(model.solved.sample.features, before[places])
+    model.learn(*task(icons, [3, 4, 5, 6]))
+    now = model.encoder.images(model.encoder.pixels(old[0]))
+    kept = model.solved.sample.take(model.solved.sample.labels < 3).features
+    moved, unmoved = ((features - now[places]).norm(dim=1).mean() for features in (kept, before[places]))
+    assert moved < 0.8 * unmoved
+    bank = model.solved.bank.features[model.solved.bank.classes < 3].float()
+    assert torch.cdist(bank, now).min(1).values.mean() < 0.8 * unmoved
+
+
 @pytest.mark.parametrize("helped", [True, False])
 def test_the_errors_of_unseen_images_decide(make, icons, monkeypatch, helped):
     model = make()

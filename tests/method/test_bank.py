@@ -4,12 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mgclip.method import bank as bank_module
 from mgclip.method.analytic import solve
 from mgclip.method.bank import Bank, centres, drift_map
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
-from mgclip.method.solved_head import SolvedHead, add
+from mgclip.method.solved_head import SolvedHead, add, moved
 from mgclip.method.sums import Sums
 
 DIM = 6
@@ -105,6 +104,15 @@ def test_images_are_taken_out_again():
     assert coarse.minus(features[:12], labels[:12]).classes.unique().tolist() == [1]
 
 
+def test_no_feature_stands_for_less_than_no_image():
+    """Two images are nearest to a feature that stands for one: the other one is taken from the next feature."""
+    near, far = torch.eye(DIM)[:2]
+    coarse = Bank(torch.stack([near, far, near]).half(), torch.tensor([1.0, 5.0, 2.0]).double(), torch.tensor([0, 0, 1]))
+    fewer = coarse.minus(near.repeat(2, 1), torch.zeros(2, dtype=torch.long))
+    assert (fewer.counts.tolist(), fewer.classes.tolist()) == ([4, 2], [0, 1])
+    assert torch.equal(fewer.features, coarse.features[1:])
+
+
 def test_classes_are_removed_renamed_and_merged():
     full = bank([3, 4, 5])
     without = full.placed([0, None, 1], per_class=100)
@@ -136,12 +144,29 @@ def test_the_drift_map_is_ridge_regression_of_the_difference():
     more, _ = images([7], seed=2)
     fourier = RandomFeatures(DIM, 30, gamma=0.8, seed=1)
     x, y, f = before.double(), after.double(), more.double()
-    # As kernel regression: f + k(f, X) (K + g I)^-1 (Y - X).
+    # As kernel regression: f + k(f, X) (K + I)^-1 (Y - X).
     kernel, own = fourier(x) @ fourier(x).T, fourier(f) @ fourier(x).T
-    explicit = f + own @ torch.linalg.inv(kernel + bank_module.RIDGE * torch.eye(50).double()) @ (y - x)
+    explicit = f + own @ torch.linalg.inv(kernel + torch.eye(50).double()) @ (y - x)
     found = drift_map(before, after, fourier)(more)
     assert found.dtype == torch.float64
     assert (found - F.normalize(explicit, dim=-1)).abs().max() < 1e-10
+
+
+def test_bank_and_sample_of_a_head_move_to_where_the_new_adapters_put_them():
+    features, labels = images([9, 7])
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(4), dtype=torch.float64))[0].float()
+    before, _ = images([60], seed=1)
+    fourier = RandomFeatures(DIM, 200, gamma=0.8, seed=1)
+    own = Images(torch.arange(16), labels, features)
+    head = add(SolvedHead.empty(fourier, per_class=9), own, lambda features: features[:, :2])
+    found = moved(head, before, before @ turn)
+    drift = drift_map(before, before @ turn, fourier)
+    assert (found.sample.features - drift(head.sample.features)).abs().max() < 1e-6
+    assert found.sample.features.dtype == head.sample.features.dtype
+    assert (found.bank.features - drift(F.normalize(head.bank.features.double(), dim=-1))).abs().max() < HALF
+    left, unmoved = ((to - features @ turn).norm(dim=1).mean() for to in (found.sample.features, features))
+    assert left < 0.5 * unmoved
+    assert torch.equal(found.sample.marks, head.sample.marks)
 
 
 def test_without_drift_no_feature_moves():
@@ -196,6 +221,23 @@ def test_equal_images_change_nothing_in_the_classifier():
     assert often.ridge == once.ridge
     assert (often.weights - once.weights).abs().max() < 1e-6 * once.weights.abs().max()
     assert solve(often.sums).ridge < often.ridge  # with the number of images the ridge is too small
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_a_head_with_a_bank_weighs_classes_or_images_as_one_without(balance):
+    features, labels = images([12, 3, 6])
+    fourier = RandomFeatures(DIM, 60, gamma=0.8, seed=1)
+    empty = SolvedHead.empty(fourier, per_class=12, class_balance=balance)
+    found = add(empty, Images(torch.arange(21), labels, features), lambda features: features[:, :3])
+    phi, target = fourier(F.normalize(found.bank.features.double(), dim=-1)), F.one_hot(labels).double()
+    if balance:
+        means = phi.T @ target / target.sum(0)
+        scatter = phi - means.T[labels]
+        normal, right = scatter.T @ scatter / 7 + means @ means.T, means  # C / n is 3 / 21
+    else:
+        normal, right = phi.T @ phi / 7, phi.T @ target / 7
+    explicit = torch.linalg.solve(normal + found.ridge * torch.eye(61, dtype=torch.float64), right)
+    assert (found.weights - explicit).abs().max() < 1e-8 * explicit.abs().max()
 
 
 def test_the_calibration_of_a_bank_with_few_centres_is_nearly_that_of_all_images():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mgclip.method.calibration import PRIOR, PRIOR_WEIGHT, TOGETHER, Calibration, fit, fit_weights, measured
+from mgclip.method import learned_images
+from mgclip.method.calibration import FITTED, PRIOR, PRIOR_WEIGHT, TOGETHER, Calibration, fit, fit_weights, measured
 
 
 def calibrate(*images):
@@ -79,6 +80,29 @@ def test_scores_that_say_nothing_leave_the_prior(scores):
     labels = torch.zeros(len(scores), dtype=torch.long)
     found = calibrate(scores.double(), torch.zeros_like(scores), labels, torch.full((scores.shape[1],), 4.0))
     assert found == Calibration()
+
+
+def test_a_given_weight_of_the_texts_stays_whatever_the_evidence():
+    scores, logits, labels = sample(200, head=3.0, text=0.5)
+    fitted, given = (fit(scores, logits, labels, torch.full((10,), 20.0), text_weight=weight) for weight in (None, 0.05))
+    assert (given.head, given.text, given.deviation) == (fitted.head, 0.05, fitted.deviation)
+    assert fitted.text > 0.3
+    nothing = fit(0 * scores, logits, labels, torch.full((10,), 20.0), text_weight=0.05)
+    assert nothing == Calibration(text=0.05)
+    assert measured(nothing, 0 * scores, logits, labels, torch.full((10,), 20.0)) == nothing
+
+
+def test_each_branch_is_measured_by_its_own_answers():
+    scores, logits, labels = sample(300, head=2.0, text=0.5)
+    found = calibrate(scores, logits, labels, torch.full((10,), 30.0))
+    shares = [(values.argmax(1) == labels).double().mean().item() for values in (scores, logits, found.logits(scores, logits))]
+    assert [found.head_accuracy, found.text_accuracy, found.accuracy] == pytest.approx(shares)
+    assert len(set(shares)) == 3
+
+
+def test_the_constants_are_those_of_the_documentation():
+    assert (PRIOR, PRIOR_WEIGHT, TOGETHER) == ((1.5, 0.3), 0.01, 0.7)
+    assert (learned_images.SAMPLE, FITTED) == (4096, 4096 * 4096)
 
 
 def test_the_answer_is_the_class_of_the_largest_number():

@@ -29,6 +29,8 @@ def test_classes_are_renamed_and_removed(shop):
     assert same(MGCLIP.from_pretrained(shop), model)
     with pytest.raises(InputError, match="has not learned the class"):
         model.forget("none")
+    model.forget(names[2])  # the first class of the second task
+    assert (model.class_names, model.task_sizes) == (("ÄÖÜ <b>", names[3]), (1, 1))
 
 
 @pytest.mark.parametrize("name", [None, math.nan, "", " "])

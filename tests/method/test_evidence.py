@@ -1,12 +1,17 @@
 """The evidence for adapters against explicit computations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from mgclip.method import evidence as module
+from mgclip.method.analytic import solve
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.method.evidence import Evidence, squared_errors
+from mgclip.method.random_features import RandomFeatures, median_gamma
+from mgclip.method.sums import Sums
 
 DIM = 8
 
@@ -50,6 +55,26 @@ def test_the_images_of_all_tasks_are_compared_in_pairs():
     assert evidence.images == len(pairs) == 81
     assert evidence.deviations == pytest.approx((pairs.mean() / (pairs.std() / 81**0.5)).item())
     assert evidence.frozen - evidence.adapted == pytest.approx(pairs.sum().item())
+
+
+def test_squared_errors_are_those_of_heads_that_have_not_learned_the_image():
+    features, labels = images([5, 3, 8], noise=0.7)
+    phi = RandomFeatures(DIM, module.WIDTH, median_gamma(features), seed=0)(features)
+    empty = Sums.empty(module.WIDTH + 1)
+    ridge = solve(empty.plus(phi, labels)).ridge
+    expected = []
+    for image in range(len(labels)):
+        rest = torch.arange(len(labels)) != image
+        without = replace(empty.plus(phi[rest], labels[rest]), forgotten=1)  # C / n stays that of all images
+        scores = phi[image] @ solve(without, ridge).weights
+        expected.append((F.one_hot(labels[image], 3) - scores).square().sum().item())
+    assert squared_errors(features, labels).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_exactly_one_standard_error_is_too_little():
+    limit = Evidence(images=4, frozen=5.0, adapted=1.0, squares=16.0)  # mean 1, variance (16 - 4) / 3
+    assert limit.decision == Decision(False, 4, 1.0)
+    assert replace(limit, squares=15.9).decision.kept
 
 
 def test_the_order_of_images_and_the_numbers_of_classes_do_not_matter():

@@ -39,6 +39,20 @@ def test_the_representation_is_the_one_of_images_at_hand(tiny_clip, icons, repre
     same(model, expected, within=1e-6 if representation == "auto" else 1e-8)
 
 
+def test_images_and_texts_weigh_as_with_images_at_hand(tiny_clip, icons):
+    """Classes have different numbers of images, so that class balance matters."""
+    parts, settings = shards(icons)[:2], {"class_balance": False, "text_weight": 0.2}
+    model, expected, balanced = new(tiny_clip, **settings), new(tiny_clip, **settings), new(tiny_clip)
+    images, names = zip(*(item for part in parts for item in part.items), strict=True)
+    for each in (expected, balanced):
+        each.learn(list(images), list(names), sorted(set(names)))
+    model.learn_shards(parts)
+    same(model, expected)
+    assert model.solved.calibration.text == expected.solved.calibration.text == 0.2
+    assert not model.solved.sums.class_balance
+    assert (model.solved.weights - balanced.solved.weights).abs().max() > 1e-3
+
+
 def test_known_classes_grow_and_known_images_are_left_out(tiny_clip, icons):
     model, expected, parts = new(tiny_clip, gamma=2.0), new(tiny_clip, gamma=2.0), shards(icons)
     expected.learn(*task(icons, list(range(6))))

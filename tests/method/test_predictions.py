@@ -48,12 +48,12 @@ def test_the_best_classes_are_those_of_a_complete_stable_sort(candidates, levels
 
 
 @pytest.mark.parametrize("branches", ["both", "text", "image"])
-@pytest.mark.parametrize("fusion", ["published", "single-softmax"])
-def test_the_numbers_are_those_of_the_formulas(branches, fusion):
-    found, logits, cosines = made(candidates=3, levels=50, branches=branches, fusion=fusion)
+@pytest.mark.parametrize(("fusion", "beta"), [("published", 4), ("published", 0.5), ("single-softmax", 4)])
+def test_the_numbers_are_those_of_the_formulas(branches, fusion, beta):
+    found, logits, cosines = made(candidates=3, levels=50, branches=branches, fusion=fusion, vision_weight=beta)
 
     def mixed(text, image):
-        return {"both": (text + 4 * image) / 5, "text": text, "image": image}[branches]
+        return {"both": (text + beta * image) / (1 + beta), "text": text, "image": image}[branches]
 
     own, text = logits[:, :40], logits.softmax(1)
     share, once = text[:, :40].sum(1, keepdim=True), own.softmax(1)

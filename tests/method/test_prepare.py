@@ -9,7 +9,13 @@ from icon_tasks import task
 from learned import state
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.adapters import adapter_state, adapter_weights, set_adapter_state, without_adapters
+from mgclip.clip.adapters import (
+    adapter_state,
+    adapter_weights,
+    adapters_have_effect,
+    set_adapter_state,
+    without_adapters,
+)
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.method.baselines.make import make_learner
 from mgclip.saving.checkpoints import Stopped, TaskCheckpoints
@@ -37,6 +43,16 @@ def test_adapters_are_drawn_from_the_seed(tiny_clip):
     for name, weight in one.items():
         assert torch.equal(weight, same[name])
         assert torch.equal(weight, other[name]) == name.endswith("B")
+
+
+def test_adapters_have_an_effect_once_they_are_trained_and_while_they_are_enabled(tiny_clip):
+    backbone = MGCLIP.from_pretrained(tiny_clip).backbone
+    assert not adapters_have_effect(backbone)
+    set_adapter_state(backbone, {name: weight + 1 for name, weight in adapter_state(backbone).items()})
+    assert adapters_have_effect(backbone)
+    with without_adapters(backbone):
+        assert not adapters_have_effect(backbone)
+    assert adapters_have_effect(backbone)
 
 
 def test_the_adapters_of_vit_b16_have_the_published_size():

@@ -6,10 +6,11 @@ from icon_tasks import task
 from torch.nn.functional import normalize
 
 from mgclip import MGCLIP
+from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.representation import REPRESENTATIONS, represent
 from mgclip.errors import InputError
 from mgclip.export.card import model_card
-from mgclip.method import solving
+from mgclip.method import representation, solving
 from mgclip.method.baselines.table import ANALYTIC
 from mgclip.method.representation import choose_representation
 
@@ -43,6 +44,20 @@ def test_representations_that_are_equal_leave_the_projected_one():
     assert choose_representation(represent(projected, projected, "both"), labels, DIM) == "projected"
 
 
+@pytest.mark.parametrize(("lower", "expected"), [(0.91, "projected"), (0.89, "pre-projection")])
+def test_another_representation_must_lower_the_error_of_classes_with_several_images_by_a_tenth(monkeypatch, lower, expected):
+    """The only image of a class tells nothing, however large its error is."""
+    both, labels = images((0.3, 0.3), [5, 1, 7])
+    of_width = {DIM: 2.0, 9: 2.0 * lower, DIM + 9: 3.0}
+
+    def errors(part, own):
+        assert torch.equal(own, labels)
+        return torch.where(labels == 1, 1e3 / of_width[part.shape[1]], of_width[part.shape[1]])
+
+    monkeypatch.setattr(representation, "squared_errors", errors)
+    assert choose_representation(both, labels, DIM) == expected
+
+
 @pytest.fixture
 def make(tiny_clip):
     return lambda **changes: MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 64, **changes})
@@ -65,6 +80,19 @@ def test_a_model_that_chose_a_representation_is_the_one_that_was_given_it(make, 
     # Some processors round the features of a text differently with other texts in its batch.
     assert loaded.predict(seen).confidence == pytest.approx(found.predict(seen).confidence, rel=1e-5)
     assert f"| `representation` | {chosen} |" in model_card(loaded, [])
+
+
+def test_it_is_chosen_from_the_features_of_the_pretrained_clip(make, icons, monkeypatch):
+    """So that the head is the same if the adapters, which have learned the first task then, are removed later."""
+    given, images = [], task(icons, [0, 1, 2])
+    monkeypatch.setattr(solving, "choose_representation", lambda both, labels, dim: given.append(both) or "projected")
+    untuned = make().encoder
+    untuned.representation = "both"
+    expected = untuned.images(untuned.pixels(images[0]))
+    model = make(representation="auto", adapt="auto", epochs=1, adapter_lr=5e-3, adapter_batch_size=16)
+    model.learn(*images)
+    assert adapters_have_effect(model.backbone)
+    torch.testing.assert_close(given[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_an_interrupted_first_task_chooses_again(make, icons, monkeypatch):

@@ -13,8 +13,10 @@ from icon_shards import Shard, new, same, shards
 from icon_tasks import task
 
 from mgclip import MGCLIP
+from mgclip.clip.adapters import adapter_state, initialise_adapters, set_adapter_state
 from mgclip.errors import InputError
 from mgclip.images import MemberImage, UnreadableImage
+from mgclip.method.shard_resume import identity
 
 
 @pytest.fixture
@@ -44,6 +46,18 @@ def test_sums_over_a_changed_shard_are_not_resumed(tiny_clip, icons, expected, t
         new(tiny_clip).learn_shards(old, progress=tmp_path, versions=versions)
     again, model = shards(icons), new(tiny_clip)
     model.learn_shards(again, progress=tmp_path, versions={**versions, "shard 0": "second"})
+    same(model, expected)
+
+
+def test_sums_over_a_changed_shard_are_not_resumed_if_the_width_of_the_kernel_is_given(tiny_clip, icons, tmp_path):
+    versions = {f"shard {number}": "first" for number in range(5)}
+    old = [Shard(part.name, part.items[: 3 if number == 0 else None]) for number, part in enumerate(shards(icons))]
+    old[1].opened, old[1].breaks_after = 1, 2
+    with pytest.raises(InputError, match="The shard shard 1 cannot be read"):
+        new(tiny_clip, gamma=2.0).learn_shards(old, progress=tmp_path, versions=versions)
+    model, expected = new(tiny_clip, gamma=2.0), new(tiny_clip, gamma=2.0)
+    model.learn_shards(shards(icons), progress=tmp_path, versions={**versions, "shard 0": "second"})
+    expected.learn_shards(shards(icons))
     same(model, expected)
 
 
@@ -105,6 +119,32 @@ def test_sums_of_another_model_are_not_resumed(tiny_clip, icons, tmp_path, other
     expected.learn_shards(shards(icons))
     model.learn_shards(shards(icons), progress=tmp_path)
     assert torch.equal(model.solved.weights, expected.solved.weights)
+
+
+def test_all_that_decides_the_sums_besides_the_shards_identifies_a_model(tiny_clip, icons):
+    model = new(tiny_clip, gamma=2.0)
+    backbone, plain = model.backbone, model.settings
+
+    def found(settings=plain, names=("a", "b"), head=None):
+        return identity(head, names, model.encoder, settings)
+
+    first = found()
+    assert found(plain.model_copy(update={"encode_batch_size": 3, "micro_batch_size": 2})) == first  # rounding only
+    others = [found(plain.model_copy(update={"seed": 5})), found(names=("b", "a")), found(names=("a",))]
+    backbone.fingerprint, own = "another CLIP", backbone.fingerprint
+    others.append(found())
+    backbone.fingerprint = own
+    backbone.configure(precision="bfloat16", micro_batch=None, compiled=False, checkpointing=False)
+    others.append(found())
+    backbone.configure(precision="float32", micro_batch=None, compiled=False, checkpointing=False)
+    assert found() == first
+    set_adapter_state(backbone, {name: weight + 1 for name, weight in adapter_state(backbone).items()})
+    others.append(found())
+    initialise_adapters(backbone, seed=9)  # they have no effect
+    assert found() == first
+    model.learn(*task(icons, [0, 1]))
+    others.append(found(head=model.solved))
+    assert len({first, *others}) == 1 + len(others) == 8
 
 
 def test_sums_without_an_unreadable_image_are_resumed_only_if_such_images_are_skipped_again(tiny_clip, icons, tmp_path):

@@ -1,5 +1,7 @@
 """The solved head depends on its images and their classes alone, whatever led to it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from solved_heads import CLASSES, WIDTH, empty, images, learned, texts
 
 from mgclip.method import learned_images, solved_head, sums
+from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
+from mgclip.method.solved_head import SolvedHead
 
 PROPERTY = settings(deadline=None, max_examples=20)
 
@@ -121,6 +125,14 @@ def test_every_copy_of_an_image_is_corrected():
     same(solved_head.correct(head, own.take(torch.tensor([0])), texts()), learned(copies))
 
 
+def test_of_equal_images_as_many_are_taken_out_as_are_given():
+    own = images([2, 2])
+    copies = own.take(torch.tensor([0, 0, 2, 0, 1]))
+    left = copies.minus(own.take(torch.tensor([0, 0, 3])))
+    assert left.marks.tolist() == own.marks[[2, 0, 1]].tolist()
+    assert left.labels.tolist() == [1, 0, 0]
+
+
 def test_a_correction_that_is_right_already_changes_nothing():
     own = images([5, 5, 5, 5])
     head = learned(own)
@@ -189,6 +201,25 @@ def test_two_classes_unite_as_if_they_had_been_one(per_class, order):
     place = {**{int(other): row for row, other in enumerate(kept)}, label: int((kept == into).nonzero())}
     expected = solved_head.add(empty(), relabelled(own, [place[other] for other in own.labels.tolist()]), texts(kept))
     same(solved_head.unite(learned(own), label, into, texts(kept)), expected)
+
+
+def test_a_united_head_weighs_images_and_texts_as_before():
+    own, unbalanced = images([9, 3, 6, 4]), SolvedHead.empty(empty().fourier, class_balance=False, text_weight=0.2)
+    head, kept = solved_head.add(unbalanced, own, texts()), without(1)
+    found = solved_head.unite(head, 1, 3, texts(kept))
+    labels = torch.tensor([0, 2, 1, 2])[own.labels]
+    same(found, solved_head.add(unbalanced, replace(own, labels=labels), texts(kept)))
+    assert found.calibration.text == found.text_weight == 0.2
+    phi, target = head.fourier(own.features), torch.nn.functional.one_hot(labels).double()
+    normal = phi.T @ phi * 3 / 22 + found.ridge * torch.eye(WIDTH + 1, dtype=torch.float64)
+    explicit = torch.linalg.solve(normal, phi.T @ target * 3 / 22)
+    assert (found.weights - explicit).abs().max() < 1e-8 * explicit.abs().max()
+
+
+def test_the_evidence_of_merged_models_adds_up():
+    one, other = learned(images([5, 5]), 2), learned(images([4, 4], seed=1), 2)
+    pair = replace(one, evidence=Evidence(3, 1.0, 2.0, 0.5)), replace(other, evidence=Evidence(4, 0.25, 0.5, 1.0))
+    assert solved_head.merge(*pair, [2, 3], texts()).evidence == Evidence(7, 1.25, 2.5, 1.5)
 
 
 def test_the_sample_is_the_same_whatever_the_order(monkeypatch):

@@ -1,6 +1,7 @@
 """Checkpoints within a task: stopped anywhere, training resumes to exactly the same weights."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,8 @@ from icon_tasks import task
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip.adapters import adapter_state
-from mgclip.saving.checkpoints import FILES, Stopped, TaskCheckpoints, read_checkpoint
+from mgclip.saving.checked_file import checksum
+from mgclip.saving.checkpoints import FILES, Checkpoint, Stopped, TaskCheckpoints, read_checkpoint, write_checkpoint
 
 PLAIN = Settings(epochs=2, adapter_batch_size=8, head_batch_size=8, head_epochs=1, adapter_lr=5e-3)
 PROBED = PLAIN.model_copy(update={"epochs": "auto", "max_epochs": 3, "alpha": 0.004})
@@ -74,6 +76,45 @@ def test_a_finished_phase_is_recalled_and_the_current_one_runs_without_another_c
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert resumed.run("balance-head", lambda: "done", recall=refuse) == "done"
     assert begun(tmp_path).is_past("head")
+
+
+def test_a_task_that_is_interrupted_again_resumes_from_its_last_checkpoint(tmp_path):
+    for step in range(1, 7):
+        begun(tmp_path).save("adapter", 1, step, {"a": torch.ones(step)})
+        found = begun(tmp_path).found
+        assert (found.step, found.number, found.tensors["a"].tolist()) == (step, step, [1.0] * step)
+
+
+def test_a_step_is_saved_if_it_is_due_or_the_last_of_its_epoch(tmp_path):
+    checkpoints, saved = TaskCheckpoints(tmp_path, every=4), []
+    checkpoints.begin_task(0, dict)
+    for epoch in (1, 2):
+        for step in (1, 2, 3):
+            checkpoints.after_step("adapter", epoch, step, dict, last=step == 3)
+            found = [read_checkpoint(tmp_path / name) for name in FILES]
+            saved.append(max(((c.epoch, c.step) for c in found if c), default=None))
+    assert saved == [None, None, (1, 3), (2, 1), (2, 1), (2, 3)]
+
+
+@pytest.mark.parametrize("change", [{"phase": "another"}, {"step": "1"}, {"task": None}, {"notes": []}])
+def test_a_checkpoint_that_this_version_does_not_know_is_ignored(tmp_path, change):
+    valid = Checkpoint(1, 0, "adapter", 1, 2, {}, {"adapter/a": torch.ones(2)})
+    for checkpoint, known in ((valid, True), (replace(valid, **change), False)):
+        write_checkpoint(tmp_path / FILES[0], checkpoint)
+        assert (read_checkpoint(tmp_path / FILES[0]) is not None) == known == (begun(tmp_path).found is not None)
+
+
+def test_a_checksum_is_that_of_the_facts_the_names_and_the_values():
+    one, two = torch.ones(2), torch.zeros(2)
+    found = checksum("facts", {"a": one, "b": two})
+    assert found == checksum("facts", {"b": two.clone(), "a": one.clone()})
+    for about, tensors in (
+        ("other", {"a": one, "b": two}),
+        ("facts", {"a": two, "b": one}),
+        ("facts", {"a": one, "c": two}),
+        ("facts", {"a": one}),
+    ):
+        assert checksum(about, tensors) != found
 
 
 def test_another_task_or_one_without_a_folder_runs_every_phase(tmp_path):

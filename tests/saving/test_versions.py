@@ -88,6 +88,8 @@ def test_prune_keeps_the_latest_versions_and_the_active_one(shop):
     assert len(list(shop.glob("mgclip-state-*"))) == 3
     assert same(MGCLIP.from_pretrained(shop), model)
     assert [v.number for v in history(shop) if v.active] == [2]
+    assert prune(shop, 9) == []
+    assert prune(shop, 0) == [4, 5]
 
 
 def test_a_version_with_missing_files_is_not_activated(shop):
@@ -114,3 +116,15 @@ def test_a_description_tells_new_classes_from_known_ones():
         == "added images to 1 class: dress"
     )
     assert describe({"what": "mine", "classes": ["dress"], "grown": 3}) == "mine: dress"
+
+
+@pytest.mark.parametrize("numbers", [[(1, None), (2, 2)], [(1, 2), (2, 1)], [(1, None), (1, None)], [(2, None), (1, None)]])
+def test_versions_that_cannot_follow_each_other_are_damage(shop, numbers):
+    """A version that is its own ancestor would have no end of ancestors."""
+    manifest = json.loads((shop / "mgclip.json").read_text())
+    pairs = zip(manifest["versions"], numbers, strict=True)
+    versions = [{**version, "number": number, "parent": parent} for version, (number, parent) in pairs]
+    (shop / "mgclip.json").write_text(json.dumps({**manifest, "versions": versions}))
+    for read in (history, undo):
+        with pytest.raises(InputError, match="is damaged"):
+            read(shop)

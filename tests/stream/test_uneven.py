@@ -88,6 +88,12 @@ def test_a_share_of_each_class_comes_in_later_tasks():
     assert sum(describe_task(stream, stream[2])["returning"].values()) > 12  # those of the second task all come in the third
 
 
+def test_the_number_of_images_that_come_later_is_rounded():
+    for share, later in ((0.24, 2), (0.27, 3), (1.0, 9)):  # of ten; at least one stays
+        stream = blurry(each=10, share=share)[1]
+        assert {number for task in stream[:-1] for number in describe_task(stream, task)["classes"].values()} == {10 - later}
+
+
 def test_what_comes_back_depends_on_the_seed_alone():
     assert [images_of(task) for task in blurry()[1]] == [images_of(task) for task in blurry()[1]]
     assert [images_of(task) for task in blurry()[1]] != [images_of(task) for task in blurry(seed=1)[1]]

@@ -119,6 +119,67 @@ def test_images_that_are_all_alike_have_exactly_the_left_out_error_of_the_mean_i
         assert left_out_error(traces, sums.counts, len(labels)) == pytest.approx(exact.item(), rel=1e-9)
 
 
+def test_unequal_classes_whose_images_are_alike_have_exactly_the_mean_of_their_left_out_errors():
+    """The images of each class are the corners of a shape whose scatter is the same in all directions."""
+    corners = torch.eye(3, dtype=torch.float64)
+    octahedron = torch.cat([corners, -corners])
+    tetrahedron = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double() / 3**0.5
+    shapes = [octahedron, tetrahedron, tetrahedron]
+    noise = torch.cat([0.4 * (1 - 1 / len(shape)) ** 0.5 * shape for shape in shapes])
+    labels = torch.tensor([0] * 6 + [1] * 4 + [2] * 4)
+    phi = torch.cat([corners[labels], noise], 1)
+    sums = Sums.empty(6).plus(phi, labels)
+    for ridge in (0.01, 0.1, 1.0):
+        errors = (leave_one_out(solve(sums, ridge), phi, labels).scores - F.one_hot(labels)).square().sum(1)
+        exact = torch.stack([errors[labels == label].mean() for label in range(3)])
+        assert exact[0] < 0.99 * exact[1]
+        traces = traces_of(sums.matrices()[0], ridge, sums.targets / sums.counts, outer=False)
+        assert left_out_error(traces, sums.counts, len(labels)) == pytest.approx(exact.mean().item(), rel=1e-9)
+
+
+def left_out_by_definition(sums, ridge):
+    """The left-out error of each class with several images, from the matrices: products of images are means over all."""
+    count, means = sums.images, sums.targets / sums.counts
+    classes = len(sums.counts)
+    scatter = sums.gram - sums.targets @ means.T
+    inverse = torch.linalg.inv(scatter * classes / count + means @ means.T + ridge * torch.eye(len(means)).double())
+    own, degrees = means.T @ inverse @ means, count - classes
+    alike = own.trace().item() / classes
+    errors = []
+    for k in sums.counts[sums.counts > 1].tolist():
+        s = (1 - 1 / k) * (inverse @ scatter).trace() / degrees
+        t = (1 - 1 / k) * (means.T @ inverse @ scatter @ inverse @ means).trace() / degrees
+        change = torch.tensor([[1 / (k - 1) ** 2 - classes / count * k / (k - 1), -1 / (k - 1)], [-1 / (k - 1), 0]]).double()
+        products = torch.tensor([[s, 0.0], [0.0, alike]]).double()  # of e and m; the mean of e is zero
+        kept = 1 - torch.linalg.inv(torch.eye(2).double() + change @ products) @ change @ products.diagonal()
+        assert kept[1] == pytest.approx(1 + kept[0] * s / (k - 1))  # so the error of the mean grows by one factor
+        bias = kept[1] ** 2 * (torch.eye(classes) - own).square().sum() / classes
+        errors.append(float(bias + kept[0] ** 2 * t))
+    return errors
+
+
+@pytest.mark.parametrize(("per_class", "forgotten"), [([2, 5, 30, 1], 0), ([9] * 12, 8), ([40, 40, 40, 3, 1, 6], 3)])
+def test_the_ridge_has_the_least_error_of_an_image_that_is_left_out_by_its_definition(per_class, forgotten):
+    """Also if some classes have one image, and others were forgotten, whose scatter stays."""
+    features, labels = images(per_class)
+    sums = Sums.empty(WIDTH + 1).plus(fourier()(features), labels)
+    for _ in range(forgotten):
+        sums = sums.without_class(0)
+    expected, several = [], sums.counts > 1
+    for ridge in RIDGES:
+        expected.append(torch.tensor(left_out_by_definition(sums, ridge)).mean().item())
+        traces = traces_of(sums.matrices()[0], ridge, sums.targets / sums.counts, outer=False)
+        assert left_out_error(traces, sums.counts, sums.images) == pytest.approx(expected[-1], rel=1e-6)
+    assert len(left_out_by_definition(sums, 1.0)) == several.sum()
+    chosen = max(ridge for ridge, error in zip(RIDGES, expected, strict=True) if error <= min(expected) * (1 + EQUAL))
+    assert ridge_of(sums, sums.counts) == chosen
+
+
+def test_the_ridges_are_those_of_the_documentation():
+    assert [*RIDGES[::2]] == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100])
+    assert (len(RIDGES), WITHOUT_EVIDENCE) == (13, 1)
+
+
 @pytest.mark.parametrize("ridge", [1e-4, 0.03, 100.0])
 @pytest.mark.parametrize("per_class", [[3, 2], [9, 6, 12], [2] * 60])
 def test_the_traces_of_a_ridge_are_those_of_its_definition(per_class, ridge):

@@ -53,6 +53,26 @@ def test_a_head_that_predicts_alone_is_weighed_alone(make, icons, monkeypatch):
         assert torch.nn.functional.cross_entropy(weight * scores, labels) < min(errors) + 0.02
 
 
+def test_a_given_weight_of_the_texts_stays(make, icons, tmp_path):
+    """Whatever is learned, forgotten, united or merged later."""
+    model, other = make(text_weight=0.2, gamma=0.5), make(gamma=0.5)
+    model.learn(*task(icons, [0, 1, 2, 3]))
+    assert model.solved.calibration.text == 0.2
+    other.learn(*task(icons, [4, 5]))
+    assert other.solved.calibration.text != 0.2
+    model.save_pretrained(tmp_path / "model")
+    model = MGCLIP.from_pretrained(tmp_path / "model")
+    names = names_of(icons, range(4))
+    for edit in (
+        lambda: model.learn(*task(icons, [6, 7])),
+        lambda: model.forget(names[0]),
+        lambda: model.relabel(names[1], names[2]),
+        lambda: model.merge(other),
+    ):
+        edit()
+        assert model.solved.calibration.text == 0.2
+
+
 def test_a_known_class_keeps_its_text(learned, icons):
     names = names_of(icons, [0, 3])
     learned.learn(*some(icons, np.array([0, 1, 36, 37])), names, class_texts=["another text", "a text"])

@@ -41,6 +41,12 @@ def test_ranpac_is_ridge_regression_on_random_projections(backbone, per_class):
     assert (RIDGES[0], RIDGES[-1]) == (1e-8, 1e8)
 
 
+def test_of_a_single_sample_no_ridge_can_be_chosen(backbone):
+    model = RanPAC(backbone, Settings(), RanPACSettings(width=20))
+    sample, label = torch.randn(1, backbone.feature_dim, generator=torch.Generator().manual_seed(0)), torch.ones(1, 1).double()
+    assert [model.choose_ridge(sample, label, least=least) for least in (0.0, 0.5, 7.0)] == [1, 1, 7]
+
+
 def test_ranpac_uses_no_ridge_that_single_precision_cannot_resolve(monkeypatch):
     """On icons, the smallest ridges sometimes look best on the samples of a task, and fail if there are M samples or more."""
     from mgclip.clip.encoder import Encoder

@@ -74,11 +74,11 @@ def shrunk(covariance):
     return covariance + torch.where(other, covariance[other].mean(), covariance.diagonal().mean())
 
 
-@pytest.mark.parametrize(("tau", "beta"), [(0.0, 1), (1.5, 1), (1.5, 0.75)])
+@pytest.mark.parametrize(("tau", "beta", "bias"), [(0.0, 1, 0.6), (1.5, 1, 0.3), (1.5, 0.75, 0.6)])
 @pytest.mark.parametrize(("init", "shrinkage"), [("default", False), ("identity", True)])
-def test_rapf_trains_as_defined(backbone, tau, beta, init, shrinkage):
-    """A second training loop, written out, draws from the same generator."""
-    peers = RAPFSettings(epochs=12, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init, shrinkage=shrinkage)
+def test_rapf_trains_as_defined(backbone, tau, beta, bias, init, shrinkage):
+    """A second training loop, written out, draws from the same generator. The rate falls after 4 and after 10 epochs."""
+    peers = RAPFSettings(epochs=12, batch_size=7, tau=tau, old_classes=2, beta=beta, init=init, bias=bias, shrinkage=shrinkage)
     of_class, of_pair = int(10 * beta), int(20 * beta)
     settings = Settings(seed=5, shuffle=False)
     model = RAPF(backbone, settings, peers)
@@ -123,7 +123,7 @@ def test_rapf_trains_as_defined(backbone, tau, beta, init, shrinkage):
                 losses.append(loss.item())
         adapter = a.detach()
         if part.first:
-            adapter = fuse_adapters(before, adapter, bias=0.6)
+            adapter = fuse_adapters(before, adapter, bias=bias)
         for c in range(part.first, len(part.texts)):
             own = part.features[part.labels == c]
             means[c], covs[c] = own.mean(0), torch.cov(own.T) + 1e-4 * torch.eye(width)
