@@ -14,7 +14,7 @@ from transformers.utils import logging as of_transformers
 from mgclip import MGCLIP
 from mgclip.stream import metadata
 from mgclip.stream.datasets import load_dataset
-from mgclip.while_inside import QUIET_TRANSFORMERS, SILENT_DATASETS
+from mgclip.while_inside import QUIET_DATASETS, QUIET_TRANSFORMERS, SILENT_DATASETS
 
 
 def state():
@@ -76,3 +76,13 @@ def test_what_a_program_has_set_is_back_when_the_last_thread_leaves():
     first_outside.wait()
     thread.join()
     assert (inside, state()) == ([logging.ERROR], before)
+
+
+@pytest.mark.parametrize(("first", "second"), [(SILENT_DATASETS, QUIET_DATASETS), (QUIET_DATASETS, SILENT_DATASETS)])
+def test_what_a_program_has_set_is_back_if_the_outer_context_ends_first(first, second):
+    """Such as that of a shard of which a program stops reading while it loads a data set."""
+    before = state()
+    first.__enter__()
+    with second:
+        first.__exit__()
+    assert state() == before

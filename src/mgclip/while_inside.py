@@ -38,12 +38,13 @@ def _quiet(library: str, level: int) -> Iterator[None]:
     of_library = import_module(f"{library}.utils.logging")
     verbosity, bars = of_library.get_verbosity(), of_library.is_progress_bar_enabled()
     no_downloads = are_progress_bars_disabled()  # transformers turns the bars of downloads on and off too
-    of_library.set_verbosity(max(level, verbosity))
+    of_library.set_verbosity(quieter := max(level, verbosity))
     of_library.disable_progress_bar()
     try:
         yield
     finally:
-        of_library.set_verbosity(verbosity)
+        if of_library.get_verbosity() == quieter:  # otherwise the caller, or a generator that ended inside, has set another one
+            of_library.set_verbosity(verbosity)
         if bars:
             of_library.enable_progress_bar()
         if no_downloads:

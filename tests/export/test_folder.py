@@ -15,7 +15,7 @@ from mgclip.errors import InputError, MGCLIPError
 from mgclip.export.card import model_card
 from mgclip.export.deviation import check_export
 from mgclip.export.folder import export_folder
-from mgclip.export.merged import CLASSES, HEAD, export_clip
+from mgclip.export.merged import CLASSES, HEAD, export_clip, merged_clip
 from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import export_onnx
 from mgclip.method.baselines.table import METHODS
@@ -44,6 +44,12 @@ def test_the_folder_is_an_ordinary_clip_and_the_model_is_unchanged(model, icons,
     torch.testing.assert_close(found.text_embeds, model.encoder.texts(model.class_texts), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.logits_per_image, model.text_logits(own, model.class_texts), rtol=0, atol=1e-3)
     assert (bare - own).abs().max() > 1e-3  # the adapters do something, so an export without them would be noticed
+
+
+def test_an_export_from_a_program_shows_no_progress_bars(tiny, tmp_path, capsys):
+    export_clip(tiny, tmp_path / "clip")
+    merged_clip(tiny.backbone)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_folder_has_the_head_and_the_classes(tiny, tmp_path):

@@ -54,6 +54,9 @@ def test_a_run_that_was_repeated_with_the_same_seed_is_not_averaged(tmp_path):
     text = report([*runs, make_run(tmp_path / "other", seed=1)], tmp_path)
     rows = cells(text, "Mean ± standard deviation")[1:]
     assert [(row[0], row[-1]) for row in rows] == [(f"made-up/{method} (first, other)", "2") for method in METHODS]
+    twice = [*runs, *(make_run(tmp_path / f"{name} other", seed=1) for name in ("first", "again"))]
+    rows = cells(report(twice, tmp_path), "Mean ± standard deviation")[1:]
+    assert [(row[0], row[-1]) for row in rows] == [(f"made-up/{method} (first, first other)", "2") for method in METHODS]
     ordered = [make_run(tmp_path / f"order-{number}", class_order=number) for number in (1993, 1994)]
     assert [row[-1] for row in cells(report(ordered, tmp_path), "Mean ± standard deviation")[1:]] == ["2", "2"]
 

@@ -276,6 +276,23 @@ def test_a_shard_on_the_web_may_be_read_slowly(large, monkeypatch):
     HTTPFileSystem.clear_instance_cache()
 
 
+def test_a_tar_shard_on_the_web_is_read_as_the_configuration_of_fsspec_says(web, monkeypatch):
+    from fsspec.implementations.http import get_client
+
+    made = []
+
+    async def make_client(**options):
+        made.append(options)
+        return await get_client(**options)
+
+    login = {"headers": {"Authorization": "Bearer 1"}}
+    monkeypatch.setitem(fsspec.config.conf, "http", {"client_kwargs": login, "get_client": make_client})
+    with serve(web) as (place, _):
+        assert read(Shard(f"{place}/a-0.tar"))
+    assert made
+    assert all(options.get("headers") == login["headers"] for options in made)
+
+
 def test_a_list_of_classes_on_the_web_that_cannot_be_reached_is_not_a_missing_one(web):
     refuses = {"classes.txt": 503}
     with serve(web, refuses) as (place, _):

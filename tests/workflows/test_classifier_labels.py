@@ -1,5 +1,7 @@
 """The labels of the scikit-learn classifier: their types, and the classes of its model."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,22 @@ def test_numbers_as_labels_follow_the_model_too_unless_it_has_a_name_that_is_non
     classifier.model_.relabel("6", "cat")
     with pytest.raises(InputError, match="5 was learned before, now found 'cat'"):
         classifier.predict(x)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_classifier_that_an_earlier_version_has_pickled_keeps_its_labels(classifier, icons, tmp_path, saved):
+    x, y = some(icons, [0, 1, 2])
+    numbers = np.unique(y, return_inverse=True)[1] + 5
+    known = numbers < 7
+    classifier.fit(x[known], numbers[known])
+    if saved:
+        classifier.model_.save_pretrained(tmp_path / "shop")
+        classifier.set_params(clip=str(tmp_path / "shop"), settings=None)
+    classifier.partial_fit(x[~known], numbers[~known])
+    answers = classifier.predict(x).tolist()
+    older = pickle.loads(pickle.dumps(classifier))
+    vars(older).update(labels_=classifier.labels_, classes_=classifier.classes_)
+    del older.given_
+    older = pickle.loads(pickle.dumps(older))
+    assert (older.predict(x).tolist(), older.classes_.tolist()) == (answers, [5, 6, 7])
+    assert older.partial_fit(x[known], numbers[known]).classes_.tolist() == [5, 6, 7]

@@ -19,6 +19,7 @@ from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
 from mgclip.method.calibration import by_share
 from mgclip.method.learner import MGCLIP
+from mgclip.while_inside import QUIET_TRANSFORMERS
 
 FORMAT = 1
 HEAD, CLASSES = "head.safetensors", "classes.json"
@@ -89,8 +90,9 @@ def write_clip(model: MGCLIP, folder: Path) -> None:
     from safetensors.torch import save_file
 
     backbone = model.backbone
-    for part in (merged_clip(backbone), backbone.tokenizer, backbone.processor):
-        part.save_pretrained(folder)
+    with QUIET_TRANSFORMERS:
+        for part in (merged_clip(backbone), backbone.tokenizer, backbone.processor):
+            part.save_pretrained(folder)
     save_file(head_tensors(model), folder / HEAD, metadata={"format": "pt"})
     text = json.dumps(metadata(model), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / CLASSES).write_text(text + "\n", encoding="utf-8")
@@ -117,7 +119,8 @@ def merged_clip(backbone: Backbone) -> Any:
             state[f"{name}.weight"] += module.get_delta_weight("default").detach().cpu()
     config = copy.deepcopy(backbone.model.config)
     model = model_class(family_of(backbone.model))
-    clip = model.from_pretrained(None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32)
+    with QUIET_TRANSFORMERS:
+        clip = model.from_pretrained(None, config=config, state_dict=state, attn_implementation="sdpa", dtype=torch.float32)
     return clip.eval().requires_grad_(False)
 
 

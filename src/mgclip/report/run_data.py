@@ -104,13 +104,13 @@ def repeated(runs: Sequence[Run]) -> list[list[Run]]:
     A run that differs in nothing at all from an earlier one says nothing about the spread: it is in a group of its own.
     """
     groups: dict[str, list[Run]] = {}
-    seen: Counter[str] = Counter()
-    for run in runs:
+    seen: set[str] = set()
+    for number, run in enumerate(runs):
         own = run.setup.model_dump(mode="json")
         free = {"seed", "class_order"} if isinstance(own.get("class_order"), int) else {"seed"}
         same, fixed = (repr(sorted((key, own[key]) for key in keys)) for keys in (own.keys(), own.keys() - free))
-        groups.setdefault(f"{fixed} {seen[same]}", []).append(run)
-        seen[same] += 1
+        groups.setdefault(f"{fixed} {number}" if same in seen else fixed, []).append(run)
+        seen.add(same)
     return list(groups.values())
 
 

@@ -83,7 +83,8 @@ class StreamedFile:
 
             # By default, a file of which the end is not read within five minutes is given up.
             patient = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-            options["client_kwargs"] = {"timeout": patient}
+            system, _ = fsspec.core.url_to_fs(self.address)  # has what the user's configuration of fsspec sets, such as a login
+            options["client_kwargs"] = {"timeout": patient, **system.client_kwargs}
         return self.opened.enter_context(fsspec.open(self.address, "rb", **options))
 
 

@@ -110,10 +110,13 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:
         """Load the fitted attributes of a saved model at their first use."""
+        if name == "given_" and "labels_" in (stored := vars(self)):  # unpickled from an earlier version
+            self.given_: dict[str, Any] = {canonical(str(label)): label for label in stored["labels_"]}
+            return self.given_
         if name not in FITTED or not is_saved(in_home(self.clip)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self.model_ = self._open()
-        self.given_: dict[str, Any] = {}
+        self.given_ = {}
         return self.__dict__[name]
 
     @property
