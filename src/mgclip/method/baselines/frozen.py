@@ -30,6 +30,7 @@ from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
 from mgclip.names import indices_of
+from mgclip.registry import OWN_PACKAGE
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
 from mgclip.words import described_classes
@@ -113,15 +114,20 @@ class FrozenLearner:
 
     @contextlib.contextmanager
     def _unchanged_on_failure(self) -> Iterator[None]:
-        """Run the classifier's learning; if it fails, the classifier has what it had learned before."""
-        before = {name: getattr(self.classifier, name, None) for name in self.classifier.learned}
-        copies = {name: value.detach().clone() for name, value in before.items() if isinstance(value, Tensor)}
+        """Run the classifier's learning; if it fails, the classifier has what it had learned before.
+
+        The classifiers of this package replace their tensors, which may take a GB. Others may change them in place, such as by an
+        optimizer, so these are copied.
+        """
+        before: dict[str, Any] = {name: getattr(self.classifier, name, None) for name in self.classifier.learned}
+        in_place = METHODS.package(self.name) != OWN_PACKAGE
+        copies = {name: value.detach().clone() for name, value in before.items() if in_place and isinstance(value, Tensor)}
         try:
             yield
         except BaseException:
             for name, value in before.items():
-                if isinstance(value, Tensor):
-                    value.data = copies[name]  # it may have been changed in place, such as by an optimizer
+                if name in copies:
+                    value.data = copies[name]
                 setattr(self.classifier, name, value)
             raise
 
