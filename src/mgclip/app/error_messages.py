@@ -11,7 +11,7 @@ from mgclip.disk import FULL
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-OTHER_PROCESS = re.compile(r"\bgloo\b")
+OTHER_PROCESS = re.compile(r"\bgloo/transport/")
 """What the errors of an exchange between processes contain."""
 
 
