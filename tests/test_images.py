@@ -51,6 +51,8 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch, picture):
 def test_an_address_is_not_an_image_file(form):
     with pytest.raises(InputError, match=r"^https://shop\.example/a\.png is an address, not an image file: download the image"):
         open_image(form("https://shop.example/a.png"))
+    with pytest.raises(InputError, match=r"^file:///shop/a\.png is an address"):
+        open_image(form("file:///shop/a.png"))
 
 
 def test_a_folder_is_not_an_image(tmp_path):

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
+from mgclip.missing import not_found
 from mgclip.rgb import displayed, silence_exif_warnings
 
 MAX_PIXELS = 120_000_000
@@ -106,14 +106,6 @@ def open_image(file: str | os.PathLike[str], content: bytes | None = None, *, le
     return _decoded(source, str(file), upright=not isinstance(file, UnrotatedPath), least_side=least_side)
 
 
-def no_image_file(name: str | os.PathLike[str]) -> InputError:
-    """The error of an image that does not exist. A path that was made from an address has only one of its two slashes."""
-    if found := re.match(r"([a-z][a-z0-9+.-]+):/+", text := str(name), re.IGNORECASE):
-        address = f"{found[1]}://{text[found.end() :]}"
-        return InputError(f"{address} is an address, not an image file: download the image and give its path.")
-    return InputError(f"There is no image file {text}.")
-
-
 def decode_unrotated(data: bytes, name: str) -> Image.Image:
     """Decode the bytes of a published image, ignoring its orientation tag. Errors call the image ``name``."""
     return _decoded(io.BytesIO(data), name, upright=False)
@@ -139,7 +131,7 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
     except FileNotFoundError:
         if isinstance(source, str) and source != str(in_home(name)):  # the image of a shard
             raise UnreadableImage(name, f"there is no file {source}") from None
-        raise no_image_file(name) from None
+        raise not_found("image file", name) from None
     except (IsADirectoryError, PermissionError):  # Windows gives no permission to open a folder
         if not (isinstance(source, (str, os.PathLike)) and os.path.isdir(source)):  # noqa: PTH112 (pathlib may raise it again)
             raise

@@ -1,4 +1,4 @@
-"""Paths given to commands: ``~`` in them, and empty ones."""
+"""Paths given to commands: ``~`` in them, empty ones, and addresses."""
 
 import io
 import shutil
@@ -43,6 +43,17 @@ EMPTY = [
     ("conform", ""),
     ("fetch", "openai/clip-vit-base-patch16", "--to="),
     ("studio", ""),
+]
+ADDRESS = "https://shop.example/march"
+NO_ADDRESS = [
+    ("evaluate", "m", ADDRESS, "a folder"),
+    ("evaluate", "m", "photos", "--names", f"{ADDRESS}.csv", "a table of class names"),
+    ("gap", "iconclip", "folder", "--path", ADDRESS, "a folder"),
+    ("gap", f"{ADDRESS}.pt", "icons100", "a CLIP file"),
+    ("data", "check", "folder", ADDRESS, "a folder"),
+    ("learn", "photos", "--model", "new", "--test", ADDRESS, "a folder"),
+    ("learn", "photos", "--model", "new", "--photos", ADDRESS, "a folder"),
+    ("learn", "photos", "--model", "new", "--retention", ADDRESS, "a folder"),
 ]
 
 
@@ -118,3 +129,19 @@ def test_an_empty_path_is_refused(words, shop, mgclip, monkeypatch):
     assert (code, out) == (2, "")
     assert err.endswith(" is empty: give a value, or . for the current folder.\n")
     assert sorted(shop.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", NO_ADDRESS, ids=" ".join)
+def test_an_address_is_refused_as_it_was_given(words, shop, mgclip, monkeypatch):
+    monkeypatch.chdir(shop)
+    *words, what = words
+    address = next(word for word in words if word.startswith(ADDRESS))
+    code, out, err = mgclip(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"mgclip: {address} is an address, not {what}: download the {what.split()[1]}")
+
+
+@pytest.mark.parametrize("words", [("history", ADDRESS), ("report", ADDRESS)], ids=" ".join)
+def test_an_address_of_a_model_or_run_keeps_its_slashes(words, shop, mgclip):
+    code, _, err = mgclip(*words)
+    assert (code, f"{ADDRESS} is not a " in err) == (2, True), err

@@ -65,6 +65,12 @@ def test_a_table_of_predict_can_be_corrected_and_given_back(mgclip, place):
     assert json.loads(out)["images"] == 12
 
 
+def test_the_address_of_a_table_is_refused_as_it_was_given(mgclip, place):
+    address = "https://shop.example/answers.csv"
+    code, _, err = mgclip("correct", "shop", address)
+    assert (code, f"{address} is an address, not a table of answers: download the table" in err) == (2, True), err
+
+
 def test_paths_are_relative_to_the_table_or_to_the_current_folder(mgclip, place, icons, monkeypatch):
     a, b = (str(name) for name in icons["class_names"][:2])
     (place / "tables").mkdir()

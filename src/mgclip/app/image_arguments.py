@@ -11,7 +11,7 @@ from typing import IO
 
 from mgclip.errors import InputError
 from mgclip.home import in_home
-from mgclip.images import no_image_file
+from mgclip.missing import not_found
 
 CHUNK = 1 << 16
 
@@ -39,8 +39,8 @@ def _existing(places: Sequence[str]) -> list[Path]:
         if not found:
             raise InputError(f"{place} contains no image file.")
         files += found
-    if missing := [file for file in files if not file.is_file()]:
-        raise no_image_file(missing[0])
+    if absent := [file for file in files if not file.is_file()]:
+        raise not_found("image file", absent[0])
     return files
 
 

@@ -21,6 +21,7 @@ from mgclip.clip.check import check_config
 from mgclip.clip.compute import out_of_memory
 from mgclip.clip.torchscript import check_archive, is_torchscript, read_torchscript
 from mgclip.errors import InputError, first_line
+from mgclip.missing import not_found
 
 OUTSIDE_BLOCKS = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
@@ -105,7 +106,7 @@ def read_state(file: Path, layout: str) -> dict[str, Tensor]:
     TorchScript archive or safetensors. Raises ``InputError``, which names the ``layout``, if it cannot be read.
     """
     if not file.is_file():
-        raise InputError(f"There is no CLIP file {file}.")
+        raise not_found("CLIP file", file)
     try:
         state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     except Exception as error:  # a damaged pickle can raise anything

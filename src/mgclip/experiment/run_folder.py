@@ -33,6 +33,7 @@ from mgclip.experiment.schemas import (
 from mgclip.method.baselines.options import owner
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.missing import as_given
 from mgclip.registry import OWN_PACKAGE
 from mgclip.saving.lock import LOCK, OWNER
 from mgclip.stream.datasets import DATASETS, ICON_SETS
@@ -122,7 +123,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings in the recipe of a run, not checked. Raises ``InputError`` if the folder is not a run."""
     file = folder / RECIPE
     if not file.is_file():
-        raise InputError(f"{folder} is not a run, because it has no {RECIPE}: give the folder of a run.")
+        raise InputError(f"{as_given(folder)} is not a run, because it has no {RECIPE}: give the folder of a run.")
     return read_yaml(file)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mgclip.errors import InputError
 from mgclip.home import in_home
+from mgclip.missing import as_given
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import (
     MANIFEST,
@@ -172,4 +173,6 @@ def prune(folder: str | Path, keep: int) -> list[int]:
 def check_saved(folder: Path) -> None:
     """Check that there is a saved model. Raises ``InputError`` if there is none."""
     if not is_saved(folder):
-        raise InputError(f"{folder} is not a saved model: expected a folder written by `mgclip learn` or `save_pretrained`.")
+        raise InputError(
+            f"{as_given(folder)} is not a saved model: expected a folder written by `mgclip learn` or `save_pretrained`."
+        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from mgclip.errors import InputError
 from mgclip.home import in_home
+from mgclip.missing import not_found
 from mgclip.stream.data import Split
 from mgclip.stream.datasets import ICON_SETS, dataset_entry, find_dataset
 from mgclip.stream.duplicates import describe_duplicates
@@ -72,7 +73,7 @@ def check_dataset(
     if path is not None and name in ICON_SETS:
         raise InputError(f"{name} is generated from fonts and takes no path: leave {path} out.")
     if path is not None and not Path(in_home(path)).exists():
-        raise InputError(f"There is no folder {path}.")
+        raise not_found("folder", path)
     try:
         found = find_dataset(name, path=path, test_only=test_only)
     except InputError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.image_formats import missing_plugin
+from mgclip.missing import not_found
 from mgclip.names import canonical, check_distinguishable, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
@@ -62,7 +63,7 @@ def read_classes(folder: Path, *, check: bool = True) -> dict[str, list[Path]]:
     is false, two names look alike.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}.")
+        raise not_found("folder", folder)
     names = subfolders(folder)
     if not names:
         raise InputError(f"{folder} has no class folder: expected one folder of images for each class.")
@@ -123,7 +124,7 @@ def _check_classes_called_like_parts(folder: Path, folded: Mapping[str, str]) ->
 def both_parts(path: Path) -> tuple[Path, Path]:
     """The training part and the test part of a folder. Raises ``InputError`` if one is missing."""
     if not path.is_dir():
-        raise InputError(f"There is no folder {path}.")
+        raise not_found("folder", path)
     parts = find_parts(path)
     if parts.train is None or parts.test is None:
         raise InputError(f"{path} must contain {SPLIT_LAYOUT}; found {listed(folders_in(path)) or 'no folder'}.")

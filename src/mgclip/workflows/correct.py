@@ -14,6 +14,7 @@ from mgclip.images import find_unreadable_images
 from mgclip.method.class_edits import position_of, solved_head_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import read
+from mgclip.missing import not_found
 from mgclip.names import canonical, has_surrogate
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import HELD_OUT, WAIT
@@ -51,7 +52,7 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
         InputError: If the table cannot be used, an image does not exist or cannot be read, or it has two different classes.
     """
     if not table.is_file():
-        raise InputError(f"There is no table of answers {table}.")
+        raise not_found("table of answers", table)
     cells, rows = read_table(table, "table of answers", errors="surrogateescape")  # names of files need not be UTF-8
     _check_utf8(",".join(cells), table, 1)
     columns = [cell.casefold() for cell in cells]

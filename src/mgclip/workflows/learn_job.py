@@ -14,6 +14,7 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.missing import not_found
 from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import check_place, is_saved, read_manifest
@@ -190,7 +191,7 @@ def read_job(
     """
     check_place(model)
     if photos is not None and not photos.is_dir():
-        raise InputError(f"There is no folder {photos}: --photos takes the folder to which held-out images have moved.")
+        raise not_found("folder", photos, "--photos takes the folder to which held-out images have moved")
     for place in (folder, model):
         if kept is not None and kept.folder.resolve().is_relative_to(place.resolve()):
             raise InputError(f"The folder for kept features {kept.folder} is in {place}: keep features outside of it.")

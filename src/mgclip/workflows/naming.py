@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.missing import not_found
 from mgclip.names import canonical, check_encodable, tidy
 from mgclip.workflows.table import read_table
 
@@ -34,7 +35,7 @@ def read_naming(folder: Path, names: str) -> Naming:
     table = Path(names) if names else folder / TABLE
     if not table.is_file():
         if names:
-            raise InputError(f"There is no table of class names {table}.")
+            raise not_found("table of class names", table)
         return {}
     called: Naming = {}
     for number, (class_folder, name, text) in _lines(table):
