@@ -61,9 +61,9 @@ def test_a_model_has_no_versions_until_one_is_saved_with_a_note(tiny_clip, quick
     [
         (
             {"note": "learned march"},
-            "note must be a mapping from texts, such as {'what': 'learned march'}; found 'learned march'",
+            "note must be a mapping whose keys are texts, such as {'what': 'learned march'}; found 'learned march'",
         ),
-        ({"note": {1: "march"}}, "note must be a mapping from texts, .*; found {1: 'march'}"),
+        ({"note": {1: "march"}}, "note must be a mapping whose keys are texts, .*; found {1: 'march'}"),
         ({"note": {"images": np.int64(3)}}, r"note must hold values that JSON can store: .* \(Object of type int64 is not JSON"),
         ({"note": {"accuracy": math.nan}}, r"note must hold values that JSON can store: .* \(Out of range float values"),
         ({"files": {"a.json": {3}}}, r"files must hold values that JSON can store: .* \(Object of type set is not JSON"),

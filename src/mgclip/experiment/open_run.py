@@ -207,11 +207,7 @@ def open_run(
         parts = [*stream_parts(stream), *((NO_TASK, name, data.test) for name, data in sets.items())]
         skipped = _find_skipped(parts, on_images)
     stream, sets = without_skipped(stream, skipped), _readable(sets, skipped)
-    for method in recipe.methods:
-        if METHODS[method].frozen:
-            classifier_of(method)  # raises an error for what cannot be one
-        if memory := method_settings(method, recipe.settings()).memory:
-            check_room(memory, sum(len(task.names) for task in stream))
+    _check_methods(recipe, classes=sum(len(task.names) for task in stream))
     opened = OpenRun(recipe, folder, stream, load_backbone(recipe.clip), {}, skipped, kept)
     test_bytes = sum(len(task.test.labels) for task in stream) * 3 * opened.backbone.image_size**2
     encoder = opened.learner("mg-clip").encoder  # also checks the settings of the adapters
@@ -229,6 +225,15 @@ def open_run(
                 run_folder.begin(folder, recipe, digest, skipped)
     parallel.wait()
     return opened
+
+
+def _check_methods(recipe: Recipe, classes: int) -> None:
+    """Raise ``InputError`` if a method has no classifier, or its memory has no room for an image of each class."""
+    for method in recipe.methods:
+        if METHODS[method].frozen:
+            classifier_of(method)  # raises an error for what cannot be one
+        if memory := method_settings(method, recipe.settings()).memory:
+            check_room(memory, classes)
 
 
 def _check_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:

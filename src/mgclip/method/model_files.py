@@ -118,9 +118,9 @@ def save(
 
 
 def check_storable(what: str, given: Any) -> None:
-    """Check that ``given`` is a mapping from texts, and that JSON can store it. Raises ``InputError`` if not."""
+    """Check that ``given`` is a mapping whose keys are texts, and that JSON can store it. Raises ``InputError`` if not."""
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise InputError(f"{what} must be a mapping from texts, such as {{'what': 'learned march'}}; found {given!r}.")
+        raise InputError(f"{what} must be a mapping whose keys are texts, such as {{'what': 'learned march'}}; found {given!r}.")
     try:
         json.dumps(dict(given), allow_nan=False)
     except (TypeError, ValueError) as error:

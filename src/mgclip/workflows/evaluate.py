@@ -17,7 +17,7 @@ from mgclip.experiment.evaluation import Evaluation, JudgedImage, UnknownShare, 
 from mgclip.method.calibration import SHARES, by_share
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
-from mgclip.names import canonical, not_among
+from mgclip.names import indices_of, not_among
 from mgclip.stream.folder import misspelling
 from mgclip.words import count
 from mgclip.workflows.branches import BranchAccuracies, left_out_branches
@@ -69,22 +69,14 @@ def evaluate_images(
         >>> evaluate_images(model, read_images(Path("march")), model_name="shop", folder="march")[0]["accuracy"]
         1.0
     """
-    known = {canonical(name): label for label, name in enumerate(model.class_names)}
-    if unknown := [name for name in images if canonical(name) not in known]:
-        near = misspelling(unknown[0], model.class_names)
-        raise InputError(
-            f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
-            f"(first: {unknown[0]!r}"
-            + (f"; the model knows {near!r}" if near else "")
-            + "): rename them, give their class names in classes.csv, or measure the others with --known-only."
-        )
+    _check_known(images, model.class_names)
     labelled = LabelledImages.of(model, images, keep_bytes=0)
     if not len(labelled):
         raise InputError(f"{folder} contains no readable image of a class that the model knows.")
     marks = labelled.pixels.record_marks()
     features = labelled.features(model)
-    truth = np.array([known[canonical(name)] for name in labelled.truth])
-    counts = np.bincount(truth, minlength=len(known))
+    truth = np.array(indices_of(labelled.truth, model.class_names), dtype=np.int64)
+    counts = np.bincount(truth, minlength=len(model.class_names))
     parts = [model.classify(part) for part in features.split(BATCH)]
     found = np.concatenate([part.labels for part in parts])
     likeness = np.concatenate([part.likeness for part in parts])
@@ -109,6 +101,18 @@ def evaluate_images(
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
     return evaluation, _judged(model, flatten(images)[0], truth, parts)
+
+
+def _check_known(images: Mapping[str, Sequence[Path]], known: Sequence[str]) -> None:
+    """Raise ``InputError`` if the model does not know a class of the images."""
+    if unknown := not_among(images, known):
+        near = misspelling(unknown[0], known)
+        raise InputError(
+            f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
+            f"(first: {unknown[0]!r}"
+            + (f"; the model knows {near!r}" if near else "")
+            + "): rename them, give their class names in classes.csv, or measure the others with --known-only."
+        )
 
 
 def branches_of(found: Evaluation) -> BranchAccuracies:
