@@ -75,7 +75,7 @@ MODES = {
 
 def modes():
     return (
-        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), torch.get_default_device(),
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), torch.empty(0).device,
         torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled(), np.geterr(),
         torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32,
     )  # fmt: skip
