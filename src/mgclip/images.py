@@ -235,14 +235,15 @@ def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
 
 
 def is_system_error(error: Exception) -> bool:
-    """Whether the machine failed, not the image. Decoders set no ``errno``, except that a damaged image can make them seek to an
-    impossible position.
+    """Whether the machine failed, not the image or its path. Decoders set no ``errno``, except that a damaged image can make them
+    seek to an impossible position.
     """
-    from_image = (None, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW)
+    from_path = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+    from_image = (None, errno.EINVAL, errno.EOVERFLOW, *from_path)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in from_image)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
-    return first_line(error)
+    return getattr(error, "strerror", None) or first_line(error)

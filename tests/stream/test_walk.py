@@ -1,6 +1,7 @@
 """Hidden and system folders, links, and folders that cannot be read."""
 
 import os
+from pathlib import Path
 
 import pytest
 from layouts import write_pictures
@@ -44,6 +45,23 @@ def test_links_are_followed_and_circular_links_end(tmp_path):
     assert found["cat"] == ["a.png", "b.png", "c.png"]
     assert found["dog"] == ["d.png", "e.png"]
     assert {"a.png", "b.png"} <= set(found["fox"])
+
+
+def test_images_are_found_in_folders_that_are_deeper_than_the_stack_of_python(tmp_path, monkeypatch):
+    deep = 1200
+    write_pictures(tmp_path, "cat/a.png", "cat/e.png", "dog/a.png")
+    monkeypatch.chdir(tmp_path / "cat")
+    for _ in range(deep):
+        Path("d").mkdir()
+        os.chdir("d")
+    write_pictures(Path(), "b.png")
+    found = read_source(tmp_path).train
+    assert [file.name for file in found["cat"]] == ["a.png", "b.png", "e.png"]
+    assert len(found["cat"][1].relative_to(tmp_path / "cat").parts) == deep + 1
+    for _ in range(deep):  # pytest could not remove it
+        Path("b.png").unlink(missing_ok=True)
+        os.chdir("..")
+        Path("d").rmdir()
 
 
 def test_broken_links_are_reported(tmp_path, mgclip, tiny_clip):
