@@ -21,7 +21,7 @@ from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
-from mgclip.rgb import displayed, silence_exif_warnings
+from mgclip.rgb import displayed, silence_pillow
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -75,7 +75,7 @@ def open_undecoded(file: Any) -> Iterator[Image.Image]:
     Raises:
         ValueError: If the image is too large or too long. Pillow's readers raise many other types.
     """
-    silence_exif_warnings()
+    silence_pillow()
     with Image.open(file, formats=formats()) as image:
         check_size(*image.size)
         yield image
