@@ -9,7 +9,7 @@ from PIL import Image
 
 from mgclip import image_formats
 from mgclip.errors import InputError
-from mgclip.images import open_image, thread_count
+from mgclip.images import find_unreadable_images, open_image, thread_count
 from mgclip.stream import walk
 from mgclip.stream.files import is_image_name
 from mgclip.workflows.source import read_source
@@ -58,6 +58,17 @@ def test_an_address_is_not_an_image_file(form):
 def test_a_folder_is_not_an_image(tmp_path):
     with pytest.raises(InputError, match=r"\(it is a folder\): give another file or leave it out\.$"):
         open_image(tmp_path)
+
+
+def test_a_path_that_leads_nowhere_is_an_unreadable_image_and_no_failure_of_the_machine(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    paths = [tmp_path / "a.png" / "b.png", tmp_path / "loop.png", tmp_path / ("x" * 5000), tmp_path / "a.png"]
+    found = find_unreadable_images(paths)
+    assert list(found) == [0, 1, 2]
+    assert not any("[Errno" in reason for reason in found.values())
+    with pytest.raises(InputError, match=r"The image .*loop\.png cannot be read \(Too many levels of symbolic links\): give"):
+        open_image(tmp_path / "loop.png")
 
 
 def test_sixteen_bits_are_scaled_not_truncated(tmp_path, picture):

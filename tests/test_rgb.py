@@ -156,6 +156,13 @@ def test_an_image_with_damaged_tags_is_read_without_a_warning(tmp_path, recwarn)
     assert warnings.filters == filters, "the filter is added once"
 
 
+def test_a_photograph_of_a_hundred_megapixels_is_read_without_a_warning(tmp_path, recwarn):
+    Image.new("1", (11_648, 8_736)).save(tmp_path / "x.png")
+    warnings.simplefilter("always")
+    assert open_image(tmp_path / "x.png").size == (11_648, 8_736)
+    assert not recwarn.list
+
+
 def test_importing_changes_no_warnings_filter():
     lines = (
         "import warnings, numpy, PIL.Image",

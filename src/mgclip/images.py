@@ -21,7 +21,7 @@ from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
-from mgclip.rgb import displayed, silence_exif_warnings
+from mgclip.rgb import displayed, silence_pillow
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -75,7 +75,7 @@ def open_undecoded(file: Any) -> Iterator[Image.Image]:
     Raises:
         ValueError: If the image is too large or too long. Pillow's readers raise many other types.
     """
-    silence_exif_warnings()
+    silence_pillow()
     with Image.open(file, formats=formats()) as image:
         check_size(*image.size)
         yield image
@@ -235,14 +235,15 @@ def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
 
 
 def is_system_error(error: Exception) -> bool:
-    """Whether the machine failed, not the image. Decoders set no ``errno``, except that a damaged image can make them seek to an
-    impossible position.
+    """Whether the machine failed, not the image or its path. Decoders set no ``errno``, except that a damaged image can make them
+    seek to an impossible position.
     """
-    from_image = (None, errno.ENOENT, errno.EINVAL, errno.EOVERFLOW)
+    from_path = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+    from_image = (None, errno.EINVAL, errno.EOVERFLOW, *from_path)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in from_image)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
-    return first_line(error)
+    return getattr(error, "strerror", None) or first_line(error)

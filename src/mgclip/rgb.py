@@ -30,14 +30,14 @@ SIDEWAYS, STARTS_RIGHT, STARTS_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
 """The orientation tags that swap width and height, and those that move the upper left corner to the right, or down."""
 
 
-def silence_exif_warnings() -> None:
-    """Ignore Pillow's warning about damaged EXIF tags, from which it recovers.
+def silence_pillow() -> None:
+    """Ignore Pillow's warnings about damaged EXIF tags, from which it recovers, and about large images, which have a limit here.
 
-    The filter is added once per set of filters. ``warnings.catch_warnings`` would not do here: it is not safe in threads.
+    Each filter is added once per set of filters. ``warnings.catch_warnings`` would not do here: it is not safe in threads.
     """
-    ours = ("ignore", re.compile("Corrupt EXIF data", re.IGNORECASE), UserWarning, None, 0)
-    if ours not in warnings.filters:
-        warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+    for message, kind in (("Corrupt EXIF data", UserWarning), ("Image size", Image.DecompressionBombWarning)):
+        if ("ignore", re.compile(message, re.IGNORECASE), kind, None, 0) not in warnings.filters:
+            warnings.filterwarnings("ignore", message, kind)
 
 
 def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True, least_side: int | None = None) -> Image.Image:
@@ -53,7 +53,7 @@ def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True, le
     Raises:
         ValueError: If the image has more than 8 bits and its range of values is not declared. Decoders raise many other types.
     """
-    silence_exif_warnings()
+    silence_pillow()
     key = _transparent_grey(image)
     full = image.size
     reduced = None if least_side is None else image.draft(None, (least_side, least_side))  # type: ignore[func-returns-value]

@@ -198,3 +198,15 @@ def test_folders_without_classes_or_images_are_refused(tmp_path):
         load_folder(tmp_path)
     with pytest.raises(InputError, match="The data set folder needs data_path"):
         load_dataset("folder", path=None, train_per_class=1, test_per_class=1)
+
+
+def test_a_run_and_its_check_have_class_names_without_extra_spaces(tmp_path):
+    write_pictures(tmp_path, "train/t  shirt/a.png", "test/t shirt/b.png", "train/cat /a.png", "test/cat/b.png")
+    data = load_dataset("folder", path=str(tmp_path))
+    assert data.class_names == ("cat", "t shirt")
+    assert [str(file.relative_to(tmp_path)) for file in data.train.images] == ["train/cat /a.png", "train/t  shirt/a.png"]
+    (tmp_path / "train" / "cat " / "a.png").rename(tmp_path / "train" / "cat " / "a.psd")
+    with pytest.raises(InputError, match=r"The class 'cat' has no image in .*train: its folder contains 1 file \(\.psd\)"):
+        load_dataset("folder", path=str(tmp_path))
+    retained = load_dataset("folder", path=str(tmp_path / "test"), test_only=True)
+    assert retained.class_names == ("cat", "t shirt")

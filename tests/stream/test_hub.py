@@ -9,7 +9,7 @@ from layouts import make_parquet
 from PIL import Image
 
 from mgclip.errors import InputError
-from mgclip.images import to_rgb
+from mgclip.images import UnreadableImage, find_unreadable_images, to_rgb
 from mgclip.stream import metadata
 from mgclip.stream.datasets import DATASETS, load_dataset
 from mgclip.stream.hub import HubSource
@@ -97,6 +97,22 @@ def test_the_crab_of_cifar100_has_its_published_name(tmp_path):
     for split in ("train", "test"):
         make_parquet(tmp_path, split, "img", "fine_label", ["couch", "cra", "crocodile"], [0, 1, 2])
     assert load_dataset("cifar100", path=str(tmp_path)).class_names == ("couch", "crab", "crocodile")
+
+
+def test_a_row_without_an_image_is_an_unreadable_image(tmp_path):
+    import datasets
+
+    for split in ("train", "test"):
+        make_parquet(tmp_path, split, "img", "fine_label", FINE, LABELS[split])
+    file = next(tmp_path.rglob("train*.parquet"))
+    table = datasets.Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache")).to_pandas()
+    table.at[1, "img"] = None
+    kinds = {"img": datasets.Image(), "fine_label": datasets.ClassLabel(names=FINE)}
+    datasets.Dataset.from_pandas(table, features=datasets.Features(kinds)).to_parquet(str(file))
+    images = load_dataset("cifar100", path=str(tmp_path)).train.images
+    assert find_unreadable_images(images) == {1: "it is empty"}
+    with pytest.raises(UnreadableImage, match=r"^The image of row 1 cannot be read \(it is empty\): give another"):
+        to_rgb(images[1])
 
 
 @pytest.mark.parametrize("kind", ["files", "parquet", "folder"])

@@ -174,7 +174,8 @@ def test_a_split_of_coop_names_the_images_and_the_classes(tmp_path, folder):
 @pytest.mark.parametrize(
     ("content", "why"),
     [("{", "Expecting"), ("[]", "list indices"), ('{"train": []}', "test"), ('{"train": [["a.jpg", 1, "a"]], "test": []}', "0"),
-     ('{"train": [["a.jpg", 0]], "test": []}', "not enough values")],
+     ('{"train": [["a.jpg", 0]], "test": []}', "not enough values"),
+     ('{"train": [["a.jpg", 0, "a"]], "test": [["b.jpg", 0, "b"]]}', r"class 0 is 'a' and, for b\.jpg, 'b'")],
 )  # fmt: skip
 def test_another_file_is_no_split_of_coop(tmp_path, content, why):
     make_coop(tmp_path)

@@ -2,18 +2,21 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 from shards import members, write_parquet, write_tar
 
+from mgclip import image_formats
 from mgclip.errors import InputError
 from mgclip.images import to_rgb
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.datasets import find_dataset, load_dataset
 from mgclip.stream.domains import join_datasets
 from mgclip.stream.fingerprint import difference, fingerprint
+from mgclip.stream.shards import Shard
 from mgclip.stream.tasks import make_tasks
 
 LABELS = ["owl", "cat", "dog", "cat", "owl", "dog"]
@@ -138,3 +141,52 @@ def test_a_run_on_shards_is_the_run_on_folders(mgclip, icons, tmp_path):
         lines = (tmp_path / f"run-{data}" / "mg-clip-analytic" / "records.jsonl").read_text().splitlines()
         records.append([json.loads(line)["accuracy_per_task"] for line in lines])
     assert records[0] == records[1]
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_an_image_that_is_stored_without_its_zeros_is_not_read_from_the_wrong_place(tmp_path, form):
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[100:120] = 200
+    Image.fromarray(picture).save(tmp_path / "0.bmp")
+    content = (tmp_path / "0.bmp").read_bytes()
+    with (tmp_path / "0.bmp").open("wb") as file:
+        for start in range(0, len(content), 4096):
+            part = content[start : start + 4096]
+            file.seek(start)
+            file.write(part if any(part) else b"")
+        file.truncate(len(content))
+    (tmp_path / "0.cls").write_text("cat")
+    shard = tmp_path / "shards" / "train.tar"
+    shard.parent.mkdir()
+    words = ["tar", "--sparse", f"--format={form}", "-C", tmp_path, "-cf", shard, "0.bmp", "0.cls"]
+    if subprocess.run(words, check=False, capture_output=True).returncode or shard.stat().st_size > len(content):
+        pytest.skip("this tar or this disk has no sparse files")
+    ((image, label),) = Shard(str(shard))
+    assert label == "cat"
+    assert (np.asarray(to_rgb(image)) == picture).all()
+    shutil.copy(shard, shard.with_name("test.tar"))
+    with pytest.raises(
+        InputError, match=r"The member 0\.bmp of the shard .*train\.tar is stored as a sparse file, .* `--sparse`"
+    ):
+        load_dataset("folder", path=str(shard.parent))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([("4.svg", "<svg/>"), ("4.cls", "owl")], r"4\.cls, 4\.svg without an image in a supported format: add the image, or"),
+        ([("4.heic", b"x"), ("4.txt", "owl")], r"4\.heic, 4\.txt without an image in a .* format: run `pip install .*\[heic\]'`"),
+        (
+            [("4.heic", b"x"), ("4.json", {"label": "owl"})],
+            r"4\.heic, 4\.json .*: run `pip install .*\[heic\]'` to read HEIC images",
+        ),
+    ],
+)
+def test_an_image_in_another_format_is_not_left_out_silently(tmp_path, monkeypatch, content, why):
+    monkeypatch.setattr(image_formats, "formats", lambda: ("JPEG", "PNG"))  # a Pillow without plugins
+    for part in ("train", "test"):
+        write_tar(tmp_path / f"{part}.tar", [*members(IMAGES[:2], LABELS[:2]), *content])
+    with pytest.raises(InputError, match=rf"The shard .*train\.tar has {why}"):
+        list(Shard(str(tmp_path / "train.tar")))
+    with pytest.raises(InputError, match=why):
+        load_dataset("folder", path=str(tmp_path))

@@ -177,6 +177,17 @@ def test_a_column_called_name_is_not_the_class_if_there_are_class_labels(tmp_pat
     assert read(Shard(str(named))) == EXPECTED
 
 
+def test_a_column_called_name_is_not_the_class_if_the_classes_are_numbers_without_names(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stored = [{"bytes": png(image), "path": None} for image in IMAGES]
+    pq.write_table(pa.table([stored, [0, 1, 0, 2], LABELS], names=["image", "label", "name"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"The column 'label' of the shard .*a\.parquet has no class names, and .* 'name' may"):
+        read(Shard(str(tmp_path / "a.parquet")))
+    assert read(Shard(str(tmp_path / "a.parquet"), "name")) == EXPECTED
+
+
 def test_columns_of_lists_and_structures_are_no_classes_and_no_images(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -260,14 +271,16 @@ def test_empty_bytes_are_an_unreadable_image_even_if_there_is_a_file_of_its_name
         read(Shard(str(tmp_path / "a.parquet")))
 
 
-def test_a_column_of_another_type_does_not_matter(tmp_path):
+def test_a_column_of_another_type_does_not_matter_here_or_elsewhere(tmp_path):
+    import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     about = pa.array([[("a", 1)]] * len(IMAGES), pa.map_(pa.string(), pa.int64()))
     images = [{"bytes": png(image)} for image in IMAGES]
     pq.write_table(pa.table({"image": images, "label": LABELS, "about": about}), tmp_path / "a.parquet")
-    assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED
+    fsspec.filesystem("memory").pipe("/types/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED == read(Shard("memory://types/a.parquet"))
 
 
 def test_a_list_that_names_a_class_twice_is_refused(tmp_path):

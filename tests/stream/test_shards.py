@@ -65,6 +65,20 @@ def test_a_class_is_not_taken_from_the_members_before_the_damage(tmp_path, packe
         assert [label for _, label in seen] == ["cat"]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_header_of_a_member_is_damage_and_not_the_end_of_the_archive(tmp_path, packed):
+    whole = bytearray(write_tar(tmp_path / "a.tar", members(IMAGES, LABELS)).read_bytes())
+    whole[512 * 8 + 5] ^= 1  # in the name of 2.png
+    damaged = tmp_path / ("cut.tar.gz" if packed else "cut.tar")
+    damaged.write_bytes(gzip.compress(whole) if packed else whole)
+    seen = []
+    with pytest.raises(
+        DamagedShard, match=r"cut\.tar\S* cannot be read after 0\.png \(the header of a member is damaged: bad checksum\)"
+    ):
+        seen.extend(iter_into(seen, Shard(str(damaged))))
+    assert [label for _, label in seen] == ["cat"]
+
+
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
 @pytest.mark.parametrize("name", ["4.png", "4.cls"])
 def test_a_link_in_a_tar_file_is_not_left_out_silently(tmp_path, kind, name):

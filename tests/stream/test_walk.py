@@ -1,6 +1,7 @@
 """Hidden and system folders, links, and folders that cannot be read."""
 
 import os
+from pathlib import Path
 
 import pytest
 from layouts import write_pictures
@@ -44,6 +45,28 @@ def test_links_are_followed_and_circular_links_end(tmp_path):
     assert found["cat"] == ["a.png", "b.png", "c.png"]
     assert found["dog"] == ["d.png", "e.png"]
     assert {"a.png", "b.png"} <= set(found["fox"])
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """A class folder with an image below more folders than pytest could remove."""
+    write_pictures(tmp_path, "cat/a.png", "cat/e.png", "dog/a.png")
+    monkeypatch.chdir(tmp_path / "cat")
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    write_pictures(Path(), "b.png")
+    yield tmp_path
+    Path("b.png").unlink()
+    for _ in range(1200):
+        os.chdir("..")
+        Path("d").rmdir()
+
+
+def test_images_are_found_in_folders_that_are_deeper_than_the_stack_of_python(deep):
+    found = read_source(deep).train
+    assert [file.name for file in found["cat"]] == ["a.png", "b.png", "e.png"]
+    assert found["cat"][1].parts.count("d") == 1200
 
 
 def test_broken_links_are_reported(tmp_path, mgclip, tiny_clip):

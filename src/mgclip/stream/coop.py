@@ -5,6 +5,7 @@ X-TAIL uses these splits. Their part ``val`` is left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ def find_coop(path: Path, test_only: bool) -> FoundDataset | None:
     try:
         split = read_json(files[0])
         parts = {part: [_line(each) for each in split[part]] for part in ("train", "test")}
-        classes = {label: name for lines in parts.values() for label, _, name in lines}
-        names = [classes[label] for label in range(len(classes))]
+        names = _names(parts.values())
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{files[0]} is not a split file of CoOp ({first_line(error)}): download it again.") from None
     folders = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
@@ -37,6 +37,15 @@ def find_coop(path: Path, test_only: bool) -> FoundDataset | None:
     images = next((folder for image in listed_images for folder in folders if (folder / image).is_file()), path)
     listed = {part: [(label, image) for label, image, _ in lines] for part, lines in parts.items()}
     return found_in_lists("coop", names, images, listed, test_only, None, images="")
+
+
+def _names(parts: Iterable[list[tuple[int, str, str]]]) -> list[str]:
+    """The name of each class, in the order of the labels. Raises ``ValueError`` if a class has two names, or a label has none."""
+    classes: dict[int, str] = {}
+    for label, image, name in (line for lines in parts for line in lines):
+        if classes.setdefault(label, name) != name:
+            raise ValueError(f"class {label} is {classes[label]!r} and, for {image}, {name!r}")
+    return [classes[label] for label in range(len(classes))]
 
 
 def _line(listed: Any) -> tuple[int, str, str]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.image_formats import missing_plugin
 from mgclip.missing import not_found
-from mgclip.names import canonical, check_distinguishable, visible_form
+from mgclip.names import canonical, check_distinguishable, tidy, visible_form
 from mgclip.stream.data import Dataset
 from mgclip.stream.files import ClassFiles, folders_in, images_in
-from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, empty_classes
+from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, class_folder, empty_classes
 from mgclip.stream.metadata import fold
 from mgclip.stream.walk import is_image_name, subfolders, walk
 from mgclip.words import count, listed
@@ -139,9 +139,10 @@ def find_folder(path: Path) -> FoundDataset:
     """
     train_part, test_part = both_parts(path)
     train, test = read_classes(train_part), read_classes(test_part)
-    names, test_names = tuple(train), {canonical(name): name for name in test}
-    folders = [test_names.get(canonical(name), name) for name in names]
-    dataset = Dataset(path.name, names, _files(train_part, names, train).split(), _files(test_part, folders, test).split())
+    test_names = {canonical(name): name for name in test}
+    folders = [test_names.get(canonical(name), name) for name in train]
+    train_files, test_files = _files(train_part, list(train), train), _files(test_part, folders, test)
+    dataset = Dataset(path.name, tuple(map(tidy, train)), train_files.split(), test_files.split())
     extra = tuple(f"{test_part.name}/{name}" for name in sorted(test.keys() - set(folders)))
     return FoundDataset(dataset, str(path), extra, note=find_parts(path).about)
 
@@ -154,9 +155,10 @@ def load_folder(path: Path) -> Dataset:
     train, test = both_parts(path)
     dataset = found.dataset
     for part, split in ((train, dataset.train), (test, dataset.test)):
-        if empty := [dataset.class_names[label] for label in empty_classes(dataset, split)]:
+        if empty := empty_classes(dataset, split):
+            name, folder = dataset.class_names[empty[0]], Path(class_folder(split, empty[0], "")).name
             others = [name.partition("/")[2] for name in found.extra] if part == test else []
-            raise InputError(f"The class {empty[0]!r} has no image in {part}: {why_empty(part, empty[0], others)}.")
+            raise InputError(f"The class {name!r} has no image in {part}: {why_empty(part, folder, others)}.")
     if found.extra:
         raise InputError(
             f"The class {found.extra[0].partition('/')[2]!r} is in {test} and not in {train}: add it to both or to neither."
@@ -171,10 +173,8 @@ def find_test_folder(path: Path) -> FoundDataset:
     parts = find_parts(path)
     folder = parts.test or parts.train or path
     classes = read_classes(folder)
-    names = tuple(classes)
-    return FoundDataset(
-        Dataset(path.name, names, EMPTY_SPLIT, _files(folder, names, classes).split()), str(folder), note=parts.about
-    )
+    files = _files(folder, list(classes), classes)
+    return FoundDataset(Dataset(path.name, tuple(map(tidy, classes)), EMPTY_SPLIT, files.split()), str(folder), note=parts.about)
 
 
 def why_empty(part: Path, name: str, others: Iterable[str] = ()) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgclip.errors import InputError, first_line
-from mgclip.images import UnrotatedPath, decode_unrotated, open_image
+from mgclip.images import UnreadableImage, UnrotatedPath, decode_unrotated, open_image
 from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.layout import EMPTY_SPLIT
@@ -53,7 +53,9 @@ class ColumnImages(Sequence[Any]):
         return len(self.table)
 
     def __getitem__(self, index: Any) -> Any:
-        stored = self.table[int(index)][self.column]
+        stored = self.table[int(index)][self.column] or {"bytes": None, "path": None}
+        if stored["bytes"] is None and not stored["path"]:
+            raise UnreadableImage(f"of row {int(index)}", "it is empty")
         if stored["bytes"] is None:
             return open_image(UnrotatedPath(stored["path"]))
         return decode_unrotated(stored["bytes"], f"{stored['path'] or 'without a name'} (row {int(index)})")

@@ -59,16 +59,18 @@ def _local(name: str) -> str:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _opened(name: str) -> Iterator[Any]:
     """Open a Parquet file. pyarrow would take some paths for addresses, and refuse those that are not valid UTF-8."""
+    import fsspec
     import pyarrow.parquet as pq
 
-    with Path(path).open("rb") as file:
+    path = _local(name)
+    with Path(path).open("rb") if path else fsspec.open(name, "rb") as file:
         yield pq.ParquetFile(file)
 
 
 def _rows(name: str, features: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, with these columns."""
+    """The rows of a Parquet file, with these columns. Of one elsewhere, a broken connection is opened again."""
     if path := _local(name):
         with _opened(path) as file:
             for batch in file.iter_batches(ROWS, columns=columns):
@@ -77,18 +79,14 @@ def _rows(name: str, features: Any, columns: list[str]) -> Iterator[dict[str, An
     import datasets
 
     with SILENT_DATASETS:
-        rows = _streamed(name, columns=columns, batch_size=ROWS)
+        read = datasets.Features({column: features[column] for column in columns})
+        rows = datasets.load_dataset(
+            "parquet", data_files=[name], split="train", streaming=True, columns=columns, features=read, batch_size=ROWS
+        )
         for column in columns:
             if isinstance(features[column], datasets.Image):
                 rows = rows.cast_column(column, datasets.Image(decode=False))
         yield from rows
-
-
-def _streamed(name: str, **options: Any) -> Any:
-    """A Parquet file elsewhere, as a stream of rows; a broken connection is opened again."""
-    import datasets
-
-    return datasets.load_dataset("parquet", data_files=[name], split="train", streaming=True, **options)
 
 
 def parquet_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
@@ -159,12 +157,9 @@ def _bytes_or_path(stored: Any, row: str, shard: str) -> Any:
 
 def _features(name: str) -> Any:
     """The columns of a Parquet file and their types."""
-    if not (path := _local(name)):
-        with SILENT_DATASETS:
-            return _streamed(name).features
     import pyarrow as pa
 
-    with _opened(path) as file:
+    with _opened(name) as file:
         schema = file.schema_arrow
     known = [column for column in schema if _is_known(column)]
     return _types(pa.schema(known, metadata=schema.metadata))
@@ -237,6 +232,11 @@ def _label_column(features: Any, shard: str, label: str) -> str:
     texts = [name for name in LABELS if _dtype(features.get(name)) in TEXTS]
     numbers = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     found = [name for name in texts if name != "name"][:1] or numbers or texts
+    if found == ["name"] and (others := [name for name in LABELS if name in features and name != "name"]):
+        raise InputError(
+            f"The column {others[0]!r} of the shard {shard} has no class names, and its column 'name' may have the name of each "
+            "image: choose one with --label."
+        )
     if len(found) == 1:
         return found[0]
     if found:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError, first_line
-from mgclip.image_formats import file_extensions
+from mgclip.image_formats import file_extensions, missing_plugin
 from mgclip.stream.class_list import CLASSES, class_list
 from mgclip.stream.decompressed import decompressed
 from mgclip.stream.remote import StreamedFile, is_address
@@ -36,6 +36,17 @@ class _Watched:
 
     def tell(self) -> Any:
         return self.file.tell()
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive. tarfile would take a damaged header for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Any:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"the header of a member is damaged: {error}") from None
 
 
 def tar_items(name: str, label: str) -> Iterator[tuple[bytes, str, str]]:
@@ -72,7 +83,14 @@ def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
     """
 
     def place(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
-        return (member.offset_data, member.size) if _is_image(member.name) else _read(archive, member)
+        if not _is_image(member.name):
+            return _read(archive, member)
+        if member.issparse():  # its zeros are left out, so it does not lie in one piece
+            raise InputError(
+                f"The member {member.name} of the shard {name} is stored as a sparse file, which cannot be looked up: pack it "
+                "again without `--sparse`."
+            )
+        return member.offset_data, member.size
 
     with Path(name).open("rb") as file:
         for (start, size), class_name, _ in _items(name, label, file, "r:", place):
@@ -82,7 +100,7 @@ def tar_places(name: str, label: str) -> Iterator[tuple[int, int, str]]:
 def _items(name: str, label: str, file: Any, mode: str, read: Callable[[tarfile.TarFile, tarfile.TarInfo], Any]) -> Iterator[Any]:
     """What was read of each image in an archive, its class and its name."""
     found, watched = False, _Watched(file)
-    with tarfile.open(fileobj=watched, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=watched, mode=mode, tarinfo=_Member) as archive:  # type: ignore[call-overload]
         for members in _groups(name, archive, read):
             if watched.ended:  # more members of this last image may be missing, such as the preferred one with its class
                 break
@@ -160,6 +178,7 @@ def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, st
     """The image of a group of members with its class; None if there is no image among them."""
     images = [name for name in members if _is_image(name)]
     if not images:
+        _check_no_class(shard, members, label)
         return None
     if len(images) > 1:
         raise InputError(f"{images[0]} and {images[1]} in {shard} are two images with the same name: give each its own name.")
@@ -173,6 +192,16 @@ def _item(shard: str, members: dict[str, Any], label: str) -> tuple[Any, str, st
             "--label names another key."
         )
     return members[image], _named(class_name(str(value), shard, f"the member {member}"), shard, image), image
+
+
+def _check_no_class(shard: str, members: dict[str, Any], label: str) -> None:
+    """Check that members without an image are not those of an image in a format that cannot be read, which would be left out."""
+    names = {_extension(name): name for name in members}
+    plugin = missing_plugin(f".{name.rpartition('.')[2]}" for name in members)
+    if plugin or (label.lower() or "cls") in names:
+        found = listed(sorted(members))
+        what = f"run {plugin}" if plugin else "add the image, or leave the others out"
+        raise InputError(f"The shard {shard} has {found} without an image in a supported format: {what}.")
 
 
 def _extension(name: str) -> str:

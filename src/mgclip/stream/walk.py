@@ -65,20 +65,19 @@ def walk(folder: Path) -> list[os.DirEntry[str]]:
     links end. Raises ``InputError`` if a folder cannot be read, or a link is broken that may have been a folder.
     """
     top = Path(os.path.realpath(folder))
-    return _walk(folder, top, {top, *top.parents})
-
-
-def _walk(folder: Path, real: Path, seen: set[Path]) -> list[os.DirEntry[str]]:
+    seen = {top, *top.parents}
     found: list[os.DirEntry[str]] = []
-    for entry in entries(folder):
+    left = [(each, top) for each in reversed(entries(folder))]  # no recursion: folders may be deeper than Python's stack
+    while left:
+        entry, above = left.pop()
         _check_link(entry)
         if not is_folder(entry):
             found += [entry] if is_file(entry) else []
             continue
-        below = Path(os.path.realpath(entry.path)) if entry.is_symlink() else real / entry.name
+        below = Path(os.path.realpath(entry.path)) if entry.is_symlink() else above / entry.name
         if below not in seen:
             seen.add(below)
-            found += _walk(folder / entry.name, below, seen)
+            left += [(each, below) for each in reversed(entries(Path(entry.path)))]
     return found
 
 
