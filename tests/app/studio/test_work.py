@@ -11,6 +11,7 @@ pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 from mgclip import MGCLIP, history, undo
 from mgclip.app.studio.ask import answers_html, corrections
 from mgclip.app.studio.classes import SHOWN, classes_html
+from mgclip.app.studio.gap import map_html
 from mgclip.app.studio.page import about_html
 from mgclip.app.studio.teach import change_html, plan_html
 from mgclip.app.studio.versions import versions_html
@@ -100,6 +101,7 @@ def test_answers_say_which_version_gave_them(photos, tiny_clip, tmp_path):
     answers, _, about = model.predict(photos["class 0"])
     model.rename("class 1", "other")
     assert "3 answers of version 1" in answers_html(answers, photos["class 0"], about)
+    assert "Answers and texts of version 2." in map_html(model.map(photos["class 0"]), photos["class 0"])
 
 
 def test_a_model_that_is_gone_is_not_replaced_by_a_new_one(photos, tiny_clip, tmp_path):

@@ -72,12 +72,15 @@ class About:
 
 @dataclass(frozen=True)
 class Map:
-    """Images ``(n, 2)`` and class texts ``(c, 2)`` in one plane, the answer to each image, and the names of the classes."""
+    """Images ``(n, 2)`` and class texts ``(c, 2)`` in one plane, the answer to each image, the names of the classes, and the
+    number of the version that gave the answers, if it has one.
+    """
 
     images: Any
     texts: Any
     labels: Any
     names: tuple[str, ...]
+    version: int | None = None
 
 
 def _summed(on_images: Callable[[int, int], None], of: int) -> Callable[[int], None]:
@@ -316,4 +319,4 @@ class StudioModel:
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(model.encoder.in_text_space(features), model.encoder.texts(model.class_texts))
-        return Map(*points, np.asarray(labels), model.class_names)
+            return Map(*points, np.asarray(labels), model.class_names, self._loaded().version)
