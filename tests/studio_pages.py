@@ -65,5 +65,5 @@ def versions(place):
 def back_to_the_first(page):
     open_tab(page, "Versions")
     page.get_by_role("button", name="Go to version 1", exact=True).click()
-    shows(page, "versions-message", "Version 1 is active.")
+    shows(page, "versions-message", "Went to version 1.")
     shows(page, "about", "3 classes")

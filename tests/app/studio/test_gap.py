@@ -1,5 +1,7 @@
 """The drawing of the gap: labels stay inside it and do not cover one another."""
 
+from unicodedata import east_asian_width
+
 import numpy as np
 import pytest
 
@@ -10,17 +12,18 @@ from mgclip.app.studio.work import Map
 
 
 def box(mark):
-    width = LETTER * len(mark.label)
+    width = LETTER * sum(2 if east_asian_width(letter) == "W" else 1 for letter in mark.label)
     left = mark.label_x - {"start": 0, "middle": width / 2, "end": width}[mark.anchor]
     return left, mark.label_y - LINE, left + width, mark.label_y
 
 
+@pytest.mark.parametrize("name", ["class", "日本語のクラス"])
 @pytest.mark.parametrize("size", [WIDE, TALL])
-def test_labels_are_inside_and_apart(size):
+def test_labels_are_inside_and_apart(size, name):
     width, height, _ = size
     rng = np.random.default_rng(0)
     texts = np.stack([rng.uniform(0.1 * width, 0.9 * width, 12), rng.uniform(40, height - 40, 12)], axis=1)
-    names = [f"class {n}" for n in range(12)]
+    names = [f"{name} {n}" for n in range(12)]
     marks = labelled(texts, names, ["#000"] * 12, range(12), [], size)
     boxes = [box(mark) for mark in marks]
     assert [mark.label for mark in marks] == names
@@ -30,6 +33,12 @@ def test_labels_are_inside_and_apart(size):
     for n, a in enumerate(boxes):
         for b in boxes[:n]:
             assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+def test_long_labels_of_wide_letters_are_cut_where_narrow_ones_are():
+    texts = np.array([[200.0, 100.0], [200.0, 300.0]])
+    wide, narrow = labelled(texts, ["猫" * 30, "c" * 30], ["#000"] * 2, range(2), [], TALL)
+    assert (wide.label, narrow.label) == ("猫" * 11 + "…", "c" * 23 + "…")
 
 
 def test_a_drawing_of_many_classes_names_some_and_says_so(tmp_path):

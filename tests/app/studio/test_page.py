@@ -34,6 +34,34 @@ def test_the_message_of_a_long_list_comes_into_view(visit):
     expect(page.locator("#classes-message")).to_be_in_viewport(timeout=5000)
 
 
+def test_screen_readers_hear_messages_of_regions_that_were_there_before(visit):
+    page = visit(360)
+    region = page.locator("#ask-message [aria-live=polite]")
+    expect(region).to_have_text("")
+    assert region.evaluate("region => region.checkVisibility({checkVisibilityCSS: true})"), "a hidden region is not read out"
+    page.evaluate("() => { window.region = document.querySelector('#ask-message [aria-live]') }")
+    page.locator("#ask-button").click()
+    shows(page, "ask-message", "There is no image: drop some first.")
+    assert page.evaluate("() => window.region.isConnected && window.region.textContent.trim()")
+
+
+def test_names_are_written_and_cut_in_their_own_direction(visit, place):
+    page, name = visit(360), "שלום עולם"
+    open_tab(page, "Classes")
+    card = page.locator("#classes .card").filter(has=page.get_by_role("heading", name=HOSTILE, exact=True))
+    card.locator("summary", has_text="Rename").click()
+    card.get_by_placeholder("New name").fill(name)
+    card.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", name=name)).to_have_css("direction", "rtl", timeout=WAIT)
+    shows(page, "about", name)
+    open_tab(page, "Ask")
+    choose(page, "ask-images", [place / "photos" / "first" / "first-4.png"])
+    names = page.locator("#answers .bars .name")
+    expect(names.first).to_have_text(name, timeout=WAIT)
+    assert names.evaluate_all("names => names.map(name => getComputedStyle(name).direction)") == ["rtl", "ltr", "ltr"]
+    back_to_the_first(page)
+
+
 @pytest.mark.parametrize("width", [360, *(pytest.param(width, marks=pytest.mark.slow) for width in (820, 1920))])
 def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     page = visit(width)

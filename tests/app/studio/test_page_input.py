@@ -170,6 +170,31 @@ def test_images_wait_while_the_model_learns(visit, place):
     expect(page.locator("#teach-images .drop-head")).to_have_count(0)
 
 
+def test_a_change_that_is_made_twice_is_shown_twice(visit):
+    page = visit()
+    for _ in range(2):
+        open_tab(page, "Classes")
+        card = page.locator("#classes .card").filter(has=page.get_by_role("heading", name=HOSTILE, exact=True))
+        card.locator("summary", has_text="Forget").click()
+        card.get_by_role("button", name="Forget it").click()
+        shows(page, "about", "2 classes")
+        expect(card).to_have_count(0, timeout=WAIT)
+        back_to_the_first(page)
+
+
+def test_a_file_that_is_dropped_beside_the_zone_does_not_replace_the_page(visit):
+    page = visit()
+    expect(page.locator("#ask-images .drop[data-ready]")).to_have_count(1, timeout=WAIT)
+    stopped = page.evaluate(
+        """() => ["file", "text"].map((kind) => ["dragover", "drop"].map((name) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(...(kind === "file" ? [new File(["x"], "a.png")] : ["words", "text/plain"]));
+          return !document.body.dispatchEvent(new DragEvent(name, {bubbles: true, cancelable: true, dataTransfer}));
+        }))"""
+    )
+    assert stopped == [[True, True], [False, False]], "text can still be dragged into a field"
+
+
 def test_a_page_shows_what_another_one_did(visit, place):
     page, other = visit(), visit()
     open_tab(other, "Classes")

@@ -1,20 +1,22 @@
 """The studio without its page: a new model, a model with a trained head, and what each part of the page shows of them."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip import MGCLIP, history
+from mgclip import MGCLIP, history, undo
 from mgclip.app.studio.ask import answers_html, corrections
 from mgclip.app.studio.classes import SHOWN, classes_html
+from mgclip.app.studio.gap import map_html
 from mgclip.app.studio.page import about_html
 from mgclip.app.studio.teach import change_html, plan_html
 from mgclip.app.studio.versions import versions_html
 from mgclip.app.studio.work import StudioModel
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.method.baselines.table import settings_of_new_model
 
 
@@ -38,7 +40,8 @@ def photos(icons, tmp_path):
 
 def learn(model, images):
     passed = []
-    result = model.learn(images, lambda step: None, lambda number, of: passed.append(number / of))
+    *result, about = model.learn(images, lambda step: None, lambda number, of: passed.append(number / of))
+    assert about == model.about()
     assert passed == sorted(passed) and passed[-1] == 1
     return result
 
@@ -64,7 +67,7 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert [(each.name, each.images) for each in about.classes] == [("class 0", 3), ("class 1", 3)]
     assert (about.version, about.solved) == (1, True)
 
-    answers, bad = model.predict([*photos["class 2"], tmp_path / "missing.png"])
+    answers, bad, _ = model.predict([*photos["class 2"], tmp_path / "missing.png"])
     assert [file.name for file, _ in bad] == ["missing.png"]
     assert answers_html(answers, photos["class 2"], about).count("This is a") >= 3
     assert model.correct({photos["class 2"][0]: "class 1"})["added"] == 1
@@ -75,6 +78,43 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert [version.number for version in history(tmp_path / "shop")] == [1, 2, 3, 4]
     assert model.undo(1).number == 1
     assert model.about().names == ["class 0", "class 1"]
+
+
+def test_other_pages_see_the_active_version_while_the_model_learns(photos, tiny_clip, tmp_path):
+    model, seen = StudioModel(tmp_path / "shop", base=str(tiny_clip)), []
+    learn(model, {name: photos[name] for name in ("class 0", "class 1")})
+    learn(model, {"class 2": photos["class 2"]})
+    undo(tmp_path / "shop", 1)  # by another program, so this version is not loaded yet
+    with ThreadPoolExecutor() as other:
+
+        def on_images(number, of):
+            seen.append(other.submit(model.about).result(10))
+
+        *_, about = model.learn({"class 3": photos["class 3"]}, lambda step: None, on_images)
+    assert {(each.version, *each.names) for each in seen} == {(1, "class 0", "class 1")}
+    assert (about.version, about.names) == (3, ["class 0", "class 1", "class 3"])
+
+
+def test_answers_say_which_version_gave_them(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    learn(model, {name: photos[name] for name in ("class 0", "class 1")})
+    answers, _, about = model.predict(photos["class 0"])
+    model.rename("class 1", "other")
+    assert "3 answers of version 1" in answers_html(answers, photos["class 0"], about)
+    assert "Answers and texts of version 2." in map_html(model.map(photos["class 0"]), photos["class 0"])
+
+
+def test_a_model_that_is_gone_is_not_replaced_by_a_new_one(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    images = {name: photos[name] for name in ("class 0", "class 1")}
+    learn(model, images)
+    (tmp_path / "shop").rename(tmp_path / "away")
+    for act in (model.about, lambda: model.predict(photos["class 0"]), lambda: learn(model, images)):
+        with pytest.raises(MGCLIPError, match=r"There is no model in .*shop any more: put it back, or start the studio again"):
+            act()
+    assert not (tmp_path / "shop").exists()
+    (tmp_path / "away").rename(tmp_path / "shop")
+    assert model.about().version == 1
 
 
 def test_names_that_are_probably_one_name_are_planned_as_one(photos, tiny_clip, tmp_path):
@@ -115,7 +155,7 @@ def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, 
     assert "images learned" not in page
     assert "Unite" not in page
     assert "Rename" in page
-    answers, _ = model.predict(files)
+    answers, *_ = model.predict(files)
     assert "This is a" not in answers_html(answers, files, about)
     with pytest.raises(InputError, match="class 0"):
         model.plan({"class 0": photos["class 2"]})

@@ -48,9 +48,9 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
 
     def ask(value: str, texts: str, least: float) -> tuple[str, str]:
         files = files_of(uploads(value, limits))
-        found, bad = model.predict(files, candidates=texts or "", threshold=least or None)
+        found, bad, about = model.predict(files, candidates=texts or "", threshold=least or None)
         problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
-        return answers_html(found, files, model.about()), message(" ".join(problems), error=True)
+        return answers_html(found, files, about), message(" ".join(problems), error=True)
 
     def ask_at_once(value: str, texts: str, least: float) -> tuple[Any, Any]:
         if value == UPLOADING:
@@ -89,7 +89,7 @@ def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About)
     Args:
         answers: The answers.
         files: The files in the order in which they were dropped, which numbers the fields for corrections.
-        about: The model.
+        about: The model that gave them.
     """
     numbers = {file: number for number, file in enumerate(files)}
     cards = [{"number": numbers[each.file], "answer": each, "picture": thumbnail(each.file)} for each in answers]

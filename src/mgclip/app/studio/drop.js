@@ -203,6 +203,13 @@ async function inside(entry, found, unread) {
   }
 }
 
+// A file that is dropped beside the zone would replace the page.
+for (const name of ["dragover", "drop"])
+  document.addEventListener(name, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
 zone.addEventListener("dragover", (event) => {
   event.preventDefault();
   zone.classList.add("over");

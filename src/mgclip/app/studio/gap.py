@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 
 from mgclip.app.studio.drop import Limits, drop_zone, files_of, safely, uploads
 from mgclip.app.studio.look import area, render
@@ -23,9 +24,9 @@ SIDE, EDGE = 0.12, 40
 PICTURE = 34
 """Side of a picture in the drawing."""
 LETTER, LINE = 9.0, 17
-"""Width of a letter and height of a line of its labels."""
+"""Width of a narrow letter and height of a line of its labels. A wide letter, as in Chinese, is as two narrow ones."""
 LONGEST_LABEL = 24
-"""Characters of a label; the complete name appears under the pointer."""
+"""Narrow letters of a label; the complete name appears under the pointer."""
 PICTURES = 40
 """At most this many images are drawn as pictures, more as dots."""
 
@@ -69,7 +70,8 @@ def map_html(found: Map, files: Sequence[Path]) -> str:
     names = [f"{file.name}: {found.names[label]}" for file, label in zip(files, found.labels.tolist(), strict=True)]
     pictures = [thumbnail(file, 2 * PICTURE) if len(files) <= PICTURES else None for file in files]
     drawings = [_drawing(found, names, pictures, kind, *size) for kind, size in (("wide", WIDE), ("tall", TALL))]
-    return render("gap", drawings=drawings, images=len(files), texts=len(found.names), some=TALL[-1], side=PICTURE)
+    counts = {"images": len(files), "texts": len(found.names), "some": TALL[-1]}
+    return render("gap", drawings=drawings, **counts, side=PICTURE, version=found.version)
 
 
 def _drawing(
@@ -131,8 +133,8 @@ def labelled(
         if number >= most:
             marks.append(Mark(x, y, name, colours[index]))
             continue
-        label = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
-        long = LETTER * len(label)
+        label = name if cell_len(name) <= LONGEST_LABEL else f"{set_cell_size(name, LONGEST_LABEL - 1).rstrip()}…"
+        long = LETTER * cell_len(label)
         places = [
             (start, min(max(y + down, LINE), height - 4), anchor)
             for down in (5, -12, 24, -30, 42, -48, 60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from itertools import count as counting
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,8 @@ from mgclip.words import count
 STYLE = "style.css"
 FORMS = "forms.js"
 DROP = "drop.js"
+LIVE = "element.setAttribute('aria-live', 'polite')"
+"""Screen readers say what appears in a live region, if it was one before."""
 
 
 def theme() -> gr.themes.Base:
@@ -68,7 +71,7 @@ def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> 
     Args:
         name: Its id.
         value: Its first content.
-        kind: A further class for the style sheet; ``outcome`` has no height while it is empty.
+        kind: A further class for the style sheet; an ``outcome`` takes no space while it is empty, and is read out.
         forms: Whether it has forms: sending one triggers ``submit`` with the data of the event in ``form``.
     """
     return gr.HTML(
@@ -77,7 +80,7 @@ def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> 
         elem_classes=["area", kind],
         apply_default_css=False,
         padding=False,
-        js_on_load=text_of(FORMS) if forms else None,
+        js_on_load=text_of(FORMS) if forms else LIVE if kind == "outcome" else None,
     )
 
 
@@ -86,6 +89,12 @@ def scroll_to(name: str) -> str:
     return f"() => requestAnimationFrame(() => document.getElementById('{name}').scrollIntoView({{ block: 'center' }}))"
 
 
+_numbers = counting(1)
+
+
 def message(text: str, *, error: bool = False) -> str:
-    """A sentence for the person at the page; nothing if it is empty."""
-    return render("message", text=text, error=error) if text else ""
+    """A sentence for the person at the page; nothing if it is empty.
+
+    Each has another number: the page is brought up to date when its message changes, which the same sentence again would not do.
+    """
+    return render("message", text=text, error=error, number=next(_numbers)) if text else ""

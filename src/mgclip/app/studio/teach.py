@@ -50,8 +50,8 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
             progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
 
         progress(None, desc="opening the images")
-        note, before = model.learn(by_class(uploads(value, limits)), on_step, on_images)
-        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(model.about().classes))
+        note, before, about = model.learn(by_class(uploads(value, limits)), on_step, on_images)
+        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(about.classes))
 
     # In the browser, because the server might answer after it has answered a click on the plan that followed the change. Images
     # that were just learned leave the drop zone empty; what was learned then stays on the page.

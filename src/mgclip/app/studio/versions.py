@@ -23,7 +23,7 @@ def versions_tab(model: StudioModel) -> tuple[gr.HTML, gr.HTML]:
         number = str(form_of(event).get("version", ""))
         if not number.isdecimal() or len(number) > 9:
             raise InputError(f"A version has a number; found {number[:20]!r}: reload the page.")
-        return message(f"Version {model.undo(int(number)).number} is active.")
+        return message(f"Went to version {model.undo(int(number)).number}.")
 
     went = listed.submit(safely(go), None, [done], api_name="go")
     went.then(None, js=scroll_to("versions-message"), api_name=False)

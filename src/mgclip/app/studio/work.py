@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.experiment.geometry import projection
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.baselines.table import settings_of_new_model
@@ -22,7 +22,7 @@ from mgclip.method.model_files import undo
 from mgclip.method.training import Step
 from mgclip.names import canonical, index_of, not_among, tidy
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import is_saved, read_manifest
+from mgclip.saving.store import is_saved, known_versions, read_manifest
 from mgclip.saving.versions import Version, check_saved, history
 from mgclip.workflows.alike_names import choose_names, rename
 from mgclip.workflows.answers import Answer
@@ -53,9 +53,11 @@ class Class:
 class About:
     """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
 
-    ``solved``: whether the head is a solved one, so that answers can be corrected and classes united.
+    ``state``: the name of the files of the version, empty if nothing is saved. ``solved``: whether the head is a solved one, so
+    that answers can be corrected and classes united.
     """
 
+    state: str
     folder: Path
     base: str
     version: int | None
@@ -70,12 +72,15 @@ class About:
 
 @dataclass(frozen=True)
 class Map:
-    """Images ``(n, 2)`` and class texts ``(c, 2)`` in one plane, the answer to each image, and the names of the classes."""
+    """Images ``(n, 2)`` and class texts ``(c, 2)`` in one plane, the answer to each image, the names of the classes, and the
+    number of the version that gave the answers, if it has one.
+    """
 
     images: Any
     texts: Any
     labels: Any
     names: tuple[str, ...]
+    version: int | None = None
 
 
 def _summed(on_images: Callable[[int, int], None], of: int) -> Callable[[int], None]:
@@ -104,16 +109,25 @@ class StudioModel:
         self._lock = Lock()
         self._model: MGCLIP | None = None
         self._state = ""
+        self._about: About | None = None
+
+    def _active(self) -> str:
+        """The files of the active version; empty if nothing was saved yet. Raises ``MGCLIPError`` if they are gone."""
+        if is_saved(self.folder):
+            return read_manifest(self.folder)[1].name
+        if self._state:  # a new model in its place would start from another CLIP
+            raise MGCLIPError(f"There is no model in {self.folder} any more: put it back, or start the studio again.")
+        return ""
 
     def _load(self) -> MGCLIP:
         """The model of the active version; a new one if nothing is saved. The lock must be held."""
-        if not is_saved(self.folder):
-            if self._model is None or self._model.class_names:
-                self._model = MGCLIP.from_pretrained(self.base or DEFAULT_CLIP, settings=settings_of_new_model("", {}))
-            return self._model
-        state = read_manifest(self.folder)[1].name
+        state = self._active()
         if self._model is None or state != self._state:
-            self._model, self._state = MGCLIP.from_pretrained(self.folder, base=self.base or None), state
+            if state:
+                self._model = MGCLIP.from_pretrained(self.folder, base=self.base or None)
+            else:
+                self._model = MGCLIP.from_pretrained(self.base or DEFAULT_CLIP, settings=settings_of_new_model("", {}))
+            self._state = state
         return self._model
 
     def _ready(self) -> MGCLIP:
@@ -133,21 +147,31 @@ class StudioModel:
                 self._model = None
 
     def about(self) -> About:
-        """Return what is always in view."""
+        """Return what is always in view, at once if it is known of the active version: another thread may be learning."""
+        about = self._about
+        if about is not None and about.state == self._active():
+            return about
         with self._lock:
-            model = self._load()
+            return self._loaded()
+
+    def _loaded(self) -> About:
+        """What is in view of the active version, which is loaded. The lock must be held."""
+        model = self._load()
+        if self._about is None or self._about.state != self._state:
             counts = [None] * len(model.class_names) if model.solved is None else model.solved.sums.counts.long().tolist()
-            return About(
+            self._about = About(
+                self._state,
                 self.folder,
                 model.backbone.reference,
-                next((version.number for version in self.history() if version.active), None),
+                next((version.number for version in known_versions(self.folder) if version.state == self._state), None),
                 tuple(Class(*each) for each in zip(model.class_names, counts, strict=True)),
                 model.settings.compensation == "analytic",
             )
+        return self._about
 
     def predict(
         self, files: Sequence[Path], *, candidates: str = "", threshold: float | None = None, top: int = 4
-    ) -> tuple[list[Answer], list[tuple[Path, str]]]:
+    ) -> tuple[list[Answer], list[tuple[Path, str]], About]:
         """Answer image files.
 
         Args:
@@ -157,10 +181,10 @@ class StudioModel:
             top: The number of classes of each answer.
 
         Returns:
-            The answers, and each file that cannot be read with the reason.
+            The answers, each file that cannot be read with the reason, and the model that answered.
         """
         bad: list[tuple[Path, str]] = []
-        with self._lock:
+        with self._lock:  # the next thread that gets it may change the model
             answers = list(
                 predict_files(
                     self._ready(),
@@ -171,7 +195,7 @@ class StudioModel:
                     on_bad=lambda file, reason: bad.append((file, reason)),
                 )
             )
-        return answers, bad
+            return answers, bad, self._loaded()
 
     def plan(self, images: Mapping[str, Sequence[Path]]) -> tuple[Plan, list[SkippedImage]]:
         """Plan what ``learn`` will do with images by class; also return the images that cannot be read."""
@@ -200,7 +224,7 @@ class StudioModel:
         images: Mapping[str, Sequence[Path]],
         on_step: Callable[[Step], None],
         on_images: Callable[[int, int], None] = lambda number, of: None,
-    ) -> tuple[LearnNote, float | None]:
+    ) -> tuple[LearnNote, float | None, About]:
         """Learn images of new or known classes, and save this as a new version.
 
         Args:
@@ -209,14 +233,14 @@ class StudioModel:
             on_images: Called with the number of images that were encoded so far, and that of all of them.
 
         Returns:
-            The note of the version, and the leave-one-out accuracy before it.
+            The note of the version, the leave-one-out accuracy before it, and the model with it.
 
         Raises:
             InputError: If a name or the images cannot be used, or another process writes the model.
         """
         source, skipped = self._source(images)
         with self._lock:
-            if not is_saved(self.folder):
+            if not self._loaded().state:
                 self._plan(self._load(), source)  # errors come before the folder is created
             with self._writing():
                 model = self._load()
@@ -224,7 +248,7 @@ class StudioModel:
                 plan = self._plan(model, source)
                 model.encoder.on_images = _summed(on_images, plan.images)
                 note = learn_folder(model, self.folder, plan, origin="studio", skipped=skipped, on_step=on_step)
-                return note, before
+            return note, before, self._loaded()
 
     def correct(self, right: Mapping[Path, str]) -> CorrectReport:
         """Give images their right classes, which the model knows, and save this as a new version.
@@ -295,4 +319,4 @@ class StudioModel:
             features = model.encoder.images(model.encoder.pixels(list(files), keep_bytes=0))
             labels = model.classify(features).labels
             points = projection(model.encoder.in_text_space(features), model.encoder.texts(model.class_texts))
-        return Map(*points, np.asarray(labels), model.class_names)
+            return Map(*points, np.asarray(labels), model.class_names, self._loaded().version)
