@@ -5,10 +5,12 @@ import json
 import warnings
 
 import pytest
-from own_packages import forget_registered
+from own_packages import forget, forget_registered
 from runs import run, stop_after
 
+from mgclip import Method, register_method
 from mgclip.errors import ChangedCode
+from mgclip.experiment.changed_code import code_of_methods
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.reproduce import TableRun, finished
 
@@ -66,3 +68,21 @@ def test_unchanged_code_and_finished_methods_are_not_reported(recipe, own_packag
         edit(own_packages, "gaussian_classes", "import torch", "import torch  # another line")
         run(recipe, tmp_path / "run", resume=True)
     assert "changed" not in json.loads((tmp_path / "run" / "environment.json").read_text())
+
+
+def test_every_module_of_the_package_of_a_method_is_part_of_its_code(tmp_path, monkeypatch):
+    package = tmp_path / "lab"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("SCALE = 1\n")
+    (package / "own.py").write_text(
+        "from mgclip import FeatureClassifier\nfrom lab.helper import SCALE\n\nclass Own(FeatureClassifier):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    register_method("lab-own", Method("own", "here", classifier="lab.own:Own"))
+    before = code_of_methods(["lab-own"])
+    assert code_of_methods(["lab-own"]) == before
+    (package / "helper.py").write_text("SCALE = 2\n")
+    after = code_of_methods(["lab-own"])
+    forget(package)
+    assert after != before

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgclip.experiment.paired import bootstrap, compare, mcnemar
+from mgclip.experiment.paired import bootstrap, compare, mcnemar, permutation
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (9, 2), (5, 5), (40, 70)])
@@ -23,11 +23,25 @@ def test_the_bootstrap_agrees_with_resampled_images():
     rng = np.random.default_rng(1)
     differences = rng.choice([-1, -1 / 3, 0, 1 / 3, 1], p=[0.05, 0.1, 0.6, 0.15, 0.1], size=400)
     means = np.array([rng.choice(differences, 400).mean() for _ in range(4000)])
-    low, high, p = bootstrap(differences)
-    assert (low, high) == pytest.approx(np.quantile(means, (0.025, 0.975)), abs=0.006)
-    assert p == pytest.approx(2 * (means <= 0).mean(), abs=0.01)
-    assert bootstrap(np.zeros(50)) == (0, 0, 1)
-    assert bootstrap(np.ones(50))[2] == bootstrap(-np.ones(50))[2] == 2 / 10_001
+    assert bootstrap(differences) == pytest.approx(np.quantile(means, (0.025, 0.975)), abs=0.006)
+    assert bootstrap(np.zeros(50)) == (0, 0)
+
+
+def test_the_permutation_test_agrees_with_exchanged_answers():
+    rng = np.random.default_rng(1)
+    differences = rng.choice([-1, -1 / 3, 0, 1 / 3, 1], p=[0.05, 0.1, 0.6, 0.15, 0.1], size=400)
+    sums = np.array([abs((differences * rng.choice([-1, 1], 400)).sum()) for _ in range(4000)])
+    assert permutation(differences) == pytest.approx((sums >= abs(differences.sum())).mean(), abs=0.01)
+    assert permutation(np.zeros(50)) == 1
+    assert permutation(np.ones(50)) == permutation(-np.ones(50)) == 1 / 10_001
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(4, 0), (5, 0), (6, 1), (9, 2), (40, 70)])
+def test_several_seeds_with_the_same_answers_have_the_p_value_of_one(only_first, only_second):
+    first = pd.Series([True] * only_first + [False] * only_second + [True] * 90)
+    second = pd.Series([False] * only_first + [True] * only_second + [True] * 90)
+    once, thrice = compare("a", [first], "b", [second]), compare("a", [first] * 3, "b", [second] * 3)
+    assert thrice.p == pytest.approx(once.p, abs=0.015)
 
 
 def test_an_image_counts_once_however_many_seeds_there_are():

@@ -3,10 +3,12 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe
@@ -232,6 +234,24 @@ def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):
     assert code == 1
     assert "Stopped. Finished runs and tasks are saved: run the same command again to resume." in err
     monkeypatch.undo()
+
+
+def test_no_mean_is_over_different_data(tiny_clip, mgclip, tmp_path):
+    for place in ("train/red/1.png", "train/red/2.png", "train/blue/1.png", "test/red/1.png", "test/blue/1.png"):
+        (tmp_path / "here" / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), place.split("/")[1]).save(tmp_path / "here" / place)
+    shutil.copytree(tmp_path / "here", tmp_path / "moved")
+    settings = (f"clip={tiny_clip}", "class_order=shuffled", "classes_per_task=1", "methods=zero-shot", "--out", tmp_path / "out")
+
+    def reproduce(data, seeds):
+        return mgclip("reproduce", "folder", f"data_path={tmp_path / data}", "--seeds", seeds, *settings)
+
+    assert reproduce("here", 1)[0] == reproduce("moved", 2)[0] == 0
+    (tmp_path / "here" / "train" / "red" / "2.png").unlink()
+    code, _, error = reproduce("here", 3)
+    assert (code, (tmp_path / "out" / "folder" / "seed-2").exists()) == (2, False)
+    assert "The data has changed since" in " ".join(error.split())
+    assert reproduce("here", 2)[0] == 0  # no run is added
 
 
 def test_published_values_are_shown_for_published_settings_only(tmp_path):

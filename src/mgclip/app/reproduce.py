@@ -57,9 +57,10 @@ def reproduce_command(
     folder = out or Path("runs") / name
     orders = numbers(class_orders)
     runs = table_runs(known, folder, seeds=seeds, twin=twin, changes=changes or (), class_orders=orders)
-    for run in runs:
-        finished(run)  # rejects a folder with other settings before the first run, not after hours
+    done = [run for run in runs if finished(run)]  # rejects a folder with other settings before the first run, not after hours
     check_writable(folder)
+    if len(done) < len(runs):
+        _check_data(done)
 
     from mgclip.clip.parallel import is_main
 
@@ -121,6 +122,17 @@ def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
         own = [parse_change(run.change)[0]] if run.change else []
         found |= dict.fromkeys(unused_settings(run.recipe, [*changed, *own]))
     return list(found)
+
+
+def _check_data(done: Sequence[TableRun]) -> None:
+    """Check that finished runs had the data that the others will have: a mean over runs is one over the same data."""
+    from mgclip.experiment import run_folder
+    from mgclip.experiment.open_run import build_stream
+    from mgclip.stream.fingerprint import fingerprint
+
+    recorded = {file.read_bytes(): run for run in done if (file := run.folder / run_folder.DATA).is_file()}
+    for run in recorded.values():  # runs that recorded the same had the same data, so one of them is enough
+        run_folder.check_data(run.folder, fingerprint(build_stream(run.recipe)))
 
 
 def _run(planned: TableRun, keep_features: Path | None, *, quiet: bool) -> dict[str, Summary]:

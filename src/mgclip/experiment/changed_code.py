@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
+import sys
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -25,7 +27,9 @@ DECISIVE = ("mg-clip", "torch", "transformers", "peft", "numpy", "pillow")
 
 
 def code_of_methods(methods: Collection[str]) -> dict[str, str]:
-    """A digest of each method of another package: its settings of MG-CLIP, and the code of its classifier."""
+    """A digest of each method of another package: its settings of MG-CLIP, the code of its classifier and of all modules of the
+    package that the classifier is in.
+    """
     return {method: _digest(method) for method in methods if METHODS.package(method) != OWN_PACKAGE}
 
 
@@ -63,7 +67,7 @@ def _digest(method: str) -> str:
     flags = json.dumps([found.changes, found.joint, found.replays], sort_keys=True, default=str)
     digest = hashlib.sha256(flags.encode())
     classifier = resolve_name(found.classifier) if isinstance(found.classifier, str) else found.classifier
-    for source in (*_sources(found.settings), *_sources(classifier)):
+    for source in (*_sources(found.settings), *_sources(classifier), *_package_sources(classifier)):
         digest.update(source)
     return digest.hexdigest()[:16]
 
@@ -80,3 +84,12 @@ def _sources(kind: Any) -> Iterator[bytes]:
                 yield Path(inspect.getsourcefile(each) or "").read_bytes()
         except (OSError, TypeError):  # typed at a prompt, or compiled: there is no source
             continue
+
+
+def _package_sources(classifier: Any) -> Iterator[bytes]:
+    """The modules of the package of a classifier, which may use any of them. A module of its own is in no package."""
+    package = sys.modules.get(str(getattr(classifier, "__module__", "")).partition(".")[0])
+    for folder in sorted(getattr(package, "__path__", ())):
+        for file in sorted(Path(folder).rglob("*.py")):
+            with contextlib.suppress(OSError):
+                yield file.read_bytes()

@@ -48,7 +48,7 @@ def pairs_caption(over: str) -> str:
     """The caption of the paired tests of runs that differ in seeds or class orders."""
     return (
         "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
-        f"{over}. p: two-sided, McNemar's exact test for one run, the bootstrap for several."
+        f"{over}. p: two-sided, McNemar's exact test for one run, a permutation test over images for several."
     )
 
 

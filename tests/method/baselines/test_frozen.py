@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -136,10 +138,10 @@ class Sums(FeatureClassifier, torch.nn.Module):
 def summing(small):
     """Makes a learner of ``Sums``, or of a class with other attributes."""
 
-    def make(**attributes):
+    def make(seed=0, **attributes):
         kind = type("Other", (Sums,), attributes)
         register_method("sums", Method("sums", "here", classifier=kind))
-        return make_learner("sums", load_backbone(small.clip), small.settings())
+        return make_learner("sums", load_backbone(small.clip), small.settings().model_copy(update={"seed": seed}))
 
     yield make
     forget_registered()
@@ -188,3 +190,60 @@ def test_scores_may_have_any_floating_point_type(summing, icons, dtype):
 
 def test_every_learner_learns_from_the_same_arguments():
     assert inspect.get_annotations(FrozenLearner.learn) == inspect.get_annotations(MGCLIP.learn)
+
+
+def subtract_mean(self, features, texts):
+    features -= features.mean(0)
+    texts *= 2
+    return features @ F.normalize(self.sums[: len(texts)], dim=-1).T
+
+
+def test_a_method_may_change_features_and_texts_in_place(summing, icons):
+    learner = summing(scores=subtract_mean)
+    learner.learn(*task(icons, [0, 1, 2]))
+    features = learner.encoder.images(learner.encoder.pixels(list(icons["x_test"][:6])))
+    before, texts = features.clone(), learner.encoder.texts(learner.class_texts)
+    assert (learner.head_scores(features) == learner.head_scores(features)).all()
+    assert (features == before).all()
+    assert (learner.encoder.texts(learner.class_texts) == texts).all()
+
+
+def draw(self, *given):
+    numbers = [torch.rand(1).item(), float(np.random.rand()), random.random()]
+    self.tasks += torch.nn.functional.dropout(torch.ones(64)).sum()
+    self.drawn = [*getattr(self, "drawn", []), numbers]
+
+
+def test_random_numbers_of_a_method_depend_on_its_seed_and_task_only(summing, icons):
+    def drawn(seed, used):
+        torch.rand(used), np.random.rand(used), [random.random() for _ in range(used)]
+        learner = summing(learn=draw, seed=seed)
+        learner.learn(*task(icons, [0, 1]))
+        learner.learn(*task(icons, [2, 3]))
+        return *learner.classifier.drawn, learner.classifier.tasks.item()
+
+    first, again, other = drawn(0, used=1), drawn(0, used=5), drawn(1, used=1)
+    assert first == again
+    assert first[0] != first[1]
+    assert all(a != b for a, b in zip(first[0], other[0], strict=True))
+
+
+def test_random_numbers_of_the_program_continue_after_a_method(summing, icons):
+    def rolled():
+        return torch.rand(1).item(), float(np.random.rand()), random.random()
+
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    expected = rolled()
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    summing(learn=draw).learn(*task(icons, [0, 1]))
+    assert rolled() == expected
+
+
+def train_logit_scale(self, task, on_step):
+    with torch.no_grad():
+        self.backbone.model.logit_scale += 0.1
+
+
+def test_a_method_that_changes_the_shared_clip_is_an_error(summing, icons):
+    with pytest.raises(MGCLIPError, match=r"sums of .* changed the weight logit_scale of the CLIP, which all methods"):
+        summing(learn=train_logit_scale).learn(*task(icons, [0, 1]))

@@ -21,6 +21,7 @@ from mgclip.clip.encoder import Encoder, check_finite
 from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.home import in_home
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.baselines.method_code import method_code, weights_unchanged
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
@@ -40,6 +41,14 @@ BASELINE = "baseline"
 """The entry of a manifest that names the method."""
 AS_SCORED = Calibration(head=1.0, text=0.0)
 """Probabilities are the softmax of the classifier's scores."""
+
+
+class _CopyingEncoder(Encoder):
+    """Gives each caller text features of its own, because code for CLIP often changes them in place."""
+
+    def texts(self, names: Sequence[str]) -> Tensor:
+        """Return L2-normalised text features ``(len(names), d)`` of classes."""
+        return super().texts(names).clone()
 
 
 class FrozenLearner:
@@ -63,7 +72,8 @@ class FrozenLearner:
         self.task_sizes: tuple[int, ...] = ()
         self.epochs = 0
         prepare(backbone, settings if classifier.adapts_first else settings.model_copy(update={"adapter_init": None}))
-        self.encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size, normalise=False)
+        batch = settings.encode_batch_size
+        self.encoder: Encoder = _CopyingEncoder(backbone, prompt=settings.prompt, batch_size=batch, normalise=False)
 
     def __repr__(self) -> str:
         """The method, its CLIP, and its classes."""
@@ -103,7 +113,11 @@ class FrozenLearner:
             own = place[task.labels].to(features.device)
             learned = FeatureTask(index, len(known), features, own, texts, all_texts, task.pixels)
             before = adapter_state(self.backbone)
-            with self._unchanged_on_failure(), METHODS.naming_errors(self.name, f"learned task {index + 1}"):
+            with (
+                self._unchanged_on_failure(),
+                self._code(f"learned task {index + 1}"),
+                weights_unchanged(self.name, self.backbone),
+            ):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
@@ -111,6 +125,10 @@ class FrozenLearner:
         self.class_names, self.class_texts = names, all_texts
         self.task_sizes += (len(new),)
         return result
+
+    def _code(self, action: str) -> contextlib.AbstractContextManager[None]:
+        """Run code of the method; ``action`` completes the sentence *the method failed when it ...*."""
+        return method_code(self.name, action, self.backbone, seed=self.settings.seed, step=len(self.task_sizes) + 1)
 
     @contextlib.contextmanager
     def _unchanged_on_failure(self) -> Iterator[None]:
@@ -135,9 +153,9 @@ class FrozenLearner:
     @torch.no_grad()
     def head_scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` of the classifier for features ``(b, d)``."""
-        with METHODS.naming_errors(self.name, "scored images"):
+        with self._code("scored images"):
             texts = self.classifier.text_features(self.encoder, self.class_texts)
-            scores = self.classifier.scores(features, texts)
+            scores = self.classifier.scores(features.clone(), texts)  # it may change them in place, and others use them too
             _check("scores", scores, (len(features), len(self.class_names)))
             if scores.amax(-1).isinf().any():  # a class may have minus infinity, which never wins
                 raise ValueError("the largest score of an image must be finite; found infinity")
@@ -152,8 +170,8 @@ class FrozenLearner:
     @torch.no_grad()
     def text_logits(self, features: Tensor, class_texts: Sequence[str]) -> Tensor:
         """Logits ``(b, len(class_texts))`` of the text branch alone, over any classes."""
-        with METHODS.naming_errors(self.name, "compared images with texts"):
-            adapted = F.normalize(self.classifier.adapt(features), dim=-1)
+        with self._code("compared images with texts"):
+            adapted = F.normalize(self.classifier.adapt(features.clone()), dim=-1)
             texts = self.classifier.text_features(self.encoder, class_texts)
             _check("text features", texts, (len(class_texts), adapted.shape[-1]))
             return self.backbone.logit_scale * adapted @ texts.T

@@ -17,6 +17,7 @@ from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.method.baselines.features import FeatureClassifier
 from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
+from mgclip.method.baselines.method_code import method_code
 from mgclip.method.baselines.options import own_settings, prefix
 from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
@@ -56,7 +57,7 @@ def make_learner(
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
     own = own_settings(method, given or {})
-    with METHODS.naming_errors(method, "was set up"):
+    with method_code(method, "was set up", backbone, seed=settings.seed, step=0):
         classifier = classifier_of(method)(backbone, settings, own)
     written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
     learner = FrozenLearner(method, backbone, settings, classifier, written)
