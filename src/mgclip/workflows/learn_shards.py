@@ -21,12 +21,12 @@ from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count, listed
 from mgclip.workflows.advice import learn_report
-from mgclip.workflows.branches import left_out_branches
+from mgclip.workflows.branches import leave_one_out, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
 from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
 from mgclip.workflows.measure_shards import ShardAccuracies, measure_shards
 from mgclip.workflows.naming import Naming, read_naming
-from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
+from mgclip.workflows.note import LearnNote, LearnReport, TextMeasures, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
 
 LISTED = 100
@@ -149,7 +149,7 @@ class ShardJob:
         self, model: MGCLIP, learned: ShardsResult, found: ShardAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
         """The note of the new version. ``found`` was measured on test shards."""
-        left_out, grown = left_out_branches(model), learned.grown
+        text: TextMeasures = {"gap": None, "by_text": found.branches["text"], "retention": None}
         remarks = [*notes]
         if unused := sorted({*not_among((name for name, _ in self.called.values()), model.class_names)}):
             remarks.append(f"in the table of class names, but not in the shards: {listed(unused)}")
@@ -165,23 +165,23 @@ class ShardJob:
             skipped = count(len(learned.skipped), "image or shard", "images or shards")
             remarks.append(f"skipped in all, of which {LISTED} are listed: {skipped}")
         note: LearnNote = {
-            "what": what_was_learned(learned.new, grown),
+            "what": what_was_learned(learned.new, learned.grown),
             "origin": self.place,
-            "classes": [*grown, *learned.new],
+            "classes": [*learned.grown, *learned.new],
             "images": learned.images,
             "epochs": 0,
             "test_images": found.images,
             "accuracy": found.accuracy,
             "branches": found.branches,
-            "leave_one_out": None if left_out is None else left_out["model"],
-            "left_out": left_out,
-            "untuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
-            "tuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
+            "leave_one_out": leave_one_out(model),
+            "left_out": left_out_branches(model),
+            "untuned": text,
+            "tuned": text,
             "seconds": round(seconds, 1),
             "precision": model.backbone.image_precision,
         }
-        if grown:
-            note["grown"] = list(grown)
+        if learned.grown:
+            note["grown"] = list(learned.grown)
         if learned.skipped:
             note["skipped"] = [{"image": image, "reason": reason} for image, reason in learned.skipped[:LISTED]]
         if remarks:
