@@ -159,7 +159,7 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
     from mgclip.app.signals import stop_on_signal
     from mgclip.saving.store import active_state
 
-    trains, before = False, active_state(job.model)
+    trains, before = False, active_state(job.model.folder)
     try:
         with ExitStack() as opening:
             opened = opening.enter_context(opening_images(quiet=quiet))
@@ -177,7 +177,7 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                     learner.encoder.on_images = on_images
                     return job.learn(learner, plan, checkpoint_every=checkpoint_every, on_step=progress.on_step, stop=stop)
     except KeyboardInterrupt:
-        screen.print(_after_stopping(job.model, before, trains=trains))
+        screen.print(_after_stopping(job.model.folder, before, trains=trains))
         raise typer.Exit(1) from None
 
 
