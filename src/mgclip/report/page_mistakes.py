@@ -24,6 +24,8 @@ MAX_PICTURES = 60
 """Mistakes that are shown as pictures."""
 MAX_ROWS = 5000
 """Mistakes in the table to download, which the page contains."""
+MAX_ANSWERS = 3
+"""Wrong answers that are named for a class."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,13 @@ def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusi
     )
 
 
-def taken_for(images: Sequence[JudgedImage], most: int = 3) -> dict[str, Markup]:
+def taken_for(images: Sequence[JudgedImage]) -> dict[str, Markup]:
     """For each class with mistakes, the most frequent wrong answers in words: ``shirt (3), skirt (1)``. Each name is isolated, so
     that one from right to left keeps its number.
     """
     pairs = Counter((image.truth, image.answer) for image in images if image.answer != image.truth)
     words: dict[str, list[Markup]] = {}
     for (truth, answer), number in pairs.most_common():
-        if len(own := words.setdefault(truth, [])) < most:
+        if len(own := words.setdefault(truth, [])) < MAX_ANSWERS:
             own.append(Markup("<bdi>{}</bdi> ({})").format(answer, number))
     return {truth: Markup(", ").join(own) for truth, own in words.items()}
