@@ -149,9 +149,8 @@ def class_table(runs: Sequence[Run]) -> Table | None:
         own = [bars[name].percent if name in bars else "–" for bars in found]
         counts = str(bar.images), "–" if bar.train is None else f"{bar.train:,}"
         rows.append(Row(name, [Cell(text) for text in (*counts, *own)]))
-    return Table(
-        "Accuracy of every class, %", "class", ["images", "training images", *(result.label for result, _ in finals)], rows
-    )
+    head = ["images", "training images", *(result.label for result, _ in finals)]
+    return Table("Accuracy of every class, %", "class", head, rows)
 
 
 def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Picture]:

@@ -93,9 +93,8 @@ def _mistake(image: JudgedImage) -> Mistake:
     scores = [f"{percent(image.confidence)} % confident", f"{percent(image.class_confidence)} % in its class"]
     if image.likeness is not None:
         scores.append(f"likeness {image.likeness:.2f}")
-    return Mistake(
-        thumbnail(image.file), image.file.name, str(image.file.absolute()), image.truth, image.answer, ", ".join(scores)
-    )
+    path = str(image.file.absolute())
+    return Mistake(thumbnail(image.file), image.file.name, path, image.truth, image.answer, ", ".join(scores))
 
 
 def _table(images: Sequence[JudgedImage]) -> bytes:
@@ -121,9 +120,8 @@ def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusi
         for name, own, part in zip(classes, counts.tolist(), shares.tolist(), strict=True)
         if sum(own)
     ]
-    return ConfusionMatrix(
-        Table("Number of images: a row for each class, a column for each answer", "class", classes, rows), None
-    )
+    caption = "Number of images: a row for each class, a column for each answer"
+    return ConfusionMatrix(Table(caption, "class", classes, rows), None)
 
 
 def taken_for(images: Sequence[JudgedImage]) -> dict[str, Markup]:
