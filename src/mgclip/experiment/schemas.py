@@ -264,7 +264,7 @@ def read_run_file(kind: type[Kind], file: Path) -> Kind | None:
         raise InputError(f"{file} is not JSON: restore it from a backup.") from None
 
 
-def check_format(file: Path) -> Environment:
+def read_environment(file: Path) -> Environment:
     """The environment in which a run was started; empty if it was not recorded. Raises ``InputError`` if the file is damaged,
     or the run's files have a newer format.
     """
