@@ -31,7 +31,7 @@ MEASURED = "these images"
 
 
 class Thresholds(TypedDict):
-    """Leave-one-out accuracy, and thresholds for unknown images, which the given shares of ``likeness_of`` reach."""
+    """The leave-one-out accuracy, and thresholds for unknown images, by the share of ``likeness_of`` that reaches them."""
 
     leave_one_out: float | None
     likeness: dict[str, float] | None
@@ -39,7 +39,7 @@ class Thresholds(TypedDict):
 
 
 class LearnedEvidence(TypedDict):
-    """The same of a solved head, which has all three, and the leave-one-out accuracy of each branch."""
+    """What a solved head says about itself: ``Thresholds``, and the leave-one-out accuracy of each branch."""
 
     leave_one_out: float | None
     left_out: BranchAccuracies
@@ -93,7 +93,7 @@ def evaluate_images(
         "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
-        "likeness": thresholds["likeness"],
+        "likeness": least,
         "likeness_of": thresholds["likeness_of"],
         "reached": None if least is None else {key: float((likeness >= value).mean()) for key, value in least.items()},
         "unknown": _unknown(model.settings.unknown_below, likeness),
@@ -174,13 +174,12 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     }
 
 
-def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
+def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds | LearnedEvidence:
     """Thresholds for unknown images: of a solved head from its learned images, otherwise from the likeness of these images."""
     if not model.settings.uses_head:
         return {"leave_one_out": None, "likeness": None, "likeness_of": None}
     if model.solved is not None and model.solved.calibration.accuracy is not None:
-        found = learned_evidence(model)
-        return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
+        return learned_evidence(model)
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
     return {"leave_one_out": None, "likeness": by_share(shares.tolist()), "likeness_of": MEASURED}
 
