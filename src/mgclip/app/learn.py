@@ -182,8 +182,8 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
 
 
 def _after_stopping(model: Path, before: str, *, trains: bool) -> str:
-    """What is left of a command that was stopped, and what the active state was before. Without training there is nothing to
-    resume.
+    """What a command that was stopped has left. ``before``: the active state when it began; ``trains``: whether it trains, as
+    there is nothing to resume otherwise.
     """
     from mgclip.saving.store import PROGRESS, active_state, is_saved
 

@@ -112,7 +112,7 @@ def numbers(text: str) -> list[int]:
 
 
 def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
-    """What methods of the runs do not use of the changes, those of all runs and the one of each; every sentence once."""
+    """Sentences, each once, on changes that methods of the runs do not use: those of all runs (``changed``) and those of each."""
     from mgclip.experiment.recipe import parse_change
     from mgclip.experiment.unused_settings import unused_settings
 

@@ -24,8 +24,8 @@ SIDE = 160
 
 
 def write_final(folder: Path, stream: Sequence[Task], answers: BranchAnswers) -> None:
-    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images, task after
-    task.
+    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images of all tasks
+    in order.
     """
     predicted, probability = answers.labels, answers.probabilities
     names = [name for task in stream for name in task.names]

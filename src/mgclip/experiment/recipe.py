@@ -50,7 +50,7 @@ class Recipe(Settings):
     test_per_class: Positive | None = None
     """Test images per class, in the same way (null: 20 or all). Which ones does not depend on the seed."""
     images_per_class: Positive | None = None
-    """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
+    """Learn at most this number of training images of each class; null: all. A larger number includes those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
     imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0

@@ -20,7 +20,7 @@ MAX_PALE = 20
 """If there are at most this many curves, such a figure also shows those of the other runs, pale."""
 
 Side = Literal["negative", "positive"]
-"""A similarity: of matching pairs, or of others."""
+"""The similarity of other pairs, or of matching ones."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class ChartSpec:
-    """What a chart shows: a name for its ids, title, axis labels, unit, and whether dashed lines at -alpha and alpha."""
+    """What a chart shows: a name for its ids, title, axis labels, unit, and whether it has dashed lines at -alpha and alpha."""
 
     ident: str
     title: str

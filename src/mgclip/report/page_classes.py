@@ -18,7 +18,7 @@ from mgclip.report.thumbnails import thumbnail
 from mgclip.words import count
 
 MAX_BARS, BEST = 40, 20
-"""At most MAX_BARS classes get a bar each. If there are more, the BEST and as many of the worst do, next to a histogram."""
+"""Up to MAX_BARS classes have a bar each. Of more, the BEST best and as many of the worst have one, next to a histogram."""
 MAX_PAIRS = 20
 """Confused pairs that are shown."""
 MAX_VIEWS, MAX_PICTURES = 24, 240

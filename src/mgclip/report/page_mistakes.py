@@ -19,7 +19,7 @@ from mgclip.report.thumbnails import thumbnail
 from mgclip.words import command_line
 
 MAX_NAMED, MAX_DRAWN = 30, 1500
-"""Classes of a confusion matrix with names and counts; a larger one is a figure, and none is drawn of more than MAX_DRAWN."""
+"""Up to MAX_NAMED classes, the confusion matrix is a table with names and counts; above, a figure; above MAX_DRAWN, left out."""
 MAX_PICTURES = 60
 """Mistakes that are shown as pictures."""
 MAX_ROWS = 5000
