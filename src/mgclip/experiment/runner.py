@@ -103,13 +103,7 @@ def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> di
     return summaries
 
 
-def _run_method(
-    opened: OpenRun,
-    method: str,
-    images: _Images,
-    untuned: Mapping[str, float],
-    callbacks: _Callbacks,
-) -> Summary:
+def _run_method(opened: OpenRun, method: str, images: _Images, untuned: Mapping[str, float], callbacks: _Callbacks) -> Summary:
     """Run one method from its first unfinished task; ``untuned`` is the zero-shot accuracy of the CLIP on each retention set."""
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
