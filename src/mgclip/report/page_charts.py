@@ -79,10 +79,10 @@ def plan_charts(runs: Sequence[Run]) -> ChartPlan:
     """Give each result a style if one figure holds them all, otherwise each method."""
     results = all_results(runs)
     split = len(runs) > 1 and len(results) > MAX_CURVES
-    keys = list(dict.fromkeys(result.method if split else result.label for result in results))
-    styles = {}
-    for result in results:
-        style, colour = curve_style(keys.index(result.method if split else result.label))
+    names = [result.method if split else result.label for result in results]
+    distinct, styles = list(dict.fromkeys(names)), {}
+    for result, name in zip(results, names, strict=True):
+        style, colour = curve_style(distinct.index(name))
         styles[result.label] = (JOINT_STYLE if result.joint else style, colour)
     return ChartPlan(runs, styles, split)
 
