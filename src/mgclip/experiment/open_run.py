@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,14 +140,11 @@ class OpenRun:
         return [{"image": each.image, "reason": each.reason} for each in own]
 
 
-@contextmanager
-def only_run(folder: Path) -> Iterator[None]:
+def only_run(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of the folder of a run in the first process. Raises ``InputError`` if another command runs in it."""
     if not parallel.is_main():
-        yield
-        return
-    with only_writer(folder, advice="try again when it is done, or start a new run with another --out"):
-        yield
+        return nullcontext()
+    return only_writer(folder, advice="try again when it is done, or start a new run with another --out")
 
 
 def _find_skipped(parts: Sequence[Part], on_images: OnImages) -> list[Skipped]:

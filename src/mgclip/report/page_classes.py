@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from markupsafe import Markup
@@ -154,14 +155,13 @@ def class_table(runs: Sequence[Run]) -> Table | None:
 
 
 def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Picture]:
-    shown: list[Picture] = []
-    for example in examples:
-        if len(shown) >= count:
-            break
-        uri = data_uri(folder, example["file"])
-        if uri is not None:
-            shown.append(Picture(uri, example["truth"], example["predicted"], percent(example["probability"])))
-    return shown
+    """The first ``count`` examples that can be read."""
+    readable = (
+        Picture(uri, each["truth"], each["predicted"], percent(each["probability"]))
+        for each in examples
+        if (uri := data_uri(folder, each["file"])) is not None
+    )
+    return list(islice(readable, count))
 
 
 def data_uri(folder: Path, name: str) -> str | None:
