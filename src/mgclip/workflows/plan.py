@@ -17,7 +17,7 @@ from mgclip.workflows.alike_names import find_slips
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
-from mgclip.workflows.held_out import HeldOut, paths, share_of
+from mgclip.workflows.held_out import HeldOut, most_measured, paths
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
@@ -111,7 +111,7 @@ def make_plan(
     make_task(pixels, labels, list(train), index=0, known=known, class_texts=texts, grows=grows)  # refuses what cannot be learned
     if model.settings.memory:
         check_room(model.settings.memory, len(known) + len(train))
-    old = sum(min(len(own), share_of(earlier)) for own in earlier.values())
+    old = sum(min(len(own), most_measured(earlier)) for own in earlier.values())
     cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
     duplicates, about = find_copies(train, tests, on_images)
     grown = tuple(name for name in train if name in known)
