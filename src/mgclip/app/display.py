@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 LEAST_TEXT = 12
-"""The least width of a column of text. A terminal that is too narrow for a table breaks its lines."""
+"""The least width of a column of text. If a terminal is narrower than a table, it breaks the lines of the table."""
 
 
 class _OneLineConsole(Console):

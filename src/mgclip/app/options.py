@@ -59,8 +59,10 @@ def with_architecture(clip: str, architecture: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command that also accepts the old names of its options, which the help does not show, that ends quietly if the reader of
-    its output closes the pipe, and whose first sentence is complete in the list of commands.
+    """A command of this package.
+
+    It also accepts the old names of its options, which its help does not show. It ends quietly if the reader of its output closes
+    the pipe. The list of commands shows all of its first sentence.
     """
 
     def get_short_help_str(self, limit: int = 45) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mgclip.experiment.schemas import Summary
     from mgclip.report.tables import TableContent
 
-
 MOST = 1000
 """The largest number of seeds or class orders."""
 

@@ -22,7 +22,6 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotEmpty = Field(min_length=1)
 
-
 FORMAT = 2
 """Number of the format of a run's files. It is increased when an older version cannot read them any more."""
 
