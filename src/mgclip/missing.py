@@ -1,4 +1,4 @@
-"""The error of a file or folder that does not exist. It may be an address, which few commands take."""
+"""Files and folders that may not exist, and the error of one that does not. It may be an address, which few commands take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from mgclip.errors import InputError
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 """The beginning of an address, or of a path that was made from one: it has only one of the slashes."""
+
+
+def is_file(name: str | os.PathLike[str]) -> bool:
+    """Whether a file has this name."""
+    return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 
 def not_found(what: str, place: str | os.PathLike[str], advice: str = "") -> InputError:

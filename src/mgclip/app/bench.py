@@ -119,14 +119,8 @@ def _show(result: BenchResult) -> None:
     out.print(composed)
     out.print(_precision_table(result))
     predicted = result["prediction"]
-    answers = make_table(
-        "head",
-        "classes",
-        "answers",
-        "five best",
-        "total / encoding",
-        title=f"{count(predicted['images'], 'image')}: milliseconds",
-    )
+    title = f"{count(predicted['images'], 'image')}: milliseconds"
+    answers = make_table("head", "classes", "answers", "five best", "total / encoding", title=title)
     for head in predicted["heads"]:
         times = (f"{1e3 * head['classify']:.2f}", f"{1e3 * head['best_five']:.2f}")
         answers.add_row(head["head"], f"{head['classes']:,}", *times, f"{head['ratio']:.3f}")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 LEAST_TEXT = 12
-"""The least width of a column of text. A terminal that is too narrow for a table breaks its lines."""
+"""The least width of a column of text. If a terminal is narrower than a table, it breaks the lines of the table."""
 
 
 class _OneLineConsole(Console):
@@ -47,11 +47,10 @@ class _OneLineConsole(Console):
         discard_output(self.file)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        for table in objects:
-            if isinstance(table, Table) and isinstance(table.title, str):
+        for table in (each for each in objects if isinstance(each, Table)):
+            if isinstance(table.title, str):
                 table.title = one_line(table.title)
-            if isinstance(table, Table):
-                self._keep_readable(table)
+            self._keep_readable(table)
         with writing(self.file):
             super().print(*(one_line(each) if isinstance(each, str) else each for each in objects), **options)
 

@@ -9,8 +9,6 @@ import sys
 from mgclip.disk import FULL
 
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
 OTHER_PROCESS = re.compile(r"\bgloo/transport/")
 """What the errors of an exchange between processes contain."""
 

@@ -45,13 +45,14 @@ def evaluate_command(
     from mgclip.workflows.source import read_images, readable
 
     check_saved(model)
+    files = [file for file in (csv_file, page) if file is not None]
     if folder is None:
         of_folders = {"--names": names, "--known-only": known_only, "--on-bad-image skip": on_bad_image == "skip"}
         if unused := [option for option, given in of_folders.items() if given]:
             raise InputError(f"{unused[0]} applies to the images of a folder only: give a folder, or leave {unused[0]} out.")
-        _evaluate_learned(model, base, as_json=as_json, files=[file for file in (csv_file, page) if file is not None])
+        _evaluate_learned(model, base, as_json=as_json, files=files)
         return
-    _check_outputs([file for file in (csv_file, page) if file is not None])
+    _check_outputs(files)
     images = read_images(folder, names=names)
     skipped: list[SkippedImage] = []
     if on_bad_image == "skip":
@@ -80,7 +81,7 @@ def evaluate_command(
 
 
 def _check_outputs(files: Sequence[Path]) -> None:
-    """Raise ``InputError``, before anything is measured, if a file cannot be written or two are the same, except for devices."""
+    """Check, before anything is measured, that each file can be written, and that both differ unless they are one device."""
     from mgclip.errors import InputError
     from mgclip.saving.store import check_writable
 

@@ -159,7 +159,7 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
     from mgclip.app.signals import stop_on_signal
     from mgclip.saving.store import active_state
 
-    trains, before = False, active_state(job.model)
+    trains, before = False, active_state(job.model.folder)
     try:
         with ExitStack() as opening:
             opened = opening.enter_context(opening_images(quiet=quiet))
@@ -177,13 +177,13 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
                     learner.encoder.on_images = on_images
                     return job.learn(learner, plan, checkpoint_every=checkpoint_every, on_step=progress.on_step, stop=stop)
     except KeyboardInterrupt:
-        screen.print(_after_stopping(job.model, before, trains=trains))
+        screen.print(_after_stopping(job.model.folder, before, trains=trains))
         raise typer.Exit(1) from None
 
 
 def _after_stopping(model: Path, before: str, *, trains: bool) -> str:
-    """What is left of a command that was stopped, and what the active state was before. Without training there is nothing to
-    resume.
+    """What a command that was stopped has left. ``before``: the active state when it began; ``trains``: whether it trains, as
+    there is nothing to resume otherwise.
     """
     from mgclip.saving.store import PROGRESS, active_state, is_saved
 

@@ -26,8 +26,8 @@ def print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, qu
     least, most = (choose(map(len, plan.train.values())) for choose in (min, max))
     if as_json:
         classes = {name: len(files) for name, files in plan.train.items()}
-        extra = {"grown": list(plan.grown), "skipped": list(skipped), "notes": plan.notes}
         pairs = [[str(file) for file in pair] for pair in plan.duplicates]
+        extra = {"grown": list(plan.grown), "skipped": list(skipped), "notes": plan.notes, "duplicates": pairs}
         print_json(
             {
                 "classes": classes,
@@ -36,7 +36,7 @@ def print_plan(plan: Plan, skipped: Sequence[SkippedImage], *, as_json: bool, qu
                 "seconds": plan.cost.seconds,
                 **({} if plan.cost.span is None else {"seconds_span": plan.cost.span}),
                 "memory": plan.cost.memory,
-                **{key: value for key, value in {**extra, "duplicates": pairs}.items() if value},
+                **{key: value for key, value in extra.items() if value},
             }
         )
     elif not quiet:

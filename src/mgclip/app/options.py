@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from mgclip.app.paths import refuse_empty
 from mgclip.app.streams import end_on_closed_pipe
 from mgclip.errors import InputError
+from mgclip.missing import is_file
 
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
 Base = Annotated[str, typer.Option(help="Path of the model's CLIP, if it has moved.")]
@@ -58,8 +59,10 @@ def with_architecture(clip: str, architecture: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command that also accepts the old names of its options, which the help does not show, that ends quietly if the reader of
-    its output closes the pipe, and whose first sentence is complete in the list of commands.
+    """A command of this package.
+
+    It also accepts the old names of its options, which its help does not show. It ends quietly if the reader of its output closes
+    the pipe. The list of commands shows all of its first sentence.
     """
 
     def get_short_help_str(self, limit: int = 45) -> str:
@@ -85,13 +88,9 @@ class Command(TyperCommand):
         return rest
 
 
-def is_path(word: str) -> bool:
-    """Whether a word is the path of a file, which may contain ``=``, and not a setting."""
-    return os.path.isfile(word)  # noqa: PTH113 (pathlib raises an error if the word is too long)
-
-
 def _refuse_repeated(changes: Sequence[str]) -> None:
-    keys = [change.partition("=")[0].strip() for change in changes if "=" in change and not is_path(change)]
+    settings = [change for change in changes if "=" in change and not is_file(change)]  # the path of a recipe may contain it
+    keys = [setting.partition("=")[0].strip() for setting in settings]
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise InputError(f"The setting {repeated[0]} is given more than once: give it once.")
 

@@ -14,7 +14,6 @@ from mgclip.app.options import Base, OnBadImage, SavedModel
 if TYPE_CHECKING:
     from mgclip.workflows.answers import Answer
 
-
 UnknownBelow = Annotated[
     float | None,
     typer.Option(

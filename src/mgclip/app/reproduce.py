@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mgclip.experiment.schemas import Summary
     from mgclip.report.tables import TableContent
 
-
 MOST = 1000
 """The largest number of seeds or class orders."""
 
@@ -113,7 +112,7 @@ def numbers(text: str) -> list[int]:
 
 
 def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
-    """What methods of the runs do not use of the changes, those of all runs and the one of each; every sentence once."""
+    """Sentences, each once, on changes that methods of the runs do not use: those of all runs (``changed``) and those of each."""
     from mgclip.experiment.recipe import parse_change
     from mgclip.experiment.unused_settings import unused_settings
 

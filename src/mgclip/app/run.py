@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgclip.app.options import CHECKPOINT_EVERY, CheckpointEvery, Json, KeepFeatures, Quiet, is_path
+from mgclip.app.options import CHECKPOINT_EVERY, CheckpointEvery, Json, KeepFeatures, Quiet
 from mgclip.app.streams import print_json
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.home import in_home
+from mgclip.missing import is_file
 from mgclip.words import command_line, count
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run_command(
     from mgclip.app.display import opening_images, screen
 
     words = arguments or []
-    names = [word for word in words if "=" not in word or is_path(word)]
+    names = [word for word in words if "=" not in word or is_file(word)]
     changes = [word for word in words if word not in names]
     if len(names) > 1:
         raise InputError(f"A run has one recipe; found {' and '.join(names)}: give one of them.")

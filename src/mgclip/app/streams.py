@@ -84,7 +84,7 @@ def end_on_closed_pipe() -> Iterator[None]:
 
 
 def _is_closed_pipe(error: OSError) -> bool:
-    return isinstance(error, BrokenPipeError) or (error.errno == errno.EINVAL and WINDOWS)  # what Windows says of one
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.EINVAL and WINDOWS)  # how Windows reports it
 
 
 def print_json(value: Any) -> None:

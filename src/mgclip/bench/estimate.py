@@ -55,8 +55,7 @@ def estimate(config: Any, stream: Stream, machine: Machine, *, adapter_numbers: 
     # Every processor encodes all texts of the task in each step; only the images are divided among them.
     training = stream.tasks * (stream.epochs * n * train / rate + training_steps * stream.classes * train_text / machine.flops)
     features = stream.tasks * n * encode / rate
-    per_task = stream.classes * stream.test_per_class
-    tests = sum(min(t + 2, stream.tasks) * per_task for t in range(stream.tasks))
+    tests = sum(map(stream.tested, range(stream.tasks)))
     evaluation = tests * encode / rate + stream.tasks * classes * encode_text / machine.flops
     # A ring all-reduce sends (p - 1) / p of the numbers twice.
     sent = 2 * (machine.processors - 1) / machine.processors * 4 * adapter_numbers * training_steps * stream.tasks

@@ -17,8 +17,9 @@ from mgclip.clip.compute import Compute, Precision, fitting_micro_batch
 from mgclip.clip.parallel import local_device
 
 LARGEST_BATCH = 128
-"""Images per pass on a GPU by default, or as many as fit; a CPU passes ``CPU_BATCH`` at a time."""
+"""Images per pass on a GPU by default, or fewer if they do not fit."""
 CPU_BATCH = 16
+"""Images per pass on a CPU by default."""
 
 
 class PassSpeed(TypedDict):

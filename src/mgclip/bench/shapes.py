@@ -25,7 +25,7 @@ SIGLIP = {
     "siglip-b-16": (768, 12, 12, 16),
 }
 SHAPES = (*VIT, *SIGLIP, "iconclip")
-"""MetaCLIP 2 has the shapes of CLIP, with a larger vocabulary."""
+"""The shapes that can be measured. MetaCLIP 2 has those of CLIP, with a larger vocabulary."""
 
 
 def make_backbone(shape: str, *, shortcut: bool = True) -> Backbone:

@@ -32,6 +32,10 @@ class Stream:
         """Training images of a task."""
         return self.classes * self.train_per_class
 
+    def tested(self, task: int) -> int:
+        """Test images that are evaluated after task 0, 1, ...: those of the tasks so far, and of the next one for FWT."""
+        return self.classes * self.test_per_class * min(task + 2, self.tasks)
+
 
 @dataclass(frozen=True)
 class Units:
@@ -63,13 +67,12 @@ def task_seconds(stream: Stream, units: Units, task: int) -> dict[str, float]:
     Each training image passes E times for training and once for the head, with the texts of the task only. Each test image and
     each text passes once.
     """
-    n, is_last = stream.images, task + 1 == stream.tasks
-    tests = stream.classes * stream.test_per_class * (task + 1 if is_last else task + 2)  # the next task's too, for FWT
+    n = stream.images
     training_steps = stream.epochs * steps(n, stream.batch)
     return {
         "adapter": stream.epochs * n * units.image_trained + training_steps * stream.classes * units.texts_trained,
         "head": n * units.image + stream.head_epochs * steps(n, HEAD_BATCH) * units.head,
-        "evaluation": tests * units.image + stream.classes * stream.tasks * units.texts,
+        "evaluation": stream.tested(task) * units.image + stream.classes * stream.tasks * units.texts,
     }
 
 
@@ -81,14 +84,12 @@ def naive_task_seconds(stream: Stream, units: Units, task: int) -> dict[str, flo
     """
     n, seen = stream.images, stream.classes * (task + 1)
     training_steps = steps(n, stream.batch)
-    evaluated = sum(steps(stream.classes * stream.test_per_class, stream.encode_batch) for _ in range(task + 1))
-    next_task = task + 1 < stream.tasks
-    tests = stream.classes * stream.test_per_class * (task + 1 + next_task)
+    evaluated = (task + 1) * steps(stream.classes * stream.test_per_class, stream.encode_batch)
     return {
         "origin": n * units.image + training_steps * seen * units.texts,
         "adapter": stream.epochs * (n * units.image_trained + training_steps * seen * units.texts_trained),
         "head": (1 + stream.head_epochs) * n * units.image + stream.head_epochs * steps(n, HEAD_BATCH) * units.head,
-        "evaluation": tests * units.image + evaluated * seen * units.texts,
+        "evaluation": stream.tested(task) * units.image + evaluated * seen * units.texts,
     }
 
 

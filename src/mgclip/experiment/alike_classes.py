@@ -31,7 +31,8 @@ def warn_of_alike_classes(recipe: Recipe, stream: Sequence[Task], backbone: Back
     sources = [source for task in stream for source in task.sources] or [recipe.data] * len(names)
     alike = find_alike_texts(backbone, settings.templates, texts)
     if alike.cut:
-        return warn_of_alike_texts(backbone, settings, (), texts)
+        warn_of_alike_texts(backbone, settings, (), texts)
+        return
     for source, classes in groupby(zip(sources, names, texts, strict=True), key=itemgetter(0)):
         if source in own:
             called = {name: text for _, name, text in classes}
@@ -48,7 +49,6 @@ def warn_of_alike_classes(recipe: Recipe, stream: Sequence[Task], backbone: Back
             AlikeTexts,
             stacklevel=2,
         )
-    return None
 
 
 def _own_data(recipe: Recipe) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.recording import ProbeTrace, Recording, read_recording
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.learner import MGCLIP
+from mgclip.method.preservation import LearnResult
 from mgclip.method.training import Step
 from mgclip.stream.tasks import Task
 
@@ -77,12 +79,7 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
         gap = _gap(pretrained, task, names)
         recorded_gap = [recorded.zero_shot_positive_logit, recorded.zero_shot_negative_logit]
         deviations.add("gap", [gap.positive, gap.negative], recorded_gap)
-        losses: dict[str, list[float]] = {"adapter": [], "head": []}
-
-        def note(step: Step, losses: dict[str, list[float]] = losses) -> None:
-            losses[step.phase].append(step.loss)
-
-        learner.learn(task.train.images, task.train.named(task.names), task.names, on_step=note)
+        _, losses = _learn(learner, task)
         deviations.add("adapter_loss", losses["adapter"], recorded.adapter_losses)
         deviations.add("head_loss", losses["head"], recorded.head_losses)
         test = recording.dataset.test
@@ -96,6 +93,16 @@ def _replay(recording: Recording, deviations: Deviations) -> None:
     for name in sorted(recording.final.keys() | found.keys()):
         ours, theirs = found.get(name, torch.empty(0)), recording.final.get(name, torch.empty(0))
         deviations.add("final_adapter", ours.cpu().numpy(), theirs.cpu().numpy())
+
+
+def _learn(learner: MGCLIP, task: Task) -> tuple[LearnResult, dict[str, list[float]]]:
+    """Learn a task. Also returns the losses of each phase."""
+    losses: dict[str, list[float]] = defaultdict(list)
+
+    def note(step: Step) -> None:
+        losses[step.phase].append(step.loss)
+
+    return learner.learn(task.train.images, task.train.named(task.names), task.names, on_step=note), losses
 
 
 def _gap(model: MGCLIP, task: Task, names: Sequence[str]) -> Gap:
@@ -113,18 +120,10 @@ def _gap(model: MGCLIP, task: Task, names: Sequence[str]) -> Gap:
 def _replay_probe(recording: Recording, recorded: ProbeTrace, deviations: Deviations) -> int:
     """Replay the probe on the first task. Returns the epochs that it allows."""
     settings = recording.settings.model_copy(update={**recorded.config.model_dump(), "epochs": "auto"})
-    learner = MGCLIP(load_backbone(recording.clip), settings)
-    losses: list[float] = []
-
-    def note(step: Step) -> None:
-        if step.phase == "probe":
-            losses.append(step.loss)
-
-    task = recording.stream[0]
-    learned = learner.learn(task.train.images, task.train.named(task.names), task.names, on_step=note)
+    learned, losses = _learn(MGCLIP(load_backbone(recording.clip), settings), recording.stream[0])
     if learned.probe is None:
         raise InputError(f"{recording.folder / 'probe.json'} records a probe, but the first task has a single class.")
-    deviations.add("adapter_loss", losses, recorded.losses)
+    deviations.add("adapter_loss", losses["probe"], recorded.losses)
     ours = [[gap.positive, gap.negative] for gap in (learned.probe.initial, *learned.probe.after_epoch)]
     theirs = [[gap.positive, gap.negative] for gap in (recorded.zero_shot, *recorded.epochs)]
     deviations.add("gap", ours, theirs)

@@ -71,6 +71,6 @@ def _answer_among(learner: Learner, features: Tensor, texts: Sequence[str], comp
 
 def accuracy_per_domain(domains: Sequence[Domain], stream: Sequence[Task], answers: Sequence[BranchAnswers]) -> dict[str, float]:
     """The accuracy on the test images of each data set, from the answers for those of every task of the stream."""
-    truth = np.concatenate([task.test.labels + task.first for task in stream])
+    truth = np.concatenate([task.test_labels for task in stream])
     right = truth == np.concatenate([each.labels for each in answers])
     return {each.name: float(right[(truth >= each.first) & (truth < each.end)].mean()) for each in domains}

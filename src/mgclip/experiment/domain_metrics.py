@@ -1,6 +1,7 @@
 """Transfer, Average and Last of a stream of several data sets, as MTIL and X-TAIL define them (docs/method.md 9).
 
-``A[i, j]`` is the accuracy on the test images of data set j after learning data set i, learned or not, all in order.
+``A[i, j]`` is the accuracy on the test images of data set j after learning data set i, also if j is learned later. Data sets are
+counted in the order in which they are learned.
 """
 
 from __future__ import annotations

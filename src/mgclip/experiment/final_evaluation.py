@@ -24,12 +24,12 @@ SIDE = 160
 
 
 def write_final(folder: Path, stream: Sequence[Task], answers: BranchAnswers) -> None:
-    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images, task after
-    task.
+    """Write ``final.json`` and ``examples/*.png`` into the folder of a method, from its answers for the test images of all tasks
+    in order.
     """
     predicted, probability = answers.labels, answers.probabilities
     names = [name for task in stream for name in task.names]
-    truth = np.concatenate([task.test.labels + task.first for task in stream])
+    truth = np.concatenate([task.test_labels for task in stream])
     tasks = {name: task.index for task in stream for name in task.names}
     rows = zip(per_class(names, truth, predicted), training_counts(stream).tolist(), strict=True)
     classes: list[ClassCount] = [{**row, "task": tasks[row["name"]], "train": train} for row, train in rows]

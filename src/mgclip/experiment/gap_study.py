@@ -109,11 +109,11 @@ def _load(data: str, path: str | None, *, per_class: int, train: bool) -> Datase
         return load_dataset(data, path=path, test_per_class=per_class, test_only=not train)
     if path is not None:
         raise InputError(f"--path applies to named data sets only, and {data} is not one: leave --path {path} out.")
-    if not Path(in_home(data)).is_dir():
+    root = Path(in_home(data))
+    if not root.is_dir():
         raise InputError(
             f"There is no data set or folder {data}: give a data set ({', '.join(DATASETS)}) or a folder of class folders."
         )
-    root = Path(in_home(data))
     parts = find_parts(root)
     if parts.train is not None and parts.test is not None:
         return load_folder(root)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mgclip.experiment import run_folder
 from mgclip.experiment.alike_classes import warn_of_alike_classes
 from mgclip.experiment.loggers import check_loggers
 from mgclip.experiment.recipe import Recipe
-from mgclip.experiment.retention import HeldOut, load_held_out, prepare_held_out
+from mgclip.experiment.retention import RetentionSet, load_retention_sets, prepare_retention_sets
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.home import in_home
 from mgclip.method.baselines.make import Learner, classifier_of, make_learner
@@ -114,15 +114,15 @@ def _limited_data(recipe: Recipe, source: DomainData) -> Dataset:
 class OpenRun:
     """A run that is about to start or resume. Everything that could be wrong has been checked.
 
-    ``held_out``: data sets to measure retention on; ``skipped``: images that cannot be read and that ``stream`` is without;
-    ``kept``: where features of images are kept, if anywhere.
+    ``retention_sets``: data sets to measure retention on; ``skipped``: images that cannot be read, which ``stream`` does not
+    contain; ``kept``: where features of images are kept, if anywhere.
     """
 
     recipe: Recipe
     folder: Path
     stream: Sequence[Task]
     backbone: Backbone
-    held_out: Mapping[str, HeldOut]
+    retention_sets: Mapping[str, RetentionSet]
     skipped: Sequence[Skipped] = ()
     kept: KeptFeatures | None = None
 
@@ -140,14 +140,11 @@ class OpenRun:
         return [{"image": each.image, "reason": each.reason} for each in own]
 
 
-@contextmanager
-def only_run(folder: Path) -> Iterator[None]:
+def only_run(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of the folder of a run in the first process. Raises ``InputError`` if another command runs in it."""
     if not parallel.is_main():
-        yield
-        return
-    with only_writer(folder, advice="try again when it is done, or start a new run with another --out"):
-        yield
+        return nullcontext()
+    return only_writer(folder, advice="try again when it is done, or start a new run with another --out")
 
 
 def _find_skipped(parts: Sequence[Part], on_images: OnImages) -> list[Skipped]:
@@ -158,7 +155,7 @@ def _find_skipped(parts: Sequence[Part], on_images: OnImages) -> list[Skipped]:
 
 
 def _readable(sets: Mapping[str, Dataset], skipped: Sequence[Skipped]) -> dict[str, Dataset]:
-    """Held-out data sets without the skipped images. Raises ``InputError`` if no image of one is left."""
+    """Retention sets without the skipped images. Raises ``InputError`` if no image of one is left."""
     left = {}
     for name, data in sets.items():
         gone = {each.position for each in skipped if (each.task, each.part) == (NO_TASK, name)}
@@ -199,7 +196,7 @@ def open_run(
     if resume:
         run_folder.check_data(folder, digest)
     skip = recipe.on_bad_image == "skip"
-    sets = load_held_out(recipe.retention, test_per_class=recipe.test_per_class or TEST_PER_CLASS)
+    sets = load_retention_sets(recipe.retention, test_per_class=recipe.test_per_class or TEST_PER_CLASS)
     skipped: list[Skipped] = []
     if skip and resume:
         skipped = run_folder.read_skipped(folder)
@@ -212,7 +209,7 @@ def open_run(
     test_bytes = sum(len(task.test.labels) for task in stream) * 3 * opened.backbone.image_size**2
     encoder = opened.learner("mg-clip").encoder  # also checks the settings of the adapters
     keep_bytes = max(0, KEEP_BYTES - test_bytes)  # the images of the stream are used more often
-    opened = replace(opened, held_out=prepare_held_out(sets, encoder, keep_bytes=keep_bytes))
+    opened = replace(opened, retention_sets=prepare_retention_sets(sets, encoder, keep_bytes=keep_bytes))
     if parallel.is_main():
         warn_of_alike_classes(recipe, stream, opened.backbone)
     parallel.wait()  # until every process has checked the folder

@@ -146,7 +146,7 @@ def _name(task: int) -> str:
 
 def _predictions(task: int, stream: Sequence[Task], names: NDArray[np.object_], answers: BranchAnswers) -> dict[str, Any]:
     """A row for each test image of all tasks so far; ``names`` are those of all classes that can be an answer."""
-    truth = np.concatenate([each.test.labels + each.first for each in stream])
+    truth = np.concatenate([each.test_labels for each in stream])
     images = [image_id(each.test.images, place) for each in stream for place in range(len(each.test.labels))]
     columns = {
         "task": np.full(len(truth), task),

@@ -33,15 +33,15 @@ class ReadImages:
     Args:
         folder: The folder of the run.
         stream: Its tasks.
-        held_out: Data sets that it measures retention on.
+        retention_sets: Data sets that it measures retention on.
 
     Raises:
         InputError: If the run had another number of images when it was started.
     """
 
-    def __init__(self, folder: Path, stream: Sequence[Task], held_out: Mapping[str, Dataset]) -> None:
+    def __init__(self, folder: Path, stream: Sequence[Task], retention_sets: Mapping[str, Dataset]) -> None:
         parts: dict[str, list[Sequence[Any]]] = {part: [getattr(task, part).images for task in stream] for part in PARTS}
-        parts |= {f"retention {name}": [data.test.images] for name, data in held_out.items()}
+        parts |= {f"retention {name}": [data.test.images] for name, data in retention_sets.items()}
         self.folder = folder
         # The order in a part is that of the data set, which all methods share, whatever tasks they make of it.
         self._places = {part: np.sort(np.concatenate([_places(each) for each in images])) for part, images in parts.items()}

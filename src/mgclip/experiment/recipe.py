@@ -11,12 +11,13 @@ from pydantic.functional_validators import ModelWrapValidatorHandler  # older ve
 
 from mgclip.clip.published import same_clip
 from mgclip.errors import InputError
-from mgclip.experiment.recipe_files import is_file, recipe_values, shipped_recipes
+from mgclip.experiment.recipe_files import recipe_values, shipped_recipes
 from mgclip.home import in_home
 from mgclip.method.baselines import options
 from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD, can_grow
 from mgclip.method.build_settings import build
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
+from mgclip.missing import is_file
 from mgclip.stream.data import Filter
 from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
 from mgclip.stream.domains import DomainData
@@ -50,7 +51,7 @@ class Recipe(Settings):
     test_per_class: Positive | None = None
     """Test images per class, in the same way (null: 20 or all). Which ones does not depend on the seed."""
     images_per_class: Positive | None = None
-    """Learn at most this number of training images of each class; null: all. A larger number adds to those of a smaller one."""
+    """Learn at most this number of training images of each class; null: all. A larger number includes those of a smaller one."""
     filter: Filter = "none"
     """icons100 only: what every image passes through."""
     imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mgclip.errors import InputError
+from mgclip.missing import is_file
 from mgclip.untrusted import parse_yaml
 from mgclip.words import ended, nearest
 
@@ -52,11 +52,6 @@ def recipe_values(reference: str, chain: tuple[str, ...] = ()) -> dict[str, Any]
         sibling = str(file.parent / other)
         inherited = recipe_values(sibling if is_file(sibling) else other, (*chain, reference))
     return {**inherited, "name": name, **{key: value for key, value in values.items() if key != "extends"}}
-
-
-def is_file(name: str | Path) -> bool:
-    """Whether a file has this name."""
-    return os.path.isfile(name)  # noqa: PTH113  (pathlib raises an error if the name is too long)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from mgclip.experiment.schemas import (
     Record,
     SkippedList,
     Summary,
-    check_format,
     checked,
+    read_environment,
     read_run_file,
 )
 from mgclip.method.baselines.options import owner
@@ -112,7 +112,7 @@ def is_unused(folder: Path) -> bool:
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
     values = read_settings(folder)
-    if check_format(folder / ENVIRONMENT).get("format", 1) == 1:
+    if read_environment(folder / ENVIRONMENT).get("format", 1) == 1:
         values = {**FORMAT_1_DEFAULTS, **values}
         if values.get("data", "icons100") not in ICON_SETS:  # other data ignored these settings
             values |= {"train_per_class": None, "test_per_class": None}
@@ -151,7 +151,7 @@ def check_code(folder: Path, methods: Sequence[str], *, resumes: bool = False) -
     """Warn if packages, or methods of other packages, have changed since a run was started. If it ``resumes``, record
     that for those of its methods that have not finished.
     """
-    started = check_format(folder / ENVIRONMENT)
+    started = read_environment(folder / ENVIRONMENT)
     left = [method for method in methods if not (resumes and (folder / method / SUMMARY).is_file())]
     changed = changes(started, left) if left else []
     warn_of_changes(folder, changed)

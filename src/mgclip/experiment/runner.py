@@ -80,8 +80,8 @@ def run(
         InputError: If another command runs in the folder.
         Stopped: If ``stop`` returned True. Everything up to that step is saved.
     """
-    held_out = {name: part.data for name, part in opened.held_out.items()}
-    with only_run(opened.folder), warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, held_out)) as read:
+    sets = {name: part.data for name, part in opened.retention_sets.items()}
+    with only_run(opened.folder), warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, sets)) as read:
         warnings.simplefilter("ignore", AlikeTexts)  # ``open_run`` has warned, once, of what the user can change
         return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
 
@@ -93,9 +93,9 @@ def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> di
     untuned, summaries = {}, {}
     if not all(finished.values()):
         zero_shot = opened.learner("zero-shot")
-        for name, part in opened.held_out.items():
+        for name, part in opened.retention_sets.items():
             read.watch(f"retention {name}", part.images.pixels)
-        untuned = {name: zero_shot_accuracy(zero_shot, part) for name, part in opened.held_out.items()}
+        untuned = {name: zero_shot_accuracy(zero_shot, part) for name, part in opened.retention_sets.items()}
     for method in opened.recipe.methods:
         summaries[method] = finished[method] or _run_method(opened, method, images, untuned, callbacks)
     if parallel.is_main():
@@ -103,14 +103,8 @@ def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> di
     return summaries
 
 
-def _run_method(
-    opened: OpenRun,
-    method: str,
-    images: _Images,
-    untuned: Mapping[str, float],
-    callbacks: _Callbacks,
-) -> Summary:
-    """Run one method from its first unfinished task; ``untuned`` is the zero-shot accuracy of the CLIP on held-out data."""
+def _run_method(opened: OpenRun, method: str, images: _Images, untuned: Mapping[str, float], callbacks: _Callbacks) -> Summary:
+    """Run one method from its first unfinished task; ``untuned`` is the zero-shot accuracy of the CLIP on each retention set."""
     folder, stream = opened.folder / method, opened.stream
     if METHODS[method].joint:
         stream = [join_tasks(stream)]
@@ -157,8 +151,8 @@ def _run_method(
     if parallel.is_main():
         write_final(folder, stream, answers)
     summary = run_folder.summarise(done)
-    if opened.held_out:
-        summary["retention"] = retention(learner, opened.held_out, untuned)
+    if opened.retention_sets:
+        summary["retention"] = retention(learner, opened.retention_sets, untuned)
     if parallel.is_main():
         write_json(folder / run_folder.SUMMARY, summary)
     log.end()

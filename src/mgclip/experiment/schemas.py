@@ -22,7 +22,6 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotEmpty = Field(min_length=1)
 
-
 FORMAT = 2
 """Number of the format of a run's files. It is increased when an older version cannot read them any more."""
 
@@ -264,7 +263,7 @@ def read_run_file(kind: type[Kind], file: Path) -> Kind | None:
         raise InputError(f"{file} is not JSON: restore it from a backup.") from None
 
 
-def check_format(file: Path) -> Environment:
+def read_environment(file: Path) -> Environment:
     """The environment in which a run was started; empty if it was not recorded. Raises ``InputError`` if the file is damaged,
     or the run's files have a newer format.
     """

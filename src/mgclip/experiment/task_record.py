@@ -41,7 +41,7 @@ def evaluate(
 
     def features(which: Task) -> tuple[Tensor, Tensor]:
         encoded = tests[which.index].features(learner)
-        return encoded, torch.from_numpy(which.test.labels).to(encoded.device) + which.first
+        return encoded, torch.from_numpy(which.test_labels).to(encoded.device)
 
     for each in stream:  # always one task at a time, because a batch of another size rounds differently
         learner.encoder.texts(each.texts)
@@ -61,7 +61,7 @@ def evaluate(
     next_task, following = None, stream[task.index + 1 :]
     later = [in_domains(*features(each)) for each in following] if domains else []
     if later:
-        next_task = float(np.mean(later[0].text_labels == following[0].test.labels + following[0].first))
+        next_task = float(np.mean(later[0].text_labels == following[0].test_labels))
     elif following:
         encoded, labels = features(following[0])
         next_task = float((learner.text_logits(encoded, texts).argmax(1) == labels).double().mean())
@@ -86,7 +86,7 @@ def evaluate(
 
 def shots(stream: Sequence[Task], task: Task, answers: BranchAnswers) -> Shots:
     """The accuracy of classes with many, medium and few training images, from the answers of ``evaluate`` after a task."""
-    truth = np.concatenate([each.test.labels + each.first for each in stream[: task.index + 1]])
+    truth = np.concatenate([each.test_labels for each in stream[: task.index + 1]])
     found = by_shots(training_counts(stream), truth, answers.labels == truth)
     return {"many": found["many"], "medium": found["medium"], "few": found["few"]}
 

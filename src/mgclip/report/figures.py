@@ -64,7 +64,7 @@ Style = tuple[str, str]
 
 @dataclass(frozen=True)
 class Label:
-    """A figure's name for its ids, unique on the page, its short title, and its numbers in words."""
+    """What a figure is called: ``ident``, unique on the page, with which its ids begin; a short title; its numbers in words."""
 
     ident: str
     title: str

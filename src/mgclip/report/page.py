@@ -73,6 +73,7 @@ def write_evaluation(
         "image branch": evaluation["image_accuracy"],
     }
     rows = [Row(name, [Cell(percent(share, 2))]) for name, share in shares.items() if share is not None]
+    branches = Table("Accuracy of the model, and of each branch alone, %", "answers of", ["accuracy"], rows)
     bins = [each for each in calibration["bins"] if each["count"]]
     described = [
         f"{percent(each['confidence'])} % confident, {percent(each['accuracy'])} % right, {count(each['count'], 'image')}"
@@ -82,9 +83,7 @@ def write_evaluation(
     content = {
         "evaluation": evaluation,
         "accuracy": percent(evaluation["accuracy"], 2),
-        "branches": Table("Accuracy of the model, and of each branch alone, %", "answers of", ["accuracy"], rows)
-        if len(rows) > 1
-        else None,
+        "branches": branches if len(rows) > 1 else None,
         "classes": class_bars([Bar(each["name"], each["images"], each["right"]) for each in classes], "classes"),
         "numbers": _class_numbers(classes, images),
         "mistakes": mistakes_of(images, [each["name"] for each in classes], evaluation["model"]) if images else None,

@@ -20,7 +20,7 @@ MAX_PALE = 20
 """If there are at most this many curves, such a figure also shows those of the other runs, pale."""
 
 Side = Literal["negative", "positive"]
-"""A similarity: of matching pairs, or of others."""
+"""The similarity of other pairs, or of matching ones."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class ChartSpec:
-    """What a chart shows: a name for its ids, title, axis labels, unit, and whether dashed lines at -alpha and alpha."""
+    """What a chart shows: a name for its ids, title, axis labels, unit, and whether it has dashed lines at -alpha and alpha."""
 
     ident: str
     title: str
@@ -79,10 +79,10 @@ def plan_charts(runs: Sequence[Run]) -> ChartPlan:
     """Give each result a style if one figure holds them all, otherwise each method."""
     results = all_results(runs)
     split = len(runs) > 1 and len(results) > MAX_CURVES
-    keys = list(dict.fromkeys(result.method if split else result.label for result in results))
-    styles = {}
-    for result in results:
-        style, colour = curve_style(keys.index(result.method if split else result.label))
+    names = [result.method if split else result.label for result in results]
+    distinct, styles = list(dict.fromkeys(names)), {}
+    for result, name in zip(results, names, strict=True):
+        style, colour = curve_style(distinct.index(name))
         styles[result.label] = (JOINT_STYLE if result.joint else style, colour)
     return ChartPlan(runs, styles, split)
 

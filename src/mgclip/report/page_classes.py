@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from mgclip.report.thumbnails import thumbnail
 from mgclip.words import count
 
 MAX_BARS, BEST = 40, 20
-"""At most MAX_BARS classes get a bar each. If there are more, the BEST and as many of the worst do, next to a histogram."""
+"""Up to MAX_BARS classes have a bar each. Of more, the BEST best and as many of the worst have one, next to a histogram."""
 MAX_PAIRS = 20
 """Confused pairs that are shown."""
 MAX_VIEWS, MAX_PICTURES = 24, 240
@@ -149,20 +150,18 @@ def class_table(runs: Sequence[Run]) -> Table | None:
         own = [bars[name].percent if name in bars else "–" for bars in found]
         counts = str(bar.images), "–" if bar.train is None else f"{bar.train:,}"
         rows.append(Row(name, [Cell(text) for text in (*counts, *own)]))
-    return Table(
-        "Accuracy of every class, %", "class", ["images", "training images", *(result.label for result, _ in finals)], rows
-    )
+    head = ["images", "training images", *(result.label for result, _ in finals)]
+    return Table("Accuracy of every class, %", "class", head, rows)
 
 
 def _pictures(folder: Path, examples: Sequence[Example], count: int) -> list[Picture]:
-    shown: list[Picture] = []
-    for example in examples:
-        if len(shown) >= count:
-            break
-        uri = data_uri(folder, example["file"])
-        if uri is not None:
-            shown.append(Picture(uri, example["truth"], example["predicted"], percent(example["probability"])))
-    return shown
+    """The first ``count`` examples that can be read."""
+    readable = (
+        Picture(uri, each["truth"], each["predicted"], percent(each["probability"]))
+        for each in examples
+        if (uri := data_uri(folder, each["file"])) is not None
+    )
+    return list(islice(readable, count))
 
 
 def data_uri(folder: Path, name: str) -> str | None:

@@ -19,11 +19,13 @@ from mgclip.report.thumbnails import thumbnail
 from mgclip.words import command_line
 
 MAX_NAMED, MAX_DRAWN = 30, 1500
-"""Classes of a confusion matrix with names and counts; a larger one is a figure, and none is drawn of more than MAX_DRAWN."""
+"""Up to MAX_NAMED classes, the confusion matrix is a table with names and counts; above, a figure; above MAX_DRAWN, left out."""
 MAX_PICTURES = 60
 """Mistakes that are shown as pictures."""
 MAX_ROWS = 5000
 """Mistakes in the table to download, which the page contains."""
+MAX_ANSWERS = 3
+"""Wrong answers that are named for a class."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,8 @@ def _mistake(image: JudgedImage) -> Mistake:
     scores = [f"{percent(image.confidence)} % confident", f"{percent(image.class_confidence)} % in its class"]
     if image.likeness is not None:
         scores.append(f"likeness {image.likeness:.2f}")
-    return Mistake(
-        thumbnail(image.file), image.file.name, str(image.file.absolute()), image.truth, image.answer, ", ".join(scores)
-    )
+    path = str(image.file.absolute())
+    return Mistake(thumbnail(image.file), image.file.name, path, image.truth, image.answer, ", ".join(scores))
 
 
 def _table(images: Sequence[JudgedImage]) -> bytes:
@@ -119,18 +120,17 @@ def confusions(images: Sequence[JudgedImage], classes: Sequence[str]) -> Confusi
         for name, own, part in zip(classes, counts.tolist(), shares.tolist(), strict=True)
         if sum(own)
     ]
-    return ConfusionMatrix(
-        Table("Number of images: a row for each class, a column for each answer", "class", classes, rows), None
-    )
+    caption = "Number of images: a row for each class, a column for each answer"
+    return ConfusionMatrix(Table(caption, "class", classes, rows), None)
 
 
-def taken_for(images: Sequence[JudgedImage], most: int = 3) -> dict[str, Markup]:
+def taken_for(images: Sequence[JudgedImage]) -> dict[str, Markup]:
     """For each class with mistakes, the most frequent wrong answers in words: ``shirt (3), skirt (1)``. Each name is isolated, so
     that one from right to left keeps its number.
     """
     pairs = Counter((image.truth, image.answer) for image in images if image.answer != image.truth)
     words: dict[str, list[Markup]] = {}
     for (truth, answer), number in pairs.most_common():
-        if len(own := words.setdefault(truth, [])) < most:
+        if len(own := words.setdefault(truth, [])) < MAX_ANSWERS:
             own.append(Markup("<bdi>{}</bdi> ({})").format(answer, number))
     return {truth: Markup(", ").join(own) for truth, own in words.items()}

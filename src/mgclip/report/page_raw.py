@@ -21,11 +21,8 @@ def branches_table(runs: Sequence[Run]) -> Table | None:
         shares = [float((found["class"] == found[column]).mean()) for column in ("answer", "text_answer")]
         image = float((found["class"] == found["head_answer"]).mean()) if "head_answer" in found else None
         rows.append(Row(result.label, [Cell(percent(share, 2)) for share in (*shares, image)]))
-    return (
-        Table("Accuracy after the last task, %", "method", ["method", "text branch alone", "image branch alone"], rows)
-        if rows
-        else None
-    )
+    head = ["method", "text branch alone", "image branch alone"]
+    return Table("Accuracy after the last task, %", "method", head, rows) if rows else None
 
 
 def pairs_table(runs: Sequence[Run]) -> Table | None:

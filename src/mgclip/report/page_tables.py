@@ -236,14 +236,14 @@ def version_tables(runs: Sequence[Run]) -> tuple[Table | None, Table | None]:
 
 
 def _compare(what: str, values: Mapping[str, Mapping[str, object]]) -> tuple[Table | None, Table | None]:
+    first = next(iter(values.values()))
     keys = list(dict.fromkeys(key for own in values.values() for key in own))
-    same = [key for key in keys if all(own.get(key) == next(iter(values.values())).get(key) for own in values.values())]
+    same = [key for key in keys if all(own.get(key) == first.get(key) for own in values.values())]
     apart = [key for key in keys if key not in same]
     rows = [Row(label, [Cell(_as_text(own.get(key))) for key in apart]) for label, own in values.items()]
     differing = Table(f"{what} that differ", "run", apart, rows, words=True) if apart else None
-    shared = next(iter(values.values()))
     caption = f"{what} that all runs share" if len(values) > 1 else what
-    return differing, _pairs(caption, {key: shared[key] for key in same}) if same else None
+    return differing, _pairs(caption, {key: first[key] for key in same}) if same else None
 
 
 def _pairs(caption: str, values: Mapping[str, object]) -> Table:

@@ -22,8 +22,8 @@ from mgclip.experiment.schemas import (
     Retained,
     Setup,
     Summary,
-    check_format,
     checked,
+    read_environment,
     read_run_file,
 )
 from mgclip.method.baselines.table import is_joint
@@ -147,7 +147,7 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
             results.append(result)
     if not results:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
-    environment = check_format(folder / run_folder.ENVIRONMENT)
+    environment = read_environment(folder / run_folder.ENVIRONMENT)
     return Run(label, folder, setup, environment, tuple(results), tuple(waiting), _published(folder))
 
 

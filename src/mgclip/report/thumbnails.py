@@ -27,7 +27,7 @@ def thumbnail(file: Path, side: int = SIDE) -> str | None:
 
 @lru_cache(maxsize=2000)
 def _thumbnail(file: Path, side: int, _time: int, _bytes: int) -> str | None:
-    """The same for a state of the file. The latest ones are kept, because the studio shows them again after each change."""
+    """``thumbnail`` of one state of the file. The latest are kept, because the studio shows them again after each change."""
     try:
         with open_undecoded(file) as image:
             image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at about this size

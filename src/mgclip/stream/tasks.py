@@ -47,6 +47,11 @@ class Task:
         own: NDArray[np.int64] = np.array([*range(self.first, self.first + len(self.names)), *self.returning], dtype=np.int64)
         return own[self.train.labels]
 
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """The stream's label of each test image."""
+        return self.test.labels + self.first
+
 
 def task_sizes(classes: int, *, initial: int, increment: int) -> list[int]:
     """Classes per task: ``initial`` in the first (0: as in the others), then ``increment`` each; the last task takes the rest.
@@ -103,7 +108,7 @@ def join_tasks(tasks: Sequence[Task]) -> Task:
     names = tuple(name for task in tasks for name in task.names)
     texts = tuple(text for task in tasks for text in task.texts)
     train = _join([Split(task.train.images, task.train_labels) for task in tasks])
-    test = _join([Split(task.test.images, task.test.labels + task.first) for task in tasks])
+    test = _join([Split(task.test.images, task.test_labels) for task in tasks])
     sources = tuple(source for task in tasks for source in task.sources)
     return Task(0, 0, names, texts, train, test, sources)
 

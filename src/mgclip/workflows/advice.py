@@ -8,8 +8,8 @@ from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
 
-def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> list[str]:
-    """Sentences about a training run.
+def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> LearnReport:
+    """The note of a training run with what ``mgclip learn`` reports besides.
 
     Args:
         model: The model after learning.
@@ -19,22 +19,17 @@ def advice(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = Tr
         tested: Whether test images were given.
     """
     measured, left_out, settings = note["branches"], note["left_out"], model.settings
-    sentences = []
+    advice = []
     adapts = settings.adapt == "always" or (settings.adapt == "first" and len(model.task_sizes) == 1)
     if not note["epochs"] and adapts and settings.epochs != 0 and len(note["classes"]) == 1:
-        sentences.append("no adapters were trained, because there is no second class to distinguish this one from")
+        advice.append("no adapters were trained, because there is no second class to distinguish this one from")
     if len(model.class_names) == 1:
-        sentences.append("accuracy: not measured, because with a single class every answer is that class")
+        advice.append("accuracy: not measured, because with a single class every answer is that class")
     elif not measured["images"] and left_out is None and tested:
-        sentences.append("accuracy: not measured, because no test image that can be read is of a class that the model knows")
+        advice.append("accuracy: not measured, because no test image that can be read is of a class that the model knows")
     elif not measured["images"] and left_out is None:
         hold_out = f"hold some out (--hold-out, of classes with {MIN_IMAGES} images or more), or " if may_hold_out else ""
-        sentences.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")
-    better = better_alone(model, measured if measured["images"] or left_out is None else left_out, name)
-    return [*sentences, *([better] if better else [])]
-
-
-def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> LearnReport:
-    """The note of a training run with what ``mgclip learn`` reports besides; the arguments are those of ``advice``."""
-    sentences = advice(model, note, name, may_hold_out=may_hold_out, tested=tested)
-    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": sentences}
+        advice.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")
+    if better := better_alone(model, measured if measured["images"] or left_out is None else left_out, name):
+        advice.append(better)
+    return {"model": name, **note, "classes_in_all": len(model.class_names), "advice": advice}

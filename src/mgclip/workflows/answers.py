@@ -32,7 +32,7 @@ class RankedClass:
     text: float
     head: float | None
 
-    def as_row(self, *, branches: bool = True) -> Row:
+    def as_row(self, *, branches: bool) -> Row:
         """A row of JSON."""
         row: Row = {"class": self.name, "confidence": self.confidence}
         return {**row, "text": self.text, "head": self.head} if branches else row
@@ -67,11 +67,12 @@ class Answer:
     def as_json(self, *, branches: bool) -> dict[str, object]:
         """The answer as an object of JSON; ``branches``: with the numbers of each branch."""
         best = self.best[0]
-        numbers = {"best": best.name, "confidence": best.confidence, "likeness": self.likeness}
         return {
             "image": str(self.file),
             "class": self.shown_name,
-            **numbers,
+            "best": best.name,
+            "confidence": best.confidence,
+            "likeness": self.likeness,
             "top": [each.as_row(branches=branches) for each in self.best],
         }
 

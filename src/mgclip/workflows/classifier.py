@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.home import in_home
 from mgclip.image_lists import image_list
 from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
-from mgclip.method.labels import check_same_type, is_missing, plain, texts_by_name
+from mgclip.method.labels import check_same_type, plain, texts_by_name
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.method.settings import Settings
 from mgclip.names import canonical
 from mgclip.saving.store import is_saved
+from mgclip.workflows.classifier_labels import label_array, unify_forms
 from mgclip.workflows.growth import grows_classes
 
 FITTED = ("model_", "given_")
@@ -174,12 +173,13 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._learn(X, y, later=True, classes=classes)
 
     def _learn(self, X: Any, y: ArrayLike, *, later: bool, classes: ArrayLike | None) -> MGCLIPClassifier:
-        images, labels = self._images(X), self._labels(y)
+        images, labels = self._images(X), label_array(y)
         if len(images) != len(labels):
             raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(images), len(labels)]}")
-        new = np.unique(labels)
         model = self.model_ if hasattr(self, "model_") else None
-        known = new[:0] if model is None else self.labels_
+        known = labels[:0] if model is None else self.labels_
+        labels = unify_forms(labels, known)
+        new = np.unique(labels)
         check_same_type(known, new)
         grows = model is not None and grows_classes(model)
         if not grows and len(again := np.intersect1d(new, known)):
@@ -272,30 +272,6 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not len(images):
             raise InputError("There are no images: X is empty.")
         return images
-
-    def _labels(self, y: Any) -> NDArray[Any]:
-        """Labels ``(n,)``. Raises ``ValueError``, as scikit-learn does, if one is missing."""
-        if y is None:
-            raise ValueError("This MGCLIPClassifier estimator requires y to be passed, but the target y is None.")
-        listed = y if isinstance(y, list | tuple) else np.asarray(y, dtype=object).ravel()
-        if missing := [index for index, label in enumerate(listed) if is_missing(label)]:
-            raise ValueError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label.")
-        if hasattr(y, "to_numpy"):  # scikit-learn would convert pandas' nullable integers to floats
-            y = y.to_numpy()
-            if y.dtype == object and all(isinstance(label, int) for label in listed):
-                y = y.astype(np.int64)
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        if labels.dtype.kind in "OU":
-            return self._unify_forms(labels)
-        return labels
-
-    def _unify_forms(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """The labels, each text in the Unicode form in which it was given first."""
-        given = [*getattr(self, "labels_", ()), *labels.tolist()]
-        first = {canonical(label): label for label in reversed(given) if isinstance(label, str)}
-        texts = [first[canonical(label)] if isinstance(label, str) else label for label in labels.tolist()]
-        return np.array(texts, dtype=object if labels.dtype.kind == "O" else None)
 
 
 def _given(settings: Any) -> dict[str, Any]:

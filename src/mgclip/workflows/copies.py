@@ -12,7 +12,7 @@ from mgclip.workflows.measure import flatten
 
 Pairs = tuple[tuple[Path, Path], ...]
 LISTED = 3
-"""Pairs of images that a sentence names."""
+"""The most pairs of images that a sentence names."""
 
 
 def find_copies(

@@ -83,8 +83,9 @@ def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> l
         if model.settings.unknown_below:
             check_unknown(model)
         pairs = [(key, _shown(getattr(before, key)), _shown(getattr(model.settings, key))) for key in given]
-        changed.extend(f"{key}: {old} -> {new}" for key, old, new in pairs if old != new)
-        return held_out, f"set {', '.join(f'{key}={new}' for key, old, new in pairs if old != new)}" if changed else ""
+        different = [pair for pair in pairs if pair[1] != pair[2]]
+        changed.extend(f"{key}: {old} -> {new}" for key, old, new in different)
+        return held_out, f"set {', '.join(f'{key}={new}' for key, _, new in different)}" if different else ""
 
     _save_edited(folder, base, change)
     return changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from mgclip.clip import parallel
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import Evaluation, JudgedImage, UnknownShare, calibration, confused, per_class
+from mgclip.experiment.evaluation import Evaluation, JudgedImage, calibration, confused, per_class
 from mgclip.method.calibration import SHARES, by_share
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
@@ -31,7 +31,7 @@ MEASURED = "these images"
 
 
 class Thresholds(TypedDict):
-    """Leave-one-out accuracy, and thresholds for unknown images, which the given shares of ``likeness_of`` reach."""
+    """The leave-one-out accuracy, and thresholds for unknown images, by the share of ``likeness_of`` that reaches them."""
 
     leave_one_out: float | None
     likeness: dict[str, float] | None
@@ -39,7 +39,7 @@ class Thresholds(TypedDict):
 
 
 class LearnedEvidence(TypedDict):
-    """The same of a solved head, which has all three, and the leave-one-out accuracy of each branch."""
+    """What a solved head says about itself: ``Thresholds``, and the leave-one-out accuracy of each branch."""
 
     leave_one_out: float | None
     left_out: BranchAccuracies
@@ -81,22 +81,26 @@ def evaluate_images(
     found = np.concatenate([part.labels for part in parts])
     likeness = np.concatenate([part.likeness for part in parts])
     thresholds = _thresholds(model, likeness)
-    least = thresholds["likeness"]
+    least, below = thresholds["likeness"], model.settings.unknown_below
+
+    def accuracy_of(labels: Iterable[NDArray[Any]]) -> float:
+        return float((np.concatenate([*labels]) == truth).mean())
+
     evaluation: Evaluation = {
         "model": model_name,
         "folder": folder,
         "images": len(truth),
         "learned": _learned(model, marks),
-        "accuracy": float((found == truth).mean()),
-        "text_accuracy": float((np.concatenate([part.text_probabilities.argmax(1) for part in parts]) == truth).mean()),
-        "image_accuracy": _head_accuracy(model, parts, truth),
+        "accuracy": accuracy_of([found]),
+        "text_accuracy": accuracy_of(part.text_probabilities.argmax(1) for part in parts),
+        "image_accuracy": accuracy_of(part.head_scores.argmax(1) for part in parts) if model.settings.uses_head else None,
         "unmeasured": [name for name, number in zip(model.class_names, counts, strict=True) if number == 0],
         "classes": [row for row in per_class(model.class_names, truth, found) if row["images"] or row["predicted"]],
         "confused": confused(model.class_names, truth, found),
-        "likeness": thresholds["likeness"],
+        "likeness": least,
         "likeness_of": thresholds["likeness_of"],
         "reached": None if least is None else {key: float((likeness >= value).mean()) for key, value in least.items()},
-        "unknown": _unknown(model.settings.unknown_below, likeness),
+        "unknown": {"below": below, "share": float((likeness < below).mean())} if below else None,
         "leave_one_out": thresholds["leave_one_out"],
         "calibration": calibration(np.concatenate([part.top_confidence for part in parts]), found == truth),
     }
@@ -147,12 +151,6 @@ def only_known(model: MGCLIP, images: Mapping[str, list[Path]]) -> tuple[dict[st
     return {name: files for name, files in images.items() if name not in others}, others
 
 
-def _head_accuracy(model: MGCLIP, parts: Sequence[Predictions], truth: NDArray[Any]) -> float | None:
-    if not model.settings.uses_head:
-        return None
-    return float((np.concatenate([part.head_scores.argmax(1) for part in parts]) == truth).mean())
-
-
 def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     """What a solved head says about itself, from its learned images, each as if it had not been learned.
 
@@ -174,13 +172,12 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     }
 
 
-def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds:
+def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds | LearnedEvidence:
     """Thresholds for unknown images: of a solved head from its learned images, otherwise from the likeness of these images."""
     if not model.settings.uses_head:
         return {"leave_one_out": None, "likeness": None, "likeness_of": None}
     if model.solved is not None and model.solved.calibration.accuracy is not None:
-        found = learned_evidence(model)
-        return {"leave_one_out": found["leave_one_out"], "likeness": found["likeness"], "likeness_of": found["likeness_of"]}
+        return learned_evidence(model)
     shares = np.quantile(likeness, [1 - share / 100 for share in SHARES])
     return {"leave_one_out": None, "likeness": by_share(shares.tolist()), "likeness_of": MEASURED}
 
@@ -192,8 +189,3 @@ def _learned(model: MGCLIP, marks: Tensor) -> int | None:
     if model.solved is None or parallel.is_distributed():
         return None
     return sum(map(bool, model.solved.learned.labels_of(marks)))
-
-
-def _unknown(below: float, likeness: NDArray[Any]) -> UnknownShare | None:
-    """The share of images that ``predict`` answers with *unknown*, if the model stores a threshold."""
-    return {"below": below, "share": float((likeness < below).mean())} if below else None

@@ -61,8 +61,8 @@ def leave_out_known_images(
 def _sorted(
     model: MGCLIP, train: Mapping[str, Sequence[Path]], known: Mapping[str, str], held_out: Mapping[str, Sequence[Path]]
 ) -> tuple[dict[str, list[Path]], _Old]:
-    """The new images by the name of their class in the model, and those that are not new. ``known`` are the names in the model of
-    the classes that it knows.
+    """The new images by the name of their class in the model, and those that are not new. ``known``: the name in the model of
+    each class that it knows.
     """
     class_of = {file: name for name, files in held_out.items() for file in files}
     held = dict(find_duplicates(list(class_of), [file for files in train.values() for file in files]))

@@ -179,9 +179,9 @@ def measurable(listed: HeldOut, classes: Sequence[str]) -> tuple[dict[str, list[
     own = of_classes(listed, classes)
     existing = {name: [image for image in images if has_its_size(image)] for name, images in own.items()}
     gone = sum(map(len, own.values())) - sum(map(len, existing.values()))
-    share = share_of(existing)
-    chosen = {name: [image for image in images[:share] if is_there(image)] for name, images in existing.items()}
-    gone += sum(len(images[:share]) - len(chosen[name]) for name, images in existing.items())
+    measured = {name: images[: most_measured(existing)] for name, images in existing.items()}
+    chosen = {name: [image for image in images if is_there(image)] for name, images in measured.items()}
+    gone += sum(map(len, measured.values())) - sum(map(len, chosen.values()))
     return paths({name: images for name, images in chosen.items() if images}), gone
 
 
@@ -191,8 +191,8 @@ def of_classes(listed: HeldOut, classes: Sequence[str]) -> HeldOut:
     return {called[canonical(name)]: images for name, images in listed.items() if canonical(name) in called}
 
 
-def share_of(classes: Mapping[str, object]) -> int:
-    """The largest number of held-out images of a class to measure on."""
+def most_measured(classes: Mapping[str, object]) -> int:
+    """The largest number of held-out images of each of these classes to measure on."""
     return max(1, MAX_IMAGES // max(1, len(classes)))
 
 

@@ -15,13 +15,12 @@ from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget
 from mgclip.experiment.schemas import AdapterDecision, SkippedImage
 from mgclip.experiment.task_record import adapter_decision
 from mgclip.method.learner import MGCLIP
-from mgclip.method.predictions import Predictions
 from mgclip.method.training import OnStep
 from mgclip.saving.store import HELD_OUT
-from mgclip.workflows.branches import left_out_branches, measured_branches
+from mgclip.workflows.branches import leave_one_out, left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
-from mgclip.workflows.note import Accuracies, LearnNote, MeasuredAccuracy, Remarks, TextMeasures, what_was_learned
+from mgclip.workflows.note import LearnNote, MeasuredAccuracy, Remarks, TextMeasures, what_was_learned
 from mgclip.workflows.plan import Plan
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -102,7 +101,9 @@ def _save(model: MGCLIP, folder: Path, plan: Plan, earlier: HeldOut, note: Learn
 
 
 class _Images(NamedTuple):
-    """The images measured before and after: of new, earlier and never trained classes, and the number that no longer exist."""
+    """The images to measure on before and after learning: those of new classes, of earlier ones and of classes never trained on;
+    and how many images of earlier classes cannot be found or read.
+    """
 
     new: LabelledImages
     old: LabelledImages
@@ -112,6 +113,11 @@ class _Images(NamedTuple):
     def features(self, model: MGCLIP) -> tuple[Tensor, Tensor]:
         """Features of the images of new and of earlier classes."""
         return self.new.features(model), self.old.features(model)
+
+    @property
+    def truth(self) -> list[str]:
+        """The classes of the images of new and of earlier classes."""
+        return [*self.new.truth, *self.old.truth]
 
 
 def _images(model: MGCLIP, earlier: HeldOut, plan: Plan, retention: Mapping[str, Sequence[Path]]) -> _Images:
@@ -137,27 +143,19 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
 
 def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> MeasuredAccuracy:
     """Accuracies with the current weights; ``before`` are the names predicted for images of earlier classes before learning."""
-    found, left_out = [model.classify(part) for part in features if len(part)], left_out_branches(model)
+    found = [model.classify(part) for part in features if len(part)]
+    names, truth, new = [name for part in found for name in part.names], images.truth, len(images.new)
     return {
-        "test_images": {"new": len(images.new), "old": len(images.old), "gone": images.gone},
-        "accuracy": _accuracies(found, images, before),
-        "branches": measured_branches(model, found, [*images.new.truth, *images.old.truth]),
-        "leave_one_out": None if left_out is None else left_out["model"],
-        "left_out": left_out,
-    }
-
-
-def _accuracies(found: Sequence[Predictions], images: _Images, before: Sequence[str]) -> Accuracies:
-    """Accuracies with the current weights: the predictions for images of new and of earlier classes, and the names predicted
-    for the latter before learning.
-    """
-    parts = iter(found)  # one for each kind of images, if there are any
-    new, old = (next(parts).names if len(kind) else [] for kind in (images.new, images.old))
-    return {
-        "new": accuracy(new, images.new.truth),
-        "old": accuracy(old, images.old.truth),
-        "old_before": accuracy(before, images.old.truth),
-        "all": accuracy([*new, *old], [*images.new.truth, *images.old.truth]),
+        "test_images": {"new": new, "old": len(images.old), "gone": images.gone},
+        "accuracy": {
+            "new": accuracy(names[:new], images.new.truth),
+            "old": accuracy(names[new:], images.old.truth),
+            "old_before": accuracy(before, images.old.truth),
+            "all": accuracy(names, truth),
+        },
+        "branches": measured_branches(model, found, truth),
+        "leave_one_out": leave_one_out(model),
+        "left_out": left_out_branches(model),
     }
 
 
@@ -170,6 +168,6 @@ def _by_text(model: MGCLIP, plan: Plan, images: _Images, features: tuple[Tensor,
     zero_shot = {name: name for name in dict.fromkeys(kept.truth)}
     return {
         "gap": None if gap is None else {"positive": gap.positive, "negative": gap.negative},
-        "by_text": text_accuracy(model, torch.cat(features), [*images.new.truth, *images.old.truth], known),
+        "by_text": text_accuracy(model, torch.cat(features), images.truth, known),
         "retention": text_accuracy(model, kept.features(model), kept.truth, zero_shot),
     }

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mgclip.clip import parallel
 from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.names import canonical, not_among
-from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, active_state, check_place, is_saved
+from mgclip.saving.store import HELD_OUT, active_state, check_place
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import count, listed
 from mgclip.workflows.advice import learn_report
-from mgclip.workflows.branches import left_out_branches
+from mgclip.workflows.branches import leave_one_out, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
-from mgclip.workflows.learn_job import WAIT_ADVICE, given_settings, open_model
 from mgclip.workflows.measure_shards import ShardAccuracies, measure_shards
 from mgclip.workflows.naming import Naming, read_naming
-from mgclip.workflows.note import LearnNote, LearnReport, what_was_learned
+from mgclip.workflows.note import LearnNote, LearnReport, TextMeasures, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
+from mgclip.workflows.taught_model import TaughtModel, read_taught_model
 
 LISTED = 100
 """The most skipped images that a note lists."""
@@ -57,22 +55,14 @@ class ShardJob:
     Attributes:
         place: Where the shards are.
         shards: The shards.
-        model: The folder of the model.
-        base: The CLIP of the model, or ``""`` for the default.
-        given: The settings that were given.
-        method: The method of a new model, or ``""`` for the default.
-        like: A saved model with which a new model can be merged later, or None.
+        model: The model to teach.
         called: Other names of the classes, and what prompts call them.
         skip: Whether to leave out what cannot be read.
     """
 
     place: str
     shards: Shards
-    model: Path
-    base: str
-    given: Mapping[str, Any]
-    method: str
-    like: Path | None
+    model: TaughtModel
     called: Naming
     skip: bool
 
@@ -83,7 +73,7 @@ class ShardJob:
 
     def open(self) -> tuple[MGCLIP, list[str]]:
         """The model and sentences on settings without effect. Raises ``InputError`` if the model cannot learn from shards."""
-        model, notes = open_model(self.model, self.base, self.given, self.method, self.like)
+        model, notes = self.model.open()
         check_one_pass(model.settings, model.solved, tasks=len(model.task_sizes))
         return model, notes
 
@@ -92,20 +82,16 @@ class ShardJob:
         """Lock the folder of the model in the first process, wait up to ``wait`` seconds for another writer, and yield what
         ``open`` returns.
         """
-        opened = None if is_saved(self.model) else self.open()  # errors come before the folder is created
-        with only_writer(self.model, wait=wait, advice=WAIT_ADVICE) if parallel.is_main() else nullcontext():
-            parallel.wait()  # until the first process has the lock
-            if opened is None or is_saved(self.model):  # another command may have written it in the meantime
-                opened = self.open()
-            opened[0].backbone.agree_on_precision()
-            yield opened
+        with self.model.locked(self.open, wait=wait) as (model, notes):
+            model.backbone.agree_on_precision()
+            yield model, notes
 
     def learn(self, model: MGCLIP, notes: Sequence[str]) -> LearnReport:
         """Learn the shards, measure, and save the next version. The first process holds the lock of the folder.
 
         If this is interrupted or fails, the active version stays, and the same command resumes after the last complete shards.
         """
-        begun, folder = time.perf_counter(), self.model
+        begun, folder = time.perf_counter(), self.model.folder
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
         progress, texts = self._progress(model), dict(self.called.values())
         # The first process asks for all: copies of a file on several machines may differ in their times.
@@ -135,21 +121,21 @@ class ShardJob:
         """Remove the partial sums, which are no longer needed."""
         parallel.wait()
         if parallel.is_main():
-            remove_task_checkpoints(self.model)
+            remove_task_checkpoints(self.model.folder)
 
     def _progress(self, model: MGCLIP) -> Path:
         """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
-        state = active_state(self.model)
+        state = active_state(self.model.folder)
         settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
         clip = model.backbone.fingerprint, model.backbone.image_precision
         facts = *clip, state, settings, sorted(self.called.items())
-        return progress_folder(self.model, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
+        return progress_folder(self.model.folder, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
         self, model: MGCLIP, learned: ShardsResult, found: ShardAccuracies, notes: Sequence[str], seconds: float
     ) -> LearnNote:
         """The note of the new version. ``found`` was measured on test shards."""
-        left_out, grown = left_out_branches(model), learned.grown
+        text: TextMeasures = {"gap": None, "by_text": found.branches["text"], "retention": None}
         remarks = [*notes]
         if unused := sorted({*not_among((name for name, _ in self.called.values()), model.class_names)}):
             remarks.append(f"in the table of class names, but not in the shards: {listed(unused)}")
@@ -165,23 +151,23 @@ class ShardJob:
             skipped = count(len(learned.skipped), "image or shard", "images or shards")
             remarks.append(f"skipped in all, of which {LISTED} are listed: {skipped}")
         note: LearnNote = {
-            "what": what_was_learned(learned.new, grown),
+            "what": what_was_learned(learned.new, learned.grown),
             "origin": self.place,
-            "classes": [*grown, *learned.new],
+            "classes": [*learned.grown, *learned.new],
             "images": learned.images,
             "epochs": 0,
             "test_images": found.images,
             "accuracy": found.accuracy,
             "branches": found.branches,
-            "leave_one_out": None if left_out is None else left_out["model"],
-            "left_out": left_out,
-            "untuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
-            "tuned": {"gap": None, "by_text": found.branches["text"], "retention": None},
+            "leave_one_out": leave_one_out(model),
+            "left_out": left_out_branches(model),
+            "untuned": text,
+            "tuned": text,
             "seconds": round(seconds, 1),
             "precision": model.backbone.image_precision,
         }
-        if grown:
-            note["grown"] = list(grown)
+        if learned.grown:
+            note["grown"] = list(learned.grown)
         if learned.skipped:
             note["skipped"] = [{"image": image, "reason": reason} for image, reason in learned.skipped[:LISTED]]
         if remarks:
@@ -214,6 +200,6 @@ def read_shard_job(
 ) -> ShardJob:
     """Read the settings of ``mgclip learn`` for shards; the arguments are its options. Raises ``InputError`` if one is wrong."""
     check_place(model)
-    given = given_settings(model, changes, prompt, method, like)
+    taught = read_taught_model(model, changes=changes, prompt=prompt, base=base, method=method, like=like)
     called = read_naming(Path(place), names) if names or Path(place).is_dir() else {}
-    return ShardJob(place, shards, model, base, given, method, like, called, skip_unreadable)
+    return ShardJob(place, shards, taught, called, skip_unreadable)

@@ -90,7 +90,7 @@ def text_accuracy(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: 
 def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping[str, str]) -> Gap | None:
     """Modality gap of images (docs/method.md 3), averaged over images; None with a single class or without images.
 
-    Takes what ``text_accuracy`` takes.
+    The arguments are those of ``text_accuracy``.
     """
     names = list(texts)
     if len(names) < 2 or not truth:

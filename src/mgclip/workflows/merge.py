@@ -80,9 +80,10 @@ def merge_models(first: Path, second: Path, to: Path, *, base: str = "") -> Merg
     model, other = (MGCLIP.from_pretrained(folder, base=base or None) for folder in (first, second))
     _check_names(first, model.class_names, second, other.class_names)
     encoded = [_encoded_in(folder, own) for folder, own in ((first, model), (second, other))]
-    shared = _shared_images(model, other)
-    model.merge(other)
     assert model.solved is not None
+    assert other.solved is not None
+    shared = len(set(model.solved.learned.marks.tolist()) & set(other.solved.learned.marks.tolist()))
+    model.merge(other)
     held_out = joined(model.class_names, read_held_out(first), read_held_out(second))
     # The other model may have learned what one held out.
     held_out = not_learned(model, {name: list(filter(is_there, images)) for name, images in held_out.items()})
@@ -131,13 +132,6 @@ def _check_names(first: Path, names: Sequence[str], second: Path, others: Sequen
                 f"The class {name!a} of {second} is probably the same as {own!a} of {first} ({ALIKE}): rename one of them with "
                 "`mgclip relabel`."
             )
-
-
-def _shared_images(model: MGCLIP, other: MGCLIP) -> int:
-    """The number of images that both models have learned."""
-    if model.solved is None or other.solved is None:
-        return 0
-    return len(set(model.solved.learned.marks.tolist()) & set(other.solved.learned.marks.tolist()))
 
 
 def describe_merge(report: MergeReport) -> list[str]:

@@ -17,7 +17,7 @@ from mgclip.workflows.alike_names import find_slips
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
-from mgclip.workflows.held_out import HeldOut, paths, share_of
+from mgclip.workflows.held_out import HeldOut, most_measured, paths
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
@@ -93,7 +93,8 @@ def make_plan(
             probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
     _check_exist(flatten(source.train)[0])
-    source, left_out, learned = leave_out_known_images(model, source, paths(held_out or {}))
+    earlier = held_out or {}
+    source, left_out, learned = leave_out_known_images(model, source, paths(earlier))
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed, never=learned)
         missing = _not_held_out(train, tests, model.class_names)
@@ -106,12 +107,11 @@ def make_plan(
             "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
         )
     texts, known, grows = tuple(source.texts.get(name, name) for name in train), model.class_names, grows_classes(model)
-    make_task(
-        model.encoder.pixels(files), labels, list(train), index=0, known=known, class_texts=texts, grows=grows
-    )  # raises an error for what cannot be learned
+    pixels = model.encoder.pixels(files)
+    make_task(pixels, labels, list(train), index=0, known=known, class_texts=texts, grows=grows)  # refuses what cannot be learned
     if model.settings.memory:
-        check_room(model.settings.memory, len(model.class_names) + len(train))
-    old = sum(min(len(own), share_of(held_out or {})) for own in (held_out or {}).values())
+        check_room(model.settings.memory, len(known) + len(train))
+    old = sum(min(len(own), most_measured(earlier)) for own in earlier.values())
     cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
     duplicates, about = find_copies(train, tests, on_images)
     grown = tuple(name for name in train if name in known)

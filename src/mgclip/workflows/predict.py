@@ -89,7 +89,6 @@ def _predict_chunks(
     threshold: float,
     on_bad: Callable[[Path, str], None] | None,
 ) -> Iterator[Answer]:
-
     def load(_: int) -> Loaded | None:  # runs in a thread, so that answers do not wait for the next files
         chunk = next(chunks, None)
         return None if chunk is None else _readable(model, chunk, keep_going=on_bad is not None)

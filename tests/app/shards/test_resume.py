@@ -12,7 +12,7 @@ from shards import members, png, write_tar
 from mgclip import MGCLIP
 from mgclip.stream.shards import READERS, find_shards
 from mgclip.stream.tar_shards import tar_items
-from mgclip.workflows import learn_shards
+from mgclip.workflows import learn_shards, taught_model
 
 
 def versions(model):
@@ -123,19 +123,19 @@ def test_sums_over_other_classes_of_the_same_shards_are_not_resumed(mgclip, plac
 
 def test_the_second_of_two_first_learns_from_shards_continues_from_the_first(place, icons, monkeypatch):
     """The second one begins before the model exists, and waits for the lock."""
-    model, locked = place / "model", learn_shards.only_writer
+    model, locked = place / "model", taught_model.only_writer
     first, second = (
         learn_shards.read_shard_job(str(at), find_shards(str(at)), model, base="iconclip", changes=changes)
         for at, changes in ((place / "shards", ["features=64"]), (place / "more.parquet", []))
     )
 
     def after_the_first(folder, *, wait, advice):
-        monkeypatch.setattr(learn_shards, "only_writer", locked)
+        monkeypatch.setattr(taught_model, "only_writer", locked)
         with first.begin(wait=0) as opened:
             first.learn(*opened)
         return locked(folder, wait=wait, advice=advice)
 
-    monkeypatch.setattr(learn_shards, "only_writer", after_the_first)
+    monkeypatch.setattr(taught_model, "only_writer", after_the_first)
     with second.begin(wait=0) as opened:
         second.learn(*opened)
     names = [str(name) for name in icons["class_names"][:5]]

@@ -31,11 +31,11 @@ from mgclip.workflows.correct import CorrectReport, correct_images
 from mgclip.workflows.edit_model import Forgotten, forget_class, relabel_class
 from mgclip.workflows.held_out import has_its_size, is_there, of_classes, read_held_out
 from mgclip.workflows.learn import learn_folder
-from mgclip.workflows.learn_job import DEFAULT_CLIP
 from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.predict import predict_files, split_candidates
 from mgclip.workflows.source import Source, readable
+from mgclip.workflows.taught_model import DEFAULT_CLIP
 
 LONGEST_NAME = 200
 """Characters of the longest class name."""
