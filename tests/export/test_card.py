@@ -147,6 +147,19 @@ def test_the_card_claims_nothing_without_evidence(icons):
     assert "may have lost some of their accuracy" not in body
 
 
+def test_the_card_says_how_many_images_of_forgotten_classes_remain_in_the_sums(icons):
+    images, labels, names = task(icons, [0, 1, 2])
+    model = MGCLIP.from_pretrained("iconclip", settings=Settings(**{**SOLVED, "adapt": "never"}))
+    model.learn(images, labels, names)
+    assert "forgotten classes" not in model_card(model, [])
+    model.forget(names[0], images=images[:12])
+    assert "forgotten classes" not in model_card(model, [])
+    model.forget(names[1])
+    card = " ".join(model_card(model, []).split())
+    assert "solved from sums over 12 images" in card
+    assert "The scatter of 12 images of forgotten classes around their means is still in these sums. Written by" in card
+
+
 def test_the_base_model_is_named_if_it_came_from_the_hub(tiny):
     model = copy.copy(tiny)
     model.backbone = copy.copy(tiny.backbone)

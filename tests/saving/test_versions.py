@@ -103,8 +103,15 @@ def test_a_version_with_missing_files_is_not_activated(shop):
 
 def test_undo_to_a_removed_parent_is_refused(shop):
     MGCLIP.from_pretrained(shop).save_pretrained(shop, note={"what": "third"})
+    undo(shop, 1)
+    MGCLIP.from_pretrained(shop).save_pretrained(shop, note={"what": "fourth"})
+    undo(shop, 3)
     prune(shop, 1)
-    with pytest.raises(InputError, match=r"Version 2 of .*, from which 3 was made, was removed"):
+    with pytest.raises(InputError, match=r"Version 2 of .*, from which 3 was made, was removed: choose with --to"):
+        undo(shop)
+    undo(shop, 4)
+    prune(shop, 1)
+    with pytest.raises(InputError, match=r"Version 1 of .*, from which 4 was made, was removed, and no other is left"):
         undo(shop)
 
 

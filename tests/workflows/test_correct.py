@@ -52,6 +52,7 @@ def test_corrections_equal_learning_from_the_right_folders(mgclip, place, icons,
     assert corrected.solved.weights.numpy() == pytest.approx(right.solved.weights.numpy(), rel=1e-5, abs=1e-6)
     note = history("shop")[-1].note
     assert (note["what"], note["moved"], note["images"]) == ("corrected 2 images", {b: 1}, 2)
+    assert note["classes"] == [a, c]
     code, out, _ = mgclip("correct", "shop", "answers.csv", "--json")
     assert json.loads(out) == {"model": "shop", "images": 3, "added": 0, "moved": {}, "unchanged": 3}
     assert len(history("shop")) == 2

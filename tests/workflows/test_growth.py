@@ -101,7 +101,7 @@ def test_an_image_learned_in_another_class_is_reported(mgclip, months, icons):
     code, out, _ = mgclip("learn", months / "mixed", "--model", months / "shop", "--dry-run")
     assert code == 0
     assert "1 image of known classes were learned as another class before" in out
-    assert f"wrong.png as {first}" in out
+    assert f"wrong.png as {first}): `mgclip correct`, before `mgclip learn`, gives an image its right class" in out
 
 
 def test_images_learned_or_held_out_are_reported_in_a_new_class_too(mgclip, months, icons, tiny_clip):
@@ -116,7 +116,7 @@ def test_images_learned_or_held_out_are_reported_in_a_new_class_too(mgclip, mont
     assert code == 0
     assert f"held out as another class, to measure on: 1 image ({months / 'moved' / 'disc' / held.name} as {first})" in out
     assert "5 images of new classes were learned as another class before, and would count in both" in out
-    assert "`mgclip relabel` renames a class" in out
+    assert "`mgclip relabel` renames a class; to split one, first forget it with its images" in out
     assert mgclip("learn", months / "moved", "--model", shop, "--hold-out", 0.9, "--quiet")[0] == 0
     model, now = MGCLIP.from_pretrained(shop), paths(read_held_out(shop))
     assert now[first] == [held] and len(now["disc"]) == 5, "images that were learned are not held out"

@@ -99,3 +99,48 @@ def test_the_photographs_of_an_old_model_that_moved_are_not_learned_when_their_f
 def test_a_damaged_list_is_no_list(place, content):
     next((place / "shop").glob("*/held-out.json")).write_bytes(content)
     assert read_held_out(place / "shop") == {}
+
+
+def with_tests(icons, place, months, count):
+    """Class folders in ``train`` and ``test``, each with other drawings."""
+    month_folders(icons, place, months, count)
+    for folder in sorted((place / "train").glob("*")):
+        moved = place / "test" / folder.name
+        moved.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.glob("*"))[-2:]:
+            file.rename(moved / file.name)
+
+
+def test_a_test_part_that_is_given_again_is_measured_once(icons, tmp_path, tiny_clip, mgclip):
+    folder, shop = tmp_path / "photos", tmp_path / "shop"
+    first, second, third = (str(name) for name in icons["class_names"][:3])
+    with_tests(icons, folder, {"train": (0, 1)}, 6)
+    assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
+    moved, kept = sorted((folder / "test" / second).iterdir())
+    moved.rename(folder / "test" / first / "corrected.png")
+    with_tests(icons, tmp_path / "more", {"train": (2,)}, 6)
+    shutil.copytree(tmp_path / "more", folder, dirs_exist_ok=True)
+    shutil.copy(next((tmp_path / "more" / "test" / third).iterdir()), folder / "train" / first / "more.png")
+    code, out, _ = mgclip("learn", folder, "--model", shop)
+    assert code == 0
+    assert "held out already, so measured with the images of earlier classes: 4 test images" in out
+    assert f"in the class of their folder now: 1 test image ({folder / 'test' / first / 'corrected.png'} as {second})" in out
+    assert "not used" not in out, "the images of the second class are measured"
+    assert " % of 6 test images" in out
+    assert " % of 4 test images; before: " in out
+    now = paths(read_held_out(shop))
+    assert {name: len(files) for name, files in now.items()} == {first: 3, second: 1, third: 2}
+    assert now[second] == [kept]
+
+
+def test_a_test_image_that_is_given_in_a_new_class_is_held_out_in_it_only(icons, tmp_path, tiny_clip, mgclip):
+    folder, shop = tmp_path / "photos", tmp_path / "shop"
+    first, second, third = (str(name) for name in icons["class_names"][:3])
+    with_tests(icons, folder, {"train": (0, 1)}, 6)
+    assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
+    with_tests(icons, tmp_path / "more", {"train": (2,)}, 6)
+    shutil.copytree(folder / "test" / second, tmp_path / "more" / "test" / third, dirs_exist_ok=True)
+    given = len(list((tmp_path / "more" / "test" / third).iterdir()))
+    code, out, _ = mgclip("learn", tmp_path / "more", "--model", shop, "--json", "--quiet")
+    assert (code, json.loads(out)["test_images"]) == (0, {"new": given, "old": 2, "gone": 0})
+    assert {name: len(files) for name, files in read_held_out(shop).items()} == {first: 2, third: given}

@@ -60,9 +60,12 @@ class CardEvaluation(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _SolvedFacts:
-    """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out."""
+    """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out. The scatter of
+    ``forgotten`` images is still in its sums.
+    """
 
     images: int
+    forgotten: int
     tested: int
     accuracy: float | None
     likeness: dict[str, float]
@@ -174,7 +177,8 @@ def _solved_facts(model: MGCLIP) -> _SolvedFacts | None:
     if (head := model.solved) is None:
         return None
     fit = head.calibration
-    return _SolvedFacts(round(head.sums.counts.sum().item()), head.left_out, fit.accuracy, by_share(fit.likeness))
+    images, forgotten = round(head.sums.counts.sum().item()), round(head.sums.forgotten)
+    return _SolvedFacts(images, forgotten, head.left_out, fit.accuracy, by_share(fit.likeness))
 
 
 def _decided(model: MGCLIP) -> str:

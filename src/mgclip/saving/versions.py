@@ -136,6 +136,8 @@ def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> V
     found = next((version for version in versions if version.number == wanted), None)
     if found is None and wanted is None:
         raise InputError(f"Version {active.number} of {folder} is the first one: there is nothing before it.")
+    if found is None and to is None and len(versions) == 1:
+        raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed, and no other is left.")
     if found is None and to is None:
         raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed: choose with --to.")
     if found is None:

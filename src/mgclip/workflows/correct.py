@@ -134,6 +134,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     """
     before = model.correct(list(right), list(right.values()))
     names = [model.class_names[position_of(model.class_names, name)] for name in right.values()]
+    corrected = [name for was, name in zip(before, names, strict=True) if was != name]
     moved = Counter(was for was, name in zip(before, names, strict=True) if was is not None and was != name)
     added = before.count(None)
     changed = added + moved.total()
@@ -146,7 +147,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
         note = {
             "what": f"corrected {count(changed, 'image')}",
             "origin": origin,
-            "classes": list(dict.fromkeys(names)),
+            "classes": list(dict.fromkeys(corrected)),
             "images": changed,
             "moved": dict(moved),
             "leave_one_out": leave_one_out(model),

@@ -124,8 +124,8 @@ class _Old:
             images, (file, name) = count(len(self.held_elsewhere), "image"), self.held_elsewhere[0]
             notes.append(f"left out, because they are held out as another class, to measure on: {images} ({file} as {name})")
         for kind, elsewhere, advice in (
-            ("known", self.known_elsewhere, "`mgclip correct` gives an image its right class"),
-            ("new", self.new_elsewhere, "`mgclip relabel` renames a class, `mgclip correct` gives an image its right class"),
+            ("known", self.known_elsewhere, "`mgclip correct`, before `mgclip learn`, gives an image its right class"),
+            ("new", self.new_elsewhere, "`mgclip relabel` renames a class; to split one, first forget it with its images"),
         ):
             if elsewhere:
                 file, name = elsewhere[0]

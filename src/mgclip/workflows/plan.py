@@ -17,6 +17,7 @@ from mgclip.workflows.alike_names import find_slips
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
+from mgclip.workflows.held_again import measured_once
 from mgclip.workflows.held_out import HeldOut, most_measured, paths
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
@@ -93,19 +94,23 @@ def make_plan(
             probably misspelled; or if an image does not exist or, among those timed, is unreadable.
     """
     _check_exist(flatten(source.train)[0])
-    earlier = held_out or {}
+    earlier, again = held_out or {}, frozenset[Path]()
     source, left_out, learned = leave_out_known_images(model, source, paths(earlier))
+    if source.tests and earlier:
+        again, earlier, about_held = measured_once(source.tests, earlier, model.class_names)
+        left_out = [*left_out, *about_held]
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed, never=learned)
         missing = _not_held_out(train, tests, model.class_names)
     else:
-        train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests)
+        train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests, again)
     (files, labels), (measured, _) = flatten(train), flatten(tests)
     _check_exist(measured)
     if source.tests and not tests:
         raise InputError(
             "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
         )
+    tests = {name: left for name, own in tests.items() if (left := [file for file in own if file not in again])}
     texts, known, grows = tuple(source.texts.get(name, name) for name in train), model.class_names, grows_classes(model)
     pixels = model.encoder.pixels(files)
     make_task(pixels, labels, list(train), index=0, known=known, class_texts=texts, grows=grows)  # refuses what cannot be learned
@@ -117,7 +122,7 @@ def make_plan(
     grown = tuple(name for name in train if name in known)
     spelling = _spelling([name for name in train if name not in grown], known)
     notes = tuple(note for note in (*source.notes, *spelling, *left_out, *missing, *about) if note)
-    return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out)
+    return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out and earlier)
 
 
 def _check_exist(files: Iterable[Path]) -> None:
@@ -138,9 +143,10 @@ def _spelling(new: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _match_tests(
-    model: MGCLIP, train: Mapping[str, Sequence[Path]], given: Mapping[str, list[Path]]
+    model: MGCLIP, train: Mapping[str, Sequence[Path]], given: Mapping[str, list[Path]], again: frozenset[Path]
 ) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
-    """The test images of the classes to learn, under the names of these classes, and notes on what is not measured.
+    """The test images of the classes to learn, under the names of these classes, and notes on what is not measured. Those in
+    ``again`` are held out already, and measured in any case.
 
     Raises ``InputError`` for a test folder that is probably a misspelling of a class without test images.
     """
@@ -158,6 +164,6 @@ def _match_tests(
     notes = []
     if missing and tests:
         notes.append(f"new classes without test images, so not measured: {', '.join(missing)}")
-    if extra and tests:
-        notes.append(f"test folders that are not classes to learn, and not used: {', '.join(extra)}")
+    if (unused := [name for name in extra if not again.issuperset(given[name])]) and tests:
+        notes.append(f"test folders that are not classes to learn, and not used: {', '.join(unused)}")
     return tests, tuple(notes)
