@@ -1,7 +1,9 @@
 """Settings of the whole process are those of the caller, before and after this package changes them."""
 
 import logging
+import pickle
 import shutil
+import warnings
 from threading import Barrier, Thread
 
 import huggingface_hub.utils as hub
@@ -12,9 +14,11 @@ from layouts import make_parquet
 from transformers.utils import logging as of_transformers
 
 from mgclip import MGCLIP
+from mgclip.clip.adapters import attach_adapters
+from mgclip.clip.load import load_backbone
 from mgclip.stream import metadata
 from mgclip.stream.datasets import load_dataset
-from mgclip.while_inside import QUIET_DATASETS, QUIET_TRANSFORMERS, SILENT_DATASETS
+from mgclip.while_inside import NO_WARNINGS, QUIET_DATASETS, QUIET_TRANSFORMERS, SILENT_DATASETS
 
 
 def state():
@@ -86,3 +90,45 @@ def test_what_a_program_has_set_is_back_if_the_outer_context_ends_first(first, s
     with second:
         first.__exit__()
     assert state() == before
+
+
+def test_a_program_still_gets_warnings_after_two_threads_have_loaded_models(tiny_clip, monkeypatch):
+    """The first thread that begins is the first one that ends."""
+    import peft
+
+    one_inside, both_inside, first_outside = Barrier(2), Barrier(2), Barrier(2)
+    backbones, attach = [load_backbone(tiny_clip) for _ in range(2)], peft.get_peft_model
+
+    def slow(model, config):
+        if model is backbones[0].model:
+            one_inside.wait(60)
+            both_inside.wait(60)
+        else:
+            both_inside.wait(60)
+            first_outside.wait(60)
+        return attach(model, config)
+
+    def load(number):
+        if number:
+            one_inside.wait(60)
+        attach_adapters(backbones[number], rank=2, alpha=2, seed=0)
+        if not number:
+            first_outside.wait(60)
+
+    monkeypatch.setattr(peft, "get_peft_model", slow)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [Thread(target=load, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        warnings.warn("of the program", stacklevel=1)
+    assert "of the program" in [str(each.message) for each in caught]
+
+
+def test_a_copy_of_a_context_can_be_entered_while_a_thread_is_inside():
+    with NO_WARNINGS:
+        copied = pickle.loads(pickle.dumps(NO_WARNINGS))
+        with copied:
+            pass

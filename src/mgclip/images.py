@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
 from mgclip.rgb import displayed, silence_pillow
+from mgclip.while_inside import NO_WARNINGS
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
@@ -197,8 +197,7 @@ def find_unreadable_images(images: Sequence[Any], on_images: Callable[[int], Non
     def find(chunk: range) -> None:
         found.update(_unreadable_in(images, chunk))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unusual metadata does not make an image unreadable
+    with NO_WARNINGS:  # unusual metadata does not make an image unreadable
         in_threads(find, len(images), on_images)
     return dict(sorted(found.items()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -28,6 +29,23 @@ class WhileInside:
             self._inside -= 1
             if self._inside == 0:
                 self._context.__exit__(None, None, None)
+
+    def __reduce__(self) -> tuple[type[WhileInside], tuple[Callable[[], contextlib.AbstractContextManager[None]]]]:
+        """A copy has its own lock, and no thread is inside."""
+        return WhileInside, (self._make,)
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+NO_WARNINGS = WhileInside(_no_warnings)
+"""Ignore all warnings. ``warnings.catch_warnings`` alone is not safe in threads: if they overlap, the filters of one stay for
+ever.
+"""
 
 
 @contextlib.contextmanager

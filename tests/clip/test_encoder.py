@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from mgclip.clip.adapters import adapter_state, attach_adapters, set_adapter_state, without_adapters
+from mgclip.clip import encoder as of_encoder
+from mgclip.clip.adapters import (
+    adapter_state,
+    attach_adapters,
+    idle_adapters_skipped,
+    set_adapter_state,
+    without_adapters,
+)
 from mgclip.clip.encoder import Encoder
 from mgclip.clip.load import load_backbone
 from mgclip.errors import MGCLIPError
@@ -79,3 +86,38 @@ def test_remembered_texts_of_a_loaded_model_are_used(tiny_clip, icons, tmp_path)
     known = torch.ones(1, encoder.backbone.feature_dim)
     encoder.remember_texts(["zebra"], known)
     assert torch.equal(encoder.texts(["zebra"]), known)
+
+
+class Interrupted(Encoder):
+    """An encoder of which another thread asks for other texts, right after it has cached some."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "_latest" and value is not None and value[0] != ("owl", "cow"):
+            self.texts(["owl", "cow"])
+
+
+def test_a_thread_gets_the_texts_that_it_asked_for(encoder):
+    expected = encoder.texts(["cat", "dog"])
+    interrupted = Interrupted(encoder.backbone, prompt="a photo of a {}.", batch_size=2)
+    torch.testing.assert_close(interrupted.texts(["cat", "dog"]), expected)
+
+
+def test_the_cache_of_texts_does_not_grow_for_ever(encoder, monkeypatch):
+    monkeypatch.setattr(of_encoder, "KEPT_TEXTS", 3)
+    classes = encoder.texts(["cat", "dog"]).clone()
+    for number in range(20):
+        assert torch.equal(encoder.texts(["cat", "dog", f"candidate {number}"])[:2], classes)
+        assert len(encoder._texts) <= 3 + 3
+    assert {"cat", "dog"} < set(encoder._texts)
+
+
+def test_adapters_without_effect_are_skipped_until_the_last_thread_leaves(encoder):
+    layer = encoder.backbone.model.vision_model.encoder.layers[0].self_attn.k_proj
+    first, second = (idle_adapters_skipped(encoder.backbone) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert layer.disable_adapters
+    second.__exit__(None, None, None)
+    assert not layer.disable_adapters

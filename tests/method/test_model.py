@@ -12,6 +12,7 @@ from mgclip import MGCLIP, Settings, load_learner
 from mgclip.clip.load import load_backbone
 from mgclip.errors import AlikeTexts, InputError, MGCLIPError
 from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.solved_head import SolvedHead
 
 
 def test_the_text_form_of_a_model_says_what_it_is(tiny_clip, icons):
@@ -112,3 +113,37 @@ def test_models_without_adapters_that_share_a_clip_are_merged(tiny_clip, icons):
     assert len(other.class_names) == 4
     with pytest.raises(MGCLIPError, match="now carries the adapters of another model"):
         first.merge(other)
+
+
+def test_a_thread_predicts_with_the_model_as_it_was_while_another_one_edits_it(tiny_clip, icons, monkeypatch):
+    model = MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 16})
+    images, labels, names = task(icons, [0, 1, 2])
+    model.learn(images, labels, names)
+    before, compare = model.predict(images), model.text_logits
+
+    def compare_then_forget(features, texts):
+        logits = compare(features, texts)
+        if len(model.class_names) == 3:
+            model.forget(names[0])
+        return logits
+
+    monkeypatch.setattr(model, "text_logits", compare_then_forget)
+    found = model.predict(images)
+    assert model.class_names == tuple(names[1:])
+    assert (found.classes, found.names) == (before.classes, before.names)
+    assert np.array_equal(found.confidence, before.confidence)
+
+
+def test_a_change_that_is_interrupted_leaves_the_whole_model_as_it_was(tiny_clip, icons, monkeypatch):
+    model = MGCLIP.from_pretrained(tiny_clip, settings={**ANALYTIC, "features": 16})
+    model.learn(*task(icons, [0, 1]))
+    before = vars(model).copy()
+
+    def interrupt(head, device):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SolvedHead, "to", interrupt)
+    for change in (lambda: model.change_settings(branches="image"), lambda: model.learn(*task(icons, [2, 3]))):
+        with pytest.raises(KeyboardInterrupt):
+            change()
+        assert all(value is before[name] for name, value in vars(model).items())

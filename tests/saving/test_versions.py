@@ -35,6 +35,18 @@ def test_undo_goes_back_and_forward(shop, icons):
         undo(shop, 7)
 
 
+def test_a_version_is_made_from_the_one_that_was_loaded_or_saved_last(shop):
+    model = MGCLIP.from_pretrained(shop)
+    undo(shop)
+    model.save_pretrained(shop, note={"what": "after another program went back"})
+    MGCLIP.from_pretrained(shop).save_pretrained(shop, note={"what": "by another program"})
+    model.save_pretrained(shop, note={"what": "again"})
+    assert [(v.number, v.parent) for v in history(shop)] == [(1, None), (2, 1), (3, 2), (4, 3), (5, 3)]
+    prune(shop, keep=1)
+    model.save_pretrained(shop, note={"what": "after an earlier version was made from"})
+    assert history(shop)[-1].parent == 5
+
+
 def test_a_save_without_a_note_keeps_all_versions(shop):
     MGCLIP.from_pretrained(shop).save_pretrained(shop)
     assert [v.note["what"] for v in history(shop)] == ["month 1", "month 2", "saved"]

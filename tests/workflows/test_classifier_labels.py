@@ -83,3 +83,19 @@ def test_a_classifier_that_an_earlier_version_has_pickled_keeps_its_labels(class
     older = pickle.loads(pickle.dumps(older))
     assert (older.predict(x).tolist(), older.classes_.tolist()) == (answers, [5, 6, 7])
     assert older.partial_fit(x[known], numbers[known]).classes_.tolist() == [5, 6, 7]
+
+
+def test_labels_are_those_of_the_model_that_predicted(classifier, icons, monkeypatch):
+    x, y = some(icons, [0, 1, 2])
+    classifier.fit(x, y)
+    expected, model = classifier.predict(x).tolist(), classifier.model_
+    predict = model.predict
+
+    def predict_before_another_thread_forgets(images):
+        found = predict(images)
+        model.forget(model.class_names[0])
+        return found
+
+    monkeypatch.setattr(model, "predict", predict_before_another_thread_forgets)
+    assert classifier.predict(x).tolist() == expected
+    assert classifier.predict_proba(x).shape == (len(x), 2)

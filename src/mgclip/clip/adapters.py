@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mgclip.clip.backbone import Backbone, base_name
 from mgclip.errors import InputError, first_line
+from mgclip.while_inside import NO_WARNINGS, WhileInside
 
 PROJECTIONS = {"k": "k_proj", "v": "v_proj", "q": "q_proj", "o": "out_proj"}
 """Letters of the settings -> the projections of an attention layer."""
@@ -37,6 +37,7 @@ def attach_adapters(backbone: Backbone, *, rank: int, alpha: float, seed: int, p
         backbone.model = backbone.peft_model.unload()
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=adapted_modules(projections))
     backbone.peft_model = peft_model(backbone.model, config)
+    backbone.skips_adapters = WhileInside(backbone.peft_model.disable_adapter)
     config.base_model_name_or_path = base_name(backbone)  # peft would write the path on this machine
     initialise_adapters(backbone, seed)
     backbone.model_number += 1
@@ -46,8 +47,8 @@ def peft_model(model: Any, config: Any) -> Any:
     """Put the adapters of a configuration into a model. Returns peft's wrapper of it."""
     from peft import get_peft_model
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws weights that are then replaced
-        warnings.simplefilter("ignore")  # deprecation warnings between peft and transformers
+    # peft draws weights that are then replaced, and warns of what transformers deprecates.
+    with torch.random.fork_rng(devices=[]), NO_WARNINGS:
         return get_peft_model(model, config)
 
 
@@ -146,10 +147,10 @@ def without_adapters(backbone: Backbone) -> Iterator[None]:
 @contextlib.contextmanager
 def idle_adapters_skipped(backbone: Backbone) -> Iterator[None]:
     """Skip adapters that have no effect in a ``with`` block: multiplying by them takes time and changes no feature."""
-    if backbone.peft_model is None or not backbone.adapters_enabled or adapters_have_effect(backbone):
+    if backbone.skips_adapters is None or not backbone.adapters_enabled or adapters_have_effect(backbone):
         yield
     else:
-        with backbone.peft_model.disable_adapter():
+        with backbone.skips_adapters:
             yield
 
 

@@ -19,6 +19,7 @@ from mgclip.clip.encoding_tower import EncodingTower
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
+from mgclip.while_inside import WhileInside
 
 P = ParamSpec("P")
 Encode = Callable[Concatenate["Backbone", Tensor, P], Tensor]
@@ -55,6 +56,7 @@ class Backbone:
         reference: The name or path that it was loaded from.
         fingerprint: Identifies its weights.
         peft_model: The model with its adapters, once they are attached.
+        skips_adapters: Disables these adapters while any thread is inside.
         compute: Precision and micro-batch.
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
@@ -69,6 +71,7 @@ class Backbone:
     reference: str
     fingerprint: str
     peft_model: Any = None
+    skips_adapters: WhileInside | None = field(default=None, init=False, repr=False)
     compute: Compute = field(default_factory=Compute)
     model_number: int = 0
     weights_number: int = 0

@@ -18,6 +18,9 @@ from mgclip.clip.representation import Representation, represent
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
 
+KEPT_TEXTS = 10_000
+"""Texts besides those of the latest call whose features are kept. A program may give new candidates with every image."""
+
 
 class FeatureStore(Protocol):
     """Keeps features of images under the pre-trained CLIP (``saving/kept_features.py``)."""
@@ -140,18 +143,22 @@ class Encoder:
         """Return L2-normalised text features ``(len(names), d)`` of classes."""
         self.require_own_adapters()
         self._forget_outdated_texts()
-        if self._latest is not None and self._latest[0] == tuple(names):
-            return self._latest[1]
-        new = [name for name in dict.fromkeys(names) if name not in self._texts]
+        known, latest = self._texts, self._latest  # other threads may ask for other texts
+        if latest is not None and latest[0] == tuple(names):
+            return latest[1]
+        new = [name for name in dict.fromkeys(names) if name not in known]
         classes = max(1, self.batch_size // len(self.templates))
         for start in range(0, len(new), classes):
             part = new[start : start + classes]
             tokens = self.backbone.class_tokens(self.templates, part)
-            self._texts.update(zip(part, self.backbone.text_features(tokens), strict=True))
+            known.update(zip(part, self.backbone.text_features(tokens), strict=True))
         if not names:
             return torch.empty(0, self.backbone.feature_dim, device=self.backbone.device)
-        self._latest = tuple(names), torch.stack([self._texts[name] for name in names])
-        return self._latest[1]
+        features = torch.stack([known[name] for name in names])
+        if len(known) > len(names) + KEPT_TEXTS:
+            self._texts = dict(zip(names, features, strict=True))
+        self._latest = tuple(names), features
+        return features
 
     def known_texts(self, names: Sequence[str]) -> Tensor | None:
         """Return the text features of classes if all of them are cached."""

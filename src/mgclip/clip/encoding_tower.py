@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from mgclip.clip import family
 from mgclip.clip.compute import Compute
 from mgclip.errors import first_line
+from mgclip.while_inside import NO_WARNINGS
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,7 @@ class EncodingTower:
         device = next(self.tower.parameters()).device
         compiled = torch.compile(self.tower, options={"freezing": True})
         try:
-            with warnings.catch_warnings(), torch.no_grad(), self.autocast(device):
-                warnings.simplefilter("ignore")
+            with NO_WARNINGS, torch.no_grad(), self.autocast(device):
                 compiled(pixel_values=torch.zeros(batch, 3, size, size, device=device))
         except Exception as error:  # compilers and their absence raise many types
             log.info("The image tower runs uncompiled, because compiling it failed: %s.", first_line(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.untrusted import read_json
-from mgclip.while_inside import QUIET_TRANSFORMERS
+from mgclip.while_inside import NO_WARNINGS, QUIET_TRANSFORMERS
 
 EMBEDDED = "iconclip"
 ALIGNMENT = 64
@@ -212,8 +211,7 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     family = FAMILIES[_check_config(folder, name)]
     stored = sum(file.stat().st_size for file in _weight_files(folder))
     try:
-        with QUIET_TRANSFORMERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with QUIET_TRANSFORMERS, NO_WARNINGS:
             config = model_class(family).config_class.from_pretrained(folder)
             if not hasattr(config.vision_config, "patch_size"):
                 raise InputError(f"{name} is not a CLIP with a Vision Transformer: choose another CLIP.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +22,7 @@ from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
 from mgclip.method.scorer import TENSORS, Scorer
+from mgclip.while_inside import NO_WARNINGS
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 ONE_FILE = 3 << 29
@@ -125,8 +125,7 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with NO_WARNINGS:
             yield
     finally:
         logging.disable(before)

@@ -20,6 +20,7 @@ from mgclip.method.compensation import place_rows, task_rows
 from mgclip.method.labels import texts_by_name
 from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
+from mgclip.method.model_files import ModelState
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
@@ -126,11 +127,9 @@ class MGCLIP(LearnedModel):
                     result = replace(result, representation=solved.fourier.representation)
             else:
                 head, counts = self._compensate(task, names, memory, on_step, checkpoints)
-        self.head, self.counts, self.solved = head, counts, solved
-        if result.probe is not None:
-            self.epochs = result.probe.epochs
-        self.memory, self.class_names, self.class_texts = memory, names, texts
-        self.task_sizes += (len(new),)
+        epochs = self.epochs if result.probe is None else result.probe.epochs
+        sizes = *self.task_sizes, len(new)
+        self._load_state(ModelState(self.settings, epochs, sizes, names, texts, head, memory, solved, counts))
         return result
 
     @in_ordinary_modes
@@ -192,8 +191,8 @@ class MGCLIP(LearnedModel):
         grown = tuple(self.class_names[place] for place in places if place is not None)
         left_out = tuple(learned.skipped), learned.known
         result = ShardsResult(len(self.task_sizes), tuple(new), grown, len(learned.images), *left_out, *learned.copies())
-        self.solved, self.class_names, self.class_texts = solved, names, texts
-        self.task_sizes += (len(new),)
+        sizes = *self.task_sizes, len(new)
+        self._load_state(replace(self._state(), task_sizes=sizes, class_names=names, class_texts=texts, solved=solved))
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:

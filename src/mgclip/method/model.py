@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,7 @@ from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.home import in_home
 from mgclip.method import class_edits, model_files, stored_texts
-from mgclip.method.calibration import Calibration
 from mgclip.method.change_settings import with_settings
-from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities
 from mgclip.method.labels import is_missing, name_list
 from mgclip.method.learned_images import Images
@@ -39,6 +38,8 @@ from mgclip.words import count, described_classes
 
 class LearnedModel:
     """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
+
+    _saved_as = ""  # the name of the state from which the model was loaded, or as which it was saved
 
     @in_ordinary_modes
     def __init__(self, backbone: Backbone, settings: Settings | Mapping[str, Any]) -> None:
@@ -92,8 +93,9 @@ class LearnedModel:
         model = cls(backbone, chosen)
         if saved is not None:
             set_adapter_state(backbone, saved.adapter)
-            model._load_state(saved.state)
+            model._load_state(replace(saved.state, settings=chosen))
             stored_texts.recall(saved.folder, model.encoder, model.class_texts)
+            model._saved_as = saved.folder.name
         return model
 
     @accepts_former_names(beside="files")
@@ -116,23 +118,25 @@ class LearnedModel:
         """
         self.encoder.require_own_adapters()
         if parallel.is_main():
-            model_files.save(Path(in_home(folder)), self.encoder, self._state(), note, files)
+            own = self.encoder, self._state()
+            self._saved_as = model_files.save(Path(in_home(folder)), *own, note, files, self._saved_as)
 
     def _state(self) -> model_files.ModelState:
-        """What was learned besides the adapters."""
-        classes = self.task_sizes, self.class_names, self.class_texts
-        counts = self.counts if self.settings.means and bool((self.counts > 0).all()) else None
-        return model_files.ModelState(self.settings, self.epochs, *classes, self.head, self.memory, self.solved, counts)
+        """What was learned besides the adapters: all of it by one thread, even while another one replaces it."""
+        now = vars(self).copy()
+        state = model_files.ModelState(**{part.name: now[part.name] for part in fields(model_files.ModelState)})
+        complete = state.settings.means and state.counts is not None and bool((state.counts > 0).all())
+        return state if complete else replace(state, counts=None)
 
     def _load_state(self, state: model_files.ModelState) -> None:
-        """Replace everything learned by this state."""
+        """Replace everything learned by this state, at once: other threads may predict, and a signal may end this one."""
         device = self.backbone.device
-        self.head, self.memory, self.epochs = state.head.to(device), state.memory, state.epochs
         counts = torch.zeros(len(state.head), dtype=torch.long) if state.counts is None else state.counts
-        self.counts = counts.to(device)
-        self.solved = None if state.solved is None else state.solved.to(device)
-        self.encoder.representation = self.settings.encoded if self.solved is None else self.solved.fourier.representation
-        self.task_sizes, self.class_names, self.class_texts = state.task_sizes, state.class_names, state.class_texts
+        solved = None if state.solved is None else state.solved.to(device)
+        here = replace(state, head=state.head.to(device), counts=counts.to(device), solved=solved)
+        self.encoder.representation = here.settings.encoded if solved is None else solved.fourier.representation
+        _before = vars(self).copy()  # what it held is freed at the end, because that may let other threads run
+        vars(self).update({part.name: getattr(here, part.name) for part in fields(here)})
 
     @in_ordinary_modes
     def relabel(self, old: str, new: str, text: str | None = None) -> None:
@@ -155,9 +159,7 @@ class LearnedModel:
         Raises:
             InputError: If a setting needs training, has no effect on this model, or has a wrong value.
         """
-        state = with_settings(self._state(), given, partial(logits_over, self.encoder))
-        self.settings = state.settings
-        self._load_state(state)
+        self._load_state(with_settings(self._state(), given, partial(logits_over, self.encoder)))
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
@@ -250,7 +252,8 @@ class LearnedModel:
     def predict(self, images: Any, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images among all learned classes and further candidates.
 
-        Each process classifies its own images. Processes started by torchrun may classify different ones.
+        Each process classifies its own images. Processes started by torchrun may classify different ones. Several threads may
+        predict at the same time, also while another one changes the model, unless its adapters learn.
 
         Args:
             images: Paths, Pillow images or uint8 arrays; also a column of a table, a generator, one array or tensor of
@@ -272,21 +275,18 @@ class LearnedModel:
     @torch.no_grad()
     def classify(self, features: Tensor, *, candidates: Sequence[str] = ()) -> Predictions:
         """Classify images by their normalised features ``(b, d)``; otherwise as ``predict``."""
-        candidates = candidate_texts(candidates, self.class_names)
+        learned = self._state()
+        candidates = candidate_texts(candidates, learned.class_names)
         check_finite(features)
-        logits = self.text_logits(features, (*self.class_texts, *map(without_article, candidates)))
-        scores, scale = self.head_scores(features), float(self.backbone.logit_scale)
-        return Predictions(self.class_names, candidates, logits, scores, scale, self.settings, self._calibration)
+        logits = self.text_logits(features, (*learned.class_texts, *map(without_article, candidates)))
+        scores, scale = learned.scores(features), float(self.backbone.logit_scale)
+        return Predictions(learned.class_names, candidates, logits, scores, scale, learned.settings, learned.calibration)
 
     @in_ordinary_modes
     @torch.no_grad()
     def head_scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, classes)`` of the image branch alone: cosines of the trained head, or those of the solved one."""
-        return cosines(features, self.head) if self.solved is None else self.solved.scores(features)
-
-    @property
-    def _calibration(self) -> Calibration | None:
-        return None if self.solved is None else self.solved.calibration
+        return self._state().scores(features)
 
     @in_ordinary_modes
     @torch.no_grad()
@@ -300,5 +300,6 @@ class LearnedModel:
         """Probabilities ``(b, classes)`` over all learned classes, or ``among`` some of them as if no other had been learned,
         from the branches the settings name (docs/method.md 7).
         """
-        logits = None if self.settings.branches == "image" else self.text_logits(features, self.class_texts)[:, among]
-        return branch_probabilities(logits, self.head_scores(features)[:, among], self.settings, self._calibration)
+        learned = self._state()
+        logits = None if learned.settings.branches == "image" else self.text_logits(features, learned.class_texts)[:, among]
+        return branch_probabilities(logits, learned.scores(features)[:, among], learned.settings, learned.calibration)

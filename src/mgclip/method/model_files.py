@@ -20,6 +20,8 @@ from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
 from mgclip.method import solved_files, stored_texts
+from mgclip.method.calibration import Calibration
+from mgclip.method.compensation import cosines
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
 from mgclip.method.solved_head import SolvedHead
@@ -62,6 +64,15 @@ class ModelState:
     solved: SolvedHead | None = None
     counts: Tensor | None = None
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores ``(b, classes)`` of the head, as ``MGCLIP.head_scores`` gives them."""
+        return cosines(features, self.head) if self.solved is None else self.solved.scores(features)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The weights of both branches, if the head is solved."""
+        return None if self.solved is None else self.solved.calibration
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -80,8 +91,9 @@ def save(
     learned: ModelState,
     note: Note | None = None,
     files: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a model, as ``MGCLIP.save_pretrained`` does."""
+    made_from: str = "",
+) -> str:
+    """Write a model that was ``made_from`` a saved state, as ``MGCLIP.save_pretrained`` does. Returns the name of its state."""
     from safetensors.torch import save_file
 
     backbone = encoder.backbone
@@ -114,7 +126,7 @@ def save(
     }
     if learned.solved is not None:
         manifest["solved"] = solved_files.entry(learned.solved)
-    write_state(folder, manifest, fill, note)
+    return write_state(folder, manifest, fill, note, made_from=made_from)
 
 
 def check_storable(what: str, given: Any) -> None:

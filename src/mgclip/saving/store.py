@@ -93,7 +93,9 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
 
 
-def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Note | None = None) -> None:
+def write_state(
+    folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path], None], note: Note | None = None, *, made_from: str = ""
+) -> str:
     """Save a new state and make it the active one.
 
     Args:
@@ -101,6 +103,11 @@ def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path]
         manifest: Describes the state.
         fill: Writes its files into an empty folder.
         note: Saves it as a version with this note. If the folder has versions already, it is a version in any case.
+        made_from: The state that was loaded and changed. If it is no version of the folder, a new version was made from the
+            active one.
+
+    Returns:
+        The name of the new state.
 
     Raises:
         InputError: If the folder cannot take a model, or if another process does not stop writing into it.
@@ -111,7 +118,7 @@ def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path]
         versions = known_versions(folder) or ([] if note is None else _first_version(folder))
         state = Path(tempfile.mkdtemp(prefix=STATE, dir=folder))
         if note is not None or versions:
-            versions = [*versions, next_version(folder, versions, state.name, note or {"what": "saved"})]
+            versions = [*versions, next_version(folder, versions, state.name, note or {"what": "saved"}, made_from)]
         try:
             fill(state)
             give_usual_permissions(state)
@@ -125,6 +132,7 @@ def write_state(folder: Path, manifest: Mapping[str, Any], fill: Callable[[Path]
                 shutil.rmtree(state, ignore_errors=True)
             raise
         remove_states(folder, keep={state.name, *(version.state for version in versions)})
+    return state.name
 
 
 def activate(folder: Path, manifest: Mapping[str, Any], versions: Sequence[VersionEntry]) -> None:
@@ -174,11 +182,11 @@ def _first_version(folder: Path) -> list[VersionEntry]:
     return [next_version(folder, [], state.name, {"what": "saved"})]
 
 
-def next_version(folder: Path, versions: Sequence[VersionEntry], state: str, note: Note) -> VersionEntry:
-    """The entry of a new version, made from the active one."""
+def next_version(folder: Path, versions: Sequence[VersionEntry], state: str, note: Note, made_from: str = "") -> VersionEntry:
+    """The entry of a new version, made from the version with the state ``made_from``, or else from the active one."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    active = read_manifest(folder)[1].name if versions else None
-    parent = next((version.number for version in versions if version.state == active), None)
+    number_of = {version.state: version.number for version in versions}
+    parent = number_of.get(made_from, number_of.get(read_manifest(folder)[1].name)) if versions else None
     number = 1 + max((version.number for version in versions), default=0)
     return VersionEntry(number=number, parent=parent, state=state, time=now, note=dict(note))
 

@@ -121,7 +121,10 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def labels_(self) -> NDArray[Any]:
         """The label of each class of the model, in its order."""
-        names, given = self.model_.class_names, self.given_
+        return self._labels_of(self.model_.class_names)
+
+    def _labels_of(self, names: Sequence[str]) -> NDArray[Any]:
+        given = self.given_
         labels = np.array([given.get(canonical(name), name) for name in names])
         if own := [name for name in names if canonical(name) not in given]:
             check_same_type(np.array(list(given.values())), np.array(own))
@@ -226,7 +229,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: If ``X`` does not contain images.
         """
         found = self._predict(X)
-        return np.asarray(self.labels_[found.labels])
+        return np.asarray(self._labels_of(found.classes)[found.labels])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probability of each class: the confidences of ``Predictions``. ``predict`` gives the largest one.
@@ -243,7 +246,7 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         found = self._predict(X)
         values = np.asarray(found.confidence, dtype=np.float64)
-        values = values[:, np.argsort(self.labels_, kind="stable")]
+        values = values[:, np.argsort(self._labels_of(found.classes), kind="stable")]
         return np.asarray(values / values.sum(1, keepdims=True))
 
     def _predict(self, X: Any) -> Predictions:
