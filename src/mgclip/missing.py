@@ -1,9 +1,10 @@
-"""The error of a file or folder that does not exist. It may be an address, which few commands take."""
+"""The errors of a file or folder that does not exist, and of one to write. It may be an address, which few commands take."""
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from mgclip.errors import InputError
 
@@ -24,6 +25,18 @@ def not_found(what: str, place: str | os.PathLike[str], advice: str = "") -> Inp
         return InputError(f"There is no {what} {name}{f': {advice}' if advice else ''}.")
     article = "an" if what[0] in "aeiou" else "a"
     return InputError(f"{name} is an address, not {article} {what}: download the {what.removesuffix(' file')} and give its path.")
+
+
+def refuse_address(place: Path, what: str = "folder") -> None:
+    """Raise ``InputError`` if a file or folder to write is an address, for which Python creates folders such as ``https:``.
+
+    Args:
+        place: What is to be written.
+        what: What it is.
+    """
+    name = as_given(place)
+    if "://" in name and not place.exists():
+        raise InputError(f"{name} is an address, not a {what}: give a {what} on this machine.")
 
 
 def as_given(place: str | os.PathLike[str]) -> str:

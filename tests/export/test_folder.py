@@ -178,6 +178,18 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path):
     assert (tmp_path / "a" / "b" / "sub" / "file").stat().st_mode & 0o777 == 0o644
 
 
+def test_what_a_killed_export_left_is_removed_by_the_next_one_to_the_same_folder(tmp_path):
+    for name in (".clip-new-a1", ".clip-new-mine", ".other-new-a2"):
+        (tmp_path / name / "clip").mkdir(parents=True)
+    for name in (".clip-new-a1", ".other-new-a2"):
+        (tmp_path / name / "lock").touch()
+    with atomic_folder(tmp_path / "clip") as slow:
+        assert not (tmp_path / ".clip-new-a1").exists()
+        with atomic_folder(tmp_path / "clip"):
+            assert slow.is_dir(), "another process still writes it"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".clip-new-mine", ".other-new-a2", "clip"]
+
+
 @pytest.mark.parametrize("weight", ["visual_projection.weight", "text_model.final_layer_norm.bias"])
 def test_a_deviating_export_is_rejected(tiny, tmp_path, weight):
     export_clip(tiny, tmp_path / "clip")

@@ -82,10 +82,12 @@ def evaluate_command(
 def _check_outputs(files: Sequence[Path]) -> None:
     """Raise ``InputError``, before anything is measured, if a file cannot be written or two are the same, except for devices."""
     from mgclip.errors import InputError
+    from mgclip.missing import refuse_address
     from mgclip.saving.store import check_writable
 
     ordinary = [file.resolve() for file in files if file.is_file() or not file.exists()]
     for file in files:
+        refuse_address(file, "file")
         if file.is_dir():
             raise InputError(f"{file} cannot be written, because it is a folder: give another file.")
     for target in ordinary:
