@@ -1,5 +1,6 @@
 """A model as an ordinary CLIP: loaded without this package, compared with the model, written completely or not at all."""
 
+import copy
 import json
 
 import pytest
@@ -61,6 +62,7 @@ def test_the_folder_has_the_head_and_the_classes(tiny, tmp_path):
     assert (tuple(about["names"]), tuple(about["texts"])) == (tiny.class_names, tiny.class_texts)
     assert (about["format"], about["task_sizes"], about["prompt"]) == (1, [3, 2], "a good photo of a {}.")
     assert (about["branches"], about["fusion"], about["vision_weight"]) == ("both", "published", 4.0)
+    assert about["unknown_below"] == 0
     assert about["logit_scale"] == pytest.approx(tiny.backbone.logit_scale.item(), rel=1e-7)
     assert about["base"] == {"name": tiny.backbone.reference.split("/")[-1], "fingerprint": tiny.backbone.fingerprint}
     for file in (tmp_path / "clip").glob("*.json"):
@@ -226,6 +228,17 @@ def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, tmp_path):
         assert (code, out) == (2, "")
         assert sentence in err
     assert not (tmp_path / "new").exists()
+
+
+def test_the_command_refuses_a_stored_threshold_that_predict_refuses(mgclip, tiny, tmp_path):
+    model = copy.copy(tiny)
+    model.settings = tiny.settings.model_copy(update={"unknown_below": 0.5})
+    model.class_names = ("Unknown", *tiny.class_names[1:])
+    model.save_pretrained(tmp_path / "months")
+    code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "clip")
+    assert (code, out) == (2, "")
+    assert "A class is called 'Unknown', which is the answer for unknown images: rename it" in err
+    assert not (tmp_path / "clip").exists()
 
 
 def test_the_command_writes_the_notes_of_all_versions(mgclip, tiny_clip, icons, tmp_path):

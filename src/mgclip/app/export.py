@@ -57,6 +57,7 @@ def export_command(
     from mgclip.export.onnx_file import check_onnx
     from mgclip.export.push import check_repo, push
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.predict import check_unknown
 
     check_new(to)
     if onnx:
@@ -65,6 +66,8 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
+    if learner.settings.unknown_below:
+        check_unknown(learner)
     exported, classes = export_folder(learner, to, onnx=onnx, images=files, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
         _print(to, exported, classes)
