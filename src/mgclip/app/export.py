@@ -94,6 +94,6 @@ def _print(to: Path, exported: Exported, classes: int) -> None:
     if exported.onnx_deviation is not None:
         out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
     if (found := exported.int8) is not None:
-        needed = f" (it must be at least {FASTER} times as fast and give at least {SAME:.0%} of the answers)"
+        needed = f" (it must be at least {FASTER} times as fast and give at least {100 * SAME:g} % of the answers)"
         kept = "Kept" if found.kept else "Not kept"
         out.print(f"{found.sentence} {kept}: {INT8}{'' if found.kept or found.failed else needed}")
