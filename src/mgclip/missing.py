@@ -1,9 +1,10 @@
-"""Files and folders that may not exist, and the error of one that does not. It may be an address, which few commands take."""
+"""Paths that name no file or folder, and the errors about them: nothing is there, or it is an address, which few commands take."""
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from mgclip.errors import InputError
 
@@ -29,6 +30,18 @@ def not_found(what: str, place: str | os.PathLike[str], advice: str = "") -> Inp
         return InputError(f"There is no {what} {name}{f': {advice}' if advice else ''}.")
     article = "an" if what[0] in "aeiou" else "a"
     return InputError(f"{name} is an address, not {article} {what}: download the {what.removesuffix(' file')} and give its path.")
+
+
+def refuse_address(place: Path, what: str = "folder") -> None:
+    """Raise ``InputError`` if a file or folder to write is an address, for which Python creates folders such as ``https:``.
+
+    Args:
+        place: What is to be written.
+        what: What it is.
+    """
+    name = as_given(place)
+    if "://" in name and not place.exists():
+        raise InputError(f"{name} is an address, not a {what}: give a {what} on this machine.")
 
 
 def as_given(place: str | os.PathLike[str]) -> str:

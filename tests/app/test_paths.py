@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_runs import make_run
 
 from mgclip import MGCLIP
 from mgclip.home import in_home
@@ -54,6 +55,19 @@ NO_ADDRESS = [
     ("learn", "photos", "--model", "new", "--test", ADDRESS, "a folder"),
     ("learn", "photos", "--model", "new", "--photos", ADDRESS, "a folder"),
     ("learn", "photos", "--model", "new", "--retention", ADDRESS, "a folder"),
+    ("conform", ADDRESS, "a folder"),
+]
+TO_ADDRESS = [
+    ("learn", "photos", "--base", "iconclip", "--model", ADDRESS),
+    ("learn", "photos", "--base", "iconclip", "--model", "new", "--keep-features", ADDRESS),
+    ("export", "m", "--to", ADDRESS),
+    ("fetch", "openai/clip-vit-base-patch16", "--to", ADDRESS),
+    ("run", "icons100", "--out", ADDRESS),
+    ("reproduce", "icons100", "--out", ADDRESS),
+    ("gap", "iconclip", "photos", "--out", ADDRESS),
+    ("studio", ADDRESS),
+    ("evaluate", "m", "photos", "--csv", f"{ADDRESS}.csv"),
+    ("evaluate", "m", "photos", "--page", "s3://pages"),
 ]
 
 
@@ -139,6 +153,25 @@ def test_an_address_is_refused_as_it_was_given(words, shop, mgclip, monkeypatch)
     code, out, err = mgclip(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"mgclip: {address} is an address, not {what}: download the {what.split()[1]}")
+
+
+@pytest.mark.parametrize("words", TO_ADDRESS, ids=" ".join)
+def test_nothing_is_written_to_a_folder_with_the_name_of_an_address(words, shop, mgclip, monkeypatch):
+    monkeypatch.chdir(shop)
+    before = sorted(shop.rglob("*"))
+    code, out, err = mgclip(*words)
+    what = "file" if words[0] == "evaluate" else "folder"
+    assert (code, out) == (2, "")
+    assert err == f"mgclip: {words[-1]} is an address, not a {what}: give a {what} on this machine.\n"
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_a_report_is_not_written_to_an_address(tmp_path, mgclip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run")
+    code, _, err = mgclip("report", "run", "--out", f"{ADDRESS}.html")
+    assert (code, err) == (2, f"mgclip: {ADDRESS}.html is an address, not a file: give a file on this machine.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("words", [("history", ADDRESS), ("report", ADDRESS)], ids=" ".join)

@@ -15,6 +15,7 @@ from PIL import Image
 from mgclip import MGCLIP, Settings
 from mgclip.clip.backbone import hub_id
 from mgclip.export.card import model_card
+from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, export_clip
 from mgclip.names import tidy
 
@@ -262,3 +263,25 @@ def test_the_programs_of_the_card_run(onnx, shared, icons, tmp_path, monkeypatch
         assert answer == expected.names[0]
         assert values == pytest.approx(numbers[: len(values)], abs=1e-5)
     assert len(values) == 2
+
+
+@pytest.mark.parametrize("name", ["tiny", "solved"])
+def test_the_programs_of_the_card_answer_unknown_below_the_stored_threshold(onnx, request, icons, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("mgclip.export.folder.add_int8", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    model, image = copy.copy(request.getfixturevalue(name)), Image.fromarray(icons["x_test"][17])
+    image.save("image.png")
+    found = model.predict(image)
+    for offset, expected in ((0.02, "unknown"), (-0.02, found.names[0])):
+        model.settings = model.settings.model_copy(update={"unknown_below": float(found.likeness[0]) + offset})
+        export_folder(model, tmp_path / expected, onnx=True)
+        card = (tmp_path / expected / "README.md").read_text()
+        assert f"with a likeness below {model.settings.unknown_below} is *unknown*" in card
+        assert "hoose" not in card.split("## How to read an answer")[1].split("##")[0]
+        shutil.copy("image.png", tmp_path / expected)
+        monkeypatch.chdir(tmp_path / expected)
+        for program in re.findall(r"^```python\n(.*?)^```", card, re.M | re.S):
+            with redirect_stdout(StringIO()) as printed:
+                exec(compile(program, "card", "exec"), {})
+            assert printed.getvalue().rsplit(" ", 2)[0] == expected
+        monkeypatch.chdir(tmp_path)

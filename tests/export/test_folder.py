@@ -1,5 +1,6 @@
 """A model as an ordinary CLIP: loaded without this package, compared with the model, written completely or not at all."""
 
+import copy
 import json
 
 import pytest
@@ -61,6 +62,7 @@ def test_the_folder_has_the_head_and_the_classes(tiny, tmp_path):
     assert (tuple(about["names"]), tuple(about["texts"])) == (tiny.class_names, tiny.class_texts)
     assert (about["format"], about["task_sizes"], about["prompt"]) == (1, [3, 2], "a good photo of a {}.")
     assert (about["branches"], about["fusion"], about["vision_weight"]) == ("both", "published", 4.0)
+    assert about["unknown_below"] == 0
     assert about["logit_scale"] == pytest.approx(tiny.backbone.logit_scale.item(), rel=1e-7)
     assert about["base"] == {"name": tiny.backbone.reference.split("/")[-1], "fingerprint": tiny.backbone.fingerprint}
     for file in (tmp_path / "clip").glob("*.json"):
@@ -178,6 +180,18 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path):
     assert (tmp_path / "a" / "b" / "sub" / "file").stat().st_mode & 0o777 == 0o644
 
 
+def test_what_a_killed_export_left_is_removed_by_the_next_one_to_the_same_folder(tmp_path):
+    for name in (".clip-new-a1", ".clip-new-mine", ".other-new-a2"):
+        (tmp_path / name / "clip").mkdir(parents=True)
+    for name in (".clip-new-a1", ".other-new-a2"):
+        (tmp_path / name / "lock").touch()
+    with atomic_folder(tmp_path / "clip") as slow:
+        assert not (tmp_path / ".clip-new-a1").exists()
+        with atomic_folder(tmp_path / "clip"):
+            assert slow.is_dir(), "another process still writes it"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".clip-new-mine", ".other-new-a2", "clip"]
+
+
 @pytest.mark.parametrize("weight", ["visual_projection.weight", "text_model.final_layer_norm.bias"])
 def test_a_deviating_export_is_rejected(tiny, tmp_path, weight):
     export_clip(tiny, tmp_path / "clip")
@@ -214,6 +228,17 @@ def test_the_command_exports_a_saved_model(onnx, mgclip, tiny, tmp_path):
         assert (code, out) == (2, "")
         assert sentence in err
     assert not (tmp_path / "new").exists()
+
+
+def test_the_command_refuses_a_stored_threshold_that_predict_refuses(mgclip, tiny, tmp_path):
+    model = copy.copy(tiny)
+    model.settings = tiny.settings.model_copy(update={"unknown_below": 0.5})
+    model.class_names = ("Unknown", *tiny.class_names[1:])
+    model.save_pretrained(tmp_path / "months")
+    code, out, err = mgclip("export", tmp_path / "months", "--to", tmp_path / "clip")
+    assert (code, out) == (2, "")
+    assert "A class is called 'Unknown', which is the answer for unknown images: rename it" in err
+    assert not (tmp_path / "clip").exists()
 
 
 def test_the_command_writes_the_notes_of_all_versions(mgclip, tiny_clip, icons, tmp_path):

@@ -113,3 +113,10 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(walk.os, "scandir", refuse)
     with pytest.raises(InputError, match=r"The folder .*deep cannot be read \(Permission denied\)"):
         read_source(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_named_as_it_was_given(tmp_path):
+    with pytest.raises(InputError, match=r"^There is no folder .*nowhere\.$"):
+        walk.entries(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"^https://shop\.example/march is an address, not a folder: download the folder"):
+        walk.entries(Path("https://shop.example/march"))

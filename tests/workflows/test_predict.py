@@ -1,5 +1,7 @@
 """Predictions of many files: their order, their scores, unknown images and unreadable files."""
 
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +51,14 @@ def test_below_the_threshold_the_answer_is_unknown(model, pictures):
     words = ["a zebra", "a lion", "an icon", "a photo", "a drawing"]
     for answer in predict_files(model, pictures, threshold=1.0, candidates=words):
         assert answer.name is None or answer.name in words  # the threshold does not apply to candidates
+
+
+def test_without_a_threshold_no_image_is_unknown_even_if_its_likeness_is_negative(model, pictures):
+    opposite = copy.copy(model)
+    opposite.head = -model.head
+    answers = list(predict_files(opposite, pictures, threshold=0.0))
+    assert min(answer.likeness for answer in answers) < 0
+    assert not any(answer.name is None for answer in answers)
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])

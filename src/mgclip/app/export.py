@@ -57,6 +57,7 @@ def export_command(
     from mgclip.export.onnx_file import check_onnx
     from mgclip.export.push import check_repo, push
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.predict import check_unknown
 
     check_new(to)
     if onnx:
@@ -65,6 +66,8 @@ def export_command(
     if repo is not None:
         check_repo(repo)
     learner = MGCLIP.from_pretrained(model, base=base or None)
+    if learner.settings.unknown_below:
+        check_unknown(learner)
     exported, classes = export_folder(learner, to, onnx=onnx, images=files, notes=version_notes(model)), len(learner.class_names)
     if not quiet and not as_json:
         _print(to, exported, classes)
@@ -91,6 +94,6 @@ def _print(to: Path, exported: Exported, classes: int) -> None:
     if exported.onnx_deviation is not None:
         out.print(f"largest deviation of model.onnx, run with onnxruntime: {exported.onnx_deviation:.1e}")
     if (found := exported.int8) is not None:
-        needed = f" (it must be at least {FASTER} times as fast and give at least {SAME:.0%} of the answers)"
+        needed = f" (it must be at least {FASTER} times as fast and give at least {100 * SAME:g} % of the answers)"
         kept = "Kept" if found.kept else "Not kept"
         out.print(f"{found.sentence} {kept}: {INT8}{'' if found.kept or found.failed else needed}")

@@ -23,6 +23,7 @@ from mgclip.errors import InputError, first_line
 from mgclip.method.build_settings import build
 from mgclip.method.gap import Gap
 from mgclip.method.settings import Settings
+from mgclip.missing import not_found
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.tasks import Task, make_tasks, task_sizes
 from mgclip.validation import problems
@@ -110,7 +111,9 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Read and check a recording. Raises ``InputError``, naming the file, if one is missing or not valid."""
+    """Read and check a recording. Raises ``InputError``, naming the folder or file, if one is missing or not valid."""
+    if not folder.exists():
+        raise not_found("folder", folder)
     trace = _read(Trace, folder / "trace.json")
     probe = _read(ProbeTrace, folder / "probe.json") if (folder / "probe.json").is_file() else None
     dataset = _read_photos(folder)

@@ -118,6 +118,7 @@ def model_card(
         solved=_solved_facts(model),
         adapted=bool(model.epochs) and adapters_have_effect(model.backbone),
         decided=_decided(model),
+        threshold=model.settings.unknown_below if model.settings.uses_head else 0.0,
         epochs=model.epochs or 0,
         onnx=onnx,
         int8=int8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mgclip.export.deviation import pixel_values, sample_images
 from mgclip.export.onnx_file import quiet
 from mgclip.images import find_unreadable_images, to_rgb
 from mgclip.method.learner import MGCLIP
+from mgclip.words import count
 
 FASTER = 1.5
 """How many times faster than the float32 file it must be."""
@@ -51,12 +53,14 @@ class Int8:
 
     @property
     def sentence(self) -> str:
-        """What was measured, in words."""
+        """What was measured, in words. Both numbers are rounded down, so that those of a file that was not kept show why."""
         if self.failed:
             return f"The ONNX file could not be converted to 8-bit weights ({self.failed})."
-        of = f"{self.images} {'generated images' if self.generated else 'images'}"
-        same = f"gives the same answer for {100 * self.same:.1f} % of {of}"
-        return f"The ONNX file with 8-bit weights is {self.speedup:.1f} times as fast and {same}."
+        of = count(self.images, "generated image" if self.generated else "image")
+        faster, same = math.floor(10 * self.speedup) / 10, math.floor(1000 * self.same) / 10
+        return (
+            f"The ONNX file with 8-bit weights is {faster:.1f} times as fast and gives the same answer for {same:.1f} % of {of}."
+        )
 
 
 def compared(images: Sequence[Any]) -> list[Any]:

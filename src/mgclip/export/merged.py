@@ -37,7 +37,8 @@ class Metadata(TypedDict):
 
     The scores of a solved head are multiplied by ``head_weight``, its text logits by ``text_weight``; ``kernel`` is the kind of
     its random features, and ``representation`` what they are features of. ``likeness`` has the values that 99,
-    95 and 90 % of its images reached when they were left out.
+    95 and 90 % of its images reached when they were left out. Images with less likeness than ``unknown_below`` are unknown; 0
+    means that none is.
     """
 
     format: int
@@ -57,6 +58,7 @@ class Metadata(TypedDict):
     head_weight: NotRequired[float]
     text_weight: NotRequired[float]
     likeness: NotRequired[dict[str, float]]
+    unknown_below: float
     image_size: int
     image_mean: list[float]
     image_std: list[float]
@@ -140,6 +142,7 @@ def metadata(model: MGCLIP) -> Metadata:
         "vision_weight": settings.vision_weight,
         "fusion": settings.fusion,
         "logit_scale": float(backbone.logit_scale),
+        "unknown_below": settings.unknown_below,
         "image_size": backbone.image_size,
         "image_mean": [float(value) for value in backbone.processor.image_mean],
         "image_std": [float(value) for value in backbone.processor.image_std],

@@ -13,6 +13,7 @@ from mgclip._version import __version__
 from mgclip.disk import FULL, write_output, write_text
 from mgclip.errors import InputError
 from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation, JudgedImage
+from mgclip.missing import refuse_address
 from mgclip.report.figures import Label
 from mgclip.report.page_classes import MAX_PAIRS, Bar, class_bars
 from mgclip.report.page_figures import reliability_figure
@@ -146,6 +147,7 @@ def _write(
     content: Mapping[str, object],
     write: Callable[[Path, str], None] = write_output,
 ) -> Path:
+    refuse_address(file, "file")
     page = _templates().get_template(template)
     text = page.render(title=title, version=__version__, heat_rules=_heat_rules(), **content)
     try:

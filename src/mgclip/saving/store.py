@@ -25,6 +25,7 @@ from mgclip.clip.openclip_models import split_reference
 from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
+from mgclip.missing import refuse_address
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
@@ -86,6 +87,7 @@ def _foreign(entry: Path) -> bool:
 
 def check_writable(folder: Path) -> None:
     """Check, without writing, that a folder can be created or written into. Raises ``InputError`` if it cannot."""
+    refuse_address(folder)
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise InputError(f"{folder} cannot be written: {there} is not a folder; give another folder.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.image_formats import file_extensions
+from mgclip.missing import not_found
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -22,6 +23,8 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             kept = [entry for entry in found if entry.name[0] != "." and entry.name.casefold() not in SYSTEM_FOLDERS]
+    except FileNotFoundError:
+        raise not_found("folder", folder) from None
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read ({error.strerror}): make it readable, or move it away.") from None
     return sorted(kept, key=lambda entry: entry.name)

@@ -37,7 +37,8 @@ def predict_files(
         files: Image files. They may come from a generator; the answers do not wait for more files than a batch.
         top: Number of classes in an answer.
         candidates: Candidate classes that are recognised by their text only.
-        threshold: Images with a lower likeness to every learned class are unknown; default: the model's ``unknown_below``.
+        threshold: Images with a lower likeness to every learned class are unknown; 0: none is; default: the
+            model's ``unknown_below``.
         on_bad: Called with each unreadable file and the reason; the file is then skipped.
         batch: Images per batch; default: the model's setting.
 
@@ -167,5 +168,5 @@ def _answers(files: Sequence[Path], found: Predictions, top: int, threshold: flo
             for label in best
         )
         likeness = float(found.likeness[place])
-        known = likeness >= threshold or best[0] >= learned
+        known = threshold == 0 or likeness >= threshold or best[0] >= learned  # a likeness can be negative
         yield Answer(file, classes[0].name if known else None, likeness, classes)
