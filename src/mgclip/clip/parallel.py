@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -105,9 +105,14 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
     return list(gather_object(list(items)))
 
 
-def check_same_in_all_processes(what: str, facts: Any) -> None:
-    """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
-    if any(other != facts for other in gather_items([facts])):
+def check_same_in_all_processes(what: str, facts: Callable[[], object]) -> None:
+    """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ. One
+    process alone does not need them.
+    """
+    if not is_distributed():
+        return
+    own = facts()
+    if any(other != own for other in gather_items([own])):
         raise InputError(f"All processes must be given the same {what}, but theirs differ: give all of them the same data.")
 
 

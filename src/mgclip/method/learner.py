@@ -206,8 +206,7 @@ class MGCLIP(LearnedModel):
         task = make_task(pixels, labels, names, index=index, known=known, class_texts=texts, grows=grows)
         if self.settings.memory:
             check_room(self.settings.memory, len(known) + len(task.names))
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("task", task.facts())
+        parallel.check_same_in_all_processes("task", task.facts)
         return task
 
     def _preserve(self, task: TaskData, adapts: bool, on_step: OnStep, checkpoints: TaskCheckpoints) -> LearnResult:

@@ -220,8 +220,7 @@ class LearnedModel:
         """Images with all features that an edit of the solved head needs. All processes must have the same images and ``facts``
         about them.
         """
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("images", (facts, pixels.facts()))
+        parallel.check_same_in_all_processes("images", lambda: (facts, pixels.facts()))
         undecided = self.solved is not None and self.solved.frozen is not None
         return marked_images(self.encoder, pixels, frozen=frozen_features(self.encoder, pixels) if undecided else None)
 

@@ -86,8 +86,7 @@ class FrozenLearner:
         index, known = len(self.task_sizes), self.class_names
         pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("task", task.facts())
+        parallel.check_same_in_all_processes("task", task.facts)
         new = [place for place, position in enumerate(indices_of(task.names, known)) if position is None]
         names, added = (*known, *(task.names[place] for place in new)), tuple(task.texts[place] for place in new)
         place = torch.tensor(indices_of(task.names, names))
