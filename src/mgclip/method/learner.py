@@ -109,11 +109,10 @@ class MGCLIP(LearnedModel):
                 or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
-        new = [place for place, known in enumerate(indices_of(task.names, self.class_names)) if known is None]
-        names = *self.class_names, *(task.names[place] for place in new)
-        texts = *self.class_texts, *(task.texts[place] for place in new)
-        warn_of_alike_names(self.class_names, names[len(self.class_names) :])
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
+        new, new_texts = task.new_classes(self.class_names)
+        warn_of_alike_names(self.class_names, new)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, new_texts)
+        names, texts = (*self.class_names, *new), (*self.class_texts, *new_texts)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
@@ -237,7 +236,7 @@ class MGCLIP(LearnedModel):
         rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the images of each class.
         """
         settings, device = self.settings, self.head.device
-        places = torch.tensor(indices_of(task.names, names), device=device)
+        places = task.places_among(names).to(device)
         more = torch.bincount(task.labels, minlength=len(task.names)).to(device)
 
         def add_rows() -> Tensor:

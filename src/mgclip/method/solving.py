@@ -23,7 +23,6 @@ from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
-from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -112,8 +111,7 @@ def solve_task(
     Raises:
         InputError: If a feature is not finite.
     """
-    place = torch.tensor(indices_of(task.names, names))
-    images = marked_images(encoder, task.pixels, place[task.labels], frozen=start.frozen)
+    images = marked_images(encoder, task.pixels, task.places_among(names)[task.labels], frozen=start.frozen)
     head = start.head
     if head is None:
         if settings.representation == "auto":
