@@ -16,7 +16,7 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.encoder import check_finite
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
-from mgclip.method.compensation import place_rows, task_rows
+from mgclip.method.compensation import place_rows, train_head
 from mgclip.method.labels import texts_by_name
 from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
 from mgclip.method.model import LearnedModel
@@ -233,17 +233,18 @@ class MGCLIP(LearnedModel):
         self, task: TaskData, names: Sequence[str], memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
     ) -> tuple[Tensor, Tensor]:
         """The head ``(classes, d)`` with rows for this task, from the features of the adapted CLIP (docs/method.md 6); then all
-        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the images of each class.
+        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the number of images of each class.
         """
         settings, device = self.settings, self.head.device
         places = task.places_among(names).to(device)
         more = torch.bincount(task.labels, minlength=len(task.names)).to(device)
 
         def add_rows() -> Tensor:
-            features = self.encoder.images(task.pixels, shared=True) if settings.uses_head else None
-            if features is not None:
+            rows = self.head.new_zeros(len(task.names), self.head.shape[1])  # they stay zero if only texts predict
+            if settings.uses_head:
+                features = self.encoder.images(task.pixels, shared=True)
                 check_finite(features)
-            rows = task_rows(features, task, settings, on_step, self.head)
+                rows = train_head(features, task, settings, on_step)
             return place_rows(self.head, self.counts, rows, more, places)
 
         head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
