@@ -17,17 +17,16 @@ from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.encoder import check_finite
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
 from mgclip.method.compensation import place_rows, train_head
-from mgclip.method.labels import texts_by_name
-from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
+from mgclip.method.learn_shards import ShardsResult, learn_from_shards
 from mgclip.method.model import LearnedModel
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.shard_reader import ImageShard, check_shards
+from mgclip.method.shard_pass import Reading
+from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -109,10 +108,7 @@ class MGCLIP(LearnedModel):
                 or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
-        new, new_texts = task.new_classes(self.class_names)
-        warn_of_alike_names(self.class_names, new)
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, new_texts)
-        names, texts = (*self.class_names, *new), (*self.class_texts, *new_texts)
+        names, texts = self._with_new_classes(task)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
@@ -128,8 +124,8 @@ class MGCLIP(LearnedModel):
         self.head, self.counts, self.solved = head, counts, solved
         if result.probe is not None:
             self.epochs = result.probe.epochs
+        self.task_sizes += (len(names) - len(self.class_names),)
         self.memory, self.class_names, self.class_texts = memory, names, texts
-        self.task_sizes += (len(new),)
         return result
 
     @in_ordinary_modes
@@ -170,29 +166,9 @@ class MGCLIP(LearnedModel):
         """
         self.encoder.require_own_adapters()
         self.backbone.agree_on_precision()
-        given = {str(name): text for name, text in (class_texts or {}).items()}
-        texts_by_name(given, (), given)  # texts that cannot be used are refused before the shards are read
-        check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         reading = Reading(None if progress is None else Path(progress), skip_unreadable, versions or {})
-        check_shards(shards, [reading.version(shard) for shard in shards])
-        own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
-        found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
-        learned = own.all_processes(found)
-        check_new_image(learned)
-        places = indices_of(found, self.class_names)
-        new = [name for name, place in zip(found, places, strict=True) if place is None]
-        check_distinguishable(new, self.class_names)
-        warn_of_alike_names(self.class_names, new)
-        names = *self.class_names, *new
-        texts = *self.class_texts, *texts_by_name(given, tuple(new), (*names, *given))
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
-        index = [place for place in indices_of(found, names) if place is not None]
-        solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
-        grown = tuple(self.class_names[place] for place in places if place is not None)
-        left_out = tuple(learned.skipped), learned.known
-        result = ShardsResult(len(self.task_sizes), tuple(new), grown, len(learned.images), *left_out, *learned.copies())
-        self.solved, self.class_names, self.class_texts = solved, names, texts
-        self.task_sizes += (len(new),)
+        state, result = learn_from_shards(self._state(), self.encoder, shards, class_texts or {}, reading)
+        self._load_state(state)
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
@@ -207,6 +183,13 @@ class MGCLIP(LearnedModel):
             check_room(self.settings.memory, len(known) + len(task.names))
         parallel.check_same_in_all_processes("task", task.facts)
         return task
+
+    def _with_new_classes(self, task: TaskData) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names and texts of all classes, those that are new in this task last. Warns of new ones that are like others."""
+        new, texts = task.new_classes(self.class_names)
+        warn_of_alike_names(self.class_names, new)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts)
+        return (*self.class_names, *new), (*self.class_texts, *texts)
 
     def _preserve(self, task: TaskData, adapts: bool, on_step: OnStep, checkpoints: TaskCheckpoints) -> LearnResult:
         """Train the adapters, if this task ``adapts`` them, as long as the modality gap allows (docs/method.md 4, 5), with old
