@@ -22,7 +22,7 @@ def fuse(text_logits: Tensor, cosines: Tensor, *, vision_weight: float, flattene
 
 
 def branch_probabilities(
-    text_logits: Tensor | None, scores: Tensor, settings: Settings, calibration: Calibration | None = None
+    text_logits: Tensor | None, scores: Tensor, settings: Settings, calibration: Calibration | None
 ) -> Tensor:
     """Probabilities ``(b, c)`` from the branches named in the settings.
 

@@ -164,9 +164,7 @@ def frozen_features(encoder: Encoder, pixels: PreparedImages) -> Tensor:
     return features
 
 
-def marked_images(
-    encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None, *, frozen: Tensor | None = None
-) -> Images:
+def marked_images(encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None, *, frozen: Tensor | None) -> Images:
     """Images with their features, the fingerprints of their pixels and their labels, or label 0; the same in all processes.
 
     Args:
