@@ -79,20 +79,34 @@ def start_task(
     if frozen is None or adapted is None or not adapters_have_effect(backbone):
         return Start(head, adapts, adapted, frozen)
     check_finite(adapted)
-    if (noted := checkpoints.notes.get("evidence")) is not None:
-        evidence = Evidence(**noted)
-    else:
-        unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
-        own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
-        evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
-    checkpoints.notes["evidence"] = asdict(evidence)
-    if evidence.images == head.evidence.images:
-        return Start(head, True, adapted, frozen) if evidence.images else Start(head, False, frozen=frozen)
+    evidence = _evidence_with(task, head, frozen, adapted, marks, checkpoints)
+    if evidence.images == 0:  # neither this task nor an earlier one could be compared
+        return Start(head, False, frozen=frozen)
+    if evidence.images == head.evidence.images:  # this task cannot be compared, so it decides nothing
+        return Start(head, True, adapted, frozen)
     head, decision = replace(head, evidence=evidence), evidence.decision
     if decision.kept:
-        return Start(head, adapts, adapted, frozen, decision)
+        return Start(head, True, adapted, frozen, decision)
     initialise_adapters(backbone, settings.seed)
     return Start(solved_head.without_adapters(head), False, decision=decision)
+
+
+def _evidence_with(
+    task: TaskData,
+    head: SolvedHead,
+    frozen: Tensor,
+    adapted: Tensor,
+    marks: Callable[[], Tensor],
+    checkpoints: TaskCheckpoints,
+) -> Evidence:
+    """The evidence with that of a task: of its images that were never learned. A task that resumes has what was found before."""
+    if (noted := checkpoints.notes.get("evidence")) is not None:
+        return Evidence(**noted)
+    unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
+    own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
+    evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
+    checkpoints.notes["evidence"] = asdict(evidence)
+    return evidence
 
 
 def solve_task(
