@@ -59,7 +59,7 @@ class Backbone:
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
         jpeg_draft: Whether JPEG files are decoded at reduced size.
-        token_digests: Digests of the tokens of texts, by templates and text, so that each text becomes tokens for them only once.
+        token_digests: Digests of the tokens of texts, by templates and text, so that a text is tokenised only once for them.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 

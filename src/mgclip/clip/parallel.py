@@ -61,9 +61,9 @@ def _state() -> Any:
 def _disconnect() -> None:
     """Disconnect this process from the others before Python ends, if gloo connects them.
 
-    The threads of gloo may still hold tensors of the last exchange. To drop them they need Python, and if it is ending, they end
-    the process with SIGABRT, after its work was done. NCCL has no such threads, and a process that fails must not wait in it for
-    the others.
+    The threads of gloo may still hold tensors of the last exchange. If they release them while Python ends, the process is
+    aborted (SIGABRT) although its work is done. NCCL has no such threads, and a process that fails must not wait for the others
+    in it.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()

@@ -230,7 +230,7 @@ class MGCLIP(LearnedModel):
                 rows = train_head(features, task, settings, on_step)
             return place_rows(self.head, self.counts, rows, more, places)
 
-        head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
+        head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(device))
         if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         counts = F.pad(self.counts, (0, len(names) - len(self.counts)))

@@ -125,7 +125,7 @@ class Sums:
 
     @property
     def scale(self) -> Tensor:
-        """The factor ``(c,)`` of each column of ``targets`` on the right-hand side of the equations, the means with balance."""
+        """What turns the columns of ``targets`` into the right-hand side ``(c,)``: with class balance, into class means."""
         return 1 / self.counts if self.class_balance else torch.full_like(self.counts, self.share)
 
     def right_hand_side(self) -> Iterator[Tensor]:
