@@ -204,7 +204,7 @@ class FrozenLearner:
         manifest, state = read_manifest(folder)
         try:
             if manifest[BASELINE] != self.name:
-                raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
+                raise InputError(f"{folder} holds the method {manifest[BASELINE]}, not {self.name}.")
             check_base(folder, self.backbone, **manifest["base"])
             sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))
             if not sum(sizes) == len(names) == len(texts):
