@@ -17,7 +17,7 @@ from mgclip.method.shard_pass import Reading, features_of, sum_shards
 from mgclip.method.shard_reader import ImageShard, check_shards
 from mgclip.method.shard_sums import ShardSums
 from mgclip.method.solved_head import SolvedHead
-from mgclip.method.solving import logits_over, trains_adapters
+from mgclip.method.solving import logits_over, new_head, trains_adapters
 from mgclip.names import check_distinguishable, indices_of, not_among
 from mgclip.words import count, were
 
@@ -152,8 +152,6 @@ def with_sums(
         texts: What prompts call all classes.
     """
     if head is None:
-        fourier = features_of(learned, encoder, settings)
-        balance, weight = settings.class_balance, settings.text_weight
-        head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
+        head = new_head(features_of(learned, encoder, settings), encoder, settings)
     added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
     return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))

@@ -132,18 +132,23 @@ def solve_task(
             images = chosen_representation(images, encoder)
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
-        head = SolvedHead.empty(
-            random_features(encoder, settings, gamma),
-            encoder.backbone.device,
-            per_class=per_class,
-            undecided=images.frozen is not None,
-            class_balance=settings.class_balance,
-            text_weight=settings.text_weight,
-        )
+        head = new_head(random_features(encoder, settings, gamma), encoder, settings, undecided=images.frozen is not None)
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)
     return solved_head.add(head, images, logits_over(encoder, settings)(texts))
+
+
+def new_head(fourier: RandomFeatures, encoder: Encoder, settings: Settings, *, undecided: bool = False) -> SolvedHead:
+    """A head that has learned nothing, for a model with these settings; ``undecided`` while adapters may still be removed."""
+    keeps_learning = settings.adapt in ("always", "auto") and settings.epochs != 0
+    return SolvedHead.empty(
+        fourier,
+        encoder.backbone.device,
+        per_class=settings.bank_per_class if keeps_learning else 0,
+        undecided=undecided,
+        class_balance=settings.class_balance,
+        text_weight=settings.text_weight,
+    )
 
 
 def random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
