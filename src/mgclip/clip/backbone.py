@@ -255,9 +255,8 @@ class Backbone:
         """
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
         self.compute = Compute("float32" if precision == "auto" else precision, micro_batch or fitting, auto=precision == "auto")
-        towers = (self.model.vision_model, self.model.text_model)
         _switch_checkpointing(self.model, checkpointing)
-        for tower in towers:
+        for tower in (self.model.vision_model, self.model.text_model):
             for layer in tower.encoder.layers:
                 layer.training = checkpointing  # transformers requires it; the modules inside stay in evaluation mode
             if compiled:
