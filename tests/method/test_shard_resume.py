@@ -243,7 +243,7 @@ def test_processes_that_see_different_sums_resume_none_of_them(tiny_clip, icons,
     same(MGCLIP.from_pretrained(tmp_path / "model"), expected)
 
 
-@pytest.mark.parametrize("step", ["shard_sums.write_checked", "learn_shards.remove_parts"])
+@pytest.mark.parametrize("step", ["shard_sums.write_checked", "shard_pass.remove_parts"])
 def test_a_process_that_is_killed_while_it_resumes_loses_no_sums(tiny_clip, icons, expected, tmp_path, monkeypatch, step):
     """It is stopped when it saves the sums of two processes together, or when it has saved them."""
 

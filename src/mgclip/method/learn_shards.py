@@ -117,7 +117,11 @@ def learn_from_shards(
     warn_of_alike_texts(encoder.backbone, settings, learned.class_texts, new_texts)
     texts = *learned.class_texts, *new_texts
     places = [place for place in indices_of(found, names) if place is not None]
-    solved = with_sums(learned.solved, sums, places, encoder, settings, texts)
+    head = learned.solved
+    if head is None:
+        head = new_head(features_of(sums, encoder, settings), encoder, settings)
+    added = replace(head.emptied(), sums=sums.sums, learned=sums.images, sample=sums.sample)
+    solved = solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
     repeated, in_several = sums.copies()
     result = ShardsResult(
         task=len(learned.task_sizes),
@@ -131,27 +135,3 @@ def learn_from_shards(
     )
     sizes = *learned.task_sizes, len(new)
     return replace(learned, task_sizes=sizes, class_names=names, class_texts=texts, solved=solved), result
-
-
-def with_sums(
-    head: SolvedHead | None,
-    learned: ShardSums,
-    places: Sequence[int],
-    encoder: Encoder,
-    settings: Settings,
-    texts: Sequence[str],
-) -> SolvedHead:
-    """The solved head with the images of shards.
-
-    Args:
-        head: The head so far; None for a new model.
-        learned: The sums over the images of all processes.
-        places: Class i of the sums is class ``places[i]`` of the result.
-        encoder: The CLIP.
-        settings: The settings of the model.
-        texts: What prompts call all classes.
-    """
-    if head is None:
-        head = new_head(features_of(learned, encoder, settings), encoder, settings)
-    added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
-    return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
