@@ -1,4 +1,4 @@
-"""Paths that name no file or folder, and the errors about them: nothing is there, or it is an address, which few commands take."""
+"""Paths that name no file or folder, and the errors about them: nothing is there, or the path is an address."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ found = {
     "items": parallel.gather_items([rank]),
     "place": [rank, count],
 }
-parallel.check_same_in_all_processes("numbers", 7)
+parallel.check_same_in_all_processes("numbers", lambda: 7)
 parallel.wait()
 open(f"{sys.argv[1]}/{rank}.json", "w").write(json.dumps(found))
 """

@@ -23,7 +23,7 @@ def test_shards_in_any_order_teach_what_images_at_hand_teach(tiny_clip, icons, e
     assert (result.images, result.task, result.grown, result.known, result.skipped) == (72, 0, (), 0, ())
     assert model.class_names == result.new == tuple(sorted(expected.class_names))
     same(model, expected)
-    monkeypatch.setattr("mgclip.method.learn_shards.CHUNK", 8)  # sums are added often
+    monkeypatch.setattr("mgclip.method.shard_pass.CHUNK", 8)  # sums are added often
     other = MGCLIP.from_pretrained(tiny_clip, settings={**SETTINGS, "encode_batch_size": 5})
     other.learn_shards(shards(icons, number=3, seed=1))
     same(other, expected)
@@ -188,5 +188,6 @@ def test_names_that_are_probably_one_are_warned_of(tiny_clip, icons):
     parts = shards(icons, classes=range(2))
     for part, name in zip(parts, ("sea fish", "Sea-Fish"), strict=False):
         part.items[0] = (part.items[0][0], name)
-    with pytest.warns(AlikeTexts, match=r"'Sea-Fish' and 'sea fish' are probably those of one class"):
+    with pytest.warns(AlikeTexts, match=r"'Sea-Fish' and 'sea fish' are probably those of one class") as found:
         new(tiny_clip).learn_shards(parts)
+    assert found[0].filename == __file__

@@ -53,7 +53,7 @@ def gradients(batch, scaler=None):
 
     backbone, objective, picked, trained, *_ = batch
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
-    loss = backward(backbone, objective, picked, picked, objective.pixels(picked), trained, scaler)
+    loss = backward(backbone, objective, picked, objective.pixels(picked), trained, scaler)
     return loss, [weight.grad.clone() for weight in trained]
 
 

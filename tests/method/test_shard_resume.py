@@ -95,7 +95,7 @@ def test_the_width_of_the_kernel_is_never_one_of_other_shards(tiny_clip, icons, 
 
 def test_a_shard_that_was_damaged_may_be_replaced_if_its_first_images_stay(tiny_clip, icons, tmp_path, monkeypatch):
     """The width of the kernel is then the same."""
-    monkeypatch.setattr("mgclip.method.learn_shards.SAMPLE", 10)
+    monkeypatch.setattr("mgclip.method.shard_pass.SAMPLE", 10)
     versions, parts = {f"shard {number}": "first" for number in range(5)}, shards(icons)
     parts[3].breaks_after = 7
     with pytest.raises(InputError, match="The shard shard 3 cannot be read"):
@@ -243,7 +243,7 @@ def test_processes_that_see_different_sums_resume_none_of_them(tiny_clip, icons,
     same(MGCLIP.from_pretrained(tmp_path / "model"), expected)
 
 
-@pytest.mark.parametrize("step", ["shard_sums.write_checked", "learn_shards.remove_parts"])
+@pytest.mark.parametrize("step", ["shard_sums.write_checked", "shard_pass.remove_parts"])
 def test_a_process_that_is_killed_while_it_resumes_loses_no_sums(tiny_clip, icons, expected, tmp_path, monkeypatch, step):
     """It is stopped when it saves the sums of two processes together, or when it has saved them."""
 

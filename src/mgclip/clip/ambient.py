@@ -44,7 +44,7 @@ def _exact_float32() -> Iterator[None]:
         if hasattr(torch.backends, "fp32_precision"):
             for place, part in enumerate([torch.backends, *(attrgetter(name)(torch.backends) for name in BACKENDS)]):
                 after.callback(setattr, part, "fp32_precision", part.fp32_precision)
-                part.fp32_precision = "none" if place < 2 else "ieee"
+                part.fp32_precision = "none" if place < 2 else "ieee"  # the first two are defaults of the others
         if matmul is not None:
             after.callback(torch.set_float32_matmul_precision, matmul)
         if convolution is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from mgclip.clip.compute import Compute, Precision, tokens_of
 from mgclip.disk import write_json
@@ -99,12 +100,13 @@ def multiplication_rates(model: Any) -> tuple[float, float]:
     """Products per second, in float32 and in bfloat16, of matrices as large as those in the MLP of the image tower."""
     config, device = model.config.vision_config, _device(model)
     tokens = IMAGES[device.type] * tokens_of(config)
-    tensors = {}
-    for kind in (torch.float32, torch.bfloat16):
-        wide = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=device)
-        tensors[kind] = torch.ones(tokens, config.hidden_size, dtype=kind, device=device), wide
-    one, two = ((lambda pair=pair: pair[0] @ pair[1]) for pair in tensors.values())
-    return _rates(one, two, device, MULTIPLICATIONS)
+
+    def product(kind: torch.dtype) -> Callable[[], Tensor]:
+        left = torch.ones(tokens, config.hidden_size, dtype=kind, device=device)
+        right = torch.ones(config.hidden_size, config.intermediate_size, dtype=kind, device=device)
+        return lambda: left @ right
+
+    return _rates(product(torch.float32), product(torch.bfloat16), device, MULTIPLICATIONS)
 
 
 def image_rates(model: Any) -> tuple[float, float]:

@@ -61,7 +61,7 @@ class Backbone:
         model_number: Counts the models that this CLIP has served. It carries the adapters of the latest one.
         adapters_enabled: Whether features are those of the adapters; otherwise they are those of the pre-trained CLIP.
         jpeg_draft: Whether JPEG files are decoded at reduced size.
-        token_digests: Digests of the tokens of texts, by templates and text, so that each text becomes tokens for them only once.
+        token_digests: Digests of the tokens of texts, by templates and text, so that a text is tokenised only once for them.
         weights_number: Counts the changes of the adapters, so that a cache of features can detect that it is stale.
     """
 
@@ -258,9 +258,8 @@ class Backbone:
         """
         fitting = fitting_micro_batch(self.model.config.vision_config, self.device, checkpointing=checkpointing)
         self.compute = Compute("float32" if precision == "auto" else precision, micro_batch or fitting, auto=precision == "auto")
-        towers = (self.model.vision_model, self.model.text_model)
         _switch_checkpointing(self.model, checkpointing)
-        for tower in towers:
+        for tower in (self.model.vision_model, self.model.text_model):
             for layer in tower.encoder.layers:
                 layer.training = checkpointing  # transformers requires it; the modules inside stay in evaluation mode
             if compiled:

@@ -14,7 +14,7 @@ from mgclip.clip.adapters import adapters_have_effect, idle_adapters_skipped
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEEP_BYTES, MemoryBudget, PreparedImages, prefetch
-from mgclip.clip.representation import Representation, represent
+from mgclip.clip.representation import Representation, part_of_both
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.image_lists import image_list
 
@@ -123,10 +123,9 @@ class Encoder:
             for _, prepared in prefetch(pixels.batch, parts):
                 yield self.batch(prepared)
         else:
-            sizes = [self.backbone.feature_dim, self.backbone.image_dim("pre-projection")]
-            for features in self.kept.features(self.backbone, pixels, parts):
-                projected, pooled = features.split(sizes, dim=-1)
-                yield represent(projected, pooled, self.representation) if self.normalise else projected
+            dim = self.backbone.feature_dim
+            for both in self.kept.features(self.backbone, pixels, parts):
+                yield part_of_both(both, self.representation, dim) if self.normalise else both[:, :dim]
 
     def batch(self, pixels: Tensor) -> Tensor:
         """Return features ``(b, d)`` of a batch of transformed images ``(b, 3, size, size)`` uint8."""

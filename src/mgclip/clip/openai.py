@@ -105,10 +105,12 @@ def read_state(file: Path, layout: str) -> dict[str, Tensor]:
     """Return the weights of a file in float32, without running code from it: a state dict, alone or in a training checkpoint, a
     TorchScript archive or safetensors. Raises ``InputError``, which names the ``layout``, if it cannot be read.
     """
+    from safetensors.torch import load_file
+
     if not file.is_file():
         raise not_found("CLIP file", file)
     try:
-        state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+        state: Any = load_file(file) if file.suffix == ".safetensors" else _read_torch(file)
     except Exception as error:  # a damaged pickle can raise anything
         if out_of_memory(error):
             raise
@@ -128,15 +130,9 @@ def read_state(file: Path, layout: str) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value.float() for name, value in state.items()}
 
 
-def _read_safetensors(file: Path) -> Any:
-    from safetensors.torch import load_file
-
-    return load_file(file)
-
-
 def _read_torch(file: Path) -> Any:
     if is_torchscript(file):
-        return _read_archive(file)
+        return {name: tensor for name, tensor in read_torchscript(file).items() if _may_be_weight(name)}
     check_archive(file)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
@@ -144,12 +140,8 @@ def _read_torch(file: Path) -> Any:
         raise ValueError("it is damaged, or contains something other than tensors") from None
 
 
-def _read_archive(file: Path) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive that can be weights. Modules also hold masks and other buffers."""
-    return {name: tensor for name, tensor in read_torchscript(file).items() if _may_be_weight(name)}
-
-
 def _may_be_weight(name: str) -> bool:
+    """Whether a tensor of an archive can be a weight. Modules also hold masks and other buffers."""
     known = name in OUTSIDE_BLOCKS or name in REQUIRED or name.rpartition(".")[0] in OUTSIDE_BLOCKS or name in COUNTS
     return known or BLOCK.fullmatch(name) is not None or name.startswith(RESNET)
 

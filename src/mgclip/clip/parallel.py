@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -61,9 +61,9 @@ def _state() -> Any:
 def _disconnect() -> None:
     """Disconnect this process from the others before Python ends, if gloo connects them.
 
-    The threads of gloo may still hold tensors of the last exchange. To drop them they need Python, and if it is ending, they end
-    the process with SIGABRT, after its work was done. NCCL has no such threads, and a process that fails must not wait in it for
-    the others.
+    The threads of gloo may still hold tensors of the last exchange. If they release them while Python ends, the process is
+    aborted (SIGABRT) although its work is done. NCCL has no such threads, and a process that fails must not wait for the others
+    in it.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
@@ -105,9 +105,14 @@ def gather_items(items: Sequence[Any]) -> list[Any]:
     return list(gather_object(list(items)))
 
 
-def check_same_in_all_processes(what: str, facts: Any) -> None:
-    """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ."""
-    if any(other != facts for other in gather_items([facts])):
+def check_same_in_all_processes(what: str, facts: Callable[[], object]) -> None:
+    """Check that all processes have the same data. Raises ``InputError`` in all of them if their ``facts`` about it differ. One
+    process alone does not need them.
+    """
+    if not is_distributed():
+        return
+    own = facts()
+    if any(other != own for other in gather_items([own])):
         raise InputError(f"All processes must be given the same {what}, but theirs differ: give all of them the same data.")
 
 

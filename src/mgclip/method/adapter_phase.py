@@ -87,8 +87,8 @@ def train_adapters(
     for epoch in range(first, phase.epochs + 1):
         parts = [picked for _, picked in phase.batches(objective.count, epoch)][done:]
         loaded = prefetch(objective.pixels, map(parallel.shard, parts))
-        for step, (picked, (own, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
-            loss = backward(backbone, objective, picked, own, pixels, trained, scaler)
+        for step, (picked, (_, pixels)) in enumerate(zip(parts, loaded, strict=True), start=done + 1):
+            loss = backward(backbone, objective, picked, pixels, trained, scaler)
             made = phase.step(epoch, step, objective.count, len(picked), loss)
             scaler.step(optimizer)
             scaler.update()

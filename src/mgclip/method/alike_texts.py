@@ -76,8 +76,8 @@ def _named(texts: Sequence[str], pair: Pair) -> str:
 
 
 def _warn(sentence: str) -> None:
-    """Give a warning to the caller of the model, which is four calls away."""
-    warnings.warn(sentence, AlikeTexts, stacklevel=5)
+    """Give a warning to the caller of the model, which is five calls away."""
+    warnings.warn(sentence, AlikeTexts, stacklevel=6)
 
 
 def _repeated(items: Iterable[Hashable]) -> list[Pair]:

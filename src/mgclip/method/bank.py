@@ -48,12 +48,6 @@ class Bank:
         features = torch.empty(0, dim, dtype=torch.float16, device=device)
         return cls(features, features.new_empty(0, dtype=torch.float64), features.new_empty(0, dtype=torch.long))
 
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    def __bool__(self) -> bool:  # an empty bank is a bank
-        return True
-
     def to(self, device: torch.device) -> Bank:
         """The bank on a device."""
         return Bank(self.features.to(device), self.counts.to(device), self.classes.to(device))

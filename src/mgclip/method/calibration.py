@@ -55,7 +55,7 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
+class LazyScores:
     """Scores that a function computes from the positions ``(k,)`` of images."""
 
     compute: Callable[[Tensor], Tensor]

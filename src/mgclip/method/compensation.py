@@ -40,15 +40,6 @@ def train_head(features: Tensor, task: TaskData, settings: Settings, on_step: On
     return train_rows(rows, features, labels, head_phase(settings, task.index), on_step)
 
 
-def task_rows(features: Tensor | None, task: TaskData, settings: Settings, on_step: OnStep, like: Tensor) -> Tensor:
-    """The rows of the head for one task ``(classes, d)``; zeros without ``features``, for a model that predicts from texts.
-    ``like`` is the head before.
-    """
-    if features is None:
-        return like.new_zeros(len(task.names), like.shape[1])
-    return train_head(features, task, settings, on_step)
-
-
 def place_rows(head: Tensor, counts: Tensor, rows: Tensor, more: Tensor, places: Tensor) -> Tensor:
     """The head with the rows of a task. New classes follow the known ones; a known class gets the mean over all its images.
 

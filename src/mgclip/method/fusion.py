@@ -11,9 +11,8 @@ from mgclip.method.settings import Settings
 def fuse(text_logits: Tensor, cosines: Tensor, *, vision_weight: float, flattened: bool) -> Tensor:
     """Probabilities ``(b, c)`` of text logits ``(b, c)`` and head cosines ``(b, c)``.
 
-    ``published``: p = (softmax(softmax(z)) + beta softmax(cosines)) / (1 + beta). The text branch is softmaxed twice and the
-    head has no temperature, which puts both on a similar scale; that is what produced the published numbers.
-    ``single-softmax`` takes the text branch's softmax once.
+    With ``flattened``, as published, p = (softmax(softmax(z)) + beta softmax(cosines)) / (1 + beta). The second softmax flattens
+    the text branch to about the scale of the head, which has no temperature. Otherwise the text branch has one softmax.
     """
     text = text_logits.softmax(-1)
     if flattened:
@@ -22,7 +21,7 @@ def fuse(text_logits: Tensor, cosines: Tensor, *, vision_weight: float, flattene
 
 
 def branch_probabilities(
-    text_logits: Tensor | None, scores: Tensor, settings: Settings, calibration: Calibration | None = None
+    text_logits: Tensor | None, scores: Tensor, settings: Settings, calibration: Calibration | None
 ) -> Tensor:
     """Probabilities ``(b, c)`` from the branches named in the settings.
 

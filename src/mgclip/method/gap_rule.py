@@ -8,7 +8,7 @@ LEAST_SIMILARITY = 5.0
 """With a CLIP trained with a sigmoid loss, changes are relative to at least this many logits, a cosine of about 0.05."""
 
 
-def relative_change(value: float, initial: float, least: float = 0.0) -> float:
+def relative_change(value: float, initial: float, least: float) -> float:
     """Change of a similarity, as a share of the size of its initial value or of ``least``, whichever is larger."""
     return (value - initial) / max(abs(initial), least)
 

@@ -149,8 +149,7 @@ def _unknown(values: Iterable[Any], named: list[int | None], names: tuple[str, .
             f"The label {wrong} is not a position in class_names, which holds {len(names)} (0 to {len(names) - 1}), and not "
             "every label is one of its names."
         )
-    first = next(value for value, position in zip(values, named, strict=True) if position is None)
-    first = plain(first)
+    first = plain(next(value for value, position in zip(values, named, strict=True) if position is None))
     if isinstance(first, str):
         return InputError(f"The label {first!r} is not in class_names, which holds {count(len(names), 'name')}.")
     return InputError(f"labels must be whole numbers or class names; found {type(first).__name__} {first!r}.")

@@ -1,53 +1,25 @@
-"""Learn from shards: each image is read and encoded once, and added to sums (docs/method.md 10)."""
+"""Learn one task from shards, of whose images only sums are kept (docs/method.md 10)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
 
 from mgclip.clip import parallel
 from mgclip.clip.encoder import Encoder
-from mgclip.clip.representation import part_of_both
 from mgclip.errors import InputError
 from mgclip.method import solved_head
-from mgclip.method.learned_images import Images
-from mgclip.method.random_features import SAMPLE, RandomFeatures, median_gamma
-from mgclip.method.representation import choose_representation
+from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
+from mgclip.method.labels import texts_by_name
+from mgclip.method.model_files import ModelState
 from mgclip.method.settings import Settings
-from mgclip.method.shard_reader import ImageShard, ShardReader
-from mgclip.method.shard_resume import identity, resumable
-from mgclip.method.shard_sums import ShardSums, remove_parts, unused_number
+from mgclip.method.shard_pass import Reading, features_of, sum_shards
+from mgclip.method.shard_reader import ImageShard, check_shards
+from mgclip.method.shard_sums import ShardSums
 from mgclip.method.solved_head import SolvedHead
-from mgclip.method.solving import logits_over, random_features, trains_adapters
-from mgclip.method.sums import CHUNK
+from mgclip.method.solving import logits_over, new_head, trains_adapters
 from mgclip.names import check_distinguishable, indices_of, not_among
 from mgclip.words import count, were
-
-OPENED = 50
-"""The most shards from whose first images the width of the kernel and the representation are chosen."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How shards are read.
-
-    Attributes:
-        progress: The folder for partial sums; None saves none.
-        skip: Whether to leave out what cannot be read, instead of raising an error.
-        versions: For each shard, by name, a text that differs if it has changed.
-    """
-
-    progress: Path | None = None
-    skip: bool = False
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    def version(self, shard: ImageShard) -> str:
-        """What identifies a shard and its content in partial sums."""
-        return f"{shard.name}\0{self.versions.get(shard.name, '')}"
 
 
 @dataclass(frozen=True)
@@ -124,160 +96,42 @@ def check_one_pass(settings: Settings, head: SolvedHead | None, *, tasks: int) -
     raise InputError(f"{why}: start a new model with adapt=never, or unpack the shards into one folder of images for each class.")
 
 
-def sum_shards(
-    shards: Sequence[ImageShard],
-    head: SolvedHead | None,
-    class_names: Sequence[str],
-    encoder: Encoder,
-    settings: Settings,
-    reading: Reading,
-) -> ShardSums:
-    """Add up the images of shards, of which each process reads its share.
-
-    Args:
-        shards: The shards, the same in all processes.
-        head: The head of the model so far; its images are not learned again. None for a new model.
-        class_names: Its classes.
-        encoder: The CLIP.
-        settings: The settings of the model.
-        reading: How the shards are read. Sums in its folder are resumed, even by another number of processes, if reading all
-            shards now would give the same.
-
-    Returns:
-        The sums of this process.
-
-    Raises:
-        InputError: If an image or a shard cannot be read, unless such are skipped; or if two class names look alike.
-    """
-    rank, processes = parallel.rank_and_world_size()
-    model, device = identity(head, class_names, encoder, settings), encoder.backbone.device
-    done = resumable(reading.progress, model, [reading.version(shard) for shard in shards], device, skip=reading.skip)
-    some = [] if head is not None else _shards_to_choose_from(shards, settings)
-    chosen_from = [reading.version(shard) for shard in some]
-    if head is not None:
-        fourier = head.fourier
-    elif done and all(part.chosen_from == chosen_from for part in done):
-        fourier = _features_of(done[0], encoder, settings)
-    else:
-        fourier = _choose_features(some, encoder, settings, reading)
-    done = [part for part in done if (part.gamma, part.representation) == (fourier.gamma, fourier.representation)]
-    own = ShardSums.empty(model, fourier, chosen_from, device)
-    for part in done[rank::processes]:
-        own.plus(part)
-    finished = {version for part in done for version in part.shards}
-    number = 0 if reading.progress is None else _replace_parts(own, reading.progress)
-    known = None if head is None else head.learned.marks
-    left = [shard for shard in shards if reading.version(shard) not in finished][rank::processes]
-    for place, shard in enumerate(left, start=1):
-        before = own.encoded
-        _add_shard(own, shard, fourier, encoder, known, reading)
-        # How many images there are is unknown before they are read, but shards of one data set are about equally large.
-        encoder.backbone.expect((own.encoded - before) * (len(left) - place), batch=encoder.batch_size)
-        check_distinguishable(not_among(own.names, class_names), class_names)
-        own.shards.append(reading.version(shard))
-        if reading.progress is not None:
-            own.save(reading.progress, number)
-    return own
-
-
-def _replace_parts(own: ShardSums, folder: Path) -> int:
-    """Save the sums that this process resumes as a new part, and return its number. The parts that were resumed are removed only
-    when all processes have saved, so that nothing is lost if one is killed.
-    """
-    rank, _ = parallel.rank_and_world_size()
-    # When these are exchanged, all processes have read all parts. One may not see the latest, and must not replace them either.
-    first: int = max(parallel.gather_items([unused_number(folder)]))
-    own.save(folder, first + rank)
-    parallel.wait()
-    if parallel.is_main():
-        remove_parts(folder, below=first)
-    return first + rank
-
-
-def with_sums(
-    head: SolvedHead | None,
-    learned: ShardSums,
-    places: Sequence[int],
-    encoder: Encoder,
-    settings: Settings,
-    texts: Sequence[str],
-) -> SolvedHead:
-    """The solved head with the images of shards.
-
-    Args:
-        head: The head so far; None for a new model.
-        learned: The sums over the images of all processes.
-        places: Class i of the sums is class ``places[i]`` of the result.
-        encoder: The CLIP.
-        settings: The settings of the model.
-        texts: What prompts call all classes.
-    """
+def learn_from_shards(
+    learned: ModelState, encoder: Encoder, shards: Sequence[ImageShard], class_texts: Mapping[str, str], reading: Reading
+) -> tuple[ModelState, ShardsResult]:
+    """Learn one task, as ``MGCLIP.learn_shards`` does. Returns what the model has learned then, and what was done."""
+    settings, known = learned.settings, learned.class_names
+    given = {str(name): text for name, text in class_texts.items()}
+    texts_by_name(given, (), given)  # texts that cannot be used are refused before the shards are read
+    check_one_pass(settings, learned.solved, tasks=len(learned.task_sizes))
+    check_shards(shards, [reading.version(shard) for shard in shards])
+    own = sum_shards(shards, learned.solved, known, encoder, settings, reading)
+    found = sorted({*parallel.gather_items(own.names)})
+    sums = own.all_processes(found)
+    check_new_image(sums)
+    new = not_among(found, known)
+    check_distinguishable(new, known)
+    warn_of_alike_names(known, new)
+    names = *known, *new
+    new_texts = texts_by_name(given, tuple(new), (*names, *given))
+    warn_of_alike_texts(encoder.backbone, settings, learned.class_texts, new_texts)
+    texts = *learned.class_texts, *new_texts
+    places = [place for place in indices_of(found, names) if place is not None]
+    head = learned.solved
     if head is None:
-        fourier = _features_of(learned, encoder, settings)
-        balance, weight = settings.class_balance, settings.text_weight
-        head = SolvedHead.empty(fourier, encoder.backbone.device, class_balance=balance, text_weight=weight)
-    added = replace(head.emptied(), sums=learned.sums, learned=learned.images, sample=learned.sample)
-    return solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
-
-
-def _features_of(sums: ShardSums, encoder: Encoder, settings: Settings) -> RandomFeatures:
-    """The random features of these sums. The encoder uses their representation from now on."""
-    encoder.representation = sums.representation
-    return random_features(encoder, settings, sums.gamma)
-
-
-def _shards_to_choose_from(shards: Sequence[ImageShard], settings: Settings) -> Sequence[ImageShard]:
-    """The shards, evenly spaced, from which a new model chooses what the settings leave open; none if they leave nothing open."""
-    is_open = settings.gamma is None or settings.representation == "auto"
-    return shards[:: -(-len(shards) // OPENED)] if is_open and shards else []
-
-
-def _choose_features(some: Sequence[ImageShard], encoder: Encoder, settings: Settings, reading: Reading) -> RandomFeatures:
-    """The random features of a new model. What the settings leave open, the width of the kernel and the representation, is chosen
-    from the first images of ``some`` shards, which the first process reads.
-    """
-    encoder.representation = settings.encoded
-    if settings.gamma is not None and settings.representation != "auto":
-        return random_features(encoder, settings, settings.gamma)
-    parts = [torch.empty(0, encoder.backbone.image_dim(encoder.representation), device=encoder.backbone.device)]
-    names: list[str] = []
-    if parallel.is_main():
-        for shard in some:
-            for images, labels in ShardReader(encoder, reading.skip).encoded(shard, most=-(-SAMPLE // len(some))):
-                parts.append(images.features)
-                names += labels
-    features, names = parallel.gather_rows(torch.cat(parts)), parallel.gather_items(names)
-    if settings.representation == "auto":
-        classes = torch.tensor(indices_of(names, dict.fromkeys(names)), dtype=torch.long, device=features.device)
-        dim = encoder.backbone.feature_dim
-        encoder.representation = choose_representation(features, classes, dim) if names else "projected"
-        features = part_of_both(features, encoder.representation, dim)
-    return random_features(encoder, settings, settings.gamma or parallel.broadcast_float(median_gamma(features)))
-
-
-def _add_shard(
-    own: ShardSums, shard: ImageShard, fourier: RandomFeatures, encoder: Encoder, known: Tensor | None, reading: Reading
-) -> None:
-    """Add the images of a shard to the sums."""
-    waiting: list[tuple[Images, list[str]]] = []
-    reader, before = ShardReader(encoder, reading.skip), len(own.images)
-    for images, names in reader.encoded(shard):
-        new = torch.ones(len(images), dtype=torch.bool) if known is None else ~torch.isin(images.marks, known)
-        own.known += int((~new).sum())
-        waiting.append((images.take(new), [name for name, kept in zip(names, new.tolist(), strict=True) if kept]))
-        if sum(len(part) for part, _ in waiting) >= CHUNK:
-            _add(own, fourier, waiting)
-            waiting = []
-    _add(own, fourier, waiting)
-    own.skipped += reader.left_out(len(own.images) - before, "learned")
-
-
-def _add(own: ShardSums, fourier: RandomFeatures, waiting: Sequence[tuple[Images, Sequence[str]]]) -> None:
-    """Add encoded images. Each part comes with the class names of its images."""
-    named = [name for _, names in waiting for name in names]
-    if not named:
-        return
-    names = list(dict.fromkeys(named))
-    features = torch.cat([part.features for part, _ in waiting])
-    labels = torch.tensor(indices_of(named, names), device=features.device)
-    own.add(fourier(features), Images(torch.cat([part.marks for part, _ in waiting]), labels, features), names)
+        head = new_head(features_of(sums, encoder, settings), encoder, settings)
+    added = replace(head.emptied(), sums=sums.sums, learned=sums.images, sample=sums.sample)
+    solved = solved_head.merge(head, added, places, logits_over(encoder, settings)(texts))
+    repeated, in_several = sums.copies()
+    result = ShardsResult(
+        task=len(learned.task_sizes),
+        new=tuple(new),
+        grown=tuple(known[place] for place in places if place < len(known)),
+        images=len(sums.images),
+        skipped=tuple(sums.skipped),
+        known=sums.known,
+        repeated=repeated,
+        in_several=in_several,
+    )
+    sizes = *learned.task_sizes, len(new)
+    return replace(learned, task_sizes=sizes, class_names=names, class_texts=texts, solved=solved), result

@@ -16,19 +16,18 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.encoder import check_finite
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
-from mgclip.method.compensation import place_rows, task_rows
-from mgclip.method.labels import texts_by_name
-from mgclip.method.learn_shards import Reading, ShardsResult, check_new_image, check_one_pass, sum_shards, with_sums
+from mgclip.method.compensation import place_rows, train_head
+from mgclip.method.learn_shards import ShardsResult, learn_from_shards
 from mgclip.method.model import LearnedModel
 from mgclip.method.model_files import ModelState
 from mgclip.method.prepare import adapters_restored_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.shard_reader import ImageShard, check_shards
+from mgclip.method.shard_pass import Reading
+from mgclip.method.shard_reader import ImageShard
 from mgclip.method.solving import solve_task, start_task
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
-from mgclip.names import check_distinguishable, indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -110,11 +109,7 @@ class MGCLIP(LearnedModel):
                 or a name differs from another one only in case, spaces, hyphens, underscores or the form of a letter.
         """
         task = self._task(images, labels, class_names, class_texts)
-        new = [place for place, known in enumerate(indices_of(task.names, self.class_names)) if known is None]
-        names = *self.class_names, *(task.names[place] for place in new)
-        texts = *self.class_texts, *(task.texts[place] for place in new)
-        warn_of_alike_names(self.class_names, names[len(self.class_names) :])
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
+        names, texts = self._with_new_classes(task)
         checkpoints = checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
             start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
@@ -128,7 +123,7 @@ class MGCLIP(LearnedModel):
             else:
                 head, counts = self._compensate(task, names, memory, on_step, checkpoints)
         epochs = self.epochs if result.probe is None else result.probe.epochs
-        sizes = *self.task_sizes, len(new)
+        sizes = *self.task_sizes, len(names) - len(self.class_names)
         self._load_state(ModelState(self.settings, epochs, sizes, names, texts, head, memory, solved, counts))
         return result
 
@@ -170,29 +165,9 @@ class MGCLIP(LearnedModel):
         """
         self.encoder.require_own_adapters()
         self.backbone.agree_on_precision()
-        given = {str(name): text for name, text in (class_texts or {}).items()}
-        texts_by_name(given, (), given)  # texts that cannot be used are refused before the shards are read
-        check_one_pass(self.settings, self.solved, tasks=len(self.task_sizes))
         reading = Reading(None if progress is None else Path(progress), skip_unreadable, versions or {})
-        check_shards(shards, [reading.version(shard) for shard in shards])
-        own = sum_shards(shards, self.solved, self.class_names, self.encoder, self.settings, reading)
-        found = sorted({name for names in parallel.gather_items([own.names]) for name in names})
-        learned = own.all_processes(found)
-        check_new_image(learned)
-        places = indices_of(found, self.class_names)
-        new = [name for name, place in zip(found, places, strict=True) if place is None]
-        check_distinguishable(new, self.class_names)
-        warn_of_alike_names(self.class_names, new)
-        names = *self.class_names, *new
-        texts = *self.class_texts, *texts_by_name(given, tuple(new), (*names, *given))
-        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts[len(self.class_texts) :])
-        index = [place for place in indices_of(found, names) if place is not None]
-        solved = with_sums(self.solved, learned, index, self.encoder, self.settings, texts)
-        grown = tuple(self.class_names[place] for place in places if place is not None)
-        left_out = tuple(learned.skipped), learned.known
-        result = ShardsResult(len(self.task_sizes), tuple(new), grown, len(learned.images), *left_out, *learned.copies())
-        sizes = *self.task_sizes, len(new)
-        self._load_state(replace(self._state(), task_sizes=sizes, class_names=names, class_texts=texts, solved=solved))
+        state, result = learn_from_shards(self._state(), self.encoder, shards, class_texts or {}, reading)
+        self._load_state(state)
         return result
 
     def _task(self, images: Any, labels: ArrayLike, names: Sequence[str], texts: Any) -> TaskData:
@@ -205,9 +180,15 @@ class MGCLIP(LearnedModel):
         task = make_task(pixels, labels, names, index=index, known=known, class_texts=texts, grows=grows)
         if self.settings.memory:
             check_room(self.settings.memory, len(known) + len(task.names))
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("task", task.facts())
+        parallel.check_same_in_all_processes("task", task.facts)
         return task
+
+    def _with_new_classes(self, task: TaskData) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names and texts of all classes, those that are new in this task last. Warns of new ones that are like others."""
+        new, texts = task.new_classes(self.class_names)
+        warn_of_alike_names(self.class_names, new)
+        warn_of_alike_texts(self.backbone, self.settings, self.class_texts, texts)
+        return (*self.class_names, *new), (*self.class_texts, *texts)
 
     def _preserve(self, task: TaskData, adapts: bool, on_step: OnStep, checkpoints: TaskCheckpoints) -> LearnResult:
         """Train the adapters, if this task ``adapts`` them, as long as the modality gap allows (docs/method.md 4, 5), with old
@@ -234,20 +215,21 @@ class MGCLIP(LearnedModel):
         self, task: TaskData, names: Sequence[str], memory: Memory | None, on_step: OnStep, checkpoints: TaskCheckpoints
     ) -> tuple[Tensor, Tensor]:
         """The head ``(classes, d)`` with rows for this task, from the features of the adapted CLIP (docs/method.md 6); then all
-        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the images of each class.
+        rows are fine-tuned on the images of ``memory`` if the replay is balanced (8). Also the number of images of each class.
         """
         settings, device = self.settings, self.head.device
-        places = torch.tensor(indices_of(task.names, names), device=device)
+        places = task.places_among(names).to(device)
         more = torch.bincount(task.labels, minlength=len(task.names)).to(device)
 
         def add_rows() -> Tensor:
-            features = self.encoder.images(task.pixels, shared=True) if settings.uses_head else None
-            if features is not None:
+            rows = self.head.new_zeros(len(task.names), self.head.shape[1])  # they stay zero if only texts predict
+            if settings.uses_head:
+                features = self.encoder.images(task.pixels, shared=True)
                 check_finite(features)
-            rows = task_rows(features, task, settings, on_step, self.head)
+                rows = train_head(features, task, settings, on_step)
             return place_rows(self.head, self.counts, rows, more, places)
 
-        head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(self.head.device))
+        head = checkpoints.run("head", add_rows, recall=lambda done: done.tensors["head"].to(device))
         if memory is not None and self._balances() and settings.uses_head and settings.head_epochs:
             head = balance_head(head, memory, self.encoder, settings, task.index, on_step, checkpoints)
         counts = F.pad(self.counts, (0, len(names) - len(self.counts)))

@@ -219,11 +219,8 @@ class LearnedModel:
         return before
 
     def _marked(self, pixels: PreparedImages, facts: object) -> Images:
-        """Images with all features that an edit of the solved head needs. All processes must have the same images and ``facts``
-        about them.
-        """
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("images", (facts, pixels.facts()))
+        """Images with all features that an edit of the solved head needs. Their ``facts`` must be the same in all processes."""
+        parallel.check_same_in_all_processes("images", lambda: (facts, pixels.facts()))
         undecided = self.solved is not None and self.solved.frozen is not None
         return marked_images(self.encoder, pixels, frozen=frozen_features(self.encoder, pixels) if undecided else None)
 
@@ -240,10 +237,9 @@ class LearnedModel:
             class_edits.solved_head_of(model._state(), "merge")
         if other is self:
             raise InputError("A model cannot be merged with itself, because every image would count twice: give another model.")
-        different = "" if other.backbone.fingerprint == self.backbone.fingerprint else "models have different CLIPs"
-        if not different and not adapters_agree(self.backbone, other.backbone):
-            different = "adapters of the models differ"
-        if different:
+        same_clip = other.backbone.fingerprint == self.backbone.fingerprint
+        if not same_clip or not adapters_agree(self.backbone, other.backbone):
+            different = "adapters of the models differ" if same_clip else "models have different CLIPs"
             raise InputError(f"The {different}, so they cannot be merged: start the second one with --like and the first one.")
         self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 

@@ -168,6 +168,7 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             f"{state.parent} holds the method {manifest['baseline']}, not an MGCLIP model: open it with `mgclip.load_learner` or "
             "`mgclip predict`."
         )
+    has_solved = "solved" in manifest
     try:
         settings = Settings(**manifest["settings"])
         reference, fingerprint = str(manifest["base"]["reference"]), str(manifest["base"]["fingerprint"])
@@ -179,13 +180,11 @@ def read_state(file: Path, manifest: Mapping[str, Any], state: Path) -> LoadedMo
             raise ValueError(f"{count(len(texts), 'class text')} for {count(len(names), 'class', 'classes')}")
         if epochs is not None and not isinstance(epochs, int):
             raise ValueError(f"epochs {epochs!r}")
-        if settings.compensation == ("trained" if "solved" in manifest else "analytic") and (names or "solved" in manifest):
-            raise ValueError(
-                f"compensation {settings.compensation!r} {'with' if 'solved' in manifest else 'without'} a solved head"
-            )
+        if (settings.compensation == "analytic") != has_solved and (names or has_solved):
+            raise ValueError(f"compensation {settings.compensation!r} {'with' if has_solved else 'without'} a solved head")
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise damaged(file, first_line(error)) from None
-    solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if "solved" in manifest else None
+    solved = _read_solved(file, manifest["solved"], state, settings, len(names)) if has_solved else None
     if solved is None:
         head, counts = _read_head(state / HEAD, rows=len(names))
     else:

@@ -45,7 +45,6 @@ def backward(
     backbone: Backbone,
     objective: Objective,
     picked: Tensor,
-    own: Tensor,
     pixels: Tensor,
     trained: Sequence[Tensor],
     scaler: Any,
@@ -55,17 +54,15 @@ def backward(
     Args:
         backbone: The CLIP.
         objective: The loss.
-        picked: The items of the batch ``(b,)``.
-        own: Those of this process.
-        pixels: The images of these, ``(n, 3, size, size)`` uint8.
+        picked: The items of the batch ``(b,)``, of which each process has a part.
+        pixels: The images of the part of this process, ``(n, 3, size, size)`` uint8.
         trained: The weights that get the gradient.
         scaler: The gradient scaler of float16.
 
     Returns:
         The loss, a scalar.
     """
-    weight_of = dict(zip(picked.tolist(), objective.weights(picked).tolist(), strict=True))
-    weights = torch.tensor([weight_of[item] for item in own.tolist()], device=backbone.device)
+    own, weights = parallel.shard(picked), parallel.shard(objective.weights(picked)).to(backbone.device)
     templates = 1 if objective.tokens.ndim == 2 else objective.tokens.shape[1]
     at_once = max(1, TEXTS_AT_ONCE // templates)
     parts_of_texts = objective.tokens.split(at_once)

@@ -124,7 +124,7 @@ class Predictions:
 
     @property
     def _deciding(self) -> Floats:
-        """What decides, ``(n, c)``: the confidences; without candidates the probabilities have the same order and need less."""
+        """What decides, ``(n, c)``: the confidences, or without candidates the probabilities: same order, less to compute."""
         return self.confidence if self._scores.shape[1] < len(self.classes) else self.probabilities
 
     def _parts(self) -> Iterator[Predictions]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from mgclip.clip import parallel
@@ -42,8 +42,7 @@ class Probe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, for checkpoints."""
-        gaps = [[gap.positive, gap.negative] for gap in (self.initial, *self.after_epoch)]
-        return {"gaps": gaps, "epochs": self.epochs, "whole": self.completed}
+        return {"gaps": list(map(astuple, (self.initial, *self.after_epoch))), "epochs": self.epochs, "whole": self.completed}
 
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> Probe:
@@ -122,9 +121,7 @@ def preserve(
     return LearnResult(task.index, epochs or 0, probed)
 
 
-def probe(
-    backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, checkpoints: TaskCheckpoints | None = None
-) -> Probe:
+def probe(backbone: Backbone, task: TaskData, settings: Settings, on_step: OnStep, checkpoints: TaskCheckpoints) -> Probe:
     """Train for up to ``max_epochs`` and stop after the first epoch whose gap crosses the limit (docs/method.md 4).
 
     The adapters stay as trained; ``preserve`` restores the initial ones if the probe stopped early.
@@ -142,10 +139,9 @@ def probe(
         size, scale = settings.adapter_batch_size, backbone.logit_scale
         measured = measure_gap(images, task.labels, texts, logit_scale=scale, batch_size=size, average=settings.gap_average)
         # Processes round differently, and must not disagree on when to stop.
-        return Gap(*(parallel.broadcast_float(value) for value in (measured.positive, measured.negative)))
+        return Gap(*map(parallel.broadcast_float, astuple(measured)))
 
     encoder = Encoder(backbone, prompt=settings.prompt, batch_size=settings.encode_batch_size)
-    checkpoints = checkpoints or TaskCheckpoints()
     initial, least = gap(), LEAST_SIMILARITY if family_of(backbone.model).sigmoid else 0.0
     saved = checkpoints.checkpoint_in("probe")
     after = [Gap(*pair) for pair in checkpoints.notes.get("seen", [])[: saved.epoch - 1 if saved else 0]]
@@ -155,7 +151,7 @@ def probe(
 
     def within_limit(epoch: int) -> bool:
         after.append(gap())
-        checkpoints.notes["seen"] = [[each.positive, each.negative] for each in after]
+        checkpoints.notes["seen"] = list(map(astuple, after))
         return allowed() is None
 
     phase = adapter_phase(settings, task.index, settings.max_epochs, "probe")

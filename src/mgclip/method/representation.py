@@ -9,7 +9,7 @@ from mgclip.clip.representation import REPRESENTATIONS, Representation, part_of_
 from mgclip.method.evidence import squared_errors
 
 MARGIN = 0.1
-"""By which share the error must be lower than that of the projected feature. Less can come from the random features."""
+"""The share by which an error must be below that of the projected feature. Smaller differences can come from the random draw."""
 
 
 def choose_representation(both: Tensor, labels: Tensor, dim: int) -> Representation:

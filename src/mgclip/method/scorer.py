@@ -23,7 +23,7 @@ class Scorer:
         weights: ``(width, c)``.
         constant: ``(c,)``, the weights of the constant feature.
         kernel: The kernel of the random features; with ``relu``, relu takes the place of cos.
-        scale: The factor of the random features. It is not part of the weights, which need no copy then.
+        scale: The factor of the random features, kept apart from the weights so that these need no copy.
     """
 
     matrix: Tensor

@@ -104,7 +104,7 @@ class Settings(CheckedSettings):
     """Epochs of balanced fine-tuning, of the adapters and of the head each."""
 
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-    """The largest one is what PyTorch accepts."""
+    """PyTorch accepts no larger one."""
     shuffle: bool = True
     """False: train on images in the order given, as in recorded runs."""
     jpeg_draft: bool = False

@@ -47,8 +47,7 @@ def check_shards(shards: Sequence[ImageShard], versions: Sequence[str]) -> None:
     name, number = Counter(shard.name for shard in shards).most_common(1)[0]
     if number > 1:
         raise InputError(f"{number} shards are called {name}, so one could not be told from the other: give each shard once.")
-    if parallel.is_distributed():
-        parallel.check_same_in_all_processes("shards", list(versions))
+    parallel.check_same_in_all_processes("shards", lambda: list(versions))
 
 
 @dataclass

@@ -31,7 +31,7 @@ def identity(head: SolvedHead | None, class_names: Sequence[str], encoder: Encod
     tensors = adapter_state(backbone) if adapters_have_effect(backbone) else {}
     if head is not None:
         tensors["known"] = head.learned.marks
-    return checksum(repr((*facts, *class_names)), {name: tensor.cpu() for name, tensor in tensors.items()})
+    return checksum(repr((*facts, *class_names)), tensors)
 
 
 def resumable(folder: Path | None, model: str, versions: Collection[str], device: torch.device, *, skip: bool) -> list[ShardSums]:

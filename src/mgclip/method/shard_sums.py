@@ -115,12 +115,11 @@ class ShardSums:
     def all_processes(self, names: Sequence[str]) -> ShardSums:
         """The sums over the shards of all processes, the same in each, with each class at its position in ``names``."""
         own = self._placed(names)
-        gram, targets, counts = parallel.summed_over_processes((own.sums.gram, own.sums.targets, own.sums.counts))
         marks, labels = parallel.gather_rows(torch.stack([own.images.marks, own.images.labels], dim=1)).unbind(1)
         parts = own.sample.marks, own.sample.labels, own.sample.features
         return replace(
             own,
-            sums=replace(own.sums, gram=gram, targets=targets, counts=counts),
+            sums=own.sums.all_processes(),
             images=Images(marks, labels, own.images.features.new_empty(len(marks), 0)),
             sample=Images(*map(parallel.gather_rows, parts)).sampled(),
             shards=parallel.gather_items(self.shards),

@@ -111,30 +111,31 @@ def restored(about: Mapping[str, Any], named: Mapping[str, Tensor], *, settings:
         known = Entry.model_validate(about)
     except ValidationError as error:
         raise ValueError("; ".join(problems(error))) from None
-    width, balance = settings.features, settings.class_balance
-    _check_shapes(named, size=width + 1, classes=classes, dim=known.dim)
+    size, balance = settings.features + 1, settings.class_balance
+    _check_shapes(named, size=size, classes=classes, dim=known.dim)
     _check_values(named, known, classes)
-    size, counts = width + 1, named["counts"].double()
-    bank = undecided = None
+    counts = named["counts"].double()
+    bank = frozen = frozen_features = None
     if "bank" in named:
         bank = Bank(named["bank"].half(), named["bank_counts"].double(), named["bank_classes"])
     if "frozen_gram" in named:
         gram, targets = _symmetric(named["frozen_gram"], size), named["frozen_targets"].double()
-        undecided = Sums(gram, targets, counts, known.frozen_forgotten, balance)
-    sampled = {"frozen": named["frozen_sample_features"].float()} if undecided is not None else {}
+        frozen = Sums(gram, targets, counts, known.frozen_forgotten, balance)
+        frozen_features = named["frozen_sample_features"].float()
+    drawn = known.gamma, settings.seed, settings.kernel, known.representation
     return SolvedHead(
-        RandomFeatures(known.dim, width, known.gamma, settings.seed, settings.kernel, known.representation),
-        Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
-        Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
-        Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), **sampled),
-        named["weights"].to(weights_dtype(classes)),
-        known.ridge,
-        known.calibration,
-        bank,
-        0 if bank is None else settings.bank_per_class,
-        undecided,
-        known.evidence,
-        settings.text_weight,
+        fourier=RandomFeatures(known.dim, settings.features, *drawn),
+        sums=Sums(_symmetric(named["gram"], size), named["targets"].double(), counts, known.forgotten, balance),
+        learned=Images(named["marks"], named["labels"], torch.empty(len(named["marks"]), 0)),
+        sample=Images(named["sample_marks"], named["sample_labels"], named["sample_features"].float(), frozen_features),
+        weights=named["weights"].to(weights_dtype(classes)),
+        ridge=known.ridge,
+        calibration=known.calibration,
+        bank=bank,
+        per_class=0 if bank is None else settings.bank_per_class,
+        frozen=frozen,
+        evidence=known.evidence,
+        text_weight=settings.text_weight,
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgclip.method.analytic import leave_one_out, solve, weights_dtype
 from mgclip.method.bank import Bank, drift_map
-from mgclip.method.calibration import Calibration, Rows, fit, measured
+from mgclip.method.calibration import Calibration, LazyScores, fit, measured
 from mgclip.method.evidence import Evidence
 from mgclip.method.learned_images import Images
 from mgclip.method.random_features import RandomFeatures
@@ -292,7 +292,7 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, counts=counts)
     scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
-    logits, images = Rows(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
+    logits, images = LazyScores(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
     fitted = fit(scores, logits, *images, text_weight=head.text_weight)
     dtype = weights_dtype(len(head.sums.counts))
     weights = solution.weights_in(dtype) if dtype == torch.float32 else solution.weights  # not before the fit, to save memory

@@ -23,7 +23,6 @@ from mgclip.method.representation import choose_representation
 from mgclip.method.settings import Settings
 from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.method.task import TaskData
-from mgclip.names import indices_of
 from mgclip.saving.checkpoints import TaskCheckpoints
 
 
@@ -80,20 +79,34 @@ def start_task(
     if frozen is None or adapted is None or not adapters_have_effect(backbone):
         return Start(head, adapts, adapted, frozen)
     check_finite(adapted)
-    if (noted := checkpoints.notes.get("evidence")) is not None:
-        evidence = Evidence(**noted)
-    else:
-        unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
-        own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
-        evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
-    checkpoints.notes["evidence"] = asdict(evidence)
-    if evidence.images == head.evidence.images:
-        return Start(head, True, adapted, frozen) if evidence.images else Start(head, False, frozen=frozen)
+    evidence = _evidence_with(task, head, frozen, adapted, marks, checkpoints)
+    if evidence.images == 0:  # neither this task nor an earlier one could be compared
+        return Start(head, False, frozen=frozen)
+    if evidence.images == head.evidence.images:  # this task cannot be compared, so it decides nothing
+        return Start(head, True, adapted, frozen)
     head, decision = replace(head, evidence=evidence), evidence.decision
     if decision.kept:
-        return Start(head, adapts, adapted, frozen, decision)
+        return Start(head, True, adapted, frozen, decision)
     initialise_adapters(backbone, settings.seed)
     return Start(solved_head.without_adapters(head), False, decision=decision)
+
+
+def _evidence_with(
+    task: TaskData,
+    head: SolvedHead,
+    frozen: Tensor,
+    adapted: Tensor,
+    marks: Callable[[], Tensor],
+    checkpoints: TaskCheckpoints,
+) -> Evidence:
+    """The evidence with that of a task: of its images that were never learned. A task that resumes has what was found before."""
+    if (noted := checkpoints.notes.get("evidence")) is not None:
+        return Evidence(**noted)
+    unseen = torch.tensor([not labels for labels in head.learned.labels_of(marks())], device=frozen.device)
+    own = head.evidence.plus(frozen[unseen], adapted[unseen], task.labels.to(frozen.device)[unseen])
+    evidence = Evidence(own.images, *map(parallel.broadcast_float, (own.frozen, own.adapted, own.squares)))
+    checkpoints.notes["evidence"] = asdict(evidence)
+    return evidence
 
 
 def solve_task(
@@ -112,26 +125,30 @@ def solve_task(
     Raises:
         InputError: If a feature is not finite.
     """
-    place = torch.tensor(indices_of(task.names, names))
-    images = marked_images(encoder, task.pixels, place[task.labels], frozen=start.frozen)
+    images = marked_images(encoder, task.pixels, task.places_among(names)[task.labels], frozen=start.frozen)
     head = start.head
     if head is None:
         if settings.representation == "auto":
             images = chosen_representation(images, encoder)
         # With the features of the pre-trained CLIP, so that the head is the same if the adapters are removed later.
         gamma = settings.gamma or median_gamma(images.features if images.frozen is None else images.frozen)
-        per_class = settings.bank_per_class if settings.adapt in ("always", "auto") and settings.epochs != 0 else 0
-        head = SolvedHead.empty(
-            random_features(encoder, settings, gamma),
-            encoder.backbone.device,
-            per_class=per_class,
-            undecided=images.frozen is not None,
-            class_balance=settings.class_balance,
-            text_weight=settings.text_weight,
-        )
+        head = new_head(random_features(encoder, settings, gamma), encoder, settings, undecided=images.frozen is not None)
     if start.adapted is not None:
         head = solved_head.moved(head, start.adapted, images.features)
     return solved_head.add(head, images, logits_over(encoder, settings)(texts))
+
+
+def new_head(fourier: RandomFeatures, encoder: Encoder, settings: Settings, *, undecided: bool = False) -> SolvedHead:
+    """A head that has learned nothing, for a model with these settings; ``undecided`` while adapters may still be removed."""
+    keeps_learning = settings.adapt in ("always", "auto") and settings.epochs != 0
+    return SolvedHead.empty(
+        fourier,
+        encoder.backbone.device,
+        per_class=settings.bank_per_class if keeps_learning else 0,
+        undecided=undecided,
+        class_balance=settings.class_balance,
+        text_weight=settings.text_weight,
+    )
 
 
 def random_features(encoder: Encoder, settings: Settings, gamma: float) -> RandomFeatures:
@@ -166,9 +183,7 @@ def frozen_features(encoder: Encoder, pixels: PreparedImages) -> Tensor:
     return features
 
 
-def marked_images(
-    encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None, *, frozen: Tensor | None = None
-) -> Images:
+def marked_images(encoder: Encoder, pixels: PreparedImages, labels: Tensor | None = None, *, frozen: Tensor | None) -> Images:
     """Images with their features, the fingerprints of their pixels and their labels, or label 0; the same in all processes.
 
     Args:

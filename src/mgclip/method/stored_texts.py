@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mgclip.clip.adapters import adapter_state
 from mgclip.clip.encoder import Encoder
+from mgclip.saving.checked_file import as_bytes
 
 FILE = "texts.safetensors"
 MANY = 1000
@@ -56,10 +56,5 @@ def _digest(encoder: Encoder, texts: Sequence[str], features: Tensor) -> str:
     tensors = [weight for _, weight in sorted(adapter_state(backbone).items())]
     tokens = (backbone.class_tokens(encoder.templates, texts[start : start + ROWS]) for start in range(0, len(texts), ROWS))
     for part in (*tensors, *tokens, features):
-        found.update(f"{tuple(part.shape)} {part.dtype}".encode() + _bytes(part))
+        found.update(f"{tuple(part.shape)} {part.dtype}".encode() + as_bytes(part))
     return found.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    content: bytes = tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-    return content

@@ -108,6 +108,11 @@ class Sums:
         kept = torch.arange(len(self.counts), device=self.counts.device) != label
         return replace(self, targets=self.targets[:, kept], counts=self.counts[kept])
 
+    def all_processes(self) -> Sums:
+        """The sums over the images of all processes, the same in each."""
+        gram, targets, counts = parallel.summed_over_processes((self.gram, self.targets, self.counts))
+        return replace(self, gram=gram, targets=targets, counts=counts)
+
     @property
     def images(self) -> float:
         """The number of images whose scatter is in ``gram``."""
@@ -120,7 +125,7 @@ class Sums:
 
     @property
     def scale(self) -> Tensor:
-        """The factor ``(c,)`` of each column of ``targets`` on the right-hand side of the equations, the means with balance."""
+        """What turns the columns of ``targets`` into the right-hand side ``(c,)``: with class balance, into class means."""
         return 1 / self.counts if self.class_balance else torch.full_like(self.counts, self.share)
 
     def right_hand_side(self) -> Iterator[Tensor]:
@@ -166,6 +171,5 @@ def accumulate(sums: Sums, expand: Callable[[Tensor], Tensor], features: Tensor,
     own = Sums.empty(len(sums.gram), sums.gram.device).padded(len(present))
     for rows in parallel.shard(torch.arange(len(labels), device=labels.device)).split(CHUNK):
         own.add(expand(features[rows]), local[rows])
-    gram, targets, counts = parallel.summed_over_processes((own.gram, own.targets, own.counts))
-    added = replace(own, gram=gram, targets=targets, counts=counts)
+    added = own.all_processes()
     return sums.merged(added if sign > 0 else added.negative(), present.tolist())

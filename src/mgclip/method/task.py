@@ -13,7 +13,7 @@ from torch import Tensor
 from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError
 from mgclip.method.labels import name_list, positions, text_list
-from mgclip.names import canonical, check_distinguishable
+from mgclip.names import canonical, check_distinguishable, indices_of
 from mgclip.words import count
 
 
@@ -26,6 +26,15 @@ class TaskData:
     labels: Tensor
     names: tuple[str, ...]
     texts: tuple[str, ...]
+
+    def new_classes(self, known: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names and texts of its classes that are not among those ``known`` already."""
+        new = [place for place, position in enumerate(indices_of(self.names, known)) if position is None]
+        return tuple(self.names[place] for place in new), tuple(self.texts[place] for place in new)
+
+    def places_among(self, names: Sequence[str]) -> Tensor:
+        """The position of each of its classes among all ``names``, ``(k,)``."""
+        return torch.tensor(indices_of(self.names, names))
 
     def facts(self) -> tuple[object, ...]:
         """What identifies this task: its classes, its labels, and its first and last image."""

@@ -53,5 +53,11 @@ def checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(as_bytes(tensors[name]))
     return digest.hexdigest()
+
+
+def as_bytes(tensor: Tensor) -> bytes:
+    """The values of a tensor, on any device, as they are in memory."""
+    content: bytes = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return content

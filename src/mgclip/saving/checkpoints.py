@@ -136,7 +136,7 @@ class TaskCheckpoints:
             Stopped: If the user asked to stop.
         """
         self._steps += 1
-        stopping = parallel.broadcast_float(float(self.stop())) > 0 if parallel.is_distributed() else self.stop()
+        stopping = parallel.broadcast_float(float(self.stop())) > 0  # all processes stop together
         if stopping or (self.every and (last or self._steps % self.every == 0)):
             self.save(phase, epoch, step, tensors())
         if stopping:

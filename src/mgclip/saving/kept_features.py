@@ -99,7 +99,7 @@ class KeptFeatures:
         total, seen, encoded = sum(map(len, parts)), 0, 0
 
         def load(part: Tensor) -> tuple[Rows, Tensor, Tensor]:
-            found, missing = find(stored, pixels.keys(part), width)
+            found, missing = rows_of(stored, pixels.keys(part), width)
             return found, missing, pixels.batch(part[missing]) if len(missing) else missing
 
         try:
@@ -160,7 +160,7 @@ def description(backbone: Backbone) -> str:
     return json.dumps(about, sort_keys=True)
 
 
-def find(stored: Sequence[Rows], keys: NDArray[np.bytes_], width: int) -> tuple[Rows, Tensor]:
+def rows_of(stored: Sequence[Rows], keys: NDArray[np.bytes_], width: int) -> tuple[Rows, Tensor]:
     """Return rows for these keys, with features of length ``width``, and the positions of those that are not stored."""
     marks, features = torch.zeros(len(keys), dtype=torch.long), torch.zeros(len(keys), width)
     missing: NDArray[np.int64] = np.arange(len(keys))

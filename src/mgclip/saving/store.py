@@ -253,10 +253,10 @@ def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
 
     They are copies, because the file does not align them, and arithmetic on unaligned memory rounds differently.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     try:
-        with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+        return {name: tensor.clone() for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
         raise InputError(f"The {what} {file} cannot be read ({first_line(error)}): {RESTORE}") from None

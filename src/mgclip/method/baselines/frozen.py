@@ -30,7 +30,6 @@ from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
 from mgclip.method.training import OnStep
-from mgclip.names import indices_of
 from mgclip.registry import OWN_PACKAGE
 from mgclip.saving.checkpoints import TaskCheckpoints
 from mgclip.saving.store import MANIFEST, base_entry, check_base, damaged, read_manifest, read_tensors, write_state
@@ -96,21 +95,19 @@ class FrozenLearner:
         index, known = len(self.task_sizes), self.class_names
         pixels, grows = self.encoder.pixels(images), METHODS[self.name].grows
         task = make_task(pixels, labels, class_names, index=index, known=known, class_texts=class_texts, grows=grows)
-        if parallel.is_distributed():
-            parallel.check_same_in_all_processes("task", task.facts())
-        new = [place for place, position in enumerate(indices_of(task.names, known)) if position is None]
-        names, added = (*known, *(task.names[place] for place in new)), tuple(task.texts[place] for place in new)
-        place = torch.tensor(indices_of(task.names, names))
+        parallel.check_same_in_all_processes("task", task.facts)
+        new, added = task.new_classes(known)
+        names, all_texts = (*known, *new), (*self.class_texts, *added)
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
         with adapters_restored_on_failure(self.backbone, index, checkpoints):
             if self.classifier.adapts_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
                 result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
-            features, all_texts = self.encoder.images(task.pixels, shared=True), (*self.class_texts, *added)
+            features = self.encoder.images(task.pixels, shared=True)
             check_finite(features)
             self.encoder.texts(added)
             texts = self.encoder.texts(all_texts)
-            own = place[task.labels].to(features.device)
+            own = task.places_among(names)[task.labels].to(features.device)
             learned = FeatureTask(index, len(known), features, own, texts, all_texts, task.pixels)
             before = adapter_state(self.backbone)
             with (
@@ -225,7 +222,7 @@ class FrozenLearner:
         manifest, state = read_manifest(folder)
         try:
             if manifest[BASELINE] != self.name:
-                raise InputError(f"{folder} holds the method {manifest['baseline']}, not {self.name}.")
+                raise InputError(f"{folder} holds the method {manifest[BASELINE]}, not {self.name}.")
             check_base(folder, self.backbone, **manifest["base"])
             sizes, names, texts = (tuple(manifest[key]) for key in ("task_sizes", "class_names", "class_texts"))
             if not sum(sizes) == len(names) == len(texts):

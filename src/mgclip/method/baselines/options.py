@@ -75,8 +75,5 @@ def check(methods: Collection[str], given: Mapping[str, Any]) -> tuple[dict[str,
 def _named(method: str, error: dict[str, Any]) -> InitErrorDetails:
     """An error of a method's settings with the name of the setting in a recipe."""
     place = error["loc"] or ("settings",)
-    named: InitErrorDetails = {
-        "type": error["type"], "loc": (prefix(method) + str(place[0]), *place[1:]), "input": error["input"],
-        "ctx": error.get("ctx", {}),
-    }  # fmt: skip
-    return named
+    where = prefix(method) + str(place[0]), *place[1:]
+    return InitErrorDetails(type=error["type"], loc=where, input=error["input"], ctx=error.get("ctx", {}))
