@@ -82,7 +82,7 @@ def test_the_help_shows_the_new_names_of_options_only(mgclip):
         (["run", "icons100", "clip=nowhere"], "There is no CLIP at nowhere"),
         (["learn", "none", "--model", "shop"], "There is no folder none."),
         (["predict", "none", "a.png"], "There is no image file a.png."),
-        (["conform", "none"], "none/trace.json of the recording cannot be read"),
+        (["conform", "none"], "There is no folder none."),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_2(mgclip, tmp_path, monkeypatch, words, sentence):

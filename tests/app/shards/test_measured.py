@@ -67,12 +67,12 @@ def test_one_process_and_two_encode_in_the_same_precision(place, monkeypatch):
 
 APART = """
 import os, sys
-from mgclip.workflows import learn_shards
-real, asked = learn_shards.is_saved, []
+from mgclip.workflows import taught_model
+real, asked = taught_model.is_saved, []
 def is_saved(folder):
     asked.append(folder)
     return os.environ["RANK"] == "1" and len(asked) == 1 or real(folder)
-learn_shards.is_saved = is_saved
+taught_model.is_saved = is_saved
 from mgclip.app.main import main
 sys.argv[0] = "mgclip"
 main()
