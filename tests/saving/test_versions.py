@@ -123,7 +123,7 @@ def test_undo_to_a_removed_parent_is_refused(shop):
         undo(shop)
     undo(shop, 4)
     prune(shop, 1)
-    with pytest.raises(InputError, match=r"Version 1 of .*, from which 4 was made, was removed, and no other is left"):
+    with pytest.raises(InputError, match=r"Version 1 of .*, from which 4 was made, was removed: no other is left to go back to"):
         undo(shop)
 
 

@@ -79,6 +79,14 @@ def test_a_damaged_header_of_a_member_is_damage_and_not_the_end_of_the_archive(t
     assert [label for _, label in seen] == ["cat"]
 
 
+@pytest.mark.parametrize("name", ["memory://none/a.parquet", "memory://none/a.tar", "none/a.tar", "none/a.parquet"])
+def test_a_shard_that_does_not_exist_is_said_to_be_absent(name):
+    with pytest.raises(
+        DamagedShard, match=rf"^The shard {name} cannot be read at all \(No such file or directory\): replace it or leave"
+    ):
+        list(Shard(name))
+
+
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
 @pytest.mark.parametrize("name", ["4.png", "4.cls"])
 def test_a_link_in_a_tar_file_is_not_left_out_silently(tmp_path, kind, name):

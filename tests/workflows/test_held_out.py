@@ -144,3 +144,33 @@ def test_a_test_image_that_is_given_in_a_new_class_is_held_out_in_it_only(icons,
     code, out, _ = mgclip("learn", tmp_path / "more", "--model", shop, "--json", "--quiet")
     assert (code, json.loads(out)["test_images"]) == (0, {"new": given, "old": 2, "gone": 0})
     assert {name: len(files) for name, files in read_held_out(shop).items()} == {first: 2, third: given}
+
+
+def test_a_file_that_took_the_place_of_a_held_out_image_is_a_new_one(icons, tmp_path, tiny_clip, mgclip):
+    folder, shop = tmp_path / "photos", tmp_path / "shop"
+    first, second = (str(name) for name in icons["class_names"][:2])
+    with_tests(icons, folder, {"train": (0, 1)}, 8)
+    other = [file.rename(tmp_path / file.name) for file in sorted((folder / "train" / first).iterdir())[:3]]
+    assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
+    shutil.copy(other[0], sorted((folder / "test" / first).iterdir())[0])
+    shutil.copy(other[1], folder / "train" / first / "more.png")
+    code, out, err = mgclip("learn", folder, "--model", shop, "--json", "--quiet")
+    assert (code, json.loads(out)["test_images"]) == (0, {"new": 1, "old": 3, "gone": 1}), err
+    taken = read_held_out(shop)[second][0].path
+    shutil.copy(other[2], taken)
+    code, out, _ = mgclip("learn", taken.parent.parent, "--model", shop, "--json", "--quiet")
+    assert (code, json.loads(out)["images"]) == (0, 1)
+
+
+def test_a_held_out_image_that_is_given_in_a_test_folder_that_is_not_used_stays_held_out(icons, tmp_path, tiny_clip, mgclip):
+    folder, shop = tmp_path / "photos", tmp_path / "shop"
+    first, second, third = (str(name) for name in icons["class_names"][:3])
+    with_tests(icons, folder, {"train": (0, 1)}, 6)
+    assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
+    with_tests(icons, tmp_path / "more", {"train": (2,)}, 6)
+    shutil.copytree(folder / "test" / second, tmp_path / "more" / "test" / "unsorted")
+    code, out, _ = mgclip("learn", tmp_path / "more", "--model", shop)
+    assert code == 0
+    assert "not used: unsorted" in out
+    assert "in the class of their folder now" not in out
+    assert {name: len(files) for name, files in read_held_out(shop).items()} == {first: 2, second: 2, third: 2}

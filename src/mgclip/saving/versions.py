@@ -136,10 +136,9 @@ def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> V
     found = next((version for version in versions if version.number == wanted), None)
     if found is None and wanted is None:
         raise InputError(f"Version {active.number} of {folder} is the first one: there is nothing before it.")
-    if found is None and to is None and len(versions) == 1:
-        raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed, and no other is left.")
     if found is None and to is None:
-        raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed: choose with --to.")
+        left = "choose with --to" if len(versions) > 1 else "no other is left to go back to"
+        raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed: {left}.")
     if found is None:
         numbers = ", ".join(str(version.number) for version in versions)
         raise InputError(f"{folder} has no version {to}: choose from {numbers}.")

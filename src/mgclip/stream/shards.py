@@ -90,7 +90,8 @@ class Shard:
                 ) from None
             if why := failure(error, self.name):
                 raise MGCLIPError(f"The shard {self.name} cannot be read {read} ({why}): run the command again later.") from error
-            raise DamagedShard(self.name, read, first_line(error)) from None
+            absent = isinstance(error, FileNotFoundError)  # some file systems say only which file
+            raise DamagedShard(self.name, read, "No such file or directory" if absent else first_line(error)) from None
 
 
 class Shards(NamedTuple):

@@ -9,8 +9,8 @@ from pathlib import Path
 from mgclip.errors import InputError
 from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical
-from mgclip.stream.duplicates import find_duplicates
 from mgclip.words import count, were
+from mgclip.workflows.held_out import HeldOut, copies_of
 from mgclip.workflows.source import Source
 
 FIRST = 10
@@ -22,9 +22,7 @@ def grows_classes(model: MGCLIP) -> bool:
     return model.settings.compensation == "analytic"
 
 
-def leave_out_known_images(
-    model: MGCLIP, source: Source, held_out: Mapping[str, Sequence[Path]]
-) -> tuple[Source, list[str], frozenset[Path]]:
+def leave_out_known_images(model: MGCLIP, source: Source, held_out: HeldOut) -> tuple[Source, list[str], frozenset[Path]]:
     """Leave out the images that the model has learned in the same class, or holds out in any class.
 
     Images are compared by their pixels with those that were learned, and by the content of their files with those held out.
@@ -59,13 +57,13 @@ def leave_out_known_images(
 
 
 def _sorted(
-    model: MGCLIP, train: Mapping[str, Sequence[Path]], known: Mapping[str, str], held_out: Mapping[str, Sequence[Path]]
+    model: MGCLIP, train: Mapping[str, Sequence[Path]], known: Mapping[str, str], held_out: HeldOut
 ) -> tuple[dict[str, list[Path]], _Old]:
     """The new images by the name of their class in the model, and those that are not new. ``known``: the name in the model of
     each class that it knows.
     """
-    class_of = {file: name for name, files in held_out.items() for file in files}
-    held = dict(find_duplicates(list(class_of), [file for files in train.values() for file in files]))
+    class_of = {image.path: name for name, own in held_out.items() for image in own}
+    held = copies_of(held_out, [file for files in train.values() for file in files])
     first = [file for name, files in train.items() if name not in known for file in files[:FIRST]]
     copied = {file for file, was in zip(first, model.learned_as(first), strict=True) if was}
     new, old = {}, _Old()

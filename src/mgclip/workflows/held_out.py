@@ -14,6 +14,7 @@ from mgclip.images import find_unreadable_images
 from mgclip.method.learner import MGCLIP
 from mgclip.names import canonical
 from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
+from mgclip.stream.duplicates import find_duplicates
 from mgclip.stream.folder import image_files
 from mgclip.untrusted import read_json
 
@@ -136,6 +137,12 @@ def has_its_size(image: HeldOutImage) -> bool:
 def is_there(image: HeldOutImage) -> bool:
     """Whether the image is where it was: not another file that has taken its place."""
     return has_its_size(image) and (not image.fingerprint or fingerprint(image.path) == image.fingerprint)
+
+
+def copies_of(listed: HeldOut, files: Sequence[Path]) -> dict[Path, Path]:
+    """Those of the files that have the content of a held-out image, each with the path of that image."""
+    images = {image.path: image for own in listed.values() for image in own}
+    return {file: path for file, path in find_duplicates(list(images), files) if is_there(images[path])}
 
 
 def fingerprint(file: Path) -> str:

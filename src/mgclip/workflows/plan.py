@@ -18,7 +18,7 @@ from mgclip.workflows.copies import find_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
 from mgclip.workflows.held_again import measured_once
-from mgclip.workflows.held_out import HeldOut, most_measured, paths
+from mgclip.workflows.held_out import HeldOut, most_measured
 from mgclip.workflows.measure import flatten
 from mgclip.workflows.source import Source
 from mgclip.workflows.split import hold_out
@@ -95,17 +95,17 @@ def make_plan(
     """
     _check_exist(flatten(source.train)[0])
     earlier, again = held_out or {}, frozenset[Path]()
-    source, left_out, learned = leave_out_known_images(model, source, paths(earlier))
+    source, left_out, learned = leave_out_known_images(model, source, earlier)
     if source.tests and earlier:
-        again, earlier, about_held = measured_once(source.tests, earlier, model.class_names)
+        again, earlier, about_held = measured_once(source.tests, earlier, model.class_names, source.train)
         left_out = [*left_out, *about_held]
     if source.tests is None:
         train, tests = hold_out(source.train, share=share, seed=seed, never=learned)
         missing = _not_held_out(train, tests, model.class_names)
     else:
         train, (tests, missing) = source.train, _match_tests(model, source.train, source.tests, again)
-    (files, labels), (measured, _) = flatten(train), flatten(tests)
-    _check_exist(measured)
+    files, labels = flatten(train)
+    _check_exist(flatten(tests)[0])
     if source.tests and not tests:
         raise InputError(
             "The test folder has none of the classes to learn: its folders must have the same names as the training folders."
@@ -117,7 +117,7 @@ def make_plan(
     if model.settings.memory:
         check_room(model.settings.memory, len(known) + len(train))
     old = sum(min(len(own), most_measured(earlier)) for own in earlier.values())
-    cost = estimate(model, files, texts, Amounts(len(files), len(train), len(measured), old, retention))
+    cost = estimate(model, files, texts, Amounts(len(files), len(train), sum(map(len, tests.values())), old, retention))
     duplicates, about = find_copies(train, tests, on_images)
     grown = tuple(name for name in train if name in known)
     spelling = _spelling([name for name in train if name not in grown], known)

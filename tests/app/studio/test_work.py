@@ -18,6 +18,7 @@ from mgclip.app.studio.versions import versions_html
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.method.baselines.table import settings_of_new_model
+from mgclip.workflows.edit_model import relabel_class
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +103,14 @@ def test_answers_say_which_version_gave_them(photos, tiny_clip, tmp_path):
     model.rename("class 1", "other")
     assert "3 answers of version 1" in answers_html(answers, photos["class 0"], about)
     assert "Answers and texts of version 2." in map_html(model.map(photos["class 0"]), photos["class 0"])
+
+    def renamed_meanwhile():
+        relabel_class(tmp_path / "shop", "other", "third")
+        yield from photos["class 0"]
+
+    about = model.predict(renamed_meanwhile())[2]
+    assert (about.version, about.names) == (2, ["class 0", "other"])
+    assert model.about().version == 3
 
 
 def test_a_model_that_is_gone_is_not_replaced_by_a_new_one(photos, tiny_clip, tmp_path):

@@ -152,11 +152,12 @@ class StudioModel:
         if about is not None and about.state == self._active():
             return about
         with self._lock:
+            self._load()
             return self._loaded()
 
     def _loaded(self) -> About:
-        """What is in view of the active version, which is loaded. The lock must be held."""
-        model = self._load()
+        """What is in view of the loaded version, although another program may have saved one since. The lock must be held."""
+        model = self._load() if self._model is None else self._model
         if self._about is None or self._about.state != self._state:
             counts = [None] * len(model.class_names) if model.solved is None else model.solved.sums.counts.long().tolist()
             self._about = About(
@@ -240,8 +241,9 @@ class StudioModel:
         """
         source, skipped = self._source(images)
         with self._lock:
-            if not self._loaded().state:
-                self._plan(self._load(), source)  # errors come before the folder is created
+            model, about = self._load(), self._loaded()  # other pages see this version until the model has learned
+            if not about.state:
+                self._plan(model, source)  # errors come before the folder is created
             with self._writing():
                 model = self._load()
                 before = leave_one_out(model)

@@ -29,7 +29,7 @@ def method_code(method: str, action: str, backbone: Backbone, *, seed: int, step
         action: What the code does; completes the sentence *the method failed when it ...*.
         backbone: The CLIP, on whose device it may draw too.
         seed: The seed of the run.
-        step: 0 when the method is set up, and after that the number of the task, from 1.
+        step: 0 when the method is set up, and after that 1 more than the number of tasks that it has learned.
 
     Raises:
         MGCLIPError: If the code of another package fails.
