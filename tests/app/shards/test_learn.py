@@ -39,10 +39,10 @@ def test_test_images_that_were_learned_are_counted(mgclip, place):
     words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
     code, out, _ = mgclip(*words, "--test", place / "shards" / "train-0.tar")
     assert code == 0
-    assert "12 of 12 test images are also training images, so accuracy on them says little" in out
+    assert "12 of 12 test images are also among the training images, so accuracy there says little" in out
     code, out, _ = mgclip("learn", place / "more.parquet", "--model", place / "model", "--test", place / "shards")
     assert code == 0 and "accuracy" in out and "test images" in out
-    assert "also training images" not in out
+    assert "also among the training images" not in out
 
 
 def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, place, icons):
@@ -60,7 +60,7 @@ def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, plac
     write_tar(place / "may.tar", members(icons["x_train"][rows], [names[row // 12] for row in rows]))
     code, out, _ = mgclip("learn", place / "may.tar", "--model", model)
     assert code == 0
-    assert "no longer held out, because the model has learned them or they cannot be read: 3 images" in " ".join(out.split())
+    assert "no longer held out, because learned now or unreadable: 3 images" in " ".join(out.split())
     assert [image.path for own in read_held_out(model).values() for image in own] == [gone]
 
 
