@@ -123,6 +123,18 @@ def test_a_missing_shard_of_a_range_ends_the_command_before_anything_is_learned(
     assert not model.exists()
 
 
+def test_a_folder_without_one_of_its_numbered_shards_is_noticed_in_the_plan(mgclip, place):
+    folder, words = place / "part", ("--model", place / "model", "--base", "iconclip", "--dry-run")
+    folder.mkdir()
+    for number in range(2):
+        (place / "shards" / f"train-{number}.tar").rename(folder / f"train-{number:05}-of-00003.tar")
+    code, out, _ = mgclip("learn", folder, *words)
+    sentence = f"missing, by the numbers in the names of the others: 1 shard ({folder}/train-00002-of-00003.tar)"
+    assert (code, sentence in out) == (0, True), out
+    assert json.loads(mgclip("learn", folder, *words, "--json")[1])["missing_shards"] == 1
+    assert "missing" not in mgclip("learn", f"{folder}/*.tar", *words)[1], "a pattern says what is wanted"
+
+
 def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
     folder = place / "shards"
     write_tar(folder / "train-2.tar", [("cat/7.png", png(icons["x_train"][0]))])
