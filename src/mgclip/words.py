@@ -21,6 +21,11 @@ def were(number: int) -> str:
     return "was" if number == 1 else "were"
 
 
+def are(number: int) -> str:
+    """``is`` or ``are``, to agree with a number of things."""
+    return "is" if number == 1 else "are"
+
+
 def duration(seconds: float) -> str:
     """A time in seconds, minutes or hours: ``12 s``, ``3 min``, ``1.6 h``."""
     if seconds < 90:

@@ -90,7 +90,7 @@ def test_an_initial_adapter_is_loaded_from_a_file_or_refused(tiny_clip, quick, t
         MGCLIP.from_pretrained(tiny_clip, settings=settings)
     del given["text.1.v.B"]
     save_file(given, tmp_path / "init.safetensors")
-    with pytest.raises(InputError, match=r"The adapter lacks text\.1\.v\.B \(1 of 16 matrices are missing\)"):
+    with pytest.raises(InputError, match=r"The adapter lacks text\.1\.v\.B \(1 of 16 matrices is missing\)"):
         MGCLIP.from_pretrained(tiny_clip, settings=settings)
 
 

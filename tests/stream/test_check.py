@@ -120,7 +120,7 @@ def test_the_check_reads_a_folder_of_the_user(tmp_path, mgclip):
     code, output, _ = mgclip("data", "check", "folder", tmp_path)
     assert code == 0
     assert "note: test/ is tested on; not used: val/" in output
-    assert "note: 2 of 2 test images are also training images, such as" in output
+    assert "note: 2 of 2 test images are also among the training images, such as" in output
     assert "2 of 2" not in mgclip("data", "check", "folder", tmp_path, "--quick")[1]
     assert "4 images opened, no problems; recipes for it: folder" in output
     write(tmp_path, "test/cow/b.jpg")

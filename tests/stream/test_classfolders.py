@@ -36,7 +36,7 @@ def test_vtabs_numbers_are_read_as_numbers_in_each_part(tmp_path):
     with pytest.raises(InputError, match=r"test must contain 50 folders named by number.* found 51 named by number"):
         load_dataset("vtab", path=str(tmp_path))
     (tmp_path / "vtab" / "test" / "50").rename(tmp_path / "vtab" / "test" / "airplane")
-    with pytest.raises(InputError, match="found 50 named by number and 1 others"):
+    with pytest.raises(InputError, match="found 50 named by number and 1 other:"):
         load_dataset("vtab", path=str(tmp_path))
 
 

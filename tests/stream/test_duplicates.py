@@ -16,5 +16,5 @@ def test_test_images_that_are_also_training_images_are_reported(tmp_path, mgclip
     (tmp_path / "test" / "cat" / "c.png").write_bytes((tmp_path / "train" / "cat" / "a.png").read_bytes())
     code, out, _ = mgclip("learn", tmp_path, "--model", tmp_path / "m", "--base", tiny_clip, "--dry-run")
     assert code == 0
-    assert "1 of 2 test images are also training images" in out
+    assert "1 of 2 test images is also among the training images" in out
     assert "1 image of one class is also in another class" in out

@@ -6,6 +6,7 @@ import pytest
 from shards import IMAGES, LABELS, members, write_tar
 
 from mgclip.errors import InputError
+from mgclip.stream.numbered_shards import missing_shards
 from mgclip.stream.shards import find_shards
 
 
@@ -82,6 +83,19 @@ def test_test_shards_are_not_learned_wherever_the_word_is_in_their_names(tmp_pat
         (tmp_path / name).touch()
     train, test, unused = ([Path(shard.name).relative_to(tmp_path).as_posix() for shard in p] for p in find_shards(str(tmp_path)))
     assert (train, test, unused) == (sorted([given[0], "train2.tar"]), [given[1]], ["extra.tar"])
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        (["train-00000-of-00003.tar", "train-00001-of-00003.tar"], ["train-00002-of-00003.tar"]),
+        (["a/train-1-of-3.tar", "a/train-3-of-3.tar", "test-0-of-1.tar"], ["a/train-2-of-3.tar"]),
+        (["a/0-of-2.tar", "b/1-of-2.tar"], ["a/1-of-2.tar", "b/0-of-2.tar"]),
+        (["2024-01-of-02-00000-of-00001.parquet", "one-of-a-kind.tar", "7.tar"], []),
+    ],
+)
+def test_shards_are_missing_if_the_names_of_the_others_say_so(there, missing):
+    assert missing_shards(there) == missing
 
 
 def test_without_training_shards_it_is_not_guessed_what_to_learn(tmp_path):

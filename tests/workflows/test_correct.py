@@ -66,6 +66,16 @@ def test_a_table_of_predict_can_be_corrected_and_given_back(mgclip, place):
     assert json.loads(out)["images"] == 12
 
 
+def test_a_table_that_a_spreadsheet_has_saved_with_decimal_commas_can_be_given_back(mgclip, place):
+    lines = mgclip("predict", "shop", "march", "--csv", "--top", 2)[1].replace(",", ";").replace(".", ",").replace(",png", ".png")
+    head, *rows = lines.splitlines()
+    text = "\r\n".join([f"{head};;;", *(f"{row};;note;checked" for row in rows)])
+    (place / "answers.csv").write_text(text, encoding="utf-8-sig", newline="")
+    code, out, err = mgclip("correct", "shop", "answers.csv", "--json")
+    assert code == 0, err
+    assert json.loads(out)["images"] == 12
+
+
 def test_the_address_of_a_table_is_refused_as_it_was_given(mgclip, place):
     address = "https://shop.example/answers.csv"
     code, _, err = mgclip("correct", "shop", address)
@@ -138,7 +148,7 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
             "Line 2 of answers.csv: the image is unknown: give its class, or remove the line.",
         ),
         (["march/{a}/1.png,"], "image,class", "Line 2 of answers.csv needs an image and its right class"),
-        (["march/{a}/1.png,{a}"], "image,name", "must have the columns image and class; found 'image,name'"),
+        (["march/{a}/1.png,{a}"], "image,name", "must have the columns image and class once; found 'image,name'"),
         ([], "image,class", "answers.csv lists no image"),
         (["march/{a}/1.png,{a},x"], "image,class", "Line 2 of answers.csv has 3 cells for the 2 columns"),
         (["march/{a}/1.png,{a}", "./march/{a}/1.png,{b}"], "image,class", "two classes"),

@@ -1,6 +1,8 @@
 """What evaluating a folder reports, and what a solved head says about itself."""
 
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from mgclip import MGCLIP
 from mgclip.method.baselines.table import ANALYTIC
+from mgclip.workflows.held_out import read_held_out
 
 
 def test_learned_classes_without_images_are_reported(tmp_path, mgclip, tiny_clip):
@@ -80,11 +83,19 @@ def test_images_that_were_learned_are_counted(tmp_path, mgclip, tiny_clip, icons
     month_folders(icons, tmp_path, {"march": range(2)}, 5)
     shop, photos = tmp_path / "shop", tmp_path / "march"
     assert mgclip("learn", photos, "--model", shop, "--base", tiny_clip, "features=64", "--quiet")[0] == 0
+    page, table = tmp_path / "e.html", tmp_path / "e.csv"
+    found = json.loads(mgclip("evaluate", shop, photos, "--json", "--page", page, "--csv", table)[1])
+    held_out = {str(image.path) for own in read_held_out(shop).values() for image in own}
+    rows = [row for row in csv.DictReader(table.read_text().splitlines()) if row["image"] in held_out]
+    right = sum(row["class"] == row["answer"] for row in rows)
+    assert (found["learned"], len(rows), found["others_accuracy"]) == (8, 2, right / 2)
+    sentence = f"he model has learned 8 of these 10 images; accuracy on the 2 not learned: {50 * right:.2f} %"
+    assert sentence in page.read_text(encoding="utf-8")
     code, out, _ = mgclip("evaluate", shop, photos)
-    assert (code, "the model has learned 8 of these images, so the accuracy says little" in out) == (0, True)
-    page = tmp_path / "e.html"
-    assert json.loads(mgclip("evaluate", shop, photos, "--json", "--page", page)[1])["learned"] == 8
-    assert "The model has learned 8 of these images" in page.read_text(encoding="utf-8")
+    assert (code, sentence in out) == (0, True)
+    for file in held_out:
+        Path(file).unlink()
+    assert "learned all of these images, so the accuracy says little" in mgclip("evaluate", shop, photos)[1]
     for name in map(str, icons["class_names"][:2]):
         for file in photos.glob(f"{name}/*"):
             Image.open(file).rotate(90).save(file)

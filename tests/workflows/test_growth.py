@@ -100,7 +100,7 @@ def test_an_image_learned_in_another_class_is_reported(mgclip, months, icons):
     Image.fromarray(icons["x_train"][0]).save(months / "mixed" / second / "wrong.png")
     code, out, _ = mgclip("learn", months / "mixed", "--model", months / "shop", "--dry-run")
     assert code == 0
-    assert "1 image of known classes were learned as another class before" in out
+    assert "1 image of known classes was learned as another class before" in out
     assert f"wrong.png as {first}): `mgclip correct`, before `mgclip learn`, gives an image its right class" in out
 
 

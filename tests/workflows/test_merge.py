@@ -180,3 +180,18 @@ def test_a_precision_that_is_not_known_is_not_compared(mgclip, place):
     code, out, _ = mgclip("merge", "a-of-a-program", "b-of-a-program", "--to", "c")
     assert (code, "encoded" in out) == (0, False)
     assert "precision" not in history("c")[-1].note
+
+
+def test_an_image_that_both_models_hold_out_is_measured_once(mgclip, place, icons):
+    (file,) = paths(read_held_out(place / "a"))[str(icons["class_names"][0])]
+    copy = place / "may" / "test" / file.parent.name / "copy.png"
+    shutil.copytree(file.parent, place / "may" / "train" / file.parent.name, ignore=lambda *_: [file.name])
+    copy.parent.mkdir(parents=True)
+    shutil.copy(file, copy)
+    assert mgclip("learn", "may", "--model", "d", "--like", "a", "--quiet")[0] == 0
+    assert paths(read_held_out(place / "d")) == {file.parent.name: [copy]}
+    assert mgclip("merge", "a", "d", "--to", "e")[0] == 0
+    assert len(read_held_out(place / "e")[file.parent.name]) == 1
+    file.unlink()
+    assert mgclip("merge", "a", "d", "--to", "f")[0] == 0
+    assert paths(read_held_out(place / "f"))[file.parent.name] == [copy], "the one that still exists"

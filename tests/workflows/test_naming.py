@@ -15,6 +15,9 @@ from mgclip.workflows.naming import read_naming
         ('folder, name\nn01, "tench, Tinca tinca"\n', {"n01": ("tench, Tinca tinca",) * 2}),
         ("\ufeffFolder,NAME\r\nn01,tench\r\n", {"n01": ("tench", "tench")}),
         ("text,name,folder\n,tench,n01\n", {"n01": ("tench", "tench")}),
+        ("folder;name;text\nn01;tench, Tinca; a fish\n", {"n01": ("tench, Tinca", "a fish")}),
+        ("folder\tname\rn01\ttench, Tinca tinca\r", {"n01": ("tench, Tinca tinca",) * 2}),
+        ("folder,name,,\nn01,tench,,\nn02,carp\n", {"n01": ("tench", "tench"), "n02": ("carp", "carp")}),
     ],
 )
 def test_tables_in_every_accepted_form(tmp_path, table, called):
@@ -35,7 +38,8 @@ def test_tables_in_every_accepted_form(tmp_path, table, called):
         ("folder,name\nn01,tench\nn01,carp\n", "Line 3 of .* names the folder 'n01' again"),
         ("folder,name,name\nn01,tench,carp\n", "The first line .* found 'folder,name,name'"),
         ("folder,name,texts\nn01,n01,tench\n", "The first line .* found 'folder,name,texts'"),
-        ("folder;name\nn01;tench\n", "The first line .* found 'folder;name'"),
+        ("folder;name\nn01;tench;Tinca\n", "Line 2 of .* has 3 cells .* a name that contains a semicolon in quotation marks"),
+        ("folder,name,\nn01,tench,Tinca\n", "The first line .* found 'folder,name,'"),
         ("n01,tench\nn02,carp\n", "The first line .* found 'n01,tench'"),
         ("", "The first line .* found ''"),
         ("folder,name\nn01\n", "Line 2 of .* needs a folder and a name"),

@@ -113,7 +113,7 @@ def test_a_test_image_that_is_nearly_a_training_image_is_found(photos, change):
     pairs, notes = find_copies(train, test, lambda done, total: seen.append((done, total)))
     assert pairs == ((file, train["dog"][4]),)
     assert notes[0].startswith(
-        "1 of 12 test images are nearly the same as training images, so accuracy on them says little, such as"
+        "1 of 12 test images is nearly the same as a training image, so accuracy there says little, such as"
     )
     assert seen[-1] == (24, 24)
 

@@ -39,6 +39,18 @@ def test_wrong_names_are_refused(tmp_path, names, sentence):
         read_source(folder, names=names)
 
 
+def test_one_table_serves_several_months_if_it_names_every_folder(tmp_path):
+    (tmp_path / "all.csv").write_text("folder,name\nn01,tench\nn02,goldfish\nn03,shark\n")
+    for month, folders in (("march", {"n01": 1, "n02": 1}), ("april", {"n03": 1})):
+        folder = class_folders(tmp_path / month, **folders)
+        assert len(read_source(folder, names=str(tmp_path / "all.csv")).train) == len(folders)
+    class_folders(tmp_path / "april", n04=1)
+    with pytest.raises(
+        InputError, match=r"no class folder 'n01' in .*, and the table of names has no line for 'n04': correct the"
+    ):
+        read_source(tmp_path / "april", names=str(tmp_path / "all.csv"))
+
+
 def test_an_empty_class_is_refused(tmp_path):
     folder = class_folders(tmp_path / "data", full=1, empty=0)
     with pytest.raises(InputError, match="The class 'empty' has no image"):

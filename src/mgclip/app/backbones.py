@@ -12,6 +12,7 @@ from mgclip.app.options import Json, Quiet
 from mgclip.app.signals import interrupted_by_sigterm
 from mgclip.app.streams import print_json, writing
 from mgclip.errors import InputError
+from mgclip.words import count
 
 
 def backbones_command(as_json: Json = False) -> None:
@@ -59,4 +60,4 @@ def fetch_command(
     if not quiet:
         size = sum((to / file).stat().st_size for file in files)
         with writing(sys.stdout):
-            typer.echo(f"{to}: {len(files)} files, {size / 1e6:,.0f} MB; use it with --base {to}")
+            typer.echo(f"{to}: {count(len(files), 'file')}, {size / 1e6:,.0f} MB; use it with --base {to}")

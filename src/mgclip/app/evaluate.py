@@ -166,6 +166,7 @@ def _write_csv(images: Sequence[JudgedImage], file: Path) -> None:
 def _print(found: Evaluation) -> None:
     from mgclip.app.display import make_table, out, percent
     from mgclip.errors import one_line
+    from mgclip.experiment.evaluation import describe_learned
     from mgclip.workflows.branches import each_alone
     from mgclip.workflows.evaluate import branches_of
 
@@ -185,12 +186,11 @@ def _print(found: Evaluation) -> None:
         out.print(f"{pair['truth']} predicted as {pair['predicted']}: {pair['count']}")
     accuracy = f"accuracy {percent(found['accuracy'])} % of {count(found['images'], 'image')}"
     out.print("; ".join(filter(None, [accuracy, each_alone(branches_of(found))])))
-    if found["learned"]:
-        them = f"{found['learned']:,} of these images" if found["learned"] < found["images"] else "these images"
-        out.print(f"the model has learned {them}, so the accuracy says little: measure it on other images too")
     if (unknown := found["unknown"]) is not None:
         below = f"{percent(unknown['share'])} % of them are below the stored threshold for unknown images ({unknown['below']:g})"
         out.print(f"{below}: `mgclip predict` answers *unknown* for these")
+    if learned := describe_learned(found):
+        out.print(learned)
     if (likeness := found["likeness"]) is not None:
         _print_threshold(likeness, found["likeness_of"] or "these images", unknown["below"] if unknown else 0.0)
         if found["leave_one_out"] is not None and (reached := found["reached"]) is not None:

@@ -119,12 +119,13 @@ def _print_accuracies(done: LearnReport) -> None:
             out.print(f"accuracy on {which} classes: {_percent(accuracy['new'])} of {count(measured['new'], 'test image')}")
         missing = ""
         if measured["gone"]:
-            missing = f" ({count(measured['gone'], 'held-out image')} cannot be found or read; if they have moved, use --photos)"
+            gone = count(measured["gone"], "held-out image")
+            missing = f" ({gone} cannot be found or read; if the photographs have moved, use --photos)"
         old = f"accuracy on earlier classes: {_percent(accuracy['old'])} of {count(measured['old'], 'test image')}"
         before = "" if accuracy["old_before"] is None else f"; before: {_percent(accuracy['old_before'])}"
         out.print(f"{old}{missing}{before}")
     elif done["classes_in_all"] > len(done["classes"]):
-        lost = "none of their held-out images can be found: if they have moved, give their folder with --photos"
+        lost = "none of their held-out images can be found: if the photographs have moved, give their folder with --photos"
         why = lost if measured["gone"] else "no image of them was held out"
         out.print(f"accuracy on earlier classes: not measured, because {why}")
     if left_out is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mgclip.errors import InputError
-from mgclip.words import count
+from mgclip.words import count, listed
 
 if TYPE_CHECKING:
     from mgclip.stream.shards import Shards
@@ -59,17 +59,23 @@ def learn_shards(
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
     from mgclip.saving.store import active_state
+    from mgclip.stream.numbered_shards import missing_shards
     from mgclip.workflows.learn_shards import read_shard_job
 
     job = read_shard_job(place, shards, model, **given)
     quiet = quiet or not is_main()
     plan = {"shards": len(shards.train), "test_shards": len(shards.test), "unused_shards": len(shards.unused)}
+    # Who names single shards, or a pattern of them, wants no others.
+    missing = missing_shards(shard.name for part in shards for shard in part) if Path(place).is_dir() else []
+    plan["missing_shards"] = len(missing)
     if dry_run and as_json and is_main():
         print_json(plan)
     elif not (quiet or as_json):
         out.print(f"to learn: {count(plan['shards'], 'shard')}; to measure on: {count(plan['test_shards'], 'shard')}")
         if plan["unused_shards"]:
             out.print(f"left out, with neither train nor test in their names: {count(plan['unused_shards'], 'shard')}")
+        if missing:
+            out.print(f"missing, by the numbers in the names of the others: {count(len(missing), 'shard')} ({listed(missing)})")
         if unknown := sum(not version.is_known for version in job.versions):
             out.print(
                 f"if this command is interrupted and resumed, it cannot detect changes in {count(unknown, 'shard')}, of which "

@@ -13,6 +13,7 @@ from torch import Tensor
 from mgclip.clip.backbone import Backbone, base_name
 from mgclip.errors import InputError, first_line
 from mgclip.while_inside import NO_WARNINGS, WhileInside
+from mgclip.words import are
 
 PROJECTIONS = {"k": "k_proj", "v": "v_proj", "q": "q_proj", "o": "out_proj"}
 """Letters of the settings -> the projections of an attention layer."""
@@ -98,8 +99,8 @@ def set_adapter_state(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     weights = dict(adapter_weights(backbone))
     if missing := sorted(weights.keys() - state.keys()):
         raise InputError(
-            f"The adapter lacks {missing[0]} ({len(missing)} of {len(weights)} matrices are missing): use an adapter of this "
-            "CLIP."
+            f"The adapter lacks {missing[0]} ({len(missing)} of {len(weights)} matrices {are(len(missing))} missing): use an "
+            "adapter of this CLIP."
         )
     if unknown := sorted(state.keys() - weights.keys()):
         raise InputError(f"The adapter has {unknown[0]}, which does not exist in this CLIP: use an adapter of this CLIP.")

@@ -57,16 +57,18 @@ class UnknownShare(TypedDict):
 class Evaluation(TypedDict):
     """A model measured on a folder of labelled images. Accuracies are shares of 1; None for a branch that the model lacks.
 
-    ``learned``: how many of the images the model has learned; ``unmeasured``: learned classes without images; ``likeness``:
-    thresholds for unknown images that 99, 95 and 90 % of the images in ``likeness_of`` reach, and ``reached`` the shares of the
-    measured images that reach them; ``unknown``: what a threshold stored in the model means for them, if there is one; ``note``:
-    which part of the folder was measured; ``skipped``: images that could not be read.
+    ``learned``: how many of the images the model has learned; ``others_accuracy``: the accuracy on the other images, None if it
+    has learned all or none of them; ``unmeasured``: learned classes without images; ``likeness``: thresholds for unknown images
+    that 99, 95 and 90 % of the images in ``likeness_of`` reach, and ``reached`` the shares of the measured images that reach
+    them; ``unknown``: what a threshold stored in the model means for them, if there is one; ``note``: which part of the folder
+    was measured; ``skipped``: images that could not be read.
     """
 
     model: str
     folder: str
     images: int
     learned: NotRequired[int | None]
+    others_accuracy: NotRequired[float | None]
     accuracy: float
     text_accuracy: float | None
     image_accuracy: float | None
@@ -106,6 +108,19 @@ class JudgedImage:
     likeness: float | None
     text: float
     head: float | None
+
+
+def describe_learned(evaluation: Evaluation) -> str:
+    """A sentence on the images that the model has learned, on which it is better than on new ones; empty if there are none."""
+    learned, images = evaluation.get("learned"), evaluation["images"]
+    if not learned:
+        return ""
+    others = evaluation.get("others_accuracy")
+    if others is None:
+        these = "this image" if images == 1 else "all of these images"
+        return f"the model has learned {these}, so the accuracy says little: measure it on other images too"
+    number = f"{learned:,} of these {images:,} images"
+    return f"the model has learned {number}; accuracy on the {images - learned:,} not learned: {100 * others:.2f} %"
 
 
 def per_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> list[ClassFigures]:

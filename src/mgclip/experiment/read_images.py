@@ -21,6 +21,7 @@ from mgclip.errors import InputError
 from mgclip.stream.data import PARTS, Dataset, Subset
 from mgclip.stream.files import image_name
 from mgclip.stream.tasks import Task
+from mgclip.words import count
 
 DIGESTS = "digests-{}.bin"
 """The file of one process: a digest of 8 bytes for each image of the run, 0 for an image that was not read."""
@@ -106,8 +107,8 @@ def _earlier(folder: Path, size: int) -> NDArray[np.uint64]:
         content = file.read_bytes()
         if len(content) != size * SIZE:
             raise InputError(
-                f"The data has changed since {folder} was started ({len(content) // SIZE:,} images then, {size:,} now): restore "
-                "it, or start a new run."
+                f"The data has changed since {folder} was started ({count(len(content) // SIZE, 'image')} then, {size:,} now): "
+                "restore it, or start a new run."
             )
         found = np.maximum(found, np.frombuffer(content, dtype="<u8"))
     return found

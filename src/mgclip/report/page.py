@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mgclip._version import __version__
 from mgclip.disk import FULL, write_output, write_text
 from mgclip.errors import InputError
-from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation, JudgedImage
+from mgclip.experiment.evaluation import CalibrationBin, ClassFigures, Evaluation, JudgedImage, describe_learned
 from mgclip.missing import refuse_address
 from mgclip.report.figures import Label
 from mgclip.report.page_classes import MAX_PAIRS, Bar, class_bars
@@ -21,7 +21,7 @@ from mgclip.report.page_mistakes import mistakes_of, taken_for
 from mgclip.report.page_sections import report_content, report_title
 from mgclip.report.page_tables import Cell, Row, Table, percent
 from mgclip.report.run_data import read_runs
-from mgclip.words import count
+from mgclip.words import are, count
 
 
 def write_report(runs: Sequence[Path], file: Path | None = None, *, title: str | None = None) -> Path:
@@ -84,6 +84,7 @@ def write_evaluation(
     content = {
         "evaluation": evaluation,
         "accuracy": percent(evaluation["accuracy"], 2),
+        "learned": describe_learned(evaluation),
         "branches": branches if len(rows) > 1 else None,
         "classes": class_bars([Bar(each["name"], each["images"], each["right"]) for each in classes], "classes"),
         "numbers": _class_numbers(classes, images),
@@ -124,6 +125,7 @@ def _templates() -> Environment:
     loader = PackageLoader("mgclip.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["count"] = count
+    environment.filters["are"] = are
     return environment
 
 

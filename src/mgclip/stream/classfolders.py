@@ -13,6 +13,7 @@ from mgclip.stream import metadata
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import ClassFiles, folders_in, images_in
 from mgclip.stream.layout import EMPTY_SPLIT, FoundDataset, find_root
+from mgclip.words import count
 
 IMAGENET = "imagenet1k_classes.tsv"
 IMAGENET_R = "imagenet_r_classes.tsv"
@@ -114,7 +115,7 @@ def _by_number(part: Path, classes: int) -> tuple[str, ...] | None:
     if not numbered:
         return None
     if len(numbered) != len(folders) or len({int(folder) for folder in numbered}) != classes:
-        others = f" and {len(folders) - len(numbered)} others" if len(numbered) != len(folders) else ""
+        others = f" and {count(len(folders) - len(numbered), 'other')}" if len(numbered) != len(folders) else ""
         raise InputError(
             f"{part} must contain {classes} folders named by number, in the order of the classes, or folders named by class; "
             f"found {len(numbered)} named by number{others}: download the data again."

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mgclip.words import are, count
+
 HEAD = 4096
 """Bytes at the start of a file that tell most files of one size apart."""
 
@@ -36,7 +38,8 @@ def describe_duplicates(train: Sequence[Path], test: Sequence[Path]) -> str | No
     if not found:
         return None
     copy, original = found[0]
-    return f"{len(found)} of {len(test)} test images are also training images, such as {copy} and {original}"
+    of_tests = f"{len(found):,} of {count(len(test), 'test image')} {are(len(found))}"
+    return f"{of_tests} also among the training images, such as {copy} and {original}"
 
 
 def _same_content(files: Sequence[Path], matters: Callable[[list[int]], bool]) -> list[list[int]]:

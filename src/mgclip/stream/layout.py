@@ -11,6 +11,7 @@ import numpy as np
 from mgclip.errors import InputError
 from mgclip.stream.data import Dataset, Split
 from mgclip.stream.files import ClassFiles
+from mgclip.words import count
 
 EMPTY_SPLIT = Split([], np.empty(0, dtype=np.int64))
 """The training part of a data set that has none."""
@@ -49,8 +50,8 @@ def require_complete(found: FoundDataset, *, test_only: bool) -> Dataset:
     extra = {PurePath(folder).name for folder in found.extra}
     if len(extra) > len(dataset.class_names):
         raise InputError(
-            f"{found.path} must contain the {len(dataset.class_names)} classes of {dataset.name}; found {len(extra)} other "
-            f"folders, such as {found.extra[0]}: give the folder of {dataset.name}."
+            f"{found.path} must contain the {len(dataset.class_names)} classes of {dataset.name}; found "
+            f"{count(len(extra), 'other folder')}, such as {found.extra[0]}: give the folder of {dataset.name}."
         )
     parts = {"test": dataset.test} if test_only else {"training": dataset.train, "test": dataset.test}
     for part, split in parts.items():

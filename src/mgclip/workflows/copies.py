@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mgclip.stream.duplicates import find_duplicates, find_in_two_classes
 from mgclip.stream.near_copies import nearest_of, thumbnails
-from mgclip.words import count
+from mgclip.words import are, count
 from mgclip.workflows.measure import flatten
 
 Pairs = tuple[tuple[Path, Path], ...]
@@ -33,12 +33,13 @@ def find_copies(
     named = {file for pair in in_two for file in pair}
     same = [pair for pair in find_duplicates(files, test_files) if not named.issuperset(pair)]
     near = _nearly_the_same(files, test_files, {*named, *(file for file, _ in same)}, on_images)
-    are = "is" if len(in_two) == 1 else "are"
-    of_tests = f"of {len(test_files):,} test images are"
+    of_tests = f"of {count(len(test_files), 'test image')}"
     notes = [
-        _sentence(in_two, f"{count(len(in_two), 'image')} of one class {are} also in another class"),
-        _sentence(same, f"{len(same):,} {of_tests} also training images"),
-        _sentence(near, f"{len(near):,} {of_tests} nearly the same as training images, so accuracy on them says little"),
+        _sentence(in_two, f"{count(len(in_two), 'image')} of one class {are(len(in_two))} also in another class"),
+        _sentence(same, f"{len(same):,} {of_tests} {are(len(same))} also among the training images"),
+        _sentence(
+            near, f"{len(near):,} {of_tests} {are(len(near))} nearly the same as a training image, so accuracy there says little"
+        ),
     ]
     return (*in_two, *same, *near), [note for note in notes if note]
 

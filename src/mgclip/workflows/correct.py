@@ -56,8 +56,8 @@ def read_corrections(table: Path) -> dict[Path, tuple[str, int]]:
     cells, rows = read_table(table, "table of answers", errors="surrogateescape")  # names of files need not be UTF-8
     _check_utf8(",".join(cells), table, 1)
     columns = [cell.casefold() for cell in cells]
-    if len(set(columns)) < len(columns) or not {"image", "class"} <= set(columns):
-        raise InputError(f"The first line of {table} must have the columns image and class; found {','.join(cells)[:80]!r}.")
+    if any(columns.count(name) != 1 for name in ("image", "class")) or columns.count("rank") > 1:
+        raise InputError(f"The first line of {table} must have the columns image and class once; found {','.join(cells)[:80]!r}.")
     right: dict[Path, tuple[str, int]] = {}
     for number, row in rows:
         found = dict(zip(columns, row, strict=False))

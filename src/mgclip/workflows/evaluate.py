@@ -82,6 +82,7 @@ def evaluate_images(
     likeness = np.concatenate([part.likeness for part in parts])
     thresholds = _thresholds(model, likeness)
     least, below = thresholds["likeness"], model.settings.unknown_below
+    learned = _learned(model, marks)
 
     def accuracy_of(labels: Iterable[NDArray[Any]]) -> float:
         return float((np.concatenate([*labels]) == truth).mean())
@@ -90,7 +91,8 @@ def evaluate_images(
         "model": model_name,
         "folder": folder,
         "images": len(truth),
-        "learned": _learned(model, marks),
+        "learned": None if learned is None else int(learned.sum()),
+        "others_accuracy": None if learned is None else _others_accuracy(found == truth, learned),
         "accuracy": accuracy_of([found]),
         "text_accuracy": accuracy_of(part.text_probabilities.argmax(1) for part in parts),
         "image_accuracy": accuracy_of(part.head_scores.argmax(1) for part in parts) if model.settings.uses_head else None,
@@ -182,10 +184,15 @@ def _thresholds(model: MGCLIP, likeness: NDArray[Any]) -> Thresholds | LearnedEv
     return {"leave_one_out": None, "likeness": by_share(shares.tolist()), "likeness_of": MEASURED}
 
 
-def _learned(model: MGCLIP, marks: Tensor) -> int | None:
-    """How many of the images with these fingerprints the model has learned; None if it keeps no record, or this process has seen
+def _others_accuracy(right: NDArray[np.bool_], learned: NDArray[np.bool_]) -> float | None:
+    """The accuracy on the images that were not learned; None if all or none were learned."""
+    return float(right[~learned].mean()) if learned.any() and not learned.all() else None
+
+
+def _learned(model: MGCLIP, marks: Tensor) -> NDArray[np.bool_] | None:
+    """Which of the images with these fingerprints the model has learned; None if it keeps no record, or this process has seen
     only some of them.
     """
     if model.solved is None or parallel.is_distributed():
         return None
-    return sum(map(bool, model.solved.learned.labels_of(marks)))
+    return np.array([bool(labels) for labels in model.solved.learned.labels_of(marks)])

@@ -120,7 +120,7 @@ class _Old:
             notes.append(f"still held out, to measure on: {count(self.held, 'image')}")
         if self.held_elsewhere:
             images, (file, name) = count(len(self.held_elsewhere), "image"), self.held_elsewhere[0]
-            notes.append(f"left out, because they are held out as another class, to measure on: {images} ({file} as {name})")
+            notes.append(f"left out, because held out as another class, to measure on: {images} ({file} as {name})")
         for kind, elsewhere, advice in (
             ("known", self.known_elsewhere, "`mgclip correct`, before `mgclip learn`, gives an image its right class"),
             ("new", self.new_elsewhere, "`mgclip relabel` renames a class; to split one, first forget it with its images"),
@@ -128,7 +128,7 @@ class _Old:
             if elsewhere:
                 file, name = elsewhere[0]
                 notes.append(
-                    f"{count(len(elsewhere), 'image')} of {kind} classes were learned as another class before, and would count "
-                    f"in both ({file} as {name}): {advice}"
+                    f"{count(len(elsewhere), 'image')} of {kind} classes {were(len(elsewhere))} learned as another class "
+                    f"before, and would count in both ({file} as {name}): {advice}"
                 )
         return notes

@@ -204,14 +204,17 @@ def most_measured(classes: Mapping[str, object]) -> int:
 
 
 def joined(classes: Sequence[str], *lists: Mapping[str, Sequence[HeldOutImage]]) -> HeldOut:
-    """Several lists of held-out images as one, of these classes only and under their names; each image once."""
+    """Several lists of held-out images as one, of these classes only and under their names. Each image is in it once: one of its
+    copies that still exists, if there is one.
+    """
     called = {canonical(name): name for name in classes}
     images: dict[str, dict[Path, HeldOutImage]] = {}
     for listed in lists:
         for name, own in listed.items():
             if (known := called.get(canonical(name))) is not None:
                 images.setdefault(known, {}).update({image.path: image for image in own})
-    return {name: list(own.values()) for name, own in images.items()}
+    ranked = {name: sorted(own.values(), key=has_its_size) for name, own in images.items()}  # those that exist replace others
+    return {name: list({image.fingerprint or image.path: image for image in own}.values()) for name, own in ranked.items()}
 
 
 def not_learned(model: MGCLIP, listed: Mapping[str, Sequence[HeldOutImage]]) -> HeldOut:

@@ -17,7 +17,7 @@ from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.names import canonical, not_among
 from mgclip.saving.store import HELD_OUT, active_state, check_place
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
-from mgclip.words import count, listed
+from mgclip.words import are, count, listed
 from mgclip.workflows.advice import learn_report
 from mgclip.workflows.branches import leave_one_out, left_out_branches
 from mgclip.workflows.held_out import as_json, joined, not_learned, read_held_out
@@ -110,8 +110,7 @@ class ShardJob:
         earlier = joined(model.class_names, read_held_out(folder)) if parallel.is_main() else {}
         held_out = not_learned(model, earlier)
         if lost := sum(map(len, earlier.values())) - sum(map(len, held_out.values())):
-            why = "because the model has learned them or they cannot be read"
-            notes = [*notes, f"no longer held out, {why}: {count(lost, 'image')}"]
+            notes = [*notes, f"no longer held out, because learned now or unreadable: {count(lost, 'image')}"]
         note = self._note(model, learned, found, notes, time.perf_counter() - begun)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
@@ -179,7 +178,7 @@ def _not_measured(found: ShardAccuracies) -> Iterator[str]:
     """Sentences about test images that are not measured, or say little."""
     if found.copies:
         of = f"{found.copies:,} of {count(found.branches['images'], 'test image')}"
-        yield f"{of} are also training images, so accuracy on them says little"
+        yield f"{of} {are(found.copies)} also among the training images, so accuracy there says little"
     if found.unknown:
         images = count(found.unknown.total(), "test image")
         yield f"not measured, because the model does not know their classes ({listed(sorted(found.unknown))}): {images}"

@@ -64,8 +64,13 @@ def read_source(
     train, called = read_classes(parts.train, check=False), read_naming(folder, names)
     if undecodable := [name for name in train if has_surrogate(name)]:
         raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
-    if unknown := sorted(called.keys() - set(map(canonical, train))):
-        raise InputError(f"There is no class folder {unknown[0]!r} in {parts.train}: correct its name in the table of names.")
+    folders = {canonical(name): name for name in train}
+    unknown, unnamed = sorted(called.keys() - folders.keys()), sorted(folders.keys() - called.keys())
+    if unknown and unnamed:  # one of them may be meant by the other; a table that names all folders may serve several months
+        raise InputError(
+            f"There is no class folder {unknown[0]!r} in {parts.train}, and the table of names has no line for "
+            f"{folders[unnamed[0]]!r}: correct the table."
+        )
     _check_full(train, parts.train)
     measured = parts.test if test is None else _measured_folder(test)
     train = _named(train, called, parts.train, merge=merge_names)

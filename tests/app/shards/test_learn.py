@@ -39,10 +39,10 @@ def test_test_images_that_were_learned_are_counted(mgclip, place):
     words = ("learn", place / "shards", "--model", place / "model", "--base", "iconclip", "features=64")
     code, out, _ = mgclip(*words, "--test", place / "shards" / "train-0.tar")
     assert code == 0
-    assert "12 of 12 test images are also training images, so accuracy on them says little" in out
+    assert "12 of 12 test images are also among the training images, so accuracy there says little" in out
     code, out, _ = mgclip("learn", place / "more.parquet", "--model", place / "model", "--test", place / "shards")
     assert code == 0 and "accuracy" in out and "test images" in out
-    assert "also training images" not in out
+    assert "also among the training images" not in out
 
 
 def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, place, icons):
@@ -60,7 +60,7 @@ def test_held_out_images_that_shards_contain_are_no_longer_measured(mgclip, plac
     write_tar(place / "may.tar", members(icons["x_train"][rows], [names[row // 12] for row in rows]))
     code, out, _ = mgclip("learn", place / "may.tar", "--model", model)
     assert code == 0
-    assert "no longer held out, because the model has learned them or they cannot be read: 3 images" in " ".join(out.split())
+    assert "no longer held out, because learned now or unreadable: 3 images" in " ".join(out.split())
     assert [image.path for own in read_held_out(model).values() for image in own] == [gone]
 
 
@@ -121,6 +121,18 @@ def test_a_missing_shard_of_a_range_ends_the_command_before_anything_is_learned(
     assert (code, out) == (2, "")
     assert f"The shard {folder}/test-1.tar cannot be opened" in err
     assert not model.exists()
+
+
+def test_a_folder_without_one_of_its_numbered_shards_is_noticed_in_the_plan(mgclip, place):
+    folder, words = place / "part", ("--model", place / "model", "--base", "iconclip", "--dry-run")
+    folder.mkdir()
+    for number in range(2):
+        (place / "shards" / f"train-{number}.tar").rename(folder / f"train-{number:05}-of-00003.tar")
+    code, out, _ = mgclip("learn", folder, *words)
+    sentence = f"missing, by the numbers in the names of the others: 1 shard ({folder}/train-00002-of-00003.tar)"
+    assert (code, sentence in out) == (0, True), out
+    assert json.loads(mgclip("learn", folder, *words, "--json")[1])["missing_shards"] == 1
+    assert "missing" not in mgclip("learn", f"{folder}/*.tar", *words)[1], "a pattern says what is wanted"
 
 
 def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
