@@ -1,5 +1,8 @@
 """``mgclip history`` shows the leave-one-out accuracy that versions record."""
 
+import subprocess
+import sys
+
 import pytest
 from icon_tasks import month_folders
 
@@ -118,3 +121,13 @@ def test_a_table_is_complete_on_a_narrow_terminal(mgclip, saved, monkeypatch):
     shown = mgclip("history", saved({"what": "learned hats", "images": 1234, "accuracy": accuracy, "leave_one_out": 0.87654}))[1]
     assert "…" not in shown
     assert all(part in shown for part in ("learned hats", "1234", "100.00", "98.77", "87.65")), shown
+
+
+def test_history_does_not_import_torch(saved):
+    program = (
+        "import sys; from mgclip.app.main import app; app(['history', sys.argv[1]], standalone_mode=False); "
+        "print([name for name in ('torch', 'transformers', 'peft', 'pandas') if name in sys.modules])"
+    )
+    words = [sys.executable, "-c", program, str(saved({"what": "first"}, {"what": "second"}))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr

@@ -3,6 +3,8 @@
 import json
 import shutil
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from icon_tasks import month_folders
 from layouts import class_folders
 from PIL import Image, ImageEnhance
 
+from mgclip.app.learn import _planned
 from mgclip.bench.memory import resident_peak
 from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.learn_job import read_job
+from mgclip.workflows.plan import Plan
 
 
 def plan_of(mgclip, folder, *words):
@@ -200,3 +204,25 @@ def test_the_plan_asks_to_check_names_that_are_almost_the_same(mgclip, tiny_clip
     more = class_folders(tmp_path / "april", dres=2, shrit=2)
     expected = "names that are almost the same, so check their spelling: 'dres' and 'dress', 'shrit' and 'shirt'\n"
     assert expected in plan_of(mgclip, more)
+
+
+class CountedName(str):
+    """A name that counts how often names are compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        CountedName.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_finding_the_texts_of_new_classes_compares_each_name_a_few_times(monkeypatch):
+    names, known = ([CountedName(f"class {number}") for number in range(most)] for most in (200, 100))
+    plan = Plan({name: [Path()] for name in names}, {}, tuple(map(str.upper, names)), 100, cost=None, grown=tuple(known))
+    learner, given = SimpleNamespace(backbone=None, settings=None, class_texts=("EARLIER",)), []
+    monkeypatch.setattr("mgclip.method.alike_texts.warn_of_alike_texts", lambda *arguments: given.extend(arguments))
+    CountedName.compared = 0
+    _planned(SimpleNamespace(plan=lambda opened: (learner, plan)), quiet=True)
+    assert CountedName.compared <= 4 * len(names)
+    assert given == [None, None, ("EARLIER",), [f"CLASS {number}" for number in range(100, 200)]]

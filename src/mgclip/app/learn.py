@@ -147,7 +147,8 @@ def _planned(job: LearnJob, *, quiet: bool) -> Plan:
 
     with opening_images(quiet=quiet) as opened:
         learner, plan = job.plan(opened)
-    texts = [text for name, text in zip(plan.train, plan.texts, strict=True) if name in plan.new]
+    text_of = dict(zip(plan.train, plan.texts, strict=True))
+    texts = [text_of[name] for name in plan.new]
     warn_of_alike_texts(learner.backbone, learner.settings, learner.class_texts, texts)
     return plan
 

@@ -13,15 +13,11 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
-from torch import Tensor
 
 from mgclip._version import __version__
-from mgclip.clip.backbone import Backbone
-from mgclip.clip.load import EMBEDDED
-from mgclip.clip.openclip_models import split_reference
 from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
@@ -29,6 +25,11 @@ from mgclip.missing import refuse_address
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
+
+if TYPE_CHECKING:  # versions are listed without waiting for PyTorch
+    from torch import Tensor
+
+    from mgclip.clip.backbone import Backbone
 
 FORMAT = 2
 """The format that is written. Format 1 has no solved head; it is still read."""
@@ -232,6 +233,9 @@ def damaged(file: Path, reason: str) -> InputError:
 
 def base_entry(backbone: Backbone) -> dict[str, str]:
     """How a manifest names the CLIP of a model. A path is made absolute, so that it works from any folder."""
+    from mgclip.clip.load import EMBEDDED
+    from mgclip.clip.openclip_models import split_reference
+
     reference, architecture = split_reference(backbone.reference)
     path = Path(in_home(reference))
     lasting = str(path.resolve()) if reference != EMBEDDED and path.exists() else reference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
@@ -11,7 +11,9 @@ from mgclip.errors import InputError
 from mgclip.experiment.schemas import AdapterDecision, GapRecord, SkippedImage, checked
 from mgclip.method.decision import Decision, describe_decision
 from mgclip.words import count
-from mgclip.workflows.branches import BranchAccuracies
+
+if TYPE_CHECKING:  # notes are read without waiting for PyTorch
+    from mgclip.workflows.branches import BranchAccuracies
 
 
 class TestImages(TypedDict):

@@ -55,7 +55,8 @@ class Plan:
     @property
     def new(self) -> list[str]:
         """The classes that are new."""
-        return [name for name in self.train if name not in self.grown]
+        grown = set(self.grown)
+        return [name for name in self.train if name not in grown]
 
     @property
     def images(self) -> int:
@@ -119,8 +120,9 @@ def make_plan(
     old = sum(min(len(own), most_measured(earlier)) for own in earlier.values())
     cost = estimate(model, files, texts, Amounts(len(files), len(train), sum(map(len, tests.values())), old, retention))
     duplicates, about = find_copies(train, tests, on_images)
-    grown = tuple(name for name in train if name in known)
-    spelling = _spelling([name for name in train if name not in grown], known)
+    of_model = set(known)
+    grown = tuple(name for name in train if name in of_model)
+    spelling = _spelling([name for name in train if name not in of_model], known)
     notes = tuple(note for note in (*source.notes, *spelling, *left_out, *missing, *about) if note)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out and earlier)
 
