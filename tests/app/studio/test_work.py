@@ -24,7 +24,7 @@ from mgclip.method.baselines.table import settings_of_new_model
 def narrow(monkeypatch):
     """A new model has few random features: their number changes nothing but the time."""
     settings = settings_of_new_model("", {"features": 64})
-    monkeypatch.setattr("mgclip.app.studio.work.settings_of_new_model", lambda method, given: settings)
+    monkeypatch.setattr("mgclip.app.studio.active.settings_of_new_model", lambda method, given: settings)
 
 
 @pytest.fixture
