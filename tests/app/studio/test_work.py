@@ -25,7 +25,7 @@ from mgclip.workflows.edit_model import relabel_class
 def narrow(monkeypatch):
     """A new model has few random features: their number changes nothing but the time."""
     settings = settings_of_new_model("", {"features": 64})
-    monkeypatch.setattr("mgclip.app.studio.work.settings_of_new_model", lambda method, given: settings)
+    monkeypatch.setattr("mgclip.app.studio.active.settings_of_new_model", lambda method, given: settings)
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
+from mgclip.app.studio.active import About
 from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, form_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
-from mgclip.app.studio.work import About, StudioModel
+from mgclip.app.studio.work import StudioModel
 from mgclip.csv_text import csv_text
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail

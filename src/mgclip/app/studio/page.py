@@ -6,6 +6,7 @@ import json
 
 import gradio as gr
 
+from mgclip.app.studio.active import About
 from mgclip.app.studio.ask import ask_tab
 from mgclip.app.studio.classes import classes_html, classes_tab
 from mgclip.app.studio.drop import Limits, safely
@@ -13,7 +14,7 @@ from mgclip.app.studio.gap import gap_tab
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.teach import teach_tab
 from mgclip.app.studio.versions import versions_html, versions_tab
-from mgclip.app.studio.work import About, StudioModel
+from mgclip.app.studio.work import StudioModel
 
 FEW = 12
 """Up to this many classes need no search field."""

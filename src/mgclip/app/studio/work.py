@@ -1,28 +1,25 @@
-"""What the studio does, without its page: one model folder, read again whenever another version becomes active."""
+"""What the studio does with its model, without its page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from mgclip.errors import InputError, MGCLIPError
+from mgclip.app.studio.active import About, ActiveModel
+from mgclip.errors import InputError
 from mgclip.experiment.geometry import projection
 from mgclip.experiment.schemas import SkippedImage
-from mgclip.method.baselines.table import settings_of_new_model
 from mgclip.method.class_edits import position_of
 from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import undo
 from mgclip.method.training import Step
 from mgclip.names import canonical, index_of, not_among, tidy
-from mgclip.saving.lock import only_writer
-from mgclip.saving.store import is_saved, known_versions, read_manifest
+from mgclip.saving.store import is_saved
 from mgclip.saving.versions import Version, check_saved, history
 from mgclip.workflows.alike_names import choose_names, rename
 from mgclip.workflows.answers import Answer
@@ -35,39 +32,9 @@ from mgclip.workflows.note import LearnNote
 from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.predict import predict_files, split_candidates
 from mgclip.workflows.source import Source, readable
-from mgclip.workflows.taught_model import DEFAULT_CLIP
 
 LONGEST_NAME = 200
 """Characters of the longest class name."""
-
-
-@dataclass(frozen=True)
-class Class:
-    """A learned class: its name, and the number of images it was learned from, which a trained head does not keep."""
-
-    name: str
-    images: int | None
-
-
-@dataclass(frozen=True)
-class About:
-    """What is always in view: the model, its CLIP, its active version (None if nothing is saved) and its classes.
-
-    ``state``: the name of the files of the version, empty if nothing is saved. ``solved``: whether the head is a solved one, so
-    that answers can be corrected and classes united.
-    """
-
-    state: str
-    folder: Path
-    base: str
-    version: int | None
-    classes: tuple[Class, ...]
-    solved: bool
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the classes."""
-        return [each.name for each in self.classes]
 
 
 @dataclass(frozen=True)
@@ -95,80 +62,8 @@ def _summed(on_images: Callable[[int, int], None], of: int) -> Callable[[int], N
     return add
 
 
-class StudioModel:
-    """The model of a folder, shared by the threads of the studio: one thread at a time uses the model.
-
-    Args:
-        folder: The folder of the model, which may not exist yet.
-        base: The CLIP that a new model starts from, or the path of a saved model's CLIP if it has moved; ``""`` for the default
-            one, or the one that the model names.
-    """
-
-    def __init__(self, folder: Path, *, base: str = "") -> None:
-        self.folder, self.base = folder, base
-        self._lock = Lock()
-        self._model: MGCLIP | None = None
-        self._state = ""
-        self._about: About | None = None
-
-    def _active(self) -> str:
-        """The files of the active version; empty if nothing was saved yet. Raises ``MGCLIPError`` if they are gone."""
-        if is_saved(self.folder):
-            return read_manifest(self.folder)[1].name
-        if self._state:  # a new model in its place would start from another CLIP
-            raise MGCLIPError(f"There is no model in {self.folder} any more: put it back, or start the studio again.")
-        return ""
-
-    def _load(self) -> MGCLIP:
-        """The model of the active version; a new one if nothing is saved. The lock must be held."""
-        state = self._active()
-        if self._model is None or state != self._state:
-            if state:
-                self._model = MGCLIP.from_pretrained(self.folder, base=self.base or None)
-            else:
-                self._model = MGCLIP.from_pretrained(self.base or DEFAULT_CLIP, settings=settings_of_new_model("", {}))
-            self._state = state
-        return self._model
-
-    def _ready(self) -> MGCLIP:
-        """The model, which must know a class."""
-        model = self._load()
-        if not model.class_names:
-            raise InputError("The model knows no class yet: teach it some first.")
-        return model
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Lock the folder; afterwards load the active version again, because the model may be changed without being saved."""
-        with only_writer(self.folder):
-            try:
-                yield
-            finally:
-                self._model = None
-
-    def about(self) -> About:
-        """Return what is always in view, at once if it is known of the active version: another thread may be learning."""
-        about = self._about
-        if about is not None and about.state == self._active():
-            return about
-        with self._lock:
-            self._load()
-            return self._loaded()
-
-    def _loaded(self) -> About:
-        """What is in view of the loaded version, although another program may have saved one since. The lock must be held."""
-        model = self._load() if self._model is None else self._model
-        if self._about is None or self._about.state != self._state:
-            counts = [None] * len(model.class_names) if model.solved is None else model.solved.sums.counts.long().tolist()
-            self._about = About(
-                self._state,
-                self.folder,
-                model.backbone.reference,
-                next((version.number for version in known_versions(self.folder) if version.state == self._state), None),
-                tuple(Class(*each) for each in zip(model.class_names, counts, strict=True)),
-                model.settings.compensation == "analytic",
-            )
-        return self._about
+class StudioModel(ActiveModel):
+    """What the pages do with the model of a folder: one thread at a time uses the model."""
 
     def predict(
         self, files: Sequence[Path], *, candidates: str = "", threshold: float | None = None, top: int = 4
