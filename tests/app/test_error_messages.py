@@ -18,6 +18,8 @@ def full() -> OSError:
     [
         (full(), "There is no space left on the disk at /data/run/x"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "There is no space left on the disk: "),
+        (OSError(errno.EFBIG, "File too large", "x"), r"larger than the system allows at x: raise the limit \(ulimit -f\)"),
+        (RuntimeError("I/O error: File too large (os error 27)"), "larger than the system allows: "),
         (OSError(errno.EROFS, "Read-only file system", "x"), r"does not allow reading or writing at x"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many files are open"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "longer than the system allows"),

@@ -141,6 +141,21 @@ def test_an_interrupted_task_changes_nothing(learned, icons):
     assert state(learned) == before
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_signal_between_training_and_the_new_state_changes_nothing(learned, icons, monkeypatch, loaded):
+    before, load = state(learned), learned._load_state
+
+    def interrupt(new):
+        if loaded:
+            load(new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learned, "_load_state", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learned.learn(*task(icons, [5, 6]))
+    assert state(learned) == before
+
+
 def test_class_texts_are_encoded_once_until_the_weights_change(learned, icons, monkeypatch):
     seen = []
     real = learned.backbone.text_features

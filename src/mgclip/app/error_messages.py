@@ -13,21 +13,26 @@ OTHER_PROCESS = re.compile(r"\bgloo/transport/")
 """What the errors of an exchange between processes contain."""
 
 
-def describe_error(error: BaseException, *, more: str = "run `mgclip --debug ...` for the traceback") -> str:
+def describe_error(
+    error: BaseException, *, more: str = "run `mgclip --debug ...` for the traceback", again: str = "run the command again"
+) -> str:
     """Describe an unexpected error in one sentence, more precisely if it came from the operating system.
 
     Args:
         error: The error.
         more: Where the traceback is.
+        again: What to do when the cause is removed.
     """
     what = " ".join(str(error).split()) or "no message"
     number, place = _system_error(error)
     if number in FULL:
+        return f"There is no space left on the disk{place}: existing files are unchanged; free some space and {again}."
+    if number == errno.EFBIG:
         return (
-            f"There is no space left on the disk{place}: existing files are unchanged; free some space and run the command again."
+            f"A file would be larger than the system allows{place}: raise the limit (ulimit -f) or use another disk, and {again}."
         )
     if number in FORBIDDEN:
-        return f"The system does not allow reading or writing{place} ({what}): fix the permissions and run the command again."
+        return f"The system does not allow reading or writing{place} ({what}): fix the permissions and {again}."
     if number == errno.ENAMETOOLONG:
         return f"A file name is longer than the system allows ({what}): use a shorter one."
     if number == errno.EMFILE:

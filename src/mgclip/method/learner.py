@@ -20,7 +20,7 @@ from mgclip.method.compensation import place_rows, train_head
 from mgclip.method.learn_shards import ShardsResult, learn_from_shards
 from mgclip.method.model import LearnedModel
 from mgclip.method.model_files import ModelState
-from mgclip.method.prepare import adapters_restored_on_failure
+from mgclip.method.prepare import unchanged_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
 from mgclip.method.shard_pass import Reading
@@ -111,7 +111,7 @@ class MGCLIP(LearnedModel):
         task = self._task(images, labels, class_names, class_texts)
         names, texts = self._with_new_classes(task)
         checkpoints = checkpoints or TaskCheckpoints()
-        with adapters_restored_on_failure(self.backbone, task.index, checkpoints):
+        with unchanged_on_failure(self.backbone, task.index, checkpoints, self._restorer()):
             start = start_task(self.solved, self.encoder, task, self.settings, checkpoints)
             result = replace(self._preserve(task, start.adapts, on_step, checkpoints), adapters=start.decision)
             memory = self._remember(task, result.epochs, on_step, checkpoints)
@@ -122,9 +122,9 @@ class MGCLIP(LearnedModel):
                     result = replace(result, representation=solved.fourier.representation)
             else:
                 head, counts = self._compensate(task, names, memory, on_step, checkpoints)
-        epochs = self.epochs if result.probe is None else result.probe.epochs
-        sizes = *self.task_sizes, len(names) - len(self.class_names)
-        self._load_state(ModelState(self.settings, epochs, sizes, names, texts, head, memory, solved, counts))
+            epochs = self.epochs if result.probe is None else result.probe.epochs
+            sizes = *self.task_sizes, len(names) - len(self.class_names)
+            self._load_state(ModelState(self.settings, epochs, sizes, names, texts, head, memory, solved, counts))
         return result
 
     @in_ordinary_modes

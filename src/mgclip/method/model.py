@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -137,6 +137,11 @@ class LearnedModel:
         self.encoder.representation = here.settings.encoded if solved is None else solved.fourier.representation
         _before = vars(self).copy()  # what it held is freed at the end, because that may let other threads run
         vars(self).update({part.name: getattr(here, part.name) for part in fields(here)})
+
+    def _restorer(self) -> Callable[[], None]:
+        """A function that restores everything learned until now, besides the adapters."""
+        before = {part.name: vars(self)[part.name] for part in fields(model_files.ModelState)}
+        return partial(vars(self).update, before)
 
     @in_ordinary_modes
     def relabel(self, old: str, new: str, text: str | None = None) -> None:

@@ -1,9 +1,9 @@
-"""Make a backbone ready for a learner, and its adapters safe while a task is learned."""
+"""Make a backbone ready for a learner, and keep both as they are if a task is not learned to its end."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mgclip.clip.adapters import adapter_state, attach_adapters, read_adapter_file, set_adapter_state
@@ -36,12 +36,18 @@ def prepare(backbone: Backbone, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def adapters_restored_on_failure(backbone: Backbone, task: int, checkpoints: TaskCheckpoints) -> Iterator[None]:
-    """Learn a task with its checkpoints; if that fails or is interrupted, the adapters are those from before."""
+def unchanged_on_failure(
+    backbone: Backbone, task: int, checkpoints: TaskCheckpoints, restore: Callable[[], None]
+) -> Iterator[None]:
+    """Learn a task with its checkpoints; if that fails or is interrupted, the adapters are those from before, and ``restore`` is
+    called to restore the rest of the learner. The block must also store what was learned: otherwise a signal after its end
+    would leave new adapters with an old head.
+    """
     before = adapter_state(backbone)
     checkpoints.begin_task(task, lambda: adapter_state(backbone))
     try:
         yield
     except BaseException:
         set_adapter_state(backbone, before)
+        restore()
         raise

@@ -80,7 +80,10 @@ def test_errors_become_a_message_without_the_path_of_the_upload(folder):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OSError(errno.ENOSPC, "full", "shop"), "There is no space left on the disk at shop"),
+        (
+            OSError(errno.ENOSPC, "full", "shop"),
+            "There is no space left on the disk at shop: existing files are unchanged; free some space and do the same again.",
+        ),
         (KeyError("x"), "unexpected KeyError: &#39;x&#39; (the terminal shows the traceback)"),
     ],
 )

@@ -16,6 +16,7 @@ from mgclip import MGCLIP, FeatureClassifier, Method, register_method
 from mgclip.clip.adapters import adapter_state
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError, MGCLIPError
+from mgclip.method.baselines import frozen
 from mgclip.method.baselines.frozen import FrozenLearner
 from mgclip.method.baselines.make import load_learner, make_learner
 
@@ -158,6 +159,26 @@ def test_what_a_method_changed_in_place_is_as_before_if_it_is_stopped(summing, i
     assert (learner.predict(list(icons["x_test"][:6])).head_scores == before).all()
     assert learner.classifier.sums is sums
     assert learner.classifier.tasks.tolist() == [1]
+
+
+def test_a_signal_after_the_classifier_has_learned_changes_nothing(small, icons, monkeypatch):
+    learner = make_learner("ranpac", load_backbone(small.clip), small.settings())
+    learner.learn(*task(icons, [0, 1, 2]))
+    before, learn, after = learner.predict(list(icons["x_test"][:6])), learner.classifier.learn, []
+
+    def interrupt(backbone):
+        if after:
+            raise KeyboardInterrupt
+        return adapter_state(backbone)
+
+    monkeypatch.setattr(learner.classifier, "learn", lambda *given: after.append(learn(*given)))
+    with monkeypatch.context() as patched:
+        patched.setattr(frozen, "adapter_state", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            learner.learn(*task(icons, [3, 4]))
+    now = learner.predict(list(icons["x_test"][:6]))
+    assert len(learner.class_names) == 3
+    assert (now.head_scores == before.head_scores).all()
 
 
 def test_a_method_may_be_a_module_of_pytorch(summing, icons, tmp_path):

@@ -131,7 +131,7 @@ def safely(work: Callable[..., Any], *instead: Any) -> Callable[..., Any]:
             text = str(error)
         except Exception as error:  # a bug, or a fault of the machine
             traceback.print_exc()
-            text = describe_error(error, more="the terminal shows the traceback")
+            text = describe_error(error, more="the terminal shows the traceback", again="do the same again")
         shown = message(without_upload_folder(text), error=True)
         return (*instead, shown) if instead else shown
 

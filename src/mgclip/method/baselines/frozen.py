@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mgclip.method.baselines.method_code import method_code, weights_unchanged
 from mgclip.method.baselines.table import METHODS
 from mgclip.method.calibration import Calibration
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
-from mgclip.method.prepare import adapters_restored_on_failure, prepare
+from mgclip.method.prepare import prepare, unchanged_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.settings import Settings
 from mgclip.method.task import make_task
@@ -99,7 +99,7 @@ class FrozenLearner:
         new, added = task.new_classes(known)
         names, all_texts = (*known, *new), (*self.class_texts, *added)
         result, checkpoints = LearnResult(index, epochs=0), checkpoints or TaskCheckpoints()
-        with adapters_restored_on_failure(self.backbone, index, checkpoints):
+        with unchanged_on_failure(self.backbone, index, checkpoints, self._restorer()):
             if self.classifier.adapts_first and index == 0:
                 epochs = None if self.settings.epochs == "auto" else self.settings.epochs
                 result = preserve(self.backbone, task, self.settings, epochs, on_step, checkpoints)
@@ -110,41 +110,38 @@ class FrozenLearner:
             own = task.places_among(names)[task.labels].to(features.device)
             learned = FeatureTask(index, len(known), features, own, texts, all_texts, task.pixels)
             before = adapter_state(self.backbone)
-            with (
-                self._unchanged_on_failure(),
-                self._code(f"learned task {index + 1}"),
-                weights_unchanged(self.name, self.backbone),
-            ):
+            with self._code(f"learned task {index + 1}"), weights_unchanged(self.name, self.backbone):
                 self.classifier.learn(learned, on_step)
             if any(not torch.equal(before[name], weight) for name, weight in adapter_state(self.backbone).items()):
                 self.backbone.weights_changed()
-        self.epochs = result.epochs or self.epochs
-        self.class_names, self.class_texts = names, all_texts
-        self.task_sizes += (len(new),)
+            self.epochs = result.epochs or self.epochs
+            self.class_names, self.class_texts = names, all_texts
+            self.task_sizes += (len(new),)
         return result
 
     def _code(self, action: str) -> contextlib.AbstractContextManager[None]:
         """Run code of the method; ``action`` completes the sentence *the method failed when it ...*."""
         return method_code(self.name, action, self.backbone, seed=self.settings.seed, step=len(self.task_sizes) + 1)
 
-    @contextlib.contextmanager
-    def _unchanged_on_failure(self) -> Iterator[None]:
-        """Run the classifier's learning; if it fails, the classifier has what it had learned before.
+    def _restorer(self) -> Callable[[], None]:
+        """A function that restores everything learned until now, besides the adapters.
 
         The classifiers of this package replace their tensors, which may take a GB. Others may change them in place, such as by an
         optimizer, so these are copied.
         """
+        known = {name: getattr(self, name) for name in ("class_names", "class_texts", "task_sizes", "epochs")}
         before: dict[str, Any] = {name: getattr(self.classifier, name, None) for name in self.classifier.learned}
         in_place = METHODS.package(self.name) != OWN_PACKAGE
         copies = {name: value.detach().clone() for name, value in before.items() if in_place and isinstance(value, Tensor)}
-        try:
-            yield
-        except BaseException:
+
+        def restore() -> None:
             for name, value in before.items():
                 if name in copies:
                     value.data = copies[name]
                 setattr(self.classifier, name, value)
-            raise
+            vars(self).update(known)
+
+        return restore
 
     @in_ordinary_modes
     @torch.no_grad()
