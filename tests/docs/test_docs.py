@@ -27,6 +27,9 @@ COMMAND = "import runpy, sys; sys.argv[0] = 'mgclip'; runpy.run_module('mgclip',
 LAUNCH = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "mgclip"]
 """How the pages start two processes. One of their commands starts them so; the other in forked processes, which start at once."""
 
+FEW = {"train_per_class=": 2, "test_per_class=": 1}
+"""How many icons of a class a run reads where its page gives a number."""
+
 
 def blocks(language):
     return [(page.name, text) for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == language]
@@ -106,11 +109,13 @@ def run_all(page, lines, core):
 
 
 def quick(words):
-    """The words after ``mgclip``, with settings that shorten the work: a narrow head, and no measurement on other data."""
+    """The words after ``mgclip``, with settings that shorten the work: a narrow head, few icons, no measurement on other data."""
     if "--base" in words:
         return [*words, "features=128"]
     if words[0] in ("run", "reproduce") and len(words) > 1 and "--resume" not in words:
-        return [*words, "features=128", "retention={}"]
+        few = [word for word in words if not word.startswith(tuple(FEW))]
+        given = [f"{name}{number}" for name, number in FEW.items() if any(word.startswith(name) for word in words)]
+        return [*few, *given, "features=128", "retention={}"]
     return ["1" if before == "--rounds" else word for before, word in zip([None, *words], words, strict=False)]
 
 

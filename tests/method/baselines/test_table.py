@@ -1,5 +1,6 @@
 """The methods that only change settings, against their formulas, and every method through the runner."""
 
+import functools
 import json
 
 import numpy as np
@@ -49,24 +50,32 @@ def clips(tiny_clip, tmp_path_factory):
     return {24: tiny_clip, 32: make_small_clip(tmp_path_factory.mktemp("square-clip"), dim=32)}
 
 
-@pytest.mark.parametrize("dim", [24, 32])
-@pytest.mark.parametrize("representation", ["pre-projection", "both", "auto"])
-@pytest.mark.parametrize("method", METHODS)
-def test_only_a_solved_head_has_another_representation(clips, icons, method, representation, dim):
+@pytest.fixture(scope="module")
+def answers(clips, icons):
+    """A learner of a method after two tasks, and its probabilities. Those of a representation are computed once."""
     quick = {"epochs": 1, "features": 64, "rapf_epochs": 1, "ranpac_width": 30, "acil_width": 30}
-    learned = {}
-    for chosen in ("projected", representation):
-        recipe = Recipe(name="", methods=[method], representation=chosen, **quick)
+
+    @functools.cache
+    def learned(method, representation, dim):
+        recipe = Recipe(name="", methods=[method], representation=representation, **quick)
         learner = make_learner(method, load_backbone(clips[dim]), recipe.settings(), recipe.own)
         for classes in ([0, 1, 2], [3, 4]):
             learner.learn(*task(icons, classes))
-        learned[chosen] = learner, learner.predict(list(icons["x_test"][:20])).probabilities
-    (_, expected), (learner, found) = learned["projected"], learned[representation]
+        return learner, learner.predict(list(icons["x_test"][:20])).probabilities
+
+    return learned
+
+
+@pytest.mark.parametrize("dim", [24, 32])
+@pytest.mark.parametrize("representation", ["pre-projection", "both", "auto"])
+@pytest.mark.parametrize("method", METHODS)
+def test_only_a_solved_head_has_another_representation(answers, method, representation, dim):
+    learner, found = answers(method, representation, dim)
     if METHODS[method].changes.get("compensation") == "analytic":
         assert learner.settings.representation == representation
     else:
         assert learner.settings.representation == "projected"
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(found, answers(method, "projected", dim)[1])
 
 
 RETENTION = {"icons-concepts": None}
