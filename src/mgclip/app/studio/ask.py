@@ -51,7 +51,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
         files = files_of(uploads(value, limits))
         found, bad, about = model.predict(files, candidates=texts or "", threshold=least or None)
         problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
-        return answers_html(found, files, about), message(" ".join(problems), error=True)
+        return answers_html(found, about), message(" ".join(problems), error=True)
 
     def ask_at_once(value: str, texts: str, least: float) -> tuple[Any, Any]:
         if value == UPLOADING:
@@ -72,28 +72,21 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
 
 
 def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, str]:
-    """The right class of each image for which one was given: fields are named by the number of the image."""
-    right = {}
-    for number, name in form.items():
+    """The right class of each image for which one was given: each field has the path of its image as its name."""
+    dropped, right = {str(file): file for file in files}, {}
+    for path, name in form.items():
         if str(name).strip():
-            if not str(number).isdecimal() or int(number) >= len(files):
+            if path not in dropped:
                 raise InputError("The images have changed: ask again, then correct the answers.")
-            right[files[int(number)]] = str(name).strip()
+            right[dropped[path]] = str(name).strip()
     if not right:
         raise InputError("There is no correction: give the right class of an image first.")
     return right
 
 
-def answers_html(answers: Sequence[Answer], files: Sequence[Path], about: About) -> str:
-    """The answers as cards.
-
-    Args:
-        answers: The answers.
-        files: The files in the order in which they were dropped, which numbers the fields for corrections.
-        about: The model that gave them.
-    """
-    numbers = {file: number for number, file in enumerate(files)}
-    cards = [{"number": numbers[each.file], "answer": each, "picture": thumbnail(each.file)} for each in answers]
+def answers_html(answers: Sequence[Answer], about: About) -> str:
+    """The answers as cards, and the model that gave them."""
+    cards = [{"answer": each, "picture": thumbnail(each.file)} for each in answers]
     title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")
     return render("answers", cards=cards, title=title, about=about, table=answers_csv(answers))
 
