@@ -1,4 +1,4 @@
-"""Tables as CSV. A file name may contain line ends and bytes that are not UTF-8, and is the same after the table was read."""
+"""Write tables as CSV. File names with line ends, or bytes that are not UTF-8, are unchanged when the table is read again."""
 
 from __future__ import annotations
 

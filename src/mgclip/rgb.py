@@ -73,13 +73,15 @@ def displayed(image: Image.Image, *, upright: bool = True, keep: bool = True, le
 def _full_size_and_box(
     size: tuple[int, int], full: tuple[int, int], filled: tuple[float, float], orientation: int | None
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """The full size of a reduced image and the box of its pixels that this fills, both after it was turned.
+    """Return the full size of an image that was decoded at reduced size, and the box that it fills in the reduced pixels.
+
+    Both are those after the image was turned upright.
 
     Args:
-        size: Its size after it was turned. Sides are rounded up, so its outermost pixels may be filled partly.
-        full: The full size before it was turned.
-        filled: How many of its pixels that filled then, from the upper left corner.
-        orientation: The orientation tag by which it was turned, if it was.
+        size: The reduced size after turning. Sides are rounded up, so the outermost pixels may be filled partly.
+        full: The full size before turning.
+        filled: The width and height that the image filled before turning, in reduced pixels from the upper left corner.
+        orientation: The orientation tag by which the image was turned; None if it was not.
     """
     (full_width, full_height), (width, height) = (full[::-1], filled[::-1]) if orientation in SIDEWAYS else (full, filled)
     left = size[0] - width if orientation in STARTS_RIGHT else 0.0

@@ -1,4 +1,4 @@
-"""Settings of the whole process that are changed while this package needs it, and then are again what the caller has set."""
+"""Change settings of the whole process while this package needs it, and then restore those of the caller."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known word that is most like this one, in any case; None if no word is like it."""
+    """Return the known word that is most like this one, ignoring case; None if no word is like it."""
     forms = {visible_form(other).casefold(): other for other in known}
     close = difflib.get_close_matches(visible_form(word).casefold(), forms, n=1, cutoff=cutoff)
     return forms[close[0]] if close else None

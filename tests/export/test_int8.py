@@ -63,7 +63,7 @@ def test_a_file_that_is_not_worth_it_is_removed(onnx, ready, tmp_path, monkeypat
     exported = export_folder(ready, tmp_path / "clip", onnx=True)
     assert not exported.int8.kept and exported.int8.generated
     assert INT8 not in exported.files and not (tmp_path / "clip" / INT8).exists()
-    assert "That file is not in this folder" in (tmp_path / "clip" / "README.md").read_text(encoding="utf-8")
+    assert "A file with 8-bit weights is not in this folder" in (tmp_path / "clip" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_failed_conversion_leaves_a_complete_export(onnx, ready, tmp_path, monkeypatch):

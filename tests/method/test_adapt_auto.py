@@ -180,7 +180,7 @@ def test_heads_that_cannot_follow_the_same_adapters_are_not_merged(make, icons, 
     model.learn(*single)
     other.learn(*single)
     with pytest.raises(
-        InputError, match=r"Only one of the models has adapters that may learn again, .* start the second one with"
+        InputError, match=r"Only one of the models has adapters that may learn again, .* start the second model with"
     ):
         model.merge(other)
     assert model.solved.sums.counts.tolist() == [12]

@@ -24,7 +24,7 @@ def test_forget_with_images_leaves_no_trace(mgclip, place, icons, tiny_clip):
     code, out, _ = mgclip("forget", "shop", b, "--images", f"march/{b}")
     assert code == 0
     assert "cannot be removed" not in out and "scatter" not in out
-    assert "Removed 5 images of it from the sums over all images, so the head keeps no trace of them." in out
+    assert "Removed its 5 images from the sums over all images, so the head keeps no trace of them." in out
     left = MGCLIP.from_pretrained("shop")
     assert left.class_names == (a, c)
     assert left.solved.sums.gram.numpy() == pytest.approx(rest.solved.sums.gram.numpy(), abs=1e-9)

@@ -1,4 +1,4 @@
-"""``mgclip backbones`` and ``mgclip fetch``: which CLIPs are supported, and how to have one on this machine."""
+"""``mgclip backbones`` and ``mgclip fetch``: which CLIPs are supported, and how to copy one to this machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fetch_command(
     to: Annotated[Path, typer.Option(help="New folder to write it to.")],
     quiet: Quiet = False,
 ) -> None:
-    """Copy a CLIP of the hub into a folder, which can be moved to a machine without a network."""
+    """Copy a CLIP from the hub into a new folder, which can be moved to a machine without a network."""
     import shutil
 
     from mgclip.clip.hub import needed_files

@@ -25,8 +25,8 @@ def bench_command(
     shape: Annotated[
         str,
         typer.Option(
-            help="vit-b-16, vit-b-32, vit-l-14, siglip-b-16 (random weights) or iconclip, or several with commas; default: "
-            "iconclip, on a GPU vit-b-16,vit-l-14."
+            help="vit-b-16, vit-b-32, vit-l-14, siglip-b-16 (random weights) or iconclip, or several separated by commas; "
+            "default: iconclip, on a GPU vit-b-16,vit-l-14."
         ),
     ] = "",
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 10,
@@ -75,7 +75,7 @@ def bench_command(
 
 
 def _known(kind: str, words: str) -> list[str]:
-    """The shapes or precisions in a list with commas. Raises ``InputError`` if one is unknown."""
+    """Return the shapes or precisions in a comma-separated list. Raises ``InputError`` if one is unknown."""
     from mgclip.bench.shapes import SHAPES
     from mgclip.clip.compute import DTYPES
 

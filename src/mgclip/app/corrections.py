@@ -21,7 +21,7 @@ def correct_command(
     base: Base = "",
     as_json: Json = False,
 ) -> None:
-    """Give images their right classes, as a new version. An image that was learned in another class is taken out of it."""
+    """Give images their right classes, as a new version. An image learned in another class is removed from that class."""
     from mgclip.app.display import out, require_single_process
     from mgclip.app.streams import print_json
     from mgclip.workflows.correct import correct_table, describe_corrections
@@ -33,13 +33,13 @@ def correct_command(
         return
     out.print(describe_corrections(report))
     if report["unchanged"] == report["images"]:
-        out.print("all images are in their right classes already")
+        out.print("all images are already in their right classes")
 
 
 @interrupted_by_sigterm()
 def merge_command(
     first: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    second: Annotated[Path, typer.Argument(help="Folder of another one, started with --like and the first one.")],
+    second: Annotated[Path, typer.Argument(help="Folder of a second model, which was started with --like and the first one.")],
     to: Annotated[Path, typer.Option(help="Folder of the merged model, which must be new.")],
     base: Base = "",
     as_json: Json = False,

@@ -87,7 +87,7 @@ def check_command(
 @with_home
 def show_command(
     recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")] = "icons100",
-    changes: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it.")] = None,
+    changes: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the stream of a recipe: the classes and images of each task. No image is opened and nothing is learned."""

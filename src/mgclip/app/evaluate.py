@@ -98,7 +98,7 @@ def _check_outputs(files: Sequence[Path]) -> None:
 
 
 def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[Path]) -> None:
-    """Print what a solved head says about itself."""
+    """Print the leave-one-out accuracy of a solved head, and the threshold that it suggests."""
     from mgclip.app.display import out, percent
     from mgclip.app.streams import print_json
     from mgclip.errors import InputError
@@ -194,5 +194,5 @@ def _print(found: Evaluation) -> None:
     if (likeness := found["likeness"]) is not None:
         _print_threshold(likeness, found["likeness_of"] or "these images", unknown["below"] if unknown else 0.0)
         if found["leave_one_out"] is not None and (reached := found["reached"]) is not None:
-            out.print(f"of the images in {found['folder']}, {percent(reached['95'])} % reach that")
+            out.print(f"of the images in {found['folder']}, {percent(reached['95'])} % reach this likeness")
     out.print(f"expected calibration error: {percent(found['calibration']['error'])} points")

@@ -183,20 +183,20 @@ def _learned(job: LearnJob, *, wait: float, checkpoint_every: int, quiet: bool, 
 
 
 def _after_stopping(model: Path, before: str, *, trains: bool) -> str:
-    """What a command that was stopped has left. ``before``: the active state when it began; ``trains``: whether it trains, as
-    there is nothing to resume otherwise.
+    """Return a sentence on what a stopped command has left. ``before``: the active state when it began; ``trains``: whether it
+    trains, because otherwise there is nothing to resume.
     """
     from mgclip.saving.store import PROGRESS, active_state, is_saved
 
     if active_state(model) != before:
-        return f"Stopped after {model} had its new version."
+        return f"Stopped after the new version of {model} was saved."
     left = f"{model} is unchanged" if is_saved(model) else "nothing was saved"
     resumed = " to resume from the last checkpoint" if trains and any(model.glob(f"{PROGRESS}*")) else ""
     return f"Stopped; {left}. Run the same command again{resumed}."
 
 
 def _ask_to_merge(alike: AlikeNames) -> bool:
-    """Ask a person at a terminal whether to merge classes with such names."""
+    """Return whether a person at the terminal wants to merge classes with names that are alike; false without a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     typer.echo(alike, err=True)

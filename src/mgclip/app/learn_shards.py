@@ -38,15 +38,15 @@ def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[s
     shards = find_shards(place, label=label)
     if shards is None:
         if label:
-            raise InputError(f"--label is for shards, and {place} has none: leave it out.")
+            raise InputError(f"--label applies to shards only, and {place} contains none: leave --label out.")
         return None
     if unused := [option for option, value in for_folders.items() if value]:
-        raise InputError(f"{place} contains shards, and {unused[0]} is for folders of images: leave it out.")
+        raise InputError(f"{unused[0]} applies to folders of images only, and {place} contains shards: leave {unused[0]} out.")
     if not test:
         return shards
     found = find_shards(test, label=label)
     if found is None:
-        raise InputError(f"There are no shards at {test}: with shards to learn from, --test takes shards too.")
+        raise InputError(f"There are no shards at {test}: if you learn from shards, give --test shards too.")
     return Shards(shards.train, found.test or found.train, shards.unused)
 
 
@@ -89,7 +89,7 @@ def learn_shards(
         done = _learned(job, wait=wait, quiet=quiet)
     except KeyboardInterrupt:
         if is_main() and active_state(model) != before:
-            screen.print(f"Stopped after {model} had its new version.")
+            screen.print(f"Stopped after the new version of {model} was saved.")
         elif is_main():
             screen.print(
                 f"Stopped; {model} has no new version. Run the same command again to resume after the last complete shard."

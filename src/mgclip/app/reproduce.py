@@ -124,7 +124,7 @@ def _unused(runs: Sequence[TableRun], changed: Sequence[str]) -> list[str]:
 
 
 def _check_data(done: Sequence[TableRun]) -> None:
-    """Check that finished runs had the data that the others will have: a mean over runs is one over the same data."""
+    """Check that all runs of a mean have the same data: the finished ones must have had what the others will have."""
     from mgclip.experiment import run_folder
     from mgclip.experiment.open_run import build_stream
     from mgclip.stream.fingerprint import fingerprint

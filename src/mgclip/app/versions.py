@@ -107,7 +107,7 @@ def set_command(
     if as_json:
         print_json({"model": str(model), "changed": changed})
     else:
-        out.print("; ".join(changed) if changed else "all settings have these values already")
+        out.print("; ".join(changed) if changed else "all settings already have these values")
 
 
 @interrupted_by_sigterm()
@@ -134,7 +134,7 @@ def forget_command(
     name: Annotated[str, typer.Argument(help="A class that the model has learned.")],
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder with all images from which it was learned, to remove every trace of them from a solved head."),
+        typer.Option(help="Folder with all images that the class was learned from, to remove their traces from a solved head."),
     ] = None,
     base: Base = "",
 ) -> None:
@@ -151,9 +151,7 @@ def forget_command(
     )
     out.print(f"{name} was removed: {parts}.")
     if done.images:
-        out.print(
-            f"Removed {count(done.images, 'image')} of it from the sums over all images, so the head keeps no trace of them."
-        )
+        out.print(f"Removed its {count(done.images, 'image')} from the sums over all images, so the head keeps no trace of them.")
     if done.traces:
         out.print(
             "The scatter of its images around their mean remains in sums over all images; "

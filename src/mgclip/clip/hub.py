@@ -81,7 +81,7 @@ def download(name: str, check: Callable[[Path], object]) -> Path:
 
 
 def needed_files(files: Sequence[str]) -> list[str]:
-    """Those of a repository's files that are needed: of the weights, those in one format, safetensors if it has them."""
+    """Return the files of a repository that are needed: of its weights only one format, safetensors if there is a choice."""
     if is_openclip(files):
         return [OPEN_CLIP, *[file for file in OPEN_CLIP_WEIGHTS if file in files][:1]]
     own = [file for file in files if "/" not in file]

@@ -156,7 +156,7 @@ def _write(model: MGCLIP, file: Path) -> None:
 def onnx_deviation(model: MGCLIP, file: Path) -> float:
     """Run an ONNX file on batches of different sizes and compare its outputs with the model's own.
 
-    Confidences must follow from the probabilities of the file: CLIP's temperature makes rounding a hundred times larger. The
+    Confidences must follow from the probabilities of the file: CLIP's logit scale makes rounding a hundred times larger. The
     class of an image deviates by what the model's probability of it lacks to the largest one.
 
     Returns:

@@ -183,13 +183,13 @@ def merge(learned: ModelState, other: ModelState, logits_over: LogitsOver) -> Mo
     ):
         if one != two:
             raise InputError(
-                f"The models differ in their {what} ({one} and {two}), so their sums cannot be added: start the second one with "
-                "--like and the first one, and learn its images again."
+                f"The models differ in their {what} ({one} and {two}), so their sums cannot be added: start the second model "
+                "with --like and the folder of the first one, and learn its images again."
             )
     if (head.bank is None, head.frozen is None) != (added.bank is None, added.frozen is None):
         raise InputError(
-            "Only one of the models has adapters that may learn again, and only its head could follow them: start the second one "
-            "with --like and the first one, and learn its images again."
+            "Only one of the models has adapters that may learn again, and only its head could follow them: start the second "
+            "model with --like and the folder of the first one, and learn its images again."
         )
     only_here = {loose_form(name): name for name in not_among(learned.class_names, other.class_names)}
     names, texts, places = list(learned.class_names), list(learned.class_texts), []
@@ -217,7 +217,7 @@ def solved_head_of(learned: ModelState, act: str) -> SolvedHead:
         raise InputError(f"A model that has learned no class cannot {act}: learn a first task.")
     if learned.solved is None:
         raise InputError(
-            f"A model with a trained head cannot {act}: only a solved head can, that of the method mg-clip-analytic "
+            f"A model with a trained head cannot {act}: only a solved head can, as in the method mg-clip-analytic "
             "(compensation=analytic)."
         )
     return learned.solved

@@ -80,8 +80,10 @@ class MGCLIP(LearnedModel):
         on_step: OnStep = lambda step: None,
         checkpoints: TaskCheckpoints | None = None,
     ) -> LearnResult:
-        """Learn one task: all its classes at once. Known classes grow by more images with analytic compensation, and if the head
-        consists of class means of frozen features.
+        """Learn one task: all its classes at once.
+
+        A known class can get more images if the head is solved (analytic compensation), or consists of class means of frozen
+        features.
 
         If it is interrupted or fails, the model is unchanged.
 

@@ -80,7 +80,7 @@ class LearnedModel:
         Args:
             reference: A CLIP (hub id, local folder, checkpoint file, ``iconclip``), or a folder written by
                 ``save_pretrained``.
-            settings: Settings of a new model, as ``Settings`` or a mapping. A saved model brings its own.
+            settings: Settings of a new model, as ``Settings`` or a mapping. A saved model keeps its own.
             base: The CLIP of a saved model, or its path if it has moved.
             device: Device to compute on: a GPU by default, if there is one.
             runtime: Settings of memory and speed, which may also change for a saved model.
@@ -168,7 +168,7 @@ class LearnedModel:
 
     @in_ordinary_modes
     def forget(self, name: str, *, images: Any = None) -> None:
-        """Remove a class: its part of the head, its name, its images in the memory; not what they taught the adapters.
+        """Remove a class: its part of the head, its name and its images in the memory. What they taught the adapters remains.
 
         Args:
             name: The class.
@@ -199,10 +199,10 @@ class LearnedModel:
 
     @in_ordinary_modes
     def correct(self, images: Any, names: Sequence[str]) -> list[str | None]:
-        """Give images their right classes: each is added to its class and, if it was learned in another one, taken out of that.
+        """Give images their right classes. An image that was learned in another class is removed from that class.
 
         Args:
-            images: The images; one is recognised by its pixels if it was learned.
+            images: The images. Those that were learned are recognised by their pixels.
             names: The right class of each image, all of them learned.
 
         Returns:
@@ -245,7 +245,9 @@ class LearnedModel:
         same_clip = other.backbone.fingerprint == self.backbone.fingerprint
         if not same_clip or not adapters_agree(self.backbone, other.backbone):
             different = "adapters of the models differ" if same_clip else "models have different CLIPs"
-            raise InputError(f"The {different}, so they cannot be merged: start the second one with --like and the first one.")
+            raise InputError(
+                f"The {different}, so they cannot be merged: start the second model with --like and the folder of the first one."
+            )
         self._load_state(class_edits.merge(self._state(), other._state(), logits_over(self.encoder, self.settings)))
 
     @accepts_former_names(also="candidates")

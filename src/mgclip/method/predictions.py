@@ -32,7 +32,7 @@ ARTICLE = re.compile(r"^(a|an|the) ", re.IGNORECASE)
 class Predictions:
     """Predictions for ``n`` images over ``c`` classes: the learned ones, then the candidates known by their text alone.
 
-    The text branch decides the total probability of the candidates; learned classes share the rest in the usual proportions.
+    The text branch decides the total probability of the candidates; learned classes share the rest as without candidates.
     Values are computed on first access.
 
     Args:
@@ -124,7 +124,7 @@ class Predictions:
 
     @property
     def _deciding(self) -> Floats:
-        """What decides, ``(n, c)``: the confidences, or without candidates the probabilities: same order, less to compute."""
+        """The values that rank the classes, ``(n, c)``: the confidences, or without candidates the probabilities."""
         return self.confidence if self._scores.shape[1] < len(self.classes) else self.probabilities
 
     def _parts(self) -> Iterator[Predictions]:

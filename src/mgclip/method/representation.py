@@ -17,7 +17,7 @@ def choose_representation(both: Tensor, labels: Tensor, dim: int) -> Representat
 
     Args:
         both: Normalised features of the images in both representations ``(n, d + w)``.
-        labels: Their classes ``(n,)``. The only image of a class tells nothing.
+        labels: Their classes ``(n,)``. A class with a single image does not count.
         dim: The length d of a projected feature.
     """
     several = labels.bincount()[labels] > 1

@@ -37,7 +37,7 @@ def ridge_of(sums: Sums, counts: Tensor, *, matrices: tuple[Tensor, Tensor] | No
 
     Args:
         sums: The sums over all images.
-        counts: Independent images of each class ``(c,)``. The only image of a class tells nothing.
+        counts: Independent images of each class ``(c,)``. A class with a single image does not count.
         matrices: What ``sums.matrices`` returns, if it was computed already.
 
     Returns:

@@ -88,7 +88,7 @@ class Joined(Sequence[Any]):
 
 
 def of_one_data_set(images: Sequence[Any]) -> Sequence[Any]:
-    """Images without the other data sets that theirs is joined with; unchanged if they come from several, or from none."""
+    """Return images of a joined stream as images of their own data set; unchanged if they come from several, or from none."""
     if not (isinstance(images, Subset) and isinstance(images.items, Joined) and len(images)):
         return images
     joined, positions = images.items, images.positions

@@ -26,7 +26,7 @@ def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: boo
     if len(model.class_names) == 1:
         advice.append("accuracy: not measured, because with a single class every answer is that class")
     elif not measured["images"] and left_out is None and tested:
-        advice.append("accuracy: not measured, because no test image that can be read is of a class that the model knows")
+        advice.append("accuracy: not measured, because no readable test image belongs to a class that the model knows")
     elif not measured["images"] and left_out is None:
         hold_out = f"hold some out (--hold-out, of classes with {MIN_IMAGES} images or more), or " if may_hold_out else ""
         advice.append(f"accuracy: not measured, because no image was held out: {hold_out}give test images with --test")

@@ -39,7 +39,7 @@ class Thresholds(TypedDict):
 
 
 class LearnedEvidence(TypedDict):
-    """What a solved head says about itself: ``Thresholds``, and the leave-one-out accuracy of each branch."""
+    """What is measured of a solved head without other images: ``Thresholds``, and the leave-one-out accuracy of each branch."""
 
     leave_one_out: float | None
     left_out: BranchAccuracies
@@ -154,7 +154,7 @@ def only_known(model: MGCLIP, images: Mapping[str, list[Path]]) -> tuple[dict[st
 
 
 def learned_evidence(model: MGCLIP) -> LearnedEvidence:
-    """What a solved head says about itself, from its learned images, each as if it had not been learned.
+    """Measure a solved head on its learned images, each as if it had not been learned.
 
     Raises:
         InputError: If the head is a trained one, or each class has a single image.

@@ -147,12 +147,12 @@ def test_a_shard_without_classes_is_not_skipped(mgclip, place, icons):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--retention", "x"), "contains shards, and --retention is for folders of images: leave it out."),
-        (("--keep-features", "x"), "contains shards, and --keep-features is for folders of images: leave it out."),
-        (("--hold-out", "0.5"), "contains shards, and --hold-out is for folders of images: leave it out."),
-        (("--checkpoint-every", "5"), "contains shards, and --checkpoint-every is for folders of images: leave it out."),
-        (("--merge-names",), "contains shards, and --merge-names is for folders of images: leave it out."),
-        (("--test", "nowhere"), "There are no shards at nowhere: with shards to learn from, --test takes shards too."),
+        (("--retention", "x"), "--retention applies to folders of images only, and"),
+        (("--keep-features", "x"), "--keep-features applies to folders of images only, and"),
+        (("--hold-out", "0.5"), "--hold-out applies to folders of images only, and"),
+        (("--checkpoint-every", "5"), "--checkpoint-every applies to folders of images only, and"),
+        (("--merge-names",), "--merge-names applies to folders of images only, and"),
+        (("--test", "nowhere"), "There are no shards at nowhere: if you learn from shards, give --test shards too."),
         (("--method", "mg-clip"), "A trained head needs each image several times, and shards are read once: start a new model"),
         (("adapt=first",), "With adapt: first adapters are trained, which needs each image several times"),
         (
@@ -189,7 +189,7 @@ def test_folders_and_addresses_without_shards(mgclip, place):
     (place / "photos" / "cat").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(place / "photos" / "cat" / "1.png")
     code, _, err = mgclip("learn", place / "photos", "--model", place / "model", "--base", "iconclip", "--label", "x")
-    assert (code, "--label is for shards, and" in err) == (2, True)
+    assert (code, "--label applies to shards only, and" in err) == (2, True)
     code, _, err = mgclip("learn", "https://example.org/images.zip", "--model", place / "model", "--base", "iconclip")
     assert code == 2
     assert "No shard matches https://example.org/images.zip: expected files that end with .parquet, .tar" in err

@@ -50,7 +50,7 @@ def test_test_images_of_unknown_classes_are_counted(mgclip, place, learned, icon
     unknown = ", ".join(sorted(names[7:9]))
     text = " ".join(out.split())
     assert f"not measured, because the model does not know their classes ({unknown}): 8 test images" in text
-    assert "no test image that can be read is of a class that the model knows" in text
+    assert "no readable test image belongs to a class that the model knows" in text
     assert "--test" not in text
 
 

@@ -82,7 +82,7 @@ def test_a_command_that_is_stopped_after_the_save_says_that_there_is_a_new_versi
     words = ("learn", place / ("photos" if folder else "shards"), "--model", place / "model", "--base", "iconclip", "features=64")
     code, _, err = mgclip(*words)
     assert code == 1 and len(versions(place / "model")) == 1
-    assert f"Stopped after {place / 'model'} had its new version." in " ".join(err.split())
+    assert f"Stopped after the new version of {place / 'model'} was saved." in " ".join(err.split())
 
 
 def test_a_shard_that_has_changed_since_is_read_again(mgclip, place, icons):

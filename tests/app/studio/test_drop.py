@@ -63,7 +63,7 @@ def test_a_path_out_of_the_folder_and_a_link_are_refused(folder):
 
 def test_a_deleted_upload_says_so(folder):
     (folder / "a.png").unlink()
-    with pytest.raises(InputError, match=r"a\.png was uploaded a while ago and is deleted now: drop it again"):
+    with pytest.raises(InputError, match=r"a\.png was deleted a while after its upload: drop it again"):
         uploads(value((folder / "a.png", "")), LIMITS)
 
 

@@ -146,7 +146,7 @@ def test_every_job_can_be_done_and_nothing_overflows(visit, place, width):
     coat = page.locator("#classes .card").filter(has=page.get_by_role("heading", name="coat", exact=True))
     shows(page, "classes", "16 images learned")
     coat.locator("summary", has_text="Forget").click()
-    coat.get_by_role("button", name="Forget it").click()
+    coat.get_by_role("button", name="Forget the class").click()
     shows(page, "classes-message", "coat was removed")
     shows(page, "about", "4 classes")
 

@@ -166,7 +166,7 @@ def test_two_halves_merge_into_the_model_of_all_images(make, two, icons):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"gamma": 0.25}, r"differ in their gamma \(0\.5 and 0\.25\), .* start the second one with --like"),
+        ({"gamma": 0.25}, r"differ in their gamma \(0\.5 and 0\.25\), .* start the second model with --like"),
         ({"seed": 3}, r"differ in their seed \(0 and 3\)"),
         ({"features": 32}, r"differ in their number of random features \(64 and 32\)"),
         ({"prompt": "a {}"}, r"differ in their prompt \(a good photo of a \{\}\. and a \{\}\)"),
@@ -198,10 +198,10 @@ def test_models_of_different_clips_or_adapters_are_not_merged(two, icons):
             if "lora_B" in name:
                 weight.add_(0.01)
                 break
-    with pytest.raises(InputError, match=r"The adapters of the models differ, so they cannot be merged: start the second one"):
+    with pytest.raises(InputError, match=r"The adapters of the models differ, so they cannot be merged: start the second model"):
         one.merge(other)
     other = MGCLIP.from_pretrained("iconclip", settings=SETTINGS)
     other.learn(*task(icons, [0, 1]))
-    with pytest.raises(InputError, match=r"The models have different CLIPs, so they cannot be merged: start the second one"):
+    with pytest.raises(InputError, match=r"The models have different CLIPs, so they cannot be merged: start the second model"):
         one.merge(other)
     assert state(one) == before

@@ -135,7 +135,7 @@ function accepted(found) {
   }
   const parts = new Set(entries.map(({ place }) => place.split("/").at(-3)));
   if (grouped && parts.has("train") && ["test", "val"].some((part) => parts.has(part))) {
-    wrong.push("These folders have training and test images, and all images that are dropped are learned: drop the folder train");
+    wrong.push("All images that you drop are learned, and these folders contain training and test images: drop only the folder train");
     return { entries: [], wrong, notes };
   }
   if (grouped)

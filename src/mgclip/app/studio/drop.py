@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded image, and the name of its class if it was given one."""
+    """An uploaded image, and the name of its class if a name was given."""
 
     file: Path
     group: str
@@ -64,7 +64,7 @@ def drop_zone(name: str, limits: Limits, *, grouped: bool = False) -> gr.HTML:
 
 
 def uploads(value: object, limits: Limits) -> list[Upload]:
-    """What a drop zone holds.
+    """Return the images in a drop zone.
 
     Args:
         value: The value of the drop zone: a JSON list of ``{path, group}``.
@@ -91,7 +91,7 @@ def _uploaded(file: Path) -> Path:
         if not file.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
             raise InputError(f"{file.name} was not uploaded: drop it again.")
         if not file.is_file():
-            raise InputError(f"{file.name} was uploaded a while ago and is deleted now: drop it again.")
+            raise InputError(f"{file.name} was deleted a while after its upload: drop it again.")
     except (OSError, ValueError):  # a name that is too long, or with a null character
         raise InputError("The name of an image cannot be used: rename it and drop it again.") from None
     return file
