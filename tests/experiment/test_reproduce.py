@@ -264,6 +264,13 @@ def test_published_values_are_shown_for_published_settings_only(tmp_path):
         assert bool(columns - {"-"}) == bool(shown)
 
 
+@pytest.mark.parametrize(("orders", "shown"), [((1993,), True), ((1992, 1993), False), ((1993, 1994), False)])
+def test_published_values_are_not_shown_next_to_a_mean_over_class_orders(tmp_path, orders, shown):
+    cells = table_runs(load_table("aircraft-laion"), tmp_path, seeds=1, twin=False, class_orders=orders)
+    rows = collect(cells, [{"simplecil": SUMMARY}] * len(cells))
+    assert [row.as_published for row in rows] == [shown]
+
+
 def test_a_study_of_class_orders_runs_each_order_once(reproduce, tmp_path):
     out = tmp_path / "orders"
     words = ("methods=zero-shot,simplecil", "--out", out, "--class-orders", "1993-1994,1997")

@@ -1,5 +1,7 @@
 """A page of several runs: which of them are compared, which are averaged, and how its rows name them."""
 
+import json
+
 import pandas as pd
 import pytest
 from made_runs import make_run
@@ -96,3 +98,49 @@ def test_seconds_that_look_equal_are_both_marked(tmp_path):
 def test_a_difference_that_is_shown_as_zero_has_no_sign(share, words):
     assert points(share) == words
     assert mean_and_spread((share, 0.001)) == f"{words.removeprefix('+')} ± 0.1"
+
+
+def with_data(run, tasks):
+    """The run with a record of its data: for each task its classes, its numbers of training and test images, and a digest."""
+    parts = [
+        {"classes": classes, "train": {"images": train, "digest": f"{run}"}, "test": {"images": test, "digest": digest}}
+        for classes, train, test, digest in tasks
+    ]
+    (run / "data.json").write_text(json.dumps({f"task {number}": part for number, part in enumerate(parts, start=1)}))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("settings", "other"),
+    [
+        ({"class_order": "dataset"}, [(["a"], 4, 2, "x"), (["b"], 4, 2, "changed")]),
+        ({}, [(["a"], 4, 2, "x"), (["b"], 5, 2, "y")]),
+        ({"class_order": 7}, [(["b"], 4, 2, "z"), (["c"], 4, 2, "z")]),
+        ({"class_order": 7}, [(["b"], 4, 3, "z"), (["a"], 4, 2, "z")]),
+    ],
+)
+def test_runs_whose_files_of_the_data_were_changed_are_not_averaged(tmp_path, settings, other):
+    data = [(["a"], 4, 2, "x"), (["b"], 4, 2, "y")]
+    made = [with_answers(make_run(tmp_path / f"run-{seed}", seed=seed, **settings)) for seed in range(3)]
+    runs = [with_data(run, tasks) for run, tasks in zip(made, (data, data, other), strict=True)]
+    text = report(runs, tmp_path)
+    assert [(row[0], row[-1]) for row in cells(text, "Mean ± standard deviation")[1:]] == [
+        (f"made-up/{method} (run-0, run-1)", "2") for method in METHODS
+    ]
+    assert [row[-1] for row in cells(text, "Difference in accuracy")[1:]] == ["2", "1"]
+    assert "The data of these runs differ: run-0, run-1, run-2." in text
+    assert "The data of these runs differ" not in report(runs[:2], tmp_path)
+
+
+def test_runs_with_other_class_orders_or_rare_classes_have_the_same_data(tmp_path):
+    for number, (settings, seconds) in enumerate(
+        [
+            ([{"class_order": 1}, {"class_order": 2}], [(["b"], 4, 2, "v"), (["a"], 4, 2, "w")]),
+            ([{"class_order": "shuffled"}, {"class_order": "shuffled"}], [(["b"], 4, 2, "v"), (["a"], 4, 2, "w")]),
+            ([{"imbalance": 10}, {"imbalance": 10}], [(["a"], 1, 2, "x"), (["b"], 4, 2, "y")]),
+        ]
+    ):
+        data = [(["a"], 4, 2, "x"), (["b"], 4, 2, "y")], seconds
+        made = [make_run(tmp_path / f"{number}-{seed}", seed=seed, **own) for seed, own in enumerate(settings)]
+        text = report([with_data(run, tasks) for run, tasks in zip(made, data, strict=True)], tmp_path)
+        assert [row[-1] for row in cells(text, "Mean ± standard deviation")[1:]] == ["2", "2"]

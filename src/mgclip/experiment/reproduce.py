@@ -101,8 +101,8 @@ class TableResult:
     seconds: float
     accuracy_after: tuple[tuple[float, ...], ...]
     as_published: bool = True
-    """Whether the recipe ran as shipped, apart from seed, paths and settings without an effect on results. If not, published
-    values do not apply."""
+    """Whether every run had the recipe as shipped, apart from seed, paths and settings without an effect on results. If not,
+    published values do not apply."""
     over: str = SEEDS
 
 
@@ -228,7 +228,8 @@ def finished(run: TableRun) -> dict[str, Summary] | None:
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:
     """Aggregate the summaries of runs over seeds: one result per recipe, change and method, in order of first appearance."""
     groups: dict[tuple[str, str, str], list[Summary]] = {}
-    recipes, over = {run.recipe.name: run.recipe for run in runs}, repeated_over(runs)
+    over = repeated_over(runs)
+    changed = {run.recipe.name for run in runs if not run.change and not as_shipped(run.recipe)}
     for run, summary in zip(runs, summaries, strict=True):
         for method, found in summary.items():
             groups.setdefault((run.recipe.name, run.change, method), []).append(found)
@@ -240,7 +241,7 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
             epochs=tuple(one["epochs"] for one in found),
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),
-            as_published=not key[1] and as_shipped(recipes[key[0]]),
+            as_published=not key[1] and key[0] not in changed,
             over=over,
         )
         for key, found in groups.items()

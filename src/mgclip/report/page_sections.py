@@ -41,8 +41,8 @@ from mgclip.report.page_tables import (
     timing_table,
     version_tables,
 )
-from mgclip.report.run_data import Result, Run, all_results
-from mgclip.words import count
+from mgclip.report.run_data import Result, Run, all_results, with_other_data
+from mgclip.words import count, listed
 
 MAX_CELLS = 25
 """An accuracy matrix of more tasks is a figure instead of a table."""
@@ -86,6 +86,7 @@ def report_content(runs: Sequence[Run]) -> dict[str, object]:
         "columns": [*shown_metrics(result.summary for result in all_results(runs)), EPOCHS, SECONDS],
         "summary": results_table(plan),
         "spread": spread_table(runs),
+        "other_data": _other_data(runs),
         "published": published_table(runs),
         "adapters": _adapters(runs),
         "accuracy": _accuracy(plan),
@@ -136,6 +137,12 @@ def _adapters(runs: Sequence[Run]) -> list[str]:
             what = describe_decision(Decision(**decided[-1]["adapters"]))
             sentences.append(f"{result.label}, before task {decided[-1]['task'] + 1}: {what}")
     return sentences
+
+
+def _other_data(runs: Sequence[Run]) -> str:
+    """Which runs have equal settings but other data, in a sentence; empty if none have."""
+    apart = with_other_data(runs)
+    return f"Only runs with the same data are averaged. The data of these runs differ: {listed(apart, most=6)}." if apart else ""
 
 
 def _accuracy(plan: ChartPlan) -> ChartSection:

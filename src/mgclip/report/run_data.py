@@ -14,6 +14,7 @@ from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.reproduce import PublishedResult
 from mgclip.experiment.schemas import (
+    Data,
     Ending,
     Environment,
     Final,
@@ -71,7 +72,7 @@ class Result:
 @dataclass(frozen=True)
 class Run:
     """One run: ``results`` of the methods that have finished a task; ``waiting``: the others; ``published``: what was published
-    in its setting, by method.
+    in its setting, by method; ``data``: the digests of its data, if they were recorded.
     """
 
     label: str
@@ -81,6 +82,27 @@ class Run:
     results: tuple[Result, ...]
     waiting: tuple[str, ...]
     published: Mapping[str, PublishedResult]
+    data: Data | None
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its class order is a number."""
+        return isinstance(self.setup.model_dump().get("class_order"), int)
+
+    @property
+    def tested_on(self) -> str:
+        """What is recorded of its data and does not depend on the seed or a numbered class order; empty if nothing is."""
+        ordered = not self.numbered and self.setup.model_dump().get("class_order") != "shuffled"
+        if self.data is None or not (ordered or self.setup.tasks is None):  # the first tasks of other orders have other classes
+            return ""
+        tasks = list(self.data.values())
+        found: list[object] = [sorted(name for task in tasks for name in task["classes"])]
+        found.append(sum(task["test"]["images"] for task in tasks))
+        if self.setup.imbalance == 1:  # the seed decides which classes of a long tail are rare
+            found.append(sum(task["train"]["images"] for task in tasks))
+        if ordered:
+            found += [sorted(task["test"].items()) for task in tasks]
+        return repr(found)
 
     @property
     def ranked(self) -> list[Result]:
@@ -99,19 +121,36 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def repeated(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups that differ in nothing but their seeds or numbered class orders.
+    """The runs in groups that differ in nothing but their seeds or numbered class orders, and were tested on the same data.
 
     A run that differs in nothing at all from an earlier one says nothing about the spread: it is in a group of its own.
     """
     groups: dict[str, list[Run]] = {}
     seen: set[str] = set()
     for number, run in enumerate(runs):
-        own = run.setup.model_dump(mode="json")
-        free = {"seed", "class_order"} if isinstance(own.get("class_order"), int) else {"seed"}
-        same, fixed = (repr(sorted((key, own[key]) for key in keys)) for keys in (own.keys(), own.keys() - free))
-        groups.setdefault(f"{fixed} {number}" if same in seen else fixed, []).append(run)
-        seen.add(same)
+        same, fixed = _own_settings(run, set()), f"{_fixed_settings(run)} {run.tested_on}"
+        again = f"{same} {run.tested_on}"
+        groups.setdefault(f"{fixed} {number}" if again in seen else fixed, []).append(run)
+        seen.add(again)
     return list(groups.values())
+
+
+def with_other_data(runs: Sequence[Run]) -> list[str]:
+    """The names of the runs whose settings differ only in seed or class order from those of a run on other data."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(_fixed_settings(run), []).append(run)
+    return [run.label for own in found.values() if len({run.tested_on for run in own}) > 1 for run in own]
+
+
+def _fixed_settings(run: Run) -> str:
+    """The settings of a run but its seed and a numbered class order."""
+    return _own_settings(run, {"seed", "class_order"} if run.numbered else {"seed"})
+
+
+def _own_settings(run: Run, free: set[str]) -> str:
+    own = run.setup.model_dump(mode="json")
+    return repr(sorted((key, own[key]) for key in own.keys() - free))
 
 
 def group_notes(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -148,7 +187,8 @@ def _read_run(folder: Path, label: str, several: bool) -> Run:
     if not results:
         raise InputError(f"{folder} has no finished task yet: report it when the first task is finished.")
     environment = read_environment(folder / run_folder.ENVIRONMENT)
-    return Run(label, folder, setup, environment, tuple(results), tuple(waiting), _published(folder))
+    data = read_run_file(Data, folder / run_folder.DATA)
+    return Run(label, folder, setup, environment, tuple(results), tuple(waiting), _published(folder), data)
 
 
 def _published(folder: Path) -> dict[str, PublishedResult]:
