@@ -52,7 +52,7 @@ def test_a_class_whose_images_both_models_learned_is_forgotten_with_its_images(m
     assert mgclip("merge", "twice", "again", "--to", "c")[0] == 0
     code, out, err = mgclip("forget", "c", shared, "--images", place / "april" / shared)
     assert (code, err) == (0, "")
-    assert "Removed 12 images of it from the sums" in out
+    assert "Removed its 12 images from the sums" in out
     assert MGCLIP.from_pretrained("c").solved.sums.forgotten == 0
 
 
