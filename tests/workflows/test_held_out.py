@@ -133,12 +133,17 @@ def test_a_test_part_that_is_given_again_is_measured_once(icons, tmp_path, tiny_
     assert now[second] == [kept]
 
 
-def test_a_test_image_that_is_given_in_a_new_class_is_held_out_in_it_only(icons, tmp_path, tiny_clip, mgclip):
-    folder, shop = tmp_path / "photos", tmp_path / "shop"
-    first, second, third = (str(name) for name in icons["class_names"][:3])
+def two_months(icons, place, tiny_clip, mgclip):
+    """A learned folder of two classes with tests, its model, and the names of these and of a third class, in the folder more."""
+    folder, shop = place / "photos", place / "shop"
     with_tests(icons, folder, {"train": (0, 1)}, 6)
     assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
-    with_tests(icons, tmp_path / "more", {"train": (2,)}, 6)
+    with_tests(icons, place / "more", {"train": (2,)}, 6)
+    return folder, shop, [str(name) for name in icons["class_names"][:3]]
+
+
+def test_a_test_image_that_is_given_in_a_new_class_is_held_out_in_it_only(icons, tmp_path, tiny_clip, mgclip):
+    folder, shop, (first, second, third) = two_months(icons, tmp_path, tiny_clip, mgclip)
     shutil.copytree(folder / "test" / second, tmp_path / "more" / "test" / third, dirs_exist_ok=True)
     given = len(list((tmp_path / "more" / "test" / third).iterdir()))
     code, out, _ = mgclip("learn", tmp_path / "more", "--model", shop, "--json", "--quiet")
@@ -163,11 +168,7 @@ def test_a_file_that_took_the_place_of_a_held_out_image_is_a_new_one(icons, tmp_
 
 
 def test_a_held_out_image_that_is_given_in_a_test_folder_that_is_not_used_stays_held_out(icons, tmp_path, tiny_clip, mgclip):
-    folder, shop = tmp_path / "photos", tmp_path / "shop"
-    first, second, third = (str(name) for name in icons["class_names"][:3])
-    with_tests(icons, folder, {"train": (0, 1)}, 6)
-    assert mgclip("learn", folder, "--model", shop, "--base", tiny_clip, *SMALL)[0] == 0
-    with_tests(icons, tmp_path / "more", {"train": (2,)}, 6)
+    folder, shop, (first, second, third) = two_months(icons, tmp_path, tiny_clip, mgclip)
     shutil.copytree(folder / "test" / second, tmp_path / "more" / "test" / "unsorted")
     code, out, _ = mgclip("learn", tmp_path / "more", "--model", shop)
     assert code == 0
