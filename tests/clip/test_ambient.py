@@ -28,15 +28,6 @@ def default_dtype(dtype):
 
 
 @contextlib.contextmanager
-def default_device(device):
-    torch.set_default_device(device)
-    try:
-        yield
-    finally:
-        torch.set_default_device(None)
-
-
-@contextlib.contextmanager
 def deterministic():
     torch.use_deterministic_algorithms(True)
     try:
@@ -61,8 +52,8 @@ MODES = {
     "inference_mode": torch.inference_mode,
     "float64": lambda: default_dtype(torch.float64),
     "float16": lambda: default_dtype(torch.float16),
-    "meta": lambda: default_device("meta"),
-    "cpu": lambda: default_device("cpu"),
+    "meta": lambda: torch.device("meta"),
+    "cpu": lambda: torch.device("cpu"),
     "with device": lambda: torch.device("meta"),
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "deterministic": deterministic,

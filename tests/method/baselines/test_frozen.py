@@ -162,7 +162,7 @@ def test_what_a_method_changed_in_place_is_as_before_if_it_is_stopped(summing, i
 
 
 def test_a_signal_after_the_classifier_has_learned_changes_nothing(small, icons, monkeypatch):
-    learner = make_learner("ranpac", load_backbone(small.clip), small.settings())
+    learner = make_learner("ranpac", load_backbone(small.clip), small.settings(), small.own)
     learner.learn(*task(icons, [0, 1, 2]))
     before, learn, after = learner.predict(list(icons["x_test"][:6])), learner.classifier.learn, []
 
