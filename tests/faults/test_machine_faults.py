@@ -1,7 +1,6 @@
 """Faults of the machine: a read-only disk, a killed worker, too little memory, a clock that is set back."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -26,9 +25,8 @@ def test_on_a_read_only_disk_writing_fails_with_a_message_and_reading_works(tiny
         limits("ro")
         for operation in operations(tiny_clip):
             code, _, message = mgclip(*operation.words(disk))
-            assert code in (1, 2), operation.name
-            assert message.count("\n") == 1 and "unexpected" not in message, f"{operation.name}: {message}"
-            assert re.search("does not allow|cannot be written|no write permission", message), f"{operation.name}: {message}"
+            assert code == 2, f"{operation.name}: {message}"
+            assert message.count("\n") == 1 and "cannot be written" in message, f"{operation.name}: {message}"
         assert mgclip("predict", disk / "shop", disk / "march", "--quiet")[0] == 0
         assert mgclip("history", disk / "shop")[0] == 0
         assert mgclip("evaluate", disk / "shop", disk / "march")[0] == 0

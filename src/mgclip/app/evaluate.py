@@ -84,7 +84,7 @@ def _check_outputs(files: Sequence[Path]) -> None:
     """Check, before anything is measured, that each file can be written, and that both differ unless they are one device."""
     from mgclip.errors import InputError
     from mgclip.missing import refuse_address
-    from mgclip.saving.store import check_writable
+    from mgclip.saving.writable import check_writable
 
     ordinary = [file.resolve() for file in files if file.is_file() or not file.exists()]
     for file in files:

@@ -38,7 +38,8 @@ def gap_command(
     from mgclip.disk import write_json
     from mgclip.experiment.gap_study import Study, load_sample, study_record
     from mgclip.experiment.recipe import build_settings
-    from mgclip.saving.store import check_writable, is_saved
+    from mgclip.saving.store import is_saved
+    from mgclip.saving.writable import check_writable
 
     require_single_process("gap")
     for option, given in (("--epochs", epochs != EPOCHS), ("--points", points != POINTS)):

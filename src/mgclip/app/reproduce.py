@@ -46,7 +46,7 @@ def reproduce_command(
     from mgclip.app.display import screen
     from mgclip.experiment.recipe import parse_change
     from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
-    from mgclip.saving.store import check_writable
+    from mgclip.saving.writable import check_writable
 
     if table is None:
         _list()

@@ -24,7 +24,7 @@ from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import check_writable
+from mgclip.saving.writable import check_writable
 from mgclip.stream.data import Dataset, few_of_each
 from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, load_dataset
 from mgclip.stream.domains import DomainData, join_datasets, names_across

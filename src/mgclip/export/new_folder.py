@@ -14,7 +14,7 @@ from filelock import FileLock
 from mgclip.disk import give_usual_permissions
 from mgclip.errors import InputError
 from mgclip.missing import refuse_address
-from mgclip.saving.store import check_writable
+from mgclip.saving.writable import check_writable
 
 MARK, LOCK = "-new-", "lock"
 """What the name of the temporary folder contains, and the file in it that its process has locked."""

@@ -28,7 +28,7 @@ from mgclip.clip.pixels import KEY, PreparedImages, prefetch
 from mgclip.disk import replace_file
 from mgclip.environment import version_of
 from mgclip.errors import DamagedFeatures, InputError, MGCLIPError, first_line
-from mgclip.saving.store import check_writable
+from mgclip.saving.writable import check_writable
 
 FORMAT = 1
 PREFIX = "features-"

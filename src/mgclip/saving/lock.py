@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from mgclip.errors import InputError
+from mgclip.saving.writable import check_writable
 
 LOCK = ".mgclip-lock"
 OWNER = f"{LOCK}-owner"
@@ -26,10 +27,11 @@ def only_writer(folder: Path, *, wait: float = 0.0, advice: str = "try again whe
         advice: What the error advises if that was not long enough.
 
     Raises:
-        InputError: If another owner, whom it names, holds the lock for longer.
+        InputError: If another owner, whom it names, holds the lock for longer, or if the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
+    check_writable(folder)
     lock = FileLock(str(folder / LOCK), is_singleton=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ not touched.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,8 +20,8 @@ from mgclip._version import __version__
 from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
-from mgclip.missing import refuse_address
 from mgclip.saving.lock import LOCK, only_writer
+from mgclip.saving.writable import check_writable
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
 
@@ -84,16 +83,6 @@ def check_place(folder: Path) -> None:
 def _foreign(entry: Path) -> bool:
     """Whether something in a folder was not left there by an interrupted first save."""
     return not entry.name.startswith((STATE, LOCK, PROGRESS, f".{MANIFEST}"))
-
-
-def check_writable(folder: Path) -> None:
-    """Check, without writing, that a folder can be created or written into. Raises ``InputError`` if it cannot."""
-    refuse_address(folder)
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise InputError(f"{folder} cannot be written: {there} is not a folder; give another folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} cannot be written: no write permission in {there}; give another folder.")
 
 
 def write_state(

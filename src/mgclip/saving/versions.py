@@ -17,7 +17,6 @@ from mgclip.saving.store import (
     Note,
     VersionEntry,
     activate,
-    check_writable,
     is_saved,
     known_versions,
     read_manifest,
@@ -114,7 +113,6 @@ def activate_version(folder: str | Path, to: int | None, *, check: Callable[[Pat
     """
     folder = Path(in_home(folder))
     check_saved(folder)
-    check_writable(folder)
     with only_writer(folder, wait=WAIT):
         versions = known_versions(folder)
         found = _target(folder, versions, to)
@@ -160,7 +158,6 @@ def prune(folder: str | Path, keep: int) -> list[int]:
     """
     folder = Path(in_home(folder))
     check_saved(folder)
-    check_writable(folder)
     with only_writer(folder, wait=WAIT):
         manifest, active = read_manifest(folder)
         versions = known_versions(folder)
