@@ -35,7 +35,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.export.int8 import quantise
 from mgclip.export.onnx_file import export_onnx
 from mgclip.images import open_image
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.stream.walk import is_image_name
 
 Encode = Callable[[Tensor], Tensor]

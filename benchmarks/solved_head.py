@@ -27,7 +27,7 @@ from sklearn.svm import SVC
 from mgclip import MGCLIP
 from mgclip.clip.pixels import PreparedImages
 from mgclip.experiment.evaluation import calibration
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.method.predictions import Predictions
 from mgclip.stream.datasets import load_dataset
 

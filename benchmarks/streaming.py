@@ -102,7 +102,7 @@ def learn(args: argparse.Namespace) -> None:
     """Learn the shards in this process, and print images, seconds and resident bytes after each shard."""
     from mgclip import MGCLIP
     from mgclip.clip import parallel
-    from mgclip.method.baselines.table import ANALYTIC
+    from mgclip.method.methods import ANALYTIC
     from mgclip.stream.shards import find_shards
 
     found = find_shards(str(args.read))

@@ -8,7 +8,7 @@ from icon_tasks import task
 
 from mgclip import MGCLIP
 from mgclip.errors import DamagedShard
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 
 SETTINGS = {**ANALYTIC, "features": 64}
 

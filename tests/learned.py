@@ -82,7 +82,7 @@ def same(a, b):
 
 def feature_tasks(width, sizes, per_class, seed=0, spread=0.5):
     """Gaussian classes as feature tasks, with unit texts near their means."""
-    from mgclip.method.baselines.features import FeatureTask
+    from mgclip.method.baselines.feature_classifier import FeatureTask
 
     rng = torch.Generator().manual_seed(seed)
     means = torch.randn(sum(sizes), width, generator=rng)

@@ -35,7 +35,7 @@ def put_examples(place):
 
 def forget_registered():
     """Remove all methods and data sets that are not of this package."""
-    from mgclip.method.baselines.table import METHODS
+    from mgclip.method.methods import METHODS
     from mgclip.stream.datasets import DATASETS
 
     for registry in (METHODS, DATASETS):

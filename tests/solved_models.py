@@ -4,7 +4,7 @@ import pytest
 
 from mgclip import Settings
 from mgclip.clip.adapters import adapter_state
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 
 SETTINGS = Settings(**ANALYTIC, features=64)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mgclip._version import __version__
 
 if TYPE_CHECKING:
-    from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+    from mgclip.method.baselines.feature_classifier import FeatureClassifier, FeatureTask
     from mgclip.method.baselines.make import load_learner
-    from mgclip.method.baselines.table import Method, register_method
     from mgclip.method.learner import MGCLIP
+    from mgclip.method.methods import Method, register_method
     from mgclip.method.model_files import undo
     from mgclip.method.predictions import Predictions
     from mgclip.method.settings import Settings
@@ -46,17 +46,17 @@ _MODULES = {
     "MGCLIP": "mgclip.method.learner",
     "Dataset": "mgclip.stream.data",
     "DatasetEntry": "mgclip.stream.entry",
-    "FeatureClassifier": "mgclip.method.baselines.features",
-    "FeatureTask": "mgclip.method.baselines.features",
+    "FeatureClassifier": "mgclip.method.baselines.feature_classifier",
+    "FeatureTask": "mgclip.method.baselines.feature_classifier",
     "MGCLIPClassifier": "mgclip.workflows.classifier",
-    "Method": "mgclip.method.baselines.table",
+    "Method": "mgclip.method.methods",
     "Predictions": "mgclip.method.predictions",
     "Settings": "mgclip.method.settings",
     "Split": "mgclip.stream.data",
     "history": "mgclip.saving.versions",
     "load_learner": "mgclip.method.baselines.make",
     "register_dataset": "mgclip.stream.datasets",
-    "register_method": "mgclip.method.baselines.table",
+    "register_method": "mgclip.method.methods",
     "undo": "mgclip.method.model_files",
 }
 

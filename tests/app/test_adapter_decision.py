@@ -5,7 +5,7 @@ import json
 import pytest
 from icon_tasks import month_folders
 
-from mgclip.method import evidence
+from mgclip.method.analytic import evidence
 
 SENTENCE = {
     True: "The adapters continue to learn, because they ",

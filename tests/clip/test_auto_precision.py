@@ -15,7 +15,7 @@ from mgclip.clip.auto_precision import choose_precision, measure
 from mgclip.clip.encoding_tower import EncodingTower, merge_quick_gelu
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
-from mgclip.method.baselines.table import settings_of_new_model
+from mgclip.method.methods import settings_of_new_model
 from mgclip.saving.kept_features import KeptFeatures
 
 FLOAT32, BFLOAT16 = (100.0, 90.0), (100.0, 400.0)

@@ -13,7 +13,7 @@ from mgclip.clip.pixels import PreparedImages
 from mgclip.clip.transform import Transform
 from mgclip.errors import InputError
 from mgclip.images import MemberImage, UnrotatedPath, open_image, to_rgb
-from mgclip.method.baselines.table import check_method
+from mgclip.method.methods import check_method
 
 PLAIN = Transform(32, None, (32, 32), Image.Resampling.BICUBIC)
 DRAFT = replace(PLAIN, jpeg_draft=True)

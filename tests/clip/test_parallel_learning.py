@@ -129,8 +129,8 @@ SUMS = """
 import json, sys
 from mgclip import MGCLIP, Settings
 from mgclip.clip import parallel
-from mgclip.method.sums import Sums
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.analytic.sums import Sums
+from mgclip.method.methods import ANALYTIC
 from mgclip.stream import icons
 real, added = Sums.add, []
 def counted(self, phi, labels, **options):
@@ -179,7 +179,7 @@ EDITED = """
 import os, sys
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.stream import icons
 rank = int(os.environ["RANK"])
 train, _ = icons.load(4, 1)

@@ -162,7 +162,7 @@ def test_links_and_file_names_exist(page):
 
 def test_every_setting_is_documented_with_its_default():
     from mgclip.experiment.recipe import Recipe
-    from mgclip.method.baselines.table import BUILT_IN
+    from mgclip.method.methods import BUILT_IN
 
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs" / "recipes.md").read_text(), re.MULTILINE)
     shown = dict(rows)

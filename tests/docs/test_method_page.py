@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 from mgclip import Settings
-from mgclip.method import bank, calibration, decision, evidence, gap_rule, learned_images, representation, ridge
+from mgclip.method import gap_rule, methods
 from mgclip.method.adapter_phase import adapter_phase
-from mgclip.method.baselines import table
+from mgclip.method.analytic import bank, calibration, decision, evidence, learned_images, representation, ridge
 from mgclip.method.baselines.settings import ACILSettings, RanPACSettings
 from mgclip.method.compensation import head_phase
 
@@ -33,7 +33,7 @@ def test_the_numbers_of_the_paper():
         f"Cosine annealing is stepped once per epoch over E epochs, {adapters} of the rate.",
         f"The rows are trained for {s.head_epochs} epochs with Adam. Cosine annealing is stepped per iteration, {head} of the rate.",
         f"with β = {s.vision_weight:g} (`vision_weight`)",
-        f"keeps {table.MEMORY:,} images unless `memory` sets another number",
+        f"keeps {methods.MEMORY:,} images unless `memory` sets another number",
         f"plus {s.replay_weight} (`replay_weight`) times",
         f"take `balanced_epochs` epochs each ({s.balanced_epochs}, as published)",
     )
@@ -63,7 +63,7 @@ def test_the_numbers_beyond_the_paper():
 
 def test_the_numbers_of_the_baselines():
     acil = ACILSettings()
-    epochs = {name: table.BUILT_IN[name].changes["epochs"] for name in ("fine-tune", "align")}
+    epochs = {name: methods.BUILT_IN[name].changes["epochs"] for name in ("fine-tune", "align")}
     check(
         *(f"| `{name}` | {number} epochs per task" for name, number in epochs.items()),
         f"at the published width of {RanPACSettings().width:,}",

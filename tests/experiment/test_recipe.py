@@ -5,7 +5,7 @@ import pytest
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import shipped_recipes
-from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.methods import METHODS, method_settings
 from mgclip.method.settings import Settings
 from mgclip.stream.datasets import DATASETS, ICON_SETS
 from mgclip.stream.orders import class_order

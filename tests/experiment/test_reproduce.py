@@ -15,7 +15,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import shipped_recipes
 from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
 from mgclip.markdown import as_read
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
 from mgclip.stream.datasets import load_dataset
 

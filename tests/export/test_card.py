@@ -122,7 +122,7 @@ def test_the_card_says_that_its_programs_open_images_in_another_way(solved, monk
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_card_says_what_was_decided_about_adapters(icons, kept, monkeypatch):
-    monkeypatch.setattr("mgclip.method.evidence.DEVIATIONS", -1e9 if kept else 1e9)
+    monkeypatch.setattr("mgclip.method.analytic.evidence.DEVIATIONS", -1e9 if kept else 1e9)
     model = MGCLIP.from_pretrained("iconclip", settings=Settings(**{**SOLVED, "adapt": "auto"}))
     for classes in ([0, 1], [2, 3]):
         assert "because they" not in model_card(model, []) if model.class_names else True

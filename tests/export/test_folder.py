@@ -19,7 +19,7 @@ from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, HEAD, export_clip, merged_clip
 from mgclip.export.new_folder import atomic_folder
 from mgclip.export.onnx_file import export_onnx
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 
 
 def test_the_folder_is_an_ordinary_clip_and_the_model_is_unchanged(model, icons, tmp_path):

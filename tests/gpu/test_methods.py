@@ -8,7 +8,7 @@ from on_device import QUICK, TASKS, largest, probabilities, working
 from mgclip import Settings
 from mgclip.clip.load import load_backbone
 from mgclip.method.baselines.make import make_learner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 
 OWN = {"ranpac_width": 32, "ranpac_first_task_adapter": True, "rapf_epochs": 3, "rapf_tau": 1.0}
 

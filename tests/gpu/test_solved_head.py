@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from on_device import largest, learned, probabilities
 
-from mgclip.method import solved_head
-from mgclip.method.learned_images import Images
-from mgclip.method.random_features import RandomFeatures
-from mgclip.method.solved_head import SolvedHead
+from mgclip.method.analytic import solved_head
+from mgclip.method.analytic.learned_images import Images
+from mgclip.method.analytic.random_features import RandomFeatures
+from mgclip.method.analytic.solved_head import SolvedHead
 
 DIM, CLASSES, PER_CLASS = 48, 30, 20
 

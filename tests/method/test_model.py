@@ -11,8 +11,8 @@ from PIL import Image
 from mgclip import MGCLIP, Settings, load_learner
 from mgclip.clip.load import load_backbone
 from mgclip.errors import AlikeTexts, InputError, MGCLIPError
-from mgclip.method.baselines.table import ANALYTIC
-from mgclip.method.solved_head import SolvedHead
+from mgclip.method.analytic.solved_head import SolvedHead
+from mgclip.method.methods import ANALYTIC
 
 
 def test_the_text_form_of_a_model_says_what_it_is(tiny_clip, icons):

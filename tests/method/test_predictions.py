@@ -8,8 +8,8 @@ import torch
 from mgclip import Predictions, Settings
 from mgclip.errors import InputError
 from mgclip.method import predictions as module
-from mgclip.method.baselines.table import ANALYTIC
-from mgclip.method.calibration import Calibration
+from mgclip.method.analytic.calibration import Calibration
+from mgclip.method.methods import ANALYTIC
 from mgclip.method.predictions import candidate_texts
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from mgclip import MGCLIP
 from mgclip.clip.backbone import Backbone
 from mgclip.method import stored_texts
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mgclip import MGCLIP, MGCLIPClassifier, Settings
 from mgclip.errors import InputError
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 
 SMALL = {"features": 64}
 

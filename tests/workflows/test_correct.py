@@ -10,7 +10,7 @@ from icon_tasks import month_folders
 from PIL import Image
 
 from mgclip import MGCLIP, history
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.workflows.correct import read_corrections
 from mgclip.workflows.held_out import paths, read_held_out
 

@@ -11,7 +11,7 @@ from layouts import write_pictures
 from PIL import Image
 
 from mgclip import MGCLIP
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.workflows.held_out import read_held_out
 
 

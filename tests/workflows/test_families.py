@@ -18,7 +18,7 @@ from mgclip.clip.load import load_backbone
 from mgclip.experiment.gap_study import Study, load_sample
 from mgclip.export.folder import export_folder
 from mgclip.method.baselines.make import make_learner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 
 QUICK = {"epochs": 1, "head_epochs": 1, "adapter_batch_size": 12, "head_batch_size": 12, "features": 64}
 

@@ -9,7 +9,7 @@ from layouts import class_folders
 
 from mgclip import MGCLIP, history
 from mgclip.errors import InputError
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 from mgclip.workflows.branches import better_alone, left_out_branches
 
 TRAINED = ("--method", "mg-clip", "epochs=1", "adapter_batch_size=8", "head_batch_size=8")

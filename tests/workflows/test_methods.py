@@ -5,7 +5,7 @@ from layouts import class_folders
 
 from mgclip import MGCLIP, Settings
 from mgclip.errors import InputError
-from mgclip.method.baselines.table import METHODS, settings_of_new_model
+from mgclip.method.methods import METHODS, settings_of_new_model
 
 RUNS_ON_STREAMS_ONLY = {"acil", "ranpac", "rapf", "joint"}
 

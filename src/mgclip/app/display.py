@@ -26,7 +26,7 @@ from mgclip.app.streams import discard_output, writing
 from mgclip.errors import one_line
 from mgclip.experiment.domain_metrics import metrics_of
 from mgclip.experiment.metrics import EPOCHS, SECONDS, Metric, uneven
-from mgclip.method.decision import Decision, describe_decision
+from mgclip.method.analytic.decision import Decision, describe_decision
 from mgclip.words import count
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ def print_changes(done: LearnReport, *, as_json: bool, quiet: bool) -> None:
 
 
 def _print_changes(done: LearnReport) -> None:
-    from mgclip.method.decision import Decision, describe_decision
+    from mgclip.method.analytic.decision import Decision, describe_decision
     from mgclip.workflows.note import gap_moved
 
     trained = f" in {count(done['epochs'], 'epoch')}" if done["epochs"] else ", no adapters trained"

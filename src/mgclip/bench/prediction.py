@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 from mgclip.bench.passes import image_work, random_features
 from mgclip.bench.shapes import make_backbone
 from mgclip.bench.timing import Work, alternate
+from mgclip.method.analytic.random_features import RandomFeatures
+from mgclip.method.analytic.solved_head import SolvedHead
 from mgclip.method.learner import MGCLIP
-from mgclip.method.random_features import RandomFeatures
 from mgclip.method.settings import Settings
-from mgclip.method.solved_head import SolvedHead
 
 HEADS = ("solved", "trained")
 """The kinds of heads whose predictions are timed."""

@@ -17,7 +17,7 @@ from mgclip.disk import write_json
 from mgclip.environment import version_of
 from mgclip.errors import ChangedCode
 from mgclip.experiment.schemas import Environment
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 from mgclip.registry import OWN_PACKAGE
 from mgclip.untrusted import read_json
 from mgclip.words import listed

@@ -20,7 +20,7 @@ from mgclip.experiment.retention import RetentionSet, load_retention_sets, prepa
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.home import in_home
 from mgclip.method.baselines.make import Learner, classifier_of, make_learner
-from mgclip.method.baselines.table import METHODS, method_settings
+from mgclip.method.methods import METHODS, method_settings
 from mgclip.method.replay import check_room
 from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
@@ -227,7 +227,7 @@ def open_run(
 def _check_methods(recipe: Recipe, classes: int) -> None:
     """Raise ``InputError`` if a method has no classifier, or its memory has no room for an image of each class."""
     for method in recipe.methods:
-        if METHODS[method].frozen:
+        if METHODS[method].has_classifier:
             classifier_of(method)  # raises an error for what cannot be one
         if memory := method_settings(method, recipe.settings()).memory:
             check_room(memory, classes)

@@ -14,8 +14,9 @@ from mgclip.errors import InputError
 from mgclip.experiment.recipe_files import recipe_values, shipped_recipes
 from mgclip.home import in_home
 from mgclip.method.baselines import options
-from mgclip.method.baselines.table import MEMORY, METHODS, SOLVED_HEAD, can_grow
 from mgclip.method.build_settings import build
+from mgclip.method.methods import MEMORY, METHODS, can_grow
+from mgclip.method.setting_effects import SOLVED_HEAD
 from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
 from mgclip.missing import is_file
 from mgclip.stream.data import Filter

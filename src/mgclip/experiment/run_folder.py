@@ -31,7 +31,7 @@ from mgclip.experiment.schemas import (
     read_run_file,
 )
 from mgclip.method.baselines.options import owner
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.missing import as_given
 from mgclip.registry import OWN_PACKAGE

@@ -24,7 +24,7 @@ from mgclip.experiment.retention import retention, zero_shot_accuracy
 from mgclip.experiment.schemas import Record, Seconds, Summary, read_run_file
 from mgclip.experiment.task_record import evaluate, shots, trained
 from mgclip.method.baselines.make import Learner
-from mgclip.method.baselines.table import METHODS, leaves_clip_unchanged
+from mgclip.method.methods import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
 from mgclip.names import canonical
 from mgclip.saving.checkpoints import TaskCheckpoints

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mgclip.experiment.recipe import Recipe
-from mgclip.method.baselines.table import METHODS, method_settings, without_effect
+from mgclip.method.methods import METHODS, method_settings
+from mgclip.method.setting_effects import without_effect
 from mgclip.method.settings import Settings
 
 
@@ -27,7 +28,7 @@ def unused_settings(recipe: Recipe, given: Iterable[str]) -> list[str]:
     sentences = []
     for method in recipe.methods:
         own = method_settings(method, settings)
-        idle = [] if METHODS[method].frozen else without_effect(own, keys)  # code of its own may use any setting
+        idle = [] if METHODS[method].has_classifier else without_effect(own, keys)  # code of its own may use any setting
         replaced = [key for key in keys if key not in idle and getattr(own, key) != getattr(settings, key)]
         if unused := [key for key in keys if key in {*idle, *replaced}]:
             has = f": it has {_written(own, replaced)}" if replaced else ""

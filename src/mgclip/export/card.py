@@ -18,8 +18,8 @@ from mgclip.clip.family import family_of
 from mgclip.export.int8 import FASTER, SAME, Int8
 from mgclip.export.merged import check_learned
 from mgclip.markdown import as_markdown
-from mgclip.method.calibration import by_share
-from mgclip.method.decision import describe_decision
+from mgclip.method.analytic.calibration import by_share
+from mgclip.method.analytic.decision import describe_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.versions import lineage, shown

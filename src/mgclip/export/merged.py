@@ -17,7 +17,7 @@ from mgclip.clip.family import family_of, model_class
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
-from mgclip.method.calibration import by_share
+from mgclip.method.analytic.calibration import by_share
 from mgclip.method.learner import MGCLIP
 from mgclip.while_inside import QUIET_TRANSFORMERS
 

@@ -18,10 +18,10 @@ from mgclip.clip.representation import represent
 from mgclip.errors import InputError, MGCLIPError, MissingExtra, first_line
 from mgclip.export.deviation import in_float32, max_abs, pixel_values, require_within_tolerance, sample_batches
 from mgclip.export.merged import check_learned, head_tensors, merged_clip, metadata
+from mgclip.method.analytic.scorer import TENSORS, Scorer
 from mgclip.method.compensation import cosines
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.learner import MGCLIP
-from mgclip.method.scorer import TENSORS, Scorer
 from mgclip.while_inside import NO_WARNINGS
 
 REQUIRED = ("onnx", "onnxscript", "onnxruntime")

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from mgclip.errors import InputError
-from mgclip.method import solved_head
-from mgclip.method.baselines.table import without_effect
+from mgclip.method.analytic import solved_head
+from mgclip.method.analytic.solved_head import LogitsOver
 from mgclip.method.model_files import ModelState
+from mgclip.method.setting_effects import without_effect
 from mgclip.method.settings import RUNTIME_SETTINGS, Settings
-from mgclip.method.solved_head import LogitsOver
 from mgclip.words import count, were
 
 CHANGEABLE = ("branches", "vision_weight", "text_weight", "fusion", "unknown_below", "precision", *sorted(RUNTIME_SETTINGS))

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.method import solved_head
+from mgclip.method.analytic import solved_head
+from mgclip.method.analytic.learned_images import Images
+from mgclip.method.analytic.solved_head import LogitsOver, SolvedHead
 from mgclip.method.labels import class_text
-from mgclip.method.learned_images import Images
 from mgclip.method.model_files import ModelState
 from mgclip.method.replay import Memory
-from mgclip.method.solved_head import LogitsOver, SolvedHead
 from mgclip.names import (
     ALIKE,
     check_distinguishable,

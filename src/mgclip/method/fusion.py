@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mgclip.method.calibration import Calibration
+from mgclip.method.analytic.calibration import Calibration
 from mgclip.method.settings import Settings
 
 

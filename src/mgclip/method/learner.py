@@ -16,16 +16,16 @@ from mgclip.clip import parallel
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.encoder import check_finite
 from mgclip.method.alike_texts import warn_of_alike_names, warn_of_alike_texts
+from mgclip.method.analytic.solving import solve_task, start_task
 from mgclip.method.compensation import place_rows, train_head
-from mgclip.method.learn_shards import ShardsResult, learn_from_shards
 from mgclip.method.model import LearnedModel
 from mgclip.method.model_files import ModelState
 from mgclip.method.prepare import unchanged_on_failure
 from mgclip.method.preservation import LearnResult, preserve
 from mgclip.method.replay import Memory, balance_adapters, balance_head, check_room, remember, replay_objective
-from mgclip.method.shard_pass import Reading
-from mgclip.method.shard_reader import ImageShard
-from mgclip.method.solving import solve_task, start_task
+from mgclip.method.shards.learn_shards import ShardsResult, learn_from_shards
+from mgclip.method.shards.one_pass import Reading
+from mgclip.method.shards.reader import ImageShard
 from mgclip.method.task import TaskData, make_task
 from mgclip.method.training import OnStep
 from mgclip.saving.checkpoints import TaskCheckpoints

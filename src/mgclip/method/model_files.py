@@ -19,12 +19,13 @@ from mgclip.clip.parallel import checked_device, local_device
 from mgclip.disk import write_json
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
-from mgclip.method import solved_files, stored_texts
-from mgclip.method.calibration import Calibration
+from mgclip.method import stored_texts
+from mgclip.method.analytic import solved_files
+from mgclip.method.analytic.calibration import Calibration
+from mgclip.method.analytic.solved_head import SolvedHead
 from mgclip.method.compensation import cosines
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
-from mgclip.method.solved_head import SolvedHead
 from mgclip.saving.store import (
     MANIFEST,
     RESTORE,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.method.calibration import Calibration
+from mgclip.method.analytic.calibration import Calibration
 from mgclip.method.fusion import branch_probabilities, confidences
 from mgclip.method.settings import Settings
 from mgclip.names import canonical, check_distinguishable, tidy

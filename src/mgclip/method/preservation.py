@@ -13,7 +13,7 @@ from mgclip.clip.encoder import Encoder
 from mgclip.clip.family import family_of
 from mgclip.clip.representation import Representation
 from mgclip.method.adapter_phase import adapter_phase, task_objective, train_adapters
-from mgclip.method.decision import Decision
+from mgclip.method.analytic.decision import Decision
 from mgclip.method.gap import Gap, measure_gap
 from mgclip.method.gap_rule import LEAST_SIMILARITY, epochs_within
 from mgclip.method.objective import Objective

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from mgclip.experiment.domain_metrics import shown_metrics
 from mgclip.experiment.metrics import EPOCHS, SECONDS
-from mgclip.method.decision import Decision, describe_decision
+from mgclip.method.analytic.decision import Decision, describe_decision
 from mgclip.report.figures import Label
 from mgclip.report.page_charts import (
     Chart,

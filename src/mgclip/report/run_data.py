@@ -27,7 +27,7 @@ from mgclip.experiment.schemas import (
     read_environment,
     read_run_file,
 )
-from mgclip.method.baselines.table import is_joint
+from mgclip.method.methods import is_joint
 from mgclip.words import listed
 
 

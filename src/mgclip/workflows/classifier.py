@@ -16,10 +16,11 @@ from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
 from mgclip.home import in_home
 from mgclip.image_lists import image_list
-from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.labels import check_same_type, plain, texts_by_name
 from mgclip.method.learner import MGCLIP
+from mgclip.method.methods import NEW_MODELS, settings_of_new_model
 from mgclip.method.predictions import Predictions
+from mgclip.method.setting_effects import without_effect
 from mgclip.method.settings import Settings
 from mgclip.names import canonical
 from mgclip.saving.store import is_saved

@@ -13,11 +13,11 @@ from mgclip.clip.adapters import adapters_have_effect
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.compute import SAVED_PER_WIDTH, tokens_of
 from mgclip.clip.pixels import KEEP_BYTES
-from mgclip.method.learned_images import SAMPLE
+from mgclip.method.analytic.learned_images import SAMPLE
+from mgclip.method.analytic.ridge import traces_of
+from mgclip.method.analytic.solving import trains_adapters
+from mgclip.method.analytic.sums import CHUNK
 from mgclip.method.learner import MGCLIP
-from mgclip.method.ridge import traces_of
-from mgclip.method.solving import trains_adapters
-from mgclip.method.sums import CHUNK
 from mgclip.words import duration
 
 TRAINING_COST = 2.3

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from mgclip.clip import parallel
 from mgclip.errors import InputError
 from mgclip.experiment.evaluation import Evaluation, JudgedImage, calibration, confused, per_class
-from mgclip.method.calibration import SHARES, by_share
+from mgclip.method.analytic.calibration import SHARES, by_share
 from mgclip.method.learner import MGCLIP
 from mgclip.method.predictions import Predictions
 from mgclip.names import indices_of, not_among

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mgclip.clip import parallel
-from mgclip.method.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.method.learner import MGCLIP
 from mgclip.method.settings import RUNTIME_SETTINGS
+from mgclip.method.shards.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.names import canonical, not_among
 from mgclip.saving.store import HELD_OUT, active_state, check_place
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions

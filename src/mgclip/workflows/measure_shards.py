@@ -11,7 +11,7 @@ import torch
 
 from mgclip.clip import parallel
 from mgclip.method.learner import MGCLIP
-from mgclip.method.shard_reader import ImageShard, ShardReader
+from mgclip.method.shards.reader import ImageShard, ShardReader
 from mgclip.names import indices_of
 from mgclip.workflows.branches import BranchAccuracies
 from mgclip.workflows.note import Accuracies, TestImages

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from mgclip.errors import InputError
 from mgclip.experiment.schemas import AdapterDecision, GapRecord, SkippedImage, checked
-from mgclip.method.decision import Decision, describe_decision
+from mgclip.method.analytic.decision import Decision, describe_decision
 from mgclip.words import count
 
 if TYPE_CHECKING:  # notes are read without waiting for PyTorch

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from mgclip.clip import parallel
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import build_settings, parse_change
-from mgclip.method.baselines.table import NEW_MODELS, settings_of_new_model, without_effect
 from mgclip.method.learner import MGCLIP
+from mgclip.method.methods import NEW_MODELS, settings_of_new_model
+from mgclip.method.setting_effects import without_effect
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved

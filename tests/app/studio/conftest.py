@@ -9,7 +9,7 @@ from studio_pages import HOSTILE, LONG, WIDTHS, shows
 from studio_server import studio
 
 from mgclip import MGCLIP, Settings
-from mgclip.method.baselines.table import ANALYTIC
+from mgclip.method.methods import ANALYTIC
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from mgclip.app.studio.teach import change_html, plan_html
 from mgclip.app.studio.versions import versions_html
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError, MGCLIPError
-from mgclip.method.baselines.table import settings_of_new_model
+from mgclip.method.methods import settings_of_new_model
 from mgclip.workflows.edit_model import relabel_class
 
 

@@ -32,7 +32,7 @@ def test_one_task_grows_known_classes_and_adds_new_ones(make, icons):
 
 def test_a_head_that_predicts_alone_is_weighed_alone(make, icons, monkeypatch):
     """The texts would change the weight of the head, although they do not predict."""
-    from mgclip.method.calibration import fit_weights
+    from mgclip.method.analytic.calibration import fit_weights
 
     both, alone = make(), make(branches="image")
     both.learn(*task(icons, [0, 1, 2]))
@@ -42,7 +42,7 @@ def test_a_head_that_predicts_alone_is_weighed_alone(make, icons, monkeypatch):
         fitted.append((scores, text_logits, others[0], fit_weights(scores, text_logits, *others)[0]))
         return fit_weights(scores, text_logits, *others)
 
-    monkeypatch.setattr("mgclip.method.calibration.fit_weights", fit)
+    monkeypatch.setattr("mgclip.method.analytic.calibration.fit_weights", fit)
     monkeypatch.setattr(alone.encoder, "logits", lambda *_: pytest.fail("the texts were encoded"))
     alone.learn(*task(icons, [0, 1, 2]))
     alone.forget(alone.class_names[0])
@@ -157,7 +157,7 @@ def test_a_task_that_fails_changes_nothing(make, icons, monkeypatch, adapt):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mgclip.method.solved_head.resolved", fails)
+        patched.setattr("mgclip.method.analytic.solved_head.resolved", fails)
         with pytest.raises(KeyboardInterrupt):
             model.learn(*task(icons, [2, 3]))
     assert state(model) == before

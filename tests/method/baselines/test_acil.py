@@ -6,9 +6,9 @@ from learned import feature_tasks
 
 from mgclip import Settings
 from mgclip.method.baselines.acil import ACIL
-from mgclip.method.baselines.features import FeatureTask
+from mgclip.method.baselines.feature_classifier import FeatureTask
 from mgclip.method.baselines.settings import ACILSettings
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 
 WIDTH, RIDGE = 60, 0.1
 

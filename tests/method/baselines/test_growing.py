@@ -9,7 +9,7 @@ from mgclip import MGCLIP, Settings
 from mgclip.clip.load import load_backbone
 from mgclip.errors import InputError
 from mgclip.method.baselines.make import make_learner
-from mgclip.method.baselines.table import METHODS, Method, can_grow, check_method
+from mgclip.method.methods import METHODS, Method, can_grow, check_method
 
 OWN = {"ranpac_width": 30, "acil_width": 30}
 MEANS = Settings(epochs=0, head_epochs=0, branches="image")

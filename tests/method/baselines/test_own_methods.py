@@ -32,7 +32,7 @@ from mgclip import (
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.experiment.run_folder import read_recipe
-from mgclip.method.baselines.table import METHODS, method_settings, settings_of_new_model
+from mgclip.method.methods import METHODS, method_settings, settings_of_new_model
 from mgclip.stream.datasets import DATASETS, load_dataset
 
 OWN = ["looser-limit", "gaussian-classes", "learned-context"]
@@ -50,7 +50,7 @@ def test_the_examples_are_known_by_their_entry_points(own_packages, mgclip):
     assert set(OWN) <= set(METHODS)
     assert "shapes" in DATASETS
     assert METHODS.package("gaussian-classes") == "gaussian-classes"
-    assert METHODS["learned-context"].frozen
+    assert METHODS["learned-context"].has_classifier
     assert method_settings("looser-limit", load_recipe("icons100").settings()).alpha == 0.2
     assert settings_of_new_model("looser-limit", {}) == {"alpha": 0.2}
     assert load_dataset("shapes", path=None).class_names[:2] == ("circle", "cross")

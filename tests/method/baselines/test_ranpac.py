@@ -8,7 +8,7 @@ from learned import feature_tasks
 from mgclip import Settings
 from mgclip.clip.load import load_backbone
 from mgclip.method.baselines import ranpac
-from mgclip.method.baselines.features import FeatureTask
+from mgclip.method.baselines.feature_classifier import FeatureTask
 from mgclip.method.baselines.ranpac import RIDGES, RanPAC
 from mgclip.method.baselines.settings import RanPACSettings
 

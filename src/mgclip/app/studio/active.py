@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from mgclip.errors import InputError, MGCLIPError
-from mgclip.method.baselines.table import settings_of_new_model
 from mgclip.method.learner import MGCLIP
+from mgclip.method.methods import settings_of_new_model
 from mgclip.saving.lock import only_writer
 from mgclip.saving.store import is_saved, known_versions, read_manifest
 from mgclip.workflows.taught_model import DEFAULT_CLIP

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.analytic import solve
-from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.analytic.ridge_regression import solve
+from mgclip.method.analytic.sums import Sums, accumulate
+from mgclip.method.baselines.feature_classifier import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.settings import ACILSettings
 from mgclip.method.settings import Settings
-from mgclip.method.sums import Sums, accumulate
 from mgclip.method.training import OnStep
 
 

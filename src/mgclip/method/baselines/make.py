@@ -15,17 +15,17 @@ from mgclip.clip.load import load_base
 from mgclip.clip.parallel import checked_device
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
-from mgclip.method.baselines.features import FeatureClassifier
-from mgclip.method.baselines.frozen import BASELINE, FrozenLearner
+from mgclip.method.baselines.feature_classifier import FeatureClassifier
+from mgclip.method.baselines.feature_learner import BASELINE, FeatureLearner
 from mgclip.method.baselines.method_code import method_code
 from mgclip.method.baselines.options import own_settings, prefix
-from mgclip.method.baselines.table import METHODS, method_settings
 from mgclip.method.learner import MGCLIP
+from mgclip.method.methods import METHODS, method_settings
 from mgclip.method.settings import Settings
 from mgclip.saving.store import MANIFEST, damaged, is_saved, read_manifest
 from mgclip.saving.versions import check_saved
 
-Learner = MGCLIP | FrozenLearner
+Learner = MGCLIP | FeatureLearner
 """What the runner works with."""
 
 
@@ -52,7 +52,7 @@ def make_learner(
     """
     settings = method_settings(method, settings)
     found = saved if saved is not None and is_saved(saved) else None
-    if not METHODS[method].frozen:
+    if not METHODS[method].has_classifier:
         if found is None:
             return MGCLIP(backbone, settings)
         return MGCLIP.from_pretrained(found, base=backbone, runtime=settings.runtime())
@@ -60,7 +60,7 @@ def make_learner(
     with method_code(method, "was set up", backbone, seed=settings.seed, step=0):
         classifier = classifier_of(method)(backbone, settings, own)
     written = {} if own is None else {prefix(method) + key: value for key, value in own.model_dump(mode="json").items()}
-    learner = FrozenLearner(method, backbone, settings, classifier, written)
+    learner = FeatureLearner(method, backbone, settings, classifier, written)
     if found is not None:
         learner.restore(found)
     return learner
@@ -102,7 +102,7 @@ def load_learner(folder: str | Path, *, base: str | Path | None = None, device: 
     if BASELINE not in manifest:
         return MGCLIP.from_pretrained(folder, base=base, device=device)
     method = str(manifest[BASELINE])
-    if method not in METHODS or not METHODS[method].frozen:
+    if method not in METHODS or not METHODS[method].has_classifier:
         raise InputError(f"{folder} holds the method {method}, which is not installed: install its package.")
     if "settings" not in manifest:
         raise InputError(f"{folder} holds the method {method}, saved by version 0.1: only `mgclip run --resume` can use it.")

@@ -12,7 +12,7 @@ import torch
 from mgclip.clip.adapters import adapter_weights
 from mgclip.clip.backbone import Backbone
 from mgclip.errors import MGCLIPError
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 from mgclip.registry import OWN_PACKAGE
 
 

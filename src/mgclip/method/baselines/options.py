@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
-from mgclip.method.baselines.table import METHODS
+from mgclip.method.methods import METHODS
 
 
 def prefix(method: str) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
+from mgclip.method.baselines.feature_classifier import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.settings import RanPACSettings
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep, image_order
