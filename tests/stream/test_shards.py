@@ -151,6 +151,8 @@ def test_a_shard_is_read_from_the_file_of_its_name_and_no_other(tmp_path, name, 
 
 @pytest.mark.parametrize("kinds", [("binary", "string"), ("large_binary", "large_string"), ("binary_view", "string_view")])
 def test_columns_of_bytes_and_text_may_have_any_type_that_arrow_has_for_them(tmp_path, kinds):
+    if not hasattr(pa, kinds[0]):
+        pytest.skip(f"this pyarrow has no type {kinds[0]}")
     stored = pa.array([png(image) for image in IMAGES], getattr(pa, kinds[0])())
     pq.write_table(pa.table([stored, pa.array(LABELS, getattr(pa, kinds[1])())], ["image", "label"]), tmp_path / "a.parquet")
     assert read(Shard(str(tmp_path / "a.parquet"))) == EXPECTED

@@ -49,13 +49,13 @@ def photos(tmp_path):
 def test_the_plan_names_classes_their_images_and_what_is_not_read(mgclip, tiny_clip, tmp_path):
     folder = class_folders(tmp_path / "march", **{f"class {letter}": 3 + (letter == "b") for letter in "abcdefghijkl"})
     (folder / "class a" / "notes.txt").write_text("x")
-    (folder / "class c" / "phone.heic").write_bytes(b"x")
+    (folder / "class c" / "report.docx").write_bytes(b"x")
     shutil.copy(folder / "class a" / "0.png", folder / "loose.png")
     out = plan_of(mgclip, folder, "--base", tiny_clip, "features=16")
     assert "to learn: 12 classes, from 37 images; 0 more to measure on; about " in out and " GB of memory\n" in out
     assert "new classes: class a (3 images), class b (4 images)" in out and ", and 2 more\n" in out
     assert "images per class: 3 to 4" in out
-    assert "not read: 2 files of other formats (" in out and ".heic 1" in out
+    assert "not read: 2 files of other formats (" in out and ".docx 1" in out
     assert f"not learned: 1 image outside the class folders, such as {folder / 'loose.png'}" in out
     plan = json.loads(plan_of(mgclip, folder, "--base", tiny_clip, "features=16", "--json"))
     assert plan["images_per_class"] == {"least": 3, "most": 4}
