@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgclip import __version__
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -58,7 +56,8 @@ def test_citation_file_and_bibtex_name_the_same_paper():
     assert re.sub("[{}]", "", fields["title"]) == paper["title"]
     assert fields["booktitle"] == paper["collection-title"]
     assert (fields["year"], fields["pages"]) == (str(paper["year"]), f"{paper['start']}--{paper['end']}")
-    assert cited["version"] == __version__ and cited["repository-code"] == REPOSITORY
+    released = re.findall(r"^## \[(\d.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    assert cited["version"] == released and cited["repository-code"] == REPOSITORY
 
 
 @pytest.mark.parametrize("words", ["pip install mg-clip", "pytorch.org", "macOS", "Windows"])
