@@ -56,7 +56,7 @@ def test_the_numbers_beyond_the_paper():
         f"give 2^{math.log2(calibration.FITTED):g} scores",
         f"plus {calibration.PRIOR_WEIGHT} ((log a - log {head})² + (log b - log {text})²)",
         f"with the weight b / {calibration.TOGETHER},",
-        "f + phi(f)^T (Phi^T Phi + I)^-1 Phi^T (Y - X)",
+        "u + phi(u)^T (Phi^T Phi + I)^-1 Phi^T (Y - X)",
         "lower the error by more than one standard error",
     )
 
