@@ -1,4 +1,4 @@
-"""MG-CLIP: teach CLIP new classes, task after task, without forgetting the old ones.
+"""MG-CLIP: teach CLIP new classes, task after task, with less forgetting.
 
 The public names are imported when they are first used, so that ``import mgclip`` and ``mgclip --help`` do not wait for PyTorch.
 """

@@ -56,7 +56,7 @@ def test_the_numbers_beyond_the_paper():
         f"give 2^{math.log2(calibration.FITTED):g} scores",
         f"plus {calibration.PRIOR_WEIGHT} ((log a - log {head})² + (log b - log {text})²)",
         f"with the weight b / {calibration.TOGETHER},",
-        "f + phi(f)^T (Phi^T Phi + I)^-1 Phi^T (Y - X)",
+        "u + phi(u)^T (Phi^T Phi + I)^-1 Phi^T (Y - X)",
         "lower the error by more than one standard error",
     )
 
@@ -68,4 +68,19 @@ def test_the_numbers_of_the_baselines():
         *(f"| `{name}` | {number} epochs per task" for name, number in epochs.items()),
         f"at the published width of {RanPACSettings().width:,}",
         f"M = {acil.width:,} and γ = {acil.ridge} are their values for CIFAR-100",
+    )
+
+
+def test_the_sizes_of_what_methods_store():
+    """After 100 classes and 10,000 images, in MB, with features of 128 numbers (iconclip) and of 512 (ViT-B/16)."""
+    sums, sample = Settings().features + 1, learned_images.SAMPLE
+    solved = [8 * (sums * (sums + 1) // 2 + 2 * 100 * sums + 2 * 10_000) + sample * (4 * dim + 16) for dim in (128, 512)]
+    acil, ranpac = (8 * (width**2 + 2 * 100 * width) for width in (ACILSettings().width, RanPACSettings().width))
+    rapf = [4 * (dim**2 + 100 * dim * (dim + 1)) for dim in (128, 512)]
+    check(
+        f"**features of {sample:,} images**; a fingerprint and the class of each image | {solved[0] / 1e6:.0f} | {solved[1] / 1e6:.0f} |",
+        f"a mean and a covariance for each class | {rapf[0] / 1e6:.1f} | {rapf[1] / 1e6:.0f} |",
+        f"| `acil` | sums, weights | {acil / 1e6:.0f} |",
+        f"| `ranpac` | sums, weights | {ranpac / 1e6:.0f} |",
+        f"single images (section 11), here {sample / 10_000:.0%} of all.".replace("%", " %"),
     )

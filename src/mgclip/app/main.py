@@ -36,7 +36,7 @@ from mgclip.errors import AlikeTexts, ChangedCode, DamagedFeatures, MGCLIPError
 
 app = typer.Typer(
     name="mgclip",
-    help="Teach CLIP new classes, task after task, without forgetting the old ones, and see why it works.",
+    help="Teach CLIP new classes, task after task, with less forgetting, and see why it works.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -49,7 +49,8 @@ METRICS = (
     ),
     Metric(
         *("forward_transfer", "FWT", "", max),
-        meaning="Forward transfer: mean zero-shot accuracy on each task just before it is learned, by the text branch.",
+        meaning="Forward transfer: mean accuracy of the text branch on each task just before it is learned, among all "
+        "classes of the run; no baseline is subtracted.",
     ),
 )
 """The accuracies of every table of methods, in order. All are shares of 1, shown in percent."""
@@ -96,7 +97,7 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
 
 def forward_transfer(matrix: Matrix) -> float | None:
-    """Mean zero-shot accuracy on each task just before it is learned; None for a single task."""
+    """Mean accuracy of the text branch on each task just before it is learned; None for a single task."""
     return _mean(matrix.diagonal(1))
 
 

@@ -175,7 +175,7 @@ BUILT_IN: Mapping[str, Method] = {
         changes={**ANALYTIC, "branches": "image"},
     ),
     "joint": Method(
-        about="MG-CLIP with all classes in one task: the upper bound",
+        about="MG-CLIP with all classes in one task: a reference for mg-clip",
         source="joint training",
         joint=True,
     ),

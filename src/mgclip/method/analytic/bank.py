@@ -151,8 +151,8 @@ def centres(features: Tensor, counts: Tensor, number: int) -> tuple[Tensor, Tens
 def drift_map(before: Tensor, after: Tensor, fourier: RandomFeatures) -> Drift:
     """The map that moves features X from before a change of the adapters to Y from after it.
 
-    f -> normalise(f + phi(f)^T (Phi^T Phi + g I)^-1 Phi^T (Y - X)), with phi the random features of the head and Phi those of X:
-    ridge regression of the difference. It follows the neighbours of f, as kernel regression does, at a cost that grows with the
+    u -> normalise(u + phi(u)^T (Phi^T Phi + I)^-1 Phi^T (Y - X)), with phi the random features of the head and Phi those of X:
+    ridge regression of the difference. It follows the neighbours of u, as kernel regression does, at a cost that grows with the
     number of images only once.
 
     Args:

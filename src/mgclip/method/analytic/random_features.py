@@ -23,14 +23,14 @@ SAMPLE = 2000
 class RandomFeatures:
     """Random features of image features, and a constant.
 
-    Fourier features belong to the kernel exp(-gamma |u - v|^2): phi(u) = [sqrt(2 / width) cos(R u + b); 1] with R drawn from
-    N(0, 2 gamma) and b from U(0, 2 pi).
+    Fourier features belong to the kernel exp(-gamma |u - u'|^2): phi = [sqrt(2 / width) cos(R u + theta); 1] with R drawn
+    from N(0, 2 gamma) and theta from U(0, 2 pi).
 
     Attributes:
         dim: Length of an image feature u.
         width: Number of random features.
         gamma: Inverse width of the kernel.
-        seed: Seed from which R and b are drawn.
+        seed: Seed from which R and theta are drawn.
         kernel: ``relu`` has relu(R u) instead of cos(R u + b), with R from N(0, 1), as in RanPAC and ACIL.
         representation: What the image features are.
     """
@@ -44,7 +44,7 @@ class RandomFeatures:
 
     @cached_property
     def drawn(self) -> tuple[Tensor, Tensor]:
-        """R ``(dim, width)`` and b ``(width,)``, in double precision."""
+        """R ``(dim, width)`` and theta ``(width,)``, in double precision."""
         generator = torch.Generator().manual_seed(self.seed)
         matrix = torch.randn(self.dim, self.width, generator=generator, dtype=torch.float64)
         shift = torch.rand(self.width, generator=generator, dtype=torch.float64)

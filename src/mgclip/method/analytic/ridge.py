@@ -79,7 +79,7 @@ class Traces:
     Attributes:
         freedom: The trace of A B^-1.
         own: The sum of r^T B^-1 r over all columns.
-        squares: The sum of (r^T B^-1 q)^2 over all pairs of columns r and q.
+        squares: The sum of (r^T B^-1 r')^2 over all pairs of columns r and r'.
         fitted: The sum of r^T B^-1 A B^-1 r over all columns.
     """
 
@@ -132,9 +132,9 @@ def left_out_error(traces: Traces, counts: Tensor, images: float) -> float:
     """Squared error of an image that is left out, the mean over classes with several images.
 
     This is generalised cross-validation for classes that weigh the same: the squares of ``leave_one_out``, with its products of
-    single images replaced by their means over all images. With M = m^T B^-1 m of the class means m, images scatter by e^T B^-1 e
-    in B, and their scores by the trace of W^T S W. Both are those of a class with very many images; around its own mean, the
-    images of a class with k scatter less by 1 - 1/k.
+    single images replaced by their means over all images. With e = phi - m_c, images scatter by rho, the mean of e^T B^-1 e, and
+    their scores by tau, the mean of |W^T e|^2. Both are those of a class with very many images; around its own mean, the images
+    of a class with k scatter less by 1 - 1/k.
 
     Args:
         traces: The traces of the ridge.

@@ -104,11 +104,11 @@ class LeftOut:
 
 def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
     """The scores that images would get if each had been left out when the head was solved. The factor C / n of
-    ``Sums.matrices`` is the one with all images.
+    ``Sums.matrices``, gamma and the ridge stay those with all images.
 
-    Without an image, the mean m of its class becomes m - e / (n_c - 1), with e = phi - m, and the scatter S loses
-    n_c / (n_c - 1) e e^T. This changes the normal matrix A by U K U^T, with U = [e, m] and a small matrix K. With P = U^T A^-1 U,
-    its inverse becomes A^-1 - A^-1 U (I + K P)^-1 K U^T A^-1.
+    Without an image, the mean m of its class, which has k images, becomes m - e / (k - 1), with e = phi - m, and the scatter S
+    loses k / (k - 1) e e^T. This changes B, the normal matrix plus the ridge, by U K U^T, with U = [e, m] and a small matrix K.
+    With P = U^T B^-1 U, its inverse becomes B^-1 - B^-1 U (I + K P)^-1 K U^T B^-1.
 
     Args:
         solution: The solved classifier.
@@ -122,7 +122,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     sums = solution.sums
 
     def half(rows: Tensor) -> Tensor:
-        """L^-1 of each row; the product of two such rows is that of the rows in A^-1."""
+        """L^-1 of each row; the product of two such rows is that of the rows in B^-1."""
         halves: Tensor = torch.linalg.solve_triangular(solution.factor, rows.T, upper=False)
         return halves.T
 
@@ -130,7 +130,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     s, stands = (p, phi) if standing is None else (half(standing), standing)
     ss = torch.linalg.vector_norm(s, dim=1).square()
     ps = ss if standing is None else products(p, s)
-    if not sums.class_balance:  # A loses w s s^T, with w = C / n and s the features that are left out
+    if not sums.class_balance:  # B loses w s s^T, with w = C / n and s the features that are left out
         given = sums.share * ps / (1 - sums.share * ss)
         return LeftOut(torch.addcmul(phi, given[:, None], stands), labels, given, solution)
     present, places = labels.unique(return_inverse=True)
@@ -144,7 +144,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)
-    g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T A^-1 phi
+    g = torch.linalg.solve(changed.view(-1, 2, 2), given)  # (I + K P)^-1 K U^T B^-1 phi
     shift = (pe - g[:, 0] * ee - g[:, 1] * em) / rest  # from the mean of the class, which moves too
     features = means.contiguous()[places].mul_(g[:, :1] - g[:, 1:]).addcmul_(stands, g[:, :1], value=-1).add_(phi)
     return LeftOut(features, labels, shift, solution)
