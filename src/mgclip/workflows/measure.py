@@ -95,6 +95,7 @@ def gap_of(model: MGCLIP, features: Tensor, truth: Sequence[str], texts: Mapping
     names = list(texts)
     if len(names) < 2 or not truth:
         return None
-    labels = torch.tensor([names.index(name) for name in truth], device=features.device)
+    places = {name: place for place, name in enumerate(names)}
+    labels = torch.tensor([places[name] for name in truth], device=features.device)
     own, others = similarities(model.text_logits(features, [texts[name] for name in names]), labels)
     return Gap(float(own.mean()), float(others.mean()))
