@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.analytic import solve
 from mgclip.method.baselines.features import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.settings import ACILSettings
+from mgclip.method.baselines.solve_ridge import solve_ridge
 from mgclip.method.settings import Settings
 from mgclip.method.sums import Sums, accumulate
 from mgclip.method.training import OnStep
@@ -42,8 +42,7 @@ class ACIL(FeatureClassifier):
         """Add a task to the sums and solve for the weights over all classes so far."""
         before = Sums(self.gram, self.targets, self.counts, class_balance=False)
         sums = accumulate(before, self.expand, task.features, task.labels)
-        # `solve` scales the sums by C / n, and so the ridge.
-        self.weights = solve(sums, sums.share * self.own.ridge).weights
+        self.weights = solve_ridge(sums.gram, sums.targets, self.own.ridge)
         self.gram, self.targets, self.counts = sums.gram, sums.targets, sums.counts
 
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:
