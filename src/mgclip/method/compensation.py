@@ -52,8 +52,8 @@ def place_rows(head: Tensor, counts: Tensor, rows: Tensor, more: Tensor, places:
     """
     added = max(0, int(places.max()) + 1 - len(head))
     placed, before = F.pad(head, (0, 0, 0, added)), F.pad(counts, (0, added))[places]
-    share = (more / (before + more)).to(head)[:, None]
-    placed[places] = torch.where((places < len(head))[:, None], placed[places] + share * (rows - placed[places]), rows)
+    share = (more / (before + more)).to(head)[:, None]  # 1 for a new class, whose row is 0 so far
+    placed[places] += share * (rows - placed[places])
     return placed
 
 

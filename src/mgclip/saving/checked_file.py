@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mgclip.disk import replace_file
+from mgclip.errors import first_line
 
 
 def write_checked(file: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -33,19 +34,40 @@ def read_checked(file: Path) -> tuple[Any, dict[str, Tensor]] | None:
     """Read what ``write_checked`` has written.
 
     Returns:
-        The facts and the tensors, on the CPU; None if there is no such file, or it is damaged.
+        The facts and the tensors, on the CPU; None if there is no such file, it is damaged, or it cannot be read.
+    """
+    try:
+        about, tensors = load_checked(file)
+        return about, {name: tensor.clone() for name, tensor in tensors.items()}  # the file may be replaced from now on
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def load_checked(file: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Read what ``write_checked`` has written, and say why if this fails.
+
+    Returns:
+        The facts and the tensors, on the CPU. They take no memory of their own: the file, which must not change, is mapped.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the machine cannot read it at the moment.
+        ValueError: If it is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-        if metadata.get("checksum") != checksum(metadata.get("about", ""), tensors):
-            return None
-        return json.loads(metadata["about"]), tensors
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError):
-        return None  # torch raises a RuntimeError if the file is replaced while it is read
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(first_line(error)) from None
+    except RuntimeError as error:  # torch cannot map the file into memory, or the file is replaced while it is read
+        raise OSError(first_line(error)) from None
+    about = metadata.get("about", "")
+    if metadata.get("checksum") != checksum(about, tensors):
+        raise ValueError("its content has changed")
+    return json.loads(about), tensors
 
 
 def checksum(about: str, tensors: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,8 @@
 
 A file is written once and never changed, so any number of processes can use a folder at the same time. A file has the key of each
 image (``PreparedImages.keys``) and names all else that decides its features: the CLIP, the transform, the precision, and the
-versions of the packages that open images. Features are served only if all of these are the same.
+versions of the packages that open images. Features are served only if all of these are the same. A digest of them is in the name
+of the file, so that other files are not opened.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from torch import Tensor
 from mgclip._version import __version__
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.pixels import KEY, PreparedImages, prefetch
-from mgclip.disk import replace_file
 from mgclip.environment import version_of
 from mgclip.errors import DamagedFeatures, InputError, MGCLIPError, first_line
+from mgclip.saving.checked_file import load_checked, write_checked
 from mgclip.saving.writable import check_writable
 
-FORMAT = 1
+FORMAT = 2
 PREFIX = "features-"
 ROWS = 4096
 """Images whose features are written together. A process that is killed loses at most these."""
@@ -122,21 +123,21 @@ class KeptFeatures:
 
     def _stored(self, about: str) -> list[Rows]:
         """All files of the folder with features of this CLIP, each read once."""
-        for file in sorted(self.folder.glob(f"{PREFIX}*.safetensors")):
+        for file in sorted(self.folder.glob(f"{prefix(about)}*.safetensors")):
             if (file.name, about) not in self._read:
                 self._read[file.name, about] = read_rows(file, about)
         return [rows for (_, of), rows in self._read.items() if of == about and rows is not None]
 
     def _write(self, about: str, parts: Sequence[Rows]) -> None:
-        from safetensors.torch import save
-
-        keys = np.concatenate([part.keys for part in parts])
-        rows = Rows(keys, torch.cat([part.marks for part in parts]), torch.cat([part.features for part in parts]))
-        as_bytes = torch.from_numpy(keys.view(np.uint8).reshape(-1, KEY))
-        content = save({"keys": as_bytes, "marks": rows.marks, "features": rows.features}, {"of": about, "digest": digest(rows)})
+        keys = np.concatenate([part.keys for part in parts]).view(np.uint8).reshape(-1, KEY)
+        tensors = {
+            "keys": torch.from_numpy(keys),
+            "marks": torch.cat([part.marks for part in parts]),
+            "features": torch.cat([part.features for part in parts]),
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self.folder / f"{PREFIX}{uuid.uuid4().hex}.safetensors", content)
+            write_checked(self.folder / f"{prefix(about)}{uuid.uuid4().hex}.safetensors", {"of": about}, tensors)
         except OSError as error:
             raise MGCLIPError(
                 f"Features cannot be written to {self.folder} ({error.strerror}): free space there, or keep them in another "
@@ -160,6 +161,11 @@ def description(backbone: Backbone) -> str:
     return json.dumps(about, sort_keys=True)
 
 
+def prefix(about: str) -> str:
+    """How the names of files with features of this description begin."""
+    return f"{PREFIX}{hashlib.sha256(about.encode()).hexdigest()[:16]}-"
+
+
 def rows_of(stored: Sequence[Rows], keys: NDArray[np.bytes_], width: int) -> tuple[Rows, Tensor]:
     """Return rows for these keys, with features of length ``width``, and the positions of those that are not stored."""
     marks, features = torch.zeros(len(keys), dtype=torch.long), torch.zeros(len(keys), width)
@@ -181,38 +187,22 @@ def read_rows(file: Path, about: str) -> Rows | None:
     Warns:
         DamagedFeatures: If the file is damaged or cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(file, framework="pt") as opened:
-            of = opened.metadata() or {}
-            if of.get("of") != about:
-                return None
-            keys, marks, features = (opened.get_tensor(name) for name in ("keys", "marks", "features"))
-        rows = Rows(np.ascontiguousarray(keys.numpy()).view(f"S{KEY}")[:, 0], marks, features)
-        if of.get("digest") == digest(rows):
-            return rows
-        reason = "its content has changed"
+        facts, tensors = load_checked(file)
+        if facts["of"] != about:
+            return None
+        keys = np.ascontiguousarray(tensors["keys"].numpy()).view(f"S{KEY}")[:, 0]
+        return Rows(keys, tensors["marks"], tensors["features"])
     except FileNotFoundError:
         return None
     except OSError as error:
         _warn(f"The features in {file} cannot be read ({first_line(error)})")
-        return None
-    except (SafetensorError, ValueError) as error:
-        reason = first_line(error)
-    _warn(f"The features in {file} are damaged ({reason})")
-    with contextlib.suppress(OSError):
-        file.unlink()
+    except ValueError as error:
+        _warn(f"The features in {file} are damaged ({first_line(error)})")
+        with contextlib.suppress(OSError):
+            file.unlink()
     return None
 
 
 def _warn(what: str) -> None:
     warnings.warn(f"{what}, so their images are encoded again.", DamagedFeatures, stacklevel=3)
-
-
-def digest(rows: Rows) -> str:
-    """A digest of everything in a file, to detect damage."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in (rows.keys, rows.marks.numpy(), rows.features.numpy()):
-        found.update(f"{part.shape} {part.dtype}".encode() + np.ascontiguousarray(part).tobytes())
-    return found.hexdigest()

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from mgclip.clip import parallel
 from mgclip.method.learner import MGCLIP
-from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.method.shards.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.names import canonical, not_among
-from mgclip.saving.store import HELD_OUT, active_state, check_place
+from mgclip.saving.store import HELD_OUT, check_place
 from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
 from mgclip.words import are, count, listed
 from mgclip.workflows.advice import learn_report
@@ -93,9 +92,10 @@ class ShardJob:
         """
         begun, folder = time.perf_counter(), self.model.folder
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
-        progress, texts = self._progress(model), dict(self.called.values())
+        progress, texts = progress_folder(folder, "shards"), dict(self.called.values())
         # The first process asks for all: copies of a file on several machines may differ in their times.
-        versions = {each.name: repr(each[1:]) for each in parallel.gather_items(self.versions if parallel.is_main() else [])}
+        shards = parallel.gather_items(self.versions if parallel.is_main() else [])
+        versions = {shard.name: repr((*shard[1:], self._digest_of_names())) for shard in shards}
         try:
             learned = model.learn_shards(
                 train, class_texts=texts, progress=progress, versions=versions, skip_unreadable=self.skip
@@ -116,19 +116,16 @@ class ShardJob:
         self._finish()
         return learn_report(model, note, str(folder), may_hold_out=False, tested=bool(tests))
 
+    def _digest_of_names(self) -> str:
+        """A digest of the other names of the classes, which decide what is learned from a shard; empty without any."""
+        names = sorted((label, name) for label, (name, _) in self.called.items())
+        return hashlib.sha256(repr(names).encode()).hexdigest()[:16] if names else ""
+
     def _finish(self) -> None:
         """Remove the partial sums, which are no longer needed."""
         parallel.wait()
         if parallel.is_main():
             remove_task_checkpoints(self.model.folder)
-
-    def _progress(self, model: MGCLIP) -> Path:
-        """The folder for partial sums of this command: with the same CLIP, precision, active version, settings and names."""
-        state = active_state(self.model.folder)
-        settings = model.settings.model_dump_json(exclude=RUNTIME_SETTINGS)
-        clip = model.backbone.fingerprint, model.backbone.image_precision
-        facts = *clip, state, settings, sorted(self.called.items())
-        return progress_folder(self.model.folder, hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest())
 
     def _note(
         self, model: MGCLIP, learned: ShardsResult, found: ShardAccuracies, notes: Sequence[str], seconds: float

@@ -44,12 +44,12 @@ def open_task_checkpoints(
         for file in files:
             about = file.stat()  # copying can restore the time of a file, but not that of its change
             digest.update(os.fsencode(f"{file.name}:{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}\0"))
-    return TaskCheckpoints(progress_folder(folder, digest.hexdigest()), every, stop)
+    return TaskCheckpoints(progress_folder(folder, digest.hexdigest()[:16]), every, stop)
 
 
-def progress_folder(folder: Path, digest: str) -> Path:
-    """The folder for the checkpoints of the training run with this digest. Those of all others are removed."""
-    own = folder / f"{PROGRESS}{digest[:16]}"
+def progress_folder(folder: Path, run: str) -> Path:
+    """The folder for the checkpoints of this training run. Those of all others are removed."""
+    own = folder / f"{PROGRESS}{run}"
     remove_task_checkpoints(folder, keep=own)
     return own
 

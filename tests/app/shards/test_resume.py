@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mgclip import MGCLIP
 from mgclip.stream.shards import READERS, find_shards
 from mgclip.stream.tar_shards import tar_items
 from mgclip.workflows import learn_shards, taught_model
+from mgclip.workflows.edit_model import forget_class
 
 
 def versions(model):
@@ -197,3 +199,41 @@ def test_another_list_of_class_names_is_not_mixed_with_the_one_before(mgclip, pl
     assert code == 0, err
     found = MGCLIP.from_pretrained(model).learned_as(icons["x_train"][[0, 4, 12, 16]])
     assert found == [("two",)] * 2 + [("one",)] * 2
+
+
+def test_sums_under_other_names_of_the_classes_are_not_resumed(mgclip, place, icons):
+    model, second, old = place / "model", place / "shards" / "train-1.tar", str(icons["class_names"][0])
+    complete = second.read_bytes()
+    second.write_bytes(complete[: len(complete) // 2])
+    words = ("learn", place / "shards", "--model", model, "--base", "iconclip", "features=64", "gamma=2.0", "--json", "--quiet")
+    assert mgclip(*words, "--names", f"{old}=mistaken")[0] == 2
+    assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    second.write_bytes(complete)
+    code, out, err = mgclip(*words, "--names", f"{old}=right")
+    assert code == 0, err
+    assert json.loads(out)["classes"] == sorted(["right", *map(str, icons["class_names"][1:3])])
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_sums_for_a_model_that_has_changed_since_are_not_resumed(mgclip, place, icons, monkeypatch, changed):
+    """They leave out the images that it had learned, of which it may have forgotten some."""
+    model, first, second = place / "model", *(place / "shards" / f"train-{number}.tar" for number in range(2))
+    shutil.copytree(place / "shards", place / "some")
+    write_tar(place / "some" / "train-1.tar", members(icons["x_train"][[36, 48]], [str(icons["class_names"][c]) for c in (3, 4)]))
+    assert mgclip("learn", place / "some", "--model", model, "--base", "iconclip", "features=64", "gamma=2.0")[0] == 0
+    write_tar(first, members(icons["x_train"][[0, 9, 10, 12]], [str(icons["class_names"][c]) for c in (0, 0, 0, 1)]))
+    complete = second.read_bytes()
+    second.write_bytes(complete[: len(complete) // 2])
+    words = ("learn", place / "shards", "--model", model)
+    assert mgclip(*words)[0] == 2
+    assert len(list(model.glob(".mgclip-progress-*/part-*"))) == 1
+    second.write_bytes(complete)
+    if changed:
+        forget_class(model, str(icons["class_names"][0]))
+    read = []
+    monkeypatch.setitem(READERS, ".tar", lambda name, label: read.append(Path(name).name) or tar_items(name, label))
+    code, out, err = mgclip(*words, "--json", "--quiet")
+    assert code == 0, err
+    assert ("train-0.tar" in read) == changed
+    assert json.loads(out)["images"] == (3 if changed else 2) + 12
+    assert not list(model.glob(".mgclip-progress-*"))

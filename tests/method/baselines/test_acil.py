@@ -5,6 +5,8 @@ import torch
 from learned import feature_tasks
 
 from mgclip import Settings
+from mgclip.method.analytic.ridge_regression import solve
+from mgclip.method.analytic.sums import Sums
 from mgclip.method.baselines.acil import ACIL
 from mgclip.method.baselines.feature_classifier import FeatureTask
 from mgclip.method.baselines.settings import ACILSettings
@@ -64,6 +66,14 @@ def test_acil_equals_the_recursive_updates_of_its_authors(backbone):
             inverse -= inverse @ x.T @ np.linalg.solve(np.eye(len(x)) + x @ inverse @ x.T, x @ inverse)
             weights += inverse @ x.T @ (y - x @ weights)
     np.testing.assert_allclose(model.weights.numpy(), weights, rtol=0, atol=1e-8)
+
+
+def test_acil_is_the_solved_head_without_class_balance(backbone):
+    """The head scales both sides of the equations by C / n, and so the ridge."""
+    model = learned(backbone, tasks_with_a_class_that_returns(backbone))
+    sums = Sums(model.gram, model.targets, model.counts, class_balance=False)
+    weights = solve(sums, sums.share * RIDGE).weights
+    torch.testing.assert_close(model.weights, weights, rtol=1e-9, atol=1e-9 * weights.abs().max().item())
 
 
 def test_the_projection_is_drawn_as_its_authors_do(backbone):

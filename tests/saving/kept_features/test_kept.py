@@ -107,7 +107,8 @@ def test_a_damaged_file_is_reported_and_its_images_are_encoded_again(tiny_clip, 
     assert sum(encoded) == 1
 
 
-def test_a_file_that_the_machine_cannot_read_at_the_moment_stays(tiny_clip, files, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("Cannot allocate memory (os error 12)"), RuntimeError("unable to mmap 9 bytes")])
+def test_a_file_that_the_machine_cannot_read_at_the_moment_stays(tiny_clip, files, tmp_path, monkeypatch, error):
     import safetensors
 
     wanted = features_of(open_model(tiny_clip, tmp_path / "features"), files)
@@ -115,7 +116,7 @@ def test_a_file_that_the_machine_cannot_read_at_the_moment_stays(tiny_clip, file
     content = shard.read_bytes()
 
     def fails(*given, **more):
-        raise OSError("Cannot allocate memory (os error 12)")
+        raise error
 
     monkeypatch.setattr(safetensors, "safe_open", fails)
     with pytest.warns(DamagedFeatures, match=rf"The features in .*{shard.name} cannot be read"):
@@ -126,10 +127,10 @@ def test_a_file_that_the_machine_cannot_read_at_the_moment_stays(tiny_clip, file
 def test_a_full_disk_is_that_of_the_features(mgclip, tiny_clip, tmp_path, monkeypatch):
     """Another one than that of the run, perhaps."""
 
-    def full(file, content):
+    def full(file, about, tensors):
         raise OSError(errno.ENOSPC, "No space left on device", str(file))
 
-    monkeypatch.setattr("mgclip.saving.kept_features.replace_file", full)
+    monkeypatch.setattr("mgclip.saving.kept_features.write_checked", full)
     changes = ["icons100", f"clip={tiny_clip}", "tasks=1", "classes_per_task=2", "train_per_class=3", "test_per_class=2"]
     words = (
         "run",

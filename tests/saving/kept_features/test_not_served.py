@@ -13,6 +13,7 @@ from shards import png, write_tar
 from mgclip.clip.adapters import adapter_weights, without_adapters
 from mgclip.clip.auto_precision import Choice
 from mgclip.images import UnrotatedPath
+from mgclip.saving import kept_features
 from mgclip.stream.shard_images import find_shard_dataset
 
 
@@ -116,6 +117,35 @@ def test_another_clip_transform_or_precision_is_not_served(tiny_clip, files, tmp
     assert count() == 0, "one folder keeps the features of all of them"
     chosen = Choice("bfloat16", "images", 1.0, 2.0)
     assert count(lambda backbone: setattr(backbone, "_choice", chosen), precision="auto") == 11, "it rounds in other places"
+
+
+def test_files_of_another_clip_or_format_are_not_opened(tiny_clip, files, tmp_path, encoded, monkeypatch):
+    folder, opened = tmp_path / "features", []
+    real = kept_features.load_checked
+    monkeypatch.setattr(kept_features, "load_checked", lambda file: opened.append(file) or real(file))
+    model = open_model(tiny_clip, folder)
+    features_of(model, files)
+    (first,) = folder.iterdir()
+    earlier = folder / "features-0123456789abcdef0123456789abcdef.safetensors"
+    earlier.write_bytes(first.read_bytes())
+    model.backbone.fingerprint = "0" * 32
+    features_of(model, files)
+    monkeypatch.setattr(kept_features, "FORMAT", kept_features.FORMAT + 1)
+    encoded.clear()
+    features_of(model, files)
+    assert sum(encoded) == 11
+    assert opened == []
+
+
+def test_a_file_with_the_name_of_another_one_is_not_served(tiny_clip, files, tmp_path, encoded):
+    model = open_model(tiny_clip, tmp_path / "features")
+    features_of(model, files)
+    (first,) = (tmp_path / "features").iterdir()
+    model.backbone.fingerprint = "0" * 32
+    first.rename(first.with_name(f"{kept_features.prefix(kept_features.description(model.backbone))}0.safetensors"))
+    encoded.clear()
+    features_of(model, files)
+    assert sum(encoded) == 11
 
 
 def test_another_version_of_the_package_that_opens_images_is_not_served(tiny_clip, files, tmp_path, encoded, monkeypatch):

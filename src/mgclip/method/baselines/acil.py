@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mgclip.clip.backbone import Backbone
-from mgclip.method.analytic.ridge_regression import solve
 from mgclip.method.analytic.sums import Sums, accumulate
 from mgclip.method.baselines.feature_classifier import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.settings import ACILSettings
+from mgclip.method.baselines.solve_ridge import solve_ridge
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep
 
@@ -42,8 +42,7 @@ class ACIL(FeatureClassifier):
         """Add a task to the sums and solve for the weights over all classes so far."""
         before = Sums(self.gram, self.targets, self.counts, class_balance=False)
         sums = accumulate(before, self.expand, task.features, task.labels)
-        # `solve` scales the sums by C / n, and so the ridge.
-        self.weights = solve(sums, sums.share * self.own.ridge).weights
+        self.weights = solve_ridge(sums.gram, sums.targets, self.own.ridge)
         self.gram, self.targets, self.counts = sums.gram, sums.targets, sums.counts
 
     def scores(self, features: Tensor, texts: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mgclip.clip.backbone import Backbone
 from mgclip.method.baselines.feature_classifier import FeatureClassifier, FeatureTask
 from mgclip.method.baselines.settings import RanPACSettings
+from mgclip.method.baselines.solve_ridge import solve_ridge
 from mgclip.method.settings import Settings
 from mgclip.method.training import OnStep, image_order
 
@@ -106,13 +107,3 @@ def least_ridge(gram: Tensor) -> float:
     precision the smallest ridges look best on the few samples of a task, and fail once there are about M samples.
     """
     return float(torch.finfo(torch.float32).eps * gram.trace())
-
-
-def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """(G + ridge I)^-1 Q, ``(M, c)``."""
-    system = gram.clone()
-    system.diagonal().add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(system)
-    # Rounding may leave a negative eigenvalue that a tiny ridge does not make positive.
-    weights: Tensor = torch.linalg.solve(system, targets) if failed else torch.cholesky_solve(targets, factor)
-    return weights
