@@ -28,7 +28,7 @@ def test_recipes_extend_others(tmp_path):
         update={
             "name": "cifar100-b50-inc5", "about": "CIFAR-100, 50 classes, then 10 tasks of 5", "class_order": 1993,
             "initial_classes": 50, "classes_per_task": 5, "expected_avg": 81.77, "expected_last": None, "twin": "icons100-b50-inc5",
-            "rapf_batch_size": 50, "rapf_old_classes": 4,
+            "expected_source": "re-run by others; its paper is not known", "rapf_batch_size": 50, "rapf_old_classes": 4,
         }
     )  # fmt: skip
     (tmp_path / "a.yaml").write_text(f"extends: {tmp_path}/b.yaml\nseed: 3\n")
