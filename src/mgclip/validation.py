@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, StringConstraints, ValidationError, ValidationInfo, field_validator
 
 from mgclip.words import nearest
 
@@ -25,6 +25,7 @@ EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     "string_type": "text",
+    "string_too_short": "text that is not empty",
     "string_pattern_mismatch": "text that matches {pattern}",
     **dict.fromkeys(("list_type", "tuple_type"), "a list"),
     **dict.fromkeys(("dict_type", "model_type", "dataclass_type", "dataclass_exact_type"), "a mapping"),
@@ -32,6 +33,9 @@ EXPECTED = {
     "too_long": "a list of at most {max_length}",
 }
 """What a value must be, for each type of error that the models of this package can have."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""Text that is not empty."""
 
 UNION_BRANCH = re.compile(r"str|int|float|bool|(literal|list|constrained|function|nullable)\W.*")
 """The parts of a location that are not a key or a position, but a type that a value may have among others."""

@@ -69,8 +69,8 @@ def test_the_settings_that_a_table_changes_and_varies_are_given_too(mgclip, tiny
 
 def test_published_results_are_printed_next_to_the_measured_ones(mgclip, tiny_clip, tmp_path, monkeypatch):
     results = {
-        method: PublishedResult(recipe="icons100", method=method, avg=92.04, last=last)
-        for method, last in (("simplecil", 86.9), ("other", None))
+        "simplecil": PublishedResult(recipe="icons100", method="simplecil", avg=92.04, last=86.9, source="a paper"),
+        "other": PublishedResult(recipe="icons100", method="other", avg=92.04),
     }
     monkeypatch.setattr("mgclip.experiment.published.published_results", lambda recipe: results)
     words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=simplecil")
@@ -78,8 +78,9 @@ def test_published_results_are_printed_next_to_the_measured_ones(mgclip, tiny_cl
     assert code == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())["simplecil"]
     average, last = f"{100 * summary['average']:.2f}", f"{100 * summary['last']:.2f}"
-    assert f"simplecil Avg: published 92.04, measured {average}\nsimplecil Last: published 86.90, measured {last}\n" in out
-    assert "other Avg: published 92.04, not run\n" in out and "other Last" not in out
+    assert f"simplecil Avg: published 92.04 (a paper), measured {average}\n" in out
+    assert f"simplecil Last: published 86.90 (a paper), measured {last}\n" in out
+    assert "other Avg: published 92.04 (source unknown), not run\n" in out and "other Last" not in out
 
 
 def test_a_stopped_run_prints_the_command_that_resumes_it(mgclip, tiny_clip, tmp_path, monkeypatch):

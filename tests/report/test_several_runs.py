@@ -63,6 +63,11 @@ def test_a_run_that_was_repeated_with_the_same_seed_is_not_averaged(tmp_path):
     assert [row[-1] for row in cells(report(ordered, tmp_path), "Mean ± standard deviation")[1:]] == ["2", "2"]
 
 
+def test_a_run_of_a_version_without_sources_is_averaged_with_later_ones(tmp_path):
+    runs = [make_run(tmp_path / "old", seed=0), make_run(tmp_path / "new", seed=1, expected_source="a paper")]
+    assert [row[-1] for row in cells(report(runs, tmp_path), "Mean ± standard deviation")[1:]] == ["2", "2"]
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -152,7 +152,7 @@ def _print(opened: OpenRun, summaries: Mapping[str, Summary], page: Path) -> Non
         for name, stated, share in zip(("Avg", "Last"), (published.avg, published.last), shares, strict=True):
             if stated is not None:
                 measured = "not run" if share is None else f"measured {percent(share)}"
-                out.print(f"{method} {name}: published {stated:.2f}, {measured}")
+                out.print(f"{method} {name}: published {stated:.2f} ({published.source}), {measured}")
     if opened.skipped:
         out.print(f"skipped {count(len(opened.skipped), 'unreadable image')}: {folder / SKIPPED}")
     out.print(f"records, models and accuracy.svg: {folder}")

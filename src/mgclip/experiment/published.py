@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
-from mgclip.experiment.reproduce import PublishedResult, load_table, shipped_tables
+from mgclip.experiment.reproduce import SOURCE_UNKNOWN, PublishedResult, load_table, shipped_tables
 
 
 def published_results(recipe: Recipe) -> dict[str, PublishedResult]:
@@ -23,6 +23,7 @@ def published_results(recipe: Recipe) -> dict[str, PublishedResult]:
     found = {entry.method: entry for entry in entries}
     shipped = load_recipe(recipe.name)
     if shipped.expected_avg is not None or shipped.expected_last is not None:
-        own = PublishedResult(recipe=recipe.name, method="mg-clip", avg=shipped.expected_avg, last=shipped.expected_last)
+        avg, last, source = shipped.expected_avg, shipped.expected_last, shipped.expected_source or SOURCE_UNKNOWN
+        own = PublishedResult(recipe=recipe.name, method="mg-clip", avg=avg, last=last, source=source)
         found.setdefault("mg-clip", own)
     return found

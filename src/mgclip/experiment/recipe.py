@@ -24,6 +24,7 @@ from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PE
 from mgclip.stream.domains import DomainData
 from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
+from mgclip.validation import Text
 from mgclip.words import nearest
 
 Logger = Literal["tensorboard", "wandb", "mlflow"]
@@ -82,6 +83,8 @@ class Recipe(Settings):
     expected_avg: float | None = None
     """Published average accuracy of mg-clip, percent."""
     expected_last: float | None = None
+    expected_source: Text | None = None
+    """Where both were published."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -229,7 +232,10 @@ def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
     return build_recipe({**recipe_values(reference), **dict(map(parse_change, changes))}, source=reference)
 
 
-NOT_PART_OF_IDENTITY = {"about", "clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
+DESCRIPTIONS = {"about", "expected_source"}
+"""Settings that only describe: a run with other words, or of a version without them, is the same one."""
+
+NOT_PART_OF_IDENTITY = {"clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
 """Settings that may differ from a shipped recipe: it is still the same experiment. The CLIP may have another path only."""
 
 
@@ -246,7 +252,7 @@ def as_shipped(recipe: Recipe) -> bool:
 def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
     """A recipe's settings that its methods, or other ``methods``, use. Equal ones mean the same experiment."""
     methods = recipe.methods if methods is None else methods
-    shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - _unused(methods)}
+    shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - DESCRIPTIONS - _unused(methods)}
     mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}
     train, test = recipe.train_per_class, recipe.test_per_class
     if set(recipe.data_names) & set(ICON_SETS):

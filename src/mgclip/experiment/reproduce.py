@@ -24,13 +24,16 @@ from mgclip.experiment.paired import Pair, compare_all
 from mgclip.experiment.recipe import Recipe, as_shipped, change_recipe, load_recipe, parse_change
 from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
 from mgclip.experiment.schemas import Summary, read_run_file
-from mgclip.validation import TrueNumbers, problems
+from mgclip.validation import Text, TrueNumbers, problems
 from mgclip.words import ended, nearest
 
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
 """Characters that Windows does not allow in the name of a folder; it may not end with a space or a dot either."""
 SEEDS, CLASS_ORDERS = "seeds", "class orders"
 """What the runs of a row of a table differ in."""
+
+SOURCE_UNKNOWN = "source unknown"
+"""Where a result was published that came without its source."""
 
 Scalar = str | int | float | bool | None
 
@@ -44,8 +47,8 @@ class PublishedResult(TrueNumbers):
     method: str
     avg: float | None = None
     last: float | None = None
-    source: str = ""
-    """Where it was published, or what its setting has that the recipe does not show."""
+    source: Text = SOURCE_UNKNOWN
+    """Where it was published, and what its setting has that the recipe does not show."""
 
 
 class TableSpec(BaseModel):

@@ -12,7 +12,7 @@ from mgclip.experiment.metrics import METRICS, UNEVEN
 from mgclip.experiment.reproduce import TableResult
 from mgclip.method.methods import is_joint
 
-TEXT_COLUMNS = {"recipe", "change", "method", "methods"}
+TEXT_COLUMNS = {"recipe", "change", "method", "methods", "source"}
 """Columns of text; all others contain numbers."""
 
 SPECIAL = {

@@ -11,7 +11,7 @@ from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
 from mgclip.experiment.published import published_results
-from mgclip.experiment.recipe import Recipe
+from mgclip.experiment.recipe import DESCRIPTIONS, Recipe
 from mgclip.experiment.reproduce import PublishedResult
 from mgclip.experiment.schemas import (
     Data,
@@ -150,7 +150,7 @@ def _fixed_settings(run: Run) -> str:
 
 def _own_settings(run: Run, free: set[str]) -> str:
     own = run.setup.model_dump(mode="json")
-    return repr(sorted((key, own[key]) for key in own.keys() - free))
+    return repr(sorted((key, own[key]) for key in own.keys() - free - DESCRIPTIONS))
 
 
 def group_notes(groups: Sequence[Sequence[Run]]) -> list[str]:

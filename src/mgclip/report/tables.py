@@ -62,9 +62,10 @@ def frame(rows: Sequence[TableResult], published: Sequence[PublishedResult] = ()
 
 def _stated(entry: PublishedResult | None) -> dict[str, str]:
     values = (None, None) if entry is None else (entry.avg, entry.last)
-    return {
+    shown = {
         f"published {name}": "-" if value is None else f"{value:.2f}" for name, value in zip(("Avg", "Last"), values, strict=True)
     }
+    return {**shown, "source": "-" if entry is None else entry.source}
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -82,7 +83,7 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
         for name, (mean, spread) in row.values.items():
             line |= {name: 100 * mean, f"{name} sd": None if spread is None else 100 * spread}
         entry = known.get((row.recipe, row.method)) if row.as_published else None
-        line |= {"published Avg": entry and entry.avg, "published Last": entry and entry.last}
+        line |= {"published Avg": entry and entry.avg, "published Last": entry and entry.last, "source": entry and entry.source}
         line |= {"E": " ".join(map(str, row.epochs)), "seconds": row.seconds}
         lines.append(line)
     return pd.DataFrame(lines)
