@@ -45,7 +45,7 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
 
 
 def pairs_caption(over: str) -> str:
-    """The caption of the paired tests of runs that differ in seeds or class orders."""
+    """The caption of the paired tests of runs that differ in seeds, class orders or both."""
     return (
         "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
         f"{over}. p: two-sided, McNemar's exact test for one run, a permutation test over images for several."

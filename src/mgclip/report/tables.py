@@ -11,7 +11,7 @@ from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.reproduce import SEEDS, PublishedResult, TableResult
+from mgclip.experiment.reproduce import BOTH, SEEDS, PublishedResult, TableResult
 from mgclip.markdown import as_markdown
 from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
 from mgclip.report.page_tables import percent, points
@@ -111,13 +111,14 @@ def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
 
 def pair_numbers(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
     """The paired tests as numbers, differences in points, with McNemar's p-value of each run."""
+    one = "run" if over == BOTH else over.removesuffix("s")
     return pd.DataFrame(
         [
             {
                 **{"recipe": recipe, "change": change, "first": pair.first, "second": pair.second},
                 **{"images": pair.images, over: pair.seeds, "difference": 100 * pair.difference},
                 **{"low": 100 * pair.low, "high": 100 * pair.high, "p": pair.p},
-                f"McNemar p of each {over.removesuffix('s')}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
+                f"McNemar p of each {one}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
             }
             for (recipe, change), found in pairs.items()
             for pair in found
@@ -138,7 +139,7 @@ def write_tables(
     Args:
         rows: Its rows.
         published: Published results to show next to them.
-        seeds: The rows of every seed or class order.
+        seeds: The rows of every run.
         pairs: Paired tests between its methods.
         folder: The folder of the files.
         name: How their names begin.
