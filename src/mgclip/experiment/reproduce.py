@@ -166,7 +166,7 @@ def table_runs(
     own = [f"methods={','.join(table.methods)}"] if table.methods else []
     own += [f"{key}={json.dumps(value)}" for key, value in table.changes.items()]
     runs: dict[Path, TableRun] = {}
-    for order, number in product(orders or [None], range(seeds)):
+    for order, number in product(orders or (None,), range(seeds)):
         ordered = [] if order is None else [f"class_order={order}"]
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)

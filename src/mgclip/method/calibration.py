@@ -176,5 +176,5 @@ def fit_weights(
         return value.item() / len(labels) + PRIOR_WEIGHT * float(offset @ offset), gradient
 
     found = minimize(loss, prior, jac=True, method="BFGS", options={"gtol": 1e-9})
-    head, text = [*np.exp(found.x).tolist(), *given]
+    head, text = np.append(np.exp(found.x), given).tolist()
     return head, text
