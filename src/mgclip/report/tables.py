@@ -88,9 +88,14 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     return pd.DataFrame(lines)
 
 
+def has_groups(pairs: Pairs) -> bool:
+    """Whether several test images are in one group."""
+    return any(pair.groups < pair.images for found in pairs.values() for pair in found)
+
+
 def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
     """The paired tests as text, differences in points."""
-    changed = any(change for _, change in pairs)
+    changed, grouped = any(change for _, change in pairs), has_groups(pairs)
     return pd.DataFrame(
         [
             {
@@ -101,6 +106,7 @@ def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
                 "95 % interval": f"{points(pair.low)} to {points(pair.high)}",
                 "p": f"{pair.p:.2g}",
                 "images": str(pair.images),
+                **({"groups": str(pair.groups)} if grouped else {}),
                 over: str(pair.seeds),
             }
             for (recipe, change), found in pairs.items()
@@ -116,7 +122,7 @@ def pair_numbers(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
         [
             {
                 **{"recipe": recipe, "change": change, "first": pair.first, "second": pair.second},
-                **{"images": pair.images, over: pair.seeds, "difference": 100 * pair.difference},
+                **{"images": pair.images, "groups": pair.groups, over: pair.seeds, "difference": 100 * pair.difference},
                 **{"low": 100 * pair.low, "high": 100 * pair.high, "p": pair.p},
                 f"McNemar p of each {one}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
             }
@@ -155,8 +161,9 @@ def write_tables(
         f"{name}-seeds.csv": pd.DataFrame(seeds).to_csv(index=False),
     }
     if len(tests):
-        text += f"\n{pairs_caption(over)}\n\n{markdown(tests)}"
-        latex += "\n" + latex_pairs(tests, name, over)
+        caption = pairs_caption(over, grouped=has_groups(pairs))
+        text += f"\n{caption}\n\n{markdown(tests)}"
+        latex += "\n" + latex_pairs(tests, name, caption)
         parts[f"{name}-pairs.csv"] = pair_numbers(pairs, over).to_csv(index=False)
     parts = {f"{name}.md": text, **parts, f"{name}.tex": latex}
     for file, content in parts.items():
