@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgclip.experiment.raw_results import NEXT
+from mgclip.experiment.schemas import NEXT
 from mgclip.method.baselines.make import Learner
 
 Labels = NDArray[np.int64]

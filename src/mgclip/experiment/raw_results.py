@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mgclip.disk import replace_file
 from mgclip.errors import InputError, first_line
-from mgclip.experiment.schemas import Record
+from mgclip.experiment.schemas import NEXT, Record
 from mgclip.stream.files import image_group, image_id
 from mgclip.stream.tasks import Task
 
@@ -42,8 +42,6 @@ COLUMNS: Mapping[Kind, set[str]] = {
     "gaps": {"task", "epoch", "images", "positive", "negative"},
 }
 """Columns that are needed to read a file."""
-NEXT = 4
-"""Classes that are kept after the answer, so that there are the five best ones."""
 NEXT_ANSWERS = tuple(f"answer_{place}" for place in range(2, 2 + NEXT))
 """Columns of the classes after the answer, the most probable first."""
 CLASSES = ("class", "answer", "text_answer", "head_answer", *NEXT_ANSWERS)
