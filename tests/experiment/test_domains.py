@@ -163,8 +163,23 @@ def test_only_the_classes_of_its_data_set_compete_if_it_is_known(three, tmp_path
         )
         own = {c for task in build_stream(three) for c in task.names if task.sources[0] == "one"}
         of_one = rows[rows["image"].str.startswith("one/")]
-        for column in ("answer", "text_answer", "head_answer"):
-            assert (set(of_one[column]) <= own) == known
+        for column in ("answer", "text_answer", "head_answer", "answer_2", "answer_3"):
+            assert (set(of_one[column].dropna()) <= own) == known
+        assert rows["group"].isna().all()
+
+
+def test_the_best_classes_are_those_of_the_branch_that_answers(three, tmp_path):
+    run(three.model_copy(update={"methods": ["mg-clip"]}), tmp_path / "run")
+    names = [name for task in build_stream(three) for name in task.names]
+    for done, learned in ((1, 2), (2, 3), (3, 6), (4, 8)):
+        rows = pd.read_parquet(tmp_path / "run" / "mg-clip" / "predictions" / f"task-{done:04}.parquet")
+        unseen = rows["text_answer"].isin(names[learned:])
+        best = rows[["answer", *(f"answer_{place}" for place in range(2, 6))]].astype(object)
+        shares = rows[["probability", *(f"probability_{place}" for place in range(2, 6))]].to_numpy()
+        assert (best.nunique(axis=1) == np.where(unseen, 5, min(5, learned))).all()
+        assert (np.isnan(shares) == best.isna()).all(None)
+        assert (np.diff(np.nan_to_num(shares), axis=1) <= 0).all()
+        assert best[~unseen].isin([*names[:learned], None, np.nan]).all(None)
 
 
 def test_a_resumed_run_of_several_data_sets_equals_an_uninterrupted_one(three, tmp_path, folders):

@@ -10,6 +10,7 @@ from mgclip import MGCLIP
 from mgclip.errors import InputError
 from mgclip.experiment import raw_results, run_folder
 from mgclip.experiment.open_run import build_stream
+from mgclip.experiment.paired import compare_all
 from mgclip.experiment.raw_results import KINDS
 from mgclip.experiment.recipe import Recipe
 
@@ -50,6 +51,34 @@ def test_predictions_agree_with_the_records_and_the_model(small, tmp_path):
     probe = records[0]["probe"]
     assert gaps[gaps["images"] == "train"]["negative"].tolist() == pytest.approx(probe["negative"])
     assert gaps[gaps["images"] == "test"]["positive"].tolist() == pytest.approx([r["gap"]["positive"] for r in records])
+
+
+def test_the_five_best_classes_are_those_of_the_model(small, tmp_path):
+    small = small.model_copy(update={"methods": ["mg-clip"], "epochs": 1})
+    run(small, tmp_path / "run")
+    stream, folder = build_stream(small), tmp_path / "run" / "mg-clip"
+    images = [image for task in stream for image in task.test.images]
+    predicted = MGCLIP.from_pretrained(folder / "model").predict(images)
+    found = pd.read_parquet(folder / "predictions")
+    last, first = (found[found["task"] == task] for task in (2, 0))
+    order = np.argsort(-predicted.probabilities, axis=1)[:, :5]
+    classes = last[["answer", *(f"answer_{place}" for place in range(2, 6))]].astype(str).to_numpy()
+    assert classes.tolist() == np.array(predicted.classes)[order].tolist()
+    shares = last[["probability", *(f"probability_{place}" for place in range(2, 6))]].to_numpy()
+    np.testing.assert_allclose(shares, np.take_along_axis(predicted.probabilities, order, 1), atol=1e-5)
+    # After the first task there are two classes only.
+    assert first["answer_2"].notna().all() and first["probability_2"].notna().all()
+    assert first[[f"{kind}_{place}" for kind in ("answer", "probability") for place in range(3, 6)]].isna().all(None)
+
+
+def test_raw_results_name_the_drawing_of_an_icon(small, tmp_path):
+    small = small.model_copy(update={"methods": ["zero-shot", "ranpac"]})
+    run(small, tmp_path / "run")
+    found = pd.read_parquet(tmp_path / "run" / "zero-shot" / "predictions")
+    assert all(group.endswith(name) for group, name in zip(found["group"], found["class"], strict=True))
+    (pair,) = compare_all([tmp_path / "run"], small.methods)
+    assert (pair.images, pair.groups) == (24, found["group"].nunique())
+    assert pair.groups < 24
 
 
 @pytest.mark.parametrize("part", ["predictions", "predictions/task-0002.parquet"])

@@ -313,8 +313,8 @@ def test_class_orders_in_a_table(tmp_path):
     assert [run.recipe.class_order for run in runs] == [1993, 1994, 1995, 1996, 1997]
     given = table_runs(load_table(str(file)), tmp_path, seeds=1, twin=False, class_orders=[7, 7])
     assert [run.recipe.class_order for run in given] == [7]
-    with pytest.raises(InputError, match="Several seeds and class orders cannot be combined"):
-        table_runs(load_table(str(file)), tmp_path, seeds=2, twin=False)
+    both = table_runs(load_table(str(file)), tmp_path, seeds=2, twin=False, class_orders=[7, 8], changes=["seed=3"])
+    assert [(run.recipe.class_order, run.recipe.seed) for run in both] == [(7, 3), (7, 4), (8, 3), (8, 4)]
 
 
 def test_a_recipe_is_a_table_of_itself():

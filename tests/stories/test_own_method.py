@@ -59,10 +59,10 @@ methods: [zero-shot, simplecil, text-means]
 
 RECIPE = """
 extends: icons100
-classes_per_task: 4
+classes_per_task: 8
 tasks: 3
 train_per_class: 6
-test_per_class: 10
+test_per_class: 5
 class_order: order.txt
 retention: []
 text_means_text: 0.3
@@ -114,7 +114,7 @@ def test_a_method_of_an_own_package_is_compared_over_three_seeds(desk):
 
     # The class order in the file was by name, and is part of the recorded recipe.
     first = json.loads((seeds[0] / "text-means" / "records.jsonl").read_text().splitlines()[0])
-    assert first["classes"] == (desk / "order.txt").read_text().splitlines()[:4]
+    assert first["classes"] == (desk / "order.txt").read_text().splitlines()[:8]
 
     # The table has a row for each method, and a file has a row for each seed.
     last = {row["method"]: float(row["Last"]) for row in rows(out / "table.csv")}
@@ -134,6 +134,7 @@ def test_a_method_of_an_own_package_is_compared_over_three_seeds(desk):
     pair = next(row for row in rows(out / "table-pairs.csv") if (row["first"], row["second"]) == ("zero-shot", "text-means"))
     difference = (right["zero-shot"].astype(float) - right["text-means"].astype(float)).to_numpy()
     assert (int(pair["images"]), int(pair["seeds"])) == (120, 3)
+    assert int(pair["groups"]) == found[0]["group"].nunique() < 120  # the images of a drawing are alike
     assert float(pair["difference"]) == pytest.approx(100 * difference.mean())
     assert float(pair["low"]) < float(pair["difference"]) < float(pair["high"]) < 0  # the method is better than the texts alone
     assert float(pair["p"]) < 0.05

@@ -11,6 +11,7 @@ from mgclip.experiment.recipe import load_recipe
 from mgclip.stream import icons
 from mgclip.stream.data import Split, few_of_each
 from mgclip.stream.datasets import load_dataset
+from mgclip.stream.files import image_group
 from mgclip.stream.glyphs import catalogue, render
 
 
@@ -49,6 +50,23 @@ def test_icons_do_not_depend_on_how_many_are_drawn():
     assert np.asarray(many[0][699]).shape == (64, 64, 3)
     with pytest.raises(IndexError):
         many[0][700]
+
+
+def test_the_group_of_an_image_is_the_drawing_that_it_shows():
+    _, test = icons.load(1, 6)
+    assert len({test.group_of(place) for place in range(len(test))}) == 196  # four classes have one drawing, the others two
+    drawn = [glyph for drawings in test.glyphs.values() for glyph in drawings]
+    assert len({(glyph.family, glyph.style, glyph.concept) for glyph in drawn}) == 196
+    stream = build_stream(load_recipe("icons100", ["test_per_class=6", "tasks=1"]))
+    names = [stream[0].texts[label] for label in stream[0].test.labels]
+    groups = [image_group(stream[0].test.images, place) for place in range(len(names))]
+    assert all(group.endswith(name) for group, name in zip(groups, names, strict=True))
+    assert {len(places) for places in by_value(groups)} <= {3, 6}
+
+
+def by_value(values):
+    """The positions of each value."""
+    return [np.flatnonzero(np.array(values) == value) for value in set(values)]
 
 
 def test_every_glyph_of_the_stream_draws_something():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mgclip.report.tables import TableContent
 
 MOST = 1000
-"""The largest number of seeds or class orders."""
+"""The largest number of seeds, and of class orders."""
 
 
 def reproduce_command(
@@ -32,7 +32,7 @@ def reproduce_command(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=MOST, help="Number of seeds, starting with the recipe's own.")] = 1,
     class_orders: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="Numbered class orders instead of seeds: 1993-1997, or 1993,1995.")
+        str, typer.Option(metavar="NUMBERS", help="Numbered class orders, each with every seed: 1993-1997, or 1993,1995.")
     ] = "",
     twin: Annotated[bool, typer.Option("--twin", help="Run the twin of each recipe on icons100 instead.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs and tables; default: runs/TABLE.")] = None,
@@ -40,7 +40,7 @@ def reproduce_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run or resume the experiments of a table with several seeds or class orders, and write mean and standard deviation as one
+    """Run or resume the experiments of a table with several seeds and class orders, and write mean and standard deviation as one
     table. A recipe is a table of itself.
     """
     from mgclip.app.display import screen

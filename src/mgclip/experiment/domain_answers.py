@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgclip.experiment.branch_answers import BranchAnswers, answer, join
+from mgclip.experiment.branch_answers import BranchAnswers, Labels, answer, join, next_best
 from mgclip.method.baselines.make import Learner
 from mgclip.stream.domains import Domain
 from mgclip.stream.tasks import Task
@@ -52,12 +52,18 @@ def _answer_among(learner: Learner, features: Tensor, texts: Sequence[str], comp
     """The answers for images among some classes of the stream, of which the first ones may have been learned."""
     first, known = competing.start, max(0, min(competing.stop, len(learner.class_names)) - competing.start)
     logits = learner.text_logits(features, texts)[:, first : competing.stop]
-    best = logits.softmax(-1).max(1)
+    probabilities = logits.softmax(-1)
+    best = probabilities.max(1)
     by_text, text_probabilities = best.indices.cpu().numpy(), best.values.float().cpu().numpy()
     text_labels = by_text + first
+    after, after_probabilities = next_best(probabilities, best.indices)
+    after = _shifted(after, first)
     if not known:
-        return BranchAnswers(text_labels, text_probabilities, text_labels, text_probabilities, None, None)
+        text = text_labels, text_probabilities
+        return BranchAnswers(*text, *text, None, None, after, after_probabilities)
     learned = answer(learner, features, logits[:, :known], slice(first, first + known))
+    assert learned.next_labels is not None
+    assert learned.next_probabilities is not None
     unseen = by_text >= known
     return replace(
         learned,
@@ -66,7 +72,14 @@ def _answer_among(learner: Learner, features: Tensor, texts: Sequence[str], comp
         text_labels=text_labels,
         text_probabilities=text_probabilities,
         head_labels=None if learned.head_labels is None else learned.head_labels + first,
+        next_labels=np.where(unseen[:, None], after, _shifted(learned.next_labels, first)),
+        next_probabilities=np.where(unseen[:, None], after_probabilities, learned.next_probabilities),
     )
+
+
+def _shifted(labels: Labels, first: int) -> Labels:
+    """Labels among the classes from ``first`` on as labels in the stream; -1 stays."""
+    return np.where(labels < 0, labels, labels + first)
 
 
 def accuracy_per_domain(domains: Sequence[Domain], stream: Sequence[Task], answers: Sequence[BranchAnswers]) -> dict[str, float]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mgclip.disk import replace_file
 from mgclip.errors import InputError, first_line
-from mgclip.experiment.schemas import Record
-from mgclip.stream.files import image_id
+from mgclip.experiment.schemas import NEXT, Record
+from mgclip.stream.files import image_group, image_id
 from mgclip.stream.tasks import Task
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ COLUMNS: Mapping[Kind, set[str]] = {
     "gaps": {"task", "epoch", "images", "positive", "negative"},
 }
 """Columns that are needed to read a file."""
-CLASSES = ("class", "answer", "text_answer", "head_answer")
+NEXT_ANSWERS = tuple(f"answer_{place}" for place in range(2, 2 + NEXT))
+"""Columns of the classes after the answer, the most probable first."""
+CLASSES = ("class", "answer", "text_answer", "head_answer", *NEXT_ANSWERS)
 """Columns of class names. They share one dictionary, so that pandas compares them as categories."""
-TEXT = {*CLASSES, "phase"}
+TEXT = {*CLASSES, "group", "phase"}
 """Columns of few different texts, each of which is stored once."""
 
 
@@ -147,11 +149,11 @@ def _name(task: int) -> str:
 def _predictions(task: int, stream: Sequence[Task], names: NDArray[np.object_], answers: BranchAnswers) -> dict[str, Any]:
     """A row for each test image of all tasks so far; ``names`` are those of all classes that can be an answer."""
     truth = np.concatenate([each.test_labels for each in stream])
-    images = [image_id(each.test.images, place) for each in stream for place in range(len(each.test.labels))]
+    places = [(each.test.images, place) for each in stream for place in range(len(each.test.labels))]
     columns = {
         "task": np.full(len(truth), task),
         "image_task": np.concatenate([np.full(len(each.test.labels), each.index) for each in stream]),
-        "image": images,
+        "image": [image_id(*place) for place in places],
         "class": names[truth],
         "answer": names[answers.labels],
         "right": truth == answers.labels,
@@ -161,6 +163,12 @@ def _predictions(task: int, stream: Sequence[Task], names: NDArray[np.object_], 
     }
     if answers.head_labels is not None:
         columns |= {"head_answer": names[answers.head_labels], "head_score": answers.head_scores}
+    columns["group"] = [image_group(*place) for place in places]
+    if answers.next_labels is not None and answers.next_probabilities is not None:
+        with_none = np.array([*names, None], dtype=object)  # a label of -1, where there are fewer classes, becomes None
+        for place, name in enumerate(NEXT_ANSWERS):
+            columns[name] = with_none[answers.next_labels[:, place]]
+            columns[name.replace("answer", "probability")] = answers.next_probabilities[:, place]
     return columns
 
 
@@ -179,7 +187,8 @@ def _write(folder: Path, kind: Kind, task: int, columns: Mapping[str, Any]) -> N
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    names = pa.array(sorted({_text(value) for name in CLASSES for value in columns.get(name, ())}))
+    used = {_text(value) for name in CLASSES for value in columns.get(name, ())}
+    names = pa.array(sorted(name for name in used if name is not None), pa.string())
     table = pa.table({name: _array(name, values, names) for name, values in columns.items()})
     pq.write_table(table, buffer, compression="zstd")
     (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -191,12 +200,12 @@ def _array(column: str, values: Any, names: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = pa.array(map(_text, values)) if column in TEXT or column == "image" else pa.array(values)
+    texts = pa.array(map(_text, values), pa.string()) if column in TEXT or column == "image" else pa.array(values)
     if column in CLASSES:
         return pa.DictionaryArray.from_arrays(pc.index_in(texts, names), names)
     return texts.dictionary_encode() if column in TEXT else texts
 
 
-def _text(value: Any) -> str:
-    """A text as Parquet can store it: the name of a file, and so that of a class, need not be UTF-8."""
-    return str(value).encode("utf-8", "replace").decode()
+def _text(value: Any) -> str | None:
+    """A text, or None, as Parquet can store it: the name of a file, and so that of a class, need not be UTF-8."""
+    return None if value is None else str(value).encode("utf-8", "replace").decode()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from mgclip.words import ended, nearest
 
 NOT_IN_NAMES = re.compile(r'[<>:"\\|?*]')
 """Characters that Windows does not allow in the name of a folder; it may not end with a space or a dot either."""
-SEEDS, CLASS_ORDERS = "seeds", "class orders"
+SEEDS, CLASS_ORDERS, BOTH = "seeds", "class orders", "combinations of class order and seed"
 """What the runs of a row of a table differ in."""
 
 SOURCE_UNKNOWN = "source unknown"
@@ -65,7 +66,7 @@ class TableSpec(BaseModel):
     vary: dict[str, list[Scalar]] = Field(default_factory=dict)
     """Key -> values; one run for each value."""
     class_orders: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
-    """Numbered class orders, one run each, instead of seeds."""
+    """Numbered class orders, one run each; with several seeds, one run of each with every seed."""
     published: list[PublishedResult] = Field(default_factory=list)
 
     @field_validator("vary")
@@ -78,8 +79,8 @@ class TableSpec(BaseModel):
 
 @dataclass(frozen=True)
 class TableRun:
-    """One run of a table: a recipe with one change (or none) and one seed or class order, and its folder inside that of the
-    table.
+    """One run of a table: a recipe with one change (or none), one seed and possibly one class order, and its folder inside that
+    of the table.
     """
 
     recipe: Recipe
@@ -89,10 +90,10 @@ class TableRun:
 
 @dataclass(frozen=True)
 class TableResult:
-    """The result of a method in a recipe with a change, over seeds or class orders: a row of a finished table.
+    """The result of a method in a recipe with a change, over seeds and class orders: a row of a finished table.
 
     Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over runs, None for a single one. ``seeds``
-    is the number of runs, and ``over`` what they differ in: *seeds* or *class orders*.
+    is the number of runs, and ``over`` what they differ in: *seeds*, *class orders*, or *combinations of class order and seed*.
     """
 
     recipe: str
@@ -146,23 +147,21 @@ def table_runs(
     changes: Sequence[str] = (),
     class_orders: Sequence[int] = (),
 ) -> list[TableRun]:
-    """The runs of a table, seed by seed or class order by class order, so that a table that is stopped early has complete ones.
+    """The runs of a table, class order by class order and seed by seed, so that a table that is stopped early has complete ones.
 
     Args:
         table: The table.
         folder: The folder of its runs.
-        seeds: Number of seeds, starting with the seed of the recipe.
+        seeds: Number of seeds, starting with the seed of the recipe; each class order is run with every seed.
         twin: Whether to replace each recipe by its twin on icons100.
         changes: Changes to all recipes, ``key=value``.
-        class_orders: Numbered class orders to run instead of several seeds; by default those of the table.
+        class_orders: Numbered class orders; by default those of the table.
 
     Raises:
-        InputError: If a recipe has no twin, a change is not valid or has no effect, both several seeds and class orders are
-            asked for, two runs have the same folder, or a published result belongs to no recipe of the table.
+        InputError: If a recipe has no twin, a change is not valid or has no effect, two runs have the same folder, or a published
+            result belongs to no recipe of the table.
     """
     orders = list(dict.fromkeys(class_orders or table.class_orders))
-    if orders and seeds > 1:
-        raise InputError("Several seeds and class orders cannot be combined: leave --seeds or the class orders out.")
     _check_keys(table, changes, ordered=bool(orders))
     _check_published(table)
     sources = list(dict.fromkeys(_twin(name) if twin else name for name in table.recipes))
@@ -170,13 +169,16 @@ def table_runs(
     own = [f"methods={','.join(table.methods)}"] if table.methods else []
     own += [f"{key}={json.dumps(value)}" for key, value in table.changes.items()]
     runs: dict[Path, TableRun] = {}
-    for number in orders or range(seeds):
+    for order, number in product(orders or (None,), range(seeds)):
+        ordered = [] if order is None else [f"class_order={order}"]
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)
             for change in varied:
-                key, value = ("class_order", number) if orders else ("seed", base.seed + number)
-                recipe = change_recipe(base, [*([change] if change else []), f"{key}={value}"], source=source)
-                place = _folder_of(recipe, change, folder) / f"{key.replace('_', '-')}-{value}"
+                seed = f"seed={base.seed + number}"
+                recipe = change_recipe(base, [*filter(None, [change]), *ordered, seed], source=source)
+                # The first seed of a class order is not in the name, so that more seeds can follow a table that had one.
+                named = "-".join([*ordered, *([seed] if number or not ordered else [])])
+                place = _folder_of(recipe, change, folder) / re.sub("[_=]", "-", named)
                 if place in runs:
                     raise InputError(
                         f"Two runs of the table have the folder {place}: give the recipe {source} another name with a line "
@@ -229,7 +231,7 @@ def finished(run: TableRun) -> dict[str, Summary] | None:
 
 
 def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[TableResult]:
-    """Aggregate the summaries of runs over seeds: one result per recipe, change and method, in order of first appearance."""
+    """Aggregate the summaries of runs: one result per recipe, change and method, in order of first appearance."""
     groups: dict[tuple[str, str, str], list[Summary]] = {}
     over = repeated_over(runs)
     changed = {run.recipe.name for run in runs if not run.change and not as_shipped(run.recipe)}
@@ -252,14 +254,16 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
 
 
 def repeated_over(runs: Sequence[TableRun]) -> str:
-    """What the runs of each row of a table differ in: seeds or class orders."""
+    """What the runs of each row of a table differ in: seeds, class orders, or both."""
     first = [run.recipe for run in runs if (run.recipe.name, run.change) == (runs[0].recipe.name, runs[0].change)]
-    return CLASS_ORDERS if any(recipe.class_order != first[0].class_order for recipe in first) else SEEDS
+    if all(recipe.class_order == first[0].class_order for recipe in first):
+        return SEEDS
+    return CLASS_ORDERS if all(recipe.seed == first[0].seed for recipe in first) else BOTH
 
 
 def per_seed(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]) -> list[dict[str, object]]:
     """One row for each run and method: accuracies in percent, epochs and seconds."""
-    ordered = repeated_over(runs) == CLASS_ORDERS
+    ordered = repeated_over(runs) != SEEDS
     return [
         {
             "recipe": run.recipe.name,

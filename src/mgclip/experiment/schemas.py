@@ -25,6 +25,9 @@ NotEmpty = Field(min_length=1)
 FORMAT = 2
 """Number of the format of a run's files. It is increased when an older version cannot read them any more."""
 
+NEXT = 4
+"""Classes that are kept after the answer, so that there are the five best ones."""
+
 
 class Setup(BaseModel):
     """``recipe.yaml``: every setting, of which the report needs these.

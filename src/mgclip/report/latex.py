@@ -44,17 +44,25 @@ def latex_table(table: pd.DataFrame, rows: Sequence[TableResult], name: str) -> 
     return _latex(table.drop(columns="seconds"), caption, f"tab:{_label(name)}", bold)
 
 
-def pairs_caption(over: str) -> str:
-    """The caption of the paired tests of runs that differ in seeds or class orders."""
+def pairs_caption(over: str, *, grouped: bool) -> str:
+    """The caption of the paired tests of runs that differ in seeds, class orders or both.
+
+    Args:
+        over: What the runs differ in.
+        grouped: Whether images are in groups.
+    """
+    drawn, test = "test images", "McNemar's exact test for one run, a permutation test over images for several"
+    if grouped:
+        drawn, test = "groups of test images that are alike", "a permutation test over these groups"
     return (
-        "Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over test images, averaged over "
-        f"{over}. p: two-sided, McNemar's exact test for one run, a permutation test over images for several."
+        f"Difference in accuracy after the last task, in percentage points. Intervals: bootstrap over {drawn}, averaged over "
+        f"{over}. p: two-sided, {test}."
     )
 
 
-def latex_pairs(table: pd.DataFrame, name: str, over: str) -> str:
+def latex_pairs(table: pd.DataFrame, name: str, caption: str) -> str:
     """The paired tests in LaTeX."""
-    return _latex(table, pairs_caption(over), f"tab:{_label(name)}-pairs", set())
+    return _latex(table, caption, f"tab:{_label(name)}-pairs", set())
 
 
 def _best(table: pd.DataFrame, rows: Sequence[TableResult]) -> set[tuple[int, str]]:

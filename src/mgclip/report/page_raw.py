@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mgclip.experiment import raw_results
-from mgclip.experiment.paired import Pair, Right, compare_answers, right_answers
+from mgclip.experiment.paired import Finished, Pair, compare_results
 from mgclip.report.page_charts import Chart, ChartPlan, ChartSpec, Curve, make_chart
 from mgclip.report.page_tables import Cell, Row, Table, percent, points
 from mgclip.report.run_data import Result, Run, all_results, group_notes, repeated
@@ -32,21 +32,22 @@ def pairs_table(runs: Sequence[Run]) -> Table | None:
     groups, rows = repeated(runs), []
     for group, note in zip(groups, group_notes(groups), strict=True):
         methods = [result.method for result in group[0].results]
-        pairs = compare_answers({method: [_right(run, method) for run in group] for method in methods})
+        pairs = compare_results({method: [_finished(run, method) for run in group] for method in methods})
         rows += [_row(group, pair, note, several=len(groups) > 1) for pair in pairs]
-    head = ["difference", "95 % interval", "p", "images", "runs"]
+    head = ["difference", "95 % interval", "p", "images", "groups", "runs"]
     return Table("Difference in accuracy after the last task, points", "methods", head, rows) if rows else None
 
 
-def _right(run: Run, method: str) -> Right | None:
+def _finished(run: Run, method: str) -> Finished | None:
     result = next((each for each in run.results if each.method == method and each.finished), None)
-    return None if result is None else right_answers(result.folder, len(result.records))
+    return None if result is None else (result.folder, len(result.records))
 
 
 def _row(group: Sequence[Run], pair: Pair, note: str, *, several: bool) -> Row:
     where = f"{group[0].setup.name}: " if several else ""
     interval = f"{points(pair.low)} to {points(pair.high)}"
-    cells = [points(pair.difference), interval, f"{pair.p:.2g}", f"{pair.images:,}", str(pair.seeds)]
+    counts = f"{pair.images:,}", f"{pair.groups:,}", str(pair.seeds)
+    cells = [points(pair.difference), interval, f"{pair.p:.2g}", *counts]
     return Row(f"{where}{pair.first} − {pair.second}", [Cell(text) for text in cells], note=note)
 
 

@@ -11,7 +11,7 @@ from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.reproduce import SEEDS, PublishedResult, TableResult
+from mgclip.experiment.reproduce import BOTH, SEEDS, PublishedResult, TableResult
 from mgclip.markdown import as_markdown
 from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
 from mgclip.report.page_tables import percent, points
@@ -89,9 +89,14 @@ def numbers(rows: Sequence[TableResult], published: Sequence[PublishedResult] = 
     return pd.DataFrame(lines)
 
 
+def has_groups(pairs: Pairs) -> bool:
+    """Whether several test images are in one group."""
+    return any(pair.groups < pair.images for found in pairs.values() for pair in found)
+
+
 def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
     """The paired tests as text, differences in points."""
-    changed = any(change for _, change in pairs)
+    changed, grouped = any(change for _, change in pairs), has_groups(pairs)
     return pd.DataFrame(
         [
             {
@@ -102,6 +107,7 @@ def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
                 "95 % interval": f"{points(pair.low)} to {points(pair.high)}",
                 "p": f"{pair.p:.2g}",
                 "images": str(pair.images),
+                **({"groups": str(pair.groups)} if grouped else {}),
                 over: str(pair.seeds),
             }
             for (recipe, change), found in pairs.items()
@@ -112,13 +118,14 @@ def pairs_frame(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
 
 def pair_numbers(pairs: Pairs, over: str = SEEDS) -> pd.DataFrame:
     """The paired tests as numbers, differences in points, with McNemar's p-value of each run."""
+    one = "run" if over == BOTH else over.removesuffix("s")
     return pd.DataFrame(
         [
             {
                 **{"recipe": recipe, "change": change, "first": pair.first, "second": pair.second},
-                **{"images": pair.images, over: pair.seeds, "difference": 100 * pair.difference},
+                **{"images": pair.images, "groups": pair.groups, over: pair.seeds, "difference": 100 * pair.difference},
                 **{"low": 100 * pair.low, "high": 100 * pair.high, "p": pair.p},
-                f"McNemar p of each {over.removesuffix('s')}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
+                f"McNemar p of each {one}": " ".join(f"{p:.4g}" for p in pair.mcnemar),
             }
             for (recipe, change), found in pairs.items()
             for pair in found
@@ -139,7 +146,7 @@ def write_tables(
     Args:
         rows: Its rows.
         published: Published results to show next to them.
-        seeds: The rows of every seed or class order.
+        seeds: The rows of every run.
         pairs: Paired tests between its methods.
         folder: The folder of the files.
         name: How their names begin.
@@ -155,8 +162,9 @@ def write_tables(
         f"{name}-seeds.csv": pd.DataFrame(seeds).to_csv(index=False),
     }
     if len(tests):
-        text += f"\n{pairs_caption(over)}\n\n{markdown(tests)}"
-        latex += "\n" + latex_pairs(tests, name, over)
+        caption = pairs_caption(over, grouped=has_groups(pairs))
+        text += f"\n{caption}\n\n{markdown(tests)}"
+        latex += "\n" + latex_pairs(tests, name, caption)
         parts[f"{name}-pairs.csv"] = pair_numbers(pairs, over).to_csv(index=False)
     parts = {f"{name}.md": text, **parts, f"{name}.tex": latex}
     for file, content in parts.items():

@@ -76,6 +76,19 @@ def image_id(images: Sequence[Any], position: int) -> str:
     return items[place].relative_to(items.root).as_posix() if isinstance(items, ClassFiles) else str(place)
 
 
+def image_group(images: Sequence[Any], position: int) -> str | None:
+    """The group of an image, if the images of its data set have a method ``group_of``: images of one group are alike, as those of
+    one drawing are. In a stream of several data sets, it begins with the name of its own.
+    """
+    items, place = _of_data_set(images, position)
+    if isinstance(items, Joined):
+        part, place = items.find(place)
+        group = image_group(items.parts[part], place)
+        return None if group is None else f"{items.names[part]}/{group}"
+    group_of = getattr(items, "group_of", None)
+    return None if group_of is None else str(group_of(place))
+
+
 def _of_data_set(images: Sequence[Any], position: int) -> tuple[Sequence[Any], int]:
     """The images of the whole data set, and the position of an image among them."""
     return (images.items, int(images.positions[position])) if isinstance(images, Subset) else (images, position)

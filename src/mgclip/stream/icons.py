@@ -143,10 +143,18 @@ class IconImages(Sequence[Image.Image]):
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
         label, copy = divmod(range(len(self))[index], self.per_class)
-        drawings = self.glyphs[list(self.glyphs)[label]]
         rng = np.random.default_rng([VARIATION_SEED, self.split, label, copy])
-        image = vary(_mask(drawings[copy % len(drawings)]), rng)
+        image = vary(_mask(self._drawing(label, copy)), rng)
         return image if self.filter == "none" else image.filter(ImageFilter.FIND_EDGES)
+
+    def group_of(self, position: int) -> str:
+        """The drawing from which an image is made, with which it shares more than its class."""
+        glyph = self._drawing(*divmod(position, self.per_class))
+        return f"{glyph.family} {glyph.style} {glyph.concept}"
+
+    def _drawing(self, label: int, copy: int) -> Glyph:
+        drawings = self.glyphs[list(self.glyphs)[label]]
+        return drawings[copy % len(drawings)]
 
 
 @dataclass(frozen=True)

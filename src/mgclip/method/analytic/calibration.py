@@ -104,7 +104,7 @@ def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, 
         text_logits: Their text logits ``(n, c)``.
         labels: Their classes ``(n,)``. The weights are fitted to the first images if there are many classes.
         counts: The number of learned images of each class ``(c,)``.
-        text_weight: The weight of the texts; None fits it.
+        text_weight: The weight of the texts, next to which that of the head is fitted; None fits both.
     """
     first = torch.arange(len(labels), device=labels.device)[: max(1, FITTED // max(1, len(counts)))]
     own = scores[first]
@@ -113,8 +113,8 @@ def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, 
         text = PRIOR[1] if text_weight is None else text_weight
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
     several = counts[labels] > 1
-    head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first])
-    return Calibration(head, text if text_weight is None else text_weight, deviation)
+    head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first], text_weight=text_weight)
+    return Calibration(head, text, deviation)
 
 
 def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor) -> Calibration:
@@ -140,7 +140,9 @@ def by_share(likeness: Sequence[float]) -> dict[str, float]:
     return dict(zip(map(str, SHARES), likeness, strict=False))
 
 
-def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor) -> tuple[float, float]:
+def fit_weights(
+    scores: Tensor, text_logits: Tensor, labels: Tensor, several: Tensor, *, text_weight: float | None = None
+) -> tuple[float, float]:
     """The weights of head and texts with the largest posterior probability.
 
     Args:
@@ -148,15 +150,17 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
         text_logits: Text logits ``(n, c)``.
         labels: Classes ``(n,)``.
         several: Whether the class of each image has several images ``(n,)``. Other images are answered by the text branch alone.
+        text_weight: The weight of the texts, next to which only that of the head is fitted; None fits both.
     """
     from scipy.optimize import minimize
 
-    prior = np.log(PRIOR)
+    given = [] if text_weight is None else [text_weight]
+    prior = np.log(PRIOR[: len(PRIOR) - len(given)])
     blocks = [part.split(max(1, FIT_BLOCK // scores.shape[1])) for part in (scores, text_logits, labels, several)]
 
     def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The negative logarithm of the posterior probability, and its gradient in the logarithms of the weights."""
-        head, text = torch.from_numpy(np.exp(logs)).to(scores.device)
+        """The negative logarithm of the posterior probability, and its gradient in the logarithms of the fitted weights."""
+        head, text = torch.from_numpy(np.append(np.exp(logs), given)).to(scores.device)
         value, slope = torch.zeros_like(head), torch.zeros(2, dtype=head.dtype, device=head.device)
         for own, texts, truth, learned in zip(*blocks, strict=True):
             parts = own.double(), texts.double()
@@ -168,9 +172,9 @@ def fit_weights(scores: Tensor, text_logits: Tensor, labels: Tensor, several: Te
             for place, (weight, part) in enumerate(zip(weights, parts, strict=True)):
                 slope[place] += weight @ (torch.linalg.vecdot(shares, part) - part[rows, truth])
         offset = logs - prior
-        gradient = slope.cpu().numpy() / len(labels) + 2 * PRIOR_WEIGHT * offset
+        gradient = slope.cpu().numpy()[: len(logs)] / len(labels) + 2 * PRIOR_WEIGHT * offset
         return value.item() / len(labels) + PRIOR_WEIGHT * float(offset @ offset), gradient
 
     found = minimize(loss, prior, jac=True, method="BFGS", options={"gtol": 1e-9})
-    head, text = np.exp(found.x).tolist()
+    head, text = np.append(np.exp(found.x), given).tolist()
     return head, text

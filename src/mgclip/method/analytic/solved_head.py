@@ -47,7 +47,7 @@ class SolvedHead:
         per_class: The largest number of features of a class in the bank.
         frozen: The sums over the features of the pre-trained CLIP, while it is undecided whether the adapters stay.
         evidence: The evidence for or against adapters, with ``adapt: auto``.
-        text_weight: The weight of the texts; None fits it.
+        text_weight: The weight of the texts, next to which that of the head is fitted; None fits both.
     """
 
     fourier: RandomFeatures
@@ -82,7 +82,7 @@ class SolvedHead:
             per_class: The largest number of features of a class in its bank; 0 for a head without a bank.
             undecided: Whether to keep the sums of the pre-trained CLIP too.
             class_balance: Whether every class weighs the same, or every image.
-            text_weight: The weight of the texts; None fits it.
+            text_weight: The weight of the texts, next to which that of the head is fitted; None fits both.
         """
         sums = Sums.empty(fourier.width + 1, device, class_balance=class_balance)
         none = torch.empty(0, dtype=torch.long, device=device)
