@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from mgclip import __version__
-from mgclip.environment import installed_versions
+from mgclip.environment import installed_versions, version_of
 from mgclip.experiment.run_folder import environment
 
 USERS_EXTRAS = ("", "icons", "onnx", "studio", "heic")
@@ -64,3 +64,10 @@ def test_a_run_records_the_same_versions():
     recorded = environment()
     assert {key: recorded[key] for key in installed_versions()} == installed_versions()
     assert {"format", "threads", "device"} <= recorded.keys()
+
+
+def test_the_version_of_this_package_is_that_of_its_code(monkeypatch):
+    """The metadata of an editable installation keeps the version that it was installed with."""
+    monkeypatch.setattr("mgclip.environment.version", lambda package: "0.0.1")
+    assert version_of("mg-clip") == __version__
+    assert version_of("torch") == "0.0.1"

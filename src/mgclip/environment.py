@@ -29,12 +29,14 @@ def installed_versions() -> InstalledVersions:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {"mg-clip": __version__, **{package: version_of(package) for package in PACKAGES.split()}},
+        "packages": {package: version_of(package) for package in ("mg-clip", *PACKAGES.split())},
     }
 
 
 def version_of(package: str) -> str:
     """The version of a package, or ``not installed``."""
+    if package == "mg-clip":
+        return __version__  # that of the code: a copy installed with ``pip install -e`` may have changed since
     try:
         return version(package)
     except PackageNotFoundError:
