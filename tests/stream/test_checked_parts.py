@@ -1,6 +1,7 @@
 """Data sets of other packages: labels that do not fit the images are refused, and lists and tensors are converted."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from own_packages import forget_registered
@@ -57,6 +58,24 @@ def test_labels_may_be_a_list_a_tensor_or_any_whole_numbers(load, labels):
 def test_labels_that_do_not_fit_the_images_are_refused(load, labels, sentence):
     with pytest.raises(MGCLIPError, match=rf"^The data set mine of the package tests failed when it .* \(.*{sentence}"):
         load(Dataset("mine", ("a", "b"), Split(IMAGES, labels), RIGHT))
+
+
+def test_the_rows_of_a_shuffled_table_keep_their_labels(load):
+    table = pd.DataFrame({"image": IMAGES, "label": [0, 0, 1, 1]}).iloc[[2, 0, 3, 1]]
+    found = load(Dataset("mine", ("a", "b"), Split(table["image"], table["label"]), RIGHT))
+    assert found.train.labels.tolist() == [1, 0, 1, 0]
+    assert [int(found.train.images[place].max()) for place in range(4)] == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [(image for image in IMAGES), dict(enumerate(IMAGES)), {1, 2, 3, 4}, "four", pd.DataFrame({"image": IMAGES})],
+    ids=["generator", "dict", "set", "text", "table"],
+)
+def test_images_that_have_no_number_are_refused(load, images):
+    kind = type(images).__name__
+    with pytest.raises(MGCLIPError, match=rf"expected a list, an array or another sequence as images of train; found {kind}"):
+        load(Dataset("mine", ("a", "b"), Split(images, RIGHT.labels), RIGHT))
 
 
 @pytest.mark.parametrize(
