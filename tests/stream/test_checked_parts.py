@@ -7,7 +7,7 @@ import torch
 from own_packages import forget_registered
 
 from mgclip import Dataset, DatasetEntry, Split, register_dataset
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.layout import FoundDataset
 
@@ -98,6 +98,15 @@ def test_what_find_returns_must_be_a_found_data_set(tmp_path):
     register_dataset("mine", DatasetEntry("mine", "here", find=lambda root, test_only: Dataset("mine", ("a",), RIGHT, RIGHT)))
     try:
         with pytest.raises(MGCLIPError, match="expected a FoundDataset or None; found Dataset"):
+            load_dataset("mine", path=str(tmp_path))
+    finally:
+        forget_registered()
+
+
+def test_a_data_set_without_files_takes_no_path(tmp_path):
+    register_dataset("mine", DatasetEntry("mine", "here", make=lambda test_only: Dataset("mine", ("a", "b"), RIGHT, RIGHT)))
+    try:
+        with pytest.raises(InputError, match=f"^mine is made when it is used and takes no path: leave {tmp_path} out.$"):
             load_dataset("mine", path=str(tmp_path))
     finally:
         forget_registered()
