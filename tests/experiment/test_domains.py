@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from own_packages import forget_registered
 from PIL import Image
 from runs import read, run, stop_after
 
+from mgclip import Dataset, DatasetEntry, Split, register_dataset
 from mgclip.errors import InputError
 from mgclip.experiment import domain_metrics, run_folder
 from mgclip.experiment.open_run import build_stream, open_run
 from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.method.baselines.make import load_learner
+from mgclip.report.page_tables import domain_table
+from mgclip.report.run_data import read_runs
 from mgclip.stream.domains import domains_of
 
 CLASSES = {"one": (0, 1, 2), "two": (2, 3, 4), "three": (5, 6)}
@@ -223,6 +227,7 @@ def test_joint_learns_all_data_sets_at_once(three, tmp_path):
     assert rows["image"].is_unique
     assert summary["domain_last"] == pytest.approx(shares[["one", "two", "three"]].mean())
     assert (summary["transfer"], summary["domain_average"]) == (None, None)
+    assert [row.name for row in domain_table(read_runs([tmp_path / "run"])[0].results[0]).rows] == ["1: all"]
 
 
 def test_files_and_generated_images_can_follow_each_other(three):
@@ -244,6 +249,17 @@ def test_a_changed_file_of_any_data_set_stops_a_resumed_run(three, tmp_path, fol
     file.rename(file.with_name("renamed.png"))
     with pytest.raises(InputError, match="task 4: its train images are different"):
         open_run(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_data_set_without_files_is_made_even_if_there_is_a_folder_of_its_name(three, tmp_path):
+    split = Split([np.zeros((8, 8, 3), np.uint8)] * 2, np.array([0, 1]))
+    register_dataset("mine", DatasetEntry("mine", "here", make=lambda test_only: Dataset("mine", ("a", "b"), split, split)))
+    (tmp_path / "mine").mkdir()
+    try:
+        stream = build_stream(Recipe(**{**three.model_dump(), "datasets": ["mine"], "data_path": str(tmp_path)}))
+    finally:
+        forget_registered()
+    assert [task.names for task in stream] == [("a", "b")]
 
 
 @pytest.mark.parametrize(

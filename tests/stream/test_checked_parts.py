@@ -1,12 +1,13 @@
 """Data sets of other packages: labels that do not fit the images are refused, and lists and tensors are converted."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from own_packages import forget_registered
 
 from mgclip import Dataset, DatasetEntry, Split, register_dataset
-from mgclip.errors import MGCLIPError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.layout import FoundDataset
 
@@ -59,6 +60,24 @@ def test_labels_that_do_not_fit_the_images_are_refused(load, labels, sentence):
         load(Dataset("mine", ("a", "b"), Split(IMAGES, labels), RIGHT))
 
 
+def test_the_rows_of_a_shuffled_table_keep_their_labels(load):
+    table = pd.DataFrame({"image": IMAGES, "label": [0, 0, 1, 1]}).iloc[[2, 0, 3, 1]]
+    found = load(Dataset("mine", ("a", "b"), Split(table["image"], table["label"]), RIGHT))
+    assert found.train.labels.tolist() == [1, 0, 1, 0]
+    assert [int(found.train.images[place].max()) for place in range(4)] == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [(image for image in IMAGES), dict(enumerate(IMAGES)), {1, 2, 3, 4}, "four", pd.DataFrame({"image": IMAGES})],
+    ids=["generator", "dict", "set", "text", "table"],
+)
+def test_images_that_have_no_number_are_refused(load, images):
+    kind = type(images).__name__
+    with pytest.raises(MGCLIPError, match=rf"expected a list, an array or another sequence as images of train; found {kind}"):
+        load(Dataset("mine", ("a", "b"), Split(images, RIGHT.labels), RIGHT))
+
+
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [
@@ -79,6 +98,15 @@ def test_what_find_returns_must_be_a_found_data_set(tmp_path):
     register_dataset("mine", DatasetEntry("mine", "here", find=lambda root, test_only: Dataset("mine", ("a",), RIGHT, RIGHT)))
     try:
         with pytest.raises(MGCLIPError, match="expected a FoundDataset or None; found Dataset"):
+            load_dataset("mine", path=str(tmp_path))
+    finally:
+        forget_registered()
+
+
+def test_a_data_set_without_files_takes_no_path(tmp_path):
+    register_dataset("mine", DatasetEntry("mine", "here", make=lambda test_only: Dataset("mine", ("a", "b"), RIGHT, RIGHT)))
+    try:
+        with pytest.raises(InputError, match=f"^mine is made when it is used and takes no path: leave {tmp_path} out.$"):
             load_dataset("mine", path=str(tmp_path))
     finally:
         forget_registered()

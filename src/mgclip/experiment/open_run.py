@@ -26,7 +26,7 @@ from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.lock import only_writer
 from mgclip.saving.writable import check_writable
 from mgclip.stream.data import Dataset, few_of_each
-from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, load_dataset
+from mgclip.stream.datasets import ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS, dataset_entry, has_files, load_dataset
 from mgclip.stream.domains import DomainData, join_datasets, names_across
 from mgclip.stream.fingerprint import fingerprint
 from mgclip.stream.orders import class_order
@@ -88,7 +88,7 @@ def _at_its_path(each: DomainData, root: str | None) -> DomainData:
         return each
     own = Path(in_home(root)) / each.name
     by_default = dataset_entry(each.data)
-    if not own.exists() and (by_default.hub is not None or by_default.make is not None):
+    if not has_files(by_default) or (not own.exists() and (by_default.hub is not None or by_default.make is not None)):
         return each
     return each.model_copy(update={"data_path": str(own)})
 

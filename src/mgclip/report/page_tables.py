@@ -185,7 +185,7 @@ def domain_table(result: Result) -> Table:
             Cell(percent(share, 0), level=round(100 * share) if place <= learned else None, ahead=place > learned)
             for place, share in shares
         ]
-        rows.append(Row(f"{done + 1}: {record['domain']}", cells))
+        rows.append(Row(f"{done + 1}: {'all' if result.joint else record['domain']}", cells))
     return Table(f"{result.label}: accuracy on each data set, %", "learned", names, rows)
 
 

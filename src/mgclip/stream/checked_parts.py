@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +12,9 @@ from mgclip.stream.data import Dataset, Split
 
 
 def checked_parts(dataset: Dataset) -> Dataset:
-    """The data set with a tuple of class names, and labels as arrays of int64. Raises ``TypeError`` or ``ValueError`` if one of
-    its parts is something else, or the labels of a part do not fit its images or the classes.
+    """The data set with a tuple of class names, images that are looked up by their number, and labels as arrays of int64. Raises
+    ``TypeError`` or ``ValueError`` if one of its parts is something else, or the labels of a part do not fit its images or the
+    classes.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"expected a Dataset; found {type(dataset).__name__}")
@@ -26,13 +29,26 @@ def checked_parts(dataset: Dataset) -> Dataset:
 def _checked(split: Split, part: str, classes: int) -> Split:
     if not isinstance(split, Split):
         raise TypeError(f"expected a Split as {part}; found {type(split).__name__}")
+    images = _by_number(split.images, part)
     labels = np.asarray(split.labels)
     if labels.shape != (0,) and (labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer)):
         raise TypeError(
             f"expected whole numbers in one dimension as labels of {part}; found {labels.dtype} in the shape {labels.shape}"
         )
-    if len(split.images) != len(labels):
-        raise ValueError(f"expected one label for each image of {part}; found {len(split.images)} images, {len(labels)} labels")
+    if len(images) != len(labels):
+        raise ValueError(f"expected one label for each image of {part}; found {len(images)} images, {len(labels)} labels")
     if wrong := [int(label) for label in (labels.min(initial=0), labels.max(initial=0)) if not 0 <= label < classes]:
         raise ValueError(f"expected labels of {part} from 0 to {classes - 1}; found {wrong[0]}")
-    return Split(split.images, labels.astype(np.int64, copy=False))
+    return Split(images, labels.astype(np.int64, copy=False))
+
+
+def _by_number(images: Any, part: str) -> Sequence[Any]:
+    """The images of a part, looked up by their number. The cells of a pandas column become a list, because ``column[3]`` is the
+    cell with the index 3, and after a shuffle ``labels[3]`` belongs to another one.
+    """
+    if getattr(images, "ndim", None) == 1 and hasattr(images, "iloc"):
+        return list(images)
+    by_name = isinstance(images, str | bytes | Mapping) or hasattr(images, "iloc")
+    if by_name or not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
+        raise TypeError(f"expected a list, an array or another sequence as images of {part}; found {type(images).__name__}")
+    return images  # type: ignore[no-any-return]

@@ -131,6 +131,11 @@ def dataset_entry(name: str) -> DatasetEntry:
     raise InputError(ended(f"There is no data set {name}{nearest(name, DATASETS)}"))
 
 
+def has_files(entry: DatasetEntry) -> bool:
+    """Whether a data set can be read from a path."""
+    return entry.make is None or entry.find is not None or entry.hub is not None
+
+
 def load_dataset(
     name: str,
     *,
@@ -188,6 +193,8 @@ def find_dataset(
         if (shards := find_shard_dataset(_given(name, path), test_only=test_only)) is not None:
             return shards
         return (find_test_folder if test_only else find_folder)(_given(name, path))
+    if path is not None and not has_files(entry):
+        raise InputError(f"{name} is made when it is used and takes no path: leave {path} out.")
     if path is None and entry.make is not None:
         return FoundDataset(_made(name, entry.make, test_only), entry.source)
     class_names = None if entry.table is None else metadata.class_names(entry.table)[: entry.classes]
