@@ -64,8 +64,12 @@ def quick():
 @pytest.fixture
 def mgclip(monkeypatch, capsys):
     """Run a command in this process; returns its exit code, standard output and standard error."""
+    import typer.main
+    from loaded_once import get_command
 
     from mgclip.app import main as command
+
+    monkeypatch.setattr(typer.main, "get_command", get_command)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["mgclip", *map(str, words)])

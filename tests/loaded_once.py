@@ -1,14 +1,20 @@
-"""Load each CLIP from its folder once. Tests load the same small ones thousands of times, which took a quarter of the time of most.
+"""Load each CLIP from its folder once, and build the command line once, because tests use both thousands of times.
 
 The first load of a folder is a real one; the others are copies of its result, until a file of the folder changes. They share its
 tokenizer, which nothing changes.
 """
 
 import copy
+import functools
 from contextlib import contextmanager
 from unittest import mock
 
+import typer.main
+
 from mgclip.clip import load
+
+get_command = functools.cache(typer.main.get_command)
+"""What builds the commands of the command line from their functions, which a process of a user does once too."""
 
 
 @contextmanager

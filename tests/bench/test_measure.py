@@ -20,6 +20,8 @@ def test_the_measurements_are_plausible(mgclip):
     for part in ("stream", "last task"):  # two rounds cannot tell the single steps of two classes apart
         assert found["composed"][part]["ratio"] > 1
     assert 0 < found["share_of_peak"]["encoding"] < 1.5
+    peaks = {each["precision"]: each["matmul_peak"] for each in found["precisions"]}
+    assert peaks["float32"] == found["matmul_peak"]  # measured once
     kinds = [(each["head"], each["classes"]) for each in found["prediction"]["heads"]]
     assert kinds == [("solved", 100), ("solved", 10_000), ("trained", 100), ("trained", 10_000)]
 

@@ -35,6 +35,16 @@ def test_no_path_of_this_machine_is_next_to_the_adapter(learned, tiny_clip, tmp_
         assert "/" not in text.replace("\\/", "")
 
 
+def test_an_adapter_is_saved_without_a_model_card(learned, tmp_path, monkeypatch):
+    def slow(*_):
+        pytest.fail("peft makes a model card")
+
+    monkeypatch.setattr("peft.PeftModel.create_or_update_model_card", slow)
+    learned.save_pretrained(tmp_path / "shop")
+    files = {file.name for file in inside(tmp_path / "shop", "adapter").iterdir()}
+    assert files == {"adapter_config.json", "adapter_model.safetensors"}
+
+
 def test_peft_reads_the_adapter(learned, icons, tmp_path, tiny_clip):
     from peft import PeftModel
     from transformers import CLIPModel

@@ -22,10 +22,17 @@ from mgclip.workflows.source import read_source
 SETTINGS = Settings(epochs=3, adapter_batch_size=4, head_epochs=2, head_batch_size=4)
 
 
+MONTHS = ("march", "april")
+
+
 @pytest.fixture
 def months(icons, tmp_path):
-    month_folders(icons, tmp_path, {"march": (0, 1), "april": (2, 3)}, 8)
-    return tmp_path
+    return two_months(icons, tmp_path)
+
+
+def two_months(icons, place):
+    month_folders(icons, place, {"march": (0, 1), "april": (2, 3)}, 8)
+    return place
 
 
 def learn(place, clip, month, model="shop", *, stop_after=None):
@@ -49,11 +56,18 @@ def tensors(shop):
     return {str(file.relative_to(state)): file.read_bytes() for file in sorted(state.rglob("*.safetensors"))}
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(icons, tiny_clip, tmp_path_factory):
+    """The steps of each month if nothing stops them, and the tensors of the model."""
+    place = two_months(icons, tmp_path_factory.mktemp("uninterrupted"))
+    learned = [learn(place, tiny_clip, month) for month in MONTHS]
+    assert all(done for _, done in learned)
+    return [steps for steps, _ in learned], tensors(place / "shop")
+
+
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
-def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, stop_after):
-    uninterrupted = [learn(months, tiny_clip, month, "uninterrupted") for month in ("march", "april")]
-    assert all(done for _, done in uninterrupted)
-    for month, (steps, _) in zip(("march", "april"), uninterrupted, strict=True):
+def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, stop_after, uninterrupted):
+    for month, steps in zip(MONTHS, uninterrupted[0], strict=True):
         first, done = learn(months, tiny_clip, month, stop_after=stop_after)
         assert (len(first), done) == (stop_after, False)
         assert len(list((months / "shop").glob(".mgclip-progress-*"))) == 1
@@ -63,7 +77,7 @@ def test_a_stopped_training_run_resumes_to_the_same_model(months, tiny_clip, sto
             (s.phase, s.epoch, s.step, s.loss) for s in steps
         ]
         assert not list((months / "shop").glob(".mgclip-progress-*"))
-    assert tensors(months / "shop") == tensors(months / "uninterrupted")
+    assert tensors(months / "shop") == uninterrupted[1]
 
 
 def another_image(file):
@@ -108,6 +122,10 @@ def test_a_different_training_run_starts_again(months, tiny_clip, change):
     assert done
     assert (steps[0].epoch, steps[0].step) == (1, 1)
     assert tensors(months / "shop") == tensors(months / "uninterrupted")
+
+
+def test_a_second_month_with_other_classes_starts_again(months, tiny_clip):
+    learn(months, tiny_clip, "march")
     learn(months, tiny_clip, "april", stop_after=3)
     shutil.rmtree(months / "april")
     shutil.copytree(months / "march", months / "april")
@@ -121,5 +139,5 @@ def test_a_different_training_run_starts_again(months, tiny_clip, change):
 def test_a_folder_with_checkpoints_only_is_accepted(months, tiny_clip, mgclip):
     learn(months, tiny_clip, "march", stop_after=2)
     assert not (months / "shop" / "mgclip.json").exists()
-    code, _, output = mgclip("learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "epochs=1")
+    code, _, output = mgclip("learn", months / "march", "--model", months / "shop", "--base", tiny_clip, "--quiet", "features=64")
     assert code == 0, output

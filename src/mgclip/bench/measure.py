@@ -93,7 +93,7 @@ def measure_units(shape: str, stream: Stream, *, rounds: int, images: int) -> di
 
 def bench(shape: str, stream: Stream, *, rounds: int, images: int) -> BenchResult:
     """Measure a shape in float32 and compose a stream; see ``measure_units`` for the arguments."""
-    peak = matmul_peak(rounds=rounds)
+    peak = matmul_peak("float32", rounds)
     units = measure_units(shape, stream, rounds=rounds, images=images)
 
     def in_round(k: int, who: str) -> Units:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 
@@ -39,8 +40,11 @@ def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
     return times
 
 
+@functools.cache
 def matmul_peak(precision: Precision = "float32", rounds: int = 5) -> float:
-    """Operations per second of a matrix multiplication on this device: the best of several large square products."""
+    """Operations per second of a matrix multiplication on this device: the best of several large square products. A
+    process measures it once for each precision.
+    """
     device = local_device()
     size = 8192 if device.type == "cuda" else 4096
     a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))

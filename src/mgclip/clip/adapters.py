@@ -50,7 +50,13 @@ def peft_model(model: Any, config: Any) -> Any:
 
     # peft draws weights that are then replaced, and warns of what transformers deprecates.
     with torch.random.fork_rng(devices=[]), NO_WARNINGS:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    adapted.create_or_update_model_card = _no_card  # peft saves one with the adapters, which takes longer than they do
+    return adapted
+
+
+def _no_card(folder: str) -> None:
+    """Take the place of peft's function that writes a model card."""
 
 
 def initialise_adapters(backbone: Backbone, seed: int) -> None:

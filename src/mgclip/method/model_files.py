@@ -105,7 +105,6 @@ def save(
     def fill(state: Path) -> None:
         # Without save_embedding_layers=False peft asks the hub for the size of the vocabulary.
         backbone.peft_model.save_pretrained(state / "adapter", safe_serialization=True, save_embedding_layers=False)
-        (state / "adapter" / "README.md").unlink(missing_ok=True)
         if learned.solved is None:
             counts = {} if learned.counts is None else {"counts": learned.counts.cpu()}
             save_file({"weight": learned.head.detach().cpu().contiguous(), **counts}, state / HEAD)
