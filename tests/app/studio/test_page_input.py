@@ -212,6 +212,18 @@ def test_a_file_that_is_dropped_beside_the_zone_does_not_replace_the_page(visit)
     assert stopped == [[True, True], [False, False]], "text can still be dragged into a field"
 
 
+def test_a_page_shows_no_classes_before_it_has_read_them(visit):
+    page, held = visit(360), []
+    page.route(re.compile("gradio_api/queue/join"), lambda route: held.append(route))
+    page.reload()
+    shows(page, "about", "Reading the classes …")
+    expect(page.locator("#about")).not_to_contain_text("version")
+    fits(page, "reading")
+    page.unroute(re.compile("gradio_api/queue/join"))
+    page.reload()
+    shows(page, "about", "3 classes")
+
+
 def test_a_page_shows_what_another_one_did(visit, place):
     page, other = visit(), visit()
     open_tab(other, "Classes")
