@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip.app.studio.drop import Limits, files_of, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import Limits, places_of, safely, uploads, without_upload_folder
 from mgclip.app.studio.teach import by_class
 from mgclip.errors import InputError
 
@@ -104,4 +104,9 @@ def test_images_without_a_class_are_counted(folder):
 
 def test_an_image_that_is_dropped_twice_counts_once(folder):
     found = uploads(value(*[(folder / name, "") for name in ("a.png", "b.png", "a.png")]), LIMITS)
-    assert files_of(found) == [folder / "a.png", folder / "b.png"]
+    assert places_of(found) == {folder / "a.png": ["a.png"], folder / "b.png": ["b.png"]}
+
+
+def test_each_place_of_an_uploaded_file_is_kept(folder):
+    entries = [{"path": str(folder / "a.png"), "group": "", "place": f"march/{name}/a.png"} for name in ("car", "bus", "car")]
+    assert places_of(uploads(json.dumps(entries), LIMITS)) == {folder / "a.png": ["march/car/a.png", "march/bus/a.png"]}

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip.app.studio.gap import LETTER, LINE, TALL, WIDE, labelled, map_html
+from mgclip.app.studio.gap import EDGE, LETTER, LINE, SIDE, TALL, WIDE, _placed, labelled, map_html
 from mgclip.app.studio.work import Map
 
 
@@ -33,6 +33,19 @@ def test_labels_are_inside_and_apart(size, name):
     for n, a in enumerate(boxes):
         for b in boxes[:n]:
             assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+@pytest.mark.parametrize("size", [WIDE, TALL])
+@pytest.mark.parametrize("spread", [(4.0, 1.0), (1.0, 4.0), (1.0, 1.0), (0.0, 0.0)])
+def test_distances_are_drawn_to_one_scale_inside_the_drawing(size, spread):
+    width, height, _ = size
+    both = np.random.default_rng(0).uniform(-1, 1, (30, 2)) * spread
+    images, texts = _placed(both[:20], both[20:], width, height)
+    placed = np.concatenate([images, texts])
+    drawn, true = (np.linalg.norm(points[:, None] - points, axis=-1) for points in (placed, both))
+    assert np.allclose(drawn, true * drawn.max() / (true.max() or 1))
+    assert (placed >= np.array([SIDE * width, EDGE]) - 0.01).all()
+    assert (placed <= np.array([width - SIDE * width, height - EDGE]) + 0.01).all()
 
 
 def test_long_labels_of_wide_letters_are_cut_where_narrow_ones_are():

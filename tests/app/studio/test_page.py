@@ -45,6 +45,37 @@ def test_screen_readers_hear_messages_of_regions_that_were_there_before(visit):
     assert page.evaluate("() => window.region.isConnected && window.region.textContent.trim()")
 
 
+def test_screen_readers_hear_the_plan_the_answers_and_the_drawing(visit, place):
+    page, image = visit(360), [place / "photos" / "first" / "first-4.png"]
+    regions = page.locator(".heard[role=status]")
+    assert set(regions.all_inner_texts()) == {""}, "a region that is there before is read out"
+    choose(page, "ask-images", image)
+    expect(regions.filter(has_text="1 answer of version 1")).to_have_count(1, timeout=WAIT)
+    open_tab(page, "Teach")
+    choose(page, "teach-images", place / "photos" / "hat", folder=True)
+    page.locator("#plan-button").click()
+    expect(regions.filter(has_text="Plan: 8 images of 1 class · ")).to_have_count(1, timeout=WAIT)
+    page.get_by_role("button", name="Remove hat").click()
+    expect(regions.filter(has_text="Plan")).to_have_count(0)
+    open_tab(page, "Gap")
+    choose(page, "gap-images", image)
+    page.locator("#gap-button").click()
+    expect(regions.filter(has_text="Pictures or dots: 1 image,")).to_have_count(1, timeout=WAIT)
+    fits(page, "heard")
+
+
+def test_the_keyboard_goes_on_after_a_class_is_removed_by_its_new_name(visit, place):
+    page = visit()
+    open_tab(page, "Teach")
+    choose(page, "teach-images", place / "photos", folder=True)
+    page.locator("#teach-images .drop-head input").nth(1).fill("new name")
+    page.keyboard.press("Tab")
+    for removed, focused in (("new name", "Remove hat"), ("hat", "Remove coat"), ("coat", None)):
+        page.get_by_role("button", name=f"Remove {removed}", exact=True).press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == focused
+    expect(page.locator("#teach-images input[multiple]")).to_be_focused()
+
+
 def test_names_are_written_and_cut_in_their_own_direction(visit, place):
     page, name = visit(360), "שלום עולם"
     open_tab(page, "Classes")

@@ -47,6 +47,23 @@ def test_answers_are_corrected_and_downloaded(visit, place):
     expect(page.locator("#answers .card")).to_have_count(3)
 
 
+def test_images_of_one_name_in_two_folders_are_told_apart_on_the_page_and_in_the_table(visit, place, tmp_path):
+    page = visit(360)
+    names = ("june/b/photo #1.png", "june/a/photo #1.png", "june/a/photo #2.png", "june/c/photo #1.png")
+    for name, image in zip(names, (0, 1, 2, 0), strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((place / f"loose-{image}.png").read_bytes())
+    choose(page, "ask-images", tmp_path / "june", folder=True)
+    shows(page, "answers", "3 answers")
+    places = ["june/a/photo #1.png", "june/a/photo #2.png", "june/b/photo #1.png, june/c/photo #1.png"]
+    assert page.locator("#answers .file").all_inner_texts() == places
+    expect(page.get_by_label(f"Right class of {places[0]}", exact=True)).to_be_visible()
+    link = page.get_by_role("link", name="Download CSV").get_attribute("href")
+    table = pd.read_csv(io.StringIO(urllib.parse.unquote(link.partition(",")[2])))
+    assert table[table["rank"] == 1]["image"].tolist() == sorted(names)
+    fits(page, "places")
+
+
 def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
     page, before, outside = visit(360), versions(place), sorted(place.iterdir())
     page.locator("#ask-button").click()
@@ -193,6 +210,18 @@ def test_a_file_that_is_dropped_beside_the_zone_does_not_replace_the_page(visit)
         }))"""
     )
     assert stopped == [[True, True], [False, False]], "text can still be dragged into a field"
+
+
+def test_a_page_shows_no_classes_before_it_has_read_them(visit):
+    page, held = visit(360), []
+    page.route(re.compile("gradio_api/queue/join"), lambda route: held.append(route))
+    page.reload()
+    shows(page, "about", "Reading the classes …")
+    expect(page.locator("#about")).not_to_contain_text("version")
+    fits(page, "reading")
+    page.unroute(re.compile("gradio_api/queue/join"))
+    page.reload()
+    shows(page, "about", "3 classes")
 
 
 def test_a_page_shows_what_another_one_did(visit, place):

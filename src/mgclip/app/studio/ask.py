@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.active import About
-from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, files_of, form_of, safely, uploads
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, form_of, places_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.csv_text import csv_text
@@ -45,13 +45,13 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
             button = gr.Button("Ask", variant="primary", elem_id="ask-button")
         with gr.Column(elem_classes="results"):
             done = area("ask-message", kind="outcome")
-            answers = area("answers", render("no_answers"), forms=True)
+            answers = area("answers", render("no_answers"), forms=True, heard=True)
 
     def ask(value: str, texts: str, least: float) -> tuple[str, str]:
-        files = files_of(uploads(value, limits))
-        found, bad, about = model.predict(files, candidates=texts or "", threshold=least or None)
-        problems = [f"{file.name} cannot be read ({reason})." for file, reason in bad]
-        return answers_html(found, about), message(" ".join(problems), error=True)
+        places = places_of(uploads(value, limits))
+        found, bad, about = model.predict(list(places), candidates=texts or "", threshold=least or None)
+        problems = [f"{', '.join(places[file])} cannot be read ({reason})." for file, reason in bad]
+        return answers_html(found, about, places), message(" ".join(problems), error=True)
 
     def ask_at_once(value: str, texts: str, least: float) -> tuple[Any, Any]:
         if value == UPLOADING:
@@ -59,7 +59,7 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
         return ask(value, texts, least) if value and value != "[]" else (empty, "")
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
-        right = corrections(files_of(uploads(value, limits)), form_of(event))
+        right = corrections(list(places_of(uploads(value, limits))), form_of(event))
         corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
         return ask(value, texts, least)[0], corrected
 
@@ -84,14 +84,15 @@ def corrections(files: Sequence[Path], form: Mapping[str, Any]) -> dict[Path, st
     return right
 
 
-def answers_html(answers: Sequence[Answer], about: About) -> str:
-    """The answers as cards, and the model that gave them."""
-    cards = [{"answer": each, "picture": thumbnail(each.file)} for each in answers]
+def answers_html(answers: Sequence[Answer], about: About, places: Mapping[Path, Sequence[str]] = {}) -> str:
+    """The answers as cards, and the model that gave them; ``places``: where each file was, if that is not its path."""
+    where = {each.file: places.get(each.file, [each.file.name]) for each in answers}
+    cards = [{"answer": each, "place": ", ".join(where[each.file]), "picture": thumbnail(each.file)} for each in answers]
     title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")
-    return render("answers", cards=cards, title=title, about=about, table=answers_csv(answers))
+    return render("answers", cards=cards, title=title, about=about, table=answers_csv(answers, where))
 
 
-def answers_csv(answers: Sequence[Answer]) -> str:
-    """The table of `mgclip predict --csv --branches`, with the names of the files."""
-    rows = [[each.file.name, *row[1:]] for each in answers for row in each.as_table(branches=True)]
+def answers_csv(answers: Sequence[Answer], places: Mapping[Path, Sequence[str]]) -> str:
+    """The table of `mgclip predict --csv --branches`, with the places of the files."""
+    rows = [[place, *row[1:]] for each in answers for place in places[each.file] for row in each.as_table(branches=True)]
     return csv_text([[*COLUMNS, *BRANCHES], *rows])

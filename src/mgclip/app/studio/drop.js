@@ -1,6 +1,7 @@
 // The drop zone. Images and folders are listed at once and then uploaded. The value of the component is "uploading" until all are
-// uploaded, then a JSON list of {path, group}: the uploaded file, and the name of its class if the zone groups images by class. The
-// server sets it to "learned" when the model has learned the images, which empties the zone.
+// uploaded, then a JSON list of {path, group, place}: the uploaded file, the name of its class if the zone groups images by class, and
+// the path from the outermost folder that was dropped. The server sets it to "learned" when the model has learned the images, which
+// empties the zone.
 const zone = element.querySelector(".drop");
 const list = element.querySelector(".drop-groups");
 const note = element.querySelector(".drop-note");
@@ -9,8 +10,7 @@ const extensions = new Set(zone.dataset.extensions.split(" "));
 const most = Number(zone.dataset.most);
 const megabytes = Number(zone.dataset.megabytes);
 let groups = []; // {name, entries, node}
-// An entry has a file and its place, the path from the outermost folder that was dropped; after the upload, the path of the
-// uploaded file, or failed: true.
+// An entry has a file and its place; after the upload, the path of the uploaded file, or failed: true.
 let uploading = 0; // drops of which not all files are uploaded
 
 const plural = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
@@ -26,7 +26,7 @@ function say(text, wrong) {
 }
 
 function publish() {
-  const uploaded = groups.flatMap((group) => group.entries.map(({ path }) => ({ path, group: group.name })));
+  const uploaded = groups.flatMap((group) => group.entries.map(({ path, place }) => ({ path, group: group.name, place })));
   props.value = uploading ? "uploading" : JSON.stringify(uploaded);
 }
 
@@ -42,6 +42,16 @@ function button(text, label, act) {
 // Frees the memory of the pictures shown of entries.
 function release(entries) {
   for (const entry of entries) if (entry.shown) URL.revokeObjectURL(entry.shown);
+}
+
+const labelOf = (group) => `Remove ${group.name || "these images"}`;
+
+// The keyboard goes on at the next group, or at the last one, or where images are chosen.
+function removeByHand(group) {
+  const at = groups.indexOf(group);
+  remove(group);
+  const next = groups[at] ?? groups.at(-1);
+  (next ? next.node.querySelector("button") : zone.querySelector("input[type=file]")).focus();
 }
 
 function remove(group) {
@@ -60,6 +70,7 @@ function show(group) {
   }
   const head = document.createElement("div");
   head.className = "drop-head";
+  const removing = button("Remove", labelOf(group), () => removeByHand(group));
   if (grouped) {
     const field = document.createElement("input");
     field.value = group.name;
@@ -69,13 +80,14 @@ function show(group) {
     field.maxLength = 200;
     field.addEventListener("change", () => {
       group.name = field.value;
+      removing.setAttribute("aria-label", labelOf(group));
       publish();
     });
     head.append(field);
   }
   const number = document.createElement("span");
   number.textContent = plural(group.entries.length, "image");
-  head.append(number, button("Remove", `Remove ${group.name || "these images"}`, () => remove(group)));
+  head.append(number, removing);
   group.node.replaceChildren(head);
   if (grouped) group.node.append(strip(group));
 }
@@ -118,7 +130,7 @@ async function add(found, unread = []) {
   publish();
 }
 
-// The entries to upload, in the order of the command line: by class, then by name. Browsers list folders in any order.
+// The entries to upload, in the order of the command line: by class, then by name, or by place. Browsers list folders in any order.
 function accepted(found) {
   const wrong = [];
   const notes = [];
@@ -140,6 +152,7 @@ function accepted(found) {
   }
   if (grouped)
     entries.sort((a, b) => compare(folderOf(a.place), folderOf(b.place)) || compare(a.file.name, b.file.name));
+  else if (entries.some(({ place }) => folderOf(place))) entries.sort((a, b) => compare(a.place, b.place));
   return { entries, wrong, notes };
 }
 

@@ -37,10 +37,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded image, and the name of its class if a name was given."""
+    """An uploaded image.
+
+    Attributes:
+        file: The uploaded file, whose name has no characters that a file system may refuse.
+        group: The name of its class; empty if no name was given.
+        place: Its path from the outermost folder that was dropped.
+    """
 
     file: Path
     group: str
+    place: str
 
 
 def drop_zone(name: str, limits: Limits, *, grouped: bool = False) -> gr.HTML:
@@ -67,7 +74,7 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
     """Return the images in a drop zone.
 
     Args:
-        value: The value of the drop zone: a JSON list of ``{path, group}``.
+        value: The value of the drop zone: a JSON list of ``{path, group, place}``.
         limits: The limits of an upload.
 
     Raises:
@@ -76,14 +83,15 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
     if value == UPLOADING:
         raise InputError("The images are still being uploaded: wait a moment.")
     try:
-        found = [(Path(each["path"]), str(each.get("group") or "")) for each in json.loads(str(value or "[]"))]
+        entries = json.loads(str(value or "[]"))
+        found = [(Path(each["path"]), str(each.get("group") or ""), str(each.get("place") or "")) for each in entries]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError("The list of images is damaged: reload the page and drop them again.") from None
     if not found:
         raise InputError("There is no image: drop some first.")
     if len(found) > limits.images:
         raise InputError(f"At most {count(limits.images, 'image')} at a time; found {len(found):,}: drop fewer.")
-    return [Upload(_uploaded(file), group) for file, group in found]
+    return [Upload(_uploaded(file), group, place or file.name) for file, group, place in found]
 
 
 def _uploaded(file: Path) -> Path:
@@ -97,9 +105,14 @@ def _uploaded(file: Path) -> Path:
     return file
 
 
-def files_of(dropped: Sequence[Upload]) -> list[Path]:
-    """The files of uploads; one that was dropped twice has one path, and counts once."""
-    return list(dict.fromkeys(each.file for each in dropped))
+def places_of(dropped: Sequence[Upload]) -> dict[Path, list[str]]:
+    """The files of uploads with their places. Images with the same content and name have one file, and count once."""
+    places: dict[Path, list[str]] = {}
+    for each in dropped:
+        known = places.setdefault(each.file, [])
+        if each.place not in known:
+            known.append(each.place)
+    return places
 
 
 def form_of(event: gr.EventData) -> Mapping[str, Any]:

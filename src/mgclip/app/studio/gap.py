@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 
-from mgclip.app.studio.drop import Limits, drop_zone, files_of, safely, uploads
+from mgclip.app.studio.drop import Limits, drop_zone, places_of, safely, uploads
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.work import Map, StudioModel
 from mgclip.report.figures import COLOURS
@@ -56,18 +56,22 @@ def gap_tab(model: StudioModel, limits: Limits) -> None:
             button = gr.Button("Draw", variant="primary", elem_id="gap-button")
         with gr.Column(elem_classes="results"):
             done = area("gap-message", kind="outcome")
-            drawn = area("gap-picture", render("no_gap"))
+            drawn = area("gap-picture", render("no_gap"), heard=True)
 
     def draw(value: str) -> tuple[str, str]:
-        files = files_of(uploads(value, limits))
-        return map_html(model.map(files), files), ""
+        places = places_of(uploads(value, limits))
+        return map_html(model.map(list(places)), list(places), places), ""
 
     button.click(safely(draw, render("no_gap")), [dropped], [drawn, done], api_name="draw")
 
 
-def map_html(found: Map, files: Sequence[Path]) -> str:
-    """The drawing: images near what they look like, class texts with their names, a line from each text to its mean image."""
-    names = [f"{file.name}: {found.names[label]}" for file, label in zip(files, found.labels.tolist(), strict=True)]
+def map_html(found: Map, files: Sequence[Path], places: Mapping[Path, Sequence[str]] = {}) -> str:
+    """The drawing: images near what they look like, class texts with their names, a line from each text to its mean image.
+
+    ``places``: where each file was, if that is not its path.
+    """
+    where = [", ".join(places.get(file, [file.name])) for file in files]
+    names = [f"{place}: {found.names[label]}" for place, label in zip(where, found.labels.tolist(), strict=True)]
     pictures = [thumbnail(file, 2 * PICTURE) if len(files) <= PICTURES else None for file in files]
     drawings = [_drawing(found, names, pictures, kind, *size) for kind, size in (("wide", WIDE), ("tall", TALL))]
     counts = {"images": len(files), "texts": len(found.names), "some": TALL[-1]}
@@ -97,12 +101,14 @@ def _drawing(
 def _placed(
     images: NDArray[np.float32], texts: NDArray[np.float32], width: int, height: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both in the units of the drawing, each axis scaled to its width or height."""
+    """Both in the units of the drawing and in its middle, with one scale for both axes, so that distances can be compared."""
     both = np.concatenate([images, texts]).astype(float)
+    if height > width:  # images and texts spread most along the first axis
+        both = both[:, ::-1]
     low, high = both.min(0), both.max(0)
-    edge = np.array([SIDE * width, EDGE])
-    placed = edge + (both - low) / np.where(high > low, high - low, 1) * (np.array([width, height]) - 2 * edge)
-    placed[:, 1] = height - placed[:, 1]
+    room = np.array([width - 2 * SIDE * width, height - 2 * EDGE])
+    scale = min((room / np.maximum(high - low, 1e-12)).min(), 1e6)
+    placed = np.array([width, height]) / 2 + (both - (low + high) / 2) * scale * [1, -1]
     return placed[: len(images)], placed[len(images) :]
 
 

@@ -15,6 +15,7 @@ from mgclip.words import count
 STYLE = "style.css"
 FORMS = "forms.js"
 DROP = "drop.js"
+HEARD = "heard.js"
 LIVE = "element.setAttribute('aria-live', 'polite')"
 """Screen readers say what appears in a live region, if it was one before."""
 
@@ -65,7 +66,7 @@ def render(template: str, **content: Any) -> str:
     return _templates().get_template(f"{template}.html.j2").render(**content)
 
 
-def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> gr.HTML:
+def area(name: str, value: str = "", *, kind: str = "", forms: bool = False, heard: bool = False) -> gr.HTML:
     """A part of the page that the studio writes as HTML.
 
     Args:
@@ -73,14 +74,16 @@ def area(name: str, value: str = "", *, kind: str = "", forms: bool = False) -> 
         value: Its first content.
         kind: A further class for the style sheet; an ``outcome`` takes no space while it is empty, and is read out.
         forms: Whether it has forms: sending one triggers ``submit`` with the data of the event in ``form``.
+        heard: Whether the parts that its templates mark ``data-heard`` are read out.
     """
+    scripts = [text_of(FORMS)] * forms + [text_of(HEARD)] * heard + [LIVE] * (kind == "outcome")
     return gr.HTML(
         value,
         elem_id=name,
         elem_classes=["area", kind],
         apply_default_css=False,
         padding=False,
-        js_on_load=text_of(FORMS) if forms else LIVE if kind == "outcome" else None,
+        js_on_load="\n".join(scripts) or None,
     )
 
 

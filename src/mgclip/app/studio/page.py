@@ -23,7 +23,7 @@ FEW = 12
 def build(model: StudioModel, limits: Limits) -> gr.Blocks:
     """Build the page. Names of classes and files are escaped by the templates, so they appear as text."""
     with gr.Blocks(title="MG-CLIP studio", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
-        head = area("about", about_html(model.about()))
+        head = area("about", about_html(model.about(), read=False))  # when the page is opened, the model may be another one
         with gr.Tabs(overflow_behavior="wrap", elem_id="tabs"):
             with gr.Tab("Ask", id="ask"):
                 asked, answers = ask_tab(model, limits)
@@ -56,6 +56,11 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
     return page
 
 
-def about_html(about: About) -> str:
-    """The model, its CLIP and its classes, in one or two lines that stay in view."""
-    return render("about", about=about, name=about.folder.resolve().name)
+def about_html(about: About, *, read: bool = True) -> str:
+    """The model, its CLIP and its classes, in one or two lines that stay in view.
+
+    Args:
+        about: The model.
+        read: Whether its version and its classes are shown; otherwise that they are being read.
+    """
+    return render("about", about=about, name=about.folder.resolve().name, read=read)

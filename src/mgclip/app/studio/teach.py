@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import LEARNED, Limits, Upload, drop_zone, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import LEARNED, Limits, Upload, drop_zone, places_of, safely, uploads, without_upload_folder
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
@@ -33,13 +33,17 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
             planning = gr.Button("Show the plan", variant="primary", elem_id="plan-button")
         with gr.Column(elem_classes="results"):
             done = area("teach-message", kind="outcome")
-            plan = area("plan", render("no_plan"))
+            plan = area("plan", render("no_plan"), heard=True)
             button = gr.Button("Teach", variant="primary", visible=False, elem_id="teach-button")
 
     def show_plan(value: str) -> tuple[Any, Any, str]:
-        classes = by_class(uploads(value, limits))
-        planned, skipped = model.plan(classes)
-        return plan_html(planned, skipped), gr.Button(f"Teach {count(planned.images, 'image')}", visible=True), ""
+        dropped = uploads(value, limits)
+        planned, skipped = model.plan(by_class(dropped))
+        return (
+            plan_html(planned, skipped, places_of(dropped)),
+            gr.Button(f"Teach {count(planned.images, 'image')}", visible=True),
+            "",
+        )
 
     def teach(value: str, progress: Any = gr.Progress()) -> tuple[Any, Any, Any, str]:  # noqa: B008
         def on_images(number: int, of: int) -> None:
@@ -50,8 +54,9 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
             progress(share, desc=f"{step.phase}, epoch {step.epoch} of {step.epochs}")
 
         progress(None, desc="opening the images")
-        note, before, about = model.learn(by_class(uploads(value, limits)), on_step, on_images)
-        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(about.classes))
+        dropped = uploads(value, limits)
+        note, before, about = model.learn(by_class(dropped), on_step, on_images)
+        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(about.classes), places_of(dropped))
 
     # In the browser, because the server might answer after it has answered a click on the plan that followed the change. Images
     # that were just learned leave the drop zone empty; what was learned then stays on the page.
@@ -85,20 +90,27 @@ def by_class(dropped: Sequence[Upload]) -> dict[str, list[Path]]:
     return {name: list(dict.fromkeys(files)) for name, files in classes.items()}
 
 
-def plan_html(plan: Plan, skipped: Sequence[SkippedImage]) -> str:
+def unread(skipped: Sequence[SkippedImage], places: Mapping[Path, Sequence[str]]) -> list[str]:
+    """What is wrong with images that cannot be read; ``places``: where each file was, if that is not its path."""
+    files = [Path(each["image"]) for each in skipped]
+    where = [", ".join(places.get(file, [file.name])) for file in files]
+    return [f"{place} cannot be read ({each['reason']})" for place, each in zip(where, skipped, strict=True)]
+
+
+def plan_html(plan: Plan, skipped: Sequence[SkippedImage], places: Mapping[Path, Sequence[str]] = {}) -> str:
     """The plan: each class with its images, what is left out, and the time."""
-    left_out = [f"{Path(each['image']).name} cannot be read ({each['reason']})" for each in skipped]
-    notes = [*left_out, *map(without_upload_folder, plan.notes)]
+    notes = [*unread(skipped, places), *map(without_upload_folder, plan.notes)]
     return render("plan", plan=plan, notes=notes, time=describe_time(plan.cost))
 
 
-def change_html(note: LearnNote, before: float | None, classes: int) -> str:
+def change_html(note: LearnNote, before: float | None, classes: int, places: Mapping[Path, Sequence[str]] = {}) -> str:
     """What was learned, and the measures before and after.
 
     Args:
         note: The note of the version.
         before: The leave-one-out accuracy before it.
         classes: The number of classes that the model knows now.
+        places: Where each file was, if that is not its path.
     """
     accuracy = note["accuracy"]
     measures = [
@@ -106,4 +118,4 @@ def change_html(note: LearnNote, before: float | None, classes: int) -> str:
         ("Accuracy on earlier classes", "of their held-out images", accuracy["old_before"], accuracy["old"]),
     ]
     measured = [each for each in measures if each[3] is not None]
-    return render("change", note=note, classes=classes, measures=measured)
+    return render("change", note=note, classes=classes, measures=measured, skipped=unread(note.get("skipped", []), places))
