@@ -38,9 +38,9 @@ def test_a_head_that_predicts_alone_is_weighed_alone(make, icons, monkeypatch):
     both.learn(*task(icons, [0, 1, 2]))
     fitted = []
 
-    def fit(scores, text_logits, *others):
-        fitted.append((scores, text_logits, others[0], fit_weights(scores, text_logits, *others)[0]))
-        return fit_weights(scores, text_logits, *others)
+    def fit(scores, text_logits, labels, several, **given):
+        fitted.append((scores, text_logits, labels, fit_weights(scores, text_logits, labels, several, **given)[0]))
+        return fit_weights(scores, text_logits, labels, several, **given)
 
     monkeypatch.setattr("mgclip.method.analytic.calibration.fit_weights", fit)
     monkeypatch.setattr(alone.encoder, "logits", lambda *_: pytest.fail("the texts were encoded"))
