@@ -13,7 +13,8 @@ from PIL import Image
 from mgclip.errors import InputError
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import shipped_recipes
-from mgclip.experiment.reproduce import collect, finished, load_table, per_seed, shipped_tables, table_runs
+from mgclip.experiment.reproduce import finished, load_table, shipped_tables, table_runs
+from mgclip.experiment.table_results import collect, per_seed
 from mgclip.markdown import as_read
 from mgclip.method.methods import METHODS
 from mgclip.report.tables import frame, markdown, write_tables
