@@ -6,10 +6,12 @@ first. Extra spaces are removed.
 
 from __future__ import annotations
 
+import numbers
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from mgclip.errors import InputError
 
@@ -20,6 +22,13 @@ ALIKE = "they differ only in case, spaces, hyphens, underscores or the form of a
 
 REMEMBERED = 1 << 18
 """Names whose forms are remembered: each task compares the names of all classes."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is what an empty cell of a table is read as: ``None``, NaN, or pandas' ``NA`` and ``NaT``."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Real) and bool(value != value)  # only NaN differs from itself
 
 
 def tidy(name: str) -> str:

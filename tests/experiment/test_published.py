@@ -9,8 +9,9 @@ from mgclip.errors import InputError
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
 from mgclip.experiment.recipe_files import read_yaml, shipped_recipes
-from mgclip.experiment.reproduce import SOURCE_UNKNOWN, TableResult, load_table, shipped_tables
+from mgclip.experiment.reproduce import SOURCE_UNKNOWN, load_table, shipped_tables
 from mgclip.experiment.run_folder import check_same, read_recipe
+from mgclip.experiment.table_results import TableResult
 from mgclip.report.tables import write_tables
 
 LAION = {  # Avg and Last of SimpleCIL, RanPAC with a first-task adapter, and ACIL

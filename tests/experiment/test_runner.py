@@ -14,8 +14,9 @@ from runs import Stopped, read, run, stop_after, stop_at
 
 from mgclip.errors import InputError
 from mgclip.experiment import open_run, run_folder, runner
-from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
+from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.experiment.run_folder import check_same, read_recipe
+from mgclip.experiment.same_experiment import as_shipped
 from mgclip.method.baselines.make import load_learner
 from mgclip.saving.checkpoints import TaskCheckpoints
 

@@ -84,7 +84,9 @@ def test_links_among_examples_are_replaced(tmp_path):
     (tmp_path / "run" / "examples" / "000.png").symlink_to(mine)
     split = Split([picture, picture], np.array([0, 1]))
     labels, probabilities = np.array([0, 1]), np.array([0.9, 0.8], dtype=np.float32)
-    answers = BranchAnswers(labels, probabilities, labels, probabilities, None, None)
+    answers = BranchAnswers(
+        labels, probabilities, labels, probabilities, None, None, np.full((2, 4), -1), np.full((2, 4), np.nan)
+    )
     write_final(tmp_path / "run", [Task(0, 0, ("a", "b"), ("a", "b"), split, split)], answers)
     assert mine.read_text() == "mine"
     assert np.asarray(Image.open(tmp_path / "run" / "examples" / "000.png")).max() == 7

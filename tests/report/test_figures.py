@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from mgclip.experiment.reproduce import TableResult
+from mgclip.experiment.table_results import TableResult
 from mgclip.report.figures import JOINT_STYLE, Label, Line, curve_style, draw, paint_lines, save_figure
 from mgclip.report.file_figures import change_figure
 

@@ -1,6 +1,6 @@
 """Tables in LaTeX: what is bold, and that no text breaks them."""
 
-from mgclip.experiment.reproduce import TableResult
+from mgclip.experiment.table_results import TableResult
 from mgclip.report.latex import escape, latex_table
 from mgclip.report.tables import frame
 

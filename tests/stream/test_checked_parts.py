@@ -9,6 +9,7 @@ from own_packages import forget_registered
 from mgclip import Dataset, DatasetEntry, Split, register_dataset
 from mgclip.errors import InputError, MGCLIPError
 from mgclip.stream.datasets import load_dataset
+from mgclip.stream.files import image_group
 from mgclip.stream.layout import FoundDataset
 
 IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(4)]
@@ -65,6 +66,16 @@ def test_the_rows_of_a_shuffled_table_keep_their_labels(load):
     found = load(Dataset("mine", ("a", "b"), Split(table["image"], table["label"]), RIGHT))
     assert found.train.labels.tolist() == [1, 0, 1, 0]
     assert [int(found.train.images[place].max()) for place in range(4)] == [2, 0, 3, 1]
+
+
+def test_an_image_whose_group_is_missing_is_in_none(load):
+    class Photos(list):
+        def group_of(self, position):
+            return (None, float("nan"), pd.NA, 7)[position]
+
+    photos = Split(Photos(IMAGES), RIGHT.labels)
+    found = load(Dataset("mine", ("a", "b"), photos, photos))
+    assert [image_group(found.test.images, position) for position in range(4)] == [None, None, None, "7"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def reproduce_command(
     """
     from mgclip.app.display import screen
     from mgclip.experiment.recipe import parse_change
-    from mgclip.experiment.reproduce import collect, compared, finished, load_table, per_seed, table_runs
+    from mgclip.experiment.reproduce import finished, load_table, table_runs
+    from mgclip.experiment.table_results import collect, compared, per_seed
     from mgclip.saving.writable import check_writable
 
     if table is None:

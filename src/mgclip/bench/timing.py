@@ -41,7 +41,7 @@ def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
 
 
 @functools.cache
-def matmul_peak(precision: Precision = "float32", rounds: int = 5) -> float:
+def matmul_peak(precision: Precision, rounds: int) -> float:
     """Operations per second of a matrix multiplication on this device: the best of several large square products. A
     process measures it once for each precision.
     """

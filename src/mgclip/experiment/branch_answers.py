@@ -39,8 +39,8 @@ class BranchAnswers:
     text_probabilities: Scores
     head_labels: Labels | None
     head_scores: Scores | None
-    next_labels: Labels | None = None
-    next_probabilities: Scores | None = None
+    next_labels: Labels
+    next_probabilities: Scores
 
 
 @torch.no_grad()

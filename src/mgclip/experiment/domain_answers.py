@@ -62,8 +62,6 @@ def _answer_among(learner: Learner, features: Tensor, texts: Sequence[str], comp
         text = text_labels, text_probabilities
         return BranchAnswers(*text, *text, None, None, after, after_probabilities)
     learned = answer(learner, features, logits[:, :known], slice(first, first + known))
-    assert learned.next_labels is not None
-    assert learned.next_probabilities is not None
     unseen = by_text >= known
     return replace(
         learned,

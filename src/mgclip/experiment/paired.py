@@ -79,7 +79,7 @@ def compare_results(results: Mapping[str, Sequence[Finished | None]]) -> list[Pa
     """Compare every two methods by their raw results in each seed. A method that lacks those of a seed is left out.
 
     Args:
-        results: For each method its result with each seed, in the same order of seeds.
+        results: For each method its result with each seed, in the same order of seeds; None where it has not finished.
     """
     answers: dict[str, list[Right]] = {}
     groups: dict[str, str] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mgclip.experiment.recipe import Recipe, as_shipped, load_recipe
+from mgclip.experiment.recipe import Recipe, load_recipe
 from mgclip.experiment.reproduce import SOURCE_UNKNOWN, PublishedResult, load_table, shipped_tables
+from mgclip.experiment.same_experiment import as_shipped
 
 
 def published_results(recipe: Recipe) -> dict[str, PublishedResult]:

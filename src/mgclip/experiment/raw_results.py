@@ -164,11 +164,10 @@ def _predictions(task: int, stream: Sequence[Task], names: NDArray[np.object_], 
     if answers.head_labels is not None:
         columns |= {"head_answer": names[answers.head_labels], "head_score": answers.head_scores}
     columns["group"] = [image_group(*place) for place in places]
-    if answers.next_labels is not None and answers.next_probabilities is not None:
-        with_none = np.array([*names, None], dtype=object)  # a label of -1, where there are fewer classes, becomes None
-        for place, name in enumerate(NEXT_ANSWERS):
-            columns[name] = with_none[answers.next_labels[:, place]]
-            columns[name.replace("answer", "probability")] = answers.next_probabilities[:, place]
+    with_none = np.array([*names, None], dtype=object)  # a label of -1, where there are fewer classes, becomes None
+    for place, name in enumerate(NEXT_ANSWERS):
+        columns[name] = with_none[answers.next_labels[:, place]]
+        columns[name.replace("answer", "probability")] = answers.next_probabilities[:, place]
     return columns
 
 

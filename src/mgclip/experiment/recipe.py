@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler  # older versions have it only there
 
-from mgclip.clip.published import same_clip
 from mgclip.errors import InputError
 from mgclip.experiment.recipe_files import recipe_values, shipped_recipes
 from mgclip.home import in_home
 from mgclip.method.baselines import options
 from mgclip.method.build_settings import build
-from mgclip.method.methods import MEMORY, METHODS, can_grow
-from mgclip.method.setting_effects import SOLVED_HEAD
-from mgclip.method.settings import RUNTIME_SETTINGS, Positive, Settings, as_settings
+from mgclip.method.methods import METHODS, can_grow
+from mgclip.method.settings import Positive, Settings, as_settings
 from mgclip.missing import is_file
 from mgclip.stream.data import Filter
-from mgclip.stream.datasets import DATASETS, ICON_SETS, TEST_PER_CLASS, TRAIN_PER_CLASS
+from mgclip.stream.datasets import DATASETS
 from mgclip.stream.domains import DomainData
 from mgclip.stream.orders import KEYWORDS, read_order
 from mgclip.untrusted import parse_yaml
@@ -232,46 +230,10 @@ def load_recipe(reference: str, changes: Iterable[str] = ()) -> Recipe:
     return build_recipe({**recipe_values(reference), **dict(map(parse_change, changes))}, source=reference)
 
 
-DESCRIPTIONS = {"about", "expected_source"}
-"""Settings that only describe: a run with other words, or of a version without them, is the same one."""
-
-NOT_PART_OF_IDENTITY = {"clip", "data_path", "seed", "methods", "retention", "log_with", *RUNTIME_SETTINGS}
-"""Settings that may differ from a shipped recipe: it is still the same experiment. The CLIP may have another path only."""
-
-
-def as_shipped(recipe: Recipe) -> bool:
-    """Whether a recipe equals a shipped one in every setting that matters, so that its published accuracies apply."""
-    if recipe.name not in shipped_recipes():
-        return False
-    original = load_recipe(recipe.name)
-    here, shipped = effective_settings(recipe), effective_settings(original, recipe.methods)
-    same = all(here[key] == shipped[key] for key in here.keys() - NOT_PART_OF_IDENTITY)
-    return same and same_clip(recipe.clip, original.clip)
-
-
-def effective_settings(recipe: Recipe, methods: Collection[str] | None = None) -> dict[str, Any]:
-    """A recipe's settings that its methods, or other ``methods``, use. Equal ones mean the same experiment."""
-    methods = recipe.methods if methods is None else methods
-    shared = {key: getattr(recipe, key) for key in Recipe.model_fields.keys() - DESCRIPTIONS - _unused(methods)}
-    mine = {key: value for key, value in recipe.own.items() if options.owner(key) in methods}
-    train, test = recipe.train_per_class, recipe.test_per_class
-    if set(recipe.data_names) & set(ICON_SETS):
-        train, test = train or TRAIN_PER_CLASS, test or TEST_PER_CLASS
-    own = {**options.check(methods, mine)[0], "train_per_class": train, "test_per_class": test}
-    sets = [each.model_dump(exclude={"data_path"}) for each in recipe.datasets]  # data may move
-    return {**shared, **own, "memory": recipe.memory or MEMORY, "datasets": sets, "retention": sorted(recipe.retention)}
-
-
 def default_settings(methods: Iterable[str]) -> dict[str, Any]:
     """All settings at their defaults in JSON, with those of the methods that are installed."""
     own = Recipe(name="", methods=[method for method in methods if method in METHODS] or ["mg-clip"])
     return {**own.model_dump(mode="json"), "methods": Recipe(name="").methods}
-
-
-def _unused(methods: Collection[str]) -> set[str]:
-    """Settings of the solved head that none of these methods has."""
-    solved = any(METHODS[method].changes.get("compensation") == "analytic" for method in methods)
-    return set() if solved else SOLVED_HEAD
 
 
 def parse_change(change: str) -> tuple[str, Any]:

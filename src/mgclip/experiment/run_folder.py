@@ -17,8 +17,9 @@ from mgclip.environment import installed_versions, version_of
 from mgclip.errors import InputError, first_line
 from mgclip.experiment import domain_metrics, metrics
 from mgclip.experiment.changed_code import changes, code_of_methods, record_changes, warn_of_changes
-from mgclip.experiment.recipe import Recipe, build_recipe, effective_settings
+from mgclip.experiment.recipe import Recipe, build_recipe
 from mgclip.experiment.recipe_files import read_yaml
+from mgclip.experiment.same_experiment import effective_settings
 from mgclip.experiment.schemas import (
     FORMAT,
     Data,

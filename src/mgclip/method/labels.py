@@ -13,15 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgclip.errors import InputError
-from mgclip.names import canonical, tidy
+from mgclip.names import canonical, is_missing, tidy
 from mgclip.words import closest, count
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is what an empty cell of a table is read as: ``None``, NaN, or pandas' ``NA`` and ``NaT``."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def plain(value: Any) -> Any:

@@ -26,11 +26,12 @@ from mgclip.method.analytic.solved_head import SolvedHead
 from mgclip.method.analytic.solving import frozen_features, logits_over, marked_images
 from mgclip.method.change_settings import with_settings
 from mgclip.method.fusion import branch_probabilities
-from mgclip.method.labels import is_missing, name_list
+from mgclip.method.labels import name_list
 from mgclip.method.predictions import Predictions, candidate_texts, without_article
 from mgclip.method.prepare import prepare
 from mgclip.method.replay import Memory
 from mgclip.method.settings import Settings, as_settings
+from mgclip.names import is_missing
 from mgclip.renamed import accepts_former_names
 from mgclip.saving.store import Note
 from mgclip.words import count, described_classes

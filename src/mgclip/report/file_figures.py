@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mgclip.experiment.gap_study import LOGITS, QUANTITIES, StudyTrace
 from mgclip.experiment.geometry import Geometry
-from mgclip.experiment.reproduce import TableResult
+from mgclip.experiment.table_results import TableResult
 from mgclip.method.gap_rule import LEAST_SIMILARITY
 from mgclip.report.figures import COLOURS, JOINT_STYLE, STYLES, Line, curve_style, paint_lines, save_figure
 

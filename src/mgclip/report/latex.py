@@ -9,7 +9,7 @@ import pandas as pd
 
 from mgclip.experiment.domain_metrics import DOMAIN_METRICS
 from mgclip.experiment.metrics import METRICS, UNEVEN
-from mgclip.experiment.reproduce import TableResult
+from mgclip.experiment.table_results import TableResult
 from mgclip.method.methods import is_joint
 
 TEXT_COLUMNS = {"recipe", "change", "method", "methods", "source"}

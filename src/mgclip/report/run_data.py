@@ -11,8 +11,9 @@ from mgclip.errors import InputError
 from mgclip.experiment import run_folder
 from mgclip.experiment.metrics import Matrix, Metric
 from mgclip.experiment.published import published_results
-from mgclip.experiment.recipe import DESCRIPTIONS, Recipe
+from mgclip.experiment.recipe import Recipe
 from mgclip.experiment.reproduce import PublishedResult
+from mgclip.experiment.same_experiment import DESCRIPTIONS
 from mgclip.experiment.schemas import (
     Data,
     Ending,

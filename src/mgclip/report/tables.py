@@ -11,7 +11,8 @@ from mgclip.disk import write_text
 from mgclip.experiment.paired import Pair
 from mgclip.experiment.published import published_results
 from mgclip.experiment.recipe import load_recipe
-from mgclip.experiment.reproduce import BOTH, SEEDS, PublishedResult, TableResult
+from mgclip.experiment.reproduce import PublishedResult
+from mgclip.experiment.table_results import BOTH, SEEDS, TableResult
 from mgclip.markdown import as_markdown
 from mgclip.report.latex import TEXT_COLUMNS, latex_pairs, latex_table, pairs_caption
 from mgclip.report.page_tables import percent, points

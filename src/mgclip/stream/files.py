@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mgclip.names import is_missing
 from mgclip.stream.data import Joined, Split, Subset
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders
 
@@ -86,7 +87,8 @@ def image_group(images: Sequence[Any], position: int) -> str | None:
         group = image_group(items.parts[part], place)
         return None if group is None else f"{items.names[part]}/{group}"
     group_of = getattr(items, "group_of", None)
-    return None if group_of is None else str(group_of(place))
+    found = None if group_of is None else group_of(place)
+    return None if is_missing(found) else str(found)
 
 
 def _of_data_set(images: Sequence[Any], position: int) -> tuple[Sequence[Any], int]:

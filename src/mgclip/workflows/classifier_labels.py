@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from mgclip.method.labels import is_missing
-from mgclip.names import canonical
+from mgclip.names import canonical, is_missing
 
 
 def label_array(y: Any) -> NDArray[Any]:

@@ -95,7 +95,8 @@ class ShardJob:
         progress, texts = progress_folder(folder, "shards"), dict(self.called.values())
         # The first process asks for all: copies of a file on several machines may differ in their times.
         shards = parallel.gather_items(self.versions if parallel.is_main() else [])
-        versions = {shard.name: repr((*shard[1:], self._digest_of_names())) for shard in shards}
+        names = self._digest_of_names()
+        versions = {shard.name: repr((*shard[1:], names)) for shard in shards}
         try:
             learned = model.learn_shards(
                 train, class_texts=texts, progress=progress, versions=versions, skip_unreadable=self.skip

@@ -31,7 +31,7 @@ class RandomFeatures:
         width: Number of random features.
         gamma: Inverse width of the kernel.
         seed: Seed from which R and theta are drawn.
-        kernel: ``relu`` has relu(R u) instead of cos(R u + b), with R from N(0, 1), as in RanPAC and ACIL.
+        kernel: ``relu`` has relu(R u) instead of cos(R u + theta), with R from N(0, 1), as in RanPAC and ACIL.
         representation: What the image features are.
     """
 

@@ -1,1 +1,1 @@
-"""What MG-CLIP is compared with. ``table.py`` lists every method; RanPAC, ACIL and RAPF have a file each."""
+"""What MG-CLIP is compared with. RanPAC, ACIL and RAPF have a file each; ``method/methods.py`` lists every method."""

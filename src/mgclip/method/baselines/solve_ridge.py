@@ -15,6 +15,6 @@ def solve_ridge(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
     if failed:  # rounding may leave a negative eigenvalue that a tiny ridge does not make positive
         weights = torch.linalg.solve(system, targets)
     else:
-        del system  # `cholesky_solve` copies the factor, so three matrices would be in memory
+        del system  # `cholesky_solve` copies the factor, so three matrices besides G would be in memory
         weights = torch.cholesky_solve(targets, factor)
     return weights
