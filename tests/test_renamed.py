@@ -1,8 +1,9 @@
-"""Former names of keyword arguments."""
+"""Former names of keyword arguments and of values."""
 
 import pytest
+import torch
 
-from mgclip import MGCLIP
+from mgclip import MGCLIP, Predictions, Settings
 from mgclip.renamed import accepts_former_names
 
 
@@ -33,3 +34,10 @@ def test_models_take_the_former_names(tiny_clip, icons, tmp_path):
     with pytest.warns(DeprecationWarning, match=r"beside= is now called files=\."):
         model.save_pretrained(tmp_path / "saved", beside={"extra.json": {"one": 1}})
     assert list((tmp_path / "saved").rglob("extra.json"))
+
+
+def test_predictions_have_the_former_names():
+    found = Predictions(("cat", "dog"), (), torch.tensor([[30.0, 25.0]]), torch.tensor([[0.9, 0.8]]), 100.0, Settings())
+    assert found.text is found.text_probabilities
+    assert found.image is found.head_scores
+    assert found.sureness is found.top_confidence

@@ -112,6 +112,7 @@ class Predictions:
 
     text = property(lambda self: self.text_probabilities, doc="Former name of ``text_probabilities``.")
     image = property(lambda self: self.head_scores, doc="Former name of ``head_scores``.")
+    sureness = property(lambda self: self.top_confidence, doc="Former name of ``top_confidence``.")
 
     def _with_candidates(self, own: Tensor) -> Floats:
         """Values of the learned classes ``(n, learned)``, scaled to leave the candidates their share, ``(n, c)``."""
