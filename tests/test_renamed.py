@@ -5,6 +5,7 @@ import torch
 
 from mgclip import MGCLIP, Predictions, Settings
 from mgclip.renamed import accepts_former_names
+from mgclip.saving.versions import Version
 
 
 @accepts_former_names(colour="color")
@@ -41,3 +42,7 @@ def test_predictions_have_the_former_names():
     assert found.text is found.text_probabilities
     assert found.image is found.head_scores
     assert found.sureness is found.top_confidence
+
+
+def test_versions_have_the_former_name():
+    assert [Version(1, None, "2026-01-01T00:00:00+00:00", {}, active).in_force for active in (True, False)] == [True, False]

@@ -42,6 +42,8 @@ class Version:
     note: Note
     active: bool
 
+    in_force = property(lambda self: self.active, doc="Former name of ``active``.")
+
 
 def shown(note: Note) -> dict[str, Any]:
     """A note without values that cannot be shown, because programs may write any."""
