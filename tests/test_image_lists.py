@@ -68,6 +68,10 @@ def test_a_single_image_is_a_list_of_one(form, size):
     assert np.array_equal(pixels(SINGLE[form](one)), one[None])
 
 
+def test_texts_of_numpy_are_paths():
+    assert image_list(np.array(["a.png", "b.png"], dtype=np.dtypes.StringDType())) == ["a.png", "b.png"]
+
+
 def test_a_single_path_is_a_list_of_one(three, tmp_path):
     file = tmp_path / "a.png"
     Image.fromarray(three[0]).save(file)
@@ -143,7 +147,18 @@ def test_anything_that_is_not_a_list_of_images_is_refused(images, sentence):
         image_list(images)
 
 
-@pytest.mark.parametrize("item", [b"\x89PNG", io.BytesIO(b"x"), None, float("nan"), ["a.png", "b.png"], {"image": "a.png"}])
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"\x89PNG",
+        io.BytesIO(b"x"),
+        None,
+        float("nan"),
+        ["a.png", "b.png"],
+        {"image": "a.png"},
+        (Image.new("RGB", (9, 7)), 3),  # of a data set that yields images with their labels
+    ],
+)
 def test_an_item_that_is_not_an_image_is_named_by_its_type(item):
     kind = type(item).__name__
     with pytest.raises(InputError, match=f"a path, a Pillow image or a uint8 array; found one of type {kind}"):

@@ -1,6 +1,7 @@
 """Image files of every mode and format are read correctly, or refused by name."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from mgclip import image_formats
 from mgclip.errors import InputError
-from mgclip.images import find_unreadable_images, open_image, thread_count
+from mgclip.images import find_unreadable_images, open_image, thread_count, to_rgb
 from mgclip.stream import walk
 from mgclip.stream.files import is_image_name
 from mgclip.workflows.source import read_source
@@ -179,3 +180,26 @@ def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence)
         file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(InputError, match=sentence):
         open_image(file)
+
+
+def test_an_image_that_is_given_twice_is_decoded_by_one_thread_at_a_time(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.png", compress_level=1)
+    for _ in range(3):
+        with Image.open(tmp_path / "x.png") as image:  # not decoded yet
+            again = [image] * 4
+            with ThreadPoolExecutor(4) as threads:
+                assert all(np.array_equal(opened, noise) for opened in threads.map(to_rgb, again))
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.bmp"])
+def test_an_image_whose_file_was_closed_is_named_as_one(tmp_path, picture, name):
+    sentence = r"^An image cannot be used: its file was closed before it was read; give its path\.$"
+    Image.fromarray(picture).save(tmp_path / name)
+    with Image.open(tmp_path / name) as left:
+        pass
+    with (tmp_path / name).open("rb") as file:
+        closed = Image.open(file)
+    for image in (left, closed):
+        with pytest.raises(InputError, match=sentence):
+            to_rgb(image)

@@ -1,9 +1,11 @@
-"""Former names of keyword arguments."""
+"""Former names of keyword arguments and of values."""
 
 import pytest
+import torch
 
-from mgclip import MGCLIP
+from mgclip import MGCLIP, Predictions, Settings
 from mgclip.renamed import accepts_former_names
+from mgclip.saving.versions import Version
 
 
 @accepts_former_names(colour="color")
@@ -33,3 +35,14 @@ def test_models_take_the_former_names(tiny_clip, icons, tmp_path):
     with pytest.warns(DeprecationWarning, match=r"beside= is now called files=\."):
         model.save_pretrained(tmp_path / "saved", beside={"extra.json": {"one": 1}})
     assert list((tmp_path / "saved").rglob("extra.json"))
+
+
+def test_predictions_have_the_former_names():
+    found = Predictions(("cat", "dog"), (), torch.tensor([[30.0, 25.0]]), torch.tensor([[0.9, 0.8]]), 100.0, Settings())
+    assert found.text is found.text_probabilities
+    assert found.image is found.head_scores
+    assert found.sureness is found.top_confidence
+
+
+def test_versions_have_the_former_name():
+    assert [Version(1, None, "2026-01-01T00:00:00+00:00", {}, active).in_force for active in (True, False)] == [True, False]

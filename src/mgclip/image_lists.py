@@ -39,7 +39,7 @@ def image_list(images: Any) -> Sequence[Any]:
     if isinstance(images, Tensor):
         return list(_split(_pixel_values(images), channels_first=True))
     if isinstance(images, np.ndarray):
-        pixels = images.dtype.kind not in "OUS" and images.shape != (0,)
+        pixels = images.dtype.kind not in "OUST" and images.shape != (0,)
         return list(_split(images, channels_first=False)) if pixels else _items(images)
     if isinstance(images, str | os.PathLike):
         return [_path(images)]

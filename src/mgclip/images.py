@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ THREADS = "MGCLIP_THREADS"
 
 CHUNK = 64
 """Images that a thread opens before it reports."""
+
+DECODING = [threading.Lock() for _ in range(64)]
+"""Locks that Pillow images share: an image that is given twice is decoded by one thread at a time."""
 
 
 def thread_count() -> int:
@@ -160,16 +164,26 @@ def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:
     array = None if isinstance(image, Image.Image) else _array(image)
     try:
         check_size(*(image.size if array is None else array.shape[1::-1]))
-        return displayed(image if array is None else Image.fromarray(array))
+        if array is not None:
+            return displayed(Image.fromarray(array))
+        with DECODING[id(image) // 64 % len(DECODING)]:  # threads that read one file would mix its pixels
+            return displayed(image)
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
         if is_system_error(error):
             raise
-        raise InputError(f"An image cannot be used: {_reason(error)}.") from None
+        reason = "its file was closed before it was read; give its path" if _is_closed(image) else _reason(error)
+        raise InputError(f"An image cannot be used: {reason}.") from None
+
+
+def _is_closed(image: Any) -> bool:
+    """Whether a Pillow image was not decoded before its file was closed."""
+    file = getattr(image, "fp", None)
+    return bool(getattr(image, "tile", ())) and (file is None or getattr(file, "closed", False))
 
 
 def _array(image: Any) -> NDArray[np.uint8]:
     try:
-        array = np.asarray(image)
+        array = np.array(None) if isinstance(image, tuple) else np.asarray(image)  # data sets of PyTorch yield (image, label)
     except Exception as error:  # ragged lists, tensors on a GPU
         raise InputError(f"An image of type {type(image).__name__} cannot be used: {_reason(error)}.") from None
     if array.ndim == 0 or array.dtype.kind in "OSU":  # bytes, an open file, None, a row of a table

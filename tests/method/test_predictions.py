@@ -83,6 +83,12 @@ def test_the_numbers_of_a_solved_head_are_calibrated():
     assert found.labels.tolist() == found.confidence.argmax(1).tolist()
 
 
+def test_values_are_computed_once_so_that_a_loop_may_read_them_for_each_image():
+    found, *_ = made()
+    for values in ("confidence", "labels", "names", "top_confidence", "likeness"):
+        assert getattr(found, values) is getattr(found, values)
+
+
 def test_the_text_form_shows_the_first_answers():
     logits, cosines = torch.tensor([[30.0, 25.0]] * 7), torch.tensor([[0.9, 0.8]] * 7)
     found = Predictions(("cat", "dog"), (), logits, cosines, 100.0, Settings())

@@ -33,6 +33,8 @@ def test_undo_goes_back_and_forward(shop, icons):
     assert same(MGCLIP.from_pretrained(shop), newest)
     with pytest.raises(InputError, match=r"has no version 7: choose from 1, 2, 3"):
         undo(shop, 7)
+    with pytest.raises(InputError, match=r"has no version '2': choose from 1, 2, 3"):
+        undo(shop, "2")
 
 
 def test_a_version_is_made_from_the_one_that_was_loaded_or_saved_last(shop):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mgclip import MGCLIPClassifier
+from mgclip import MGCLIP, MGCLIPClassifier
 from mgclip.errors import InputError
 
 
@@ -99,3 +99,49 @@ def test_labels_are_those_of_the_model_that_predicted(classifier, icons, monkeyp
     monkeypatch.setattr(model, "predict", predict_before_another_thread_forgets)
     assert classifier.predict(x).tolist() == expected
     assert classifier.predict_proba(x).shape == (len(x), 2)
+
+
+@pytest.mark.parametrize("act", ["fit", "partial_fit"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
+def test_what_was_learned_stays_if_learning_more_fails_or_is_interrupted(classifier, icons, monkeypatch, act, error):
+    x, y = some(icons, [0, 1, 2])
+    numbers = np.unique(y, return_inverse=True)[1] + 5
+    known = numbers < 7
+    expected = classifier.fit(x[known], numbers[known]).predict_proba(x)
+
+    def stop(*given, **options):
+        raise error("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MGCLIP, "learn", stop)
+        with pytest.raises(error, match="stopped"):
+            getattr(classifier, act)(x, numbers)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        getattr(classifier, act)(x, numbers[:-1])
+    assert classifier.classes_.tolist() == [5, 6]
+    assert np.array_equal(classifier.predict_proba(x), expected)
+    assert getattr(classifier, act)(x[~known], numbers[~known]).classes_.tolist() == ([7] if act == "fit" else [5, 6, 7])
+
+
+def test_another_thread_that_predicts_while_a_class_is_learned_gets_its_label(classifier, icons, monkeypatch):
+    x, y = some(icons, [0, 1, 2])
+    numbers = np.unique(y, return_inverse=True)[1] + 5
+    known = numbers < 7
+    classifier.fit(x[known], numbers[known])
+    learn, seen = MGCLIP.learn, []
+
+    def learn_while_another_thread_predicts(*given, **options):
+        learned = learn(*given, **options)
+        seen.extend(classifier.predict(x).tolist())
+        return learned
+
+    monkeypatch.setattr(MGCLIP, "learn", learn_while_another_thread_predicts)
+    classifier.partial_fit(x[~known], numbers[~known])
+    assert seen == classifier.predict(x).tolist()
+    assert {type(label) for label in seen} == {int}
+
+
+def test_texts_of_numpy_are_labels(classifier, icons):
+    x, y = some(icons, [0, 1])
+    classifier.fit(x, y.astype(np.dtypes.StringDType()))
+    assert classifier.classes_.tolist() == sorted(set(y))

@@ -112,6 +112,7 @@ class Predictions:
 
     text = property(lambda self: self.text_probabilities, doc="Former name of ``text_probabilities``.")
     image = property(lambda self: self.head_scores, doc="Former name of ``head_scores``.")
+    sureness = property(lambda self: self.top_confidence, doc="Former name of ``top_confidence``.")
 
     def _with_candidates(self, own: Tensor) -> Floats:
         """Values of the learned classes ``(n, learned)``, scaled to leave the candidates their share, ``(n, c)``."""
@@ -143,18 +144,18 @@ class Predictions:
         places: NDArray[np.int64] = np.concatenate([part._deciding.argmax(1) for part in self._parts()]).astype(np.int64)
         return places
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Name of the class of each image."""
         return [self.classes[label] for label in self.labels]
 
-    @property
+    @cached_property
     def top_confidence(self) -> Floats:
         """Confidence in the class of each image, ``(n,)``."""
         best = [np.take_along_axis(part.confidence, part.labels[:, None], 1)[:, 0] for part in self._parts()]
         return np.concatenate(best).astype(np.float32)
 
-    @property
+    @cached_property
     def likeness(self) -> Floats:
         """The largest head score of each image, ``(n,)``: low if the image belongs to no learned class (docs/learn.md)."""
         return np.asarray(self.head_scores.max(1), dtype=np.float32)

@@ -42,6 +42,8 @@ class Version:
     note: Note
     active: bool
 
+    in_force = property(lambda self: self.active, doc="Former name of ``active``.")
+
 
 def shown(note: Note) -> dict[str, Any]:
     """A note without values that cannot be shown, because programs may write any."""
@@ -139,7 +141,7 @@ def _target(folder: Path, versions: Sequence[VersionEntry], to: int | None) -> V
         raise InputError(f"Version {wanted} of {folder}, from which {active.number} was made, was removed: {left}.")
     if found is None:
         numbers = ", ".join(str(version.number) for version in versions)
-        raise InputError(f"{folder} has no version {to}: choose from {numbers}.")
+        raise InputError(f"{folder} has no version {to!r}: choose from {numbers}.")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return "model_" in vars(self) or is_saved(in_home(self.clip))
 
     def fit(self, X: Any, y: ArrayLike) -> MGCLIPClassifier:
-        """Learn all classes of ``y`` at once, starting from ``clip``.
+        """Learn all classes of ``y`` at once, starting from ``clip``. If this fails or is interrupted, the classifier keeps what
+        it has learned before.
 
         Args:
             X: The images.
@@ -153,12 +155,16 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: If the images cannot be learned, or a key of ``class_texts`` is not a label.
             ValueError: If a label is missing, or the numbers of images and labels differ.
         """
+        fresh = copy(self)
         for name in FITTED:
-            self.__dict__.pop(name, None)
-        return self._learn(X, y, later=False, classes=None)
+            fresh.__dict__.pop(name, None)
+        fresh._learn(X, y, later=False, classes=None)
+        self.__dict__.update(fresh.__dict__)
+        return self
 
     def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> MGCLIPClassifier:
         """Learn the images of ``y``: new classes as the next task, and more images of known classes if the head is a solved one.
+        If this fails or is interrupted, the classifier is unchanged.
 
         Args:
             X: The images.
@@ -195,10 +201,13 @@ class MGCLIPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"The class {plain(again[0])!r} was learned before: {advice}.")
         names = tuple(map(str, new))
         texts = self._texts(names, [*names, *map(str, known), *map(str, () if classes is None else np.ravel(classes))], later)
-        model = model or self._open()
+        given = {canonical(str(label)): label for label in new}
+        if model is None:
+            model = self._open()
+        else:  # the labels come before the classes, because other threads may predict
+            self.given_ = given = self.given_ | given
         model.learn(images, list(map(str, labels)), names, class_texts=texts)
-        self.given_ = {canonical(str(label)): label for label in new} | (self.given_ if hasattr(self, "model_") else {})
-        self.model_ = model
+        self.__dict__.update(model_=model, given_=given)
         return self
 
     def _texts(self, names: tuple[str, ...], known: list[str], later: bool) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ def label_array(y: Any) -> NDArray[Any]:
         y = y.to_numpy()
         if y.dtype == object and all(isinstance(label, int) for label in listed):
             y = y.astype(np.int64)
+    if getattr(getattr(y, "dtype", None), "kind", "") == "T":  # scikit-learn does not know NumPy's StringDType
+        y = np.array(y.tolist())
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     check_classification_targets(labels)
     return labels
