@@ -247,6 +247,9 @@ def test_checkpoints_are_written_every_n_steps_and_discarded(tiny_clip, icons, t
 def test_a_damaged_checkpoint_is_ignored(tiny_clip, icons, tmp_path):
     uninterrupted = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
     uninterrupted.learn(*task(icons, [0, 1, 2]))
+    begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
+    with pytest.raises(Stopped):
+        begun.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(tmp_path / "stopped", 1, Stop(6)))
     for damage in (
         lambda b: b[: len(b) // 2],
         lambda b: b[:-9] + b"x" + b[-8:],
@@ -256,9 +259,7 @@ def test_a_damaged_checkpoint_is_ignored(tiny_clip, icons, tmp_path):
         for files in (FILES[:1], FILES[1:], FILES):
             folder = tmp_path / "run"
             shutil.rmtree(folder, ignore_errors=True)
-            begun = MGCLIP.from_pretrained(tiny_clip, settings=PLAIN)
-            with pytest.raises(Stopped):
-                begun.learn(*task(icons, [0, 1, 2]), checkpoints=TaskCheckpoints(folder, 1, Stop(6)))
+            shutil.copytree(tmp_path / "stopped", folder)
             for name in files:
                 content = (folder / name).read_bytes()
                 (folder / name).write_bytes(damage(content))
