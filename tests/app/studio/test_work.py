@@ -137,6 +137,14 @@ def test_names_that_are_probably_one_name_are_planned_as_one(photos, tiny_clip, 
     assert [(each.name, each.images) for each in model.about().classes] == [("T-Shirt", 6), ("hat", 3)]
 
 
+def test_a_note_of_the_plan_names_images_by_the_folders_they_were_dropped_with(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    copy = shutil.copy(photos["class 0"][0], tmp_path / "copy.png")
+    plan, skipped = model.plan({"class 0": photos["class 0"], "class 1": [*photos["class 1"], copy]})
+    places = {file: [f"june/{file.name}"] for file in [*photos["class 0"], copy]}
+    assert "such as june/copy.png and june/0-0.png" in plan_html(plan, skipped, places)
+
+
 def test_unreadable_images_are_left_out_and_a_refusal_creates_nothing(photos, tiny_clip, tmp_path):
     model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
     (tmp_path / "0-0.png").write_bytes(b"damaged")
