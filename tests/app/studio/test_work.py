@@ -50,7 +50,7 @@ def learn(model, images):
 
 def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path):
     model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
-    assert "No classes yet" in about_html(model.about())
+    assert "No classes yet</b>: teach the model some in the tab Teach." in about_html(model.about())
     assert "No classes yet" in classes_html(model)
     assert "No versions yet" in versions_html(model)
     for ask in (lambda: model.predict(photos["class 0"]), lambda: model.map(photos["class 0"])):
@@ -73,8 +73,12 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert [file.name for file, _ in bad] == ["missing.png"]
     assert answers_html(answers, about).count("This is a") >= 3
     assert model.correct({photos["class 2"][0]: "class 1"})["added"] == 1
+    with pytest.raises(InputError, match="The class is called 'class 1' already: give another name"):
+        model.rename("class 1", " class  1")
     model.rename("class 1", "  one   thing ")
     assert model.about().names == ["class 0", "one thing"]
+    with pytest.raises(InputError, match="There is no class to unite 'one thing' with: give the name of another one"):
+        model.unite("one thing", " ")
     model.unite("one thing", "class 0")
     assert [(each.name, each.images) for each in model.about().classes] == [("class 0", 7)]
     assert [version.number for version in history(tmp_path / "shop")] == [1, 2, 3, 4]
