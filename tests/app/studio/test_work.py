@@ -50,7 +50,7 @@ def learn(model, images):
 
 def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path):
     model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
-    assert "No classes yet</b>: teach the model some in the tab Teach." in about_html(model.about())
+    assert "No classes yet</b>: teach some in the tab Teach." in about_html(model.about())
     assert "No classes yet" in classes_html(model)
     assert "No versions yet" in versions_html(model)
     for ask in (lambda: model.predict(photos["class 0"]), lambda: model.map(photos["class 0"])):
