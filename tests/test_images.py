@@ -168,7 +168,10 @@ def test_the_number_of_threads_is_that_of_the_cores_or_as_set(monkeypatch):
             thread_count()
 
 
-@pytest.mark.parametrize(("size", "sentence"), [((12000, 11000), "are more than"), ((400, 0), "cannot be read")])
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [((12000, 11000), "are more than"), ((18000, 10000), "it has more than 120,000,000 pixels"), ((400, 0), "cannot be read")],
+)
 def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence):
     from mgclip.images import open_image
 

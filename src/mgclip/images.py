@@ -90,7 +90,7 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise ValueError(f"{width} x {height} pixels is an empty image")
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+        raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise ValueError(f"{width} x {height} pixels: one side is more than {MAX_RATIO} times as long as the other")
 
@@ -259,4 +259,6 @@ def is_system_error(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, which is higher, names an attack
+        return f"it has more than {MAX_PIXELS:,} pixels"
     return getattr(error, "strerror", None) or first_line(error)

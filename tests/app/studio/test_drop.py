@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="Gradio is not installed: extra studio")
 
-from mgclip.app.studio.drop import Limits, places_of, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import Limits, errors_with_places, places_of, safely, uploads, with_places, without_upload_folder
 from mgclip.app.studio.teach import by_class
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
+from mgclip.images import UnreadableImage
 
 LIMITS = Limits(megabytes=2, images=3)
 
@@ -65,6 +66,19 @@ def test_a_deleted_upload_says_so(folder):
     (folder / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.png was deleted a while after its upload: drop it again"):
         uploads(value((folder / "a.png", "")), LIMITS)
+    entry = {"path": str(folder / "a.png"), "place": "june/a.png"}
+    with pytest.raises(InputError, match=r"^june/a\.png was deleted a while"):
+        uploads(json.dumps([entry]), LIMITS)
+
+
+def test_sentences_and_errors_name_an_upload_by_its_place(folder):
+    places = {folder / "a.p": ["a.p"], folder / "a.png": ["june/a.png", "july/a.png"]}
+    assert with_places(f"{folder / 'a.png'} and {folder / 'b.png'}", places) == "june/a.png, july/a.png and b.png"
+    with (
+        pytest.raises(MGCLIPError, match=r"^The image june/a\.png, july/a\.png cannot be read \(damaged\): "),
+        errors_with_places(places),
+    ):
+        raise UnreadableImage(folder / "a.png", "damaged")
 
 
 def test_errors_become_a_message_without_the_path_of_the_upload(folder):

@@ -3,6 +3,7 @@
 import pytest
 from studio_pages import (
     HOSTILE,
+    LONG,
     TABS,
     WAIT,
     back_to_the_first,
@@ -74,6 +75,32 @@ def test_the_keyboard_goes_on_after_a_class_is_removed_by_its_new_name(visit, pl
         page.get_by_role("button", name=f"Remove {removed}", exact=True).press("Enter")
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == focused
     expect(page.locator("#teach-images input[multiple]")).to_be_focused()
+
+
+def test_the_keyboard_goes_on_after_a_class_is_edited_or_a_version_is_chosen(visit):
+    page = visit()
+    open_tab(page, "Classes")
+    for act, at, given, said, goes_on in (
+        ("Rename", 1, "cap", "Renamed", "Rename cap"),
+        ("Rename", 1, HOSTILE, "already", "New name of cap"),
+        ("Unite", 1, LONG, "United", f"Unite {LONG} with another class"),
+        ("Forget", 1, "", "removed", f"Forget {HOSTILE}"),
+    ):
+        summary = page.locator("#classes .card").nth(at).locator("summary", has_text=act)
+        expect(summary).to_be_visible(timeout=WAIT)
+        if summary.locator("..").get_attribute("open") is None:
+            summary.press("Enter")
+        page.keyboard.press("Tab")
+        if given:
+            page.keyboard.type(given)
+        page.keyboard.press("Enter")
+        shows(page, "classes-message", said)
+        expect(page.locator(":focus")).to_have_attribute("aria-label", goes_on, timeout=WAIT)
+        page.keyboard.press("Escape")
+    open_tab(page, "Versions")
+    page.get_by_role("button", name="Go to version 1", exact=True).press("Enter")
+    shows(page, "versions-message", "Went to version 1.")
+    expect(page.locator(":focus")).to_have_attribute("aria-label", "Go to version 2", timeout=WAIT)
 
 
 def test_names_are_written_and_cut_in_their_own_direction(visit, place):

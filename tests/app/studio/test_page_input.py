@@ -224,6 +224,19 @@ def test_a_page_shows_no_classes_before_it_has_read_them(visit):
     shows(page, "about", "3 classes")
 
 
+def test_a_page_says_that_its_model_is_gone(visit, place):
+    page = visit(360)
+    (place / "shop").rename(place / "away")
+    try:
+        page.reload()
+        shows(page, "about", "There is no model in shop any more: put it back, or start the studio again.")
+        fits(page, "gone")
+    finally:
+        (place / "away").rename(place / "shop")
+    open_tab(page, "Versions")
+    shows(page, "about", "3 classes")
+
+
 def test_a_page_shows_what_another_one_did(visit, place):
     page, other = visit(), visit()
     open_tab(other, "Classes")

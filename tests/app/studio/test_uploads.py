@@ -123,6 +123,12 @@ def test_more_images_than_the_limit_are_refused(place, address):
     assert len(history(place / "shop")) == 1
 
 
+def test_an_error_about_an_image_names_the_folder_it_was_dropped_with(address):
+    (path,) = upload(address, "bad.png", b"<html>").json()
+    value = json.dumps([{"path": path, "group": "", "place": "june/hat/bad.png"}])
+    assert "The image june/hat/bad.png cannot be read (not an image in a supported format)" in call(address, "draw", [value])[1]
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "shop/mgclip.json", "../../etc/passwd", "good.png", "x\0.png", "x" * 5000])
 def test_files_of_the_machine_are_not_uploads(place, address, path):
     for given in (path, str(place / path), str(place / "uploads" / ".." / path)):

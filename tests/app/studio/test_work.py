@@ -50,7 +50,7 @@ def learn(model, images):
 
 def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path):
     model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
-    assert "No classes yet" in about_html(model.about())
+    assert "No classes yet</b>: teach some in the tab Teach." in about_html(model.about())
     assert "No classes yet" in classes_html(model)
     assert "No versions yet" in versions_html(model)
     for ask in (lambda: model.predict(photos["class 0"]), lambda: model.map(photos["class 0"])):
@@ -73,8 +73,12 @@ def test_a_new_model_is_taught_corrected_and_edited(photos, tiny_clip, tmp_path)
     assert [file.name for file, _ in bad] == ["missing.png"]
     assert answers_html(answers, about).count("This is a") >= 3
     assert model.correct({photos["class 2"][0]: "class 1"})["added"] == 1
+    with pytest.raises(InputError, match="The class is called 'class 1' already: give another name"):
+        model.rename("class 1", " class  1")
     model.rename("class 1", "  one   thing ")
     assert model.about().names == ["class 0", "one thing"]
+    with pytest.raises(InputError, match="There is no class to unite 'one thing' with: give the name of another one"):
+        model.unite("one thing", " ")
     model.unite("one thing", "class 0")
     assert [(each.name, each.images) for each in model.about().classes] == [("class 0", 7)]
     assert [version.number for version in history(tmp_path / "shop")] == [1, 2, 3, 4]
@@ -135,6 +139,14 @@ def test_names_that_are_probably_one_name_are_planned_as_one(photos, tiny_clip, 
     assert "learned as one class: t shirt (3 images in all) as T-Shirt" in plan_html(plan, skipped)
     learn(model, {"t shirt": photos["class 2"]})
     assert [(each.name, each.images) for each in model.about().classes] == [("T-Shirt", 6), ("hat", 3)]
+
+
+def test_a_note_of_the_plan_names_images_by_the_folders_they_were_dropped_with(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    copy = shutil.copy(photos["class 0"][0], tmp_path / "copy.png")
+    plan, skipped = model.plan({"class 0": photos["class 0"], "class 1": [*photos["class 1"], copy]})
+    places = {file: [f"june/{file.name}"] for file in [*photos["class 0"], copy]}
+    assert "such as june/copy.png and june/0-0.png" in plan_html(plan, skipped, places)
 
 
 def test_unreadable_images_are_left_out_and_a_refusal_creates_nothing(photos, tiny_clip, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from mgclip.app.studio.active import About
-from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, form_of, places_of, safely, uploads
+from mgclip.app.studio.drop import UPLOADING, Limits, drop_zone, errors_with_places, form_of, places_of, safely, uploads
 from mgclip.app.studio.look import area, message, render, scroll_to
 from mgclip.app.studio.work import StudioModel
 from mgclip.csv_text import csv_text
@@ -59,8 +59,11 @@ def ask_tab(model: StudioModel, limits: Limits) -> tuple[gr.HTML, gr.HTML]:
         return ask(value, texts, least) if value and value != "[]" else (empty, "")
 
     def correct(value: str, texts: str, least: float, event: gr.EventData) -> tuple[str, str]:
-        right = corrections(list(places_of(uploads(value, limits))), form_of(event))
-        corrected = message(f"Corrected: {describe_corrections(model.correct(right))}.")
+        places = places_of(uploads(value, limits))
+        right = corrections(list(places), form_of(event))
+        with errors_with_places(places):
+            report = model.correct(right)
+        corrected = message(f"Corrected: {describe_corrections(report)}.")
         return ask(value, texts, least)[0], corrected
 
     given, shown, empty = [dropped, candidates, threshold], [answers, done], render("no_answers")

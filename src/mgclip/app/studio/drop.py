@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -91,15 +92,15 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
         raise InputError("There is no image: drop some first.")
     if len(found) > limits.images:
         raise InputError(f"At most {count(limits.images, 'image')} at a time; found {len(found):,}: drop fewer.")
-    return [Upload(_uploaded(file), group, place or file.name) for file, group, place in found]
+    return [Upload(_uploaded(file, place or file.name), group, place or file.name) for file, group, place in found]
 
 
-def _uploaded(file: Path) -> Path:
+def _uploaded(file: Path, place: str) -> Path:
     try:
         if not file.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-            raise InputError(f"{file.name} was not uploaded: drop it again.")
+            raise InputError(f"{place} was not uploaded: drop it again.")
         if not file.is_file():
-            raise InputError(f"{file.name} was deleted a while after its upload: drop it again.")
+            raise InputError(f"{place} was deleted a while after its upload: drop it again.")
     except (OSError, ValueError):  # a name that is too long, or with a null character
         raise InputError("The name of an image cannot be used: rename it and drop it again.") from None
     return file
@@ -128,6 +129,22 @@ def without_upload_folder(text: str) -> str:
     """A sentence without the paths of uploads, of which only the names of the files mean something to a reader."""
     places = {get_upload_folder(), str(Path(get_upload_folder()).resolve())}
     return re.sub(rf"(?:{'|'.join(map(re.escape, places))})[\\/][^\\/\s]*[\\/]", "", text)
+
+
+def with_places(text: str, places: Mapping[Path, Sequence[str]]) -> str:
+    """A sentence with the places of uploads instead of their paths."""
+    for file in sorted(places, key=lambda file: len(str(file)), reverse=True):  # a path may start with another one
+        text = text.replace(str(file), ", ".join(places[file]))
+    return without_upload_folder(text)
+
+
+@contextmanager
+def errors_with_places(places: Mapping[Path, Sequence[str]]) -> Iterator[None]:
+    """Name uploads by their places in an error that is raised inside."""
+    try:
+        yield
+    except MGCLIPError as error:
+        raise MGCLIPError(with_places(str(error), places)) from error
 
 
 def safely(work: Callable[..., Any], *instead: Any) -> Callable[..., Any]:

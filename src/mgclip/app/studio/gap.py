@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 
-from mgclip.app.studio.drop import Limits, drop_zone, places_of, safely, uploads
+from mgclip.app.studio.drop import Limits, drop_zone, errors_with_places, places_of, safely, uploads
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.work import Map, StudioModel
 from mgclip.report.figures import COLOURS
@@ -60,7 +60,9 @@ def gap_tab(model: StudioModel, limits: Limits) -> None:
 
     def draw(value: str) -> tuple[str, str]:
         places = places_of(uploads(value, limits))
-        return map_html(model.map(list(places)), list(places), places), ""
+        with errors_with_places(places):
+            found = model.map(list(places))
+        return map_html(found, list(places), places), ""
 
     button.click(safely(draw, render("no_gap")), [dropped], [drawn, done], api_name="draw")
 

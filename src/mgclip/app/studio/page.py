@@ -36,8 +36,9 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
             with gr.Tab("Gap", id="gap"):
                 gap_tab(model, limits)
 
-        def refresh() -> tuple[str, str]:
-            return about_html(model.about()), versions_html(model)
+        def refresh() -> tuple[str, str]:  # the head is the last output, because an error about the model has to stay in view
+            about = model.about()
+            return versions_html(model), about_html(about)
 
         # What was wrong when images were asked about may be right now. Answers say of which version they are.
         ask_again = f"answers => ['', answers || {json.dumps(render('no_answers'))}]"
@@ -46,7 +47,7 @@ def build(model: StudioModel, limits: Limits) -> gr.Blocks:
         changes = [page.load, asked.change, taught.change, edited.change, went.change]
         # Another page or command may have changed the model in the meantime.
         changes += [answers.change, listing.select, past.select]
-        gr.on(changes, safely(refresh, gr.skip()), None, [head, versions], show_progress="hidden", api_name="refresh")
+        gr.on(changes, safely(refresh, gr.skip()), None, [versions, head], show_progress="hidden", api_name="refresh")
 
         def refresh_classes(text: str) -> tuple[gr.Textbox, str]:  # only if they are in view: their pictures take time
             return gr.Textbox(visible=len(model.about().classes) > FEW), classes_html(model, text)

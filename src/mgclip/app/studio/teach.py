@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from mgclip.app.studio.drop import LEARNED, Limits, Upload, drop_zone, places_of, safely, uploads, without_upload_folder
+from mgclip.app.studio.drop import LEARNED, Limits, Upload, drop_zone, errors_with_places, places_of, safely, uploads, with_places
 from mgclip.app.studio.look import area, render
 from mgclip.app.studio.work import StudioModel
 from mgclip.errors import InputError
@@ -38,9 +38,11 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
     def show_plan(value: str) -> tuple[Any, Any, str]:
         dropped = uploads(value, limits)
-        planned, skipped = model.plan(by_class(dropped))
+        places = places_of(dropped)
+        with errors_with_places(places):
+            planned, skipped = model.plan(by_class(dropped))
         return (
-            plan_html(planned, skipped, places_of(dropped)),
+            plan_html(planned, skipped, places),
             gr.Button(f"Teach {count(planned.images, 'image')}", visible=True),
             "",
         )
@@ -55,8 +57,10 @@ def teach_tab(model: StudioModel, limits: Limits) -> gr.HTML:
 
         progress(None, desc="opening the images")
         dropped = uploads(value, limits)
-        note, before, about = model.learn(by_class(dropped), on_step, on_images)
-        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(about.classes), places_of(dropped))
+        places = places_of(dropped)
+        with errors_with_places(places):
+            note, before, about = model.learn(by_class(dropped), on_step, on_images)
+        return LEARNED, "", gr.Button(visible=False), change_html(note, before, len(about.classes), places)
 
     # In the browser, because the server might answer after it has answered a click on the plan that followed the change. Images
     # that were just learned leave the drop zone empty; what was learned then stays on the page.
@@ -99,7 +103,7 @@ def unread(skipped: Sequence[SkippedImage], places: Mapping[Path, Sequence[str]]
 
 def plan_html(plan: Plan, skipped: Sequence[SkippedImage], places: Mapping[Path, Sequence[str]] = {}) -> str:
     """The plan: each class with its images, what is left out, and the time."""
-    notes = [*unread(skipped, places), *map(without_upload_folder, plan.notes)]
+    notes = [*unread(skipped, places), *(with_places(note, places) for note in plan.notes)]
     return render("plan", plan=plan, notes=notes, time=describe_time(plan.cost))
 
 

@@ -164,8 +164,10 @@ class StudioModel(ActiveModel):
                 return correct_images(model, self.folder, right, origin="studio")
 
     def rename(self, name: str, new: str) -> None:
-        """Call a class ``new``. Raises ``InputError`` if that is the name of another one, which ``unite`` is for."""
+        """Call a class ``new``. Raises ``InputError`` if that is its name, or that of another one, which ``unite`` is for."""
         new = tidy(new)
+        if new == name:
+            raise InputError(f"The class is called {name!r} already: give another name.")
         with self._lock:
             if not new or len(new) > LONGEST_NAME:
                 raise InputError(f"A class needs a name of 1 to {LONGEST_NAME} characters; found {len(new)}.")
@@ -176,6 +178,8 @@ class StudioModel(ActiveModel):
 
     def unite(self, name: str, into: str) -> None:
         """Unite a class with another one. Raises ``InputError`` if one of them was not learned or they are the same."""
+        if not tidy(into):
+            raise InputError(f"There is no class to unite {name!r} with: give the name of another one.")
         with self._lock:
             names = self._load().class_names
             own, other = names[position_of(names, name)], names[position_of(names, into)]
