@@ -242,5 +242,7 @@ def test_the_text_of_a_class_in_shards_is_found_in_any_form(tiny_clip, icons):
 
 def test_a_name_that_cannot_be_stored_is_refused():
     check_distinguishable(["猫", "🦓"])
+    with pytest.raises(InputError, match=r"The class name '\\xad' has no visible character: give the class another name"):
+        check_distinguishable(["dog", "\u00ad"])
     with pytest.raises(InputError, match=r"The class name 'x\\udcff' is not valid UTF-8: correct it"):
         check_distinguishable(["cat", "x\udcff"])

@@ -94,19 +94,23 @@ def has_surrogate(text: str) -> bool:
     return not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def check_encodable(name: str) -> None:
-    """Check that the name of a class can be stored. Raises ``InputError`` if it was not valid UTF-8."""
+def check_readable(name: str) -> None:
+    """Check that the name of a class can be stored and seen. Raises ``InputError`` if it was not valid UTF-8, or all of its
+    characters are invisible.
+    """
     if has_surrogate(name):
         raise InputError(f"The class name {name!a} is not valid UTF-8: correct it.")
+    if not visible_form(name):
+        raise InputError(f"The class name {name!a} has no visible character: give the class another name.")
 
 
 def check_distinguishable(new: Sequence[str], known: Iterable[str] = ()) -> None:
-    """Check that new names can be stored, and that readers can tell them from one another and from the known ones. Raises
-    ``InputError`` if one was not valid UTF-8, or two different names look alike.
+    """Check that new names can be stored and seen, and that readers can tell them from one another and from the known ones.
+    Raises ``InputError`` if one was not valid UTF-8 or is invisible, or two different names look alike.
     """
     seen = {visible_form(name): name for name in known}
     for name in new:
-        check_encodable(name)
+        check_readable(name)
         other = seen.setdefault(visible_form(name), name)
         if other != name:
             raise InputError(

@@ -19,7 +19,7 @@ from mgclip.method.replay import Memory
 from mgclip.names import (
     ALIKE,
     check_distinguishable,
-    check_encodable,
+    check_readable,
     find_alike,
     index_of,
     indices_of,
@@ -35,7 +35,7 @@ def relabel(learned: ModelState, old: str, new: str, text: str | None, logits_ov
     position, new = position_of(learned.class_names, old), tidy(new)
     if not new:
         raise InputError(f"The class {old!r} needs a name: give a new one that is not empty.")
-    check_encodable(new)
+    check_readable(new)
     text = None if text is None else class_text(text, old)
     others = [name for other, name in enumerate(learned.class_names) if other != position]
     if index_of(new, others) is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mgclip.errors import InputError
 from mgclip.missing import not_found
-from mgclip.names import canonical, check_encodable, tidy
+from mgclip.names import canonical, check_readable, tidy
 from mgclip.workflows.table import read_table
 
 TABLE = "classes.csv"
@@ -55,7 +55,7 @@ def _parse_pairs(names: str) -> Naming:
             raise InputError(f"--names takes a CSV file or folder=name,folder=name; found {pair.strip()!r}.")
         if canonical(class_folder) in called:
             raise InputError(f"--names names the folder {class_folder!r} twice: give each folder one name.")
-        check_encodable(name)
+        check_readable(name)
         called[canonical(class_folder)] = tidy(name), tidy(name)
     return called
 
