@@ -27,7 +27,7 @@ from mgclip.method.baselines.make import Learner
 from mgclip.method.methods import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
 from mgclip.names import canonical
-from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.checkpoints import FILES, TaskCheckpoints
 from mgclip.stream.tasks import Task, join_tasks, trained_classes
 
 MODEL = "model"
@@ -84,6 +84,12 @@ def run(
     with only_run(opened.folder), warnings.catch_warnings(), closing(ReadImages(opened.folder, opened.stream, sets)) as read:
         warnings.simplefilter("ignore", AlikeTexts)  # ``open_run`` has warned, once, of what the user can change
         return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
+
+
+def has_progress(opened: OpenRun) -> bool:
+    """Whether a method of a run has saved the model after a task, or a checkpoint within one, from which the run resumes."""
+    folders = [opened.folder / method for method in opened.recipe.methods]
+    return any((folder / name).exists() for folder in folders for name in (MODEL, *FILES))
 
 
 def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> dict[str, Summary]:
