@@ -113,6 +113,19 @@ def test_a_run_that_ends_before_its_first_checkpoint_says_that_nothing_is_saved(
     assert mgclip(*shlex.split(err.split("`")[1])[1:])[0] == 0
 
 
+def test_a_run_whose_folder_is_moved_stops_and_resumes_there(mgclip, tiny_clip, tmp_path, monkeypatch):
+    def move(self, *_):
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=simplecil", "--out", tmp_path / "run")
+    with monkeypatch.context() as moving:
+        moving.setattr(RunDisplay, "on_task", move)
+        code, _, err = mgclip(*words)
+    assert code == 1 and f"The folder of the run, {tmp_path / 'run'}, was moved, renamed or removed during the run" in err
+    assert not (tmp_path / "run" / "simplecil" / "model").exists()
+    assert mgclip("run", "--resume", tmp_path / "moved")[0] == 0
+
+
 def test_the_command_that_resumes_repeats_the_changes_given_to_it(mgclip, icons, tiny_clip, tmp_path, monkeypatch):
     month_folders(icons, tmp_path / "a", {"train": (0, 1), "test": (0, 1)}, 3)
     words = ("run", "folder", f"clip={tiny_clip}", "classes_per_task=1", "epochs=1", "methods=mg-clip")

@@ -142,6 +142,7 @@ def _run_method(opened: OpenRun, method: str, images: _Images, untuned: Mapping[
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
         _add_optional(record, opened, method, stream, task, answers)
         if parallel.is_main():
+            run_folder.check_still_there(opened.folder)
             steps = raw_results.steps_of(checkpoints)
             raw_results.write_task(folder, stream, record, answers, steps)
             run_folder.append_record(folder, record)
