@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
@@ -257,6 +257,8 @@ def is_system_error(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, MGCLIPError) and isinstance(error.__cause__, Exception):
+        return _reason(error.__cause__)  # the sentence around it names the image, which a list does as well
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, which is higher, names an attack

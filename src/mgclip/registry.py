@@ -83,7 +83,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def naming_errors(self, name: str, action: str) -> Iterator[None]:
         """Run code of an entry; an error in the code of another package becomes one that names the entry and its package.
 
-        Errors of this package, of its own entries and of the system stay as they are. A missing file is not one of the system.
+        Errors of this package, of its own entries and of the system stay as they are. A missing file is not one of the system,
+        and neither is an error of a decoder, which has no number.
 
         Args:
             name: The name of the entry.
@@ -95,7 +96,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         try:
             yield
         except Exception as error:
-            of_the_system = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            of_the_system = isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError)
             if name in self._built_in or isinstance(error, MGCLIPError) or of_the_system:
                 raise
             entry, cure = self.described(name), "report it to the authors of that package"

@@ -185,6 +185,23 @@ def test_a_command_that_was_stopped_says_what_is_left(mgclip, tiny_clip, photos,
         assert err == "Stopped; nothing was saved. Run the same command again to resume from the last checkpoint.\n"
 
 
+def test_a_model_that_is_moved_while_it_learns_gets_no_version_elsewhere(mgclip, tiny_clip, photos, monkeypatch):
+    from mgclip import MGCLIP
+
+    shop, learn = photos / "shop", MGCLIP.learn
+    assert mgclip("learn", photos / "march", "--model", shop, "--base", tiny_clip, "--hold-out", 0, "features=16")[0] == 0
+
+    def move_and_learn(self, *given, **more):
+        shop.rename(photos / "moved")
+        return learn(self, *given, **more)
+
+    with monkeypatch.context() as moving:
+        moving.setattr(MGCLIP, "learn", move_and_learn)
+        code, _, err = mgclip("learn", photos / "april", "--model", shop, "--hold-out", 0, "--quiet")
+    assert code == 1 and f"{shop} was moved, removed or replaced during the command, which has saved no version" in err
+    assert not (shop / "mgclip.json").exists()
+
+
 def test_a_prompt_that_is_given_several_times_is_averaged(mgclip, tiny_clip, photos):
     from mgclip import MGCLIP
 

@@ -152,3 +152,16 @@ def test_a_setting_may_be_longer_than_a_file_name(mgclip, tmp_path, monkeypatch)
     assert (code, "There is no CLIP at nowhere" in err) == (2, True)
     code, _, err = mgclip("run", "icons100", order, order)
     assert (code, "The setting class_order is given more than once" in err) == (2, True)
+
+
+def test_a_command_in_a_folder_that_was_removed_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert (
+        capsys.readouterr().err
+        == "mgclip: The current folder no longer exists: change to another one and run the command again.\n"
+    )

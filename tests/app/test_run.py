@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import pytest
 from icon_tasks import month_folders
 
 from mgclip.app.display import RunDisplay
@@ -95,6 +96,34 @@ def test_a_stopped_run_prints_the_command_that_resumes_it(mgclip, tiny_clip, tmp
     monkeypatch.undo()
     assert mgclip(*shlex.split(err.split("`")[1])[1:])[0] == 0
     assert (tmp_path / "run" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
+def test_a_run_that_ends_before_its_first_checkpoint_says_that_nothing_is_saved(mgclip, tiny_clip, tmp_path, monkeypatch, fault):
+    def end(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("mgclip.method.learner.MGCLIP.learn", end)
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=mg-clip", "--out", tmp_path / "run")
+    code, _, err = mgclip(*words)
+    assert code == 1
+    again = f"start the run again with: `mgclip run --resume {tmp_path / 'run'}`"
+    assert f"No task and no checkpoint is saved yet; {again}" in err and "rogress" not in err
+    monkeypatch.undo()
+    assert mgclip(*shlex.split(err.split("`")[1])[1:])[0] == 0
+
+
+def test_a_run_whose_folder_is_moved_stops_and_resumes_there(mgclip, tiny_clip, tmp_path, monkeypatch):
+    def move(self, *_):
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    words = ("run", "icons100", f"clip={tiny_clip}", *QUICK, "methods=simplecil", "--out", tmp_path / "run")
+    with monkeypatch.context() as moving:
+        moving.setattr(RunDisplay, "on_task", move)
+        code, _, err = mgclip(*words)
+    assert code == 1 and f"The folder of the run, {tmp_path / 'run'}, was moved, renamed or removed during the run" in err
+    assert not (tmp_path / "run" / "simplecil" / "model").exists()
+    assert mgclip("run", "--resume", tmp_path / "moved")[0] == 0
 
 
 def test_the_command_that_resumes_repeats_the_changes_given_to_it(mgclip, icons, tiny_clip, tmp_path, monkeypatch):

@@ -1,16 +1,23 @@
 """Data sets of other packages: labels that do not fit the images are refused, and lists and tensors are converted."""
 
+import io
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from own_packages import forget_registered
+from PIL import Image
 
 from mgclip import Dataset, DatasetEntry, Split, register_dataset
+from mgclip.clip.pixels import PreparedImages
 from mgclip.errors import InputError, MGCLIPError
+from mgclip.stream.data import Subset
 from mgclip.stream.datasets import load_dataset
 from mgclip.stream.files import image_group
 from mgclip.stream.layout import FoundDataset
+from mgclip.stream.unreadable import find_unreadable
 
 IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(4)]
 RIGHT = Split(IMAGES, np.array([0, 0, 1, 1]))
@@ -121,3 +128,65 @@ def test_a_data_set_without_files_takes_no_path(tmp_path):
             load_dataset("mine", path=str(tmp_path))
     finally:
         forget_registered()
+
+
+class Opened:
+    """Images that are opened when they are looked up; image 2 by ``broken``."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, position):
+        return self.broken() if position == 2 else IMAGES[position]
+
+    def group_of(self, position):
+        return f"patient {position // 2}"
+
+
+def fails():
+    raise RuntimeError("cannot decode 2")
+
+
+def not_an_image():
+    return Image.open(io.BytesIO(b"text"))
+
+
+def cut_short():
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(content, "png")
+    return Image.open(io.BytesIO(content.getvalue()[:60]))
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (fails, "cannot decode 2"),
+        (lambda: np.zeros((3, 8, 8), np.uint8), "An image array must be uint8 of shape .*; found uint8 (3, 8, 8)"),
+        (lambda: np.zeros((8, 8, 3)), "An image array must be uint8 of shape .*; found float64 (8, 8, 3)"),
+        (lambda: None, "Each image must be a path, a Pillow image or a uint8 array; found one of type NoneType"),
+        (not_an_image, "not an image in a supported format"),
+        (cut_short, "An image cannot be used: .*"),
+    ],
+    ids=["error", "shape", "type", "none", "no image", "cut short"],
+)
+def test_an_image_that_cannot_be_opened_is_named_with_its_data_set(load, broken, reason):
+    images = Opened(broken)
+    found = load(Dataset("mine", ("a", "b"), Split(images, RIGHT.labels), Split(Subset(images, np.array([1, 2])), [0, 1])))
+    assert found.train.images[3].max() == 3 and image_group(found.train.images, 3) == "patient 1"
+    for part, place in (("train", 2), ("test", 1)):
+        own = getattr(found, part)
+        sentence = rf"^The data set mine of the package tests failed when it opened image 2 of {part} \(\w+: .+\): report it"
+        with pytest.raises(MGCLIPError, match=sentence):
+            PreparedImages(own.images, lambda images: torch.zeros(1, 3, 2, 2)).batch(torch.tensor([place]))
+        [skipped] = find_unreadable([(0, part, own)])
+        assert skipped.image == f"image 2 of {part}"
+        assert re.fullmatch(re.escape(reason).replace(r"\.\*", ".*"), skipped.reason)
+
+
+def test_images_of_another_package_can_be_listed(load):
+    found = load(Dataset("mine", ("a", "b"), RIGHT, RIGHT))
+    assert [int(image.max()) for image in found.train.images] == [0, 1, 2, 3]
+    assert found.train.images[-1].max() == 3

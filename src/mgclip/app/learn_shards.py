@@ -58,7 +58,7 @@ def learn_shards(
     from mgclip.app.learn_output import print_changes, print_skipped
     from mgclip.app.streams import print_json
     from mgclip.clip.parallel import is_main
-    from mgclip.saving.store import active_state
+    from mgclip.saving.store import PROGRESS, active_state
     from mgclip.stream.numbered_shards import missing_shards
     from mgclip.workflows.learn_shards import read_shard_job
 
@@ -91,9 +91,8 @@ def learn_shards(
         if is_main() and active_state(model) != before:
             screen.print(f"Stopped after the new version of {model} was saved.")
         elif is_main():
-            screen.print(
-                f"Stopped; {model} has no new version. Run the same command again to resume after the last complete shard."
-            )
+            resumed = " to resume after the last complete shard" if any(model.glob(f"{PROGRESS}*/*")) else ""
+            screen.print(f"Stopped; {model} has no new version. Run the same command again{resumed}.")
         raise typer.Exit(1) from None
     if is_main():
         if not (quiet or as_json):

@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -32,7 +33,7 @@ from mgclip.app.options import Command, with_device
 from mgclip.app.paths import with_home
 from mgclip.app.streams import prepare_streams, show_log
 from mgclip.app.studio import command as studio
-from mgclip.errors import AlikeTexts, ChangedCode, DamagedFeatures, MGCLIPError
+from mgclip.errors import AlikeTexts, ChangedCode, DamagedFeatures, InputError, MGCLIPError
 
 app = typer.Typer(
     name="mgclip",
@@ -123,11 +124,20 @@ def _show_warning(
 _python_shows_warning = warnings.showwarning
 
 
+def _check_current_folder() -> None:
+    """Raise ``InputError`` if the current folder was removed: no relative path works there, and PyTorch cannot be loaded."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise InputError("The current folder no longer exists: change to another one and run the command again.") from None
+
+
 def main() -> None:
     """Run the command line and exit with its code: 0, 1 (failure) or 2 (wrong input)."""
     prepare_streams()
     warnings.showwarning = _show_warning
     try:
+        _check_current_folder()
         app()
     except MGCLIPError as error:
         if _debug:

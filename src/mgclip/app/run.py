@@ -118,15 +118,24 @@ def _run(opened: OpenRun, again: str, *, checkpoint_every: int, quiet: bool) -> 
                 stop=stop,
             )
     except KeyboardInterrupt as stopped:
-        saved = "Progress" if isinstance(stopped, Stopped) else "Progress up to the last checkpoint"
         if is_main():
-            screen.print(f"Stopped. {saved} is saved; resume with: `{again}`")
+            left = "Progress is saved; resume with" if isinstance(stopped, Stopped) else _left(opened)
+            screen.print(f"Stopped. {left}: `{again}`")
         raise typer.Exit(1) from None
     except MGCLIPError:
         raise
     except Exception:  # of any process: the others may be waiting for it
-        screen.print(f"Progress up to the last checkpoint is saved; resume with: `{again}`")
+        screen.print(f"{_left(opened)}: `{again}`")
         raise
+
+
+def _left(opened: OpenRun) -> str:
+    """What a run has left that ended before its end, as the beginning of a sentence."""
+    from mgclip.experiment.runner import has_progress
+
+    if has_progress(opened):
+        return "Progress up to the last checkpoint is saved; resume with"
+    return "No task and no checkpoint is saved yet; start the run again with"
 
 
 def _draw(folder: Path, summaries: Mapping[str, Summary], name: str) -> None:

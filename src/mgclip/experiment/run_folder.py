@@ -14,7 +14,7 @@ import yaml
 
 from mgclip.disk import temporary_name, write_json, write_text
 from mgclip.environment import installed_versions, version_of
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.experiment import domain_metrics, metrics
 from mgclip.experiment.changed_code import changes, code_of_methods, record_changes, warn_of_changes
 from mgclip.experiment.recipe import Recipe, build_recipe
@@ -173,6 +173,17 @@ def check_own(folder: Path, methods: Sequence[str]) -> None:
     for part in (folder / method / inner for method in methods for inner in OWN_FOLDERS):
         if part.is_symlink():
             raise InputError(f"{part} is a symbolic link, which a run does not follow: replace it by a real folder.")
+
+
+def check_still_there(folder: Path) -> None:
+    """Check that the folder of a run that is going on was neither moved nor removed, because its files would be written into a
+    new folder, which is not a run. Raises ``MGCLIPError`` if it was.
+    """
+    if not (folder / RECIPE).is_file():
+        raise MGCLIPError(
+            f"The folder of the run, {folder}, was moved, renamed or removed during the run: move it back and resume it with "
+            "`mgclip run --resume`, or start a new run."
+        )
 
 
 def append_record(folder: Path, record: Record) -> None:

@@ -27,7 +27,7 @@ from mgclip.method.baselines.make import Learner
 from mgclip.method.methods import METHODS, leaves_clip_unchanged
 from mgclip.method.training import OnStep, Step
 from mgclip.names import canonical
-from mgclip.saving.checkpoints import TaskCheckpoints
+from mgclip.saving.checkpoints import FILES, TaskCheckpoints
 from mgclip.stream.tasks import Task, join_tasks, trained_classes
 
 MODEL = "model"
@@ -86,6 +86,12 @@ def run(
         return _run_methods(opened, read, _Callbacks(on_step, on_task, checkpoint_every, stop))
 
 
+def has_progress(opened: OpenRun) -> bool:
+    """Whether a method of a run has saved the model after a task, or a checkpoint within one, from which the run resumes."""
+    folders = [opened.folder / method for method in opened.recipe.methods]
+    return any((folder / name).exists() for folder in folders for name in (MODEL, *FILES))
+
+
 def _run_methods(opened: OpenRun, read: ReadImages, callbacks: _Callbacks) -> dict[str, Summary]:
     """Run every method that has not finished; returns the summaries of all."""
     images = _Images(_test_images(opened, opened.stream, KEEP_BYTES, read), read, _shared_training_images(opened, read))
@@ -136,6 +142,7 @@ def _run_method(opened: OpenRun, method: str, images: _Images, untuned: Mapping[
         record: Record = {"method": method, **measured, **trained(learned), "seconds": seconds}
         _add_optional(record, opened, method, stream, task, answers)
         if parallel.is_main():
+            run_folder.check_still_there(opened.folder)
             steps = raw_results.steps_of(checkpoints)
             raw_results.write_task(folder, stream, record, answers, steps)
             run_folder.append_record(folder, record)

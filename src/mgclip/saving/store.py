@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 
 from mgclip._version import __version__
 from mgclip.disk import flush_to_disk, give_usual_permissions, write_json
-from mgclip.errors import InputError, first_line
+from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.home import in_home
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.saving.writable import check_writable
@@ -213,6 +213,17 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
 def active_state(folder: Path) -> str:
     """The name of the active state of a model folder; empty if there is no saved model."""
     return read_manifest(folder)[1].name if is_saved(folder) else ""
+
+
+def check_state(folder: Path, before: str) -> None:
+    """Check that a model folder has the active state that it had ``before``: one that was moved or replaced while a command
+    learned must not get its next version in another folder. Raises ``MGCLIPError`` if it has another.
+    """
+    if active_state(folder) != before:
+        raise MGCLIPError(
+            f"{folder} was moved, removed or replaced during the command, which has saved no version: "
+            "move it back and run the command again."
+        )
 
 
 def damaged(file: Path, reason: str) -> InputError:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from mgclip.stream.data import Dataset, Split
+from mgclip.stream.own_images import Naming, naming_own
 
 
-def checked_parts(dataset: Dataset) -> Dataset:
+def checked_parts(dataset: Dataset, naming: Naming) -> Dataset:
     """The data set with a tuple of class names, images that are looked up by their number, and labels as arrays of int64. Raises
     ``TypeError`` or ``ValueError`` if one of its parts is something else, or the labels of a part do not fit its images or the
-    classes.
+    classes. Errors of an image that is opened later get the name of the data set from ``naming``.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"expected a Dataset; found {type(dataset).__name__}")
@@ -22,11 +23,13 @@ def checked_parts(dataset: Dataset) -> Dataset:
     names = () if isinstance(given, str) else tuple(given)
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"expected a tuple of texts as class_names; found {given!r}")
-    train, test = (_checked(split, part, len(names)) for part, split in (("train", dataset.train), ("test", dataset.test)))
+    train, test = (
+        _checked(split, part, len(names), naming) for part, split in (("train", dataset.train), ("test", dataset.test))
+    )
     return replace(dataset, class_names=names, train=train, test=test)
 
 
-def _checked(split: Split, part: str, classes: int) -> Split:
+def _checked(split: Split, part: str, classes: int, naming: Naming) -> Split:
     if not isinstance(split, Split):
         raise TypeError(f"expected a Split as {part}; found {type(split).__name__}")
     images = _by_number(split.images, part)
@@ -39,7 +42,7 @@ def _checked(split: Split, part: str, classes: int) -> Split:
         raise ValueError(f"expected one label for each image of {part}; found {len(images)} images, {len(labels)} labels")
     if wrong := [int(label) for label in (labels.min(initial=0), labels.max(initial=0)) if not 0 <= label < classes]:
         raise ValueError(f"expected labels of {part} from 0 to {classes - 1}; found {wrong[0]}")
-    return Split(images, labels.astype(np.int64, copy=False))
+    return Split(naming_own(images, part, naming), labels.astype(np.int64, copy=False))
 
 
 def _by_number(images: Any, part: str) -> Sequence[Any]:

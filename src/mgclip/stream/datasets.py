@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from mgclip.errors import InputError
 from mgclip.home import in_home
 from mgclip.images import UnrotatedPath
-from mgclip.registry import Registry, caller_package
+from mgclip.registry import OWN_PACKAGE, Registry, caller_package
 from mgclip.stream import classfolders, lists, metadata
 from mgclip.stream.checked_parts import checked_parts
 from mgclip.stream.cifar import find_cifar100
@@ -215,12 +216,14 @@ def _found(name: str, find: Finder, root: Path, test_only: bool) -> FoundDataset
         found = find(root, test_only)
         if found is not None and not isinstance(found, FoundDataset):
             raise TypeError(f"expected a FoundDataset or None; found {type(found).__name__}")
-        return None if found is None else replace(found, dataset=checked_parts(found.dataset))
+        if found is None or DATASETS.package(name) == OWN_PACKAGE:
+            return found
+        return replace(found, dataset=checked_parts(found.dataset, partial(DATASETS.naming_errors, name)))
 
 
 def _made(name: str, make: Callable[[bool], Dataset], test_only: bool) -> Dataset:
     with DATASETS.naming_errors(name, "made its images"):
-        return checked_parts(make(test_only))
+        return checked_parts(make(test_only), partial(DATASETS.naming_errors, name))
 
 
 def _given(name: str, path: str | None) -> Path:

@@ -104,13 +104,14 @@ def sum_shards(
 
 
 def _replace_parts(own: ShardSums, folder: Path) -> int:
-    """Save the sums that this process resumes as a new part, and return its number. The parts that were resumed are removed only
-    when all processes have saved, so that nothing is lost if one is killed.
+    """Save the sums that this process resumes, if there are any, as a new part, and return its number. The parts that were
+    resumed are removed only when all processes have saved, so that nothing is lost if one is killed.
     """
     rank, _ = parallel.rank_and_world_size()
     # When these are exchanged, all processes have read all parts. One may not see the latest, and must not replace them either.
     first: int = max(parallel.gather_items([unused_number(folder)]))
-    own.save(folder, first + rank)
+    if own.shards:
+        own.save(folder, first + rank)
     parallel.wait()
     if parallel.is_main():
         remove_parts(folder, below=first)
