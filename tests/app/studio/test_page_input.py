@@ -218,6 +218,7 @@ def test_a_page_shows_no_classes_before_it_has_read_them(visit):
     page.reload()
     shows(page, "about", "Reading the classes …")
     expect(page.locator("#about")).not_to_contain_text("version")
+    expect(page.locator("#ask-images .drop[data-ready]")).to_have_count(1, timeout=WAIT)  # the page is drawn now
     fits(page, "reading")
     page.unroute(re.compile("gradio_api/queue/join"))
     page.reload()
