@@ -2,10 +2,12 @@
 
     python benchmarks/open_images.py photos --images 200
     python benchmarks/open_images.py --images 20 --size 4032x3024 --jpeg-draft --shape vit-b-16
+    python benchmarks/open_images.py --images 2000 --threads 1,2,4,8,16
 
 The script opens, converts, resizes and crops an image and makes an array of it. Both give the same pixels, which is checked first.
 With ``--jpeg-draft``, the setting ``jpeg_draft`` is compared with complete decoding instead: rates, pixels and the features of a CLIP.
 Without a folder, photographs are generated. The processor time of one thread is measured, so that other programs disturb it little.
+With ``--threads``, the rates on several threads are measured instead, in seconds that pass.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from mgclip.clip.transform import Transform, crop_box
 from mgclip.images import THREADS
 from mgclip.stream.folder import image_files
 
-SIDE, BATCH = 224, 50
+SIDE, BATCH, MANY = 224, 50, 256
 Work = Callable[[Sequence[Path]], object]
 TRANSFORM = Transform(SIDE, None, (SIDE, SIDE), Image.Resampling.BICUBIC)
 
@@ -46,13 +48,17 @@ def main() -> None:
     parser.add_argument("--size", default="500x375", help="of generated photographs")
     parser.add_argument("--jpeg-draft", action="store_true")
     parser.add_argument("--shape", choices=SHAPES, help="with --jpeg-draft: the CLIP; all but iconclip have random weights")
+    parser.add_argument("--threads", help="numbers of threads, separated by commas")
     args = parser.parse_args()
     os.environ[THREADS] = "1"
     with contextlib.ExitStack() as stack:
         width, height = map(int, args.size.split("x"))
         folder = args.folder or generate(Path(stack.enter_context(tempfile.TemporaryDirectory())), args.images, width, height)
         files = image_files(folder)[: args.images]
-        report = draft(files, args.shape, args.rounds) if args.jpeg_draft else against_pillow(files, args.rounds)
+        if args.threads:
+            report = {number: rate_on_threads(number, files, args.rounds) for number in args.threads.split(",")}
+        else:
+            report = draft(files, args.shape, args.rounds) if args.jpeg_draft else against_pillow(files, args.rounds)
     print(json.dumps({"images": len(files), **report}))
 
 
@@ -99,6 +105,19 @@ def rates(one: Work, other: Work, files: Sequence[Path], rounds: int) -> tuple[f
     pairs = [(timed(one, files), timed(other, files)) for _ in range(rounds)]
     slow, fast = (len(files) / statistics.median(times) for times in zip(*pairs, strict=True))
     return slow, fast, statistics.median(first / second for first, second in pairs)
+
+
+def rate_on_threads(number: str, files: Sequence[Path], rounds: int) -> float:
+    """The images per second in the fastest of all rounds, with at most this many threads."""
+    os.environ[THREADS] = number
+
+    def once() -> float:
+        start = time.perf_counter()
+        for first in range(0, len(files), MANY):
+            ours(files[first : first + MANY])
+        return time.perf_counter() - start
+
+    return len(files) / min(once() for _ in range(rounds))
 
 
 def timed(work: Work, files: Sequence[Path]) -> float:

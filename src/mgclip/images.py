@@ -31,7 +31,7 @@ MAX_RATIO = 200
 """The largest ratio of the sides. CLIP resizes the shorter side, so a longer image would become too large."""
 
 THREADS = "MGCLIP_THREADS"
-"""The environment variable that sets how many threads open and transform images."""
+"""The environment variable that sets how many threads open and transform images at most."""
 
 CHUNK = 64
 """Images that a thread opens before it reports."""
@@ -41,7 +41,7 @@ DECODING = [threading.Lock() for _ in range(64)]
 
 
 def thread_count() -> int:
-    """Return how many threads open and transform images: ``MGCLIP_THREADS``, or the number of cores available to this process.
+    """Return the largest number of threads that open images: ``MGCLIP_THREADS``, or the number of cores that this process has.
 
     Raises:
         InputError: If the variable is not a whole number of at least 1.

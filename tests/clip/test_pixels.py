@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.pixels import MemoryBudget, PreparedImages, prefetch
+from mgclip.clip.pixels import MemoryBudget, PreparedImages, prefetch, useful_threads
 
 EACH = 4 * 4 * 3
 
@@ -58,7 +58,7 @@ def test_several_sets_share_one_memory_budget(counted):
 @pytest.mark.parametrize("quick", [True, False])
 def test_several_threads_open_only_images_that_take_long(quick, monkeypatch):
     monkeypatch.setenv("MGCLIP_THREADS", "3")
-    monkeypatch.setattr("mgclip.clip.pixels.QUICK", 60.0 if quick else 0.0)
+    monkeypatch.setattr("mgclip.clip.pixels.LOCKED", 60.0 if quick else 0.0)
     caller, threads = threading.get_ident(), set()
 
     def transform(images):
@@ -67,6 +67,15 @@ def test_several_threads_open_only_images_that_take_long(quick, monkeypatch):
 
     assert shown(PreparedImages(greys(40), transform), *range(40)) == list(range(40))
     assert (threads == {caller}) == quick
+
+
+@pytest.mark.parametrize(
+    ("available", "milliseconds", "expected"),
+    [(16, 0.3, 1), (16, 1.2, 2), (16, 2.1, 4), (16, 4.6, 8), (16, 60, 16), (12, 4.6, 6), (2, 0.9, 1), (2, 1.1, 2), (1, 60, 1)],
+)
+def test_quick_images_are_prepared_by_fewer_threads(available, milliseconds, expected, monkeypatch):
+    monkeypatch.setenv("MGCLIP_THREADS", str(available))
+    assert useful_threads(milliseconds / 1000) == expected
 
 
 def test_prediction_keeps_no_pixels(learned, icons, monkeypatch):

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
@@ -30,8 +30,10 @@ Loaded = TypeVar("Loaded")
 GROUP = 4
 """Images that a thread opens and transforms per task."""
 
-QUICK = 0.001
-"""Seconds. Images that take less are prepared on one thread: several would spend more time on waiting for Python's lock."""
+LOCKED = 0.0005
+"""Seconds for which preparing an image occupies Python's lock, with the time in which threads hand it over to each other. More
+threads than this allows to work at the same time slow each other down (docs/performance.md, "Threads and loading").
+"""
 
 KEY = 16
 """Bytes of the key of an image."""
@@ -128,7 +130,7 @@ class PreparedImages:
         wanted = indices.numpy()
         new = wanted[self._keys[wanted] == b""]
         if len(new) and isinstance(self.images[0], str | os.PathLike):
-            self._keys[new] = list(_pool().map(self._key_of_file, new.tolist()))
+            self._keys[new] = list(_pool(thread_count()).map(self._key_of_file, new.tolist()))
             new = new[self._keys[new] == b""]
         if len(new):
             self.batch(torch.from_numpy(new))  # an image that cannot be read raises its error here
@@ -165,12 +167,12 @@ class PreparedImages:
         self._used += len(rows)
 
     def _prepare(self, positions: Sequence[int]) -> Tensor:
-        """Open and transform images, on several threads if that is faster: Pillow releases Python's lock. A thread opens one
+        """Open and transform images, on as many threads as make it faster: Pillow releases Python's lock. A thread opens one
         image at a time, because photographs take more memory before they are transformed.
         """
         start = time.perf_counter()
         first = self._prepare_one(positions[0])
-        quick = time.perf_counter() - start < QUICK
+        threads = useful_threads(time.perf_counter() - start)
         batch = first.new_empty((len(positions), *first.shape))
         rows = batch.numpy()  # PyTorch would copy each image on several threads, which takes longer
         rows[0] = first.numpy()
@@ -180,7 +182,7 @@ class PreparedImages:
                 rows[place] = self._prepare_one(positions[place]).numpy()
 
         groups = [range(start, min(start + GROUP, len(positions))) for start in range(1, len(positions), GROUP)]
-        each = map if quick or len(groups) < 2 or thread_count() < 2 else _pool().map
+        each = map if len(groups) < 2 or threads < 2 else _pool(threads).map
         deque(each(prepare, groups), maxlen=0)  # waits, and raises what a thread raised
         return batch
 
@@ -267,9 +269,17 @@ def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[
             yield loaded, future.result()
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count())
+def useful_threads(seconds: float) -> int:
+    """How many threads prepare images that take one thread this long each: all, or a half, a quarter and so on of them."""
+    threads = thread_count()
+    while threads > 1 and seconds < threads * LOCKED:
+        threads //= 2
+    return threads
+
+
+@cache  # few sizes are in use
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
 
 
 if hasattr(os, "register_at_fork"):
