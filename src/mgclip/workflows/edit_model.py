@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,14 @@ def relabel_class(folder: Path, old: str, new: str, *, text: str = "", base: str
         >>> mgclip.MGCLIP.from_pretrained("pets").class_names
         ('puppy',)
     """
-
-    def rename(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        names, to = model.class_names, tidy(new)
+    with _opened(folder, base) as (model, held_out):
+        classes, to = len(model.class_names), tidy(new)
         model.relabel(old, to, text or None)
-        united = len(model.class_names) < len(names)
+        united = len(model.class_names) < classes
         parts = [{to if canonical(name) == canonical(old) else name: files} for name, files in held_out.items()]
-        return joined(model.class_names, *parts), f"united {old} with {to}" if united else f"renamed {old} to {to}"
-
-    return _save_edited(folder, base, rename).startswith("united ")
+        what = f"united {old} with {to}" if united else f"renamed {old} to {to}"
+        _save(model, folder, what, joined(model.class_names, *parts))
+    return united
 
 
 def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> list[str]:
@@ -75,20 +75,16 @@ def set_settings(folder: Path, given: Mapping[str, Any], *, base: str = "") -> l
     Raises:
         InputError: If a setting needs training, does not exist, has no effect on this model, or has a wrong value.
     """
-    changed: list[str] = []
-
-    def change(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
+    with _opened(folder, base) as (model, held_out):
         before = model.settings
         model.change_settings(**given)
         if model.settings.unknown_below:
             check_unknown(model)
         pairs = [(key, _shown(getattr(before, key)), _shown(getattr(model.settings, key))) for key in given]
         different = [pair for pair in pairs if pair[1] != pair[2]]
-        changed.extend(f"{key}: {old} -> {new}" for key, old, new in different)
-        return held_out, f"set {', '.join(f'{key}={new}' for key, _, new in different)}" if different else ""
-
-    _save_edited(folder, base, change)
-    return changed
+        if different:
+            _save(model, folder, f"set {', '.join(f'{key}={new}' for key, _, new in different)}", held_out)
+    return [f"{key}: {old} -> {new}" for key, old, new in different]
 
 
 def _shown(value: object) -> str:
@@ -132,24 +128,19 @@ def forget_class(folder: Path, name: str, *, images: Path | None = None, base: s
     if images is not None:
         check_forget(read(folder).state, name, with_images=True)  # before the images are looked for
     files = None if images is None else image_files(images)
-    adapted = traces = replayed = False
-    removed = 0
-
-    def remove(model: MGCLIP, held_out: HeldOut) -> tuple[HeldOut, str]:
-        nonlocal adapted, traces, replayed, removed
-        before = 0 if model.memory is None else len(model.memory.labels)
+    with _opened(folder, base) as (model, held_out):
         own = None if files is None else _learned_images(model, name, files)
-        learned = 0 if model.solved is None else len(model.solved.learned)
+        remembered, learned = len(model.memory or ()), 0 if model.solved is None else len(model.solved.learned)
         model.forget(name, images=own)
-        if own is not None and model.solved is not None:
-            removed = learned - len(model.solved.learned)
-        adapted, traces = adapters_have_effect(model.backbone), model.solved is not None and own is None
-        replayed = before > (0 if model.memory is None else len(model.memory.labels))
         left = {other: files for other, files in held_out.items() if canonical(other) != canonical(name)}
-        return left, f"forgot {name}"
-
-    _save_edited(folder, base, remove)
-    return Forgotten([version.number for version in history(folder) if not version.active], adapted, traces, replayed, removed)
+        _save(model, folder, f"forgot {name}", left)
+    return Forgotten(
+        versions=[version.number for version in history(folder) if not version.active],
+        adapted=adapters_have_effect(model.backbone),
+        traces=model.solved is not None and own is None,
+        replayed=len(model.memory or ()) < remembered,
+        images=0 if model.solved is None or own is None else learned - len(model.solved.learned),
+    )
 
 
 def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Path]:
@@ -160,16 +151,15 @@ def _learned_images(model: MGCLIP, name: str, files: Sequence[Path]) -> list[Pat
     return [file for file, was in zip(files, model.learned_as(files), strict=True) if own in was]
 
 
-def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tuple[HeldOut, str]]) -> str:
-    """Load a model, edit it and its held-out images, and save a new version, with the folder locked. Returns what was done;
-    nothing is saved if that is empty.
-    """
+@contextmanager
+def _opened(folder: Path, base: str) -> Iterator[tuple[MGCLIP, HeldOut]]:
+    """Lock the folder of a saved model, and yield the model and its held-out images."""
     check_saved(folder)
     with only_writer(folder, wait=WAIT):
-        model = MGCLIP.from_pretrained(folder, base=base or None)
-        held_out, what = edit(model, read_held_out(folder))
-        if not what:
-            return what
-        note = {"what": what, "leave_one_out": leave_one_out(model)}
-        model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
-    return what
+        yield MGCLIP.from_pretrained(folder, base=base or None), read_held_out(folder)
+
+
+def _save(model: MGCLIP, folder: Path, what: str, held_out: HeldOut) -> None:
+    """Save an edited model as a new version; ``what`` was done."""
+    note = {"what": what, "leave_one_out": leave_one_out(model)}
+    model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
