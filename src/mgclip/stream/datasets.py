@@ -166,30 +166,18 @@ def load_dataset(
     if name == "folder" and not test_only:
         shards = find_shard_dataset(_given(name, path), test_only=False)
         return load_folder(_given(name, path)) if shards is None else require_complete(shards, test_only=False)
-    found = find_dataset(
-        name,
-        path=path,
-        train_per_class=train_per_class,
-        test_per_class=test_per_class,
-        filter=filter,
-        test_only=test_only,
-    )
+    if name in ICON_SETS:
+        found = _icons(name, train_per_class, test_per_class, filter, test_only)
+    else:
+        found = find_dataset(name, path=path, test_only=test_only)
     return require_complete(found, test_only=test_only)
 
 
-def find_dataset(
-    name: str,
-    *,
-    path: str | None,
-    train_per_class: int = TRAIN_PER_CLASS,
-    test_per_class: int = TEST_PER_CLASS,
-    filter: Filter = "none",
-    test_only: bool = False,
-) -> FoundDataset:
-    """Find a data set, even if classes have no image. Takes what ``load_dataset`` takes and raises ``InputError`` as it does."""
+def find_dataset(name: str, *, path: str | None, test_only: bool = False) -> FoundDataset:
+    """Find a data set, even if classes have no image. Arguments and errors are those of ``load_dataset``."""
     entry = dataset_entry(name)
     if name in ICON_SETS:
-        return FoundDataset(_icons(name, train_per_class, test_per_class, filter, test_only), FONTS)
+        return _icons(name, TRAIN_PER_CLASS, TEST_PER_CLASS, "none", test_only)
     if name == "folder":
         if (shards := find_shard_dataset(_given(name, path), test_only=test_only)) is not None:
             return shards
@@ -237,7 +225,7 @@ def _where(entry: DatasetEntry) -> str:
     return f"get it from {entry.source}, unpack it and give its folder (data_path in a recipe): {entry.layout}{parquet}"
 
 
-def _icons(name: str, train_per_class: int, test_per_class: int, filter: Filter, test_only: bool) -> Dataset:
+def _icons(name: str, train_per_class: int, test_per_class: int, filter: Filter, test_only: bool) -> FoundDataset:
     from mgclip.stream import icons
 
     if name == "icons100":
@@ -245,4 +233,5 @@ def _icons(name: str, train_per_class: int, test_per_class: int, filter: Filter,
     else:
         drawn, test = icons.load_training(name, train_per_class), icons.load_retention(name, test_per_class)
     train = EMPTY_SPLIT if test_only else Split(drawn, np.arange(icons.CLASSES).repeat(train_per_class))
-    return Dataset(name, tuple(test.glyphs), train, Split(test, np.arange(icons.CLASSES).repeat(test_per_class)))
+    dataset = Dataset(name, tuple(test.glyphs), train, Split(test, np.arange(icons.CLASSES).repeat(test_per_class)))
+    return FoundDataset(dataset, FONTS)
