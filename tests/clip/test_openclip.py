@@ -8,7 +8,7 @@ from small_openclip import MODELS, TEXTS, deviations, make_folder, state_of
 
 from mgclip import MGCLIP, Settings
 from mgclip.clip import openclip_models
-from mgclip.clip.backbone import base_name, hub_id
+from mgclip.clip.identity import base_name, hub_id
 from mgclip.clip.load import load_backbone
 from mgclip.clip.openclip_models import SHAPES, Shape, split_reference
 from mgclip.errors import InputError

@@ -13,7 +13,7 @@ from icon_tasks import task
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
-from mgclip.clip.backbone import hub_id
+from mgclip.clip.identity import hub_id
 from mgclip.export.card import model_card
 from mgclip.export.folder import export_folder
 from mgclip.export.merged import CLASSES, export_clip

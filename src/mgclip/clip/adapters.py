@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgclip.clip.backbone import Backbone, base_name
+from mgclip.clip.backbone import Backbone
+from mgclip.clip.identity import base_name
 from mgclip.errors import InputError, first_line
 from mgclip.while_inside import NO_WARNINGS, WhileInside
 from mgclip.words import are

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import torch
@@ -16,7 +14,6 @@ from mgclip.clip import family, parallel
 from mgclip.clip.auto_precision import PAYS, Choice, choose_precision
 from mgclip.clip.compute import ChosenPrecision, Compute, Precision, fitting_micro_batch, images_per_pass, retry_halving
 from mgclip.clip.encoding_tower import EncodingTower
-from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.representation import Representation, part_of_both, represent
 from mgclip.clip.transform import Transform
 from mgclip.while_inside import WhileInside
@@ -275,27 +272,3 @@ def _switch_checkpointing(model: Any, on: bool) -> None:
         getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
     elif getattr(model, f"is_{kind}_checkpointing"):
         getattr(model, f"{kind}_checkpointing_disable")()
-
-
-def fingerprint(model: Any) -> str:
-    """Return a digest of a model's weights, which does not depend on how they were stored.
-
-    It covers names, shapes and float32 values of all parameters, before adapters are attached.
-    """
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
-
-
-def hub_id(backbone: Backbone) -> str | None:
-    """Return the hub id that a backbone was loaded by; None if it came from a file, a folder or this package."""
-    name, architecture = split_reference(backbone.reference)
-    is_path = name.startswith((".", "/", "~")) or name.endswith(".pt") or bool(architecture) or Path(name).exists()
-    return name if name.count("/") == 1 and not is_path else None
-
-
-def base_name(backbone: Backbone) -> str:
-    """Return the name of a backbone in files that leave this machine: its hub id, or the last part of its path."""
-    return hub_id(backbone) or Path(backbone.reference).name

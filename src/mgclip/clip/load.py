@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from mgclip.clip.ambient import in_ordinary_modes
-from mgclip.clip.backbone import Backbone, fingerprint
+from mgclip.clip.backbone import Backbone
 from mgclip.clip.check import check_config, check_usable
 from mgclip.clip.family import FAMILIES, load_processor, load_tokenizer, model_class
 from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download, is_openclip
+from mgclip.clip.identity import fingerprint
 from mgclip.clip.last_layer import compute_class_token_only_in_last_layer
 from mgclip.clip.openclip_models import split_reference
 from mgclip.clip.parallel import local_device

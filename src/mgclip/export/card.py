@@ -13,8 +13,8 @@ import yaml
 
 from mgclip._version import __version__
 from mgclip.clip.adapters import adapters_have_effect
-from mgclip.clip.backbone import base_name, hub_id
 from mgclip.clip.family import family_of
+from mgclip.clip.identity import base_name, hub_id
 from mgclip.export.int8 import FASTER, SAME, Int8
 from mgclip.export.merged import check_learned
 from mgclip.markdown import as_markdown

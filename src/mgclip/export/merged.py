@@ -12,8 +12,9 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from mgclip._version import __version__
-from mgclip.clip.backbone import Backbone, base_name
+from mgclip.clip.backbone import Backbone
 from mgclip.clip.family import family_of, model_class
+from mgclip.clip.identity import base_name
 from mgclip.errors import InputError
 from mgclip.export.deviation import in_float32
 from mgclip.export.new_folder import atomic_folder
