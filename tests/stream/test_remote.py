@@ -15,7 +15,8 @@ from web import serve
 from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.stream import remote
 from mgclip.stream.remote import ask, failure
-from mgclip.stream.shards import Shard, find_shards, shard_versions
+from mgclip.stream.shard_versions import shard_versions
+from mgclip.stream.shards import Shard, find_shards
 
 
 class ClientConnectorError(Exception):

@@ -17,7 +17,8 @@ from web import serve
 from mgclip.errors import DamagedShard, InputError, MGCLIPError
 from mgclip.images import UnreadableImage
 from mgclip.stream.parquet_shards import parquet_places
-from mgclip.stream.shards import READERS, Shard, find_shards, shard_versions
+from mgclip.stream.shard_versions import shard_versions
+from mgclip.stream.shards import READERS, Shard, find_shards
 from mgclip.stream.tar_shards import tar_places
 
 

@@ -15,7 +15,8 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.shards.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.names import canonical, not_among
 from mgclip.saving.store import HELD_OUT, active_state, check_place, check_state
-from mgclip.stream.shards import Item, Shard, Shards, ShardVersion, shard_versions
+from mgclip.stream.shard_versions import ShardVersion, shard_versions
+from mgclip.stream.shards import Item, Shard, Shards
 from mgclip.words import are, count, listed
 from mgclip.workflows.advice import learn_report
 from mgclip.workflows.branches import leave_one_out, left_out_branches
