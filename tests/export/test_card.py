@@ -48,7 +48,7 @@ NOTES = [
 
 
 def test_the_card_states_what_is_known(tiny):
-    header, body = front(model_card(tiny, NOTES, {"data": "april", "images": 40, "accuracy": 0.625, "classes": {"a|b": 0.5}}))
+    header, body = front(model_card(tiny, NOTES))
     assert header["library_name"] == "transformers"
     assert header["license"] == "other"
     assert "mg-clip" in header["tags"]
@@ -60,8 +60,6 @@ def test_the_card_states_what_is_known(tiny):
     assert found[start - 1 : start + 8] == ["1", NOTES[0]["time"], "learned march", "3", "12", "4", "3", "75.0 %", "–"]
     assert found[start + 8 : start + 17] == ["2", "–", "learned | april # <b>", "2", "3", "1.5", "–", "–", "–"]
     assert found[start + 17 : start + 26] == ["–"] * 9
-    assert "On april (40 images), 62.5 % of the answers were right." in body
-    assert found[found.index("a|b") + 1] == "50.0 %"
     assert "Nothing: no images were held out" not in body
     assert found[found.index("prompt") + 1] == "a good photo of a {}."
     assert "adapter_init" not in body
@@ -179,16 +177,8 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     model.learn(images, labels, HOSTILE)
     export_clip(model, tmp_path / "clip")
     assert tuple(json.loads((tmp_path / "clip" / CLASSES).read_text(encoding="utf-8"))["names"]) == tuple(map(tidy, HOSTILE))
-    evaluation = {"data": HOSTILE[0], "accuracy": 0.5, "classes": dict.fromkeys(HOSTILE, 0.5)}
-    card = model_card(model, [{"what": name, "classes": HOSTILE} for name in HOSTILE], evaluation)
-    header, body = front(card)
-    calm = front(
-        model_card(
-            tiny_named(model),
-            [{"what": "x", "classes": ["y"]}] * len(HOSTILE),
-            {**evaluation, "data": "x", "classes": {f"z{i}": 0.5 for i in range(len(HOSTILE))}},
-        )
-    )
+    header, body = front(model_card(model, [{"what": name, "classes": HOSTILE} for name in HOSTILE]))
+    calm = front(model_card(tiny_named(model), [{"what": "x", "classes": ["y"]}] * len(HOSTILE)))
     found, kinds = cells(body)
     expected, calm_kinds = cells(calm[1])
     assert header == calm[0]
@@ -196,7 +186,7 @@ def test_hostile_names_do_not_break_the_card(tiny_clip, icons, tmp_path):
     assert len(found) == len(expected)
     shown = [" ".join(name.split()) for name in HOSTILE]
     assert " · ".join(shown) in found
-    assert found.count(shown[0]) == 2  # the note and the accuracy
+    assert shown[0] in found  # the note
     assert not re.search(r"https?://e|www\.e|me@e", body)  # nothing that a Markdown reader turns into a link
 
 

@@ -49,15 +49,6 @@ class CardNote(TypedDict, total=False):
     accuracy: NoteAccuracy
 
 
-class CardEvaluation(TypedDict, total=False):
-    """A measured accuracy: the name of the data, its images, the share answered correctly, and that share of each class."""
-
-    data: str
-    images: int
-    accuracy: float
-    classes: dict[str, float]
-
-
 @dataclass(frozen=True)
 class _SolvedFacts:
     """What the card says about a solved head. ``accuracy`` is that of ``tested`` images, each left out. The scatter of
@@ -74,7 +65,6 @@ class _SolvedFacts:
 def model_card(
     model: MGCLIP,
     notes: Sequence[CardNote],
-    evaluation: CardEvaluation | None = None,
     *,
     onnx: bool = False,
     int8: Int8 | None = None,
@@ -85,7 +75,6 @@ def model_card(
     Args:
         model: The exported model.
         notes: A note for each version, oldest first.
-        evaluation: Measured accuracy, if any.
         onnx: Whether ``model.onnx`` is in the folder of the card.
         int8: What was measured of ``model-int8.onnx``.
         sizes: Bytes of each file next to the card, if they are known.
@@ -101,7 +90,7 @@ def model_card(
     )
     environment.filters.update(count=count, escape=as_markdown, percent=_percent)
     template = environment.from_string((files("mgclip") / "export" / "card.md.j2").read_text(encoding="utf-8"))
-    evaluation, names = evaluation or {}, iter(model.class_names)
+    names = iter(model.class_names)
     measured = any(share is not None for note in notes for share in _accuracies(note))
     return template.render(
         header=_header(model),
@@ -112,7 +101,6 @@ def model_card(
         model_classes=len(model.class_names),
         notes=[_cells(note) for note in notes],
         versions_measured=measured,
-        evaluation=evaluation,
         model=model.settings,
         settings=_settings(model),
         solved=_solved_facts(model),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgclip.export.card import CardEvaluation, CardNote, model_card
+from mgclip.export.card import CardNote, model_card
 from mgclip.export.deviation import check_export
 from mgclip.export.int8 import Int8, add_int8, compared
 from mgclip.export.merged import check_learned, write_clip
@@ -44,7 +44,6 @@ def export_folder(
     onnx: bool = False,
     images: Sequence[Any] = (),
     notes: Sequence[CardNote] = (),
-    evaluation: CardEvaluation | None = None,
 ) -> Exported:
     """Write a model for use without this package, completely or not at all.
 
@@ -54,7 +53,6 @@ def export_folder(
         onnx: Whether to write ``model.onnx`` too, and ``model-int8.onnx`` if that is worth it.
         images: Images on which both are compared; without them, they are generated.
         notes: A note for each version, for the model card.
-        evaluation: Measured accuracy, for the model card.
 
     Returns:
         The files, and the deviations measured after writing.
@@ -73,7 +71,7 @@ def export_folder(
         deviation = check_export(model, target)
         onnx_deviation = export_onnx(model, target / ONNX) if onnx else None
         int8 = add_int8(model, target / ONNX, target / INT8, images) if onnx else None
-        card = model_card(model, notes, evaluation, onnx=onnx, int8=int8, sizes=_sizes(target))
+        card = model_card(model, notes, onnx=onnx, int8=int8, sizes=_sizes(target))
         (target / CARD).write_text(card, encoding="utf-8")
         sizes = _sizes(target)
     return Exported(sizes, deviation, onnx_deviation, int8)
