@@ -89,17 +89,19 @@ def test_a_typo_in_a_later_month_does_not_become_a_second_class(mgclip, tiny_cli
 def test_a_person_at_a_terminal_is_asked(tmp_path):
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.learn_job import read_job
+    from mgclip.workflows.taught_model import read_taught_model
 
     folder, asked = class_folders(tmp_path / "data", **{"T-Shirt": 2, "t shirt": 3}), []
+    model = read_taught_model(tmp_path / "shop")
 
     def answer(yes):
         return lambda alike: asked.append(alike) or yes
 
-    assert list(read_job(folder, tmp_path / "shop", ask=answer(True)).source.train) == ["t shirt"]
+    assert list(read_job(folder, model, ask=answer(True)).source.train) == ["t shirt"]
     with pytest.raises(AlikeNames):
-        read_job(folder, tmp_path / "shop", ask=answer(False))
+        read_job(folder, model, ask=answer(False))
     assert len(asked) == 2
-    read_job(folder, tmp_path / "shop", merge_names=True, ask=answer(False))
+    read_job(folder, model, merge_names=True, ask=answer(False))
     assert len(asked) == 2, "who has decided is not asked"
 
 

@@ -18,6 +18,7 @@ from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.workflows.copies import find_copies
 from mgclip.workflows.learn_job import read_job
 from mgclip.workflows.plan import Plan
+from mgclip.workflows.taught_model import read_taught_model
 
 
 def plan_of(mgclip, folder, *words):
@@ -142,7 +143,7 @@ def test_copies_are_listed_in_the_plan_of_the_command(mgclip, tiny_clip, photos)
 
 def test_the_time_for_an_image_is_measured(tiny_clip, icons, tmp_path):
     month_folders(icons, tmp_path, {"march": range(4)}, 12)
-    job = read_job(tmp_path / "march", tmp_path / "shop", base=str(tiny_clip))
+    job = read_job(tmp_path / "march", read_taught_model(tmp_path / "shop", base=str(tiny_clip)))
     ratios = []
     for _ in range(5):
         learner, plan = job.plan()
@@ -172,10 +173,12 @@ import json, sys, time
 from pathlib import Path
 from mgclip.bench.memory import resident_peak
 from mgclip.workflows.learn_job import read_job
+from mgclip.workflows.taught_model import read_taught_model
 
 place, ratios = Path(sys.argv[1]), []
 while len(ratios) < 3 and not any(0.5 < ratio < 2 for ratio in ratios):
-    job = read_job(place / "march", place / f"shop {len(ratios)}", base="iconclip", **json.loads(sys.argv[2]))
+    model = read_taught_model(place / f"shop {len(ratios)}", base="iconclip", **json.loads(sys.argv[2]))
+    job = read_job(place / "march", model)
     with job.begin(wait=0) as (learner, plan):
         begun = time.perf_counter()
         job.learn(learner, plan)

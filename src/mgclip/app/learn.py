@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -98,30 +98,29 @@ def learn_command(
     from mgclip.app.learn_shards import learn_shards, shards_to_learn
     from mgclip.saving.kept_features import KeptFeatures
     from mgclip.workflows.learn_job import read_job
+    from mgclip.workflows.learn_shards import read_shard_job
+    from mgclip.workflows.taught_model import read_taught_model
 
-    given: dict[str, Any] = {
-        "changes": changes or (),
-        "prompt": prompt or (),
-        "base": with_architecture(base, arch),
-        "method": method,
-        "like": like,
-        "names": names,
-        "skip_unreadable": on_bad_image == "skip",
-    }
+    base, skip = with_architecture(base, arch), on_bad_image == "skip"
     for_folders = {"--merge-names": merge_names, "--photos": photos, "--retention": retention, "--keep-features": keep_features}
     for_folders["--checkpoint-every"] = checkpoint_every != CHECKPOINT_EVERY
     for_folders["--hold-out"] = hold_out not in (0, HOLD_OUT)  # of shards nothing is held out, which the default need not say
-    if shards := shards_to_learn(folder, label=label, test=test, for_folders=for_folders):
-        learn_shards(folder, shards, model, given, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
+    shards = shards_to_learn(folder, label=label, test=test, for_folders=for_folders)
+    if shards is None:
+        require_single_process("learn")
+    taught = read_taught_model(model, changes=changes or (), prompt=prompt or (), base=base, method=method, like=like)
+    if shards is not None:
+        of_shards = read_shard_job(folder, shards, taught, names=names, skip_unreadable=skip)
+        learn_shards(of_shards, dry_run=dry_run, wait=wait, as_json=as_json, quiet=quiet)
         return
-    require_single_process("learn")
     job = read_job(
         Path(folder),
-        model,
-        **given,
+        taught,
+        names=names,
         test=Path(test) if test else None,
         hold_out=hold_out,
         retention=retention,
+        skip_unreadable=skip,
         merge_names=merge_names,
         photos=photos,
         kept=None if keep_features is None else KeptFeatures(keep_features),

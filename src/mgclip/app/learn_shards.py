@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -50,9 +50,7 @@ def shards_to_learn(place: str, *, label: str, test: str, for_folders: Mapping[s
     return Shards(shards.train, found.test or found.train, shards.unused)
 
 
-def learn_shards(
-    place: str, shards: Shards, model: Path, given: Mapping[str, Any], *, dry_run: bool, wait: float, as_json: bool, quiet: bool
-) -> None:
+def learn_shards(job: ShardJob, *, dry_run: bool, wait: float, as_json: bool, quiet: bool) -> None:
     """Learn shards, and print in the first process what has changed; the arguments are options of ``mgclip learn``."""
     from mgclip.app.display import out, screen
     from mgclip.app.learn_output import print_changes, print_skipped
@@ -60,13 +58,11 @@ def learn_shards(
     from mgclip.clip.parallel import is_main
     from mgclip.saving.store import PROGRESS, active_state
     from mgclip.stream.numbered_shards import missing_shards
-    from mgclip.workflows.learn_shards import read_shard_job
 
-    job = read_shard_job(place, shards, model, **given)
-    quiet = quiet or not is_main()
+    shards, model, quiet = job.shards, job.model.folder, quiet or not is_main()
     plan = {"shards": len(shards.train), "test_shards": len(shards.test), "unused_shards": len(shards.unused)}
     # Who names single shards, or a pattern of them, wants no others.
-    missing = missing_shards(shard.name for part in shards for shard in part) if Path(place).is_dir() else []
+    missing = missing_shards(shard.name for part in shards for shard in part) if Path(job.place).is_dir() else []
     plan["missing_shards"] = len(missing)
     if dry_run and as_json and is_main():
         print_json(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from mgclip.experiment.schemas import SkippedImage
 from mgclip.method.learner import MGCLIP
 from mgclip.missing import not_found
 from mgclip.saving.kept_features import KeptFeatures
-from mgclip.saving.store import check_place, is_saved, read_manifest
+from mgclip.saving.store import is_saved, read_manifest
 from mgclip.workflows.advice import learn_report
 from mgclip.workflows.alike_names import AlikeNames
 from mgclip.workflows.held_out import read_held_out
@@ -22,7 +22,7 @@ from mgclip.workflows.note import LearnReport
 from mgclip.workflows.plan import Plan, make_plan
 from mgclip.workflows.source import Source, read_images, read_source, readable
 from mgclip.workflows.split import HOLD_OUT
-from mgclip.workflows.taught_model import TaughtModel, read_taught_model
+from mgclip.workflows.taught_model import TaughtModel
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,8 @@ class LearnJob:
 
 def read_job(
     folder: Path,
-    model: Path,
+    model: TaughtModel,
     *,
-    changes: Iterable[str] = (),
-    prompt: Sequence[str] = (),
-    base: str = "",
-    method: str = "",
-    like: Path | None = None,
     names: str = "",
     test: Path | None = None,
     hold_out: float = HOLD_OUT,
@@ -112,21 +107,19 @@ def read_job(
     kept: KeptFeatures | None = None,
     ask: Callable[[AlikeNames], bool] = lambda alike: False,
 ) -> LearnJob:
-    """Read the images and settings of ``mgclip learn``; the arguments are its options.
+    """Read the images that ``mgclip learn`` teaches a model; the arguments are its options.
 
     ``ask`` is called if class names are alike and ``merge_names`` is false. If it returns True, they are merged.
 
     Raises:
-        InputError: If a setting is wrong, or a folder or its images cannot be used.
+        InputError: If a folder or its images cannot be used.
     """
-    check_place(model)
     if photos is not None and not photos.is_dir():
         raise not_found("folder", photos, "--photos takes the folder to which held-out images have moved")
-    for place in (folder, model):
+    for place in (folder, model.folder):
         if kept is not None and kept.folder.resolve().is_relative_to(place.resolve()):
             raise InputError(f"The folder for kept features {kept.folder} is in {place}: keep features outside of it.")
-    taught = read_taught_model(model, changes=changes, prompt=prompt, base=base, method=method, like=like)
-    known = read_manifest(model)[0].get("class_names", []) if is_saved(model) else []
+    known = read_manifest(model.folder)[0].get("class_names", []) if is_saved(model.folder) else []
     try:
         source = read_source(folder, names=names, test=test, known=known, merge_names=merge_names)
     except AlikeNames as alike:
@@ -142,4 +135,4 @@ def read_job(
         tests, more = (None, []) if source.tests is None else readable(source.tests)
         retained, others = readable(retained)
         source, skipped = replace(source, train=train, tests=tests), [*skipped, *more, *others]
-    return LearnJob(folder, taught, source, hold_out, retained, skipped, photos, kept)
+    return LearnJob(folder, model, source, hold_out, retained, skipped, photos, kept)

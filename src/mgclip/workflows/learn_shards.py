@@ -14,7 +14,7 @@ from mgclip.clip import parallel
 from mgclip.method.learner import MGCLIP
 from mgclip.method.shards.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.names import canonical, not_among
-from mgclip.saving.store import HELD_OUT, active_state, check_place, check_state
+from mgclip.saving.store import HELD_OUT, active_state, check_state
 from mgclip.stream.shard_versions import ShardVersion, shard_versions
 from mgclip.stream.shards import Item, Shard, Shards
 from mgclip.words import are, count, listed
@@ -25,7 +25,7 @@ from mgclip.workflows.measure_shards import ShardAccuracies, measure_shards
 from mgclip.workflows.naming import Naming, read_naming
 from mgclip.workflows.note import LearnNote, LearnReport, TextMeasures, what_was_learned
 from mgclip.workflows.task_checkpoints import progress_folder, remove_task_checkpoints
-from mgclip.workflows.taught_model import TaughtModel, read_taught_model
+from mgclip.workflows.taught_model import TaughtModel
 
 LISTED = 100
 """The most skipped images that a note lists."""
@@ -186,21 +186,9 @@ def _not_measured(found: ShardAccuracies) -> Iterator[str]:
         yield f"not measured, because the model does not know their classes ({listed(sorted(found.unknown))}): {images}"
 
 
-def read_shard_job(
-    place: str,
-    shards: Shards,
-    model: Path,
-    *,
-    changes: Sequence[str] = (),
-    prompt: Sequence[str] = (),
-    base: str = "",
-    method: str = "",
-    like: Path | None = None,
-    names: str = "",
-    skip_unreadable: bool = False,
-) -> ShardJob:
-    """Read the settings of ``mgclip learn`` for shards; the arguments are its options. Raises ``InputError`` if one is wrong."""
-    check_place(model)
-    taught = read_taught_model(model, changes=changes, prompt=prompt, base=base, method=method, like=like)
+def read_shard_job(place: str, shards: Shards, model: TaughtModel, *, names: str = "", skip_unreadable: bool = False) -> ShardJob:
+    """Read the names of the classes in the shards that ``mgclip learn`` teaches a model; the arguments are its options. Raises
+    ``InputError`` if a name is wrong.
+    """
     called = read_naming(Path(place), names) if names or Path(place).is_dir() else {}
-    return ShardJob(place, shards, taught, called, skip_unreadable)
+    return ShardJob(place, shards, model, called, skip_unreadable)

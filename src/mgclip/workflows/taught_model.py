@@ -16,7 +16,7 @@ from mgclip.method.methods import NEW_MODELS, settings_of_new_model
 from mgclip.method.setting_effects import without_effect
 from mgclip.method.settings import RUNTIME_SETTINGS
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import is_saved
+from mgclip.saving.store import check_place, is_saved
 from mgclip.workflows.merge import new_model_like
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch16"
@@ -90,11 +90,18 @@ class TaughtModel:
 
 
 def read_taught_model(
-    folder: Path, *, changes: Iterable[str], prompt: Sequence[str], base: str, method: str, like: Path | None
+    folder: Path,
+    *,
+    changes: Iterable[str] = (),
+    prompt: Sequence[str] = (),
+    base: str = "",
+    method: str = "",
+    like: Path | None = None,
 ) -> TaughtModel:
     """Read the settings that were given for a model, and check them before any image is read; the arguments are options of
-    ``mgclip learn``. Raises ``InputError`` if a setting is wrong.
+    ``mgclip learn``. Raises ``InputError`` if a setting is wrong, or no model can be saved at ``folder``.
     """
+    check_place(folder)
     changed = dict(map(parse_change, changes))
     if prompt and "prompt" in changed:
         raise InputError("--prompt sets the prompt: use it instead of prompt=.")

@@ -130,7 +130,9 @@ def test_the_second_of_two_first_learns_from_shards_continues_from_the_first(pla
     """The second one begins before the model exists, and waits for the lock."""
     model, locked = place / "model", taught_model.only_writer
     first, second = (
-        learn_shards.read_shard_job(str(at), find_shards(str(at)), model, base="iconclip", changes=changes)
+        learn_shards.read_shard_job(
+            str(at), find_shards(str(at)), taught_model.read_taught_model(model, base="iconclip", changes=changes)
+        )
         for at, changes in ((place / "shards", ["features=64"]), (place / "more.parquet", []))
     )
 
