@@ -271,8 +271,8 @@ def test_the_page_of_an_evaluation_shows_its_numbers(tmp_path):
 def test_an_evaluation_of_one_branch_without_predictions_is_reported(tmp_path):
     bare = {"bins": [], "error": 0.0}
     bare = evaluation(["a", "b"], text_accuracy=None, image_accuracy=None, confused=[], calibration=bare)
-    page = read(write_evaluation(bare, tmp_path / "page.html", title="mine"))
-    assert page.text.startswith("mine")
+    page = read(write_evaluation(bare, tmp_path / "page.html"))
+    assert page.text.startswith(f"{bare['model']} on {bare['folder']}")
     assert "No image was assigned to a wrong class." in page.text
     assert "There are no predictions." in page.text
     assert "of each branch alone" not in page.text

@@ -50,16 +50,14 @@ def write_evaluation(
     *,
     images: Sequence[JudgedImage] = (),
     correctable: bool = True,
-    title: str | None = None,
 ) -> Path:
-    """Write the page of an evaluation.
+    """Write the page of an evaluation. Its title is the model and the folder.
 
     Args:
         evaluation: The evaluation.
         file: The file to write.
         images: The answer to each image. With them, the page shows the confusion matrix and the worst mistakes.
         correctable: Whether the model can be corrected by single images: its head is a solved one.
-        title: The title of the page; by default the model and the folder.
 
     Returns:
         The file.
@@ -95,7 +93,7 @@ def write_evaluation(
         "reliability": reliability_figure(bins, label) if bins else None,
         "bins": _bin_numbers(bins),
     }
-    return _write(file, "evaluation.html.j2", title or f"{evaluation['model']} on {evaluation['folder']}", content)
+    return _write(file, "evaluation.html.j2", f"{evaluation['model']} on {evaluation['folder']}", content)
 
 
 def _class_numbers(classes: Sequence[ClassFigures], images: Sequence[JudgedImage]) -> Table:
