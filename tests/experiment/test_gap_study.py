@@ -139,7 +139,9 @@ def test_numbers_of_another_model_of_the_same_name_are_kept(mgclip, tiny_clip, t
     words = ("icons100", "--classes", 4, "--per-class", 2, "--quiet")
     assert mgclip("gap", "first/model", *words)[0] == 0
     before = (tmp_path / "runs" / "gap-model-icons100" / "gap.json").read_text()
-    sentence = "gap-model-icons100 has the numbers of first/model on icons100: give another folder with --out, or remove this one."
+    sentence = (
+        "gap-model-icons100 has the numbers of first/model on icons100: give another folder with --out, or remove this one."
+    )
     code, _, err = mgclip("gap", "second/model", *words)
     assert code == 2
     assert sentence in " ".join(err.split())
