@@ -130,3 +130,25 @@ def test_the_command_rejects_impossible_requests(mgclip, tiny_clip, tmp_path):
 def test_a_sample_has_the_requested_number_of_images():
     sample = load_sample("icons100", None, classes=3, per_class=33, train=False)
     assert np.bincount(sample.test.labels).tolist() == [33] * 3
+
+
+def test_numbers_of_another_model_of_the_same_name_are_kept(mgclip, tiny_clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("first", "second"):
+        MGCLIP.from_pretrained(tiny_clip).save_pretrained(tmp_path / place / "model")
+    words = ("icons100", "--classes", 4, "--per-class", 2, "--quiet")
+    assert mgclip("gap", "first/model", *words)[0] == 0
+    before = (tmp_path / "runs" / "gap-model-icons100" / "gap.json").read_text()
+    sentence = (
+        "gap-model-icons100 has the numbers of first/model on icons100: give another folder with --out, or remove this one."
+    )
+    code, _, err = mgclip("gap", "second/model", *words)
+    assert code == 2
+    assert sentence in " ".join(err.split())
+    assert (tmp_path / "runs" / "gap-model-icons100" / "gap.json").read_text() == before
+    assert mgclip("gap", "second/model", *words, "--out", "runs/other")[0] == 0
+    assert mgclip("gap", "first/model", *words)[0] == 0  # the same again
+    assert mgclip("gap", "first/model", *words, "--track", "--epochs", 1, "--points", 1)[0] == 0
+    code, _, err = mgclip("gap", "first/model", *words)
+    assert code == 2
+    assert "gap-model-icons100 has the numbers of --track: give another folder" in " ".join(err.split())

@@ -205,6 +205,15 @@ def test_no_name_breaks_a_table(tmp_path):
     assert r"a\textbar{}b\_c\%" in (tmp_path / "t.tex").read_text()
 
 
+def test_a_metric_that_some_seeds_lack_is_the_mean_over_the_others(tmp_path):
+    cells = table_runs(load_table("icons100"), tmp_path, seeds=3, twin=False)
+    without, low, high = {"few": None}, {"few": 0.5, "old": 0.25}, {"few": 0.7}
+    for found in ([without, low, high], [low, high, without]):
+        rows = collect(cells, [{"simplecil": {**SUMMARY, **own}} for own in found])
+        assert rows[0].values["few"] == pytest.approx((0.6, 0.02**0.5))
+        assert rows[0].values["old"] == (0.25, None)
+
+
 def test_seeds_count_from_the_given_one(tmp_path):
     cells = table_runs(load_table("icons100"), tmp_path, seeds=2, twin=False, changes=["seed=7"])
     assert [cell.recipe.seed for cell in cells] == [7, 8]

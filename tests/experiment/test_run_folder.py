@@ -30,3 +30,12 @@ def test_records_accept_any_class_name(tmp_path):
         file.write(b'{"classes": ["\\u72')
     assert run_folder.read_records(tmp_path) == [record, record]
     assert run_folder.kept_records(tmp_path, 1) == [record]
+
+
+def test_a_run_of_a_method_that_is_not_installed_says_what_to_do(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: mine\nmethods: [simplecil, of-the-lab]\nof_the_lab_steps: 3\n")
+    with pytest.raises(
+        InputError, match=r"is a run of the method of-the-lab, which is not installed: install its package, or"
+    ) as said:
+        run_folder.read_recipe(tmp_path)
+    assert "of_the_lab_steps" not in str(said.value)

@@ -46,6 +46,13 @@ def test_two_runs_with_one_folder_are_refused_before_the_first_starts(tmp_path):
         table_runs(alike, tmp_path, seeds=1, twin=False)
 
 
+def test_a_value_that_a_table_has_in_two_forms_is_run_once(tmp_path):
+    table = TableSpec(about="mine", recipes=["icons100"], vary={"imbalance": [1, 1.0, "1e0", 2.5], "alpha": [0.1, None]})
+    runs = table_runs(table, tmp_path, seeds=2, twin=False, class_orders=[1993, 1994])
+    changes = ["imbalance=1", "imbalance=2.5", "alpha=0.1", "alpha=null"]
+    assert [run.change for run in runs] == 4 * changes
+
+
 def test_published_results_belong_to_a_recipe_of_the_table(tmp_path):
     table = TableSpec(about="mine", recipes=["cifar100"], published=[{"recipe": "cifar-100", "method": "other", "avg": 1}])
     with pytest.raises(InputError, match=r"A published result of the table names the recipe cifar-100: did you mean cifar100\?"):

@@ -127,6 +127,15 @@ def test_a_blurry_run_records_what_comes_back(blurry, tmp_path, method):
     assert whole["old"] == pytest.approx((shares[1][0] + (shares[2][0] + shares[2][1]) / 2) / 2)
 
 
+def test_a_blurry_run_has_old_and_new_even_if_no_image_comes_back(blurry, tmp_path):
+    recipe = blurry.model_copy(update={"methods": ["zero-shot"], "images_per_class": 1})  # the only image of a class stays
+    assert not any(task.returning for task in build_stream(recipe))
+    summary = run(recipe, tmp_path / "run")["zero-shot"]
+    records = run_folder.read_records(tmp_path / "run" / "zero-shot")
+    assert [record["returning_images"] for record in records] == [0, 0, 0]
+    assert summary["new"] == pytest.approx((records[1]["accuracy_per_task"][1] + records[2]["accuracy_per_task"][2]) / 2)
+
+
 def test_class_means_do_not_depend_on_the_task_of_an_image(blurry, tmp_path):
     recipes = [blurry.model_copy(update={"methods": ["simplecil"], "blurry": share}) for share in (0.0, 0.5)]
     for recipe in recipes:

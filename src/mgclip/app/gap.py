@@ -12,6 +12,8 @@ from mgclip.app.streams import print_json
 from mgclip.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mgclip.experiment.gap_study import Loss, Study, StudyRecord, StudyTrace
 
 EPOCHS, POINTS = 10, 20
@@ -52,25 +54,48 @@ def gap_command(
     if is_saved(clip) and changes:
         raise InputError(f"{clip} is a saved model and keeps its settings: leave {changes[0]} out.")
     sample = load_sample(data, path, classes=classes, per_class=per_class, train=track)
-    folder = out or Path("runs") / f"gap-{Path(clip).stem}-{Path(data).name}"
+    study = {"clip": clip, "data": data, "path": path}
+    folder = out or _default_folder(study, track=track)
     check_writable(folder)
 
     from mgclip.method.learner import MGCLIP
     from mgclip.report.file_figures import projection_figure
 
     model = MGCLIP.from_pretrained(clip, settings=None if is_saved(clip) else settings)
-    study = Study(model, sample)
-    initial = study.measure()
+    measured = Study(model, sample)
+    initial = measured.measure()
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{data}: images and texts of {Path(clip).name}"
-    projection_figure(*study.projection(), sample.test.labels, folder / "projection.svg", title=title)
-    traces = _track(study, folder, epochs, points, quiet=quiet) if track else []
+    projection_figure(*measured.projection(), sample.test.labels, folder / "projection.svg", title=title)
+    traces = _track(measured, folder, epochs, points, quiet=quiet) if track else []
     record = study_record(initial, traces)
-    write_json(folder / "gap.json", {"clip": clip, "data": data, "classes": list(sample.names), **record})
+    write_json(folder / "gap.json", {**study, "classes": list(sample.names), **record})
     if as_json:
         print_json({"folder": str(folder), **record})
     elif not quiet:
         _print(record, folder)
+
+
+def _default_folder(study: Mapping[str, str | None], *, track: bool) -> Path:
+    """The folder of a study without ``--out``: its name ends with those of the CLIP and the data.
+
+    Raises:
+        InputError: If it has the numbers of another CLIP or other data of the same name, or those of ``--track``, which would be
+            lost.
+    """
+    from mgclip.untrusted import read_json
+
+    folder = Path("runs") / f"gap-{Path(study['clip'] or '').stem}-{Path(study['data'] or '').name}"
+    try:
+        found = read_json(folder / "gap.json")
+        other = any(found.get(key) != value for key, value in study.items())
+        lost = bool(found["traces"]) and not track
+    except (OSError, ValueError, KeyError, AttributeError):  # there is none, or it cannot be read
+        return folder
+    if other or lost:
+        what = f"{found['clip']} on {found['data']}" if other else "--track"
+        raise InputError(f"{folder} has the numbers of {what}: give another folder with --out, or remove this one.")
+    return folder
 
 
 def _track(study: Study, folder: Path, epochs: int, points: int, *, quiet: bool) -> list[StudyTrace]:

@@ -59,7 +59,7 @@ class TableSpec(BaseModel):
     changes: dict[str, Scalar] = Field(default_factory=dict)
     """Changes to all recipes."""
     vary: dict[str, list[Scalar]] = Field(default_factory=dict)
-    """Key -> values; one run for each value."""
+    """Key -> values; one run for each different value."""
     class_orders: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     """Numbered class orders, one run each; with several seeds, one run of each with every seed."""
     published: list[PublishedResult] = Field(default_factory=list)
@@ -146,9 +146,14 @@ def table_runs(
         ordered = [] if order is None else [f"class_order={order}"]
         for source in sources:
             base = change_recipe(load_recipe(source), [*own, *changes], source=source)
+            known: list[tuple[str, Recipe]] = []
             for change in varied:
                 seed = f"seed={base.seed + number}"
                 recipe = change_recipe(base, [*filter(None, [change]), *ordered, seed], source=source)
+                varies = change.partition("=")[0], recipe
+                if varies in known:
+                    continue  # the same value in another form, such as 1 and 1.0
+                known.append(varies)
                 # The first seed of a class order is not in the name, so that more seeds can follow a table that had one.
                 named = "-".join([*ordered, *([seed] if number or not ordered else [])])
                 place = _folder_of(recipe, change, folder) / re.sub("[_=]", "-", named)

@@ -111,8 +111,14 @@ def is_unused(folder: Path) -> bool:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run. Raises ``InputError`` if the folder is not a run."""
+    """The recipe of a run. Raises ``InputError`` if the folder is not a run, or one of its methods is not installed."""
     values = read_settings(folder)
+    methods = values["methods"] if isinstance(values.get("methods"), list) else []
+    if unknown := [name for name in methods if isinstance(name, str) and name not in METHODS]:
+        raise InputError(
+            f"{as_given(folder)} is a run of the method {unknown[0]}, which is not installed: install its package, or resume the "
+            "run with the program that registers it."
+        )
     if read_environment(folder / ENVIRONMENT).get("format", 1) == 1:
         values = {**FORMAT_1_DEFAULTS, **values}
         if values.get("data", "icons100") not in ICON_SETS:  # other data ignored these settings

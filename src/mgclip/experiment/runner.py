@@ -174,6 +174,8 @@ def _add_optional(
         record["precision"] = opened.backbone.choice.precision
     if opened.recipe.imbalance > 1:
         record["shots"] = shots(stream, task, answers)
+    if opened.recipe.blurry > 0 and len(stream) > 1:
+        record.setdefault("returning_images", 0)  # by chance a short stream may have none
     if opened.recipe.on_bad_image == "skip":
         record["skipped"] = opened.skipped_in(method, task)
 

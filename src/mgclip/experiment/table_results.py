@@ -21,8 +21,9 @@ SEEDS, CLASS_ORDERS, BOTH = "seeds", "class orders", "combinations of class orde
 class TableResult:
     """The result of a method in a recipe with a change, over seeds and class orders: a row of a finished table.
 
-    Values are shares of 1, ``(mean, spread)``. The spread is the standard deviation over runs, None for a single one. ``seeds``
-    is the number of runs, and ``over`` what they differ in: *seeds*, *class orders*, or *combinations of class order and seed*.
+    Values are shares of 1, ``(mean, spread)``, over the runs that have the metric. The spread is the standard deviation, None for
+    a single run. ``seeds`` is the number of runs, and ``over`` what they differ in: *seeds*, *class orders*, or *combinations of
+    class order and seed*.
     """
 
     recipe: str
@@ -51,7 +52,7 @@ def collect(runs: Sequence[TableRun], summaries: Sequence[Mapping[str, Summary]]
         TableResult(
             *key,
             seeds=len(found),
-            values={name: value for name in _values(found[0]) if (value := _spread([_values(one)[name] for one in found]))},
+            values=_means([_values(one) for one in found]),
             epochs=tuple(one["epochs"] for one in found),
             seconds=float(np.median([one["seconds"] for one in found])),
             accuracy_after=tuple(tuple(one["accuracy_after"]) for one in found),
@@ -103,6 +104,12 @@ def _values(summary: Summary) -> dict[str, float | None]:
     for data, found in summary.get("retention", {}).items():
         values |= {data: found["accuracy"], f"{data} drop": found["drop"]}
     return values
+
+
+def _means(runs: Sequence[Mapping[str, float | None]]) -> dict[str, tuple[float, float | None]]:
+    """Mean and spread of each metric over the runs that have it: with some seeds, no class may have few images."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: value for name in names if (value := _spread([run.get(name) for run in runs]))}
 
 
 def _spread(values: Sequence[float | None]) -> tuple[float, float | None] | None:
