@@ -13,7 +13,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import read
 from mgclip.names import canonical, tidy
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, WAIT
+from mgclip.saving.store import HELD_OUT, WAIT, check_state
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
 from mgclip.workflows.branches import leave_one_out
@@ -171,5 +171,6 @@ def _save_edited(folder: Path, base: str, edit: Callable[[MGCLIP, HeldOut], tupl
         if not what:
             return what
         note = {"what": what, "leave_one_out": leave_one_out(model)}
+        check_state(folder, model.saved_as)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return what
