@@ -244,22 +244,45 @@ def test_an_interrupt_reports_how_to_resume(reproduce, tmp_path, monkeypatch):
     monkeypatch.undo()
 
 
-def test_no_mean_is_over_different_data(tiny_clip, mgclip, tmp_path):
+@pytest.fixture
+def colours(tmp_path):
+    """A folder of small images, of which one of two training images of a class may go."""
     for place in ("train/red/1.png", "train/red/2.png", "train/blue/1.png", "test/red/1.png", "test/blue/1.png"):
         (tmp_path / "here" / place).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), place.split("/")[1]).save(tmp_path / "here" / place)
-    shutil.copytree(tmp_path / "here", tmp_path / "moved")
+    return tmp_path / "here"
+
+
+def test_no_mean_is_over_different_data(tiny_clip, mgclip, tmp_path, colours):
+    shutil.copytree(colours, tmp_path / "moved")
     settings = (f"clip={tiny_clip}", "class_order=shuffled", "classes_per_task=1", "methods=zero-shot", "--out", tmp_path / "out")
 
     def reproduce(data, seeds):
         return mgclip("reproduce", "folder", f"data_path={tmp_path / data}", "--seeds", seeds, *settings)
 
     assert reproduce("here", 1)[0] == reproduce("moved", 2)[0] == 0
-    (tmp_path / "here" / "train" / "red" / "2.png").unlink()
+    (colours / "train" / "red" / "2.png").unlink()
     code, _, error = reproduce("here", 3)
     assert (code, (tmp_path / "out" / "folder" / "seed-2").exists()) == (2, False)
     assert "The data has changed since" in " ".join(error.split())
     assert reproduce("here", 2)[0] == 0  # no run is added
+
+
+def test_no_mean_is_over_data_that_changes_between_its_runs(tiny_clip, mgclip, tmp_path, colours, monkeypatch):
+    from mgclip.experiment import runner
+
+    run, out = runner.run, tmp_path / "out"
+
+    def run_and_change(*given, **more):
+        found = run(*given, **more)
+        (colours / "train" / "red" / "2.png").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(runner, "run", run_and_change)
+    settings = (f"clip={tiny_clip}", "classes_per_task=1", "methods=zero-shot", "--seeds", 2, "--out", out)
+    code, _, error = mgclip("reproduce", "folder", f"data_path={colours}", *settings)
+    assert code == 2 and f"The data has changed since {out}/folder/seed-0 was started (task" in " ".join(error.split())
+    assert (out / "folder" / "seed-0").exists() and not (out / "folder" / "seed-1").exists() and not (out / "folder.md").exists()
 
 
 def test_published_values_are_shown_for_published_settings_only(tmp_path):

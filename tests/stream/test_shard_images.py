@@ -10,7 +10,7 @@ from PIL import Image
 from shards import members, write_parquet, write_tar
 
 from mgclip import image_formats
-from mgclip.errors import InputError
+from mgclip.errors import InputError, MGCLIPError
 from mgclip.images import to_rgb
 from mgclip.stream import tar_shards
 from mgclip.stream.data import Dataset, Split
@@ -93,6 +93,18 @@ def test_a_changed_shard_is_noticed_before_a_run_resumes(place, joined):
     else:
         write_parquet(file, images, LABELS[:2])
     assert difference(before, now()) == "task 1: its train images are different, or in another order"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_image_is_not_looked_up_in_a_shard_that_has_changed_since(place, removed):
+    data, file = load_dataset("folder", path=str(place)), sorted(place.glob("train-*"))[0]
+    if removed:
+        file.unlink()
+    else:  # the labels would be those of the other order
+        write(place, file.suffix.removeprefix("."), "train", IMAGES[1::-1], LABELS[1::-1])
+    assert seen(data.test, data.class_names) == list(zip(LABELS, range(6, 12), strict=True))
+    with pytest.raises(MGCLIPError, match=rf"The shard {file} was changed, moved or removed during the command: restore it and"):
+        seen(data.train, data.class_names)
 
 
 @pytest.mark.parametrize(

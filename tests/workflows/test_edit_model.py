@@ -1,9 +1,11 @@
 """Classes of a saved model with a solved head: united by ``relabel``, removed by ``forget`` without a trace."""
 
+import shutil
+
 import pytest
 from icon_tasks import month_folders
 
-from mgclip import MGCLIP
+from mgclip import MGCLIP, history
 
 
 @pytest.fixture
@@ -93,3 +95,34 @@ def test_another_spelling_of_a_class_is_suggested(mgclip, place, icons):
     mgclip("relabel", "shop", a, "T-Shirt")
     mgclip("relabel", "shop", str(icons["class_names"][1]), "shirt")
     assert "did you mean 'T-Shirt'?" in mgclip("forget", "shop", "t-shirt")[2]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize(
+    "words", ["relabel shop {} bell", "forget shop {}", "set shop branches=image", "correct shop answers.csv"]
+)
+def test_a_model_that_is_moved_or_replaced_while_it_is_edited_gets_no_version_elsewhere(
+    mgclip, place, icons, monkeypatch, words, replaced
+):
+    a, b = (str(name) for name in icons["class_names"][:2])
+    (place / "answers.csv").write_text(f"image,class\nmarch/{a}/0.png,{b}\n")
+    shutil.copytree("shop", "other")
+    mgclip("relabel", "other", a, "another")
+    load, other = MGCLIP.from_pretrained, (place / "other" / "mgclip.json").read_bytes()
+
+    def load_and_move(*given, **more):
+        model = load(*given, **more)
+        (place / "shop").rename("moved")
+        if replaced:
+            (place / "other").rename("shop")
+        return model
+
+    with monkeypatch.context() as moving:
+        moving.setattr(MGCLIP, "from_pretrained", load_and_move)
+        code, out, err = mgclip(*(word.format(a) for word in words.split()))
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "mgclip: shop was moved, removed or replaced during the command, which has saved no version: move it back"
+    )
+    assert [version.number for version in history("moved")] == [1]
+    assert (place / "shop" / "mgclip.json").read_bytes() == other if replaced else not (place / "shop").exists()

@@ -68,7 +68,7 @@ def reproduce_command(
     for sentence in [] if quiet else _unused(runs, [*known.changes, *(parse_change(change)[0] for change in changes or ())]):
         screen.print(sentence)
     try:
-        summaries = [_run(run, keep_features, quiet=quiet) for run in runs]
+        summaries = _run_all(runs, keep_features, quiet=quiet)
     except KeyboardInterrupt:
         if is_main():
             screen.print("Stopped. Finished runs and tasks are saved: run the same command again to resume.")
@@ -133,6 +133,22 @@ def _check_data(done: Sequence[TableRun]) -> None:
     recorded = {file.read_bytes(): run for run in done if (file := run.folder / run_folder.DATA).is_file()}
     for run in recorded.values():  # runs that recorded the same had the same data, so one of them is enough
         run_folder.check_data(run.folder, fingerprint(build_stream(run.recipe)))
+
+
+def _run_all(runs: Sequence[TableRun], keep_features: Path | None, *, quiet: bool) -> list[dict[str, Summary]]:
+    """The summaries of all runs. Before a run begins, the data is compared with that of the first run of its recipe, because it
+    may have changed in the hours since.
+    """
+    from mgclip.experiment.reproduce import finished
+
+    first: dict[str, TableRun] = {}
+    summaries = []
+    for run in runs:
+        if run.recipe.name in first and finished(run) is None:
+            _check_data([first[run.recipe.name]])
+        summaries.append(_run(run, keep_features, quiet=quiet))
+        first.setdefault(run.recipe.name, run)
+    return summaries
 
 
 def _run(planned: TableRun, keep_features: Path | None, *, quiet: bool) -> dict[str, Summary]:

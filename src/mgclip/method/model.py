@@ -40,7 +40,7 @@ from mgclip.words import count, described_classes
 class LearnedModel:
     """A CLIP with everything it has learned. ``MGCLIP`` adds how it learns."""
 
-    _saved_as = ""  # the name of the state from which the model was loaded, or as which it was saved
+    saved_as = ""  # the name of the state from which the model was loaded, or as which it was saved
 
     @in_ordinary_modes
     def __init__(self, backbone: Backbone, settings: Settings | Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ class LearnedModel:
             set_adapter_state(backbone, saved.adapter)
             model._load_state(replace(saved.state, settings=chosen))
             stored_texts.recall(saved.folder, model.encoder, model.class_texts)
-            model._saved_as = saved.folder.name
+            model.saved_as = saved.folder.name
         return model
 
     @accepts_former_names(beside="files")
@@ -120,7 +120,7 @@ class LearnedModel:
         self.encoder.require_own_adapters()
         if parallel.is_main():
             own = self.encoder, self._state()
-            self._saved_as = model_files.save(Path(in_home(folder)), *own, note, files, self._saved_as)
+            self.saved_as = model_files.save(Path(in_home(folder)), *own, note, files, self.saved_as)
 
     def _state(self) -> model_files.ModelState:
         """What was learned besides the adapters: all of it by one thread, even while another one replaces it."""

@@ -217,7 +217,7 @@ def active_state(folder: Path) -> str:
 
 def check_state(folder: Path, before: str) -> None:
     """Check that a model folder has the active state that it had ``before``: one that was moved or replaced while a command
-    learned must not get its next version in another folder. Raises ``MGCLIPError`` if it has another.
+    changed its model must not get its next version in another folder. Raises ``MGCLIPError`` if it has another.
     """
     if active_state(folder) != before:
         raise MGCLIPError(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgclip.errors import DamagedShard, InputError, first_line
+from mgclip.errors import DamagedShard, InputError, MGCLIPError, first_line
 from mgclip.images import MemberImage
 from mgclip.names import canonical, check_distinguishable
 from mgclip.stream.data import Dataset, Split
@@ -41,10 +41,11 @@ class ShardImages(Sequence[MemberImage]):
     Args:
         shards: The paths of the shards.
         places: For each image its shard, and its offset and size, or its row group and row, ``(n, 3)``.
+        written: The size and the time of each shard when its places were found.
     """
 
-    def __init__(self, shards: Sequence[str], places: NDArray[np.int64]) -> None:
-        self.shards, self.places = tuple(shards), places
+    def __init__(self, shards: Sequence[str], places: NDArray[np.int64], written: Sequence[tuple[int, int]]) -> None:
+        self.shards, self.places, self.written = tuple(shards), places, tuple(written)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -52,6 +53,10 @@ class ShardImages(Sequence[MemberImage]):
     def __getitem__(self, index: Any) -> Any:
         number, start, length = self.places[index].tolist()
         shard = self.shards[number]
+        if _written(shard) != self.written[number]:  # another image may be in this place, and the labels are those of before
+            raise MGCLIPError(
+                f"The shard {shard} was changed, moved or removed during the command: restore it and run the command again."
+            )
         if _is_parquet(shard):
             return MemberImage(row_image(shard, start, length), self.name_of(index))
         with Path(shard).open("rb") as file:
@@ -69,6 +74,15 @@ class ShardImages(Sequence[MemberImage]):
         shards = [f"{Path(shard).name}:{Path(shard).stat().st_size}" for shard in self.shards]
         content = "\0".join(shards).encode("utf-8", "surrogatepass") + self.places[positions].tobytes()
         return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _written(shard: str) -> tuple[int, int]:
+    """The size of a shard and the time of its last change; -1 if there is no such file."""
+    try:
+        about = Path(shard).stat()
+    except FileNotFoundError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns
 
 
 def _is_parquet(shard: str) -> bool:
@@ -122,11 +136,12 @@ def _indexed(shards: Sequence[Shard]) -> tuple[ShardImages, list[str]]:
     rows: list[tuple[int, int, int]] = []
     labels: list[str] = []
     names: dict[str, str] = {}  # the images of a class share one text
+    written = [_written(shard.name) for shard in shards]
     for number, shard in enumerate(shards):
         for start, length, label in _places(shard):
             rows.append((number, start, length))
             labels.append(names.setdefault(label, canonical(label)))
-    return ShardImages([shard.name for shard in shards], np.array(rows, dtype=np.int64).reshape(-1, 3)), labels
+    return ShardImages([shard.name for shard in shards], np.array(rows, dtype=np.int64).reshape(-1, 3), written), labels
 
 
 def _places(shard: Shard) -> Iterator[Place]:

@@ -17,7 +17,7 @@ from mgclip.method.model_files import read
 from mgclip.missing import not_found
 from mgclip.names import canonical, has_surrogate
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, WAIT
+from mgclip.saving.store import HELD_OUT, WAIT, check_state
 from mgclip.saving.versions import check_saved
 from mgclip.words import count, were
 from mgclip.workflows.answers import UNKNOWN
@@ -152,6 +152,7 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
             "moved": dict(moved),
             "leave_one_out": leave_one_out(model),
         }
+        check_state(folder, model.saved_as)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
     return {
         "model": str(folder),

@@ -14,7 +14,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.model_files import read
 from mgclip.names import canonical, tidy
 from mgclip.saving.lock import only_writer
-from mgclip.saving.store import HELD_OUT, WAIT
+from mgclip.saving.store import HELD_OUT, WAIT, check_state
 from mgclip.saving.versions import check_saved, history
 from mgclip.stream.folder import image_files
 from mgclip.workflows.branches import leave_one_out
@@ -162,4 +162,5 @@ def _opened(folder: Path, base: str) -> Iterator[tuple[MGCLIP, HeldOut]]:
 def _save(model: MGCLIP, folder: Path, what: str, held_out: HeldOut) -> None:
     """Save an edited model as a new version; ``what`` was done."""
     note = {"what": what, "leave_one_out": leave_one_out(model)}
+    check_state(folder, model.saved_as)
     model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})

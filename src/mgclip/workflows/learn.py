@@ -16,7 +16,7 @@ from mgclip.experiment.schemas import AdapterDecision, SkippedImage
 from mgclip.experiment.task_record import adapter_decision
 from mgclip.method.learner import MGCLIP
 from mgclip.method.training import OnStep
-from mgclip.saving.store import HELD_OUT, active_state, check_state
+from mgclip.saving.store import HELD_OUT, check_state
 from mgclip.workflows.branches import leave_one_out, left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
@@ -58,7 +58,7 @@ def learn_folder(
         >>> learn_folder(model, Path("shop"), plan, origin="march")["what"]
         'learned 2 classes'
     """
-    begun, state = time.perf_counter(), active_state(folder)
+    begun = time.perf_counter()
     earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
     images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
@@ -82,7 +82,7 @@ def learn_folder(
         "tuned": _by_text(model, plan, images, features),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    check_state(folder, state)
+    check_state(folder, model.saved_as)
     _save(model, folder, plan, earlier, note)
     return note
 

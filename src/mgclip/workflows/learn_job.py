@@ -15,7 +15,7 @@ from mgclip.missing import not_found
 from mgclip.saving.kept_features import KeptFeatures
 from mgclip.saving.store import is_saved, read_manifest
 from mgclip.workflows.advice import learn_report
-from mgclip.workflows.alike_names import AlikeNames
+from mgclip.workflows.alike_names import AlikeNames, choose_names
 from mgclip.workflows.held_out import read_held_out
 from mgclip.workflows.learn import learn_folder
 from mgclip.workflows.note import LearnReport
@@ -56,6 +56,8 @@ class LearnJob:
             InputError: If the classes cannot be learned, or a setting is given that a saved model keeps.
         """
         model, notes = self.model.open()
+        # While this command waited, another one may have taught the model a class with another spelling.
+        choose_names(self.source.train, model.class_names, merge=False)
         model.encoder.kept = self.kept
         held_out = read_held_out(self.model.folder, *([self.photos] if self.photos else []), self.folder)
         plan = make_plan(

@@ -14,7 +14,7 @@ from mgclip.clip import parallel
 from mgclip.method.learner import MGCLIP
 from mgclip.method.shards.learn_shards import NoNewImage, ShardsResult, check_one_pass
 from mgclip.names import canonical, not_among
-from mgclip.saving.store import HELD_OUT, active_state, check_state
+from mgclip.saving.store import HELD_OUT, check_state
 from mgclip.stream.shard_versions import ShardVersion, shard_versions
 from mgclip.stream.shards import Item, Shard, Shards
 from mgclip.words import are, count, listed
@@ -92,7 +92,6 @@ class ShardJob:
         If this is interrupted or fails, the active version stays, and the same command resumes after the last complete shards.
         """
         begun, folder = time.perf_counter(), self.model.folder
-        state = active_state(folder)
         train, tests = ([NamedShard(shard, self.called) for shard in part] for part in self.shards[:2])
         progress, texts = progress_folder(folder, "shards"), dict(self.called.values())
         # The first process asks for all: copies of a file on several machines may differ in their times.
@@ -116,7 +115,7 @@ class ShardJob:
             notes = [*notes, f"no longer held out, because learned now or unreadable: {count(lost, 'image')}"]
         note = self._note(model, learned, found, notes, time.perf_counter() - begun)
         if parallel.is_main():
-            check_state(folder, state)
+            check_state(folder, model.saved_as)
         model.save_pretrained(folder, note=note, files={HELD_OUT: as_json(held_out, folder)})
         self._finish()
         return learn_report(model, note, str(folder), may_hold_out=False, tested=bool(tests))
