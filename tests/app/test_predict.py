@@ -94,3 +94,16 @@ def test_predict_in_a_process_that_is_not_the_first_says_why_it_prints_nothing(m
 def test_a_comma_after_the_last_candidate_adds_none(shop, mgclip):
     words = ("predict", shop / "m", shop / "photos", "--quiet", "--candidates")
     assert mgclip(*words, "a zebra, a lion,") == mgclip(*words, "a zebra,a lion")
+
+
+def test_a_model_of_one_class_says_that_its_confidence_says_nothing(shop, tiny_clip, mgclip, tmp_path):
+    photos, model = tmp_path / "photos", tmp_path / "one"
+    shutil.copytree(next(each for each in (shop / "photos").iterdir() if each.is_dir()), photos / "cat")
+    words = ("--model", model, "--base", tiny_clip, "--test", photos, "--quiet", "features=16")
+    assert mgclip("learn", photos, *words)[0] == 0
+    alone = "the model knows a single class, so its confidence in that class is 100 % for every image"
+    assert alone in mgclip("predict", model, photos)[2]
+    assert alone not in mgclip("predict", model, photos, "--candidates", "a zebra")[2]
+    assert alone not in mgclip("predict", shop / "m", photos)[2]
+    assert alone in mgclip("evaluate", model, photos)[1]
+    assert "100.00" not in mgclip("history", model)[1]

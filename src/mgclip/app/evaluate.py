@@ -58,8 +58,10 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
+    from mgclip.app.display import out
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
+    from mgclip.workflows.advice import ONE_CLASS
     from mgclip.workflows.evaluate import branches_of, evaluate_images, only_known
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
@@ -77,6 +79,8 @@ def evaluate_command(
         print_json(found)
     else:
         _print(found)
+        if len(learner.class_names) == 1:
+            out.print(ONE_CLASS)
         _print_better_branch(learner, branches_of(found), model)
 
 

@@ -58,6 +58,7 @@ def predict_command(
 
     from mgclip.clip.parallel import is_main
     from mgclip.method.baselines.make import load_learner
+    from mgclip.workflows.advice import ONE_CLASS
     from mgclip.workflows.predict import predict_files, split_candidates
 
     if not is_main():
@@ -70,6 +71,8 @@ def predict_command(
         screen.print(f"skipped: {file} ({reason})")
 
     learner = load_learner(model, base=base or None)
+    if len(learner.class_names) == 1 and not split_candidates(candidates) and not quiet:
+        screen.print(ONE_CLASS)
     learner.backbone.expect(total or 0, batch=batch or learner.settings.encode_batch_size)
     answers = predict_files(
         learner,

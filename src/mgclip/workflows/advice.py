@@ -7,6 +7,9 @@ from mgclip.workflows.branches import better_alone
 from mgclip.workflows.note import LearnNote, LearnReport
 from mgclip.workflows.split import MIN_IMAGES
 
+ONE_CLASS = "the model knows a single class, so its confidence in that class is 100 % for every image: teach it another class"
+"""What to say where a model of one class answers."""
+
 
 def learn_report(model: MGCLIP, note: LearnNote, name: str, *, may_hold_out: bool = True, tested: bool = False) -> LearnReport:
     """The note of a training run with what ``mgclip learn`` reports besides.

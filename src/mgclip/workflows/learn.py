@@ -145,14 +145,15 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
 def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> MeasuredAccuracy:
     """Accuracies with the current weights; ``before`` are the names predicted for images of earlier classes before learning."""
     found = [model.classify(part) for part in features if len(part)]
+    share = accuracy if len(model.class_names) > 1 else lambda names, truth: None  # a single class is always right
     names, truth, new = [name for part in found for name in part.names], images.truth, len(images.new)
     return {
         "test_images": {"new": new, "old": len(images.old), "gone": images.gone},
         "accuracy": {
-            "new": accuracy(names[:new], images.new.truth),
-            "old": accuracy(names[new:], images.old.truth),
-            "old_before": accuracy(before, images.old.truth),
-            "all": accuracy(names, truth),
+            "new": share(names[:new], images.new.truth),
+            "old": share(names[new:], images.old.truth),
+            "old_before": share(before, images.old.truth),
+            "all": share(names, truth),
         },
         "branches": measured_branches(model, found, truth),
         "leave_one_out": leave_one_out(model),

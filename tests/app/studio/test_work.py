@@ -190,6 +190,19 @@ def test_a_trained_head_offers_no_corrections_and_refuses_a_known_class(photos, 
     assert model.about().names == ["class 0", "class 1", "class 2"]
 
 
+def test_a_model_of_one_class_and_one_that_forgot_all_classes_say_so(photos, tiny_clip, tmp_path):
+    model = StudioModel(tmp_path / "shop", base=str(tiny_clip))
+    learn(model, {name: photos[name] for name in ("class 0", "class 1")})
+    alone = "The model knows a single class"
+    assert alone not in answers_html(model.predict(photos["class 0"])[0], model.about())
+    model.forget("class 1")
+    assert alone in answers_html(model.predict(photos["class 0"])[0], model.about())
+    model.forget("class 0")
+    assert "version 3" in about_html(model.about())
+    for page in (about_html(model.about()), classes_html(model)):
+        assert "No classes<" in page and "No classes yet" not in page
+
+
 def test_classes_show_held_out_images_that_still_exist(photos, tiny_clip, tmp_path, mgclip):
     for name in ("class 0", "class 1"):
         (tmp_path / "photos" / name).mkdir(parents=True)

@@ -237,3 +237,13 @@ def test_many_images_are_added_in_parts(monkeypatch):
     expected = learned(own)
     monkeypatch.setattr(sums, "CHUNK", 5)
     same(learned(own), expected)
+
+
+def test_copies_of_images_in_their_class_say_nothing_about_images_left_out():
+    once, own = learned(images([6] * CLASSES)), images([6] * CLASSES)
+    copied = own.take(torch.arange(4))
+    some = solved_head.add(once, copied, texts(CLASSES))
+    assert (once.left_out, some.left_out) == (6 * CLASSES, 6 * CLASSES - 4)
+    every = solved_head.add(once, own, texts(CLASSES))
+    assert every.left_out == 0
+    assert every.calibration.accuracy is None

@@ -59,6 +59,13 @@ class Images:
         """The ``SAMPLE`` images with the smallest fingerprints, in their order."""
         return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
 
+    def learned_once(self) -> Tensor:
+        """Which of the images have no copy in their class ``(n,)``: those that can be left out."""
+        keys = torch.stack([self.marks, self.labels], dim=1)
+        _, places, copies = keys.unique(dim=0, return_inverse=True, return_counts=True)
+        once: Tensor = copies[places] == 1
+        return once
+
     def minus(self, removed: Images) -> Images:
         """The images without those of the same fingerprints and classes; of equal ones, as many as are removed."""
         left: dict[tuple[int, int], int] = {}
