@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import threading
@@ -22,6 +21,7 @@ from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
 from mgclip.rgb import displayed, silence_pillow
+from mgclip.system_errors import is_system_error
 from mgclip.while_inside import NO_WARNINGS
 
 MAX_PIXELS = 120_000_000
@@ -264,15 +264,6 @@ def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
                 raise
             bad[position] = _reason(error)
     return bad
-
-
-def is_system_error(error: Exception) -> bool:
-    """Whether the machine failed, not the image or its path. Decoders set no ``errno``, except that a damaged image can make them
-    seek to an impossible position.
-    """
-    from_path = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-    from_image = (None, errno.EINVAL, errno.EOVERFLOW, *from_path)
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in from_image)
 
 
 def _reason(error: Exception) -> str:
