@@ -108,9 +108,7 @@ def undecodable(what: str, name: str, advice: str) -> InputError:
     except UnicodeError:
         return InputError(f"The {what} {name!a} is not valid UTF-8: {advice}.")
     used = sys.getfilesystemencoding().upper()
-    return InputError(
-        f"Python reads the {what} {right!r} as {used}: set the environment variable PYTHONUTF8=1, or use a UTF-8 locale."
-    )
+    return InputError(f"Python reads the {what} {right!r} as {used}: set the variable PYTHONUTF8=1.")
 
 
 def check_readable(name: str) -> None:
