@@ -1,6 +1,8 @@
 """Image files of every mode and format are read correctly, or refused by name."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -183,6 +185,31 @@ def test_images_that_would_fill_the_memory_are_refused(tmp_path, size, sentence)
         file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(InputError, match=sentence):
         open_image(file)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from mgclip.images import to_rgb
+
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 80 * 2**20, used + 80 * 2**20))
+try:
+    to_rgb(sys.argv[1])
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the addresses of a process")
+@pytest.mark.parametrize(("name", "options"), [("x.webp", {}), ("x.jpg", {"progressive": True})])
+def test_an_image_that_cannot_be_decoded_because_memory_runs_out_is_not_damaged(tmp_path, name, options):
+    Image.new("RGB", (4000, 4000)).save(tmp_path / name, **options)
+    start = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / name)]  # a forked process would have free memory
+    done = subprocess.run(start, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"The image {tmp_path / name} cannot be decoded (")
+    assert done.stdout.endswith(") while less than 1 GiB of memory can be allocated\n")
 
 
 def test_an_image_that_is_given_twice_is_decoded_by_one_thread_at_a_time(tmp_path):

@@ -246,3 +246,5 @@ def test_a_name_that_cannot_be_stored_is_refused():
         check_distinguishable(["dog", "\u00ad"])
     with pytest.raises(InputError, match=r"The class name 'x\\udcff' is not valid UTF-8: correct it"):
         check_distinguishable(["cat", "x\udcff"])
+    with pytest.raises(InputError, match=r"Python reads the class name 'hüte' as .*: set the variable PYTHONUTF8=1"):
+        check_distinguishable(["cat", "h\udcc3\udcbcte"])  # its bytes are UTF-8, but the locale has another encoding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import threading
@@ -22,10 +21,14 @@ from mgclip.home import in_home
 from mgclip.image_formats import formats, needed_plugin
 from mgclip.missing import not_found
 from mgclip.rgb import displayed, silence_pillow
+from mgclip.system_errors import is_system_error
 from mgclip.while_inside import NO_WARNINGS
 
 MAX_PIXELS = 120_000_000
 """The largest image that is opened: it takes about 360 MB of memory."""
+
+ROOM = 2**30
+"""Bytes that decoding an image may need: a decoder that failed while fewer can be allocated may have failed for that reason."""
 
 MAX_RATIO = 200
 """The largest ratio of the sides. CLIP resizes the shorter side, so a longer image would become too large."""
@@ -143,6 +146,7 @@ def _decoded(source: Any, name: str, *, upright: bool, least_side: int | None = 
     except Exception as error:  # decoders of damaged files raise a dozen types
         if is_system_error(error):
             raise
+        _check_room(error, f"The image {name}")
         raise UnreadableImage(name, needed_plugin(source) or _reason(error)) from None
 
 
@@ -171,8 +175,23 @@ def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
         if is_system_error(error):
             raise
+        if not _is_closed(image):
+            _check_room(error, "An image")
         reason = "its file was closed before it was read; give its path" if _is_closed(image) else _reason(error)
         raise InputError(f"An image cannot be used: {reason}.") from None
+
+
+def _check_room(error: Exception, what: str) -> None:
+    """Raise ``MemoryError`` if a decoder may have failed because memory ran out: those of WebP, AVIF, JPEG 2000 and progressive
+    JPEG then report a damaged image, which must not be skipped.
+    """
+    if not isinstance(error, OSError | RuntimeError | SystemError) or isinstance(error, UnidentifiedImageError):
+        return  # the image was refused before it was decoded
+    try:
+        np.empty(ROOM, np.uint8)  # reserves addresses, and takes no memory
+    except MemoryError:
+        free = f"less than {ROOM // 2**30} GiB of memory can be allocated"
+        raise MemoryError(f"{what} cannot be decoded ({_reason(error)}) while {free}") from None
 
 
 def _is_closed(image: Any) -> bool:
@@ -245,15 +264,6 @@ def _unreadable_in(images: Sequence[Any], chunk: range) -> dict[int, str]:
                 raise
             bad[position] = _reason(error)
     return bad
-
-
-def is_system_error(error: Exception) -> bool:
-    """Whether the machine failed, not the image or its path. Decoders set no ``errno``, except that a damaged image can make them
-    seek to an impossible position.
-    """
-    from_path = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-    from_image = (None, errno.EINVAL, errno.EOVERFLOW, *from_path)
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in from_image)
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -94,12 +95,28 @@ def has_surrogate(text: str) -> bool:
     return not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def undecodable(what: str, name: str, advice: str) -> InputError:
+    """The error of a name that has a lone surrogate: its bytes are not UTF-8, or Python has read them in another encoding.
+
+    Args:
+        what: What has the name, such as *class folder*.
+        name: The name.
+        advice: What to do if it is not UTF-8.
+    """
+    try:
+        right = name.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return InputError(f"The {what} {name!a} is not valid UTF-8: {advice}.")
+    used = sys.getfilesystemencoding().upper()
+    return InputError(f"Python reads the {what} {right!r} as {used}: set the variable PYTHONUTF8=1.")
+
+
 def check_readable(name: str) -> None:
     """Check that the name of a class can be stored and seen. Raises ``InputError`` if it was not valid UTF-8, or all of its
     characters are invisible.
     """
     if has_surrogate(name):
-        raise InputError(f"The class name {name!a} is not valid UTF-8: correct it.")
+        raise undecodable("class name", name, "correct it")
     if not visible_form(name):
         raise InputError(f"The class name {name!a} has no visible character: give the class another name.")
 

@@ -1,6 +1,7 @@
 """The folder of a saved model: atomic saves, and files that do not belong there."""
 
 import json
+from pathlib import Path
 
 import pytest
 from learned import same
@@ -66,3 +67,22 @@ def test_links_in_a_model_folder_are_not_followed(shop, tmp_path):
     (shop / state).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="is damaged"):
         MGCLIP.from_pretrained(shop)
+
+
+@pytest.mark.parametrize("name", ["mgclip.json", "head.safetensors", "adapter_model.safetensors"])
+def test_a_file_that_the_machine_does_not_open_is_neither_missing_nor_damaged(shop, monkeypatch, mgclip, name):
+    """As that of another user: restoring the model from a backup, or training it again, would not help."""
+    opened = Path.open
+
+    def refused(self, *words, **options):
+        if self.name == name:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *words, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PermissionError):
+        MGCLIP.from_pretrained(shop)
+    code, _, message = mgclip("export", shop, "--to", shop.parent / "clip")
+    assert code == 1
+    assert message.startswith(f"mgclip: The system does not allow reading or writing at {shop}")
+    assert message.endswith(f"{name}'): fix the permissions and run the command again.\n")

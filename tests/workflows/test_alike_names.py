@@ -89,11 +89,12 @@ def test_a_typo_in_a_later_month_does_not_become_a_second_class(mgclip, tiny_cli
 def test_another_spelling_of_a_class_that_was_learned_while_the_command_waited_is_refused(mgclip, tiny_clip, tmp_path):
     from mgclip.workflows.alike_names import AlikeNames
     from mgclip.workflows.learn_job import read_job
+    from mgclip.workflows.taught_model import read_taught_model
 
     class_folders(tmp_path / "march", **{"T-Shirt": 2, "hat": 2})
     class_folders(tmp_path / "april", **{"t shirt": 2, "sock": 2})
     shop = tmp_path / "shop"
-    job = read_job(tmp_path / "april", shop, base=str(tiny_clip))
+    job = read_job(tmp_path / "april", read_taught_model(shop, base=str(tiny_clip)))
     assert mgclip("learn", tmp_path / "march", "--model", shop, "--base", tiny_clip, "features=16")[0] == 0
     with pytest.raises(AlikeNames, match="'t shirt' is probably the same as 'T-Shirt', which the model knows"), job.begin(wait=0):
         raise AssertionError("it was not refused")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from icon_tasks import month_folders
@@ -99,6 +100,21 @@ def test_the_photographs_of_an_old_model_that_moved_are_not_learned_when_their_f
 def test_a_damaged_list_is_no_list(place, content):
     next((place / "shop").glob("*/held-out.json")).write_bytes(content)
     assert read_held_out(place / "shop") == {}
+
+
+def test_a_list_that_the_machine_does_not_open_is_not_forgotten(mgclip, place, monkeypatch):
+    before = (place / "shop" / "mgclip.json").read_bytes()
+    opened = Path.open
+
+    def refused(self, *words, **options):
+        if self.name == "held-out.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *words, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    code, _, message = mgclip("learn", place / "april", "--model", place / "shop", "--quiet")
+    assert (code, "held-out.json'): fix the permissions" in message) == (1, True)
+    assert (place / "shop" / "mgclip.json").read_bytes() == before
 
 
 def with_tests(icons, place, months, count):

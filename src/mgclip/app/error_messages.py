@@ -7,6 +7,7 @@ import re
 import sys
 
 from mgclip.disk import FULL
+from mgclip.system_errors import system_number
 
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 OTHER_PROCESS = re.compile(r"\bgloo/transport/")
@@ -24,6 +25,8 @@ def describe_error(
         again: What to do when the cause is removed.
     """
     what = " ".join(str(error).split()) or "no message"
+    if "No usable temporary directory" in what:
+        return f"There is no folder for temporary files that can be written: set TMPDIR to one, and {again}."
     number, place = _system_error(error)
     if number in FULL:
         return f"There is no space left on the disk{place}: existing files are unchanged; free some space and {again}."
@@ -37,7 +40,7 @@ def describe_error(
         return f"A file name is longer than the system allows ({what}): use a shorter one."
     if number == errno.EMFILE:
         return "Too many files are open at once: raise the limit (ulimit -n) and run the command again."
-    if _memory_ran_out(error):
+    if number == errno.ENOMEM or _memory_ran_out(error):
         return f"Memory ran out ({what}): free some, or set a smaller micro_batch_size or encode_batch_size."
     if OTHER_PROCESS.search(what):
         return "Another of the processes that work together has ended or does not answer: see its own message."
@@ -48,10 +51,9 @@ def _system_error(error: BaseException) -> tuple[int | None, str]:
     """The system's number of an error or of its cause, and the path, if these are known."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None:
-            return seen.errno, f" at {seen.filename}" if seen.filename else ""
-        if found := re.search(r"\(os error (\d+)\)", str(seen)):  # a library written in Rust
-            return int(found[1]), ""
+        if (number := system_number(seen)) is not None:
+            place = getattr(seen, "filename", None)
+            return number, f" at {place}" if place else ""
         seen = seen.__cause__ or seen.__context__
     return None, ""
 

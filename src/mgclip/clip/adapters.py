@@ -13,6 +13,7 @@ from torch import Tensor
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.identity import base_name
 from mgclip.errors import InputError, first_line
+from mgclip.system_errors import check_opens, is_system_error
 from mgclip.while_inside import NO_WARNINGS, WhileInside
 from mgclip.words import are
 
@@ -172,10 +173,13 @@ def read_adapter_file(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_opens(file)
         state = load_file(file)
     except FileNotFoundError:
         raise InputError(f"There is no adapter file {file}.") from None
     except (OSError, SafetensorError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"The adapter file {file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     if not all(weight.is_floating_point() and bool(weight.isfinite().all()) for weight in state.values()):
         raise InputError(

@@ -12,6 +12,7 @@ import torch
 from mgclip.clip.ambient import in_ordinary_modes
 from mgclip.clip.backbone import Backbone
 from mgclip.clip.check import check_config, check_usable
+from mgclip.clip.compute import out_of_memory
 from mgclip.clip.family import FAMILIES, load_processor, load_tokenizer, model_class
 from mgclip.clip.hub import ADVICE, OPEN_CLIP, cached_folder, download, is_openclip
 from mgclip.clip.identity import fingerprint
@@ -21,6 +22,7 @@ from mgclip.clip.parallel import local_device
 from mgclip.clip.torchscript import check_archive
 from mgclip.errors import InputError, first_line
 from mgclip.home import in_home
+from mgclip.system_errors import is_system_error
 from mgclip.untrusted import read_json
 from mgclip.while_inside import NO_WARNINGS, QUIET_TRANSFORMERS
 
@@ -154,6 +156,8 @@ def _check_folder(path: Path, name: str) -> None:
         try:
             check_archive(file)
         except (ValueError, OSError) as error:
+            if is_system_error(error):
+                raise
             raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     tokenizers = ("tokenizer.json", "vocab.json") if kind == "clip" else ("tokenizer.json",)
     for need, which in (("tokenizer", tokenizers), ("preprocessor", ("preprocessor_config.json", "processor_config.json"))):
@@ -165,6 +169,8 @@ def _shards(index: Path) -> list[str]:
     try:
         return [str(part) for part in dict(json.loads(index.read_bytes())["weight_map"]).values()]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"{index} cannot be read ({first_line(error)}): restore it from a backup.") from None
 
 
@@ -184,6 +190,8 @@ def _check_config(path: Path, name: str) -> str:
     try:
         config = read_json(config_file)
     except (ValueError, OSError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"{config_file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind == "siglip2":
@@ -224,6 +232,8 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, Any, Any]:
     except InputError:
         raise
     except Exception as error:  # the libraries raise a dozen types, from OSError to pickle errors
+        if is_system_error(error) or out_of_memory(error):
+            raise
         raise InputError(f"The CLIP {name} cannot be loaded ({first_line(error)}): restore the folder from a backup.") from error
     missing = sorted(key for key in info["missing_keys"] if "position_ids" not in key)
     if missing or info["mismatched_keys"]:

@@ -18,6 +18,7 @@ from mgclip.clip.hub import OPEN_CLIP, OPEN_CLIP_WEIGHTS
 from mgclip.clip.openai import build_clip, convert, openai_tokenizer, read_state
 from mgclip.clip.openclip_models import model_config
 from mgclip.errors import InputError, first_line
+from mgclip.system_errors import is_system_error
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
 
@@ -111,6 +112,8 @@ def check_openclip_config(folder: Path, name: str) -> tuple[_Model, _Preprocess]
     try:
         config = read_json(file)
     except (ValueError, OSError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"{file} cannot be read ({first_line(error)}): restore it from a backup.") from None
     if not isinstance(config, dict) or not isinstance(model := config.get("model_cfg"), dict):
         raise InputError(f"The {OPEN_CLIP} of {name} has no model_cfg: restore it from a backup.")

@@ -22,6 +22,7 @@ from mgclip.errors import InputError, MGCLIPError, first_line
 from mgclip.home import in_home
 from mgclip.saving.lock import LOCK, only_writer
 from mgclip.saving.writable import check_writable
+from mgclip.system_errors import check_opens, is_system_error
 from mgclip.untrusted import read_json
 from mgclip.validation import problems
 
@@ -194,13 +195,16 @@ def read_manifest(folder: Path, version: str | None = None) -> tuple[dict[str, A
         The manifest, and the folder of the files.
 
     Raises:
-        InputError: If it cannot be read, its format is newer, or it names a folder elsewhere.
+        InputError: If it is missing or damaged, its format is newer, or it names a folder elsewhere.
+        OSError: If the machine cannot read it.
     """
     file = (folder if version is None else folder / version) / MANIFEST
     try:
         manifest = dict(read_json(file))
         number = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"{file} cannot be read ({first_line(error)}): {RESTORE}") from None
     if number not in range(1, FORMAT + 1):
         raise InputError(f"{file} has format {number}; this version reads formats up to {FORMAT}: upgrade mg-clip.")
@@ -253,7 +257,8 @@ def check_base(folder: Path, backbone: Backbone, *, reference: str, fingerprint:
 
 
 def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
-    """The named tensors of a safetensors file. Raises ``InputError`` if it is missing or damaged.
+    """The named tensors of a safetensors file. Raises ``InputError`` if it is missing or damaged, and what the machine raises if
+    it cannot read it.
 
     They are copies, because the file does not align them, and arithmetic on unaligned memory rounds differently.
     """
@@ -261,6 +266,9 @@ def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_opens(file)
         return {name: tensor.clone() for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
+        if is_system_error(error):
+            raise
         raise InputError(f"The {what} {file} cannot be read ({first_line(error)}): {RESTORE}") from None

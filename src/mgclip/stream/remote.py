@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from mgclip.errors import first_line
-from mgclip.images import is_system_error
+from mgclip.system_errors import is_system_error
 
 REQUESTS = 16
 """Files that are asked about at the same time."""

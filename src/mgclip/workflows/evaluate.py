@@ -164,7 +164,8 @@ def learned_evidence(model: MGCLIP) -> LearnedEvidence:
     found, left_out = model.solved.calibration, left_out_branches(model)
     if left_out is None:
         raise InputError(
-            "A single class, or one image of each class, says nothing about the model: give a folder of labelled images."
+            "A single class, or one image of each class and copies of it, says nothing about the model: give a folder of "
+            "labelled images."
         )
     return {
         "leave_one_out": left_out["model"],

@@ -16,6 +16,7 @@ from mgclip.names import canonical
 from mgclip.saving.store import HELD_OUT, is_saved, read_manifest
 from mgclip.stream.duplicates import find_duplicates
 from mgclip.stream.folder import image_files
+from mgclip.system_errors import is_system_error
 from mgclip.untrusted import read_json
 
 MAX_IMAGES = 2000
@@ -63,7 +64,9 @@ def read_held_out(folder: Path, *places: Path) -> HeldOut:
     state = read_manifest(folder)[1]
     try:
         listed = _parsed(read_json(state / HELD_OUT), folder.absolute())
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, IndexError):
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+        if is_system_error(error):  # the next version would lose the list
+            raise
         return {}  # saved by a program, or measured on a given folder: there is no list
     for place in places:
         listed = _found_in(listed, place.absolute())

@@ -11,7 +11,7 @@ from mgclip.errors import InputError
 from mgclip.experiment.schemas import SkippedImage
 from mgclip.image_formats import missing_plugin
 from mgclip.images import find_unreadable_images
-from mgclip.names import canonical, check_distinguishable, has_surrogate, tidy
+from mgclip.names import canonical, check_distinguishable, has_surrogate, tidy, undecodable
 from mgclip.stream.folder import SPLIT_LAYOUT, find_parts, read_classes, why_empty
 from mgclip.stream.walk import entries, is_file, is_image_name, subfolders, walk
 from mgclip.words import count
@@ -62,8 +62,8 @@ def read_source(
     if parts.train is None:
         raise InputError(f"{folder} has no part to train on: expected {SPLIT_LAYOUT}.")
     train, called = read_classes(parts.train, check=False), read_naming(folder, names)
-    if undecodable := [name for name in train if has_surrogate(name)]:
-        raise InputError(f"The name of the class folder {undecodable[0]!r} is not valid UTF-8: rename it.")
+    if (wrong := next(filter(has_surrogate, train), None)) is not None:
+        raise undecodable("name of the class folder", wrong, "rename it")
     folders = {canonical(name): name for name in train}
     unknown, unnamed = sorted(called.keys() - folders.keys()), sorted(folders.keys() - called.keys())
     if unknown and unnamed:  # one of them may be meant by the other; a table that names all folders may serve several months

@@ -1,8 +1,13 @@
-"""``mgclip studio``: the address it listens on."""
+"""``mgclip studio``: the address it listens on, and the folder for uploads."""
 
+import os
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
+
+from mgclip.app.studio.command import upload_folder
 
 
 def test_a_taken_port_and_a_wrong_host_are_reported_first(mgclip, tmp_path):
@@ -20,3 +25,19 @@ def test_a_taken_port_and_a_wrong_host_are_reported_first(mgclip, tmp_path):
     ):
         code, out, err = mgclip("studio", tmp_path / "new", "--base", "iconclip", "--host", host, "--port", port)
         assert (code, out, err) == (2, "", f"mgclip: {sentence}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows gives each user a folder for temporary files")
+def test_uploads_are_in_a_folder_of_their_own_which_is_removed_at_the_end(tmp_path, monkeypatch):
+    """Several users of a machine have one folder for temporary files."""
+    utils = pytest.importorskip("gradio.utils")
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with upload_folder():
+        place = Path(utils.get_upload_folder())
+        assert place.stat().st_mode & 0o777 == 0o700
+        (place / "photo.png").write_bytes(b"x")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "chosen"))
+    with upload_folder():
+        assert Path(utils.get_upload_folder()) == tmp_path / "chosen"

@@ -6,14 +6,20 @@ import errno
 import os
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from mgclip.app.options import NewBase
+from mgclip.app.signals import interrupted_by_sigterm
 from mgclip.errors import InputError, MissingExtra
+
+UPLOADS = "GRADIO_TEMP_DIR"
+"""The environment variable that names the folder for uploads."""
 
 
 def studio_command(
@@ -27,7 +33,7 @@ def studio_command(
     max_images: Annotated[int, typer.Option(min=1, help="Largest number of images per request.")] = 500,
 ) -> None:
     """Serve a local web page for a model: ask about images, teach classes, edit them, go back to a version, see the gap."""
-    from mgclip.app.display import out, require_single_process
+    from mgclip.app.display import require_single_process
     from mgclip.saving.store import check_place
 
     require_single_process("studio")
@@ -38,7 +44,30 @@ def studio_command(
         import gradio  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("studio", "Gradio") from None
+    with upload_folder():
+        _serve(model, base, host, port, max_mb, max_images)
 
+
+@contextmanager
+def upload_folder() -> Iterator[None]:
+    """Keep uploads in a folder that only this user can open, and remove it at the end, unless ``GRADIO_TEMP_DIR`` names another.
+
+    That of Gradio is the same for all users of a machine: it belongs to the first of them, and the others cannot write into it.
+    """
+    if os.environ.get(UPLOADS):
+        yield
+        return
+    with TemporaryDirectory(prefix="mgclip-studio-", ignore_cleanup_errors=True) as folder:
+        os.environ[UPLOADS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[UPLOADS]
+
+
+def _serve(model: Path, base: str, host: str, port: int, max_mb: int, max_images: int) -> None:
+    """Load the model and serve the page until a signal ends it."""
+    from mgclip.app.display import out
     from mgclip.app.studio.drop import Limits
     from mgclip.app.studio.look import STYLE, text_of, theme
     from mgclip.app.studio.page import build
@@ -64,7 +93,7 @@ def studio_command(
         prevent_thread_lock=True,
     )
     out.print(f"the studio of {model}: http://{shown}:{port}  (Ctrl-C to stop)")
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), interrupted_by_sigterm():  # the uploads are removed in either case
         while page.is_running:
             time.sleep(0.1)
     page.close(verbose=False)

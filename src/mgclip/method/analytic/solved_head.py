@@ -119,7 +119,7 @@ class SolvedHead:
     @property
     def left_out(self) -> int:
         """How many images of the sample can be left out: those without a copy whose class has several images."""
-        return int((self.sums.counts[self.sample.take(self.sample.learned_once()).labels] > 1).sum())
+        return int((self.sums.counts[self.sample.labels[self.sample.learned_once()]] > 1).sum())
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -279,8 +279,8 @@ def without_adapters(head: SolvedHead) -> SolvedHead:
 
 
 def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
-    """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample, except the
-    images that were learned several times in their class: without one copy, the others would still be learned.
+    """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample. Images with a copy in their
+    class do not count, because the copy would not be left out.
     """
     bank, sample = head.bank, head.sample.take(head.sample.learned_once())
     if bank is not None:
