@@ -6,7 +6,7 @@ import errno
 import re
 from pathlib import Path
 
-OF_FILES = (None, errno.EINVAL, errno.EOVERFLOW, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+OF_FILES = (None, errno.EINVAL, errno.EOVERFLOW, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """Numbers of errors that a path or the content of a file can cause. Decoders set no number, except that a damaged image can make
 them seek to an impossible position.
 """
