@@ -1,8 +1,10 @@
-"""Test images that are also training images are reported."""
+"""Copies of image files are reported or left out."""
+
+import json
 
 from layouts import write_pictures
 
-from mgclip.stream.duplicates import describe_duplicates, find_duplicates
+from mgclip.stream.duplicates import describe_duplicates, find_duplicates, find_in_one_class
 from mgclip.stream.folder import image_files
 
 
@@ -18,3 +20,23 @@ def test_test_images_that_are_also_training_images_are_reported(tmp_path, mgclip
     assert code == 0
     assert "1 of 2 test images is also among the training images" in out
     assert "1 image of one class is also in another class" in out
+
+
+def test_copies_in_a_class_are_learned_once(tmp_path, mgclip, tiny_clip):
+    write_pictures(tmp_path, *(f"photos/{name}/{number}.png" for name in ("cat", "dog") for number in range(6)))
+    cats, dogs = (image_files(tmp_path / "photos" / name) for name in ("cat", "dog"))
+    copies = [cat.with_name(f"{cat.stem} (1).png") for cat in cats]
+    for cat, copy in zip(cats, copies, strict=True):
+        copy.write_bytes(cat.read_bytes())
+    other = dogs[0].with_name("cat.png")
+    other.write_bytes(cats[0].read_bytes())  # of another class, so no copy in its own
+    found = find_in_one_class({"cat": [*cats, *copies], "dog": [*dogs, other]})
+    assert sorted(found) == sorted(zip(copies, cats, strict=True))
+    words = ("--base", tiny_clip, "features=16", "--quiet", "--json")
+    code, out, _ = mgclip("learn", tmp_path / "photos", "--model", tmp_path / "m", *words)
+    done = json.loads(out)
+    assert code == 0
+    assert done["images"] + done["test_images"]["new"] == 6 + 7
+    assert done["notes"][0].startswith(
+        "left out, because the folder has the same file more than once in a class: 6 images, such as "
+    )

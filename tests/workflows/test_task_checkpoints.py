@@ -109,7 +109,7 @@ def padded(folder):
         ),
         Path.unlink,
         lambda file: file.rename(file.with_name("new.png")),
-        lambda file: shutil.copy(file, file.with_name("new.png")),
+        lambda file: file.with_name("new.png").write_bytes(file.read_bytes() + b"\0"),
         lambda file: file.rename(next(folder for folder in file.parent.parent.iterdir() if folder != file.parent) / "new.png"),
     ],
 )

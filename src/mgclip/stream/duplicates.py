@@ -1,4 +1,4 @@
-"""Find image files with the same content: test images that are also training images, and one image in two classes."""
+"""Find image files with the same content: test images that are also training images, and copies in one class or in two."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def find_in_two_classes(classes: Mapping[str, Sequence[Path]]) -> list[tuple[Pat
     found = []
     for places in _same_content(files, lambda places: len({names[place] for place in places}) > 1):
         found += [(files[place], files[places[0]]) for place in places if names[place] != names[places[0]]]
+    return found
+
+
+def find_in_one_class(classes: Mapping[str, Sequence[Path]]) -> list[tuple[Path, Path]]:
+    """Each image file that has the same content as an earlier one of its class, and the first of these."""
+    files = [(name, file) for name, own in classes.items() for file in own]
+    found = []
+    for places in _same_content(
+        [file for _, file in files], lambda places: len({files[place][0] for place in places}) < len(places)
+    ):
+        first: dict[str, Path] = {}
+        for name, file in (files[place] for place in places):
+            if (original := first.setdefault(name, file)) is not file:
+                found.append((file, original))
     return found
 
 

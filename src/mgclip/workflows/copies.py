@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mgclip.stream.duplicates import find_duplicates, find_in_two_classes
+from mgclip.stream.duplicates import find_duplicates, find_in_one_class, find_in_two_classes
 from mgclip.stream.near_copies import nearest_of, thumbnails
 from mgclip.words import are, count
 from mgclip.workflows.measure import flatten
+from mgclip.workflows.source import Source
 
 Pairs = tuple[tuple[Path, Path], ...]
 LISTED = 3
 """The most pairs of images that a sentence names."""
+
+
+def without_copies(source: Source) -> tuple[Source, list[str]]:
+    """Leave out the images to learn that are copies of others of their class. Returns the source, and a sentence about them."""
+    found = find_in_one_class(source.train)
+    if not found:
+        return source, []
+    copies = {copy for copy, _ in found}
+    train = {name: [file for file in files if file not in copies] for name, files in source.train.items()}
+    what = f"left out, because the folder has the same file more than once in a class: {count(len(found), 'image')}"
+    return replace(source, train=train), [_sentence(found, what)]
 
 
 def find_copies(

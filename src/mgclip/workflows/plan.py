@@ -14,7 +14,7 @@ from mgclip.names import canonical, not_among
 from mgclip.stream.folder import misspelling
 from mgclip.words import listed
 from mgclip.workflows.alike_names import find_slips
-from mgclip.workflows.copies import find_copies
+from mgclip.workflows.copies import find_copies, without_copies
 from mgclip.workflows.cost import Amounts, Cost, estimate
 from mgclip.workflows.growth import grows_classes, leave_out_known_images
 from mgclip.workflows.held_again import measured_once
@@ -96,6 +96,7 @@ def make_plan(
     """
     _check_exist(flatten(source.train)[0])
     earlier, again = held_out or {}, frozenset[Path]()
+    source, copies = without_copies(source)
     source, left_out, learned = leave_out_known_images(model, source, earlier)
     if source.tests and earlier:
         again, earlier, about_held = measured_once(source.tests, earlier, model.class_names, source.train)
@@ -123,7 +124,7 @@ def make_plan(
     of_model = set(known)
     grown = tuple(name for name in train if name in of_model)
     spelling = _spelling([name for name in train if name not in of_model], known)
-    notes = tuple(note for note in (*source.notes, *spelling, *left_out, *missing, *about) if note)
+    notes = tuple(note for note in (*source.notes, *spelling, *copies, *left_out, *missing, *about) if note)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out and earlier)
 
 
