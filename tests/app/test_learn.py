@@ -66,6 +66,7 @@ def test_a_bad_test_image_is_found_before_the_model_is_saved(mgclip, tiny_clip, 
     code, _, err = mgclip(*words)
     assert code == 2
     assert "alarm/cut.png cannot be read" in err
+    assert err.endswith(": give another file, or skip such images with --on-bad-image skip.\n")
     assert not (photos / "shop" / "mgclip.json").exists()
     good = next((photos / "data" / "train" / "alarm").iterdir())
     (photos / "data" / "test" / "alarm" / "cut.png").write_bytes(good.read_bytes())

@@ -70,9 +70,14 @@ class Command(TyperCommand):
         return " ".join((self.help or "").split()).partition(". ")[0].rstrip(".") + "."
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command. If it can skip images that cannot be read, the error of such an image says how."""
         with end_on_closed_pipe():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except InputError as error:
+                if ctx.params.get("on_bad_image") == "error":
+                    _refuse_unreadable(error)
+                raise
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace old option names, then parse as usual. Refuse empty paths and repeated settings."""
@@ -86,6 +91,17 @@ class Command(TyperCommand):
             if "KEY=VALUE" in (getattr(parameter, "metavar", None) or ""):
                 _refuse_repeated(ctx.params.get(parameter.name or "") or ())
         return rest
+
+
+def _refuse_unreadable(error: InputError) -> None:
+    """Raise an error that names the option, if this is the error of an image that cannot be read."""
+    from mgclip.images import UnreadableImage
+
+    if isinstance(error, UnreadableImage):
+        raise InputError(
+            f"The image {error.file} cannot be read ({error.reason}): give another file, or skip such images with --on-bad-image "
+            "skip."
+        ) from error
 
 
 def _refuse_repeated(changes: Sequence[str]) -> None:
