@@ -117,7 +117,7 @@ def _check_known(images: Mapping[str, Sequence[Path]], known: Sequence[str]) -> 
             f"{len(unknown)} of {count(len(images), 'class folder')} cannot be matched to a class of this model "
             f"(first: {unknown[0]!r}"
             + (f"; the model knows {near!r}" if near else "")
-            + "): rename them, give their class names in classes.csv, or measure the others with --known-only."
+            + "): rename them, give their class names with --names or in classes.csv, or measure the others with --known-only."
         )
 
 
