@@ -203,7 +203,7 @@ def test_a_single_task_with_missing_measurements_is_reported(tmp_path):
     page = read(write_report([run], tmp_path / "page.html"))
     for sentence in (
         "no method has learned a second task yet",
-        "No method was probed",
+        "No method was probed: none trains adapters, the epochs were set, or the first task has a single class.",
         "there is a single class",
         "no method of this run has a final.json",
     ):

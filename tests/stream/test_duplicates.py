@@ -37,6 +37,5 @@ def test_copies_in_a_class_are_learned_once(tmp_path, mgclip, tiny_clip):
     done = json.loads(out)
     assert code == 0
     assert done["images"] + done["test_images"]["new"] == 6 + 7
-    assert done["notes"][0].startswith(
-        "left out, because the folder has the same file more than once in a class: 6 images, such as "
-    )
+    assert done["notes"][0].startswith("left out, because another file of the class has the same content: 6 images, such as ")
+    assert done["notes"][0].count(" (the same as ") == 3, "which image of a pair is left out"

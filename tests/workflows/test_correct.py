@@ -119,7 +119,8 @@ def test_a_table_that_is_not_utf8_is_refused(mgclip, place, icons):
         assert (code, sentence in err) == (2, True), err
 
 
-def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons):
+@pytest.mark.parametrize("given", ["the image", "a copy of it"])
+def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icons, given):
     a = str(icons["class_names"][0])
     (place / "new" / a).mkdir(parents=True)
     for i in range(5):
@@ -127,6 +128,8 @@ def test_a_held_out_image_that_is_learned_is_not_measured_on(mgclip, place, icon
     assert mgclip("learn", "new", "--model", "shop", "--quiet")[0] == 0
     held = paths(read_held_out(place / "shop"))
     (file,) = held[a]
+    if given == "a copy of it":
+        file = shutil.copy(file, place / "copy.png")
     code, _, _ = mgclip("correct", "shop", table(place, f"{file},{a}"))
     assert code == 0
     held = paths(read_held_out(place / "shop"))

@@ -24,8 +24,9 @@ def without_copies(source: Source) -> tuple[Source, list[str]]:
         return source, []
     copies = {copy for copy, _ in found}
     train = {name: [file for file in files if file not in copies] for name, files in source.train.items()}
-    what = f"left out, because the folder has the same file more than once in a class: {count(len(found), 'image')}"
-    return replace(source, train=train), [_sentence(found, what)]
+    what = f"left out, because another file of the class has the same content: {count(len(found), 'image')}"
+    named = "; ".join(f"{copy} (the same as {original})" for copy, original in found[:LISTED])
+    return replace(source, train=train), [f"{what}, such as {named}"]
 
 
 def find_copies(

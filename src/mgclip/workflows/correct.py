@@ -22,7 +22,7 @@ from mgclip.saving.versions import check_saved
 from mgclip.words import count, were
 from mgclip.workflows.answers import UNKNOWN
 from mgclip.workflows.branches import leave_one_out
-from mgclip.workflows.held_out import as_json, read_held_out
+from mgclip.workflows.held_out import as_json, fingerprint, read_held_out
 from mgclip.workflows.table import read_table
 
 
@@ -140,8 +140,9 @@ def correct_images(model: MGCLIP, folder: Path, right: Mapping[Path, str], *, or
     changed = added + moved.total()
     if changed:
         learned = {file.resolve() for file in right}
+        contents = {fingerprint(file) for file in right} - {""}  # a copy of a held-out image, such as an upload, has another path
         held_out = {
-            name: [image for image in images if image.path.resolve() not in learned]
+            name: [image for image in images if image.fingerprint not in contents and image.path.resolve() not in learned]
             for name, images in read_held_out(folder).items()
         }
         note = {

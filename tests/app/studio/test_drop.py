@@ -44,7 +44,7 @@ def test_uploads_are_read_with_their_classes(folder):
         ("[" * 100_000, "The list of images is damaged"),
         ('{"path": "a"}', "The list of images is damaged"),
         (value(*[("a", "")] * 4), "At most 3 images at a time; found 4: drop fewer."),
-        (value(("/etc/passwd", "")), "passwd was not uploaded: drop it again."),
+        (value(("/etc/passwd", "")), "passwd is not among the uploads of this studio: drop it again."),
         (value(("x" * 10_000, "")), "drop it again"),
         (value(("a\0b", "")), "drop it again"),
     ],
@@ -58,7 +58,7 @@ def test_a_path_out_of_the_folder_and_a_link_are_refused(folder):
     (folder.parents[1] / "secret.png").write_bytes(b"x")
     (folder / "link.png").symlink_to(folder.parents[1] / "secret.png")
     for path in (folder / ".." / ".." / "secret.png", folder / "link.png"):
-        with pytest.raises(InputError, match="was not uploaded"):
+        with pytest.raises(InputError, match="is not among the uploads of this studio"):
             uploads(value((path, "")), LIMITS)
 
 

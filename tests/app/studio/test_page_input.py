@@ -64,6 +64,22 @@ def test_images_of_one_name_in_two_folders_are_told_apart_on_the_page_and_in_the
     fits(page, "places")
 
 
+def test_copies_of_one_name_are_images_of_each_class_and_left_out_in_a_class(visit, place, tmp_path):
+    page = visit()
+    for name, image in (("may/cap", 0), ("june/cap", 0), ("june/cap", 1), ("june/scarf", 0), ("june/scarf", 2)):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / f"{image}.png").write_bytes((place / f"loose-{image}.png").read_bytes())
+    open_tab(page, "Teach")
+    choose(page, "teach-images", tmp_path / "may", folder=True)
+    choose(page, "teach-images", tmp_path / "june", folder=True)
+    expect(page.locator("#teach-images .drop-head span")).to_have_text(["3 images", "2 images"])
+    page.locator("#plan-button").click()
+    shows(page, "plan", "4 images of 2 classes")
+    copy = "left out, because another file of the class has the same content: 1 image, such as june/cap/0.png (the same as may/cap/0.png)"
+    shows(page, "plan", copy)
+    shows(page, "plan", "1 image of one class is also in another class, such as june/scarf/0.png and may/cap/0.png")
+
+
 def test_wrong_input_is_one_sentence_and_changes_nothing(visit, place):
     page, before, outside = visit(360), versions(place), sorted(place.iterdir())
     page.locator("#ask-button").click()

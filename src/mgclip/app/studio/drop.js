@@ -12,6 +12,7 @@ const megabytes = Number(zone.dataset.megabytes);
 let groups = []; // {name, entries, node}
 // An entry has a file and its place; after the upload, the path of the uploaded file, or failed: true.
 let uploading = 0; // drops of which not all files are uploaded
+let sent = 0; // files that were uploaded under a name of their own
 
 const plural = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const isImage = (name) => extensions.has(name.slice(name.lastIndexOf(".")).toLowerCase());
@@ -172,13 +173,16 @@ function joinGroups(entries) {
   return joined;
 }
 
+// Uploads with the same content and name are one file, but images of several classes, and copies in a class, are images each.
+const renamed = (file) => new File([file], `${++sent}-${file.name}`, { type: file.type });
+
 async function uploadAll(entries) {
   const waiting = [...entries];
   let done = 0;
   const next = async () => {
     for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
       try {
-        entry.path = (await upload(entry.file)).path;
+        entry.path = (await upload(grouped ? renamed(entry.file) : entry.file)).path;
       } catch {
         entry.failed = true;
       }

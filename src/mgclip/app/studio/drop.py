@@ -98,7 +98,7 @@ def uploads(value: object, limits: Limits) -> list[Upload]:
 def _uploaded(file: Path, place: str) -> Path:
     try:
         if not file.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-            raise InputError(f"{place} was not uploaded: drop it again.")
+            raise InputError(f"{place} is not among the uploads of this studio: drop it again.")
         if not file.is_file():
             raise InputError(f"{place} was deleted a while after its upload: drop it again.")
     except (OSError, ValueError):  # a name that is too long, or with a null character
