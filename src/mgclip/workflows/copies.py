@@ -17,15 +17,17 @@ LISTED = 3
 """The most pairs of images that a sentence names."""
 
 
-def without_copies(source: Source) -> tuple[Source, list[str]]:
+def without_copies(source: Source) -> tuple[Source, str]:
     """Leave out the images to learn that are copies of others of their class. Returns the source, and a sentence about them."""
-    found = find_in_one_class(source.train)
-    if not found:
-        return source, []
-    copies = {copy for copy, _ in found}
-    train = {name: [file for file in files if file not in copies] for name, files in source.train.items()}
+    train: dict[str, list[Path]] = {}
+    found: list[tuple[Path, Path]] = []
+    for name, files in source.train.items():
+        different = list(dict.fromkeys(files))  # united classes may have the same file
+        copies = dict(find_in_one_class(different))
+        train[name] = [file for file in different if file not in copies]
+        found += copies.items()
     what = f"left out, because the folder has the same file more than once in a class: {count(len(found), 'image')}"
-    return replace(source, train=train), [_sentence(found, what)]
+    return replace(source, train=train), _sentence(found, what)
 
 
 def find_copies(
