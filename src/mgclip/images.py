@@ -175,10 +175,10 @@ def to_rgb(image: Any, *, least_side: int | None = None) -> Image.Image:
     except Exception as error:  # a Pillow image may be a file that is not decoded yet
         if is_system_error(error):
             raise
-        if not _is_closed(image):
-            _check_room(error, "An image")
-        reason = "its file was closed before it was read; give its path" if _is_closed(image) else _reason(error)
-        raise InputError(f"An image cannot be used: {reason}.") from None
+        if _is_closed(image):
+            raise InputError("An image cannot be used: its file was closed before it was read; give its path.") from None
+        _check_room(error, "An image")
+        raise InputError(f"An image cannot be used: {_reason(error)}.") from None
 
 
 def _check_room(error: Exception, what: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from icon_tasks import task
+from layouts import class_folders
 from PIL import Image
 
 from mgclip import MGCLIP, Settings
@@ -152,3 +153,14 @@ def test_numbers_of_another_model_of_the_same_name_are_kept(mgclip, tiny_clip, t
     code, _, err = mgclip("gap", "first/model", *words)
     assert code == 2
     assert "gap-model-icons100 has the numbers of --track: give another folder" in " ".join(err.split())
+
+
+def test_the_numbers_of_other_data_are_named_by_their_path(mgclip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / "april", cat=2, dog=2)
+    folder = tmp_path / "runs" / "gap-iconclip-folder"
+    folder.mkdir(parents=True)
+    (folder / "gap.json").write_text(json.dumps({"clip": "iconclip", "data": "folder", "path": "march", "traces": []}))
+    code, _, err = mgclip("gap", "iconclip", "folder", "--path", "april", "--per-class", 2)
+    assert code == 2
+    assert "gap-iconclip-folder has the numbers of iconclip on march: give another folder" in " ".join(err.split())

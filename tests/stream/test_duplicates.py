@@ -6,6 +6,8 @@ from layouts import write_pictures
 
 from mgclip.stream.duplicates import describe_duplicates, find_duplicates, find_in_one_class
 from mgclip.stream.folder import image_files
+from mgclip.workflows.copies import without_copies
+from mgclip.workflows.source import Source
 
 
 def test_test_images_that_are_also_training_images_are_reported(tmp_path, mgclip, tiny_clip):
@@ -30,8 +32,8 @@ def test_copies_in_a_class_are_learned_once(tmp_path, mgclip, tiny_clip):
         copy.write_bytes(cat.read_bytes())
     other = dogs[0].with_name("cat.png")
     other.write_bytes(cats[0].read_bytes())  # of another class, so no copy in its own
-    found = find_in_one_class({"cat": [*cats, *copies], "dog": [*dogs, other]})
-    assert sorted(found) == sorted(zip(copies, cats, strict=True))
+    assert sorted(find_in_one_class([*cats, *copies])) == sorted(zip(copies, cats, strict=True))
+    assert find_in_one_class([*dogs, other]) == []
     words = ("--base", tiny_clip, "features=16", "--quiet", "--json")
     code, out, _ = mgclip("learn", tmp_path / "photos", "--model", tmp_path / "m", *words)
     done = json.loads(out)
@@ -39,3 +41,13 @@ def test_copies_in_a_class_are_learned_once(tmp_path, mgclip, tiny_clip):
     assert done["images"] + done["test_images"]["new"] == 6 + 7
     assert done["notes"][0].startswith("left out, because another file of the class has the same content: 6 images, such as ")
     assert done["notes"][0].count(" (the same as ") == 3, "which image of a pair is left out"
+
+
+def test_an_image_that_is_a_copy_in_one_class_stays_in_others(tmp_path):
+    """In the studio, uploads of the same content and name are one file, also in two folders."""
+    write_pictures(tmp_path, "a.png", "b.png")
+    a, b, copy = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "copy.png"
+    copy.write_bytes(a.read_bytes())
+    source, left_out = without_copies(Source(tmp_path, {"cat": [a, copy, b], "dog": [copy], "bird": [b, b]}, {}, None))
+    assert source.train == {"cat": [a, b], "dog": [copy], "bird": [b]}
+    assert left_out.endswith(f"1 image, such as {copy} (the same as {a})")

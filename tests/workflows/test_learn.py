@@ -126,3 +126,17 @@ def test_the_second_of_two_first_learns_continues_from_the_first(tiny_clip, icon
     done = waiting.result()
     assert done.returncode == 0, done.stderr
     assert len(MGCLIP.from_pretrained(shop).class_names) == 4
+
+
+def test_the_accuracy_of_a_model_of_one_class_is_not_what_a_later_one_is_compared_with(mgclip, tiny_clip, icons, tmp_path):
+    """A single class is always right, so the next class would always seem to lower the accuracy."""
+    month_folders(icons, tmp_path, {"march": [0], "april": [1], "may": [2]}, 6)
+    accuracies = []
+    for month in ("march", "april", "may"):
+        words = ("--model", tmp_path / "shop", "--base", tiny_clip, "--json", "--quiet")
+        code, out, _ = mgclip("learn", tmp_path / month, *words)
+        assert code == 0
+        accuracies.append(json.loads(out)["accuracy"])
+    assert set(accuracies[0].values()) == {None}
+    assert accuracies[1]["old_before"] is None and accuracies[1]["old"] is not None
+    assert accuracies[2]["old_before"] == accuracies[1]["all"]

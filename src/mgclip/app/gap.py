@@ -93,7 +93,7 @@ def _default_folder(study: Mapping[str, str | None], *, track: bool) -> Path:
     except (OSError, ValueError, KeyError, AttributeError):  # there is none, or it cannot be read
         return folder
     if other or lost:
-        what = f"{found['clip']} on {found['data']}" if other else "--track"
+        what = f"{found['clip']} on {found.get('path') or found['data']}" if other else "--track"
         raise InputError(f"{folder} has the numbers of {what}: give another folder with --out, or remove this one.")
     return folder
 

@@ -32,18 +32,10 @@ def find_in_two_classes(classes: Mapping[str, Sequence[Path]]) -> list[tuple[Pat
     return found
 
 
-def find_in_one_class(classes: Mapping[str, Sequence[Path]]) -> list[tuple[Path, Path]]:
-    """Each image file that has the same content as an earlier one of its class, and the first of these."""
-    files = [(name, file) for name, own in classes.items() for file in own]
-    found = []
-    for places in _same_content(
-        [file for _, file in files], lambda places: len({files[place][0] for place in places}) < len(places)
-    ):
-        first: dict[str, Path] = {}
-        for name, file in (files[place] for place in places):
-            if (original := first.setdefault(name, file)) is not file:
-                found.append((file, original))
-    return found
+def find_in_one_class(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Each image file of a class that has the same content as an earlier one, and the first of these."""
+    groups = _same_content(files, lambda places: len(places) > 1)
+    return [(files[place], files[places[0]]) for places in groups for place in places[1:]]
 
 
 def describe_duplicates(train: Sequence[Path], test: Sequence[Path]) -> str | None:

@@ -17,16 +17,18 @@ LISTED = 3
 """The most pairs of images that a sentence names."""
 
 
-def without_copies(source: Source) -> tuple[Source, list[str]]:
+def without_copies(source: Source) -> tuple[Source, str]:
     """Leave out the images to learn that are copies of others of their class. Returns the source, and a sentence about them."""
-    found = find_in_one_class(source.train)
-    if not found:
-        return source, []
-    copies = {copy for copy, _ in found}
-    train = {name: [file for file in files if file not in copies] for name, files in source.train.items()}
-    what = f"left out, because another file of the class has the same content: {count(len(found), 'image')}"
+    train: dict[str, list[Path]] = {}
+    found: list[tuple[Path, Path]] = []
+    for name, files in source.train.items():
+        different = list(dict.fromkeys(files))  # united classes may have the same file
+        copies = dict(find_in_one_class(different))
+        train[name] = [file for file in different if file not in copies]
+        found += copies.items()
+    what = f"left out, because another file of the class has the same content: {count(len(found), 'image')}, such as "
     named = "; ".join(f"{copy} (the same as {original})" for copy, original in found[:LISTED])
-    return replace(source, train=train), [f"{what}, such as {named}"]
+    return replace(source, train=train), what + named if found else ""
 
 
 def find_copies(

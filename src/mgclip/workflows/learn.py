@@ -20,7 +20,7 @@ from mgclip.saving.store import HELD_OUT, check_state
 from mgclip.workflows.branches import leave_one_out, left_out_branches, measured_branches
 from mgclip.workflows.held_out import HeldOut, as_json, held_out, joined, measurable, read_held_out
 from mgclip.workflows.measure import LabelledImages, accuracy, flatten, gap_of, text_accuracy
-from mgclip.workflows.note import LearnNote, MeasuredAccuracy, Remarks, TextMeasures, what_was_learned
+from mgclip.workflows.note import NOT_MEASURED, Accuracies, LearnNote, MeasuredAccuracy, Remarks, TextMeasures, what_was_learned
 from mgclip.workflows.plan import Plan
 from mgclip.workflows.task_checkpoints import open_task_checkpoints, remove_task_checkpoints
 
@@ -62,7 +62,8 @@ def learn_folder(
     earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
     images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
-    before = model.classify(features[1]).names if len(images.old) else []
+    # A single class was always right: that is no accuracy to compare with.
+    before = model.classify(features[1]).names if len(images.old) and len(model.class_names) > 1 else []
     untuned = _untuned(model, plan, images, features)
     checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     learned = model.learn(
@@ -145,16 +146,16 @@ def _remarks(plan: Plan, skipped: Sequence[SkippedImage], adapters: AdapterDecis
 def _measured(model: MGCLIP, images: _Images, features: tuple[Tensor, Tensor], before: Sequence[str]) -> MeasuredAccuracy:
     """Accuracies with the current weights; ``before`` are the names predicted for images of earlier classes before learning."""
     found = [model.classify(part) for part in features if len(part)]
-    share = accuracy if len(model.class_names) > 1 else lambda names, truth: None  # a single class is always right
     names, truth, new = [name for part in found for name in part.names], images.truth, len(images.new)
+    accuracies: Accuracies = {
+        "new": accuracy(names[:new], images.new.truth),
+        "old": accuracy(names[new:], images.old.truth),
+        "old_before": accuracy(before, images.old.truth) if before else None,
+        "all": accuracy(names, truth),
+    }
     return {
         "test_images": {"new": new, "old": len(images.old), "gone": images.gone},
-        "accuracy": {
-            "new": share(names[:new], images.new.truth),
-            "old": share(names[new:], images.old.truth),
-            "old_before": share(before, images.old.truth),
-            "all": share(names, truth),
-        },
+        "accuracy": accuracies if len(model.class_names) > 1 else NOT_MEASURED,
         "branches": measured_branches(model, found, truth),
         "leave_one_out": leave_one_out(model),
         "left_out": left_out_branches(model),

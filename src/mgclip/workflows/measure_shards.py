@@ -14,7 +14,7 @@ from mgclip.method.learner import MGCLIP
 from mgclip.method.shards.reader import ImageShard, ShardReader
 from mgclip.names import indices_of
 from mgclip.workflows.branches import BranchAccuracies
-from mgclip.workflows.note import Accuracies, TestImages
+from mgclip.workflows.note import NOT_MEASURED, Accuracies, TestImages
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def measure_shards(model: MGCLIP, shards: Sequence[ImageShard], learned: Collect
     }
     in_all = sum(parallel.gather_items([unknown]), Counter[str]())
     number: TestImages = {"new": int(new[0]), "old": int(old[0]), "gone": 0}
+    accuracy = accuracy if len(model.class_names) > 1 else NOT_MEASURED
     return ShardAccuracies(branches, accuracy, number, int(both[4]), in_all, parallel.gather_items(skipped))
 
 

@@ -25,12 +25,18 @@ class TestImages(TypedDict):
 
 
 class Accuracies(TypedDict):
-    """Accuracy on the new classes, on earlier ones after and before learning, and on all. None without images."""
+    """Accuracy on the new classes, on earlier ones after and before learning, and on all. None without images, and of a model
+    with a single class.
+    """
 
     new: float | None
     old: float | None
     old_before: float | None
     all: float | None
+
+
+NOT_MEASURED: Accuracies = {"new": None, "old": None, "old_before": None, "all": None}
+"""The accuracies of a model with a single class, whose answers are always right."""
 
 
 class TextMeasures(TypedDict):

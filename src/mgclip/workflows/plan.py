@@ -124,7 +124,7 @@ def make_plan(
     of_model = set(known)
     grown = tuple(name for name in train if name in of_model)
     spelling = _spelling([name for name in train if name not in of_model], known)
-    notes = tuple(note for note in (*source.notes, *spelling, *copies, *left_out, *missing, *about) if note)
+    notes = tuple(note for note in (*source.notes, *spelling, copies, *left_out, *missing, *about) if note)
     return Plan(train, tests, texts, len(known), cost, notes, grown, duplicates, source.folder, held_out and earlier)
 
 

@@ -41,6 +41,18 @@ def test_test_images_of_new_and_earlier_classes_are_measured_apart(mgclip, learn
     assert "of 4 test images" in out and "before" not in out
 
 
+def test_a_model_of_one_class_has_no_accuracy(mgclip, place, icons):
+    """A single class is always right, and the next version is not compared with that."""
+    names = [str(name) for name in icons["class_names"]]
+    write_tar(place / "single.tar", members(icons["x_train"][:4], names[:1] * 4))
+    write_tar(place / "test.tar", members(icons["x_test"][:4], names[:1] * 4))
+    words = ("--model", place / "one", "--base", "iconclip", "features=64", "--quiet")
+    assert mgclip("learn", place / "single.tar", *words, "--test", place / "test.tar")[0] == 0
+    note = history(place / "one")[-1].note
+    assert note["test_images"]["new"] == 4
+    assert set(note["accuracy"].values()) == {None}
+
+
 def test_test_images_of_unknown_classes_are_counted(mgclip, place, learned, icons):
     names = [str(name) for name in icons["class_names"]]
     write_tar(place / "single.tar", members(icons["x_train"][[36, 48]], names[3:5]))

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,3 +43,26 @@ def test_uploads_are_in_a_folder_of_their_own_which_is_removed_at_the_end(tmp_pa
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "chosen"))
     with upload_folder():
         assert Path(utils.get_upload_folder()) == tmp_path / "chosen"
+
+
+STARTED = """
+import os
+from mgclip.app.main import main
+from mgclip.app.studio import command
+
+def serve(*given):
+    from gradio import routes
+    print(routes.DEFAULT_TEMP_DIR == os.environ["GRADIO_TEMP_DIR"])
+
+command._serve = serve
+main()
+"""
+
+
+def test_gradio_writes_nothing_into_the_folder_of_all_users(tmp_path):
+    """When the page starts, Gradio makes a folder in the one that was set when it was imported."""
+    pytest.importorskip("gradio")
+    own = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    start = [sys.executable, "-c", STARTED, "studio", str(tmp_path / "new"), "--port", "7893"]
+    done = subprocess.run(start, env=own, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

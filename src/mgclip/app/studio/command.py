@@ -40,11 +40,11 @@ def studio_command(
     check_place(model)
     host = host.removeprefix("[").removesuffix("]")
     check_address(host, port)
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtra("studio", "Gradio") from None
     with upload_folder():
+        try:  # in here, because Gradio reads the variable when it is imported
+            import gradio  # noqa: F401
+        except ModuleNotFoundError:
+            raise MissingExtra("studio", "Gradio") from None
         _serve(model, base, host, port, max_mb, max_images)
 
 
