@@ -237,6 +237,26 @@ def test_leave_one_out_scores_are_those_of_a_model_without_the_image(per_class, 
         assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.integers(2, 5), min_size=2, max_size=5),
+    st.lists(st.integers(1, 4), min_size=25),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_an_image_is_left_out_with_its_copies(per_class, times, balance, seed):
+    features, labels = images(per_class, seed)
+    phi, ridge, empty = fourier()(features), 0.05, Sums.empty(WIDTH + 1, class_balance=balance)
+    copies = torch.tensor(times[: len(labels)])
+    every = torch.arange(len(labels)).repeat_interleave(copies)
+    sums = empty.plus(phi[every], labels[every])
+    found = leave_one_out(solve(sums, ridge), phi, labels, copies=copies).scores
+    for image in range(len(labels)):
+        rest = every[every != image]
+        without = replace(empty.plus(phi[rest], labels[rest]), forgotten=times[image])
+        assert found[image] == pytest.approx((phi[image] @ solve(without, ridge).weights), abs=1e-8)
+
+
 @pytest.mark.parametrize("balance", [True, False])
 def test_an_image_is_left_out_by_the_feature_that_stands_for_it(balance):
     features, labels = images([9, 6, 12])

@@ -93,7 +93,15 @@ class Calibration:
         return weighted if text_logits is None else weighted.add_(text_logits.to(scores), alpha=self.text)
 
 
-def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, text_weight: float | None = None) -> Calibration:
+def fit(
+    scores: Scores,
+    text_logits: Scores,
+    labels: Tensor,
+    counts: Tensor,
+    *,
+    copies: Tensor | None = None,
+    text_weight: float | None = None,
+) -> Calibration:
     """Fit the weights of both branches to learned images.
 
     The only image of a class says nothing about the head, which would not know the class without it. The texts would know it, so
@@ -104,6 +112,7 @@ def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, 
         text_logits: Their text logits ``(n, c)``.
         labels: Their classes ``(n,)``. The weights are fitted to the first images if there are many classes.
         counts: The number of learned images of each class ``(c,)``.
+        copies: How many of the learned images are each image ``(n,)``; None for 1.
         text_weight: The weight of the texts, next to which that of the head is fitted; None fits both.
     """
     first = torch.arange(len(labels), device=labels.device)[: max(1, FITTED // max(1, len(counts)))]
@@ -112,14 +121,16 @@ def fit(scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, 
     if len(labels) == 0 or len(counts) < 2 or not deviation > 0:
         text = PRIOR[1] if text_weight is None else text_weight
         return Calibration(text=text, deviation=deviation if deviation > 0 else 1.0)
-    several = counts[labels] > 1
+    several = counts[labels] > (1 if copies is None else copies)
     head, text = fit_weights(own.div_(deviation), text_logits[first], labels[first], several[first], text_weight=text_weight)
     return Calibration(head, text, deviation)
 
 
-def measured(fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor) -> Calibration:
+def measured(
+    fitted: Calibration, scores: Scores, text_logits: Scores, labels: Tensor, counts: Tensor, *, copies: Tensor | None = None
+) -> Calibration:
     """The fitted calibration with what the images say about the model; the arguments are those of ``fit``."""
-    images = torch.nonzero(counts[labels] > 1)[:, 0]
+    images = torch.nonzero(counts[labels] > (1 if copies is None else copies))[:, 0]
     unfitted = fitted == Calibration(text=fitted.text)  # the scores are all the same
     if len(images) == 0 or len(counts) < 2 or unfitted:
         return fitted

@@ -59,12 +59,14 @@ class Images:
         """The ``SAMPLE`` images with the smallest fingerprints, in their order."""
         return self.take(torch.argsort(self.marks, stable=True)[:SAMPLE])
 
-    def learned_once(self) -> Tensor:
-        """Which of the images have no copy in their class ``(n,)``: those that can be left out."""
+    def copies(self) -> Tensor:
+        """How many of the images are each image in its class ``(n,)``: 1 if it has no copy there."""
+        if len(self.marks.unique()) == len(self):
+            return torch.ones_like(self.labels)
         keys = torch.stack([self.marks, self.labels], dim=1)
-        _, places, copies = keys.unique(dim=0, return_inverse=True, return_counts=True)
-        once: Tensor = copies[places] == 1
-        return once
+        _, places, numbers = keys.unique(dim=0, return_inverse=True, return_counts=True)
+        found: Tensor = numbers[places]
+        return found
 
     def minus(self, removed: Images) -> Images:
         """The images without those of the same fingerprints and classes; of equal ones, as many as are removed."""

@@ -102,19 +102,23 @@ class LeftOut:
         return self[torch.arange(len(self.labels), device=self.labels.device)]
 
 
-def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None) -> LeftOut:
+def leave_one_out(
+    solution: Solution, phi: Tensor, labels: Tensor, standing: Tensor | None = None, copies: Tensor | None = None
+) -> LeftOut:
     """The scores that images would get if each had been left out when the head was solved. The factor C / n of
     ``Sums.matrices``, gamma and the ridge stay those with all images.
 
     Without an image, the mean m of its class, which has k images, becomes m - e / (k - 1), with e = phi - m, and the scatter S
-    loses k / (k - 1) e e^T. This changes B, the normal matrix plus the ridge, by U K U^T, with U = [e, m] and a small matrix K.
-    With P = U^T B^-1 U, its inverse becomes B^-1 - B^-1 U (I + K P)^-1 K U^T B^-1.
+    loses k / (k - 1) e e^T. Without g copies of an image, both hold with (k - g) / g instead of k - 1. This changes B, the normal
+    matrix plus the ridge, by U K U^T, with U = [e, m] and a small matrix K. With P = U^T B^-1 U, its inverse becomes
+    B^-1 - B^-1 U (I + K P)^-1 K U^T B^-1.
 
     Args:
         solution: The solved classifier.
         phi: Features of images that it has learned, ``(n, m)``.
-        labels: Their classes, ``(n,)``. The scores of the only image of a class mean nothing.
+        labels: Their classes, ``(n,)``. The scores of an image whose class has no other image mean nothing.
         standing: The features that stand for these images in the sums, ``(n, m)``, if they are not ``phi``.
+        copies: How many of the images that were learned are each image, ``(n,)``; all of them are left out. None for 1.
 
     Returns:
         The scores, whose rows are computed when they are used.
@@ -131,7 +135,8 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     ss = torch.linalg.vector_norm(s, dim=1).square()
     ps = ss if standing is None else products(p, s)
     if not sums.class_balance:  # B loses w s s^T, with w = C / n and s the features that are left out
-        given = sums.share * ps / (1 - sums.share * ss)
+        weight = sums.share if copies is None else sums.share * copies.to(ss)
+        given = weight * ps / (1 - weight * ss)
         return LeftOut(torch.addcmul(phi, given[:, None], stands), labels, given, solution)
     present, places = labels.unique(return_inverse=True)
     means, counts = (sums.targets[:, present] / sums.counts[present]).T, sums.counts[present][places]
@@ -140,7 +145,7 @@ def leave_one_out(solution: Solution, phi: Tensor, labels: Tensor, standing: Ten
     pm = products(p, m)
     sm = pm if standing is None else products(s, m)
     ee, em, pe = ss - 2 * sm + mm, sm - mm, ps - pm
-    rest = (counts - 1).clamp(min=1)
+    rest = (counts - 1).clamp(min=1) if copies is None else (counts - copies).clamp(min=1) / copies
     lost = 1 / rest.square() - sums.share * counts / rest  # K = [[lost, -1 / rest], [-1 / rest, 0]]
     changed = torch.stack([1 + lost * ee - em / rest, lost * em - mm / rest, -ee / rest, 1 - em / rest], dim=1)
     given = torch.stack([lost * pe - pm / rest, -pe / rest], dim=1)

@@ -118,8 +118,8 @@ class SolvedHead:
 
     @property
     def left_out(self) -> int:
-        """How many images of the sample can be left out: those without a copy whose class has several images."""
-        return int((self.sums.counts[self.sample.labels[self.sample.learned_once()]] > 1).sum())
+        """How many images of the sample can be left out: those whose class has other images than their copies."""
+        return int((self.sums.counts[self.sample.labels] > self.sample.copies()).sum())
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores ``(b, c)`` of normalised image features ``(b, d)``: close to 1 for the class, to 0 for the others."""
@@ -279,10 +279,8 @@ def without_adapters(head: SolvedHead) -> SolvedHead:
 
 
 def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
-    """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample. Images with a copy in their
-    class do not count, because the copy would not be left out.
-    """
-    bank, sample = head.bank, head.sample.take(head.sample.learned_once())
+    """Solve a head from its sums, and weigh both branches by the leave-one-out scores of its sample."""
+    bank, sample, copies = head.bank, head.sample, head.sample.copies()
     if bank is not None:
         head = replace(head, sums=bank.sums(head.fourier, class_balance=head.sums.class_balance))
     if len(head.sums.counts) == 0:
@@ -293,10 +291,10 @@ def resolved(head: SolvedHead, text_logits: TextLogits) -> SolvedHead:
         counts = torch.bincount(bank.classes).to(head.sums.counts)
         standing = head.fourier(bank.standing(sample.features, sample.labels))
     solution = solve(head.sums, counts=counts)
-    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing)
+    scores = leave_one_out(solution, head.fourier(sample.features), sample.labels, standing, copies)
     logits, images = LazyScores(lambda rows: text_logits(sample.features[rows])), (sample.labels, head.sums.counts)
-    fitted = fit(scores, logits, *images, text_weight=head.text_weight)
+    fitted = fit(scores, logits, *images, copies=copies, text_weight=head.text_weight)
     dtype = weights_dtype(len(head.sums.counts))
     weights = solution.weights_in(dtype) if dtype == torch.float32 else solution.weights  # not before the fit, to save memory
-    calibration = measured(fitted, replace(scores, weights=weights), logits, *images)
+    calibration = measured(fitted, replace(scores, weights=weights), logits, *images, copies=copies)
     return replace(head, weights=weights, ridge=solution.ridge, calibration=calibration)
