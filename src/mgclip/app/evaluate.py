@@ -58,10 +58,8 @@ def evaluate_command(
     if on_bad_image == "skip":
         images, skipped = readable(images)
 
-    from mgclip.app.display import out
     from mgclip.clip.parallel import is_main
     from mgclip.method.learner import MGCLIP
-    from mgclip.workflows.advice import ONE_CLASS
     from mgclip.workflows.evaluate import branches_of, evaluate_images, only_known
 
     learner = MGCLIP.from_pretrained(model, base=base or None)
@@ -79,9 +77,7 @@ def evaluate_command(
         print_json(found)
     else:
         _print(found)
-        if len(learner.class_names) == 1:
-            out.print(ONE_CLASS)
-        _print_better_branch(learner, branches_of(found), model)
+        _print_remarks(learner, branches_of(found), model)
 
 
 def _check_outputs(files: Sequence[Path]) -> None:
@@ -120,15 +116,18 @@ def _evaluate_learned(model: Path, base: str, *, as_json: bool, files: Sequence[
     left_out = found["left_out"]
     accuracy = f"leave-one-out accuracy of {model}: {percent(left_out['model'])} % of its learned images"
     out.print("; ".join(filter(None, [accuracy, each_alone(left_out)])))
-    _print_better_branch(learner, left_out, model)
+    _print_remarks(learner, left_out, model)
     if learner.settings.uses_head:
         _print_threshold(found["likeness"], found["likeness_of"], learner.settings.unknown_below)
 
 
-def _print_better_branch(learner: MGCLIP, branches: BranchAccuracies, model: Path) -> None:
+def _print_remarks(learner: MGCLIP, branches: BranchAccuracies, model: Path) -> None:
     from mgclip.app.display import out
+    from mgclip.workflows.advice import ONE_CLASS
     from mgclip.workflows.branches import better_alone
 
+    if len(learner.class_names) == 1:
+        out.print(ONE_CLASS)
     if (better := better_alone(learner, branches, str(model))) is not None:
         out.print(better)
 

@@ -71,7 +71,7 @@ def predict_command(
         screen.print(f"skipped: {file} ({reason})")
 
     learner = load_learner(model, base=base or None)
-    if len(learner.class_names) == 1 and not split_candidates(candidates) and not quiet:
+    if len(learner.class_names) == 1 and not candidates and not quiet:
         screen.print(ONE_CLASS)
     learner.backbone.expect(total or 0, batch=batch or learner.settings.encode_batch_size)
     answers = predict_files(
