@@ -12,6 +12,7 @@ import typer
 from mgclip.app.options import Base, OnBadImage, SavedModel
 
 if TYPE_CHECKING:
+    from mgclip.method.baselines.make import Learner
     from mgclip.workflows.answers import Answer
 
 UnknownBelow = Annotated[
@@ -57,8 +58,6 @@ def predict_command(
     check_saved(model)
 
     from mgclip.clip.parallel import is_main
-    from mgclip.method.baselines.make import load_learner
-    from mgclip.workflows.advice import ONE_CLASS
     from mgclip.workflows.predict import predict_files, split_candidates
 
     if not is_main():
@@ -70,9 +69,7 @@ def predict_command(
         skipped.append(file)
         screen.print(f"skipped: {file} ({reason})")
 
-    learner = load_learner(model, base=base or None)
-    if len(learner.class_names) == 1 and not candidates and not quiet:
-        screen.print(ONE_CLASS)
+    learner = _opened(model, base, warn=not candidates and not quiet)
     learner.backbone.expect(total or 0, batch=batch or learner.settings.encode_batch_size)
     answers = predict_files(
         learner,
@@ -88,6 +85,18 @@ def predict_command(
         show(answer)
     if skipped and not quiet:
         screen.print(f"skipped {count(len(skipped), 'file')}")
+
+
+def _opened(model: Path, base: str, *, warn: bool) -> Learner:
+    """Load a model; with ``warn``, say what the confidence of a model of one class means."""
+    from mgclip.app.display import screen
+    from mgclip.method.baselines.make import load_learner
+    from mgclip.workflows.advice import ONE_CLASS
+
+    learner = load_learner(model, base=base or None)
+    if warn and len(learner.class_names) == 1:
+        screen.print(ONE_CLASS)
+    return learner
 
 
 def _writer(form: str, *, branches: bool) -> Callable[[Answer], None]:

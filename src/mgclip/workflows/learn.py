@@ -62,8 +62,7 @@ def learn_folder(
     earlier = read_held_out(folder) if plan.held_out is None else plan.held_out
     images = _images(model, earlier, plan, retention or {})
     features = images.features(model)
-    # A single class was always right: that is no accuracy to compare with.
-    before = model.classify(features[1]).names if len(images.old) and len(model.class_names) > 1 else []
+    before = _answers_before(model, features[1])
     untuned = _untuned(model, plan, images, features)
     checkpoints = open_task_checkpoints(folder, model, plan.train, plan.texts, every=checkpoint_every, stop=stop)
     learned = model.learn(
@@ -86,6 +85,11 @@ def learn_folder(
     check_state(folder, model.saved_as)
     _save(model, folder, plan, earlier, note)
     return note
+
+
+def _answers_before(model: MGCLIP, features: Tensor) -> list[str]:
+    """The answers for images of earlier classes; none from a model of one class, which is always right."""
+    return [*model.classify(features).names] if len(features) and len(model.class_names) > 1 else []
 
 
 def _untuned(model: MGCLIP, plan: Plan, images: _Images, features: tuple[Tensor, Tensor]) -> TextMeasures:

@@ -16,6 +16,7 @@ from mgclip.csv_text import csv_text
 from mgclip.errors import InputError
 from mgclip.report.thumbnails import thumbnail
 from mgclip.words import count
+from mgclip.workflows.advice import ONE_CLASS
 from mgclip.workflows.answers import BRANCHES, COLUMNS, Answer
 from mgclip.workflows.correct import describe_corrections
 
@@ -92,7 +93,7 @@ def answers_html(answers: Sequence[Answer], about: About, places: Mapping[Path, 
     where = {each.file: places.get(each.file, [each.file.name]) for each in answers}
     cards = [{"answer": each, "place": ", ".join(where[each.file]), "picture": thumbnail(each.file)} for each in answers]
     title = count(len(answers), "answer") + (f" of version {about.version}" if about.version else "")
-    return render("answers", cards=cards, title=title, about=about, table=answers_csv(answers, where))
+    return render("answers", cards=cards, title=title, about=about, one_class=ONE_CLASS, table=answers_csv(answers, where))
 
 
 def answers_csv(answers: Sequence[Answer], places: Mapping[Path, Sequence[str]]) -> str:
